@@ -1,0 +1,307 @@
+"""The command line: parses, calls one plain function, prints. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from diffcli import __version__
+from diffcli.errors import DiffcliError, UserError
+
+app = typer.Typer(
+    help="Train, sample, evaluate and compare small diffusion models: hot (Gaussian noise) and cold (Gaussian blur).",
+    epilog="Start with: diffcli train --preset quickstart, then diffcli sample --out grid.png",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+DataDir = Annotated[
+    Path,
+    typer.Option(envvar="DIFFCLI_DATA", help="Folder of the data sets (MNIST/raw/... below it).", show_default=True),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+RunOption = Annotated[
+    str | None,
+    typer.Option("--run", help="Run folder, preset name (its newest run), or last.", show_default="the newest run"),
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(help="Checkpoint file, in place of a run's best one.", show_default=False),
+]
+SamplerOption = Annotated[
+    str | None,
+    typer.Option(help="ancestral, or cold (the improved cold sampler; DDIM on noise).", show_default="the preset's"),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(help="Sampler steps, 1..T; fewer are faster.", show_default="the preset's, else T"),
+]
+SeedOption = Annotated[int, typer.Option(help="Same seed, same images, whatever the batch size.")]
+BatchOption = Annotated[int, typer.Option(help="Images at a time.")]
+AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one preset key, e.g. training.lr=1e-3; repeatable."),
+]
+DEFAULT_DATA = Path("data")
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"diffcli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options of diffcli itself."""
+
+
+@app.command(epilog="Examples: `diffcli train --preset quickstart` · `diffcli train --preset ddpm-linear --epochs 10` · "
+             "`diffcli train --resume last`")  # fmt: skip
+def train(
+    preset: Annotated[str | None, typer.Option(help="Preset name or YAML file.", show_default=False)] = None,
+    set_: SetOption = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs in all.", show_default="the preset's")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.", show_default="the preset's")] = None,
+    lr: Annotated[float | None, typer.Option(help="Adam's learning rate.", show_default="the preset's")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.", show_default="the preset's")] = None,
+    data_dir: DataDir = DEFAULT_DATA,
+    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/PRESET/TIME")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Go on with a run: its folder, a preset name, or last.", show_default=False),
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps, ...")] = "auto",
+    devices: Annotated[str, typer.Option(help="Lightning's: a number, a list, or auto.")] = "auto",
+    num_nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
+    strategy: Annotated[str, typer.Option(help="Lightning's: auto, ddp, fsdp, ...")] = "auto",
+    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, 16-mixed, ...")] = "32-true",
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")] = False,
+    limit_batches: Annotated[
+        int | None,
+        typer.Option(help="Batches per epoch, for a quick look.", show_default="all"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved preset and its sizes; write nothing.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a preset's model; the run folder is printed at the end."""
+    assignments = list(set_ or [])
+    for key, value in {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}.items():
+        if value is not None:
+            assignments.append(f"training.{key}={value}")
+    if (preset is None) == (resume is None):
+        raise UserError("give one of --preset NAME and --resume RUN; 'diffcli presets' lists the presets")
+    from diffcli.commands import train as command
+    from diffcli.runs import find_run
+    from diffcli.training.trainer import Hardware
+
+    run = None
+    if preset is not None:
+        plan = command.plan_new(preset, assignments, data_dir, limit_batches, download=not dry_run)
+    else:
+        if out is not None:
+            raise UserError("--out does not go with --resume: the run stays in its folder")
+        run = find_run(str(resume))
+        plan = command.plan_resumed(run, assignments, data_dir, limit_batches)
+    if dry_run:
+        print(plan.describe(), end="")
+        return
+    hardware = Hardware(accelerator, devices, num_nodes, strategy, precision)
+    print(command.train(plan, run, out, hardware, compile_, quiet).folder)
+
+
+@app.command(epilog="Examples: `diffcli sample --n 64 --out grid.png` · `diffcli sample --run quickstart --steps 50 --sampler cold "
+             "--out images.npz` · `diffcli sample --trajectory walk.gif`")  # fmt: skip
+def sample(
+    n: Annotated[int | None, typer.Option(help="Images.", show_default="64; 8 with --conditional")] = None,
+    out: Annotated[Path, typer.Option(help=".png (a grid), .npz (uint8 NHWC under 'images'), or a folder (a PNG each).")] = Path(
+        "samples.png"
+    ),
+    run: RunOption = None,
+    checkpoint: CheckpointOption = None,
+    sampler: SamplerOption = None,
+    steps: StepsOption = None,
+    seed: SeedOption = 0,
+    batch_size: BatchOption = 128,
+    conditional: Annotated[bool, typer.Option("--conditional", help="Reconstruct test images (report Figures 2 and 9).")] = False,
+    trajectory: Annotated[Path | None, typer.Option(help="Also write the walk from noise as a .gif.", show_default=False)] = None,
+    data_dir: DataDir = DEFAULT_DATA,
+    accelerator: AcceleratorOption = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Sample from a trained model; the files written are printed."""
+    from diffcli.commands.models import Choice
+    from diffcli.commands.sample import sample as command
+
+    choice = Choice(run, checkpoint, sampler, steps, seed, batch_size, accelerator)
+    for path in command(choice, n, out, conditional, trajectory, data_dir, quiet):
+        print(path)
+
+
+@app.command(name="eval", epilog="Examples: `diffcli eval` · `diffcli eval --fid --ssim --n-test 500` · "
+             "`diffcli eval --run quickstart --json`")  # fmt: skip
+def evaluate(
+    fid: Annotated[bool, typer.Option("--fid", help="Frechet distance of samples to test images.")] = False,
+    kid: Annotated[bool, typer.Option("--kid", help="Kernel distance of samples to test images.")] = False,
+    ssim: Annotated[bool, typer.Option("--ssim", help="Structural similarity of reconstructions.")] = False,
+    psnr: Annotated[bool, typer.Option("--psnr", help="Peak signal-to-noise ratio of reconstructions, dB.")] = False,
+    rmse: Annotated[bool, typer.Option("--rmse", help="Root mean squared error of reconstructions.")] = False,
+    loss: Annotated[bool, typer.Option("--loss", help="Training loss on the test images.")] = False,
+    class_kept: Annotated[bool, typer.Option("--class-kept", help="Share of reconstructions read as their original's digit.")] = False,
+    run: RunOption = None,
+    checkpoint: CheckpointOption = None,
+    sampler: SamplerOption = None,
+    steps: StepsOption = None,
+    seed: SeedOption = 0,
+    batch_size: BatchOption = 250,
+    n_test: Annotated[int | None, typer.Option(help="Test images to reconstruct.", show_default="all")] = None,
+    n_fid: Annotated[int, typer.Option(help="Samples for --fid and --kid.")] = 1000,
+    extractor: Annotated[str, typer.Option(help="auto, inception or classifier.")] = "auto",
+    inception_weights: Annotated[Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)] = None,
+    data_dir: DataDir = DEFAULT_DATA,
+    accelerator: AcceleratorOption = "auto",
+    json_: Annotated[bool, typer.Option("--json", help="Print the content of eval.json instead of a table.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a trained model (no metric named: all of them); eval.json goes into its run folder."""
+    from diffcli.commands.evaluate import evaluate as command
+    from diffcli.commands.models import Choice
+
+    flags = {"fid": fid, "kid": kid, "ssim": ssim, "psnr": psnr, "rmse": rmse, "loss": loss, "class_kept": class_kept}
+    choice = Choice(run, checkpoint, sampler, steps, seed, batch_size, accelerator)
+    result = command(
+        choice, [name for name, on in flags.items() if on], n_test, n_fid, extractor, inception_weights, data_dir, quiet
+    )
+    if json_:
+        print(json.dumps(result.as_dict(), indent=2))
+    else:
+        _print_evaluation(result)
+
+
+def _print_evaluation(result: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    settings, scores = result.settings, result.scores
+    used = settings["extractor"]
+    title = f"{settings['preset']}, epoch {settings['epoch']}, {settings['sampler']['name']}, {settings['sampler']['steps']} steps"
+    table = Table("metric", "value", "beside it", "n", title=title, title_justify="left")
+    for key, value in scores.items():
+        if key.endswith(("_direct", "_floor")):
+            continue
+        beside = {"direct (one step)": scores.get(f"{key}_direct"), "real training images": scores.get(f"{key}_floor")}
+        note = ", ".join(f"{label}: {number:.4g}" for label, number in beside.items() if number is not None)
+        table.add_row(key, f"{value:.4g}", note, str(settings["n_fid" if key.startswith(("fid", "kid")) else "n_test"]))
+    console = Console()
+    console.print(table)
+    if used:
+        weights = used.get("weights_sha256", "")[:8] or used.get("weights")
+        known = "" if used.get("official_weights", True) else ", not the official ones: compare with nothing published"
+        console.print(f"features: {used['name']} ({used['features']}-d, weights {weights}{known})", highlight=False)
+    for note in result.notes:
+        console.print(f"[yellow]{note}", highlight=False)
+    if result.file:
+        print(result.file)
+
+
+@app.command(name="schedule-plot", epilog="Example: `diffcli schedule-plot --preset ddpm-const-lowbeta --preset ddpm-const-highbeta "
+             "--out schedules.png`")  # fmt: skip
+def schedule_plot(
+    preset: Annotated[list[str], typer.Option(help="Preset name or YAML file; repeatable.")],
+    out: Annotated[Path, typer.Option(help=".png, .svg, .pdf, or .csv for the numbers.")] = Path("schedule.png"),
+    set_: SetOption = None,
+) -> None:
+    """Plot beta, alpha and log SNR of presets over t/T (report Figure 5)."""
+    from diffcli.commands.schedule_plot import schedule_plot as command
+
+    print(command(preset, list(set_ or []), out))
+
+
+@app.command(epilog="Examples: `diffcli presets` · `diffcli presets quickstart > mine.yaml`")
+def presets(
+    name: Annotated[str | None, typer.Argument(help="Print this preset's YAML.", show_default=False)] = None,
+    json_: Annotated[bool, typer.Option("--json", help="A list of names and descriptions.")] = False,
+) -> None:
+    """List the presets, or print one."""
+    from diffcli.commands import listing
+    from diffcli.config import find_preset
+
+    if name is not None:
+        print(find_preset(name).read_text(encoding="utf-8"), end="")
+        return
+    rows = listing.presets()
+    if json_:
+        print(json.dumps([{"name": row[0], "description": row[1]} for row in rows], indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("preset", "description", box=None)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+@app.command()
+def runs(json_: Annotated[bool, typer.Option("--json", help="One object per run.")] = False) -> None:
+    """List the runs: preset, date, epochs done, best validation loss, scores."""
+    from diffcli.commands import listing
+    from diffcli.runs import runs_root
+
+    rows = listing.runs()
+    if json_:
+        print(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        print(f"no runs in {runs_root()}/ yet; make one with: diffcli train --preset quickstart")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("run", "started", "epochs", "best val loss", "scores", box=None)
+    for row in rows:
+        best = "-" if row["best_val_loss"] is None else f"{row['best_val_loss']:.5f}"
+        shown = {key: value for key, value in row["scores"].items() if not key.endswith(("_direct", "_floor"))}
+        scores = ", ".join(f"{key} {value:.4g}" for key, value in shown.items()) or "not evaluated"
+        table.add_row(row["run"], row["started"].replace("T", " "), str(row["epochs"]), best, scores)
+    Console().print(table)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs the command line: exit code 2 and one line for bad input, 1 for what failed at run time, 130 for Ctrl-C."""
+    try:
+        code = app(args=arguments, standalone_mode=False, prog_name="diffcli")
+    except DiffcliError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was left half written", 130)
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as error:
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+    except Exception as error:
+        # The parser's own errors know their exit code and their one line; anything else is a bug and shows itself.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            _fail(f"{error.format_message()} See 'diffcli --help'.", error.exit_code)
+        if type(error).__name__ == "Abort":
+            _fail("interrupted", 130)
+        if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+            _fail("out of memory; a smaller --batch-size needs less", 1)
+        raise
+    raise SystemExit(code or 0)

@@ -1,0 +1,214 @@
+"""``diffcli eval``: the report's protocol (section 2.4)."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffcli import __version__
+from diffcli.assembly import load_source
+from diffcli.commands.models import Choice, pick_model, pick_sampling
+from diffcli.data.datasets import ImageSet, Source, split
+from diffcli.data.pixels import to_model, to_unit
+from diffcli.diffusion.randomness import Stream
+from diffcli.errors import UserError, unknown
+from diffcli.evaluation.classifier import TrainedClassifier, load_classifier, probabilities
+from diffcli.evaluation.extractors import EXTRACTORS, Extractor, choose
+from diffcli.evaluation.metrics import RECONSTRUCTION_METRICS, fid, kid, ssim_sigma
+from diffcli.generation import Sampling, generate, reconstruct
+from diffcli.progress import progress
+from diffcli.runs import Model, Run, write_json
+from diffcli.training.module import fixed_loss
+
+METRICS = ("fid", "kid", "ssim", "psnr", "rmse", "loss", "class_kept")
+FEATURE_BATCH = 250
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores by key, the settings that they hold for, and what was left out and why."""
+
+    scores: dict[str, float]
+    settings: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    file: Path | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What ``eval.json`` holds."""
+        return {"scores": self.scores, "settings": self.settings, "notes": self.notes}
+
+
+def evaluate(
+    choice: Choice,
+    metrics: Sequence[str],
+    n_test: int | None,
+    n_fid: int,
+    extractor_name: str,
+    inception_weights: Path | None,
+    data_dir: Path,
+    quiet: bool,
+) -> Evaluation:
+    """Scores a trained model and writes ``eval.json`` into its run folder.
+
+    Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_T of test images and come twice: by the sampler
+    (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare unconditional samples with the
+    test images, the extractor's name in the key; beside them, as ``..._floor``, as many real training images.
+
+    Args:
+        metrics: some of ``METRICS``; none is all that the data set allows.
+        n_test: test images for loss and reconstructions; None is all.
+        n_fid: unconditional samples for the distances.
+        extractor_name: one of ``EXTRACTORS``.
+        inception_weights: a local copy of the Inception weights.
+
+    Raises:
+        UserError: an option is not usable, or a metric that was named cannot be had.
+    """
+    if extractor_name not in EXTRACTORS:
+        raise UserError(f"--extractor: {unknown('extractor', extractor_name, EXTRACTORS)}")
+    if n_test is not None and n_test < 1:
+        raise UserError(f"--n-test must be at least 1, got {n_test}")
+    if n_fid < 2:
+        raise UserError(f"--n-fid must be at least 2, got {n_fid}: a distance compares covariances")
+    run, model = pick_model(choice)
+    sampling = pick_sampling(model, choice)
+    source = load_source(model.preset, data_dir)
+    if source.test.image_shape != model.image_shape:
+        raise UserError(f"the test images are {source.test.image_shape}, the model's {model.image_shape} (C, H, W)")
+    wanted = list(metrics or METRICS)
+    notes: list[str] = []
+    reader, extractor = None, None
+    if "class_kept" in wanted:
+        reader = _optional(lambda: load_classifier(model.preset.data.name), "class_kept", wanted, bool(metrics), notes)
+    if {"fid", "kid"} & set(wanted):
+        extractor = _optional(
+            lambda: choose(extractor_name, model.preset.data.name, inception_weights, sampling.device),
+            "fid, kid", wanted, bool(metrics), notes,
+        )  # fmt: skip
+    test = source.test[torch.arange(min(n_test or len(source.test), len(source.test)))]
+    started = time.perf_counter()
+    scores: dict[str, float] = {}
+    if "loss" in wanted:
+        scores["loss"] = _loss(sampling, test, quiet)
+    scores |= _reconstruction_scores(sampling, test, wanted, reader, quiet)
+    if extractor is not None:
+        scores |= _distances(sampling, model, source, extractor, wanted, n_fid, quiet)
+    settings = {
+        "preset": model.preset_name,
+        "data": model.preset.data.name,
+        "checkpoint": str(model.checkpoint),
+        "epoch": model.epoch,
+        "sampler": sampling.sampler.model_dump() | {"steps": len(sampling.steps) - 1},
+        "seed": sampling.seed,
+        "n_test": len(test),
+        "n_fid": n_fid if extractor else None,
+        "n_real": len(source.test) if extractor else None,
+        "extractor": {"name": extractor.name, **extractor.settings} if extractor else None,
+        "classifier_test_accuracy": reader.test_accuracy if reader else None,
+        "ssim": {"sigma": ssim_sigma(model.image_shape[-1]), "data_range": 1.0},
+        "device": str(sampling.device),
+        "diffcli": __version__,
+        "date": datetime.now().isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    result = Evaluation(scores, settings, notes, run.eval_file if run else None)
+    if run is not None:
+        write_json(run.eval_file, result.as_dict())
+    return result
+
+
+def _optional(get: Any, names: str, wanted: list[str], explicit: bool, notes: list[str]) -> Any:
+    """What ``get`` returns; where it cannot be had, an error if it was asked for by name, else a note."""
+    try:
+        return get()
+    except UserError as error:
+        if explicit:
+            raise
+        notes.append(f"left out {names}: {error}")
+        for name in names.split(", "):
+            wanted.remove(name)
+        return None
+
+
+@torch.inference_mode()
+def _loss(sampling: Sampling, test: ImageSet, quiet: bool) -> float:
+    """Mean training loss over the test images, t and noise fixed per image."""
+    total = 0.0
+    with progress("test loss", len(test), "images", quiet) as advance:
+        for indices in sampling.batches(len(test)):
+            index = torch.arange(indices.start, indices.stop)
+            x0 = to_model(test.images[index].to(sampling.device))
+            total += float(fixed_loss(sampling.denoiser, x0, index, sampling.seed, Stream.TEST).sum())
+            advance(len(indices))
+    return total / len(test)
+
+
+def _reconstruction_scores(
+    sampling: Sampling, test: ImageSet, wanted: Sequence[str], reader: TrainedClassifier | None, quiet: bool
+) -> dict[str, float]:
+    functions = {name: function for name, function in RECONSTRUCTION_METRICS.items() if name in wanted}
+    if not functions and reader is None:
+        return {}
+    per_image: dict[str, list[Tensor]] = defaultdict(list)
+    start = 0
+    title = f"reconstructing {len(test)} test images"
+    with progress(title, sampling.total_steps(len(test)), "steps", quiet) as on_step:
+        for sampled, direct in reconstruct(sampling, test.images, on_step):
+            batch = test[torch.arange(start, start + len(sampled))]
+            originals = to_unit(to_model(batch.images))
+            start += len(sampled)
+            for suffix, images in (("", to_unit(sampled)), ("_direct", to_unit(direct))):
+                for name, function in functions.items():
+                    per_image[name + suffix].append(function(originals, images))
+                if reader is not None:
+                    read = probabilities(reader.network.cpu(), images).argmax(dim=1)
+                    per_image["class_kept" + suffix].append((read == batch.labels).float())
+    return {key: float(torch.cat(values).double().mean()) for key, values in per_image.items()}
+
+
+def _features(extractor: Extractor, images: Tensor, title: str, quiet: bool) -> Tensor:
+    """Features of uint8 images (N, C, H, W), (N, F)."""
+    found = []
+    with progress(f"{extractor.name} features of {title}", len(images), "images", quiet) as advance:
+        for batch in images.split(FEATURE_BATCH):
+            found.append(extractor.features(to_unit(to_model(batch))))
+            advance(len(batch))
+    return torch.cat(found)
+
+
+def _distances(
+    sampling: Sampling,
+    model: Model,
+    source: Source,
+    extractor: Extractor,
+    wanted: Sequence[str],
+    n_fid: int,
+    quiet: bool,
+) -> dict[str, float]:
+    from diffcli.data.pixels import to_uint8
+
+    with progress(f"sampling {n_fid} images", sampling.total_steps(n_fid), "steps", quiet) as on_step:
+        samples = torch.cat([to_uint8(batch) for batch in generate(sampling, n_fid, model.image_shape, on_step)])
+    real = _features(extractor, source.test.images, "test images", quiet)
+    fake = _features(extractor, samples, "samples", quiet)
+    train, _ = split(source.development, model.preset.training.val_share, model.preset.training.seed)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(sampling.seed))[:n_fid]
+    floor = _features(extractor, train.images[order], "training images", quiet)
+    scores = {}
+    if "fid" in wanted:
+        scores[f"fid_{extractor.name}"] = fid(real, fake)
+        scores[f"fid_{extractor.name}_floor"] = fid(real, floor)
+    if "kid" in wanted:
+        scores[f"kid_{extractor.name}"] = kid(real, fake, sampling.seed)
+        scores[f"kid_{extractor.name}_floor"] = kid(real, floor, sampling.seed)
+    return scores
+
+

@@ -1,0 +1,50 @@
+"""``diffcli presets`` and ``diffcli runs``: what there is, as plain rows."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+from diffcli.config import preset_files, read_values
+from diffcli.errors import DiffcliError
+from diffcli.runs import Run, all_runs
+
+
+def presets() -> list[tuple[str, str]]:
+    """(name, description) of every preset; a damaged file is listed with what is wrong with it."""
+    rows = []
+    for name, file in sorted(preset_files().items()):
+        try:
+            values = read_values(file)
+            description = values.get("description", "") if isinstance(values, dict) else "not a preset"
+        except DiffcliError as error:
+            description = f"damaged: {error}"
+        rows.append((name, str(description)))
+    return rows
+
+
+def _history(run: Run) -> list[dict[str, str]]:
+    try:
+        with run.metrics_file.open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except OSError:
+        return []
+
+
+def runs() -> list[dict[str, Any]]:
+    """One row per run, newest first: folder, preset, start, epochs done, best validation loss, scores."""
+    rows = []
+    for run in reversed(all_runs()):
+        history = _history(run)
+        losses = [float(row["val_loss"]) for row in history if row.get("val_loss")]
+        rows.append(
+            {
+                "run": str(run.folder),
+                "preset": run.info().get("preset", run.folder.parent.name),
+                "started": run.info().get("started", ""),
+                "epochs": len(history),
+                "best_val_loss": min(losses) if losses else None,
+                "scores": run.scores().get("scores", {}),
+            }
+        )
+    return rows

@@ -1,0 +1,136 @@
+"""``diffcli sample``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffcli.assembly import load_source
+from diffcli.commands.models import Choice, pick_model, pick_sampling
+from diffcli.errors import UserError
+from diffcli.generation import Sampling, conditional_rows, generate
+from diffcli.progress import progress
+from diffcli.reporting.figures import conditional_figure
+from diffcli.reporting.pictures import as_bytes, frame_steps, grid, save_animation, save_array, save_files
+from diffcli.runs import Model, writable_folder, written_whole
+
+MAX_ANIMATED = 64
+CONDITIONAL_DEFAULT = 8
+
+
+def check_output(out: Path, suffixes: tuple[str, ...], option: str) -> Path:
+    """Checks that ``out`` can be written before hours are spent on what goes there; '' in ``suffixes`` is a folder.
+
+    Raises:
+        UserError: the extension is unknown, the place cannot be written, or the folder is not empty.
+    """
+    kinds = ", ".join(suffix or "a folder (no extension)" for suffix in suffixes)
+    if out.suffix.lower() not in suffixes:
+        raise UserError(f"{option} {out}: unknown extension '{out.suffix}'; use {kinds}")
+    if out.suffix and out.is_dir():
+        raise UserError(f"{option} {out} is a folder; name a file")
+    if not out.suffix and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{option} {out} is not an empty folder; name a new one")
+    ancestor = next(folder for folder in out.absolute().parents if folder.exists())
+    writable_folder(ancestor)
+    return out
+
+
+def sample(
+    choice: Choice,
+    n: int | None,
+    out: Path,
+    conditional: bool,
+    trajectory: Path | None,
+    data_dir: Path,
+    quiet: bool,
+) -> list[Path]:
+    """Samples from a trained model; returns the files or folders written.
+
+    Args:
+        n: how many images; None is 64, or 8 where ``conditional``.
+        out: .png (a grid), .npz (``images``, uint8 NHWC), or a folder (one PNG an image).
+        conditional: reconstruct test images instead, in the layout of the report's Figures 2 and 9.
+        trajectory: a .gif that shows the walk from x_T to x_0 of the first 64 images.
+
+    Raises:
+        UserError: an option is not usable; nothing is written then.
+    """
+    if n is not None and n < 1:
+        raise UserError(f"--n must be at least 1, got {n}")
+    check_output(out, (".png",) if conditional else tuple(WRITERS), "--out")
+    if trajectory is not None:
+        if conditional:
+            raise UserError("--trajectory shows unconditional samples; leave out --conditional")
+        check_output(trajectory, (".gif",), "--trajectory")
+    _, model = pick_model(choice)
+    sampling = pick_sampling(model, choice)
+    if conditional:
+        return _conditional(sampling, model, n or CONDITIONAL_DEFAULT, out, data_dir, quiet)
+    return _unconditional(sampling, model, n or 64, out, trajectory, quiet)
+
+
+def _conditional(
+    sampling: Sampling, model: Model, n: int, out: Path, data_dir: Path, quiet: bool
+) -> list[Path]:
+    images = load_source(model.preset, data_dir).test.images[:n]
+    with progress("reconstructing", len(sampling.steps) - 1, "steps", quiet) as on_step:
+        rows = conditional_rows(sampling, images, on_step)
+    with written_whole(out) as part:
+        conditional_figure(rows).savefig(part, format="png")
+    return [out]
+
+
+def _unconditional(
+    sampling: Sampling, model: Model, n: int, out: Path, trajectory: Path | None, quiet: bool
+) -> list[Path]:
+    frames = Frames(sampling.steps) if trajectory else None
+    with progress(f"sampling {n} images", sampling.total_steps(n), "steps", quiet) as on_step:
+        batches = (as_bytes(batch) for batch in generate(sampling, n, model.image_shape, on_step, frames))
+        with written_whole(out) as part:
+            WRITERS[out.suffix.lower()](batches, part)
+    if frames is None or trajectory is None:
+        return [out]
+    with written_whole(trajectory) as part:
+        save_animation(frames.images, part)
+    return [out, trajectory]
+
+
+def _write_files(batches: Iterable[Tensor], part: Path) -> None:
+    part.mkdir()
+    save_files(batches, part)
+
+
+def _write_array(batches: Iterable[Tensor], part: Path) -> None:
+    save_array(torch.cat(list(batches)), part)
+
+
+def _write_grid(batches: Iterable[Tensor], part: Path) -> None:
+    grid(torch.cat(list(batches))).save(part, format="PNG")
+
+
+WRITERS: dict[str, Callable[[Iterable[Tensor], Path], None]] = {
+    ".png": _write_grid,
+    ".npz": _write_array,
+    "": _write_files,
+}
+"""What ``--out`` writes, by extension; none is a folder."""
+
+
+class Frames:
+    """A sampler's callback that keeps what an animation shows of the first batch: x_s at up to 60 steps."""
+
+    def __init__(self, steps: Sequence[int]) -> None:
+        self.shown = frame_steps(steps)
+        self.images: list[Tensor] = []
+        self.finished = False
+
+    def __call__(self, s: int, xs: Tensor, x0_hat: Tensor) -> None:
+        if self.finished:
+            return
+        if s in self.shown:
+            self.images.append(as_bytes(xs[:MAX_ANIMATED]))
+        self.finished = s == 0

@@ -1,0 +1,221 @@
+"""The preset's schema, and how presets are found, read and changed from the command line.
+
+A preset names one component per room (``schedule: {name: constant, T: 2000, beta: 0.001}``). The parameters that a
+component takes are those of the function or class that its room registers under the name, so the schema of a new one
+is its signature; :mod:`diffcli.assembly` checks them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from diffcli.errors import UserError, unknown
+
+PACKAGED_PRESETS = Path(__file__).parent / "preset_files"
+CHECKOUT_PRESETS = Path(__file__).parents[1] / "presets"
+MAX_PRESET_BYTES = 100_000
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """No coercion, no unknown keys, no mutation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Component(BaseModel):
+    """A name in a registry and the parameters of what is registered there."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class Sampler(Component):
+    """A sampler, and the number of its steps; all T where ``steps`` is null."""
+
+    steps: Positive | None = None
+
+
+class Training(Strict):
+    """How a model is trained (report 2.3.2). ``lr`` is Adam's; epochs are counted from 1."""
+
+    epochs: Positive = 50
+    batch_size: Positive = 128
+    lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    lr_decay: bool = False
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    val_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    val_every: Positive = 1
+    sample_epochs: list[Positive] = []
+    sample_n: Positive = 16
+
+
+class Preset(Strict):
+    """A whole model and its training, as the YAML files in ``presets/`` hold it."""
+
+    description: str
+    data: Component
+    schedule: Component
+    degradation: Component
+    network: Component
+    prediction: str
+    prior: Component
+    sampler: Sampler
+    training: Training
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 2e-4 as a number, which YAML 1.1 takes for a string, and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", node.start_mark)
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        problem = str(getattr(error, "problem", None) or error).splitlines()
+        raise UserError(f"{where} is not valid YAML{place}: {problem[0] if problem else 'unreadable'}") from error
+
+
+def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]] | None = None) -> str:
+    """The first of a validation's errors as one line: the dotted key, what is wrong, what would be right.
+
+    Args:
+        prefix: dotted path of what was validated.
+        known: keys allowed below each dotted path, to name the nearest to an unknown one.
+    """
+    first = error.errors()[0]
+    parts = [str(part) for part in first["loc"]]
+    path = ".".join([*([prefix] if prefix else []), *parts])
+    if first["type"] == "extra_forbidden":
+        parent = ".".join(parts[:-1])
+        return unknown("key", path, [".".join(filter(None, [prefix, parent, k])) for k in (known or {}).get(parent, [])])
+    if first["type"] == "missing":
+        return f"{path} is missing"
+    return f"{path}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r:.80}"
+
+
+def validate(values: Any, where: str) -> Preset:
+    """A mapping -> a checked preset.
+
+    Raises:
+        UserError: a key is unknown, missing, or of the wrong type; the line names it and the nearest known one.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: a preset is a mapping of keys to values; see 'diffcli presets quickstart'")
+    known = {"": list(Preset.model_fields), "training": list(Training.model_fields)}
+    try:
+        return Preset.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {explain(error, known=known)}") from error
+
+
+def preset_files() -> dict[str, Path]:
+    """Every preset by name: those of the package (or the checkout), then those in ./presets."""
+    found: dict[str, Path] = {}
+    for folder in (PACKAGED_PRESETS, CHECKOUT_PRESETS, Path("presets")):
+        for file in sorted(folder.glob("*.yaml")):
+            found.setdefault(file.stem, file)
+    return found
+
+
+def find_preset(name_or_path: str) -> Path:
+    """The file of a preset given by name or by path.
+
+    Raises:
+        UserError: there is none; the line names the nearest known preset.
+    """
+    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
+        path = Path(name_or_path).expanduser()
+        if not path.is_file():
+            raise UserError(f"preset file {name_or_path} does not exist; 'diffcli presets' lists the built-in ones")
+        return path
+    files = preset_files()
+    if name_or_path not in files:
+        raise UserError(unknown("preset", name_or_path, files))
+    return files[name_or_path]
+
+
+def read_values(path: Path) -> Any:
+    """The raw values of a preset file.
+
+    Raises:
+        UserError: the file cannot be read, is too large, or is not YAML.
+    """
+    try:
+        if path.stat().st_size > MAX_PRESET_BYTES:
+            raise UserError(f"{path} is larger than {MAX_PRESET_BYTES} bytes: this is not a preset")
+        return _parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a preset: {error}") from error
+
+
+def with_overrides(values: Any, assignments: list[str]) -> Any:
+    """``values`` with each ``a.b=value`` of ``--set`` applied; a value is YAML, so ``{name: cosine, T: 500}`` works.
+
+    Raises:
+        UserError: an assignment has no ``=``, an empty key, or leads through something that is not a mapping.
+    """
+    if not assignments or not isinstance(values, dict):
+        return values
+    changed = _copied(values)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        *parents, last = key.strip().split(".")
+        if not equals or not all([*parents, last]):
+            raise UserError(f"--set {assignment}: write it as key.key=value, for example training.epochs=5")
+        target = changed
+        for parent in parents:
+            if parent not in target:
+                raise UserError(f"--set {assignment}: {unknown('key', parent, target)}")
+            target = target[parent]
+            if not isinstance(target, dict):
+                raise UserError(f"--set {assignment}: '{parent}' holds one value, so nothing can be set below it")
+        target[last] = _parse(text, f"--set {key}")
+    return changed
+
+
+def _copied(values: Any) -> Any:
+    return {key: _copied(value) for key, value in values.items()} if isinstance(values, dict) else values
+
+
+def load_preset(name_or_path: str, assignments: list[str] | None = None) -> tuple[str, Preset]:
+    """A preset's name (the file's stem) and its checked values, ``--set`` assignments applied.
+
+    Raises:
+        UserError: it is not found, not readable, or not valid.
+    """
+    path = find_preset(name_or_path)
+    values = with_overrides(read_values(path), assignments or [])
+    return path.stem, validate(values, f"preset {path.stem}")
+
+
+def to_yaml(preset: Preset) -> str:
+    """The preset as YAML that :func:`load_preset` reads back to an equal one."""
+    return yaml.safe_dump(preset.model_dump(), sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)

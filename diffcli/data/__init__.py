@@ -1,0 +1,1 @@
+"""Data sets held in memory as uint8 tensors, and how they are split, batched and scaled."""

@@ -1,0 +1,21 @@
+"""The one place where pixel ranges change: uint8 files, [0, 1] metrics, [-0.5, 0.5] models (report 2.3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def to_model(images: Tensor) -> Tensor:
+    """uint8 in 0..255 -> float32 in [-0.5, 0.5], any shape."""
+    return images.to(torch.float32) / 255.0 - 0.5
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """float in [-0.5, 0.5] -> float in [0, 1], clamped: metrics and feature extractors see this, any shape."""
+    return (images + 0.5).clamp(0.0, 1.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """float in [-0.5, 0.5] -> uint8 in 0..255, rounded and clamped, any shape."""
+    return to_unit(images).mul(255.0).round().to(torch.uint8)

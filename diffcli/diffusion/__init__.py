@@ -1,0 +1,1 @@
+"""The mathematics of diffusion: schedules, degradations, priors, denoisers and samplers. No Lightning, no files."""

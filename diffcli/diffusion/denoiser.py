@@ -1,0 +1,73 @@
+"""The denoiser: a network, the degradation that it undoes, and what its output means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from diffcli.diffusion.degradations import Degradation
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network's output means: the regression target, and how an output becomes x0_hat."""
+
+    target: Callable[[Any, Tensor, Tensor, Tensor | None], Tensor | None]
+    """(degradation, x0, t, noise) -> what the network should answer, (B, C, H, W)."""
+    to_x0: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
+    """(degradation, xt, t, output) -> x0_hat, (B, C, H, W)."""
+    needs_noise: bool
+
+
+PREDICTIONS: dict[str, Prediction] = {
+    "eps": Prediction(
+        target=lambda degradation, x0, t, noise: noise,
+        to_x0=lambda degradation, xt, t, output: degradation.x0_from(xt, t, output),
+        needs_noise=True,
+    ),
+    "x0": Prediction(
+        target=lambda degradation, x0, t, noise: x0,
+        to_x0=lambda degradation, xt, t, output: output,
+        needs_noise=False,
+    ),
+}
+
+
+class Denoiser(nn.Module):
+    """Network + degradation + prediction type -> x0_hat and the training loss.
+
+    Args:
+        network: forward(xt (B, C, H, W), t / T (B,)) -> (B, C, H, W).
+        degradation: what the network undoes.
+        prediction: a key of ``PREDICTIONS``.
+
+    Raises:
+        ValueError: the prediction is unknown, or asks a deterministic degradation for its noise.
+    """
+
+    def __init__(self, network: nn.Module, degradation: Degradation, prediction: str) -> None:
+        super().__init__()
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}")
+        if PREDICTIONS[prediction].needs_noise and not degradation.stochastic:
+            raise ValueError(f"prediction {prediction} needs a degradation with noise; use x0")
+        self.network = network
+        self.degradation = degradation
+        self.prediction = prediction
+
+    def output(self, xt: Tensor, t: Tensor) -> Tensor:
+        """The network's raw output g[x_t, t / T], (B, C, H, W)."""
+        return self.network(xt, t.to(xt.dtype) / self.degradation.T)
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        """x0_hat, (B, C, H, W), for t in 1..T, int64 (B,)."""
+        return PREDICTIONS[self.prediction].to_x0(self.degradation, xt, t, self.output(xt, t))
+
+    def loss(self, x0: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Mean squared error of the prediction, one value per image, (B,) (report Algorithm 1, lines 7 to 9)."""
+        xt = self.degradation.degrade(x0, t, noise)
+        target = PREDICTIONS[self.prediction].target(self.degradation, x0, t, noise)
+        return (self.output(xt, t) - target).square().flatten(1).mean(dim=1)

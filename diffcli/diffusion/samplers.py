@@ -1,0 +1,107 @@
+"""Samplers: pure functions that walk from x_T back to x_0.
+
+Each takes (denoiser, degradation, xT, timesteps, generators, callback) and never asks what the network predicts.
+``timesteps`` descends from T to 0 (see :func:`timesteps`); ``generators`` holds one CPU generator per image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from diffcli.diffusion.degradations import Degradation, GaussianNoise
+from diffcli.diffusion.randomness import randn_images
+
+X0Function = Callable[[Tensor, Tensor], Tensor]
+"""(xt (B, C, H, W), t (B,)) -> x0_hat (B, C, H, W)."""
+
+
+class Callback(Protocol):
+    """Called after each step with the new step s, the image x_s and the estimate x0_hat that led to it."""
+
+    def __call__(self, s: int, xs: Tensor, x0_hat: Tensor) -> None: ...
+
+
+def timesteps(T: int, steps: int | None = None) -> list[int]:
+    """``steps + 1`` integers that descend from T to 0, evenly spaced; all of T..0 where ``steps`` is None.
+
+    >>> timesteps(1000, 4)
+    [1000, 750, 500, 250, 0]
+
+    Raises:
+        ValueError: ``steps`` is not in 1..T.
+    """
+    count = T if steps is None else steps
+    if not 1 <= count <= T:
+        raise ValueError(f"steps must be in 1..{T} (T of this model), got {count}")
+    return [(T * (count - i) + count // 2) // count for i in range(count + 1)]
+
+
+def _at(t: int, like: Tensor) -> Tensor:
+    return torch.full((len(like),), t, dtype=torch.int64, device=like.device)
+
+
+def ancestral(
+    denoiser: X0Function,
+    degradation: GaussianNoise,
+    xT: Tensor,
+    timesteps: Sequence[int],
+    generators: Sequence[torch.Generator],
+    callback: Callback | None = None,
+    *,
+    variance: Literal["beta", "posterior"] = "beta",
+) -> Tensor:
+    """DDPM's ancestral sampler (report Algorithm 2; Ho et al. 2020, Algorithm 2).
+
+    Where steps are skipped, beta is that of the longer step, 1 - alpha_t / alpha_s (Nichol & Dhariwal 2021, Eq. 19).
+
+    Args:
+        variance: sigma_t^2, ``beta`` (the report) or the ``posterior`` variance beta (1 - alpha_s) / (1 - alpha_t).
+    """
+    alphas = degradation.alphas_cumprod
+    xt = xT
+    for t, s in pairwise(timesteps):
+        # Line 5: the mean of x_s, from the noise that the denoiser's estimate implies.
+        alpha_t, alpha_s = float(alphas[t]), float(alphas[s])
+        beta = 1 - alpha_t / alpha_s
+        x0_hat = denoiser(xt, _at(t, xt))
+        eps = degradation.noise_from(xt, _at(t, xt), x0_hat)
+        xt = (xt - beta / math.sqrt(1 - alpha_t) * eps) / math.sqrt(1 - beta)
+        # Lines 6 and 7: new noise, but for the last step (line 9).
+        if s > 0:
+            sigma2 = beta if variance == "beta" else beta * (1 - alpha_s) / (1 - alpha_t)
+            xt = xt + math.sqrt(sigma2) * randn_images(generators, tuple(xt.shape[1:]), xt.device)
+        if callback:
+            callback(s, xt, x0_hat)
+    return xt
+
+
+def cold(
+    denoiser: X0Function,
+    degradation: Degradation,
+    xT: Tensor,
+    timesteps: Sequence[int],
+    generators: Sequence[torch.Generator],
+    callback: Callback | None = None,
+) -> Tensor:
+    """The improved cold sampler, x_s = x_t - D(x0_hat, t) + D(x0_hat, s) (Bansal et al. 2022, Algorithm 2).
+
+    On Gaussian noise, with the noise that (x_t, x0_hat) implies, it is DDIM with eta = 0 (Song et al. 2021, Eq. 12).
+    """
+    xt = xT
+    for t, s in pairwise(timesteps):
+        at_t, at_s = _at(t, xt), _at(s, xt)
+        x0_hat = denoiser(xt, at_t)
+        noise = degradation.noise_from(xt, at_t, x0_hat)
+        xt = xt - degradation.degrade(x0_hat, at_t, noise) + degradation.degrade(x0_hat, at_s, noise)
+        if callback:
+            callback(s, xt, x0_hat)
+    return xt
+
+
+SAMPLERS: dict[str, Callable[..., Tensor]] = {"ancestral": ancestral, "cold": cold}

@@ -1,0 +1,97 @@
+"""Noise schedules: T -> the table of beta_t.
+
+Every table is float64 of shape (T + 1,) with ``betas[0] = 0``, so that ``t = 0`` is the clean image and the index
+is t itself; ``betas[1:]`` lie in (0, 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+MAX_STEPS = 100_000
+
+
+def _check_steps(T: int) -> None:
+    if not 1 <= T <= MAX_STEPS:
+        raise ValueError(f"T must be in 1..{MAX_STEPS}, got {T}")
+
+
+def _check_beta(name: str, beta: float) -> None:
+    if not 0.0 < beta < 1.0:
+        raise ValueError(f"{name} must lie in (0, 1), got {beta}")
+
+
+def _with_zero(betas: Tensor) -> Tensor:
+    return torch.cat([torch.zeros(1, dtype=torch.float64), betas])
+
+
+def constant(T: int, beta: float) -> Tensor:
+    """beta_t = beta (report 2.3.1).
+
+    Args:
+        T: number of steps, at least 1.
+        beta: variance added at each step, in (0, 1).
+
+    Returns:
+        betas, float64 (T + 1,).
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    _check_steps(T)
+    _check_beta("beta", beta)
+    return _with_zero(torch.full((T,), beta, dtype=torch.float64))
+
+
+def linear(T: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> Tensor:
+    """A line from beta_1 = beta_min to beta_T = beta_max (report Eq. 3; Ho et al. 2020, section 4).
+
+    The line's ends are those of Ho et al., whose alpha_T for (1e-4, 0.02, T = 1000) is 4.0358e-5; Eq. 3 read to the
+    letter starts it at t = 0, outside the table, and gives 3.9956e-5.
+
+    Args:
+        T: number of steps, at least 1.
+        beta_min: beta_1, in (0, 1).
+        beta_max: beta_T, in [beta_min, 1).
+
+    Returns:
+        betas, float64 (T + 1,).
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    _check_steps(T)
+    _check_beta("beta_min", beta_min)
+    _check_beta("beta_max", beta_max)
+    if beta_max < beta_min:
+        raise ValueError(f"beta_max must be at least beta_min, got {beta_max} < {beta_min}")
+    return _with_zero(torch.linspace(beta_min, beta_max, T, dtype=torch.float64))
+
+
+def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999) -> Tensor:
+    """alpha_t = f(t) / f(0), f(t) = cos^2((t / T + s) / (1 + s) pi / 2) (Nichol & Dhariwal 2021, Eq. 17).
+
+    Args:
+        T: number of steps, at least 1.
+        s: offset that keeps beta_t from vanishing near t = 0, in (0, 1).
+        beta_clip: upper bound of beta_t, in (0, 1); keeps the last step from being singular.
+
+    Returns:
+        betas, float64 (T + 1,).
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    _check_steps(T)
+    _check_beta("s", s)
+    _check_beta("beta_clip", beta_clip)
+    t = torch.arange(T + 1, dtype=torch.float64)
+    f = torch.cos((t / T + s) / (1 + s) * math.pi / 2).square()
+    return _with_zero((1 - f[1:] / f[:-1]).clamp(max=beta_clip))
+
+
+SCHEDULES: dict[str, Callable[..., Tensor]] = {"constant": constant, "linear": linear, "cosine": cosine}

@@ -1,0 +1,91 @@
+"""A small digit classifier: reads reconstructions (class kept) and gives features for a Frechet distance offline.
+
+The weights in ``weights/`` are made by ``python -m diffcli.evaluation.train_classifier``; each file's metadata
+holds the accuracy that the script measured on the test split, which the network never trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from diffcli.errors import UserError, unknown
+
+WEIGHTS = Path(__file__).parent / "weights"
+CLASSIFIED = ("mnist", "digits")
+FEATURES = 64
+
+
+def _conv(channels_in: int, channels_out: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    )
+
+
+class DigitClassifier(nn.Module):
+    """Grey images, float (B, 1, H, W) in [0, 1] with H, W at least 4 -> logits (B, 10)."""
+
+    num_features = FEATURES
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(_conv(1, 32, 5), nn.MaxPool2d(2), _conv(32, 32, 3)),
+                nn.Sequential(_conv(32, FEATURES, 3), nn.MaxPool2d(2), _conv(FEATURES, FEATURES, 3)),
+                _conv(FEATURES, FEATURES, 3),
+            ]
+        )
+        self.head = nn.Linear(FEATURES, 10)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate features, (B, 64): the last feature map, averaged over space."""
+        hidden = images - 0.5
+        for stage in self.stages:
+            hidden = stage(hidden)
+        return hidden.mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """A loaded classifier and the share of its data set's test images that it reads right."""
+
+    network: DigitClassifier
+    dataset: str
+    test_accuracy: float
+
+
+def weights_path(dataset: str) -> Path:
+    """Where the weights for ``dataset`` lie in the package."""
+    return WEIGHTS / f"{dataset}.safetensors"
+
+
+def load_classifier(dataset: str) -> TrainedClassifier:
+    """The shipped classifier for ``mnist`` or ``digits``, in evaluation mode.
+
+    Raises:
+        UserError: no classifier is shipped for ``dataset``.
+    """
+    from safetensors import safe_open
+
+    if dataset not in CLASSIFIED:
+        raise UserError(unknown("digit classifier", dataset, CLASSIFIED))
+    network = DigitClassifier()
+    with safe_open(weights_path(dataset), framework="pt") as file:
+        network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+        accuracy = float(file.metadata()["test_accuracy"])
+    return TrainedClassifier(network.eval().requires_grad_(False), dataset, accuracy)
+
+
+@torch.inference_mode()
+def probabilities(network: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
+    """Class probabilities (N, 10) for images (N, 1, H, W) in [0, 1]."""
+    return torch.cat([network(batch).softmax(dim=1) for batch in images.split(batch_size)])

@@ -1,0 +1,147 @@
+"""Feature extractors for the Frechet and kernel distances: Inception, and the shipped digit classifier."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+from diffcli.errors import UserError
+from diffcli.evaluation.classifier import CLASSIFIED, load_classifier
+
+EXTRACTORS = ("auto", "inception", "classifier")
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_HASH = "6726825d"
+"""First digits of the sha256 of the official file, which its name carries."""
+DOWNLOAD_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Images in [0, 1], float (B, C, H, W) -> features, float (B, F); ``name`` goes into every score's key."""
+
+    name: str
+    features: Callable[[Tensor], Tensor]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def inception_cache() -> Path:
+    """Where torch-fidelity keeps the Inception weights."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
+
+
+def inception(weights: Path | None, device: torch.device) -> Extractor:
+    """torch-fidelity's InceptionV3 by way of torchmetrics, 2048 pooled features (Heusel et al. 2017).
+
+    Args:
+        weights: a local copy of the weights; None takes the cache, and downloads where that is empty.
+
+    Raises:
+        UserError: the file is missing, damaged or not an Inception, or cannot be downloaded; the line names the file
+            and ``--inception-weights``.
+    """
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
+    file = weights or _downloaded()
+    try:
+        # torch-fidelity opens its file without this check: refuse a pickle that would execute code.
+        torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(file)).to(device)
+    except FileNotFoundError as error:
+        raise UserError(f"--inception-weights {file} does not exist; name a copy of {INCEPTION_FILE}") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{file} does not hold Inception weights; name a copy of {INCEPTION_FILE}") from error
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
+            hashlib.sha256(stream.read()).hexdigest()
+        )
+
+    @torch.inference_mode()
+    def features(images: Tensor) -> Tensor:
+        pixels = images.clamp(0, 1).mul(255).round().to(torch.uint8)
+        pixels = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
+        return network(pixels.to(device)).cpu()
+
+    settings = {
+        "features": 2048,
+        "resize": "bilinear to 299x299, antialiased",
+        "weights_sha256": digest,
+        "official_weights": digest.startswith(INCEPTION_HASH),
+    }
+    return Extractor("inception", features, settings)
+
+
+def _downloaded() -> Path:
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    cache = inception_cache()
+    if not cache.is_file():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with _patience(DOWNLOAD_TIMEOUT):
+                torch.hub.download_url_to_file(URL_INCEPTION_V3, str(cache), hash_prefix=INCEPTION_HASH, progress=False)
+        except (URLError, OSError, RuntimeError) as error:
+            raise UserError(
+                f"the Inception weights {INCEPTION_FILE} are not in {cache.parent} and cannot be downloaded; "
+                "give a local copy with --inception-weights FILE, or use --extractor classifier"
+            ) from error
+    return cache
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def classifier(dataset: str, device: torch.device) -> Extractor:
+    """The digit classifier's 64 penultimate features: comparable within a data set only, never with Inception's.
+
+    Raises:
+        UserError: no classifier is shipped for ``dataset``.
+    """
+    if dataset not in CLASSIFIED:
+        raise UserError(
+            f"--extractor classifier reads {' and '.join(CLASSIFIED)} only, not {dataset}; "
+            "use --extractor inception with --inception-weights FILE"
+        )
+    trained = load_classifier(dataset)
+    network = trained.network.to(device)
+
+    @torch.inference_mode()
+    def features(images: Tensor) -> Tensor:
+        return network.features(images.to(device)).cpu()
+
+    settings = {"features": network.num_features, "weights": dataset, "test_accuracy": trained.test_accuracy}
+    return Extractor("classifier", features, settings)
+
+
+def choose(name: str, dataset: str, weights: Path | None, device: torch.device) -> Extractor:
+    """The extractor by name; ``auto`` takes Inception where its weights are at hand or can be fetched.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    if name == "classifier":
+        return classifier(dataset, device)
+    if name == "inception" or weights is not None:
+        return inception(weights, device)
+    try:
+        return inception(None, device)
+    except UserError as missing:
+        if dataset not in CLASSIFIED:
+            raise missing
+        return classifier(dataset, device)

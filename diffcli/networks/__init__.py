@@ -1,0 +1,9 @@
+"""Networks: forward(xt (B, C, H, W), t / T (B,)) -> (B, C, H, W)."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from diffcli.networks.cnn import CNN
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": CNN}

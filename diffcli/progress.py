@@ -1,0 +1,49 @@
+"""One progress bar for everything that takes long: rate and remaining time, on stderr, silent where nobody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+console = Console(stderr=True, highlight=False)
+
+
+class RateColumn(ProgressColumn):
+    """Finished units per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} {self.unit}/s" if speed else f"- {self.unit}/s", style="cyan")
+
+
+def bar(unit: str, quiet: bool = False) -> Progress:
+    """A Rich progress display of ``unit`` per second; shown on a terminal only."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        RateColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+        console=console,
+        speed_estimate_period=60,
+        disable=quiet or not console.is_terminal,
+    )
+
+
+@contextmanager
+def progress(description: str, total: int, unit: str, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A bar over ``total`` units; the block calls what it gets with the number of units just done."""
+    with bar(unit, quiet) as display:
+        task = display.add_task(description, total=total, note="")
+        yield lambda done: display.advance(task, done)

@@ -1,0 +1,1 @@
+"""Pictures and figures: pure functions from results to files."""

@@ -1,0 +1,69 @@
+"""Matplotlib figures: conditional reconstructions and schedules."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from diffcli.data.pixels import to_uint8
+from diffcli.diffusion.degradations import GaussianNoise
+from diffcli.reporting.pictures import to_image
+
+
+def conditional_figure(rows: Sequence[tuple[str, Tensor]]) -> Figure:
+    """Labelled rows of float images (N, C, H, W) in [-0.5, 0.5], in the layout of the report's Figure 2."""
+    columns = len(rows[0][1])
+    figure = Figure(figsize=(0.9 * columns + 0.8, 0.9 * len(rows)), dpi=120)
+    axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
+    for (label, images), cells in zip(rows, axes, strict=True):
+        for image, cell in zip(to_uint8(images), cells, strict=True):
+            cell.imshow(to_image(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            cell.set(xticks=[], yticks=[])
+        cells[0].set_ylabel(label, rotation=0, labelpad=22, va="center", fontsize=12)
+    figure.subplots_adjust(left=0.9 / (0.9 * columns + 0.8), right=0.99, top=0.99, bottom=0.01)
+    return figure
+
+
+def schedule_table(degradation: GaussianNoise) -> dict[str, np.ndarray]:
+    """t, t/T, beta_t, alpha_t and log SNR_t = log(alpha_t / (1 - alpha_t)) for t = 1..T, float64."""
+    t = np.arange(1, degradation.T + 1)
+    alphas = degradation.alphas_cumprod[1:].numpy()
+    return {
+        "t": t,
+        "t_over_T": t / degradation.T,
+        "beta": degradation.betas[1:].double().numpy(),
+        "alpha": alphas,
+        "log_snr": np.log(alphas) - np.log1p(-alphas),
+    }
+
+
+def schedule_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
+    """beta_t, alpha_t and log SNR over t/T, one line per preset (the report's Figure 5)."""
+    figure = Figure(figsize=(12, 3.8), dpi=120, layout="constrained")
+    panels = {"beta": r"$\beta_t$", "alpha": r"$\alpha_t$", "log_snr": r"$\log\,\mathrm{SNR}_t$"}
+    for cell, (key, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for name, table in schedules.items():
+            # A single step is a point, which a line would not show.
+            cell.plot(table["t_over_T"], table[key], label=name, marker="o" if len(table["t"]) == 1 else "")
+        cell.set(xlabel="$t/T$", title=label, xlim=(0, 1))
+        cell.grid(alpha=0.3)
+    figure.axes[0].set_yscale("log")
+    figure.axes[1].set_ylim(-0.02, 1.02)
+    figure.axes[1].legend()
+    return figure
+
+
+def write_schedules(schedules: dict[str, dict[str, np.ndarray]], file: Path) -> None:
+    """The numbers behind the figure as CSV: preset, t, t_over_T, beta, alpha, log_snr."""
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        first = next(iter(schedules.values()))
+        writer.writerow(["preset", *first])
+        for name, table in schedules.items():
+            for row in zip(*table.values(), strict=True):
+                writer.writerow([name, *(value.item() for value in row)])

@@ -1,0 +1,69 @@
+"""Grids, single files, arrays and animations of samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+MIN_TILE = 32
+MAX_FRAMES = 60
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """uint8 (C, H, W), C = 1 or 3 -> a Pillow image."""
+    array = pixels.permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def grid(images: Tensor, columns: int | None = None) -> Image.Image:
+    """uint8 (N, C, H, W) -> one picture, near square unless ``columns`` is given; tiles below 32 pixels are enlarged by a whole factor."""
+    scale = max(1, math.ceil(MIN_TILE / images.shape[-1]))
+    enlarged = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    tiled = make_grid(enlarged, nrow=columns, padding=2, pad_value=64)
+    return to_image(tiled[: images.shape[1]])  # make_grid triples a grey channel
+
+
+def save_files(batches: Iterable[Tensor], folder: Path) -> int:
+    """Writes one PNG per image, ``00000.png`` and on, at the images' own size; returns how many."""
+    count = 0
+    for batch in batches:
+        for image in batch:
+            to_image(image).save(folder / f"{count:05d}.png")
+            count += 1
+    return count
+
+
+def save_array(images: Tensor, file: Path) -> None:
+    """uint8 (N, C, H, W) -> a compressed .npz with the array ``images``, uint8 (N, H, W, C)."""
+    with file.open("wb") as stream:
+        np.savez_compressed(stream, images=images.permute(0, 2, 3, 1).numpy())
+
+
+def save_animation(frames: Sequence[Tensor], file: Path, seconds: float = 4.0) -> None:
+    """Frames of uint8 (N, C, H, W) -> an endless GIF of grids that rests on its last frame."""
+    pictures = [grid(frame) for frame in frames]
+    durations = [int(1000 * seconds / len(pictures))] * len(pictures)
+    durations[-1] += 1500
+    first, *rest = pictures
+    first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+
+
+def frame_steps(steps: Sequence[int]) -> set[int]:
+    """Which of a sampler's steps an animation shows: at most 60, the last one always."""
+    stride = max(1, math.ceil((len(steps) - 1) / MAX_FRAMES))
+    return set(steps[::stride]) | {steps[-1]}
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """float (N, C, H, W) in [-0.5, 0.5], any values beyond clamped -> uint8, on the CPU."""
+    from diffcli.data.pixels import to_uint8
+
+    return to_uint8(torch.as_tensor(images)).cpu()

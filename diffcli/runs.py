@@ -1,0 +1,287 @@
+"""Run folders: ``runs/<preset>/<time>/`` holds the resolved preset, versions, logs, checkpoints and pictures."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffcli.config import Preset, to_yaml, validate
+from diffcli.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from diffcli.diffusion.denoiser import Denoiser
+
+PACKAGES = ("diffcli", "torch", "torchvision", "lightning", "torchmetrics", "torch-fidelity", "numpy", "scikit-learn")
+
+
+def runs_root() -> Path:
+    """The folder of all runs: ``DIFFCLI_RUNS``, else ``runs`` here."""
+    return Path(os.environ.get("DIFFCLI_RUNS") or "runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and the paths inside it."""
+
+    folder: Path
+
+    @property
+    def preset_file(self) -> Path:
+        return self.folder / "preset.yaml"
+
+    @property
+    def info_file(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def eval_file(self) -> Path:
+        return self.folder / "eval.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "logs" / "metrics.csv"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        return self.checkpoints / "last.ckpt"
+
+    def info(self) -> dict[str, Any]:
+        """What ``run.json`` holds; empty where it is missing or damaged."""
+        return _read_json(self.info_file)
+
+    def scores(self) -> dict[str, Any]:
+        """What ``eval.json`` holds; empty where there is none."""
+        return _read_json(self.eval_file)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        UserError: the folder of ``path`` cannot be made or written.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=writable_folder(path.parent)) as scratch:
+        part = Path(scratch) / path.name
+        yield part
+        part.replace(path)
+
+
+def writable_folder(folder: Path) -> Path:
+    """``folder``, made where missing.
+
+    Raises:
+        UserError: it cannot be made, or nothing can be written in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}; name another place") from error
+
+
+def new_run_folder(preset_name: str, folder: Path | None) -> Path:
+    """``folder`` where given, else a fresh ``runs/<preset>/<time>``; makes nothing.
+
+    Raises:
+        UserError: ``folder`` is there already and not empty.
+    """
+    if folder is None:
+        now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        names = (now + (f"-{count}" if count else "") for count in itertools.count())
+        return next(path for name in names if not (path := runs_root() / preset_name / name).exists())
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--out {folder} is not an empty folder; name a new one, or go on with --resume {folder}")
+    return folder
+
+
+def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]) -> None:
+    """Writes the resolved preset and ``run.json``: versions, seed, command, and ``facts``; makes the folder.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    writable_folder(run.folder)
+    with written_whole(run.preset_file) as part:
+        part.write_text(to_yaml(preset), encoding="utf-8")
+    now = datetime.now().isoformat(timespec="seconds")
+    about = {
+        "preset": preset_name,
+        "started": run.info().get("started", now),
+        "written": now,
+        "command": ["diffcli", *sys.argv[1:]],
+        "seed": preset.training.seed,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        **facts,
+    }
+    write_json(run.info_file, about)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """``value`` as indented JSON, whole or not at all."""
+    with written_whole(path) as part:
+        part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def all_runs() -> list[Run]:
+    """Every run below :func:`runs_root`, oldest first."""
+    found = [Run(file.parent) for file in runs_root().glob("*/*/preset.yaml")]
+    return sorted(found, key=lambda run: (run.info().get("started", ""), run.folder.name))
+
+
+def find_run(name: str) -> Run:
+    """A run by its folder, by a preset's name (its newest run), or ``last`` (the newest of all).
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = Path(name).expanduser()
+    if (folder / "preset.yaml").is_file():
+        return Run(folder)
+    runs = all_runs()
+    if not runs:
+        raise UserError(f"no run '{name}': {runs_root()}/ holds no runs yet; make one with 'diffcli train'")
+    by_preset = {run.folder.parent.name: run for run in runs}
+    if name == "last":
+        return runs[-1]
+    if name in by_preset:
+        return by_preset[name]
+    if folder.is_dir():
+        raise UserError(f"{name} is not a run folder: it has no preset.yaml; 'diffcli runs' lists the runs")
+    raise UserError(unknown("run", name, ["last", *by_preset]) + "; or give a run folder")
+
+
+def run_preset(run: Run) -> Preset:
+    """The resolved preset of a run.
+
+    Raises:
+        UserError: its file is damaged.
+    """
+    from diffcli.config import read_values
+
+    return validate(read_values(run.preset_file), str(run.preset_file))
+
+
+def best_checkpoint(run: Run) -> Path:
+    """The checkpoint with the lowest validation loss, else the last one.
+
+    Raises:
+        UserError: the run has none yet.
+    """
+    for path in (run.best, run.last):
+        if path.is_file():
+            return path
+    raise UserError(f"{run.folder} has no checkpoint yet; train it with 'diffcli train --resume {run.folder}'")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model as a checkpoint holds it."""
+
+    checkpoint: Path
+    preset_name: str
+    preset: Preset
+    image_shape: tuple[int, int, int]
+    denoiser: Denoiser
+    epoch: int
+    """Epochs done, counted from 1."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, without executing anything that it holds.
+
+    Raises:
+        UserError: it is missing, damaged, holds code, or was not written by diffcli.
+    """
+    import pickle
+
+    import torch
+
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist; 'diffcli runs' lists the runs")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"checkpoint {path} is refused: it is damaged, or holds code instead of plain weights") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"checkpoint {path} is damaged or not a checkpoint; use another one") from error
+    expected = {"preset", "preset_name", "image_shape"}
+    held = content.get("hyper_parameters") if isinstance(content, dict) else None
+    if not isinstance(held, dict) or not expected <= set(held) or not isinstance(content.get("state_dict"), dict):
+        raise UserError(f"checkpoint {path} was not written by diffcli: it holds no preset")
+    return content
+
+
+def load_model(path: Path) -> Model:
+    """A checkpoint's model, on the CPU and in evaluation mode.
+
+    Raises:
+        UserError: see :func:`read_checkpoint`; or its weights do not fit the network that its preset names.
+    """
+    from diffcli.assembly import build_denoiser, resolve
+
+    content = read_checkpoint(path)
+    held = content["hyper_parameters"]
+    preset = resolve(validate(held["preset"], f"checkpoint {path}"))
+    channels, height, width = held["image_shape"]
+    denoiser = build_denoiser(preset, (channels, height, width))
+    weights = {key.removeprefix("denoiser."): value for key, value in content["state_dict"].items()}
+    check_weights(path, weights, denoiser)
+    denoiser.load_state_dict(weights)
+    return Model(
+        checkpoint=path,
+        preset_name=str(held["preset_name"]),
+        preset=preset,
+        image_shape=(channels, height, width),
+        denoiser=denoiser.eval().requires_grad_(False),
+        epoch=int(content.get("epoch", 0)) + 1,
+    )
+
+
+def check_weights(path: Path, weights: dict[str, Any], denoiser: Denoiser) -> None:
+    """Checks that weights fit a network, by name and shape.
+
+    Raises:
+        UserError: they belong to another network; the line names the first weight that does not fit.
+    """
+    shapes = {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}
+    for key in sorted(shapes.keys() | weights.keys()):
+        held = tuple(weights[key].shape) if key in weights else "none"
+        if held != shapes.get(key, "none"):
+            raise UserError(
+                f"checkpoint {path} is of another network: {key} is {held} there and {shapes.get(key, 'none')} here"
+            )

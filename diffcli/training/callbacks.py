@@ -1,0 +1,146 @@
+"""What happens beside the training itself: history, progress, sample pictures."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from diffcli.assembly import build_prior, steps_of
+from diffcli.generation import Sampling, conditional_rows, generate
+from diffcli.progress import bar, console
+from diffcli.reporting.figures import conditional_figure
+from diffcli.reporting.pictures import as_bytes, grid
+from diffcli.training.module import DiffusionModule
+
+
+def _metric(trainer: Trainer, name: str) -> float | None:
+    value = trainer.callback_metrics.get(name)
+    return None if value is None else float(value)
+
+
+class History(Callback):
+    """``metrics.csv``: one row per epoch; a resumed run goes on below the epochs that its checkpoint has done."""
+
+    FIELDS = ("epoch", "step", "train_loss", "val_loss", "images_per_second", "seconds")
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.rows: list[dict[str, Any]] = []
+        self.images = 0
+        self.started = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and self.file.is_file():
+            with self.file.open(newline="", encoding="utf-8") as stream:
+                rows = list(csv.DictReader(stream))
+            self.rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.images, self.started = 0, time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.images += len(batch[0]) * trainer.world_size
+        self.seconds = time.perf_counter() - self.started
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "train_loss": _metric(trainer, "train_loss"),
+            "val_loss": _metric(trainer, "val_loss") if validated else None,
+            "images_per_second": round(self.images / self.seconds, 1),
+            "seconds": round(self.seconds, 2),
+        }
+        self.rows.append(row)
+        if trainer.is_global_zero:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("w", newline="", encoding="utf-8") as stream:
+                writer = csv.DictWriter(stream, self.FIELDS)
+                writer.writeheader()
+                writer.writerows(self.rows)
+
+
+class TrainingProgress(Callback):
+    """One bar over the whole training with images/s and time left; a line per epoch where nobody watches a bar."""
+
+    def __init__(self, history: History, quiet: bool) -> None:
+        self.history = history
+        self.quiet = quiet
+        self.display = bar("images", quiet)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        images = trainer.datamodule.batch_size * trainer.num_training_batches  # type: ignore[attr-defined]
+        images = min(images, len(trainer.datamodule.train))  # type: ignore[attr-defined]
+        total = images * (trainer.max_epochs or 1)
+        self.display.start()
+        self.task = self.display.add_task("training", total=total, note="")
+        # Progress made before a resume must not count as speed.
+        done = images * trainer.current_epoch
+        self.display.reset(self.task, total=total - done)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.display.update(self.task, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.display.advance(self.task, len(batch[0]) * trainer.world_size)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        row = self.history.rows[-1]
+        losses = f"train loss {row['train_loss']:.4f}" + (
+            f", val loss {row['val_loss']:.4f}" if row["val_loss"] is not None else ""
+        )
+        self.display.update(self.task, note=losses)
+        if trainer.is_global_zero and not self.quiet and self.display.disable and row["val_loss"] is not None:
+            speed = f"{row['images_per_second']:,.0f} images/s"
+            console.print(f"epoch {row['epoch']}/{trainer.max_epochs}: {losses}, {speed}", soft_wrap=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.display.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.display.stop()
+
+
+class EpochSamples(Callback):
+    """Unconditional grid and conditional figure at the preset's epochs (report Figures 2 and 3).
+
+    Args:
+        folder: where ``epoch-005-unconditional.png`` and ``epoch-005-conditional.png`` go.
+        images: uint8 (N, C, H, W), what the conditional figure reconstructs.
+    """
+
+    def __init__(self, folder: Path, images: Tensor) -> None:
+        self.folder = folder
+        self.images = images
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, DiffusionModule)
+        preset, epoch = pl_module.preset, trainer.current_epoch + 1
+        if epoch not in preset.training.sample_epochs or not trainer.is_global_zero:
+            return
+        sampling = Sampling(
+            denoiser=pl_module.denoiser,
+            prior=build_prior(preset),
+            sampler=preset.sampler,
+            steps=steps_of(preset.sampler.steps, pl_module.denoiser.degradation),
+            seed=preset.training.seed,
+            batch_size=preset.training.sample_n,
+            device=pl_module.device,
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        pl_module.eval()
+        (samples,) = generate(sampling, preset.training.sample_n, tuple(self.images.shape[1:]))  # type: ignore[arg-type]
+        grid(as_bytes(samples)).save(self.folder / f"epoch-{epoch:03d}-unconditional.png")
+        rows = conditional_rows(sampling, self.images)
+        conditional_figure(rows).savefig(self.folder / f"epoch-{epoch:03d}-conditional.png")
+        pl_module.train()

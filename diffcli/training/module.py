@@ -1,0 +1,70 @@
+"""The one LightningModule: any denoiser, any degradation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from diffcli.assembly import build_denoiser
+from diffcli.config import validate
+from diffcli.data.module import Batch
+from diffcli.data.pixels import to_model
+from diffcli.diffusion.denoiser import Denoiser
+from diffcli.diffusion.randomness import Stream, generator_for, image_generators, randn_images
+
+
+def fixed_loss(denoiser: Denoiser, x0: Tensor, indices: Tensor, seed: int, stream: Stream) -> Tensor:
+    """Loss per image, (B,), with t and noise that depend on (seed, image index) alone: comparable over epochs and runs."""
+    generators = image_generators(seed, stream, indices.tolist())
+    T = denoiser.degradation.T
+    t = torch.cat([torch.randint(1, T + 1, (1,), generator=generator) for generator in generators])
+    noise = randn_images(generators, tuple(x0.shape[1:]), x0.device)
+    return denoiser.loss(x0, t.to(x0.device), noise)
+
+
+class DiffusionModule(LightningModule):
+    """Trains a preset's denoiser with Adam on uniformly drawn t (report Algorithm 1).
+
+    Args:
+        preset: the resolved preset as plain types, so that a checkpoint can be read without executing anything.
+        preset_name: its name, for sampling from the checkpoint alone.
+        image_shape: (C, H, W).
+    """
+
+    def __init__(self, preset: dict[str, Any], preset_name: str, image_shape: list[int]) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.preset = validate(preset, "checkpoint")
+        channels, height, width = image_shape
+        self.denoiser = build_denoiser(self.preset, (channels, height, width))
+
+    def draw(self, x0: Tensor) -> tuple[Tensor, Tensor]:
+        """(t uniform in 1..T, int64 (B,); noise like ``x0``): a function of (seed, rank, global step)."""
+        seed = self.preset.training.seed
+        generator = generator_for(seed, Stream.TRAIN, self.global_rank, self.global_step, device=x0.device)
+        t = torch.randint(1, self.denoiser.degradation.T + 1, (len(x0),), generator=generator, device=x0.device)
+        return t, torch.randn(x0.shape, generator=generator, device=x0.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x0 = to_model(batch[0])
+        loss = self.denoiser.loss(x0, *self.draw(x0)).mean()
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x0))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        images, indices = batch
+        losses = fixed_loss(self.denoiser, to_model(images), indices, self.preset.training.seed, Stream.VALIDATION)
+        self.log("val_loss", losses.mean(), on_epoch=True, sync_dist=True, batch_size=len(images))
+
+    def configure_optimizers(self) -> Any:
+        training = self.preset.training
+        # The fused step is one pass over all the weights instead of dozens of small ones.
+        optimizer = torch.optim.Adam(self.denoiser.parameters(), lr=training.lr, fused=True)
+        if not training.lr_decay:
+            return optimizer
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,88 @@
+"""The Lightning Trainer: loggers, checkpoints, devices."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+
+from diffcli.config import Preset
+from diffcli.errors import UserError
+from diffcli.runs import Run
+from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
+
+CONDITIONAL_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What Lightning's Trainer is told about devices and precision, in its own words."""
+
+    accelerator: str = "auto"
+    devices: str = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+
+
+def hush_lightning() -> None:
+    """Keeps Lightning's banners and its hints about settings that are not the user's from the terminal."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+
+
+def checkpoints(run: Run) -> list[Callback]:
+    """``best.ckpt`` by validation loss; ``last.ckpt`` after every epoch and when training is interrupted."""
+    common = {"dirpath": run.checkpoints, "save_on_train_epoch_end": True, "enable_version_counter": False}
+    return [
+        ModelCheckpoint(filename="best", monitor="val_loss", **common),
+        ModelCheckpoint(filename="last", save_on_exception=True, **common),
+    ]
+
+
+def build_trainer(
+    run: Run, preset: Preset, hardware: Hardware, shown: Tensor, limit_batches: int | None, quiet: bool
+) -> Trainer:
+    """A Trainer that writes into ``run``; ``shown`` are the uint8 images that conditional figures reconstruct.
+
+    Raises:
+        UserError: Lightning does not accept the hardware options.
+    """
+    hush_lightning()
+    history = History(run.metrics_file)
+    callbacks = [
+        history,
+        TrainingProgress(history, quiet),
+        EpochSamples(run.samples, shown[:CONDITIONAL_IMAGES]),
+        *checkpoints(run),
+    ]
+    devices: int | str = int(hardware.devices) if hardware.devices.lstrip("-").isdigit() else hardware.devices
+    try:
+        return Trainer(
+            accelerator=hardware.accelerator,
+            devices=devices,
+            num_nodes=hardware.num_nodes,
+            strategy=hardware.strategy,
+            precision=hardware.precision,  # type: ignore[arg-type]
+            max_epochs=preset.training.epochs,
+            check_val_every_n_epoch=preset.training.val_every,
+            limit_train_batches=limit_batches,
+            limit_val_batches=limit_batches,
+            callbacks=callbacks,
+            logger=TensorBoardLogger(run.folder, name="logs", version=""),
+            log_every_n_steps=1,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        message = str(error).strip().splitlines()[0]
+        raise UserError(f"--accelerator, --devices, --num-nodes, --strategy or --precision: {message}") from error
