@@ -1,0 +1,86 @@
+"""Fixtures: a tiny trained run that the command tests share, and a place with no runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+# Several test processes share two cores; one thread each is faster than all of them fighting.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
+
+TINY = """\
+description: a tiny model for the tests
+data: {name: digits}
+schedule: {name: linear, T: 20, beta_min: 0.001, beta_max: 0.3}
+degradation: {name: gaussian-noise}
+network: {name: cnn, channels: [4, 4], kernel_size: 3}
+prediction: eps
+prior: {name: standard-normal}
+sampler: {name: ancestral}
+training: {epochs: 2, batch_size: 128, lr: 1e-3, sample_epochs: [1], sample_n: 4}
+"""
+
+
+@dataclass
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs ``diffcli`` in this process, errors turned into exit codes as for a user."""
+    from diffcli.cli import main
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Result(int(caught.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, no settings from outside, and no network cache."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DIFFCLI_RUNS", "DIFFCLI_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny model trained for two epochs on digits; tests must not change it."""
+    from diffcli.cli import main
+
+    place = tmp_path_factory.mktemp("trained")
+    (place / "tiny.yaml").write_text(TINY)
+    run = place / "run"
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--preset", str(place / "tiny.yaml"), "--out", str(run), "--accelerator", "cpu", "--quiet"])
+    assert not caught.value.code
+    return run
+
+
+@pytest.fixture
+def tiny(workplace: Path) -> Path:
+    """The tiny preset's file."""
+    file = workplace / "tiny.yaml"
+    file.write_text(TINY)
+    return file

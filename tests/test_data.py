@@ -1,0 +1,126 @@
+"""Data sets, splits, batches and pixel ranges, on real digits, fake MNIST files and made-up folders."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffcli.data.datasets import NO_LABEL, digits, folder, mnist, split
+from diffcli.data.module import Batches, epoch_order
+from diffcli.data.pixels import to_model, to_uint8, to_unit
+from diffcli.errors import UserError
+
+
+def write_idx_files(root: Path, train: int = 50, test: int = 20) -> None:
+    """A tiny data set in MNIST's own file format."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for prefix, count in (("train", train), ("t10k", test)):
+        pixels = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes())
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
+
+
+def test_digits_are_embedded_and_whole() -> None:
+    source = digits()
+    assert len(source.development) + len(source.test) == 1797
+    assert source.test.image_shape == (1, 8, 8)
+    assert source.development.images.dtype == torch.uint8
+    assert int(source.development.images.max()) == 255
+    assert set(source.test.labels.tolist()) == set(range(10))
+
+
+def test_digits_test_split_is_fixed_and_disjoint() -> None:
+    first, again = digits(), digits()
+    assert torch.equal(first.test.images, again.test.images)
+    held_out = {image.numpy().tobytes() for image in first.test.images}
+    both = held_out & {image.numpy().tobytes() for image in first.development.images}
+    assert not both
+
+
+def test_split_is_80_20_random_and_a_function_of_the_seed() -> None:
+    images = digits().development
+    train, val = split(images, 0.2, seed=1)
+    assert (len(train), len(val)) == (1150, 288)
+    assert torch.equal(split(images, 0.2, seed=1)[1].images, val.images)
+    assert not torch.equal(split(images, 0.2, seed=2)[1].images, val.images)
+    assert len(set(val.labels.tolist())) == 10
+
+
+def test_mnist_reads_the_original_files_and_their_own_test_split(tmp_path: Path) -> None:
+    write_idx_files(tmp_path)
+    source = mnist(data_dir=tmp_path, download=False)
+    assert (len(source.development), len(source.test)) == (50, 20)
+    assert source.development.image_shape == (1, 28, 28)
+    assert source.test.labels.tolist()[:3] == [0, 1, 2]
+
+
+def test_missing_mnist_names_the_folder_and_the_option(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"MNIST/raw.*--data-dir or DIFFCLI_DATA"):
+        mnist(data_dir=tmp_path, download=False)
+
+
+def make_folder(root: Path, count: int = 12, mode: str = "RGB") -> Path:
+    (root / "below").mkdir(parents=True)
+    for i in range(count):
+        size = (20 + i, 16) if i % 2 else (16, 20)
+        Image.new(mode, size, color=i * 20 if mode == "L" else (i * 20, 0, 255)).save(root / "below" / f"{i}.png")
+    (root / "notes.txt").write_text("not an image")
+    return root
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (3, "L"), (1, "RGB")])
+def test_folder_reads_any_images_as_asked(tmp_path: Path, channels: int, mode: str) -> None:
+    source = folder(str(make_folder(tmp_path / "images", mode=mode)), size=8, channels=channels)  # type: ignore[arg-type]
+    assert source.development.image_shape == (channels, 8, 8)
+    assert len(source.development) + len(source.test) == 12
+    assert set(source.test.labels.tolist()) == {NO_LABEL}
+
+
+def test_folder_keeps_colours_in_their_channels(tmp_path: Path) -> None:
+    pixels = folder(str(make_folder(tmp_path / "images")), size=8).development.images
+    assert bool((pixels[:, 2] == 255).all())
+    assert bool((pixels[:, 1] == 0).all())
+
+
+def test_folder_errors_name_the_culprit(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a folder"):
+        folder(str(tmp_path / "nowhere"), size=8)
+    root = make_folder(tmp_path / "few", count=3)
+    with pytest.raises(UserError, match="holds 3 images; at least 10"):
+        folder(str(root), size=8)
+    root = make_folder(tmp_path / "bad")
+    (root / "broken.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(UserError, match=r"broken\.png is not a readable image"):
+        folder(str(root), size=8)
+
+
+def test_batches_gather_by_index_and_cover_the_epoch_once() -> None:
+    images = digits().test
+    batches = Batches(images, 100, lambda: epoch_order(len(images), seed=0, epoch=0))
+    seen = list(batches)
+    assert len(seen) == len(batches) == 4
+    index = torch.cat([index for _, index in seen])
+    assert sorted(index.tolist()) == list(range(len(images)))
+    assert torch.equal(torch.cat([pixels for pixels, _ in seen]), images.images[index])
+
+
+def test_epochs_have_their_own_order() -> None:
+    orders = [epoch_order(100, seed, epoch).tolist() for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0))]
+    assert orders[0] == orders[3]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_pixels_survive_the_round_trip() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    scaled = to_model(pixels)
+    assert (float(scaled.min()), float(scaled.max())) == (-0.5, 0.5)
+    assert torch.equal(to_uint8(scaled), pixels)
+    assert (float(to_unit(scaled * 3).min()), float(to_unit(scaled * 3).max())) == (0.0, 1.0)

@@ -1,0 +1,61 @@
+"""The denoiser: both prediction types, the loss, and the t that training draws."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffcli.diffusion.degradations import Degradation, GaussianNoise
+from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser
+from diffcli.diffusion.schedules import linear
+
+
+class Answers(nn.Module):
+    """A network that gives a fixed answer and keeps the times that it was asked about."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+        self.asked: list[Tensor] = []
+
+    def forward(self, xt: Tensor, t_fraction: Tensor) -> Tensor:
+        self.asked.append(t_fraction)
+        return self.answer
+
+
+class Deterministic(Degradation):
+    T, stochastic = 5, False
+
+
+@pytest.mark.parametrize("prediction", sorted(PREDICTIONS))
+def test_a_right_answer_has_no_loss_and_gives_x0(prediction: str) -> None:
+    noise = GaussianNoise(linear(10, 0.01, 0.2))
+    x0, eps, t = torch.rand(4, 1, 5, 5) - 0.5, torch.randn(4, 1, 5, 5), torch.tensor([1, 4, 7, 10])
+    target = PREDICTIONS[prediction].target(noise, x0, t, eps)
+    assert target is not None
+    denoiser = Denoiser(Answers(target), noise, prediction)
+    assert torch.equal(denoiser.loss(x0, t, eps), torch.zeros(4))
+    assert torch.allclose(denoiser(noise.degrade(x0, t, eps), t), x0, atol=1e-5)
+
+
+def test_loss_is_the_mean_square_per_image() -> None:
+    eps = torch.stack([torch.full((1, 2, 2), 2.0), torch.full((1, 2, 2), 3.0)])
+    denoiser = Denoiser(Answers(torch.zeros(2, 1, 2, 2)), GaussianNoise(linear(10)), "eps")
+    assert denoiser.loss(torch.zeros(2, 1, 2, 2), torch.tensor([1, 10]), eps).tolist() == [4.0, 9.0]
+
+
+def test_the_network_is_asked_about_t_over_T() -> None:
+    network = Answers(torch.zeros(3, 1, 2, 2))
+    Denoiser(network, GaussianNoise(linear(10)), "eps")(torch.zeros(3, 1, 2, 2), torch.tensor([1, 5, 10]))
+    assert torch.allclose(network.asked[0], torch.tensor([0.1, 0.5, 1.0]))
+
+
+def test_eps_without_noise_is_refused() -> None:
+    with pytest.raises(ValueError, match="use x0"):
+        Denoiser(Answers(torch.zeros(1)), Deterministic(), "eps")
+
+
+def test_unknown_prediction_is_refused() -> None:
+    with pytest.raises(ValueError, match="one of eps, x0"):
+        Denoiser(Answers(torch.zeros(1)), GaussianNoise(linear(10)), "score")

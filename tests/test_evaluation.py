@@ -1,0 +1,190 @@
+"""Metrics against hand computations, the shipped classifiers against real test images, extractors against traps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+
+from diffcli.data.datasets import digits, mnist
+from diffcli.errors import UserError
+from diffcli.evaluation import extractors
+from diffcli.evaluation.classifier import CLASSIFIED, load_classifier, probabilities, weights_path
+from diffcli.evaluation.metrics import fid, kid, psnr, rmse, ssim
+
+CPU = torch.device("cpu")
+
+
+def test_rmse_and_psnr_by_hand() -> None:
+    a, b = torch.zeros(2, 1, 8, 8), torch.stack([torch.full((1, 8, 8), 0.5), torch.full((1, 8, 8), 0.1)])
+    assert rmse(a, b).tolist() == pytest.approx([0.5, 0.1])
+    assert psnr(a, b).tolist() == pytest.approx([-20 * np.log10(0.5), 20.0], rel=1e-5)
+
+
+@pytest.mark.parametrize("side", [8, 16, 28])
+def test_ssim_is_1_for_equal_images_and_does_not_depend_on_the_batch(side: int) -> None:
+    torch.manual_seed(0)
+    a, b = torch.rand(4, 1, side, side), torch.rand(4, 1, side, side)
+    assert ssim(a, a).tolist() == pytest.approx([1.0] * 4)
+    together, alone = ssim(a, b), torch.cat([ssim(a[i : i + 1], b[i : i + 1]) for i in range(4)])
+    assert together.shape == (4,)
+    assert torch.allclose(together, alone, atol=1e-5)
+    # A data range taken from the batch would let a darker image beside it change the score.
+    dark = torch.cat([b[:1], b[1:] * 0.01])
+    assert torch.allclose(ssim(a, dark)[0], together[0], atol=1e-5)
+
+
+def test_fid_of_a_set_with_itself_is_zero_and_grows_with_distance() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(300, 16)
+    assert fid(x, x) == pytest.approx(0, abs=1e-3)
+    assert fid(x, x + 1) == pytest.approx(16, rel=1e-3)  # equal covariances: the squared distance of the means
+
+
+def test_fid_equals_the_textbook_formula() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(200, 8).double(), torch.randn(150, 8).double() * 1.5 + 0.3
+    mean = (x.mean(0) - y.mean(0)).square().sum()
+    sx, sy = np.cov(x.numpy().T), np.cov(y.numpy().T)
+    reference = float(mean) + np.trace(sx + sy - 2 * linalg.sqrtm(sx @ sy).real)
+    assert fid(x.float(), y.float()) == pytest.approx(reference, rel=1e-4)
+
+
+def test_kid_is_unbiased_and_repeats() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(400, 8), torch.randn(400, 8)
+    assert kid(x, y, seed=0) == kid(x, y, seed=0)
+    assert abs(kid(x, y, seed=0)) < 0.05
+    assert kid(x, y + 1, seed=0) > 0.5
+
+
+def test_digits_classifier_reads_real_test_digits() -> None:
+    trained = load_classifier("digits")
+    test = digits().test
+    read = probabilities(trained.network, test.images / 255).argmax(dim=1)
+    assert float((read == test.labels).float().mean()) == pytest.approx(trained.test_accuracy, abs=1e-6)
+    assert trained.test_accuracy > 0.98
+
+
+@pytest.mark.skipif(not os.environ.get("DIFFCLI_TEST_DATA"), reason="the real MNIST is not here: set DIFFCLI_TEST_DATA")
+def test_mnist_classifier_reads_real_test_digits() -> None:
+    trained = load_classifier("mnist")
+    test = mnist(data_dir=Path(os.environ["DIFFCLI_TEST_DATA"]), download=False).test
+    read = probabilities(trained.network, test.images / 255).argmax(dim=1)
+    assert float((read == test.labels).float().mean()) == pytest.approx(trained.test_accuracy, abs=1e-4)
+
+
+def test_shipped_weights_are_small_and_as_accurate_as_promised() -> None:
+    for name in CLASSIFIED:
+        assert weights_path(name).stat().st_size < 1_000_000
+    assert load_classifier("mnist").test_accuracy >= 0.993
+
+
+def test_classifier_refuses_other_data() -> None:
+    with pytest.raises(UserError, match=r"reads mnist and digits only, not fashion-mnist"):
+        extractors.classifier("fashion-mnist", CPU)
+
+
+@pytest.fixture(scope="module")
+def stand_in_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An Inception of the right shape with random weights, in the format of the official file."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    file = tmp_path_factory.mktemp("inception") / "stand-in.pth"
+    torch.manual_seed(0)
+    original = FeatureExtractorInceptionV3.load_state_dict
+    try:
+        # Its constructor insists on loading a file; the stand-in is what it would have loaded into.
+        FeatureExtractorInceptionV3.load_state_dict = lambda self, state, *args, **kwargs: None
+        empty = file.with_name("empty.pth")
+        torch.save({}, empty)
+        network = FeatureExtractorInceptionV3("stand-in", ["2048"], feature_extractor_weights_path=str(empty))
+    finally:
+        FeatureExtractorInceptionV3.load_state_dict = original
+    torch.save(network.state_dict(), file)
+    return file
+
+
+def test_inception_takes_a_local_file_and_says_that_it_is_not_the_official_one(stand_in_weights: Path) -> None:
+    extractor = extractors.inception(stand_in_weights, CPU)
+    grey = torch.rand(2, 1, 8, 8)
+    assert extractor.name == "inception"
+    assert extractor.features(grey).shape == (2, 2048)
+    assert torch.allclose(extractor.features(grey), extractor.features(grey.repeat(1, 3, 1, 1)))
+    assert torch.allclose(extractor.features(grey), extractor.features(grey.clone().mul(255).round().div(255)))
+    assert extractor.settings["official_weights"] is False
+    assert extractor.settings["weights_sha256"] == hashlib.sha256(stand_in_weights.read_bytes()).hexdigest()
+
+
+def test_eval_with_inception_has_its_own_keys(stand_in_weights: Path, trained: Path, cli) -> None:
+    options = ["--fid", "--n-fid", 4, "--steps", 2, "--inception-weights", stand_in_weights, "--json", "--quiet"]
+    result = cli("eval", "--run", trained, *options)
+    assert result.code == 0, result.err
+    scores = json.loads(result.out)["scores"]
+    assert set(scores) == {"fid_inception", "fid_inception_floor"}
+
+
+def test_inception_file_errors_name_the_option(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--inception-weights .*does not exist"):
+        extractors.inception(tmp_path / "none.pth", CPU)
+    (tmp_path / "noise.pth").write_bytes(b"not weights")
+    with pytest.raises(UserError, match="does not hold Inception weights"):
+        extractors.inception(tmp_path / "noise.pth", CPU)
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="does not hold Inception weights"):
+        extractors.inception(tmp_path / "other.pth", CPU)
+
+
+class Trap:
+    """A pickle that would leave a file behind if it were executed."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+def test_inception_file_with_code_is_refused_unexecuted(tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+    with (tmp_path / "trap.pth").open("wb") as stream:
+        pickle.dump(Trap(mark), stream)
+    torch.save({"a": Trap(mark)}, tmp_path / "zipped.pth")
+    for name in ("trap.pth", "zipped.pth"):
+        with pytest.raises(UserError, match="does not hold Inception weights"):
+            extractors.inception(tmp_path / name, CPU)
+    assert not mark.exists()
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib.error import URLError
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+
+
+def test_auto_falls_back_to_the_classifier_without_network(no_network: None) -> None:
+    assert extractors.choose("auto", "digits", None, CPU).name == "classifier"
+
+
+def test_auto_without_classifier_names_file_and_option(no_network: None) -> None:
+    for name in ("auto", "inception"):
+        with pytest.raises(UserError, match=rf"{extractors.INCEPTION_FILE}.*--inception-weights"):
+            extractors.choose(name, "folder", None, CPU)
+
+
+def test_auto_takes_inception_from_the_cache(stand_in_weights: Path, no_network: None) -> None:
+    cache = extractors.inception_cache()
+    cache.parent.mkdir(parents=True)
+    cache.symlink_to(stand_in_weights)
+    assert extractors.choose("auto", "digits", None, CPU).name == "inception"

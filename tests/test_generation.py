@@ -1,0 +1,63 @@
+"""Samples and reconstructions from the trained tiny model: repeatable, whatever the batch size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffcli.commands.models import Choice, pick_model, pick_sampling
+from diffcli.data.datasets import digits
+from diffcli.data.pixels import to_model
+from diffcli.generation import Sampling, conditional_rows, generate, reconstruct
+
+
+def sampling_of(trained: Path, **changes: object) -> Sampling:
+    choice = Choice(run=str(trained), accelerator="cpu", **changes)  # type: ignore[arg-type]
+    _, model = pick_model(choice)
+    return pick_sampling(model, choice)
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "cold"])
+def test_same_seed_same_images_whatever_the_batch_size(trained: Path, sampler: str) -> None:
+    images = {
+        size: torch.cat(list(generate(sampling_of(trained, batch_size=size, sampler=sampler), 7, (1, 8, 8))))
+        for size in (1, 3, 7)
+    }
+    assert torch.allclose(images[1], images[7], atol=1e-5)
+    assert torch.allclose(images[3], images[7], atol=1e-5)
+    other = torch.cat(list(generate(sampling_of(trained, seed=1, sampler=sampler), 7, (1, 8, 8))))
+    assert not torch.allclose(images[7], other, atol=1e-2)
+
+
+def test_more_images_begin_with_the_same_ones(trained: Path) -> None:
+    few = torch.cat(list(generate(sampling_of(trained), 2, (1, 8, 8))))
+    many = torch.cat(list(generate(sampling_of(trained), 5, (1, 8, 8))))
+    assert torch.allclose(few, many[:2], atol=1e-5)
+
+
+def test_reconstructions_do_not_depend_on_the_batch_size(trained: Path) -> None:
+    images = digits().test.images[:5]
+    for which in (0, 1):
+        whole = torch.cat([pair[which] for pair in reconstruct(sampling_of(trained), images)])
+        parts = torch.cat([pair[which] for pair in reconstruct(sampling_of(trained, batch_size=2), images)])
+        assert torch.allclose(whole, parts, atol=1e-4)
+
+
+def test_conditional_rows_are_the_reports(trained: Path) -> None:
+    images = digits().test.images[:3]
+    rows = conditional_rows(sampling_of(trained), images)
+    assert [label for label, _ in rows] == [
+        "$x$", "$z_{5}$", "$x_{5}$", "$z_{10}$", "$x_{10}$", "$z_{20}$", "$x_{20}$", r"$\hat{x}$",
+    ]  # fmt: skip
+    assert torch.equal(rows[0][1], to_model(images))
+    sampled = torch.cat([pair[0] for pair in reconstruct(sampling_of(trained), images)])
+    assert torch.allclose(rows[-1][1], sampled, atol=1e-5)
+
+
+def test_steps_are_counted_for_the_progress_bar(trained: Path) -> None:
+    sampling = sampling_of(trained, batch_size=2, steps=4)
+    counted: list[int] = []
+    list(generate(sampling, 5, (1, 8, 8), counted.append))
+    assert sum(counted) == sampling.total_steps(5) == 12

@@ -1,0 +1,127 @@
+"""Run folders: created, found, read back, and never half written."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffcli.errors import UserError
+from diffcli.runs import Run, best_checkpoint, find_run, load_model, new_run_folder, read_checkpoint, written_whole
+
+
+def make_run(name: str, started: str) -> Run:
+    run = Run(Path("runs") / name / started.replace(":", "-"))
+    run.folder.mkdir(parents=True)
+    run.preset_file.write_text("description: x\n")
+    run.info_file.write_text(json.dumps({"started": started}))
+    return run
+
+
+def test_runs_are_found_by_folder_preset_and_last(workplace: Path) -> None:
+    old, new = make_run("a", "2026-01-01T10:00:00"), make_run("a", "2026-01-02T10:00:00")
+    other = make_run("b", "2026-01-01T12:00:00")
+    assert find_run("a") == new
+    assert find_run("b") == other
+    assert find_run("last") == new
+    assert find_run(str(old.folder)) == old
+
+
+def test_unknown_runs_are_named(workplace: Path) -> None:
+    with pytest.raises(UserError, match="holds no runs yet; make one with 'diffcli train'"):
+        find_run("last")
+    make_run("quickstart", "2026-01-01T10:00:00")
+    with pytest.raises(UserError, match="did you mean 'quickstart'"):
+        find_run("quikstart")
+    (workplace / "empty").mkdir()
+    with pytest.raises(UserError, match="is not a run folder"):
+        find_run("empty")
+
+
+def test_runs_root_can_be_moved(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFCLI_RUNS", "elsewhere")
+    assert new_run_folder("p", None).parent == Path("elsewhere/p")
+
+
+def test_two_runs_in_one_second_get_two_folders(workplace: Path) -> None:
+    first = new_run_folder("p", None)
+    first.mkdir(parents=True)
+    assert new_run_folder("p", None) != first
+
+
+def test_a_failed_write_leaves_nothing(workplace: Path) -> None:
+    def interrupted() -> None:
+        with written_whole(Path("out.png")) as part:
+            part.write_text("half")
+            raise KeyboardInterrupt
+
+    Path("out.png").write_text("before")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in workplace.iterdir() if "out" in path.name] == ["out.png"]
+    assert Path("out.png").read_text() == "before"
+
+
+def test_a_trained_run_holds_what_it_promises(trained: Path) -> None:
+    run = Run(trained)
+    info = run.info()
+    assert info["preset"] == "tiny"
+    assert info["seed"] == 0
+    assert info["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert {path.name for path in run.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in run.samples.iterdir()} == {
+        "epoch-001-unconditional.png",
+        "epoch-001-conditional.png",
+    }
+    assert len(run.metrics_file.read_text().splitlines()) == 3
+    assert list((trained / "logs").glob("events.out.tfevents.*"))
+    assert best_checkpoint(run) == run.best
+
+
+def test_a_checkpoint_loads_into_the_same_weights(trained: Path) -> None:
+    model = load_model(Run(trained).last)
+    state = read_checkpoint(Run(trained).last)["state_dict"]
+    assert (model.preset_name, model.image_shape, model.epoch) == ("tiny", (1, 8, 8), 2)
+    for key, value in model.denoiser.state_dict().items():
+        assert torch.equal(value, state[f"denoiser.{key}"])
+
+
+class Trap:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+def test_bad_checkpoints_are_refused_in_one_line(workplace: Path, trained: Path) -> None:
+    good = Run(trained).last.read_bytes()
+    mark = workplace / "executed"
+    Path("truncated.ckpt").write_bytes(good[: len(good) // 2])
+    Path("noise.ckpt").write_bytes(b"\x00\x01\x02 not a checkpoint")
+    Path("empty.ckpt").write_bytes(b"")
+    torch.save({"hello": 1}, "other.ckpt")
+    torch.save([1, 2], "list.ckpt")
+    torch.save({"code": Trap(mark)}, "code.ckpt")
+    with Path("pickle.ckpt").open("wb") as stream:
+        pickle.dump(Trap(mark), stream)
+    for name in ("truncated", "noise", "empty", "other", "list", "code", "pickle", "missing"):
+        with pytest.raises(UserError, match=rf"checkpoint {name}\.ckpt ") as caught:
+            load_model(Path(f"{name}.ckpt"))
+        assert "\n" not in str(caught.value)
+    assert not mark.exists()
+
+
+def test_a_checkpoint_of_another_network_is_refused(workplace: Path, trained: Path) -> None:
+    content = torch.load(Run(trained).last, weights_only=True)
+    content["hyper_parameters"]["preset"]["network"]["channels"] = [4, 6]
+    torch.save(content, "changed.ckpt")
+    with pytest.raises(UserError, match=r"is of another network: network\.blocks"):
+        load_model(Path("changed.ckpt"))
+    content["hyper_parameters"]["preset"]["network"]["channels"] = [4, 4, 4]
+    torch.save(content, "changed.ckpt")
+    with pytest.raises(UserError, match="is of another network"):
+        load_model(Path("changed.ckpt"))

@@ -1,0 +1,111 @@
+"""Samplers against independent references: hand-written DDIM, Algorithm 2, perfect denoisers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from diffcli.diffusion.degradations import GaussianNoise
+from diffcli.diffusion.randomness import Stream, image_generators, randn_images
+from diffcli.diffusion.samplers import ancestral, cold, timesteps
+from diffcli.diffusion.schedules import constant, linear
+
+
+def fake_eps(xt: Tensor, t: Tensor) -> Tensor:
+    """A smooth stand-in for a network that predicts eps."""
+    return torch.tanh(xt) * 0.9 + 0.001 * t.view(-1, 1, 1, 1)
+
+
+def as_denoiser(noise: GaussianNoise):
+    return lambda xt, t: noise.x0_from(xt, t, fake_eps(xt, t))
+
+
+@pytest.mark.parametrize("steps", [None, 50, 7, 1])
+def test_cold_sampler_on_noise_is_ddim(steps: int | None) -> None:
+    noise = GaussianNoise(linear(100, 1e-3, 0.05))
+    xT = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    path = timesteps(100, steps)
+    alphas = noise.alphas_cumprod  # float64, so the reference below is a float64 one
+    reference = xT.double()
+    for i in range(len(path) - 1):  # Song et al. 2021, Eq. 12 with sigma = 0, written out by hand
+        a_t, a_s = float(alphas[path[i]]), float(alphas[path[i + 1]])
+        eps = torch.tanh(reference) * 0.9 + 0.001 * path[i]
+        x0 = (reference - math.sqrt(1 - a_t) * eps) / math.sqrt(a_t)
+        reference = math.sqrt(a_s) * x0 + math.sqrt(1 - a_s) * eps
+    assert torch.allclose(cold(as_denoiser(noise), noise, xT, path, []).double(), reference, atol=1e-5)
+
+
+def test_ancestral_is_the_reports_algorithm_2() -> None:
+    noise = GaussianNoise(linear(30, 1e-3, 0.2))
+    generators = image_generators(3, Stream.SAMPLE, range(2))
+    xT = randn_images(generators, (1, 4, 4))
+    result = ancestral(as_denoiser(noise), noise, xT, timesteps(30), generators)
+
+    generators = image_generators(3, Stream.SAMPLE, range(2))
+    z = randn_images(generators, (1, 4, 4)).double()
+    betas, alphas = linear(30, 1e-3, 0.2), noise.alphas_cumprod
+    for t in range(30, 0, -1):
+        beta, alpha = float(betas[t]), float(alphas[t])
+        eps = torch.tanh(z) * 0.9 + 0.001 * t
+        z = z / math.sqrt(1 - beta) - beta / (math.sqrt(1 - alpha) * math.sqrt(1 - beta)) * eps
+        if t > 1:
+            z = z + math.sqrt(beta) * randn_images(generators, (1, 4, 4)).double()
+    assert torch.allclose(result.double(), z, atol=1e-4)
+
+
+@pytest.mark.parametrize("betas", [constant(60, 0.01), linear(60, 1e-3, 0.1)], ids=["constant", "linear"])
+def test_a_perfect_denoiser_gives_x0_back(betas: Tensor) -> None:
+    noise = GaussianNoise(betas)
+    x0 = torch.rand(3, 1, 6, 6) - 0.5
+    xT = noise.degrade(x0, torch.full((3,), 60))
+    for steps in (None, 10, 1):
+        walked = cold(lambda xt, t: x0, noise, xT, timesteps(60, steps), [])
+        assert torch.allclose(walked, x0, atol=1e-5)
+
+
+def test_posterior_variance_is_smaller_than_beta_and_also_ends_at_x0() -> None:
+    noise = GaussianNoise(linear(60, 1e-3, 0.1))
+    x0 = torch.rand(2, 1, 6, 6) - 0.5
+    spread = {}
+    for variance in ("beta", "posterior"):
+        generators = image_generators(0, Stream.SAMPLE, range(2))
+        seen: list[Tensor] = []
+        keep = lambda s, xs, x0_hat, seen=seen: seen.append(xs)  # noqa: E731
+        end = ancestral(
+            lambda xt, t: x0, noise, randn_images(generators, (1, 6, 6)), timesteps(60), generators, keep, variance=variance
+        )  # fmt: skip
+        assert torch.allclose(end, x0, atol=1e-5)  # the last step adds no noise
+        spread[variance] = float((seen[-2] - x0).std())
+    assert spread["posterior"] < spread["beta"]
+
+
+@given(T=st.integers(1, 3000), data=st.data())
+def test_timesteps_descend_from_T_to_0(T: int, data: st.DataObject) -> None:
+    steps = data.draw(st.integers(1, T))
+    path = timesteps(T, steps)
+    assert (path[0], path[-1], len(path)) == (T, 0, steps + 1)
+    assert all(earlier > later for earlier, later in zip(path, path[1:], strict=False))
+
+
+def test_all_steps_visit_every_t() -> None:
+    assert timesteps(5) == [5, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("steps", [0, -1, 11])
+def test_steps_out_of_range_are_refused(steps: int) -> None:
+    with pytest.raises(ValueError, match=r"steps must be in 1..10"):
+        timesteps(10, steps)
+
+
+def test_callback_sees_every_step_and_the_last_image() -> None:
+    noise = GaussianNoise(constant(10, 0.1))
+    seen: list[tuple[int, Tensor]] = []
+    xT = torch.randn(2, 1, 4, 4)
+    end = cold(as_denoiser(noise), noise, xT, timesteps(10, 5), [], lambda s, xs, x0_hat: seen.append((s, xs)))
+    assert [s for s, _ in seen] == [8, 6, 4, 2, 0]
+    assert torch.equal(seen[-1][1], end)

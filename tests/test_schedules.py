@@ -1,0 +1,84 @@
+"""Schedules against closed forms, golden constants and bad arguments."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffcli.diffusion.schedules import SCHEDULES, constant, cosine, linear
+
+
+@pytest.mark.parametrize(
+    ("betas", "alpha_T"),
+    [
+        (constant(2000, 0.001), 0.1352),
+        (constant(200, 0.1), 7.06e-10),
+        (linear(1000, 1e-4, 0.02), 4.036e-5),
+    ],
+    ids=["lowbeta", "highbeta", "linear"],
+)
+def test_alpha_at_T_of_the_reports_schedules(betas: torch.Tensor, alpha_T: float) -> None:
+    assert float(torch.prod(1 - betas)) == pytest.approx(alpha_T, rel=1e-3)
+
+
+def test_linear_golden_constant() -> None:
+    assert float(torch.prod(1 - linear(1000))) == pytest.approx(4.0358e-5, rel=1e-4)
+
+
+def test_linear_is_a_line_between_its_ends() -> None:
+    betas = linear(11, 0.1, 0.2)
+    assert torch.allclose(betas[1:].diff(), torch.full((10,), 0.01, dtype=torch.float64))
+    assert (float(betas[1]), float(betas[-1])) == pytest.approx((0.1, 0.2))
+
+
+def test_cosine_follows_its_formula_until_the_clip() -> None:
+    T, s = 100, 0.008
+    alphas = torch.cumprod(1 - cosine(T, s), dim=0)
+
+    def f(t: int) -> float:
+        return math.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
+
+    for t in range(T):
+        assert float(alphas[t]) == pytest.approx(f(t) / f(0), rel=1e-9)
+    assert float(cosine(T, s)[T]) == pytest.approx(0.999)
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_tables_are_float64_with_a_zero_first(name: str) -> None:
+    betas = SCHEDULES[name](T=7, **({"beta": 0.5} if name == "constant" else {}))
+    assert betas.dtype == torch.float64
+    assert betas.shape == (8,)
+    assert float(betas[0]) == 0
+    assert bool(((betas[1:] > 0) & (betas[1:] < 1)).all())
+
+
+@given(T=st.integers(1, 500), beta=st.floats(1e-5, 0.999))
+def test_alpha_falls_at_every_step(T: int, beta: float) -> None:
+    alphas = torch.cumprod(1 - constant(T, beta), dim=0)
+    assert bool((alphas.diff() <= 0).all())
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, -0.1, 1.5, math.nan, math.inf])
+def test_beta_outside_0_1_is_refused(beta: float) -> None:
+    with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
+        constant(10, beta)
+    with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
+        linear(10, beta, 0.5)
+    with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
+        cosine(10, beta_clip=beta)
+
+
+@pytest.mark.parametrize("T", [0, -1, 10**9])
+def test_T_out_of_range_is_refused(T: int) -> None:
+    for schedule in (lambda: constant(T, 0.1), lambda: linear(T), lambda: cosine(T)):
+        with pytest.raises(ValueError, match="T must be in"):
+            schedule()
+
+
+def test_a_falling_line_is_refused() -> None:
+    with pytest.raises(ValueError, match="beta_max must be at least beta_min"):
+        linear(10, 0.5, 0.1)
