@@ -61,7 +61,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options of diffcli itself."""
 
@@ -91,7 +93,9 @@ def train(
         int | None,
         typer.Option(help="Batches per epoch, for a quick look.", show_default="all"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved preset and its sizes; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved preset and its sizes; write nothing.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a preset's model; the run folder is printed at the end."""
@@ -124,17 +128,21 @@ def train(
              "--out images.npz` · `diffcli sample --trajectory walk.gif`")  # fmt: skip
 def sample(
     n: Annotated[int | None, typer.Option(help="Images.", show_default="64; 8 with --conditional")] = None,
-    out: Annotated[Path, typer.Option(help=".png (a grid), .npz (uint8 NHWC under 'images'), or a folder (a PNG each).")] = Path(
-        "samples.png"
-    ),
+    out: Annotated[
+        Path, typer.Option(help=".png (a grid), .npz (uint8 NHWC under 'images'), or a folder (a PNG each).")
+    ] = Path("samples.png"),
     run: RunOption = None,
     checkpoint: CheckpointOption = None,
     sampler: SamplerOption = None,
     steps: StepsOption = None,
     seed: SeedOption = 0,
     batch_size: BatchOption = 128,
-    conditional: Annotated[bool, typer.Option("--conditional", help="Reconstruct test images (report Figures 2 and 9).")] = False,
-    trajectory: Annotated[Path | None, typer.Option(help="Also write the walk from noise as a .gif.", show_default=False)] = None,
+    conditional: Annotated[
+        bool, typer.Option("--conditional", help="Reconstruct test images (report Figures 2 and 9).")
+    ] = False,
+    trajectory: Annotated[
+        Path | None, typer.Option(help="Also write the walk from noise as a .gif.", show_default=False)
+    ] = None,
     data_dir: DataDir = DEFAULT_DATA,
     accelerator: AcceleratorOption = "auto",
     quiet: Quiet = False,
@@ -157,7 +165,9 @@ def evaluate(
     psnr: Annotated[bool, typer.Option("--psnr", help="Peak signal-to-noise ratio of reconstructions, dB.")] = False,
     rmse: Annotated[bool, typer.Option("--rmse", help="Root mean squared error of reconstructions.")] = False,
     loss: Annotated[bool, typer.Option("--loss", help="Training loss on the test images.")] = False,
-    class_kept: Annotated[bool, typer.Option("--class-kept", help="Share of reconstructions read as their original's digit.")] = False,
+    class_kept: Annotated[
+        bool, typer.Option("--class-kept", help="Share of reconstructions read as their original's digit.")
+    ] = False,
     run: RunOption = None,
     checkpoint: CheckpointOption = None,
     sampler: SamplerOption = None,
@@ -167,7 +177,9 @@ def evaluate(
     n_test: Annotated[int | None, typer.Option(help="Test images to reconstruct.", show_default="all")] = None,
     n_fid: Annotated[int, typer.Option(help="Samples for --fid and --kid.")] = 1000,
     extractor: Annotated[str, typer.Option(help="auto, inception or classifier.")] = "auto",
-    inception_weights: Annotated[Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)] = None,
+    inception_weights: Annotated[
+        Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)
+    ] = None,
     data_dir: DataDir = DEFAULT_DATA,
     accelerator: AcceleratorOption = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print the content of eval.json instead of a table.")] = False,
@@ -177,10 +189,25 @@ def evaluate(
     from diffcli.commands.evaluate import evaluate as command
     from diffcli.commands.models import Choice
 
-    flags = {"fid": fid, "kid": kid, "ssim": ssim, "psnr": psnr, "rmse": rmse, "loss": loss, "class_kept": class_kept}
+    flags = {
+        "fid": fid,
+        "kid": kid,
+        "ssim": ssim,
+        "psnr": psnr,
+        "rmse": rmse,
+        "loss": loss,
+        "class_kept": class_kept,
+    }
     choice = Choice(run, checkpoint, sampler, steps, seed, batch_size, accelerator)
     result = command(
-        choice, [name for name, on in flags.items() if on], n_test, n_fid, extractor, inception_weights, data_dir, quiet
+        choice,
+        [name for name, on in flags.items() if on],
+        n_test,
+        n_fid,
+        extractor,
+        inception_weights,
+        data_dir,
+        quiet,
     )
     if json_:
         print(json.dumps(result.as_dict(), indent=2))
@@ -199,7 +226,10 @@ def _print_evaluation(result: Any) -> None:
     for key, value in scores.items():
         if key.endswith(("_direct", "_floor")):
             continue
-        beside = {"direct (one step)": scores.get(f"{key}_direct"), "real training images": scores.get(f"{key}_floor")}
+        beside = {
+            "direct (one step)": scores.get(f"{key}_direct"),
+            "real training images": scores.get(f"{key}_floor"),
+        }
         note = ", ".join(f"{label}: {number:.4g}" for label, number in beside.items() if number is not None)
         table.add_row(key, f"{value:.4g}", note, str(settings["n_fid" if key.startswith(("fid", "kid")) else "n_test"]))
     console = Console()

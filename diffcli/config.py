@@ -115,7 +115,9 @@ def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]
     path = ".".join([*([prefix] if prefix else []), *parts])
     if first["type"] == "extra_forbidden":
         parent = ".".join(parts[:-1])
-        return unknown("key", path, [".".join(filter(None, [prefix, parent, k])) for k in (known or {}).get(parent, [])])
+        return unknown(
+            "key", path, [".".join(filter(None, [prefix, parent, k])) for k in (known or {}).get(parent, [])]
+        )
     if first["type"] == "missing":
         return f"{path} is missing"
     return f"{path}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r:.80}"

@@ -36,7 +36,11 @@ class Sampling:
     device: torch.device
 
     def walk(
-        self, xT: Tensor, generators: Sequence[torch.Generator], on_step: OnStep | None, callback: Callback | None = None
+        self,
+        xT: Tensor,
+        generators: Sequence[torch.Generator],
+        on_step: OnStep | None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """x_T -> x_0, float (B, C, H, W) in about [-0.5, 0.5], on the device."""
 
@@ -94,9 +98,7 @@ def reconstruct(sampling: Sampling, images: Tensor, on_step: OnStep | None = Non
 
 
 @torch.inference_mode()
-def conditional_rows(
-    sampling: Sampling, images: Tensor, on_step: OnStep | None = None
-) -> list[tuple[str, Tensor]]:
+def conditional_rows(sampling: Sampling, images: Tensor, on_step: OnStep | None = None) -> list[tuple[str, Tensor]]:
     """The rows of the report's Figures 2 and 9 for uint8 images (N, C, H, W): labels and float images (N, C, H, W).
 
     The image x; at t = T/4, T/2 and T the degraded z_t and its one-step reconstruction x_t; and the sampler's

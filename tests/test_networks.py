@@ -23,7 +23,13 @@ def test_cnn_has_the_reports_parameter_count() -> None:
 
 def test_cnn_has_the_reports_layers() -> None:
     convolutions = [module for module in CNN((1, 28, 28)).modules() if isinstance(module, nn.Conv2d)]
-    assert [(c.in_channels, c.out_channels) for c in convolutions] == [(1, 16), (16, 32), (32, 32), (32, 16), (16, 1)]
+    assert [(c.in_channels, c.out_channels) for c in convolutions] == [
+        (1, 16),
+        (16, 32),
+        (32, 32),
+        (32, 16),
+        (16, 1),
+    ]
     assert [c.kernel_size[0] for c in convolutions] == [7, 7, 7, 7, 3]
 
 

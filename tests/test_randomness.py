@@ -15,7 +15,13 @@ def test_an_images_numbers_do_not_depend_on_its_batch() -> None:
 
 
 def test_seeds_streams_and_indices_all_matter() -> None:
-    keys = [(0, Stream.SAMPLE, 0), (1, Stream.SAMPLE, 0), (0, Stream.TEST, 0), (0, Stream.SAMPLE, 1), (0, Stream.TRAIN, 0)]
+    keys = [
+        (0, Stream.SAMPLE, 0),
+        (1, Stream.SAMPLE, 0),
+        (0, Stream.TEST, 0),
+        (0, Stream.SAMPLE, 1),
+        (0, Stream.TRAIN, 0),
+    ]
     draws = {float(torch.rand((), generator=generator_for(seed, stream, index))) for seed, stream, index in keys}
     assert len(draws) == len(keys)
 

@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from diffcli.errors import UserError
-from diffcli.runs import Run, best_checkpoint, find_run, load_model, new_run_folder, read_checkpoint, written_whole
+from diffcli.runs import (
+    Run,
+    best_checkpoint,
+    find_run,
+    load_model,
+    new_run_folder,
+    read_checkpoint,
+    written_whole,
+)
 
 
 def make_run(name: str, started: str) -> Run:

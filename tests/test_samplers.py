@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -89,7 +90,7 @@ def test_timesteps_descend_from_T_to_0(T: int, data: st.DataObject) -> None:
     steps = data.draw(st.integers(1, T))
     path = timesteps(T, steps)
     assert (path[0], path[-1], len(path)) == (T, 0, steps + 1)
-    assert all(earlier > later for earlier, later in zip(path, path[1:], strict=False))
+    assert all(earlier > later for earlier, later in pairwise(path))
 
 
 def test_all_steps_visit_every_t() -> None:

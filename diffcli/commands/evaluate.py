@@ -25,7 +25,7 @@ from diffcli.evaluation.extractors import EXTRACTORS, Extractor, choose
 from diffcli.evaluation.metrics import RECONSTRUCTION_METRICS, fid, kid, ssim_sigma
 from diffcli.generation import Sampling, generate, reconstruct
 from diffcli.progress import progress
-from diffcli.runs import Model, Run, write_json
+from diffcli.runs import Model, write_json
 from diffcli.training.module import fixed_loss
 
 METRICS = ("fid", "kid", "ssim", "psnr", "rmse", "loss", "class_kept")
@@ -210,5 +210,3 @@ def _distances(
         scores[f"kid_{extractor.name}"] = kid(real, fake, sampling.seed)
         scores[f"kid_{extractor.name}_floor"] = kid(real, floor, sampling.seed)
     return scores
-
-

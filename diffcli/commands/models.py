@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from diffcli.assembly import SAMPLER_ARGUMENTS, build_prior, resolve, steps_of
+from diffcli.assembly import build_prior, resolve, steps_of
 from diffcli.config import Sampler
 from diffcli.errors import UserError, unknown
 from diffcli.generation import Sampling

@@ -73,9 +73,7 @@ def sample(
     return _unconditional(sampling, model, n or 64, out, trajectory, quiet)
 
 
-def _conditional(
-    sampling: Sampling, model: Model, n: int, out: Path, data_dir: Path, quiet: bool
-) -> list[Path]:
+def _conditional(sampling: Sampling, model: Model, n: int, out: Path, data_dir: Path, quiet: bool) -> list[Path]:
     images = load_source(model.preset, data_dir).test.images[:n]
     with progress("reconstructing", len(sampling.steps) - 1, "steps", quiet) as on_step:
         rows = conditional_rows(sampling, images, on_step)

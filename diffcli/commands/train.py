@@ -105,13 +105,13 @@ def plan_resumed(run: Run, overrides: list[str], data_dir: Path, limit_batches: 
     check_weights(run.last, content["state_dict"], resumed.module)
     done = int(content["epoch"]) + 1
     if done >= resumed.preset.training.epochs and content["global_step"] >= done * resumed.batches_per_epoch:
-        raise UserError(f"{run.folder} is done: {done} epochs; train on with --resume {run.folder} --epochs {done + 10}")
+        raise UserError(
+            f"{run.folder} is done: {done} epochs; train on with --resume {run.folder} --epochs {done + 10}"
+        )
     return resumed
 
 
-def train(
-    plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, compile_network: bool, quiet: bool
-) -> Run:
+def train(plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, compile_network: bool, quiet: bool) -> Run:
     """Trains into a new run folder, or goes on with ``run``; returns the run.
 
     Raises:

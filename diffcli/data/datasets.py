@@ -116,9 +116,7 @@ def _read_image(path: Path, size: int, mode: str) -> np.ndarray[Any, Any]:
     return np.asarray(converted.resize((size, size), Image.Resampling.LANCZOS, box=square))
 
 
-def folder(
-    path: str, size: Annotated[int, Field(ge=4, le=1024)], channels: Literal[1, 3] = 3
-) -> Source:
+def folder(path: str, size: Annotated[int, Field(ge=4, le=1024)], channels: Literal[1, 3] = 3) -> Source:
     """Any folder of images, searched recursively: centre-cropped to a square, resized to ``size`` pixels a side.
 
     Args:

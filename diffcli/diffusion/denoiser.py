@@ -15,7 +15,7 @@ from diffcli.diffusion.degradations import Degradation
 class Prediction:
     """What a network's output means: the regression target, and how an output becomes x0_hat."""
 
-    target: Callable[[Any, Tensor, Tensor, Tensor | None], Tensor | None]
+    target: Callable[[Any, Tensor, Tensor, Any], Tensor]
     """(degradation, x0, t, noise) -> what the network should answer, (B, C, H, W)."""
     to_x0: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
     """(degradation, xt, t, output) -> x0_hat, (B, C, H, W)."""

@@ -15,7 +15,10 @@ class Prior(Protocol):
     """Draws x_T, float32 (B, *shape), image i from ``generators[i]``."""
 
     def __call__(
-        self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"
+        self,
+        generators: Sequence[torch.Generator],
+        shape: tuple[int, int, int],
+        device: torch.device | str = "cpu",
     ) -> Tensor: ...
 
 

@@ -58,11 +58,22 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
         network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(file)).to(device)
     except FileNotFoundError as error:
         raise UserError(f"--inception-weights {file} does not exist; name a copy of {INCEPTION_FILE}") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise UserError(f"{file} does not hold Inception weights; name a copy of {INCEPTION_FILE}") from error
     with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
-            hashlib.sha256(stream.read()).hexdigest()
+        digest = (
+            hashlib.file_digest(stream, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else (hashlib.sha256(stream.read()).hexdigest())
         )
 
     @torch.inference_mode()

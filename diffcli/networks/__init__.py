@@ -5,5 +5,6 @@ from collections.abc import Callable
 from torch import nn
 
 from diffcli.networks.cnn import CNN
+from diffcli.networks.compact import CompactUNet
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": CNN}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": CNN, "compact-unet": CompactUNet}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -40,7 +41,11 @@ def hush_lightning() -> None:
 
 def checkpoints(run: Run) -> list[Callback]:
     """``best.ckpt`` by validation loss; ``last.ckpt`` after every epoch and when training is interrupted."""
-    common = {"dirpath": run.checkpoints, "save_on_train_epoch_end": True, "enable_version_counter": False}
+    common: dict[str, Any] = {
+        "dirpath": run.checkpoints,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
     return [
         ModelCheckpoint(filename="best", monitor="val_loss", **common),
         ModelCheckpoint(filename="last", save_on_exception=True, **common),

@@ -1,0 +1,36 @@
+# Two commands do everything on a fresh machine: make demo, make test.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make a virtual environment in .venv and install diffcli into it
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: setup ## Train, sample and evaluate the quickstart model (under 2 minutes after the install)
+	@mkdir -p demo
+	$(BIN)/diffcli train --preset quickstart
+	$(BIN)/diffcli sample --run quickstart --n 64 --out demo/digits.png
+	$(BIN)/diffcli eval --run quickstart --extractor classifier --n-fid 359
+	@echo "Done. The picture: $(CURDIR)/demo/digits.png"
+
+test: setup lint ## Lint, check types, run the tests
+	$(BIN)/python -m pytest -n 2
+
+lint: setup ## Lint and check types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove the environment and all caches; runs stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache demo

@@ -1,0 +1,88 @@
+"""A compact UNet for CPUs: half resolution by pixel unshuffling, residual blocks, FiLM time conditioning."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffcli.networks.embeddings import FourierTimeEncoding
+
+GROUPS = 8
+TIME_WIDTH = 128
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised convolutions whose second is scaled and shifted by the time (FiLM; Perez et al. 2018).
+
+    (B, width, H, W) and a time embedding (B, TIME_WIDTH) -> (B, width, H, W); the identity at initialisation.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.GroupNorm(GROUPS, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.film = nn.Linear(TIME_WIDTH, 2 * width)
+        self.norm = nn.GroupNorm(GROUPS, width)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        assert self.second.bias is not None
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, hidden: Tensor, time: Tensor) -> Tensor:
+        scale, shift = self.film(time)[:, :, None, None].chunk(2, dim=1)
+        return hidden + self.second(F.silu(self.norm(self.first(hidden)) * (1 + scale) + shift))
+
+
+class CompactUNet(nn.Module):
+    """Residual blocks at a half and a quarter of the image's side, joined by one skip connection.
+
+    Args:
+        image_shape: (C, H, W); H and W divisible by 4.
+        width: feature maps at half resolution, a multiple of 8; twice as many at a quarter.
+        blocks: residual blocks on each side at half resolution; one more than that in the middle.
+
+    Raises:
+        ValueError: a size that the network cannot take.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], width: int = 48, blocks: int = 1) -> None:
+        super().__init__()
+        channels, height, width_px = image_shape
+        if height % 4 or width_px % 4:
+            raise ValueError(f"the image's sides must be divisible by 4, got {height}x{width_px}")
+        if width < GROUPS or width % GROUPS or blocks < 1:
+            raise ValueError(f"width must be a multiple of {GROUPS} and blocks at least 1, got {width} and {blocks}")
+        self.time = nn.Sequential(
+            FourierTimeEncoding(),
+            nn.Linear(32, TIME_WIDTH),
+            nn.SiLU(),
+            nn.Linear(TIME_WIDTH, TIME_WIDTH),
+            nn.SiLU(),
+        )
+        self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, width, 3, padding=1))
+        self.down = nn.ModuleList(ResidualBlock(width) for _ in range(blocks))
+        self.shrink = nn.Conv2d(width, 2 * width, 2, stride=2)
+        self.middle = nn.ModuleList(ResidualBlock(2 * width) for _ in range(blocks + 1))
+        self.grow = nn.Sequential(nn.Conv2d(2 * width, 4 * width, 1), nn.PixelShuffle(2))
+        self.join = nn.Conv2d(2 * width, width, 1)
+        self.up = nn.ModuleList(ResidualBlock(width) for _ in range(blocks))
+        self.head = nn.Sequential(
+            nn.GroupNorm(GROUPS, width),
+            nn.SiLU(),
+            nn.Conv2d(width, 4 * channels, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
+
+    def forward(self, xt: Tensor, t_fraction: Tensor) -> Tensor:
+        """(xt (B, C, H, W), t / T (B,)) -> (B, C, H, W)."""
+        time = self.time(t_fraction)
+        hidden = self.stem(xt)
+        for block in self.down:
+            hidden = block(hidden, time)
+        skip, hidden = hidden, self.shrink(hidden)
+        for block in self.middle:
+            hidden = block(hidden, time)
+        hidden = self.join(torch.cat([skip, self.grow(hidden)], dim=1))
+        for block in self.up:
+            hidden = block(hidden, time)
+        return self.head(hidden)
