@@ -81,7 +81,7 @@ def pick_sampling(model: Model, choice: Choice) -> Sampling:
         denoiser=model.denoiser.to(device),
         prior=build_prior(preset),
         sampler=preset.sampler,
-        steps=steps_of(choice.steps or preset.sampler.steps, model.denoiser.degradation),
+        steps=steps_of(preset.sampler.steps if choice.steps is None else choice.steps, model.denoiser.degradation),
         seed=choice.seed,
         batch_size=choice.batch_size,
         device=device,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
@@ -63,7 +65,9 @@ def fid(real: Tensor, fake: Tensor) -> float:
 def kid(real: Tensor, fake: Tensor, seed: int) -> float:
     """Kernel distance, the mean over random subsets drawn from ``seed``; unbiased (Binkowski et al. 2018)."""
     size = min(KID_SUBSET_SIZE, len(real), len(fake))
-    metric = KernelInceptionDistance(feature=_Features(real.shape[1]), subsets=KID_SUBSETS, subset_size=size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of the memory that keeping all features takes
+        metric = KernelInceptionDistance(feature=_Features(real.shape[1]), subsets=KID_SUBSETS, subset_size=size)
     metric.update(real, real=True)
     metric.update(fake, real=False)
     with torch.random.fork_rng(devices=[]):
