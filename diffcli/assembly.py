@@ -16,7 +16,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 from torch import Tensor
 
 from diffcli.config import Component, Preset, explain
-from diffcli.data.datasets import DATASETS, Source
+from diffcli.data.datasets import DATASETS, Source, image_shape
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
 from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser
 from diffcli.diffusion.priors import PRIORS, Prior
@@ -31,7 +31,7 @@ SAMPLER_ARGUMENTS = ("denoiser", "degradation", "xT", "timesteps", "generators",
 ROOMS: dict[str, tuple[Mapping[str, Callable[..., Any]], tuple[str, ...]]] = {
     "data": (DATASETS, ("data_dir", "download")),
     "schedule": (SCHEDULES, ()),
-    "degradation": (DEGRADATIONS, ("betas",)),
+    "degradation": (DEGRADATIONS, ("betas", "image_shape")),
     "network": (NETWORKS, ("image_shape",)),
     "prior": (PRIORS, ()),
     "sampler": (SAMPLERS, SAMPLER_ARGUMENTS),
@@ -83,9 +83,31 @@ def resolve(preset: Preset) -> Preset:
     resolved = preset.model_copy(update=rooms)
     if resolved.prediction not in PREDICTIONS:
         raise UserError(f"prediction: {unknown('prediction', resolved.prediction, PREDICTIONS)}")
-    degradation = build_degradation(resolved)
+    degradation = build_degradation(resolved, image_shape_of(resolved))
     steps_of(resolved.sampler.steps, degradation)
+    _check_sampler(resolved.sampler, degradation)
+    _check_prior(resolved.prior, degradation)
     return resolved
+
+
+def _check_sampler(sampler: Component, degradation: Degradation) -> None:
+    walks = {name: get_type_hints(function)["degradation"] for name, function in SAMPLERS.items()}
+    fitting = [name for name, kind in walks.items() if isinstance(degradation, kind)]
+    if sampler.name not in fitting:
+        raise UserError(
+            f"sampler: {sampler.name} does not walk back from a {_name_of(degradation)}; use {' or '.join(fitting)}"
+        )
+
+
+def _check_prior(prior: Component, degradation: Degradation) -> None:
+    # Noise ends in a known distribution, a blur in one that has to be fitted.
+    fitting = [name for name, kind in PRIORS.items() if kind.fitted != degradation.stochastic]
+    if prior.name not in fitting:
+        raise UserError(f"prior: {prior.name} is not where a {_name_of(degradation)} ends; use {' or '.join(fitting)}")
+
+
+def _name_of(degradation: Degradation) -> str:
+    return next(name for name, kind in DEGRADATIONS.items() if type(degradation) is kind)
 
 
 def steps_of(steps: int | None, degradation: Degradation) -> list[int]:
@@ -110,10 +132,19 @@ def load_source(preset: Preset, data_dir: Path, download: bool = True) -> Source
     return source
 
 
-def build_degradation(preset: Preset) -> Degradation:
-    """The degradation with its schedule's table."""
+def image_shape_of(preset: Preset) -> tuple[int, int, int]:
+    """(C, H, W) of a resolved preset's images."""
+    return image_shape(preset.data.name, preset.data.parameters)
+
+
+def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degradation:
+    """The degradation of (C, H, W) images with its schedule's table.
+
+    Raises:
+        UserError: the schedule is out of the degradation's range, or the images are too small for it.
+    """
     betas: Tensor = _call("schedule", preset.schedule, {})
-    degradation: Degradation = _call("degradation", preset.degradation, {"betas": betas})
+    degradation: Degradation = _call("degradation", preset.degradation, {"betas": betas, "image_shape": image_shape})
     return degradation
 
 
@@ -125,15 +156,23 @@ def build_denoiser(preset: Preset, image_shape: tuple[int, int, int]) -> Denoise
     """
     network = _call("network", preset.network, {"image_shape": image_shape})
     try:
-        return Denoiser(network, build_degradation(preset), preset.prediction)
+        return Denoiser(network, build_degradation(preset, image_shape), preset.prediction)
     except ValueError as error:
         raise UserError(f"prediction: {error}") from error
 
 
-def build_prior(preset: Preset) -> Prior:
-    """Where unconditional sampling starts."""
-    prior: Prior = _call("prior", preset.prior, {})
+def build_prior(component: Component) -> Prior:
+    """Where unconditional sampling starts; to be fitted where it asks for that."""
+    prior: Prior = _call("prior", component, {})
     return prior
+
+
+def candidate_priors(preset: Preset) -> dict[str, Prior]:
+    """Every prior that fits the preset's degradation, unfitted, by name; the preset's own with its parameters."""
+    fitted = build_prior(preset.prior).fitted
+    components = {name: Component(name=name) for name in PRIORS} | {preset.prior.name: preset.prior}
+    priors = {name: build_prior(component) for name, component in components.items()}
+    return {name: prior for name, prior in priors.items() if prior.fitted == fitted}
 
 
 def run_sampler(

@@ -37,7 +37,7 @@ CheckpointOption = Annotated[
 ]
 SamplerOption = Annotated[
     str | None,
-    typer.Option(help="ancestral, or cold (the improved cold sampler; DDIM on noise).", show_default="the preset's"),
+    typer.Option(help="ancestral, cold-naive, or cold (the improved one; DDIM on noise).", show_default="the preset's"),
 ]
 StepsOption = Annotated[
     int | None,
@@ -51,6 +51,12 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one preset key, e.g. training.lr=1e-3; repeatable."),
 ]
 DEFAULT_DATA = Path("data")
+BESIDE = {"direct": "direct (one step)", "floor": "real training images", "test": "test images"}
+"""Scores that stand beside another one: the suffix of the key, and how a table names it."""
+
+
+def _is_beside(key: str) -> bool:
+    return key.endswith(tuple(f"_{suffix}" for suffix in BESIDE))
 
 
 def _version(value: bool) -> None:
@@ -133,6 +139,12 @@ def sample(
     ] = Path("samples.png"),
     run: RunOption = None,
     checkpoint: CheckpointOption = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="Start of a blur model: uniform, gaussian, mixture, blurred-data.", show_default="the preset's"
+        ),
+    ] = None,
     sampler: SamplerOption = None,
     steps: StepsOption = None,
     seed: SeedOption = 0,
@@ -141,7 +153,7 @@ def sample(
         bool, typer.Option("--conditional", help="Reconstruct test images (report Figures 2 and 9).")
     ] = False,
     trajectory: Annotated[
-        Path | None, typer.Option(help="Also write the walk from noise as a .gif.", show_default=False)
+        Path | None, typer.Option(help="Also write the walk from x_T as a .gif.", show_default=False)
     ] = None,
     data_dir: DataDir = DEFAULT_DATA,
     accelerator: AcceleratorOption = "auto",
@@ -151,8 +163,8 @@ def sample(
     from diffcli.commands.models import Choice
     from diffcli.commands.sample import sample as command
 
-    choice = Choice(run, checkpoint, sampler, steps, seed, batch_size, accelerator)
-    for path in command(choice, n, out, conditional, trajectory, data_dir, quiet):
+    choice = Choice(run, checkpoint, prior, sampler, steps, seed, batch_size, accelerator, data_dir)
+    for path in command(choice, n, out, conditional, trajectory, quiet):
         print(path)
 
 
@@ -161,6 +173,9 @@ def sample(
 def evaluate(
     fid: Annotated[bool, typer.Option("--fid", help="Frechet distance of samples to test images.")] = False,
     kid: Annotated[bool, typer.Option("--kid", help="Kernel distance of samples to test images.")] = False,
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="Median distance of samples to their nearest training image.")
+    ] = False,
     ssim: Annotated[bool, typer.Option("--ssim", help="Structural similarity of reconstructions.")] = False,
     psnr: Annotated[bool, typer.Option("--psnr", help="Peak signal-to-noise ratio of reconstructions, dB.")] = False,
     rmse: Annotated[bool, typer.Option("--rmse", help="Root mean squared error of reconstructions.")] = False,
@@ -170,6 +185,10 @@ def evaluate(
     ] = False,
     run: RunOption = None,
     checkpoint: CheckpointOption = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(help="Start of a blur model; repeatable, a row for each.", show_default="the preset's"),
+    ] = None,
     sampler: SamplerOption = None,
     steps: StepsOption = None,
     seed: SeedOption = 0,
@@ -192,13 +211,14 @@ def evaluate(
     flags = {
         "fid": fid,
         "kid": kid,
+        "nearest": nearest,
         "ssim": ssim,
         "psnr": psnr,
         "rmse": rmse,
         "loss": loss,
         "class_kept": class_kept,
     }
-    choice = Choice(run, checkpoint, sampler, steps, seed, batch_size, accelerator)
+    choice = Choice(run, checkpoint, None, sampler, steps, seed, batch_size, accelerator, data_dir)
     result = command(
         choice,
         [name for name, on in flags.items() if on],
@@ -206,7 +226,7 @@ def evaluate(
         n_fid,
         extractor,
         inception_weights,
-        data_dir,
+        prior or [],
         quiet,
     )
     if json_:
@@ -222,16 +242,20 @@ def _print_evaluation(result: Any) -> None:
     settings, scores = result.settings, result.scores
     used = settings["extractor"]
     title = f"{settings['preset']}, epoch {settings['epoch']}, {settings['sampler']['name']}, {settings['sampler']['steps']} steps"
-    table = Table("metric", "value", "beside it", "n", title=title, title_justify="left")
-    for key, value in scores.items():
-        if key.endswith(("_direct", "_floor")):
-            continue
-        beside = {
-            "direct (one step)": scores.get(f"{key}_direct"),
-            "real training images": scores.get(f"{key}_floor"),
-        }
-        note = ", ".join(f"{label}: {number:.4g}" for label, number in beside.items() if number is not None)
-        table.add_row(key, f"{value:.4g}", note, str(settings["n_fid" if key.startswith(("fid", "kid")) else "n_test"]))
+    table = Table("metric", "value", "beside it", "n", "prior", title=title, title_justify="left")
+
+    def add_row(key: str, held: dict[str, float], n: int, prior: str) -> None:
+        beside = {suffix: held.get(f"{key}_{suffix}") for suffix in BESIDE}
+        note = ", ".join(f"{BESIDE[suffix]}: {number:.4g}" for suffix, number in beside.items() if number is not None)
+        table.add_row(key, f"{held[key]:.4g}", note, str(n), prior)
+
+    drawn: dict[str, dict[str, float]] = result.by_prior
+    for key in (key for key in scores if not _is_beside(key) and not any(key in held for held in drawn.values())):
+        add_row(key, scores, settings["n_test"], "")
+    for prior, held in drawn.items():
+        for key in (key for key in held if not _is_beside(key)):
+            label = f"{prior} (restoration)" if prior == "blurred-data" else prior
+            add_row(key, held, settings["n_nearest" if key == "nearest" else "n_fid"], label)
     console = Console()
     console.print(table)
     if used:
@@ -301,7 +325,7 @@ def runs(json_: Annotated[bool, typer.Option("--json", help="One object per run.
     table = Table("run", "started", "epochs", "best val loss", "scores", box=None)
     for row in rows:
         best = "-" if row["best_val_loss"] is None else f"{row['best_val_loss']:.5f}"
-        shown = {key: value for key, value in row["scores"].items() if not key.endswith(("_direct", "_floor"))}
+        shown = {key: value for key, value in row["scores"].items() if not _is_beside(key)}
         scores = ", ".join(f"{key} {value:.4g}" for key, value in shown.items()) or "not evaluated"
         table.add_row(row["run"], row["started"].replace("T", " "), str(row["epochs"]), best, scores)
     Console().print(table)

@@ -11,8 +11,9 @@ from torch import Tensor
 from diffcli.assembly import run_sampler
 from diffcli.config import Sampler
 from diffcli.data.pixels import to_model
+from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.denoiser import Denoiser
-from diffcli.diffusion.priors import Prior
+from diffcli.diffusion.priors import FIT_IMAGES, Prior
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Callback
 
@@ -44,6 +45,9 @@ class Sampling:
     ) -> Tensor:
         """x_T -> x_0, float (B, C, H, W) in about [-0.5, 0.5], on the device."""
 
+        if callback:
+            callback(self.steps[0], xT, xT)
+
         def after(s: int, xs: Tensor, x0_hat: Tensor) -> None:
             if on_step:
                 on_step(1)
@@ -59,6 +63,17 @@ class Sampling:
     def total_steps(self, n: int) -> int:
         """Sampler steps that ``n`` images take, batch by batch."""
         return len(self.batches(n)) * (len(self.steps) - 1)
+
+
+@torch.no_grad()
+def fit_prior(prior: Prior, degradation: Degradation, images: Tensor) -> Prior:
+    """``prior`` after it has seen z_T of uint8 training images (N, C, H, W) in random order, the first 20,000."""
+    if prior.fitted:
+        device = next(degradation.buffers()).device
+        batches = [to_model(batch.to(device)) for batch in images[:FIT_IMAGES].split(1000)]
+        at_T = [torch.full((len(batch),), degradation.T, device=device) for batch in batches]
+        prior.fit(torch.cat([degradation.degrade(x0, t).cpu() for x0, t in zip(batches, at_T, strict=True)]))
+    return prior
 
 
 @torch.inference_mode()

@@ -20,7 +20,7 @@ from diffcli.config import Preset, to_yaml, validate
 from diffcli.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from diffcli.diffusion.denoiser import Denoiser
 
@@ -230,6 +230,8 @@ class Model:
     denoiser: Denoiser
     epoch: int
     """Epochs done, counted from 1."""
+    priors: dict[str, dict[str, Tensor]]
+    """What each fitted prior learnt from the training split, as state dicts by name."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -282,6 +284,7 @@ def load_model(path: Path) -> Model:
         image_shape=(channels, height, width),
         denoiser=denoiser.eval().requires_grad_(False),
         epoch=int(content.get("epoch", 0)) + 1,
+        priors=content.get("priors", {}),
     )
 
 

@@ -60,9 +60,16 @@ def test_noise_and_image_are_recovered() -> None:
     assert torch.allclose(noise.x0_from(xt, t, eps), x0, atol=1e-4)
 
 
+@pytest.mark.parametrize("beta", [1.0, 1.5])
+def test_noise_of_variance_1_or_more_is_refused(beta: float) -> None:
+    with pytest.raises(ValueError, match=rf"beta must lie in \(0, 1\), got {beta}"):
+        GaussianNoise(constant(10, beta))
+
+
 @pytest.mark.parametrize("name", sorted(DEGRADATIONS))
 def test_tables_are_not_weights(name: str) -> None:
-    degradation = DEGRADATIONS[name](betas=linear(10))
+    shape = {"image_shape": (1, 8, 8)} if name == "gaussian-blur" else {}
+    degradation = DEGRADATIONS[name](betas=linear(10), **shape)
     assert not list(degradation.parameters())
     assert not degradation.state_dict()
     assert {buffer.dtype for buffer in degradation.buffers()} == {torch.float32}

@@ -1,4 +1,4 @@
-"""The CNN decoder of the report's section 2.1.2."""
+"""The networks: the report's CNN (2.1.2) and UNet (3.1), and what all of them promise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import nn
 
 from diffcli.networks import NETWORKS
 from diffcli.networks.cnn import CNN
-from diffcli.networks.embeddings import FourierTimeEncoding
+from diffcli.networks.embeddings import FourierTimeEncoding, SinusoidalTimeEmbedding
+from diffcli.networks.unet import ConvNextBlock, LinearAttention, UNet
 
 
 def parameters(network: nn.Module) -> int:
@@ -39,6 +40,56 @@ def test_cnn_output_is_signed_at_the_start() -> None:
     network = CNN((1, 28, 28))
     nn.init.constant_(network.head.bias, -5.0)
     assert float(network(torch.randn(2, 1, 28, 28), torch.rand(2)).max()) < -1
+
+
+def test_unet_has_the_reports_shape() -> None:
+    unet = UNet((1, 28, 28))
+    assert parameters(unet) == 3_736_980
+    # 32 feature maps first, doubled by each of the two downsamplings (report 3.4).
+    assert [level.first.main[2].out_channels for level in unet.down] == [32, 64, 128]
+    assert [shrink.stride for shrink in unet.shrink] == [(2, 2), (2, 2)]
+
+
+def test_unet_adds_the_time_in_every_block() -> None:
+    blocks = [module for module in UNet((1, 8, 8)).modules() if isinstance(module, ConvNextBlock)]
+    assert len(blocks) == 13
+    for block in blocks:
+        x = torch.randn(2, block.depthwise.in_channels, 4, 4)
+        assert not torch.allclose(block(x, torch.zeros(2, 32)), block(x, torch.ones(2, 32)))
+
+
+def test_convnext_block_normalises_before_the_residual() -> None:
+    block = ConvNextBlock(8, 8, 4)
+    x = torch.randn(3, 8, 5, 5)
+    branch = block(x, torch.randn(3, 4)) - x
+    assert torch.allclose(branch.mean(dim=1), torch.zeros(3, 5, 5), atol=1e-5)
+    assert torch.allclose(branch.var(dim=1, unbiased=False), torch.ones(3, 5, 5), atol=0.05)
+
+
+def test_linear_attention_equals_its_sum() -> None:
+    attention = LinearAttention(6, heads=2, head_width=3)
+    x = torch.randn(1, 6, 2, 2)
+    q, k, v = attention.to_qkv(attention.norm(x)).reshape(3, 2, 3, 4)
+    out = torch.zeros(2, 3, 4)
+    for head in range(2):
+        weights = k[head].softmax(dim=1)
+        for pixel in range(4):
+            for other in range(4):
+                out[head, :, pixel] += v[head, :, other] * (weights[:, other] * q[head, :, pixel]).sum() / 3**0.5
+    assert torch.allclose(attention(x), x + attention.out(out.reshape(1, 6, 2, 2)), atol=1e-5)
+
+
+def test_unet_refuses_sides_that_it_cannot_halve() -> None:
+    with pytest.raises(ValueError, match="must be divisible by 4, got 30x30"):
+        UNet((1, 30, 30))
+    assert UNet((1, 30, 20), downsamplings=1)(torch.zeros(1, 1, 30, 20), torch.ones(1)).shape == (1, 1, 30, 20)
+
+
+def test_sinusoidal_embedding_tells_neighbouring_steps_apart() -> None:
+    embedding = SinusoidalTimeEmbedding(32, 1000)
+    steps = embedding(torch.arange(1, 1001) / 1000)
+    assert torch.allclose(steps[41, :16], torch.sin(42.0 * 10_000 ** (-torch.arange(16) / 15)), atol=1e-4)
+    assert float((steps[1:] - steps[:-1]).norm(dim=1).min()) > 0.1
 
 
 def test_time_encoding_frequencies() -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from diffcli.diffusion.degradations import GaussianNoise
+from diffcli.diffusion.degradations import GaussianBlur, GaussianNoise
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
-from diffcli.diffusion.samplers import ancestral, cold, timesteps
+from diffcli.diffusion.samplers import ancestral, cold, cold_naive, timesteps
 from diffcli.diffusion.schedules import constant, linear
 
 
@@ -83,6 +83,41 @@ def test_posterior_variance_is_smaller_than_beta_and_also_ends_at_x0() -> None:
         assert torch.allclose(end, x0, atol=1e-5)  # the last step adds no noise
         spread[variance] = float((seen[-2] - x0).std())
     assert spread["posterior"] < spread["beta"]
+
+
+@pytest.mark.parametrize("sampler", [cold, cold_naive])
+@pytest.mark.parametrize("steps", [None, 7, 1])
+def test_a_perfect_denoiser_undoes_a_blur(sampler, steps: int | None) -> None:
+    blur = GaussianBlur(constant(40, 1.0), (1, 12, 12))
+    x0 = torch.rand(3, 1, 12, 12) - 0.5
+    xT = blur.degrade(x0, torch.full((3,), 40))
+    assert torch.allclose(sampler(lambda xt, t: x0, blur, xT, timesteps(40, steps), []), x0, atol=1e-5)
+
+
+def test_improved_sampler_forgives_what_the_naive_one_does_not() -> None:
+    # Bansal et al. 2022, section 3.3: to first order, the errors of x0_hat cancel in Algorithm 2.
+    blur = GaussianBlur(constant(40, 0.5), (1, 12, 12))
+    x0 = torch.rand(4, 1, 12, 12) - 0.5
+    xT = blur.degrade(x0, torch.full((4,), 40))
+    error = 0.1 * torch.randn(4, 1, 12, 12)
+    wrong = lambda xt, t: x0 + error * (t / 40).view(-1, 1, 1, 1)  # noqa: E731
+    ends = {sampler: sampler(wrong, blur, xT, timesteps(40), []) for sampler in (cold, cold_naive)}
+    x1 = {}
+    for sampler in ends:
+        seen: list[Tensor] = []
+        sampler(wrong, blur, xT, timesteps(40), [], lambda s, xs, x0_hat, seen=seen: seen.append(xs))
+        x1[sampler] = seen[19]  # x_20
+    true = blur.degrade(x0, torch.full((4,), 20))
+    assert float((x1[cold] - true).norm()) < 0.7 * float((x1[cold_naive] - true).norm())
+
+
+def test_naive_sampler_draws_fresh_noise_where_there_is_any() -> None:
+    noise = GaussianNoise(linear(20, 1e-3, 0.1))
+    x0 = torch.rand(2, 1, 6, 6) - 0.5
+    runs = [cold_naive(lambda xt, t: x0 + 0 * xt, noise, torch.randn(2, 1, 6, 6), timesteps(20),
+                       image_generators(0, Stream.SAMPLE, range(2))) for _ in range(2)]  # fmt: skip
+    assert torch.allclose(runs[0], x0, atol=1e-6)
+    assert torch.equal(runs[0], runs[1])
 
 
 @given(T=st.integers(1, 3000), data=st.data())

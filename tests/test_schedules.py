@@ -62,11 +62,11 @@ def test_alpha_falls_at_every_step(T: int, beta: float) -> None:
     assert bool((alphas.diff() <= 0).all())
 
 
-@pytest.mark.parametrize("beta", [0.0, 1.0, -0.1, 1.5, math.nan, math.inf])
-def test_beta_outside_0_1_is_refused(beta: float) -> None:
-    with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
+@pytest.mark.parametrize("beta", [0.0, -0.1, math.nan, math.inf])
+def test_a_beta_that_is_no_variance_is_refused(beta: float) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
         constant(10, beta)
-    with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
+    with pytest.raises(ValueError, match="must be positive"):
         linear(10, beta, 0.5)
     with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
         cosine(10, beta_clip=beta)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,23 @@ from torch import Tensor
 
 from diffcli import __version__
 from diffcli.assembly import load_source
-from diffcli.commands.models import Choice, pick_model, pick_sampling
-from diffcli.data.datasets import ImageSet, Source, split
-from diffcli.data.pixels import to_model, to_unit
+from diffcli.commands.models import Choice, pick_model, pick_prior, pick_sampling, training_split
+from diffcli.data.datasets import ImageSet, Source
+from diffcli.data.pixels import to_model, to_uint8, to_unit
+from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.classifier import TrainedClassifier, load_classifier, probabilities
 from diffcli.evaluation.extractors import EXTRACTORS, Extractor, choose
-from diffcli.evaluation.metrics import RECONSTRUCTION_METRICS, fid, kid, ssim_sigma
+from diffcli.evaluation.metrics import RECONSTRUCTION_METRICS, fid, kid, nearest, ssim_sigma
 from diffcli.generation import Sampling, generate, reconstruct
 from diffcli.progress import progress
+from diffcli.reporting.pictures import RESTORATION
 from diffcli.runs import Model, write_json
 from diffcli.training.module import fixed_loss
 
-METRICS = ("fid", "kid", "ssim", "psnr", "rmse", "loss", "class_kept")
+METRICS = ("fid", "kid", "nearest", "ssim", "psnr", "rmse", "loss", "class_kept")
+MAX_NEAREST = 1000
 FEATURE_BATCH = 250
 
 
@@ -38,12 +41,19 @@ class Evaluation:
 
     scores: dict[str, float]
     settings: dict[str, Any]
+    by_prior: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What depends on where sampling starts, for each prior asked for; ``scores`` holds that of the first."""
     notes: list[str] = field(default_factory=list)
     file: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """What ``eval.json`` holds."""
-        return {"scores": self.scores, "settings": self.settings, "notes": self.notes}
+        return {
+            "scores": self.scores,
+            "by_prior": self.by_prior,
+            "settings": self.settings,
+            "notes": self.notes,
+        }
 
 
 def evaluate(
@@ -53,14 +63,15 @@ def evaluate(
     n_fid: int,
     extractor_name: str,
     inception_weights: Path | None,
-    data_dir: Path,
+    priors: Sequence[str],
     quiet: bool,
 ) -> Evaluation:
     """Scores a trained model and writes ``eval.json`` into its run folder.
 
     Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_T of test images and come twice: by the sampler
     (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare unconditional samples with the
-    test images, the extractor's name in the key; beside them, as ``..._floor``, as many real training images.
+    test images, the extractor's name in the key; beside them, as ``..._floor``, as many real training images. ``nearest``
+    is the median distance of samples to their nearest training image; beside it, that of test images.
 
     Args:
         metrics: some of ``METRICS``; none is all that the data set allows.
@@ -68,6 +79,7 @@ def evaluate(
         n_fid: unconditional samples for the distances.
         extractor_name: one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
+        priors: where sampling starts, each in its turn; none is the preset's.
 
     Raises:
         UserError: an option is not usable, or a metric that was named cannot be had.
@@ -79,8 +91,10 @@ def evaluate(
     if n_fid < 2:
         raise UserError(f"--n-fid must be at least 2, got {n_fid}: a distance compares covariances")
     run, model = pick_model(choice)
-    sampling = pick_sampling(model, choice)
-    source = load_source(model.preset, data_dir)
+    starts = {name: pick_prior(model, name, choice.data_dir) for name in priors or [model.preset.prior.name]}
+    first = next(iter(starts))
+    sampling = pick_sampling(model, replace(choice, prior=first))
+    source = load_source(model.preset, choice.data_dir)
     if source.test.image_shape != model.image_shape:
         raise UserError(f"the test images are {source.test.image_shape}, the model's {model.image_shape} (C, H, W)")
     wanted = list(metrics or METRICS)
@@ -99,18 +113,23 @@ def evaluate(
     if "loss" in wanted:
         scores["loss"] = _loss(sampling, test, quiet)
     scores |= _reconstruction_scores(sampling, test, wanted, reader, quiet)
-    if extractor is not None:
-        scores |= _distances(sampling, model, source, extractor, wanted, n_fid, quiet)
+    by_prior = {}
+    if {"fid", "kid", "nearest"} & set(wanted):
+        by_prior = _by_prior(sampling, starts, model, source, extractor, wanted, n_fid, quiet)
+        scores |= by_prior[first]
     settings = {
         "preset": model.preset_name,
         "data": model.preset.data.name,
         "checkpoint": str(model.checkpoint),
         "epoch": model.epoch,
+        "prior": first,
+        "kind": RESTORATION if sampling.prior.restores else "generation",
         "sampler": sampling.sampler.model_dump() | {"steps": len(sampling.steps) - 1},
         "seed": sampling.seed,
         "n_test": len(test),
-        "n_fid": n_fid if extractor else None,
+        "n_fid": n_fid if by_prior else None,
         "n_real": len(source.test) if extractor else None,
+        "n_nearest": min(n_fid, MAX_NEAREST) if "nearest" in wanted else None,
         "extractor": {"name": extractor.name, **extractor.settings} if extractor else None,
         "classifier_test_accuracy": reader.test_accuracy if reader else None,
         "ssim": {"sigma": ssim_sigma(model.image_shape[-1]), "data_range": 1.0},
@@ -119,7 +138,7 @@ def evaluate(
         "date": datetime.now().isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    result = Evaluation(scores, settings, notes, run.eval_file if run else None)
+    result = Evaluation(scores, settings, by_prior, notes, run.eval_file if run else None)
     if run is not None:
         write_json(run.eval_file, result.as_dict())
     return result
@@ -184,29 +203,44 @@ def _features(extractor: Extractor, images: Tensor, title: str, quiet: bool) -> 
     return torch.cat(found)
 
 
-def _distances(
+def _by_prior(
     sampling: Sampling,
+    starts: dict[str, Prior],
     model: Model,
     source: Source,
-    extractor: Extractor,
+    extractor: Extractor | None,
     wanted: Sequence[str],
-    n_fid: int,
+    n: int,
     quiet: bool,
-) -> dict[str, float]:
-    from diffcli.data.pixels import to_uint8
-
-    with progress(f"sampling {n_fid} images", sampling.total_steps(n_fid), "steps", quiet) as on_step:
-        samples = torch.cat([to_uint8(batch) for batch in generate(sampling, n_fid, model.image_shape, on_step)])
-    real = _features(extractor, source.test.images, "test images", quiet)
-    fake = _features(extractor, samples, "samples", quiet)
-    train, _ = split(source.development, model.preset.training.val_share, model.preset.training.seed)
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(sampling.seed))[:n_fid]
-    floor = _features(extractor, train.images[order], "training images", quiet)
-    scores = {}
-    if "fid" in wanted:
-        scores[f"fid_{extractor.name}"] = fid(real, fake)
-        scores[f"fid_{extractor.name}_floor"] = fid(real, floor)
-    if "kid" in wanted:
-        scores[f"kid_{extractor.name}"] = kid(real, fake, sampling.seed)
-        scores[f"kid_{extractor.name}_floor"] = kid(real, floor, sampling.seed)
-    return scores
+) -> dict[str, dict[str, float]]:
+    """Scores of ``n`` unconditional samples from each prior, beside those of real images, which are the same for all."""
+    train = training_split(source, model.preset).images
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(sampling.seed))[:n]
+    test = source.test.images
+    real = floor = None
+    if extractor is not None:
+        real = _features(extractor, test, "test images", quiet)
+        floor = _features(extractor, train[order], "training images", quiet)
+    if "nearest" in wanted:
+        known = to_unit(to_model(train))
+        test_distances = nearest(to_unit(to_model(test[:MAX_NEAREST])), known)
+    found = {}
+    for name, prior in starts.items():
+        from_prior = replace(sampling, prior=prior)
+        title = f"sampling {n} images from {name}"
+        with progress(title, sampling.total_steps(n), "steps", quiet) as on_step:
+            batches = generate(from_prior, n, model.image_shape, on_step)
+            samples = torch.cat([to_uint8(batch) for batch in batches])
+        scores = {}
+        if extractor is not None and real is not None and floor is not None:
+            fake = _features(extractor, samples, "samples", quiet)
+            distances = {"fid": fid, "kid": lambda a, b: kid(a, b, sampling.seed)}
+            for metric, distance in distances.items():
+                if metric in wanted:
+                    scores[f"{metric}_{extractor.name}"] = distance(real, fake)
+                    scores[f"{metric}_{extractor.name}_floor"] = distance(real, floor)
+        if "nearest" in wanted:
+            scores["nearest"] = float(nearest(to_unit(to_model(samples[:MAX_NEAREST])), known).median())
+            scores["nearest_test"] = float(test_distances.median())
+        found[name] = scores
+    return found

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import torch
 
-from diffcli.assembly import build_prior, resolve, steps_of
-from diffcli.config import Sampler
+from diffcli.assembly import build_prior, load_source, resolve, steps_of
+from diffcli.config import Component, Preset, Sampler
+from diffcli.data.datasets import ImageSet, Source, split
+from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.errors import UserError, unknown
-from diffcli.generation import Sampling
+from diffcli.generation import Sampling, fit_prior
 from diffcli.runs import Model, Run, best_checkpoint, find_run, load_model
 
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
@@ -22,11 +24,13 @@ class Choice:
 
     run: str | None = None
     checkpoint: Path | None = None
+    prior: str | None = None
     sampler: str | None = None
     steps: int | None = None
     seed: int = 0
     batch_size: int = 128
     accelerator: str = "auto"
+    data_dir: Path = Path("data")
 
 
 def pick_model(choice: Choice) -> tuple[Run | None, Model]:
@@ -62,11 +66,41 @@ def pick_device(accelerator: str) -> torch.device:
     return torch.device(wanted)
 
 
-def pick_sampling(model: Model, choice: Choice) -> Sampling:
-    """The sampling of a model: the preset's sampler, but for what the options change.
+def training_split(source: Source, preset: Preset) -> ImageSet:
+    """The images that a preset's model was trained on."""
+    train, _ = split(source.development, preset.training.val_share, preset.training.seed)
+    return train
+
+
+def pick_prior(model: Model, name: str | None, data_dir: Path) -> Prior:
+    """The prior by name, the preset's own where that is None, as it was fitted when the model was trained.
 
     Raises:
-        UserError: the sampler is unknown, or the steps or the batch size are out of range.
+        UserError: it is unknown or does not fit the model's degradation, or was not stored and its data are missing.
+    """
+    if name is not None and name not in PRIORS:
+        raise UserError(f"--prior: {unknown('prior', name, PRIORS)}")
+    component = model.preset.prior if name in (None, model.preset.prior.name) else Component(name=str(name))
+    component = resolve(model.preset.model_copy(update={"prior": component})).prior
+    prior = build_prior(component)
+    if component.name in model.priors:
+        try:
+            prior.load_state_dict(model.priors[component.name])
+        except KeyError as error:
+            raise UserError(
+                f"checkpoint {model.checkpoint} is damaged: prior {component.name} lacks {error}"
+            ) from error
+    elif prior.fitted:
+        images = training_split(load_source(model.preset, data_dir), model.preset).images
+        fit_prior(prior, model.denoiser.degradation, images)
+    return prior
+
+
+def pick_sampling(model: Model, choice: Choice) -> Sampling:
+    """The sampling of a model: the preset's prior and sampler, but for what the options change.
+
+    Raises:
+        UserError: the prior or sampler is unknown, or the steps or the batch size are out of range.
     """
     if choice.batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, got {choice.batch_size}")
@@ -77,9 +111,10 @@ def pick_sampling(model: Model, choice: Choice) -> Sampling:
         sampler = Sampler(name=choice.sampler, steps=sampler.steps)
     preset = resolve(model.preset.model_copy(update={"sampler": sampler}))
     device = pick_device(choice.accelerator)
+    prior = pick_prior(model, choice.prior, choice.data_dir)
     return Sampling(
         denoiser=model.denoiser.to(device),
-        prior=build_prior(preset),
+        prior=prior,
         sampler=preset.sampler,
         steps=steps_of(preset.sampler.steps if choice.steps is None else choice.steps, model.denoiser.degradation),
         seed=choice.seed,

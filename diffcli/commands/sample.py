@@ -12,9 +12,17 @@ from diffcli.assembly import load_source
 from diffcli.commands.models import Choice, pick_model, pick_sampling
 from diffcli.errors import UserError
 from diffcli.generation import Sampling, conditional_rows, generate
-from diffcli.progress import progress
+from diffcli.progress import console, progress
 from diffcli.reporting.figures import conditional_figure
-from diffcli.reporting.pictures import as_bytes, frame_steps, grid, save_animation, save_array, save_files
+from diffcli.reporting.pictures import (
+    RESTORATION,
+    as_bytes,
+    frame_steps,
+    save_animation,
+    save_array,
+    save_files,
+    save_grid,
+)
 from diffcli.runs import Model, writable_folder, written_whole
 
 MAX_ANIMATED = 64
@@ -45,7 +53,6 @@ def sample(
     out: Path,
     conditional: bool,
     trajectory: Path | None,
-    data_dir: Path,
     quiet: bool,
 ) -> list[Path]:
     """Samples from a trained model; returns the files or folders written.
@@ -69,7 +76,7 @@ def sample(
     _, model = pick_model(choice)
     sampling = pick_sampling(model, choice)
     if conditional:
-        return _conditional(sampling, model, n or CONDITIONAL_DEFAULT, out, data_dir, quiet)
+        return _conditional(sampling, model, n or CONDITIONAL_DEFAULT, out, choice.data_dir, quiet)
     return _unconditional(sampling, model, n or 64, out, trajectory, quiet)
 
 
@@ -86,40 +93,43 @@ def _unconditional(
     sampling: Sampling, model: Model, n: int, out: Path, trajectory: Path | None, quiet: bool
 ) -> list[Path]:
     frames = Frames(sampling.steps) if trajectory else None
+    label = RESTORATION if sampling.prior.restores else None
+    if label:
+        console.print(f"note: {label}; it starts from blurred training images", soft_wrap=True)
     with progress(f"sampling {n} images", sampling.total_steps(n), "steps", quiet) as on_step:
         batches = (as_bytes(batch) for batch in generate(sampling, n, model.image_shape, on_step, frames))
         with written_whole(out) as part:
-            WRITERS[out.suffix.lower()](batches, part)
+            WRITERS[out.suffix.lower()](batches, part, label)
     if frames is None or trajectory is None:
         return [out]
     with written_whole(trajectory) as part:
-        save_animation(frames.images, part)
+        save_animation(frames.images, part, label)
     return [out, trajectory]
 
 
-def _write_files(batches: Iterable[Tensor], part: Path) -> None:
+def _write_files(batches: Iterable[Tensor], part: Path, label: str | None) -> None:
     part.mkdir()
-    save_files(batches, part)
+    save_files(batches, part, label)
 
 
-def _write_array(batches: Iterable[Tensor], part: Path) -> None:
-    save_array(torch.cat(list(batches)), part)
+def _write_array(batches: Iterable[Tensor], part: Path, label: str | None) -> None:
+    save_array(torch.cat(list(batches)), part, label)
 
 
-def _write_grid(batches: Iterable[Tensor], part: Path) -> None:
-    grid(torch.cat(list(batches))).save(part, format="PNG")
+def _write_grid(batches: Iterable[Tensor], part: Path, label: str | None) -> None:
+    save_grid(torch.cat(list(batches)), part, label)
 
 
-WRITERS: dict[str, Callable[[Iterable[Tensor], Path], None]] = {
+WRITERS: dict[str, Callable[[Iterable[Tensor], Path, str | None], None]] = {
     ".png": _write_grid,
     ".npz": _write_array,
     "": _write_files,
 }
-"""What ``--out`` writes, by extension; none is a folder."""
+"""What ``--out`` writes, by extension; none is a folder. A label goes into the file, and onto a picture."""
 
 
 class Frames:
-    """A sampler's callback that keeps what an animation shows of the first batch: x_s at up to 60 steps."""
+    """A sampler's callback that keeps what an animation shows of the first batch: x_T, then x_s at up to 60 steps."""
 
     def __init__(self, steps: Sequence[int]) -> None:
         self.shown = frame_steps(steps)

@@ -6,7 +6,7 @@ command line.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -137,6 +137,15 @@ def folder(path: str, size: Annotated[int, Field(ge=4, le=1024)], channels: Lite
     pixels = np.stack([_read_image(file, size, mode) for file in files]).reshape(len(files), size, size, channels)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     return _hold_out_test(ImageSet(images, torch.full((len(files),), NO_LABEL)))
+
+
+SHAPES = {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28), "kmnist": (1, 28, 28), "digits": (1, 8, 8)}
+"""(C, H, W) of the sets whose images come in one size."""
+
+
+def image_shape(name: str, parameters: Mapping[str, Any]) -> tuple[int, int, int]:
+    """(C, H, W) of a data set's images, known without loading them."""
+    return SHAPES.get(name) or (parameters["channels"], parameters["size"], parameters["size"])
 
 
 DATASETS: dict[str, Callable[..., Source]] = {

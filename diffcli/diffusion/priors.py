@@ -1,30 +1,189 @@
-"""Priors: the distribution of x_T, from which unconditional sampling starts."""
+"""Priors: the distribution of x_T, from which unconditional sampling starts.
+
+Gaussian noise ends in a known distribution. A blur does not: what is left of an image after T blurs has to be described,
+and a fitted prior is that description, learnt from the blurred images of the training split.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Annotated
 
 import torch
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
 from diffcli.diffusion.randomness import randn_images
 
+MAX_MODES = 64
+FIT_IMAGES = 20_000
+"""A fit sees at most this many images: enough for a hundred Gaussians, and seconds instead of minutes."""
 
-class Prior(Protocol):
-    """Draws x_T, float32 (B, *shape), image i from ``generators[i]``."""
+Residual = Annotated[float, Field(gt=0, lt=1)]
 
-    def __call__(
+
+class Prior(nn.Module):
+    """Draws x_T, float32 (B, *shape), image i from ``generators[i]``, on ``device``.
+
+    What a fit learns is held in buffers, so that it travels in a checkpoint as a state dict.
+    """
+
+    fitted: bool = True
+    """Whether it must see z_T of the training images before it can be drawn from."""
+    restores: bool = False
+    """Whether it draws copies of training images: those are never stored, and what comes of them is restoration."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def fit(self, xT: Tensor) -> None:
+        """Learns from fully degraded training images, float (N, C, H, W)."""
+
+    def forward(
         self,
         generators: Sequence[torch.Generator],
         shape: tuple[int, int, int],
         device: torch.device | str = "cpu",
-    ) -> Tensor: ...
+    ) -> Tensor:
+        raise NotImplementedError
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
+        # A fit decides the sizes of the buffers, so they are taken as they come.
+        for name, _ in list(self.named_buffers(recurse=False)):
+            setattr(self, name, state[prefix + name])
 
 
-def standard_normal() -> Prior:
+class StandardNormal(Prior):
     """N(0, I): the limit of Gaussian noise as alpha_T goes to 0 (report Algorithm 2, line 3)."""
-    return randn_images
+
+    fitted = False
+
+    def forward(
+        self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"
+    ) -> Tensor:
+        return randn_images(generators, shape, device)
 
 
-PRIORS: dict[str, Callable[..., Prior]] = {"standard-normal": standard_normal}
+class Uniform(Prior):
+    """A constant image whose intensity is normal, plus a little noise (report 3.4).
+
+    The normal is fitted to the mean intensities of the blurred training images; colours vary together.
+
+    Args:
+        noise: standard deviation of the noise added to each pixel, for images in [-0.5, 0.5].
+    """
+
+    mean: Tensor
+    factor: Tensor
+
+    def __init__(self, noise: Annotated[float, Field(ge=0, le=1)] = 0.002) -> None:
+        super().__init__()
+        self.noise = noise
+        self.register_buffer("mean", torch.empty(0))
+        self.register_buffer("factor", torch.empty(0))
+
+    def fit(self, xT: Tensor) -> None:
+        levels = xT.double().mean(dim=(2, 3))
+        self.mean = levels.mean(dim=0).float()
+        covariance = levels.T.cov().reshape(levels.shape[1], -1)
+        self.factor = torch.linalg.cholesky(covariance + 1e-12 * torch.eye(len(covariance))).float()
+
+    def forward(
+        self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"
+    ) -> Tensor:
+        levels = self.mean + torch.stack([torch.randn(shape[0], generator=g) for g in generators]) @ self.factor.T
+        return levels[:, :, None, None].to(device) + self.noise * randn_images(generators, shape, device)
+
+
+class Mixture(Prior):
+    """Gaussians in the leading principal modes of z_T; the other modes keep their mean.
+
+    A blur leaves few modes alive, but a network that undoes it reads the faintest of them. Kept are the fewest principal
+    components whose rest is below ``residual``, at most 64; each is scaled to unit variance, and scikit-learn fits a
+    mixture of full Gaussians to them.
+
+    Args:
+        components: Gaussians in the mixture; fewer where there are less than 20 images for each.
+        residual: root mean square, per pixel, of what the dropped modes may hold, for images in [-0.5, 0.5].
+    """
+
+    mean: Tensor
+    modes: Tensor
+    weights: Tensor
+    means: Tensor
+    factors: Tensor
+
+    def __init__(self, components: Annotated[int, Field(ge=1, le=1000)] = 100, residual: Residual = 2e-6) -> None:
+        super().__init__()
+        self.components = components
+        self.residual = residual
+        for name in ("mean", "modes", "weights", "means", "factors"):
+            self.register_buffer(name, torch.empty(0))
+
+    def fit(self, xT: Tensor) -> None:
+        from sklearn.decomposition import PCA
+        from sklearn.mixture import GaussianMixture
+
+        flat = xT.flatten(1).double().cpu().numpy()
+        pca = PCA(n_components=min(MAX_MODES, *flat.shape), random_state=0).fit(flat)
+        dropped = (flat - pca.mean_).var(axis=0, ddof=1).sum() - pca.explained_variance_.cumsum()
+        kept = min(1 + int((dropped > self.residual**2 * flat.shape[1]).sum()), len(pca.components_))
+        scale = pca.explained_variance_[:kept, None] ** 0.5
+        coordinates = (flat - pca.mean_) @ (pca.components_[:kept] / scale).T
+        components = max(1, min(self.components, len(flat) // 20))
+        mixture = GaussianMixture(components, random_state=0).fit(coordinates)
+        self.mean = torch.from_numpy(pca.mean_).float()
+        self.modes = torch.from_numpy(pca.components_[:kept] * scale).float()
+        self.weights = torch.from_numpy(mixture.weights_).float()
+        self.means = torch.from_numpy(mixture.means_).float()
+        self.factors = torch.linalg.cholesky(torch.from_numpy(mixture.covariances_)).float()
+
+    def forward(
+        self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"
+    ) -> Tensor:
+        drawn = []
+        for generator in generators:
+            component = int(torch.multinomial(self.weights, 1, generator=generator))
+            noise = torch.randn(len(self.modes), generator=generator)
+            drawn.append(self.means[component] + self.factors[component] @ noise)
+        # One product for each image, so that an image does not depend on how many are drawn beside it.
+        flat = (torch.stack(drawn)[:, :, None] * self.modes).sum(dim=1) + self.mean
+        return flat.view(-1, *shape).to(device)
+
+
+class Gaussian(Mixture):
+    """One Gaussian in the leading principal modes of z_T.
+
+    Args:
+        residual: root mean square, per pixel, of what the dropped modes may hold, for images in [-0.5, 0.5].
+    """
+
+    def __init__(self, residual: Residual = 2e-6) -> None:
+        super().__init__(components=1, residual=residual)
+
+
+class BlurredData(Prior):
+    """z_T of training images, drawn at random: the best that any prior can do, for study.
+
+    What comes out restores training images; it is not generation.
+    """
+
+    restores = True
+
+    def fit(self, xT: Tensor) -> None:
+        self.images = xT
+
+    def forward(
+        self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"
+    ) -> Tensor:
+        indices = [int(torch.randint(len(self.images), (1,), generator=generator)) for generator in generators]
+        return self.images[indices].to(device)
+
+
+PRIORS: dict[str, type[Prior]] = {
+    "standard-normal": StandardNormal,
+    "uniform": Uniform,
+    "gaussian": Gaussian,
+    "mixture": Mixture,
+    "blurred-data": BlurredData,
+}

@@ -81,6 +81,29 @@ def ancestral(
     return xt
 
 
+def cold_naive(
+    denoiser: X0Function,
+    degradation: Degradation,
+    xT: Tensor,
+    timesteps: Sequence[int],
+    generators: Sequence[torch.Generator],
+    callback: Callback | None = None,
+) -> Tensor:
+    """The naive cold sampler, x_s = D(x0_hat, s) (Bansal et al. 2022, Algorithm 1).
+
+    Where the degradation mixes in noise, it is drawn anew at each step.
+    """
+    xt = xT
+    for t, s in pairwise(timesteps):
+        x0_hat = denoiser(xt, _at(t, xt))
+        draw = degradation.stochastic and s > 0
+        noise = randn_images(generators, tuple(xt.shape[1:]), xt.device) if draw else torch.zeros_like(xt)
+        xt = degradation.degrade(x0_hat, _at(s, xt), noise)
+        if callback:
+            callback(s, xt, x0_hat)
+    return xt
+
+
 def cold(
     denoiser: X0Function,
     degradation: Degradation,
@@ -104,4 +127,4 @@ def cold(
     return xt
 
 
-SAMPLERS: dict[str, Callable[..., Tensor]] = {"ancestral": ancestral, "cold": cold}
+SAMPLERS: dict[str, Callable[..., Tensor]] = {"ancestral": ancestral, "cold-naive": cold_naive, "cold": cold}

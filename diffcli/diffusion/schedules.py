@@ -1,7 +1,8 @@
 """Noise schedules: T -> the table of beta_t.
 
 Every table is float64 of shape (T + 1,) with ``betas[0] = 0``, so that ``t = 0`` is the clean image and the index
-is t itself; ``betas[1:]`` lie in (0, 1).
+is t itself; ``betas[1:]`` are positive. What a beta means is the degradation's affair (the variance of noise, or of a
+blur in pixels), and so is its upper bound.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ def _check_steps(T: int) -> None:
         raise ValueError(f"T must be in 1..{MAX_STEPS}, got {T}")
 
 
-def _check_beta(name: str, beta: float) -> None:
-    if not 0.0 < beta < 1.0:
-        raise ValueError(f"{name} must lie in (0, 1), got {beta}")
+def _check_positive(name: str, value: float) -> None:
+    if not 0.0 < value < math.inf:
+        raise ValueError(f"{name} must be positive, got {value}")
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"{name} must lie in (0, 1), got {value}")
 
 
 def _with_zero(betas: Tensor) -> Tensor:
@@ -34,7 +40,7 @@ def constant(T: int, beta: float) -> Tensor:
 
     Args:
         T: number of steps, at least 1.
-        beta: variance added at each step, in (0, 1).
+        beta: variance of each step, positive.
 
     Returns:
         betas, float64 (T + 1,).
@@ -43,7 +49,7 @@ def constant(T: int, beta: float) -> Tensor:
         ValueError: an argument is out of its range.
     """
     _check_steps(T)
-    _check_beta("beta", beta)
+    _check_positive("beta", beta)
     return _with_zero(torch.full((T,), beta, dtype=torch.float64))
 
 
@@ -55,8 +61,8 @@ def linear(T: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> Tensor:
 
     Args:
         T: number of steps, at least 1.
-        beta_min: beta_1, in (0, 1).
-        beta_max: beta_T, in [beta_min, 1).
+        beta_min: beta_1, positive.
+        beta_max: beta_T, at least beta_min.
 
     Returns:
         betas, float64 (T + 1,).
@@ -65,8 +71,8 @@ def linear(T: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> Tensor:
         ValueError: an argument is out of its range.
     """
     _check_steps(T)
-    _check_beta("beta_min", beta_min)
-    _check_beta("beta_max", beta_max)
+    _check_positive("beta_min", beta_min)
+    _check_positive("beta_max", beta_max)
     if beta_max < beta_min:
         raise ValueError(f"beta_max must be at least beta_min, got {beta_max} < {beta_min}")
     return _with_zero(torch.linspace(beta_min, beta_max, T, dtype=torch.float64))
@@ -87,8 +93,8 @@ def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999) -> Tensor:
         ValueError: an argument is out of its range.
     """
     _check_steps(T)
-    _check_beta("s", s)
-    _check_beta("beta_clip", beta_clip)
+    _check_share("s", s)
+    _check_share("beta_clip", beta_clip)
     t = torch.arange(T + 1, dtype=torch.float64)
     f = torch.cos((t / T + s) / (1 + s) * math.pi / 2).square()
     return _with_zero((1 - f[1:] / f[:-1]).clamp(max=beta_clip))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -38,6 +39,14 @@ def ssim(originals: Tensor, images: Tensor) -> Tensor:
     )
     assert isinstance(values, Tensor)
     return values.reshape(-1)
+
+
+def nearest(images: Tensor, references: Tensor) -> Tensor:
+    """Root mean squared error of each image to the nearest of ``references`` (M, C, H, W), (N,)."""
+    others = references.flatten(1)
+    return torch.cat([torch.cdist(part.flatten(1), others).amin(dim=1) for part in images.split(250)]) / math.sqrt(
+        others.shape[1]
+    )
 
 
 RECONSTRUCTION_METRICS = {"rmse": rmse, "ssim": ssim, "psnr": psnr}

@@ -6,5 +6,6 @@ from torch import nn
 
 from diffcli.networks.cnn import CNN
 from diffcli.networks.compact import CompactUNet
+from diffcli.networks.unet import UNet
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": CNN, "compact-unet": CompactUNet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": CNN, "compact-unet": CompactUNet, "unet": UNet}

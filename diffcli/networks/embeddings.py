@@ -25,3 +25,25 @@ class FourierTimeEncoding(nn.Module):
     def forward(self, t_fraction: Tensor) -> Tensor:
         phase = t_fraction[:, None] * self.frequencies
         return torch.cat([phase.sin(), phase.cos() - 1], dim=1)
+
+
+class SinusoidalTimeEmbedding(nn.Module):
+    """Sines and cosines of t at geometric frequencies from 1 to 1/10,000 (Vaswani et al. 2017, section 3.5).
+
+    (B,) in [0, 1] -> (B, width).
+
+    Args:
+        width: size of the embedding, even.
+        steps: what the fraction t / T is multiplied by, so that neighbouring steps can be told apart.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int, steps: int) -> None:
+        super().__init__()
+        exponents = torch.arange(width // 2) / max(width // 2 - 1, 1)
+        self.register_buffer("frequencies", steps * 10_000.0**-exponents, persistent=False)
+
+    def forward(self, t_fraction: Tensor) -> Tensor:
+        phase = t_fraction[:, None] * self.frequencies
+        return torch.cat([phase.sin(), phase.cos()], dim=1)

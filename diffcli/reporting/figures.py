@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
-from diffcli.diffusion.degradations import GaussianNoise
+from diffcli.diffusion.degradations import Degradation, GaussianBlur, GaussianNoise
 from diffcli.reporting.pictures import to_image
 
 
@@ -29,7 +29,54 @@ def conditional_figure(rows: Sequence[tuple[str, Tensor]]) -> Figure:
     return figure
 
 
-def schedule_table(degradation: GaussianNoise) -> dict[str, np.ndarray]:
+MODES = (1, 2, 3, 4, 6, 8)
+
+
+def schedule_table(degradation: Degradation) -> dict[str, np.ndarray]:
+    """One array for each column of a schedule's table, t = 1..T, float64: see the functions for noise and for blur."""
+    return noise_table(degradation) if isinstance(degradation, GaussianNoise) else blur_table(degradation)
+
+
+def blur_table(degradation: Degradation) -> dict[str, np.ndarray]:
+    """t, t/T, the total blur width in pixels, and ``mode_k``: what is left of the k-th cosine mode along one axis.
+
+    Mode k of an axis of n pixels is cos(pi k i / (n - 1)), with k / 2 waves across the image; with reflect padding those
+    are what a blur scales and does not mix. The width is the square root of the summed variances of the kernels.
+    """
+    assert isinstance(degradation, GaussianBlur)
+    kernels, tables = degradation.kernels.double().numpy(), degradation.columns.double().numpy()
+    side = tables.shape[-1]
+    offsets = np.arange(kernels.shape[1]) - kernels.shape[1] // 2
+    t = np.arange(1, degradation.T + 1)
+    modes = np.cos(np.pi * np.outer(np.arange(side), np.arange(side)) / max(side - 1, 1))
+    left = np.einsum("ki,tij,kj->tk", modes, tables, modes) / np.square(modes).sum(axis=1)
+    return {
+        "t": t,
+        "t_over_T": t / degradation.T,
+        "width": np.sqrt(np.cumsum(kernels @ np.square(offsets)))[1:],
+        **{f"mode_{k}": left[1:, k] for k in MODES if k < side},
+    }
+
+
+def blur_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
+    """Total blur width over t/T, and for each preset which spatial modes survive."""
+    figure = Figure(figsize=(4.2 * (1 + len(schedules)), 3.8), dpi=120, layout="constrained")
+    first, *others = figure.subplots(1, 1 + len(schedules), squeeze=False)[0]
+    for (name, table), cell in zip(schedules.items(), others, strict=True):
+        mark = "o" if len(table["t"]) == 1 else ""
+        first.plot(table["t_over_T"], table["width"], label=name, marker=mark)
+        for key in (key for key in table if key.startswith("mode_")):
+            cell.plot(table["t_over_T"], table[key].clip(1e-8), label=f"k = {key[5:]}", marker=mark)
+        cell.set(xlabel="$t/T$", title=f"{name}: what is left of cosine mode k", xlim=(0, 1), yscale="log")
+        cell.grid(alpha=0.3)
+        cell.legend(fontsize="small")
+    first.set(xlabel="$t/T$", title="total blur width (pixels)", xlim=(0, 1))
+    first.grid(alpha=0.3)
+    first.legend()
+    return figure
+
+
+def noise_table(degradation: GaussianNoise) -> dict[str, np.ndarray]:
     """t, t/T, beta_t, alpha_t and log SNR_t = log(alpha_t / (1 - alpha_t)) for t = 1..T, float64."""
     t = np.arange(1, degradation.T + 1)
     alphas = degradation.alphas_cumprod[1:].numpy()
@@ -42,7 +89,7 @@ def schedule_table(degradation: GaussianNoise) -> dict[str, np.ndarray]:
     }
 
 
-def schedule_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
+def noise_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
     """beta_t, alpha_t and log SNR over t/T, one line per preset (the report's Figure 5)."""
     figure = Figure(figsize=(12, 3.8), dpi=120, layout="constrained")
     panels = {"beta": r"$\beta_t$", "alpha": r"$\alpha_t$", "log_snr": r"$\log\,\mathrm{SNR}_t$"}
@@ -59,7 +106,7 @@ def schedule_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
 
 
 def write_schedules(schedules: dict[str, dict[str, np.ndarray]], file: Path) -> None:
-    """The numbers behind the figure as CSV: preset, t, t_over_T, beta, alpha, log_snr."""
+    """The numbers behind a figure as CSV: preset, then the columns of its tables."""
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         first = next(iter(schedules.values()))

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torchvision.utils import make_grid
 
 MIN_TILE = 32
 MAX_FRAMES = 60
+CAPTION_HEIGHT = 16
+RESTORATION = "restoration, not generation"
+"""The label of whatever starts from blurred training images."""
 
 
 def to_image(pixels: Tensor) -> Image.Image:
@@ -31,25 +35,49 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     return to_image(tiled[: images.shape[1]])  # make_grid triples a grey channel
 
 
-def save_files(batches: Iterable[Tensor], folder: Path) -> int:
+def _captioned(picture: Image.Image, label: str | None) -> Image.Image:
+    if label is None:
+        return picture
+    taller = Image.new(picture.mode, (picture.width, picture.height + CAPTION_HEIGHT))
+    taller.paste(picture, (0, CAPTION_HEIGHT))
+    ImageDraw.Draw(taller).text((3, 2), label, fill="white")
+    return taller
+
+
+def _png_info(label: str | None) -> PngInfo:
+    info = PngInfo()
+    if label:
+        info.add_text("Comment", label)
+    return info
+
+
+def save_grid(images: Tensor, file: Path, label: str | None = None) -> None:
+    """uint8 (N, C, H, W) -> a PNG grid; a label stands above it and in the file's comment."""
+    _captioned(grid(images), label).save(file, format="PNG", pnginfo=_png_info(label))
+
+
+def save_files(batches: Iterable[Tensor], folder: Path, label: str | None = None) -> int:
     """Writes one PNG per image, ``00000.png`` and on, at the images' own size; returns how many."""
     count = 0
     for batch in batches:
         for image in batch:
-            to_image(image).save(folder / f"{count:05d}.png")
+            to_image(image).save(folder / f"{count:05d}.png", pnginfo=_png_info(label))
             count += 1
     return count
 
 
-def save_array(images: Tensor, file: Path) -> None:
-    """uint8 (N, C, H, W) -> a compressed .npz with the array ``images``, uint8 (N, H, W, C)."""
+def save_array(images: Tensor, file: Path, label: str | None = None) -> None:
+    """uint8 (N, C, H, W) -> a compressed .npz with the array ``images``, uint8 (N, H, W, C), and ``label`` if any."""
+    arrays: dict[str, np.ndarray] = {"images": images.permute(0, 2, 3, 1).numpy()}
+    if label:
+        arrays["label"] = np.array(label)
     with file.open("wb") as stream:
-        np.savez_compressed(stream, images=images.permute(0, 2, 3, 1).numpy())
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
-def save_animation(frames: Sequence[Tensor], file: Path, seconds: float = 4.0) -> None:
+def save_animation(frames: Sequence[Tensor], file: Path, label: str | None = None, seconds: float = 4.0) -> None:
     """Frames of uint8 (N, C, H, W) -> an endless GIF of grids that rests on its last frame."""
-    pictures = [grid(frame) for frame in frames]
+    pictures = [_captioned(grid(frame), label) for frame in frames]
     durations = [int(1000 * seconds / len(pictures))] * len(pictures)
     durations[-1] += 1500
     first, *rest = pictures

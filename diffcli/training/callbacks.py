@@ -10,11 +10,11 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from diffcli.assembly import build_prior, steps_of
+from diffcli.assembly import steps_of
 from diffcli.generation import Sampling, conditional_rows, generate
 from diffcli.progress import bar, console
 from diffcli.reporting.figures import conditional_figure
-from diffcli.reporting.pictures import as_bytes, grid
+from diffcli.reporting.pictures import RESTORATION, as_bytes, save_grid
 from diffcli.training.module import DiffusionModule
 
 
@@ -130,7 +130,7 @@ class EpochSamples(Callback):
             return
         sampling = Sampling(
             denoiser=pl_module.denoiser,
-            prior=build_prior(preset),
+            prior=pl_module.priors[preset.prior.name],
             sampler=preset.sampler,
             steps=steps_of(preset.sampler.steps, pl_module.denoiser.degradation),
             seed=preset.training.seed,
@@ -140,7 +140,8 @@ class EpochSamples(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         pl_module.eval()
         (samples,) = generate(sampling, preset.training.sample_n, tuple(self.images.shape[1:]))  # type: ignore[arg-type]
-        grid(as_bytes(samples)).save(self.folder / f"epoch-{epoch:03d}-unconditional.png")
+        label = RESTORATION if sampling.prior.restores else None
+        save_grid(as_bytes(samples), self.folder / f"epoch-{epoch:03d}-unconditional.png", label)
         rows = conditional_rows(sampling, self.images)
         conditional_figure(rows).savefig(self.folder / f"epoch-{epoch:03d}-conditional.png")
         pl_module.train()

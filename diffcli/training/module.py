@@ -8,12 +8,14 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from diffcli.assembly import build_denoiser
+from diffcli.assembly import build_denoiser, candidate_priors
 from diffcli.config import validate
 from diffcli.data.module import Batch
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.denoiser import Denoiser
+from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream, generator_for, image_generators, randn_images
+from diffcli.generation import fit_prior
 
 
 def fixed_loss(denoiser: Denoiser, x0: Tensor, indices: Tensor, seed: int, stream: Stream) -> Tensor:
@@ -28,6 +30,8 @@ def fixed_loss(denoiser: Denoiser, x0: Tensor, indices: Tensor, seed: int, strea
 class DiffusionModule(LightningModule):
     """Trains a preset's denoiser with Adam on uniformly drawn t (report Algorithm 1).
 
+    The priors of its degradation are fitted to the training split before the first step and travel in every checkpoint.
+
     Args:
         preset: the resolved preset as plain types, so that a checkpoint can be read without executing anything.
         preset_name: its name, for sampling from the checkpoint alone.
@@ -40,12 +44,32 @@ class DiffusionModule(LightningModule):
         self.preset = validate(preset, "checkpoint")
         channels, height, width = image_shape
         self.denoiser = build_denoiser(self.preset, (channels, height, width))
+        # A plain dictionary: priors are not weights, and stay out of the state dict.
+        self.priors: dict[str, Prior] = {}
 
-    def draw(self, x0: Tensor) -> tuple[Tensor, Tensor]:
-        """(t uniform in 1..T, int64 (B,); noise like ``x0``): a function of (seed, rank, global step)."""
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.priors = candidate_priors(self.preset)
+        for name, state in checkpoint["priors"].items():
+            self.priors[name].load_state_dict(state)
+
+    def on_fit_start(self) -> None:
+        images = self.trainer.datamodule.train.images  # type: ignore[attr-defined]
+        kept = self.priors
+        for name, prior in candidate_priors(self.preset).items():
+            fresh = name not in kept or prior.restores
+            self.priors[name] = fit_prior(prior, self.denoiser.degradation, images) if fresh else kept[name]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        stored = {name: prior for name, prior in self.priors.items() if prior.fitted and not prior.restores}
+        checkpoint["priors"] = {name: prior.state_dict() for name, prior in stored.items()}
+
+    def draw(self, x0: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(t uniform in 1..T, int64 (B,); noise like ``x0``, if any): a function of (seed, rank, global step)."""
         seed = self.preset.training.seed
         generator = generator_for(seed, Stream.TRAIN, self.global_rank, self.global_step, device=x0.device)
         t = torch.randint(1, self.denoiser.degradation.T + 1, (len(x0),), generator=generator, device=x0.device)
+        if not self.denoiser.degradation.stochastic:
+            return t, None
         return t, torch.randn(x0.shape, generator=generator, device=x0.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -1,0 +1,141 @@
+"""Priors: what they learn of z_T, and that what they draw belongs to a seed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffcli.assembly import candidate_priors, resolve
+from diffcli.config import load_preset
+from diffcli.data.datasets import digits
+from diffcli.data.pixels import to_model
+from diffcli.diffusion.degradations import GaussianBlur
+from diffcli.diffusion.priors import PRIORS, BlurredData, Gaussian, Mixture, Prior, StandardNormal, Uniform
+from diffcli.diffusion.randomness import Stream, image_generators
+from diffcli.diffusion.schedules import constant
+from diffcli.generation import fit_prior
+
+SHAPE = (1, 8, 8)
+FITTED = sorted(name for name, kind in PRIORS.items() if kind.fitted)
+
+
+@pytest.fixture(scope="module")
+def xT() -> Tensor:
+    blur = GaussianBlur(constant(20, 0.35), SHAPE, kernel_size=7)
+    x0 = to_model(digits().development.images)
+    return blur.degrade(x0, torch.full((len(x0),), 20))
+
+
+def draw(prior: Prior, n: int, seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> Tensor:
+    return prior(image_generators(seed, Stream.SAMPLE, range(n)), shape)
+
+
+@pytest.mark.parametrize("kind", [Gaussian, Mixture])
+def test_samples_have_the_moments_of_z_T_in_the_kept_modes(kind: type[Mixture], xT: Tensor) -> None:
+    prior = kind()
+    prior.fit(xT)
+    drawn = draw(prior, 20_000)
+    # The rows of modes are orthogonal, each as long as z_T's standard deviation along it.
+    inverse = (prior.modes / prior.modes.square().sum(dim=1, keepdim=True)).T
+    for images in (drawn, xT):
+        coordinates = (images.flatten(1) - prior.mean) @ inverse
+        assert torch.allclose(coordinates.mean(dim=0), torch.zeros(len(prior.modes)), atol=0.05)
+        assert torch.allclose(coordinates.T.cov(), torch.eye(len(prior.modes)), atol=0.08)
+
+
+def test_the_dropped_modes_are_below_the_residual(xT: Tensor) -> None:
+    kept = []
+    for residual in (1e-2, 1e-4, 1e-6):
+        prior = Gaussian(residual=residual)
+        prior.fit(xT)
+        flat = (xT.flatten(1) - prior.mean).double()
+        basis = torch.nn.functional.normalize(prior.modes.double(), dim=1)
+        rest = flat - flat @ basis.T @ basis
+        assert float(rest.square().mean().sqrt()) < residual * 1.01 + 1e-7
+        kept.append(len(prior.modes))
+    assert kept[0] < kept[1] < kept[2]
+
+
+def test_a_mixture_follows_what_one_gaussian_cannot() -> None:
+    torch.manual_seed(0)
+    two_lumps = torch.cat([torch.randn(500, 1, 1, 1) * 0.1 - 3, torch.randn(500, 1, 1, 1) * 0.1 + 3])
+    mixture, gaussian = Mixture(components=2), Gaussian()
+    for prior in (mixture, gaussian):
+        prior.fit(two_lumps)
+    between = [float((draw(prior, 1000, shape=(1, 1, 1)).abs() < 1.5).float().mean()) for prior in (mixture, gaussian)]
+    assert between[0] < 0.01 < 0.2 < between[1]
+
+
+def test_uniform_is_the_reports(xT: Tensor) -> None:
+    prior = Uniform(noise=0.0)
+    prior.fit(xT)
+    drawn = draw(prior, 5000)
+    levels = xT.mean(dim=(1, 2, 3))
+    assert torch.equal(drawn.amax(dim=(1, 2, 3)), drawn.amin(dim=(1, 2, 3)))
+    assert float(drawn.mean()) == pytest.approx(float(levels.mean()), abs=0.005)
+    assert float(drawn[:, 0, 0, 0].std()) == pytest.approx(float(levels.std()), rel=0.05)
+    noisy = Uniform(noise=0.01)
+    noisy.fit(xT)
+    assert float(draw(noisy, 500).var(dim=(1, 2, 3)).mean().sqrt()) == pytest.approx(0.01, rel=0.05)
+
+
+def test_uniform_colours_vary_together() -> None:
+    grey = torch.rand(400, 1, 4, 4).expand(-1, 3, -1, -1)
+    prior = Uniform(noise=0.0)
+    prior.fit(grey)
+    drawn = draw(prior, 50, shape=(3, 4, 4))[:, :, 0, 0]
+    assert torch.allclose(drawn[:, 0], drawn[:, 1], atol=1e-3)
+
+
+def test_blurred_data_draws_copies_and_says_so(xT: Tensor) -> None:
+    prior = BlurredData()
+    prior.fit(xT)
+    drawn = draw(prior, 20)
+    assert all(bool((image == xT).flatten(1).all(dim=1).any()) for image in drawn)
+    assert [name for name, kind in PRIORS.items() if kind.restores] == ["blurred-data"]
+    assert not prior.state_dict()
+
+
+@pytest.mark.parametrize("name", sorted(PRIORS))
+def test_everything_drawn_belongs_to_its_seed(name: str, xT: Tensor) -> None:
+    prior = PRIORS[name]()
+    prior.fit(xT)
+    whole, again, other = draw(prior, 6), draw(prior, 6), draw(prior, 6, seed=1)
+    assert whole.shape == (6, *SHAPE)
+    assert whole.dtype == torch.float32
+    assert torch.equal(whole, again)
+    assert not torch.equal(whole, other)
+    assert torch.equal(draw(prior, 2), whole[:2])
+
+
+@pytest.mark.parametrize("name", [name for name in FITTED if name != "blurred-data"])
+def test_what_was_learnt_travels_as_a_state_dict(name: str, xT: Tensor) -> None:
+    prior, copy = PRIORS[name](), PRIORS[name]()
+    prior.fit(xT)
+    copy.load_state_dict(prior.state_dict())
+    assert torch.equal(draw(prior, 3), draw(copy, 3))
+    # A summary, not the images: far smaller than what it was fitted to.
+    assert sum(table.numel() for table in prior.state_dict().values()) < xT.numel() / 5
+
+
+def test_a_fit_repeats(xT: Tensor) -> None:
+    first, second = Mixture(), Mixture()
+    first.fit(xT)
+    second.fit(xT)
+    assert torch.allclose(draw(first, 3), draw(second, 3), atol=1e-5)
+
+
+def test_fit_sees_degraded_images() -> None:
+    blur = GaussianBlur(constant(20, 0.35), SHAPE, kernel_size=7)
+    prior = fit_prior(BlurredData(), blur, digits().development.images[:30])
+    assert isinstance(prior, BlurredData)
+    x0 = to_model(digits().development.images[:30])
+    assert torch.allclose(prior.images, blur.degrade(x0, torch.full((30,), 20)), atol=1e-6)
+    assert isinstance(fit_prior(StandardNormal(), blur, digits().development.images), StandardNormal)
+
+
+def test_candidates_fit_the_degradation() -> None:
+    assert sorted(candidate_priors(resolve(load_preset("quickstart-blur")[1]))) == FITTED
+    assert list(candidate_priors(resolve(load_preset("quickstart")[1]))) == ["standard-normal"]
+    assert candidate_priors(resolve(load_preset("blur-const")[1]))["uniform"].noise == 0.002
