@@ -17,12 +17,14 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: setup ## Train, sample and evaluate the quickstart model (under 2 minutes after the install)
+demo: setup ## Train and sample a hot and a cold model of digits (under 3 minutes after the install)
 	@mkdir -p demo
 	$(BIN)/diffcli train --preset quickstart
 	$(BIN)/diffcli sample --run quickstart --n 64 --out demo/digits.png
 	$(BIN)/diffcli eval --run quickstart --extractor classifier --n-fid 359
-	@echo "Done. The picture: $(CURDIR)/demo/digits.png"
+	$(BIN)/diffcli train --preset quickstart-blur
+	$(BIN)/diffcli sample --run quickstart-blur --n 64 --out demo/digits-cold.png --trajectory demo/digits-cold.gif
+	@echo "Done. The pictures: $(CURDIR)/demo/digits.png (hot) and $(CURDIR)/demo/digits-cold.png (cold)"
 
 test: setup lint ## Lint, check types, run the tests
 	$(BIN)/python -m pytest -n 2

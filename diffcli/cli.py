@@ -281,6 +281,87 @@ def schedule_plot(
     print(command(preset, list(set_ or []), out))
 
 
+@app.command(epilog="Examples: `diffcli compare ddpm-const-lowbeta ddpm-const-highbeta` · `diffcli compare quickstart "
+             "quickstart-blur --out compare.html`")  # fmt: skip
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders, or preset names (newest run).")],
+    out: Annotated[
+        Path | None, typer.Option(help=".html (one self-contained page), .md or .json.", show_default="only the table")
+    ] = None,
+    n_test: Annotated[int | None, typer.Option(help="Test images to reconstruct.", show_default="all")] = None,
+    n_fid: Annotated[int, typer.Option(help="Samples for the distances.")] = 1000,
+    steps: StepsOption = None,
+    extractor: Annotated[str, typer.Option(help="auto, inception or classifier.")] = "auto",
+    inception_weights: Annotated[
+        Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)
+    ] = None,
+    data_dir: DataDir = DEFAULT_DATA,
+    accelerator: AcceleratorOption = "auto",
+    json_: Annotated[bool, typer.Option("--json", help="Print what a .json holds instead of a table.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Lay runs side by side, with the report's own numbers; runs without a fitting eval.json are evaluated first."""
+    from diffcli.commands.compare import Settings
+    from diffcli.commands.compare import compare as command
+
+    settings = Settings(n_test, n_fid, steps, extractor, inception_weights, data_dir, accelerator)
+    comparison = command(runs, out, settings, quiet)
+    if json_:
+        print(json.dumps(comparison.as_dict(), indent=2))
+    else:
+        _print_comparison(comparison)
+    if comparison.file:
+        print(comparison.file, file=sys.stderr if json_ else sys.stdout)
+
+
+def _print_comparison(comparison: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from diffcli.reporting.page import best_of, columns
+
+    scores = {run.name: run.evaluation["scores"] for run in comparison.runs}
+    metrics = columns(list(scores.values()))
+    best = best_of(scores, metrics)
+    # Runs across, metrics down: a terminal is narrower than the list of metrics.
+    table = Table("metric", *scores, title="the best value of each metric is marked *", title_justify="left")
+    for metric in metrics:
+        cells = [
+            f"{held[metric]:.4g}{' *' if name in best[metric] else ''}" if metric in held else "-"
+            for name, held in scores.items()
+        ]
+        table.add_row(metric, *cells)
+    console = Console()
+    console.print(table)
+    for claim in comparison.claims:
+        if claim.holds is not None:
+            console.print(f"{claim.verdict}: {claim.text} {claim.evidence}", highlight=False, markup=False)
+
+
+@app.command(epilog="Example: `diffcli study report --budget quick --out study`")
+def study(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="report: the source report's four models.")] = "report",
+    budget: Annotated[
+        str, typer.Option(help="quick (half an hour on two cores) or report (50 epochs each).")
+    ] = "quick",
+    out: Annotated[Path, typer.Option(help="Folder of the runs and the page; name it again to go on.")] = Path("study"),
+    data_dir: DataDir = DEFAULT_DATA,
+    extractor: Annotated[str, typer.Option(help="auto, inception or classifier.")] = "auto",
+    inception_weights: Annotated[
+        Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)
+    ] = None,
+    accelerator: AcceleratorOption = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train the report's models and compare them; interrupted, it goes on where it was."""
+    from diffcli.commands.study import study as command
+    from diffcli.training.trainer import Hardware
+
+    comparison = command(name, budget, out, data_dir, Hardware(accelerator), extractor, inception_weights, quiet)
+    _print_comparison(comparison)
+    print(comparison.file)
+
+
 @app.command(epilog="Examples: `diffcli presets` · `diffcli presets quickstart > mine.yaml`")
 def presets(
     name: Annotated[str | None, typer.Argument(help="Print this preset's YAML.", show_default=False)] = None,

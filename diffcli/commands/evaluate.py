@@ -33,6 +33,7 @@ from diffcli.training.module import fixed_loss
 METRICS = ("fid", "kid", "nearest", "ssim", "psnr", "rmse", "loss", "class_kept")
 MAX_NEAREST = 1000
 FEATURE_BATCH = 250
+TENTHS = 10
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Evaluation:
     settings: dict[str, Any]
     by_prior: dict[str, dict[str, float]] = field(default_factory=dict)
     """What depends on where sampling starts, for each prior asked for; ``scores`` holds that of the first."""
+    loss_by_t: list[float | None] = field(default_factory=list)
+    """Test loss in each tenth of t/T; None where no test image fell into it."""
     notes: list[str] = field(default_factory=list)
     file: Path | None = None
 
@@ -51,6 +54,7 @@ class Evaluation:
         return {
             "scores": self.scores,
             "by_prior": self.by_prior,
+            "loss_by_t": self.loss_by_t,
             "settings": self.settings,
             "notes": self.notes,
         }
@@ -110,8 +114,9 @@ def evaluate(
     test = source.test[torch.arange(min(n_test or len(source.test), len(source.test)))]
     started = time.perf_counter()
     scores: dict[str, float] = {}
+    loss_by_t: list[float | None] = []
     if "loss" in wanted:
-        scores["loss"] = _loss(sampling, test, quiet)
+        scores["loss"], loss_by_t = _loss(sampling, test, quiet)
     scores |= _reconstruction_scores(sampling, test, wanted, reader, quiet)
     by_prior = {}
     if {"fid", "kid", "nearest"} & set(wanted):
@@ -138,7 +143,7 @@ def evaluate(
         "date": datetime.now().isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    result = Evaluation(scores, settings, by_prior, notes, run.eval_file if run else None)
+    result = Evaluation(scores, settings, by_prior, loss_by_t, notes, run.eval_file if run else None)
     if run is not None:
         write_json(run.eval_file, result.as_dict())
     return result
@@ -158,16 +163,21 @@ def _optional(get: Any, names: str, wanted: list[str], explicit: bool, notes: li
 
 
 @torch.inference_mode()
-def _loss(sampling: Sampling, test: ImageSet, quiet: bool) -> float:
-    """Mean training loss over the test images, t and noise fixed per image."""
-    total = 0.0
+def _loss(sampling: Sampling, test: ImageSet, quiet: bool) -> tuple[float, list[float | None]]:
+    """Mean training loss over the test images, t and noise fixed per image; and the means in each tenth of t/T."""
+    losses, times = [], []
     with progress("test loss", len(test), "images", quiet) as advance:
         for indices in sampling.batches(len(test)):
             index = torch.arange(indices.start, indices.stop)
             x0 = to_model(test.images[index].to(sampling.device))
-            total += float(fixed_loss(sampling.denoiser, x0, index, sampling.seed, Stream.TEST).sum())
+            loss, t = fixed_loss(sampling.denoiser, x0, index, sampling.seed, Stream.TEST)
+            losses.append(loss.double().cpu())
+            times.append(t)
             advance(len(indices))
-    return total / len(test)
+    all_losses = torch.cat(losses)
+    tenth = (torch.cat(times) - 1) * TENTHS // sampling.denoiser.degradation.T
+    parts = [all_losses[tenth == i] for i in range(TENTHS)]
+    return float(all_losses.mean()), [float(part.mean()) if len(part) else None for part in parts]
 
 
 def _reconstruction_scores(

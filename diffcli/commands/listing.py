@@ -23,7 +23,8 @@ def presets() -> list[tuple[str, str]]:
     return rows
 
 
-def _history(run: Run) -> list[dict[str, str]]:
+def history(run: Run) -> list[dict[str, str]]:
+    """The rows of a run's metrics.csv, one per epoch; none where there is none."""
     try:
         with run.metrics_file.open(newline="", encoding="utf-8") as stream:
             return list(csv.DictReader(stream))
@@ -35,14 +36,14 @@ def runs() -> list[dict[str, Any]]:
     """One row per run, newest first: folder, preset, start, epochs done, best validation loss, scores."""
     rows = []
     for run in reversed(all_runs()):
-        history = _history(run)
-        losses = [float(row["val_loss"]) for row in history if row.get("val_loss")]
+        epochs = history(run)
+        losses = [float(row["val_loss"]) for row in epochs if row.get("val_loss")]
         rows.append(
             {
                 "run": str(run.folder),
                 "preset": run.info().get("preset", run.folder.parent.name),
                 "started": run.info().get("started", ""),
-                "epochs": len(history),
+                "epochs": len(epochs),
                 "best_val_loss": min(losses) if losses else None,
                 "scores": run.scores().get("scores", {}),
             }

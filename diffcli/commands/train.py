@@ -17,7 +17,7 @@ from diffcli.data.module import ImageDataModule
 from diffcli.errors import RunError, UserError
 from diffcli.runs import Run, check_weights, new_run_folder, read_checkpoint, record_run, run_preset
 from diffcli.training.module import DiffusionModule
-from diffcli.training.trainer import Hardware, build_trainer
+from diffcli.training.trainer import Hardware, build_trainer, compile_in_place
 
 
 class Interrupted(RunError):
@@ -125,7 +125,7 @@ def train(plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, com
     if trainer.is_global_zero:
         record_run(run, plan.name, plan.preset, _facts(plan, resumed))
     if compile_network:
-        plan.module.denoiser.network.compile()
+        compile_in_place(plan.module.denoiser.network, trainer.strategy.root_device)
     with _signals_kept_in_mind() as received:
         try:
             trainer.fit(plan.module, datamodule=plan.data, ckpt_path=run.last if resumed else None, weights_only=True)

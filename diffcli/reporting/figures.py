@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,37 @@ def noise_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
     figure.axes[0].set_yscale("log")
     figure.axes[1].set_ylim(-0.02, 1.02)
     figure.axes[1].legend()
+    return figure
+
+
+def loss_figure(histories: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
+    """Training (line) and validation loss (dots) by epoch for each run's rows of metrics.csv (report Figures 1 and 6)."""
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    cell = figure.subplots()
+    for number, (name, rows) in enumerate(histories.items()):
+        points = {
+            key: [(int(row["epoch"]), float(row[key])) for row in rows if row.get(key)]
+            for key in ("train_loss", "val_loss")
+        }
+        for (key, values), style in zip(points.items(), ("-", "o"), strict=True):
+            if values:
+                cell.plot(*zip(*values, strict=True), style, color=f"C{number}", ms=4, label=f"{name}, {key[:-5]}")
+    cell.set(xlabel="epoch", ylabel="loss", yscale="log")
+    cell.grid(alpha=0.3, which="both")
+    cell.legend(fontsize="small")
+    return figure
+
+
+def loss_by_t_figure(losses: Mapping[str, Sequence[float | None]]) -> Figure:
+    """Test loss in each tenth of t/T, a line per run."""
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    cell = figure.subplots()
+    for name, values in losses.items():
+        centres = (np.arange(len(values)) + 0.5) / len(values)
+        cell.plot(centres, [np.nan if value is None else value for value in values], "o-", label=name)
+    cell.set(xlabel="$t/T$", ylabel="test loss", yscale="log", xlim=(0, 1))
+    cell.grid(alpha=0.3, which="both")
+    cell.legend(fontsize="small")
     return figure
 
 

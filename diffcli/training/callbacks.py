@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from diffcli.assembly import steps_of
+from diffcli.diffusion.priors import PRIORS
 from diffcli.generation import Sampling, conditional_rows, generate
 from diffcli.progress import bar, console
 from diffcli.reporting.figures import conditional_figure
@@ -75,6 +76,11 @@ class TrainingProgress(Callback):
         self.history = history
         self.quiet = quiet
         self.display = bar("images", quiet)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, DiffusionModule)
+        if PRIORS[pl_module.preset.prior.name].fitted and trainer.is_global_zero and not self.quiet:
+            console.print("fitting the priors to the degraded training images", soft_wrap=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         images = trainer.datamodule.batch_size * trainer.num_training_batches  # type: ignore[attr-defined]

@@ -18,13 +18,13 @@ from diffcli.diffusion.randomness import Stream, generator_for, image_generators
 from diffcli.generation import fit_prior
 
 
-def fixed_loss(denoiser: Denoiser, x0: Tensor, indices: Tensor, seed: int, stream: Stream) -> Tensor:
-    """Loss per image, (B,), with t and noise that depend on (seed, image index) alone: comparable over epochs and runs."""
+def fixed_loss(denoiser: Denoiser, x0: Tensor, indices: Tensor, seed: int, stream: Stream) -> tuple[Tensor, Tensor]:
+    """Loss per image, (B,), and its t, int64 (B,): both belong to (seed, image index), comparable over epochs and runs."""
     generators = image_generators(seed, stream, indices.tolist())
     T = denoiser.degradation.T
     t = torch.cat([torch.randint(1, T + 1, (1,), generator=generator) for generator in generators])
     noise = randn_images(generators, tuple(x0.shape[1:]), x0.device)
-    return denoiser.loss(x0, t.to(x0.device), noise)
+    return denoiser.loss(x0, t.to(x0.device), noise), t
 
 
 class DiffusionModule(LightningModule):
@@ -80,7 +80,7 @@ class DiffusionModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, indices = batch
-        losses = fixed_loss(self.denoiser, to_model(images), indices, self.preset.training.seed, Stream.VALIDATION)
+        losses, _ = fixed_loss(self.denoiser, to_model(images), indices, self.preset.training.seed, Stream.VALIDATION)
         self.log("val_loss", losses.mean(), on_epoch=True, sync_dist=True, batch_size=len(images))
 
     def configure_optimizers(self) -> Any:

@@ -1,0 +1,121 @@
+"""``diffcli study``: trains the report's four models and lays them side by side, in one command that can be interrupted."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffcli.commands.compare import Comparison, Settings, compare
+from diffcli.commands.train import Plan, plan_new, train
+from diffcli.errors import UserError, unknown
+from diffcli.progress import console
+from diffcli.reporting.claims import BLUR, HIGH, LOW, NOISE
+from diffcli.runs import Run, read_checkpoint, writable_folder
+from diffcli.training.trainer import Hardware
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a model is trained; None is what its preset says, or all batches."""
+
+    epochs: int | None = None
+    limit_batches: int | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long each model of a study is trained and on how much it is evaluated."""
+
+    description: str
+    efforts: dict[str, Effort]
+    n_test: int
+    n_fid: int
+    steps: int | None
+
+
+MODELS = (LOW, HIGH, BLUR, NOISE)
+CNN_QUICK, UNET_QUICK = Effort(epochs=4, limit_batches=80), Effort(epochs=4, limit_batches=25)
+BUDGETS = {
+    "quick": Budget(
+        "half an hour on two cores: short epochs, few samples",
+        {LOW: CNN_QUICK, HIGH: CNN_QUICK, BLUR: UNET_QUICK, NOISE: UNET_QUICK},
+        n_test=100,
+        n_fid=250,
+        steps=20,
+    ),
+    "report": Budget(
+        "the report's 50 epochs each, every sampler step: for a GPU, or days",
+        {name: Effort() for name in MODELS},
+        n_test=1000,
+        n_fid=1000,
+        steps=None,
+    ),
+}
+STUDIES = ("report",)
+
+
+def study(
+    name: str,
+    budget_name: str,
+    out: Path,
+    data_dir: Path,
+    hardware: Hardware,
+    extractor: str,
+    inception_weights: Path | None,
+    quiet: bool,
+) -> Comparison:
+    """Trains, evaluates and compares the models of a study; goes on where an earlier call with the same ``out`` was.
+
+    Args:
+        name: one of ``STUDIES``.
+        budget_name: one of ``BUDGETS``.
+        out: holds a run folder for each model, and the page ``report.html``.
+
+    Raises:
+        UserError: the study or budget is unknown, the data are missing, or ``out`` is of another budget.
+    """
+    if name not in STUDIES:
+        raise UserError(unknown("study", name, STUDIES))
+    if budget_name not in BUDGETS:
+        raise UserError(f"--budget: {unknown('budget', budget_name, BUDGETS)}")
+    budget = BUDGETS[budget_name]
+    plans = {preset: _plan(preset, budget.efforts[preset], data_dir) for preset in MODELS}
+    writable_folder(out)
+    marker = out / "budget.txt"
+    if marker.is_file() and marker.read_text(encoding="utf-8").strip() != budget_name:
+        raise UserError(f"--out {out} holds a study of another budget; name a new folder")
+    marker.write_text(budget_name + "\n", encoding="utf-8")
+    for number, (preset, plan) in enumerate(plans.items(), 1):
+        if not quiet:
+            console.print(f"{number}/{len(plans)} {preset}", soft_wrap=True)
+        _train_on(plan, Run(out / preset), hardware, quiet)
+    settings = Settings(
+        n_test=budget.n_test,
+        n_fid=budget.n_fid,
+        steps=budget.steps,
+        extractor=extractor,
+        inception_weights=inception_weights,
+        data_dir=data_dir,
+        accelerator=hardware.accelerator,
+    )
+    return compare([str(out / preset) for preset in MODELS], out / "report.html", settings, quiet)
+
+
+def _plan(preset: str, effort: Effort, data_dir: Path) -> Plan:
+    epochs = (
+        []
+        if effort.epochs is None
+        else [f"training.epochs={effort.epochs}", f"training.sample_epochs=[1, {effort.epochs}]"]
+    )
+    return plan_new(preset, epochs, data_dir, effort.limit_batches, download=True)
+
+
+def _train_on(plan: Plan, run: Run, hardware: Hardware, quiet: bool) -> None:
+    """Trains a plan to its end in ``run``, from where it is."""
+    if not run.last.is_file():
+        if run.info_file.is_file():  # begun, but interrupted before its first checkpoint
+            shutil.rmtree(run.folder)
+        train(plan, None, run.folder, hardware, False, quiet)
+    elif read_checkpoint(run.last)["global_step"] < plan.preset.training.epochs * plan.batches_per_epoch:
+        train(plan, run, None, hardware, False, quiet)

@@ -1,0 +1,116 @@
+"""The report's findings, each checked against what was measured: pure functions from results to verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Results = Mapping[str, Mapping[str, Any]]
+"""By preset, what ``eval.json`` holds, and ``alpha_T`` under its key."""
+
+LOW, HIGH, BLUR, NOISE = "ddpm-const-lowbeta", "ddpm-const-highbeta", "blur-const", "ddpm-cosine-unet"
+HIGHER_IS_BETTER = frozenset({"ssim", "psnr", "class_kept"})
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A finding of the report; ``holds`` is None where the runs at hand cannot tell."""
+
+    text: str
+    holds: bool | None
+    evidence: str
+
+    @property
+    def verdict(self) -> str:
+        """One word."""
+        return {True: "confirmed", False: "contradicted", None: "not measured"}[self.holds]
+
+
+def better(metric: str, a: float, b: float) -> bool:
+    """Whether ``a`` is a better value of the metric than ``b``."""
+    return a > b if metric in HIGHER_IS_BETTER else a < b
+
+
+def _fid_key(*runs: Mapping[str, Any]) -> str:
+    shared = set.intersection(*(set(run["scores"]) for run in runs))
+    found = sorted(key for key in shared if key.startswith("fid_") and not key.endswith("_floor"))
+    return found[-1] if found else "fid"
+
+
+def _against(
+    a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, str], metrics: list[str]
+) -> tuple[dict[str, bool], str]:
+    """For each metric whether ``a`` is better than ``b``, and the numbers as text."""
+    shared = [metric for metric in metrics if metric in a["scores"] and metric in b["scores"]]
+    verdicts = {metric: better(metric, a["scores"][metric], b["scores"][metric]) for metric in shared}
+    numbers = [f"{metric} {a['scores'][metric]:.4g} and {b['scores'][metric]:.4g}" for metric in shared]
+    return verdicts, f"{names[0]} and {names[1]}: " + ", ".join(numbers)
+
+
+def low_beats_high(results: Results) -> tuple[bool, str]:
+    metrics = [_fid_key(results[LOW], results[HIGH]), "rmse", "ssim", "psnr", "loss"]
+    verdicts, evidence = _against(results[LOW], results[HIGH], ("low", "high"), metrics)
+    loss_is_lower = not verdicts.pop("loss")
+    return all(verdicts.values()) and loss_is_lower, evidence
+
+
+def high_loss_is_easy(results: Results) -> tuple[bool, str]:
+    losses = results[HIGH]["loss_by_t"]
+    second_half = [loss for loss in losses[len(losses) // 2 :] if loss is not None]
+    early, late = losses[0], sum(second_half) / len(second_half)
+    evidence = (
+        f"high: loss {early:.4g} in the first tenth of t, {late:.2g} in its second half, where z_t is nearly pure noise"
+    )
+    return late < 0.1 * early, evidence
+
+
+def leftover_signal_still_generates(results: Results) -> tuple[bool, str]:
+    key = _fid_key(results[LOW], results[HIGH])
+    low, high = results[LOW]["scores"][key], results[HIGH]["scores"][key]
+    return (
+        low < high,
+        f"low: alpha_T {results[LOW]['alpha_T']:.4f}, {key} {low:.4g}; high: alpha_T {results[HIGH]['alpha_T']:.1e}, {key} {high:.4g}",
+    )
+
+
+def blur_reconstructs_noise_generates(results: Results) -> tuple[bool, str]:
+    metrics = ["rmse", "ssim", "psnr", _fid_key(results[BLUR], results[NOISE])]
+    verdicts, evidence = _against(results[BLUR], results[NOISE], ("blur", "noise"), metrics)
+    fid_is_worse = not verdicts.pop(metrics[-1])
+    return all(verdicts.values()) and fid_is_worse, evidence
+
+
+def blur_keeps_the_class(results: Results) -> tuple[bool, str]:
+    blur, noise = results[BLUR]["scores"]["class_kept"], results[NOISE]["scores"]["class_kept"]
+    return blur >= 0.75 and noise < 0.5, f"class kept: blur {blur:.3f}, noise {noise:.3f} (the report: 7 of 8, and few)"
+
+
+def uniform_prior_is_to_blame(results: Results) -> tuple[bool, str]:
+    by_prior = results[BLUR]["by_prior"]
+    key = _fid_key({"scores": by_prior["uniform"]}, {"scores": by_prior["blurred-data"]})
+    fids = {name: scores[key] for name, scores in by_prior.items()}
+    evidence = f"{key} by prior: " + ", ".join(f"{name} {value:.4g}" for name, value in fids.items())
+    return fids["uniform"] > 2 * fids["blurred-data"], evidence
+
+
+CLAIMS: dict[str, Callable[[Results], tuple[bool, str]]] = {
+    "The low beta beats the high beta in every metric but the test loss (2.4).": low_beats_high,
+    "The high beta's loss is low because z_t is nearly pure noise (2.4, Figure 5).": high_loss_is_easy,
+    "An alpha_T of about 0.135 still generates (2.4).": leftover_signal_still_generates,
+    "Blur beats noise on RMSE, SSIM and PSNR, and loses on FID with the uniform prior (4).": blur_reconstructs_noise_generates,
+    "Blur reconstructions keep their class, noise reconstructions do not (4).": blur_keeps_the_class,
+    "The uniform prior is what breaks unconditional blur (3.5, 5).": uniform_prior_is_to_blame,
+}
+
+
+def check(results: Results) -> list[Claim]:
+    """Every claim with its verdict; one whose runs or scores are missing is not measured."""
+    claims = []
+    for text, function in CLAIMS.items():
+        try:
+            holds, evidence = function(results)
+            claims.append(Claim(text, holds, evidence))
+        except KeyError as missing:
+            claims.append(Claim(text, None, f"needs {missing.args[0]}"))
+    return claims

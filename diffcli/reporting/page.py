@@ -1,0 +1,124 @@
+"""The comparison page: one self-contained HTML file, and the same as Markdown."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from diffcli import __version__
+from diffcli.reporting.claims import Claim, better
+
+BESIDE = ("_direct", "_floor", "_test")
+"""Scores that stand beside another one and have no column of their own."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An inlined picture; ``pixels`` are enlarged without smoothing."""
+
+    data: str
+    caption: str
+    pixels: bool = False
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What the page shows of a run."""
+
+    name: str
+    note: str
+    about: str
+    preset: str
+    scores: dict[str, float]
+    reported: dict[str, float]
+    by_prior: dict[str, dict[str, float]]
+    pictures: list[Picture]
+
+    @property
+    def prior_keys(self) -> list[str]:
+        """The scores that depend on the prior."""
+        return list(next(iter(self.by_prior.values()), {}))
+
+
+def reported_values() -> dict[str, dict[str, Any]]:
+    """The report's own values by preset: ``where`` they stand, and ``scores`` by the keys of eval.json."""
+    text = resources.files("diffcli.reporting").joinpath("report.yaml").read_text(encoding="utf-8")
+    values: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return values
+
+
+def picture_of(source: Path | Figure, caption: str, pixels: bool = False) -> Picture:
+    """A PNG file or a figure as a picture that needs no other file."""
+    if isinstance(source, Figure):
+        buffer = io.BytesIO()
+        source.savefig(buffer, format="png")
+        content = buffer.getvalue()
+    else:
+        content = source.read_bytes()
+    return Picture(f"data:image/png;base64,{base64.b64encode(content).decode()}", caption, pixels)
+
+
+def columns(scores: Sequence[Mapping[str, float]]) -> list[str]:
+    """The metrics that any run has, in order, without those that stand beside another."""
+    keys = dict.fromkeys(key for held in scores for key in held)
+    return [key for key in keys if not key.endswith(BESIDE)]
+
+
+def best_of(scores: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> dict[str, set[str]]:
+    """By metric, the runs with its best value; none where a single run has it."""
+    best: dict[str, set[str]] = {}
+    for metric in metrics:
+        held = {name: values[metric] for name, values in scores.items() if metric in values}
+        winners = {name for name, value in held.items() if not any(better(metric, v, value) for v in held.values())}
+        best[metric] = winners if len(held) > 1 else set()
+    return best
+
+
+def html_page(
+    title: str, runs: Sequence[RunView], shared: Sequence[tuple[str, list[Picture]]], claims: Sequence[Claim]
+) -> str:
+    """The page; every value is escaped, every picture inlined, no script.
+
+    Args:
+        shared: headings and pictures that concern all the runs.
+    """
+    loader = PackageLoader("diffcli.reporting", "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    metrics = columns([run.scores for run in runs])
+    return environment.get_template("compare.html").render(
+        title=title,
+        runs=runs,
+        metrics=metrics,
+        best=best_of({run.name: run.scores for run in runs}, metrics),
+        shared=shared,
+        claims=claims,
+        version=__version__,
+        date=date.today().isoformat(),
+    )
+
+
+def markdown_page(title: str, runs: Sequence[RunView], claims: Sequence[Claim]) -> str:
+    """The scores and the claims as Markdown; the report's value in brackets, the best of each column bold."""
+    metrics = columns([run.scores for run in runs])
+    best = best_of({run.name: run.scores for run in runs}, metrics)
+    lines = [f"# {title}", "", f"| run | {' | '.join(metrics)} |", "| --- " * (len(metrics) + 1) + "|"]
+    for run in runs:
+        cells = []
+        for metric in metrics:
+            value = f"{run.scores[metric]:.4g}" if metric in run.scores else "-"
+            value = f"**{value}**" if run.name in best[metric] else value
+            cells.append(value + (f" (report: {run.reported[metric]:.4g})" if metric in run.reported else ""))
+        lines.append(f"| {run.name} | {' | '.join(cells)} |")
+    lines += ["", "## The report's findings, checked", ""]
+    lines += [f"{i}. {claim.text} **{claim.verdict}**: {claim.evidence}" for i, claim in enumerate(claims, 1)]
+    return "\n".join(lines) + "\n"
