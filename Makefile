@@ -27,7 +27,7 @@ demo: setup ## Train and sample a hot and a cold model of digits (under 3 minute
 	@echo "Done. The pictures: $(CURDIR)/demo/digits.png (hot) and $(CURDIR)/demo/digits-cold.png (cold)"
 
 test: setup lint ## Lint, check types, run the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -rs
 
 lint: setup ## Lint and check types
 	$(BIN)/ruff check .

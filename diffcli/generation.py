@@ -67,7 +67,7 @@ class Sampling:
 
 @torch.no_grad()
 def fit_prior(prior: Prior, degradation: Degradation, images: Tensor) -> Prior:
-    """``prior`` after it has seen z_T of uint8 training images (N, C, H, W) in random order, the first 20,000."""
+    """``prior`` after it has seen z_T of uint8 training images (N, C, H, W) in random order, the first 50,000."""
     if prior.fitted:
         device = next(degradation.buffers()).device
         batches = [to_model(batch.to(device)) for batch in images[:FIT_IMAGES].split(1000)]

@@ -43,6 +43,10 @@ class Reader(HTMLParser):
         elif tag in ("td", "small"):
             self.in_cell = False
 
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "td":
+            self.in_cell = False
+
     def handle_data(self, data: str) -> None:
         if self.in_cell:
             self.cells[-1] += data

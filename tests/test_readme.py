@@ -63,5 +63,6 @@ def test_every_preset_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_picture_is_there(page: Path) -> None:
-    for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text()):
+    text = page.read_text()
+    for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text) + re.findall(r'<img src="([^"]+)"', text):
         assert (page.parent / target).is_file(), target

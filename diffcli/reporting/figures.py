@@ -30,6 +30,8 @@ def conditional_figure(rows: Sequence[tuple[str, Tensor]]) -> Figure:
 
 
 MODES = (1, 2, 3, 4, 6, 8)
+FAINTEST = 1e-8
+"""Below this, float32 rounding is all that is left of a mode."""
 
 
 def schedule_table(degradation: Degradation) -> dict[str, np.ndarray]:
@@ -66,7 +68,7 @@ def blur_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
         mark = "o" if len(table["t"]) == 1 else ""
         first.plot(table["t_over_T"], table["width"], label=name, marker=mark)
         for key in (key for key in table if key.startswith("mode_")):
-            cell.plot(table["t_over_T"], table[key].clip(1e-8), label=f"k = {key[5:]}", marker=mark)
+            cell.plot(table["t_over_T"], np.where(table[key] > FAINTEST, table[key], np.nan), label=f"k = {key[5:]}", marker=mark)
         cell.set(xlabel="$t/T$", title=f"{name}: what is left of cosine mode k", xlim=(0, 1), yscale="log")
         cell.grid(alpha=0.3)
         cell.legend(fontsize="small")
