@@ -68,7 +68,12 @@ def blur_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
         mark = "o" if len(table["t"]) == 1 else ""
         first.plot(table["t_over_T"], table["width"], label=name, marker=mark)
         for key in (key for key in table if key.startswith("mode_")):
-            cell.plot(table["t_over_T"], np.where(table[key] > FAINTEST, table[key], np.nan), label=f"k = {key[5:]}", marker=mark)
+            cell.plot(
+                table["t_over_T"],
+                np.where(table[key] > FAINTEST, table[key], np.nan),
+                label=f"k = {key[5:]}",
+                marker=mark,
+            )
         cell.set(xlabel="$t/T$", title=f"{name}: what is left of cosine mode k", xlim=(0, 1), yscale="log")
         cell.grid(alpha=0.3)
         cell.legend(fontsize="small")

@@ -79,8 +79,9 @@ class TrainingProgress(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, DiffusionModule)
-        if PRIORS[pl_module.preset.prior.name].fitted and trainer.is_global_zero and not self.quiet:
-            console.print("fitting the priors to the degraded training images", soft_wrap=True)
+        to_fit = PRIORS[pl_module.preset.prior.name].fitted and not pl_module.priors
+        if to_fit and trainer.is_global_zero and not self.quiet:
+            console.print("fitting the priors to the degraded training images; a minute or two", soft_wrap=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         images = trainer.datamodule.batch_size * trainer.num_training_batches  # type: ignore[attr-defined]

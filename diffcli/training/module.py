@@ -48,16 +48,17 @@ class DiffusionModule(LightningModule):
         self.priors: dict[str, Prior] = {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.priors = candidate_priors(self.preset)
-        for name, state in checkpoint["priors"].items():
-            self.priors[name].load_state_dict(state)
+        candidates = candidate_priors(self.preset)
+        for name, state in checkpoint.get("priors", {}).items():
+            candidates[name].load_state_dict(state)
+            self.priors[name] = candidates[name]
 
     def on_fit_start(self) -> None:
         images = self.trainer.datamodule.train.images  # type: ignore[attr-defined]
-        kept = self.priors
         for name, prior in candidate_priors(self.preset).items():
-            fresh = name not in kept or prior.restores
-            self.priors[name] = fit_prior(prior, self.denoiser.degradation, images) if fresh else kept[name]
+            # What a checkpoint brought is kept; copies of training images are only held where the preset wants them.
+            if name not in self.priors and (not prior.restores or name == self.preset.prior.name):
+                self.priors[name] = fit_prior(prior, self.denoiser.degradation, images)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         stored = {name: prior for name, prior in self.priors.items() if prior.fitted and not prior.restores}
