@@ -21,7 +21,7 @@ from diffcli.runs import Run
 def test_help_names_every_command(cli) -> None:
     result = cli("--help")
     assert result.code == 0
-    for command in ("train", "sample", "eval", "schedule-plot", "presets", "runs"):
+    for command in ("train", "sample", "eval", "schedule-plot", "compare", "study", "presets", "runs"):
         assert command in result.out
         assert cli(command, "--help").code == 0
 
@@ -65,7 +65,15 @@ def test_eval_gives_a_table_json_and_a_file(cli, trained: Path) -> None:
     result = cli(*options, "--json")
     assert result.code == 0, result.err
     report = json.loads(result.out)
-    expected = {"loss", "fid_classifier", "kid_classifier", "fid_classifier_floor", "kid_classifier_floor"}
+    expected = {
+        "nearest",
+        "nearest_test",
+        "loss",
+        "fid_classifier",
+        "kid_classifier",
+        "fid_classifier_floor",
+        "kid_classifier_floor",
+    }
     expected |= {name + suffix for name in ("rmse", "ssim", "psnr", "class_kept") for suffix in ("", "_direct")}
     assert set(report["scores"]) == expected
     assert report["settings"]["n_test"] == report["settings"]["n_fid"] == 20

@@ -41,7 +41,10 @@ def test_the_readme_shows_all_four_commands() -> None:
 
 
 def test_the_four_commands_run_one_after_another(cli, workplace: Path) -> None:
-    quick = {"train": "--epochs 1 --limit-batches 2 --accelerator cpu", "eval": "--n-test 5 --n-fid 5 --steps 2 --extractor classifier"}
+    quick = {
+        "train": "--epochs 1 --limit-batches 2 --accelerator cpu",
+        "eval": "--n-test 5 --n-fid 5 --steps 2 --extractor classifier",
+    }
     quick |= {"sample": "--steps 2"}
     ran = set()
     for command in commands(ROOT / "README.md"):
