@@ -80,7 +80,7 @@ def study(
     if budget_name not in BUDGETS:
         raise UserError(f"--budget: {unknown('budget', budget_name, BUDGETS)}")
     budget = BUDGETS[budget_name]
-    plans = {preset: _plan(preset, budget.efforts[preset], data_dir) for preset in MODELS}
+    plans = {preset: _plan(preset, budget, data_dir) for preset in MODELS}
     writable_folder(out)
     marker = out / "budget.txt"
     if marker.is_file() and marker.read_text(encoding="utf-8").strip() != budget_name:
@@ -102,13 +102,13 @@ def study(
     return compare([str(out / preset) for preset in MODELS], out / "report.html", settings, quiet)
 
 
-def _plan(preset: str, effort: Effort, data_dir: Path) -> Plan:
-    epochs = (
-        []
-        if effort.epochs is None
-        else [f"training.epochs={effort.epochs}", f"training.sample_epochs=[1, {effort.epochs}]"]
-    )
-    return plan_new(preset, epochs, data_dir, effort.limit_batches, download=True)
+def _plan(preset: str, budget: Budget, data_dir: Path) -> Plan:
+    effort, changes = budget.efforts[preset], []
+    if effort.epochs is not None:
+        changes += [f"training.epochs={effort.epochs}", f"training.sample_epochs=[1, {effort.epochs}]"]
+    if budget.steps is not None:
+        changes.append(f"sampler.steps={budget.steps}")
+    return plan_new(preset, changes, data_dir, effort.limit_batches, download=True)
 
 
 def _train_on(plan: Plan, run: Run, hardware: Hardware, quiet: bool) -> None:

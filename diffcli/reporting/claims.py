@@ -58,6 +58,8 @@ def low_beats_high(results: Results) -> tuple[bool, str]:
 def high_loss_is_easy(results: Results) -> tuple[bool, str]:
     losses = results[HIGH]["loss_by_t"]
     second_half = [loss for loss in losses[len(losses) // 2 :] if loss is not None]
+    if losses[0] is None or not second_half:
+        raise KeyError("a larger n_test: no test image fell into the first tenth of t, or none into its second half")
     early, late = losses[0], sum(second_half) / len(second_half)
     evidence = (
         f"high: loss {early:.4g} in the first tenth of t, {late:.2g} in its second half, where z_t is nearly pure noise"
