@@ -45,6 +45,8 @@ StepsOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same images, whatever the batch size.")]
 BatchOption = Annotated[int, typer.Option(help="Images at a time.")]
+ExtractorOption = Annotated[str, typer.Option(help="Features of the distances: auto, inception or classifier.")]
+InceptionOption = Annotated[Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)]
 AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SetOption = Annotated[
     list[str] | None,
@@ -195,10 +197,8 @@ def evaluate(
     batch_size: BatchOption = 250,
     n_test: Annotated[int | None, typer.Option(help="Test images to reconstruct.", show_default="all")] = None,
     n_fid: Annotated[int, typer.Option(help="Samples for --fid and --kid.")] = 1000,
-    extractor: Annotated[str, typer.Option(help="auto, inception or classifier.")] = "auto",
-    inception_weights: Annotated[
-        Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)
-    ] = None,
+    extractor: ExtractorOption = "auto",
+    inception_weights: InceptionOption = None,
     data_dir: DataDir = DEFAULT_DATA,
     accelerator: AcceleratorOption = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print the content of eval.json instead of a table.")] = False,
@@ -291,10 +291,8 @@ def compare(
     n_test: Annotated[int | None, typer.Option(help="Test images to reconstruct.", show_default="all")] = None,
     n_fid: Annotated[int, typer.Option(help="Samples for the distances.")] = 1000,
     steps: StepsOption = None,
-    extractor: Annotated[str, typer.Option(help="auto, inception or classifier.")] = "auto",
-    inception_weights: Annotated[
-        Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)
-    ] = None,
+    extractor: ExtractorOption = "auto",
+    inception_weights: InceptionOption = None,
     data_dir: DataDir = DEFAULT_DATA,
     accelerator: AcceleratorOption = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print what a .json holds instead of a table.")] = False,
@@ -346,10 +344,8 @@ def study(
     ] = "quick",
     out: Annotated[Path, typer.Option(help="Folder of the runs and the page; name it again to go on.")] = Path("study"),
     data_dir: DataDir = DEFAULT_DATA,
-    extractor: Annotated[str, typer.Option(help="auto, inception or classifier.")] = "auto",
-    inception_weights: Annotated[
-        Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)
-    ] = None,
+    extractor: ExtractorOption = "auto",
+    inception_weights: InceptionOption = None,
     accelerator: AcceleratorOption = "auto",
     quiet: Quiet = False,
 ) -> None:
