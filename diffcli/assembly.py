@@ -87,6 +87,8 @@ def resolve(preset: Preset) -> Preset:
     steps_of(resolved.sampler.steps, degradation)
     _check_sampler(resolved.sampler, degradation)
     _check_prior(resolved.prior, degradation)
+    if resolved.training.min_snr is not None and not degradation.stochastic:
+        raise UserError(f"training.min_snr needs a degradation with noise; a {_name_of(degradation)} has none")
     return resolved
 
 

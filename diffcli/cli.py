@@ -37,7 +37,11 @@ CheckpointOption = Annotated[
 ]
 SamplerOption = Annotated[
     str | None,
-    typer.Option(help="ancestral, cold-naive, or cold (the improved one; DDIM on noise).", show_default="the preset's"),
+    typer.Option(
+        help="On noise: ancestral, ddim, dpm-solver++ or heun; on either: cold (the improved one; DDIM on noise) or "
+        "cold-naive. With parameters: '{name: ddim, eta: 0.5}'.",
+        show_default="the preset's",
+    ),
 ]
 StepsOption = Annotated[
     int | None,
@@ -82,8 +86,14 @@ def train(
     preset: Annotated[str | None, typer.Option(help="Preset name or YAML file.", show_default=False)] = None,
     set_: SetOption = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs in all.", show_default="the preset's")] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            help="End after this time, 90s, 10m or 2h, the learning rate decayed.", show_default="the preset's"
+        ),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step.", show_default="the preset's")] = None,
-    lr: Annotated[float | None, typer.Option(help="Adam's learning rate.", show_default="the preset's")] = None,
+    lr: Annotated[float | None, typer.Option(help="AdamW's learning rate.", show_default="the preset's")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.", show_default="the preset's")] = None,
     data_dir: DataDir = DEFAULT_DATA,
     out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/PRESET/TIME")] = None,
@@ -108,7 +118,8 @@ def train(
 ) -> None:
     """Train a preset's model; the run folder is printed at the end."""
     assignments = list(set_ or [])
-    for key, value in {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}.items():
+    given = {"epochs": epochs, "max_time": max_time, "batch_size": batch_size, "lr": lr, "seed": seed}
+    for key, value in given.items():
         if value is not None:
             assignments.append(f"training.{key}={value}")
     if (preset is None) == (resume is None):

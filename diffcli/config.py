@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from diffcli.errors import UserError, unknown
 
@@ -47,13 +48,58 @@ class Sampler(Component):
     steps: Positive | None = None
 
 
+def seconds(duration: str) -> float:
+    """``90s``, ``10m`` or ``1.5h`` in seconds.
+
+    Raises:
+        ValueError: it is something else, or no time at all.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", duration)
+    if not match or float(match[1]) == 0:
+        raise PydanticCustomError("duration", "a time is a number and s, m or h, for example 10m")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _checked_duration(duration: str) -> str:
+    seconds(duration)
+    return duration
+
+
+Duration = Annotated[str, AfterValidator(_checked_duration)]
+
+
 class Training(Strict):
-    """How a model is trained (report 2.3.2). ``lr`` is Adam's; epochs are counted from 1."""
+    """How a model is trained (report 2.3.2; the defaults are the report's).
+
+    Args:
+        epochs: passes over the training split, counted from 1.
+        max_time: ends the training earlier, and ``lr_decay`` with it; time spent before a resume counts.
+        lr: AdamW's learning rate.
+        warmup: steps over which the learning rate grows from 0 to ``lr``.
+        lr_decay: half a cosine from ``lr`` to 0 over the training (Loshchilov & Hutter 2017, Eq. 5).
+        weight_decay: AdamW's (Loshchilov & Hutter 2019); with 0 it is Adam.
+        clip_norm: the gradient's norm is clipped to this.
+        ema: decay a step of the exponential moving average of the weights, which validation and sampling then use.
+        t_distribution: of t / T in training, see :mod:`diffcli.diffusion.times`.
+        stratified_t: spreads the t of each batch evenly.
+        min_snr: gamma of the min-SNR weighting (Hang et al. 2023); noise only.
+        val_share: of the development images, held out for validation.
+        val_every: epochs from one validation to the next.
+        sample_epochs: epochs after which ``sample_n`` samples are drawn.
+    """
 
     epochs: Positive = 50
+    max_time: Duration | None = None
     batch_size: Positive = 128
     lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    warmup: Annotated[int, Field(ge=0)] = 0
     lr_decay: bool = False
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    t_distribution: Literal["uniform", "logit-normal"] = "uniform"
+    stratified_t: bool = False
+    min_snr: Annotated[float, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     val_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     val_every: Positive = 1
@@ -205,6 +251,19 @@ def with_overrides(values: Any, assignments: list[str]) -> Any:
 
 def _copied(values: Any) -> Any:
     return {key: _copied(value) for key, value in values.items()} if isinstance(values, dict) else values
+
+
+def sampler_named(text: str) -> Sampler:
+    """The value of ``--sampler``: a name, or a name with parameters as in a preset, ``{name: ddim, eta: 0.5}``.
+
+    Raises:
+        UserError: it is neither.
+    """
+    value = _parse(text, "--sampler")
+    try:
+        return Sampler.model_validate(value if isinstance(value, dict) else {"name": text})
+    except ValidationError as error:
+        raise UserError(f"--sampler: {explain(error)}") from error
 
 
 def load_preset(name_or_path: str, assignments: list[str] | None = None) -> tuple[str, Preset]:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from diffcli.diffusion.degradations import GaussianBlur, GaussianNoise
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
-from diffcli.diffusion.samplers import ancestral, cold, cold_naive, timesteps
-from diffcli.diffusion.schedules import constant, linear
+from diffcli.diffusion.samplers import ancestral, cold, cold_naive, ddim, dpm_solver_pp, heun, timesteps
+from diffcli.diffusion.schedules import constant, cosine, linear
 
 
 def fake_eps(xt: Tensor, t: Tensor) -> Tensor:
@@ -57,6 +57,56 @@ def test_ancestral_is_the_reports_algorithm_2() -> None:
         if t > 1:
             z = z + math.sqrt(beta) * randn_images(generators, (1, 4, 4)).double()
     assert torch.allclose(result.double(), z, atol=1e-4)
+
+
+def test_ddim_without_new_noise_is_the_cold_sampler_and_with_all_of_it_the_ancestral_one() -> None:
+    noise = GaussianNoise(linear(60, 1e-3, 0.1))
+    xT = randn_images(image_generators(0, Stream.SAMPLE, range(3)), (1, 6, 6))
+    path = timesteps(60, 12)
+    still = ddim(as_denoiser(noise), noise, xT, path, [])
+    assert torch.allclose(still, cold(as_denoiser(noise), noise, xT, path, []), atol=1e-5)
+    walks = [
+        sampler(as_denoiser(noise), noise, xT, path, image_generators(1, Stream.SAMPLE, range(3)), **options)
+        for sampler, options in ((ddim, {"eta": 1.0}), (ancestral, {"variance": "posterior"}))
+    ]
+    assert torch.allclose(*walks, atol=1e-5)
+
+
+def gaussian_data(noise: GaussianNoise, deviation: float):
+    """The exact denoiser of images whose pixels are normal with mean 0: E[x0 | xt]."""
+
+    def denoise(xt: Tensor, t: Tensor) -> Tensor:
+        signal, sigma = noise.signal_and_noise(t)
+        return signal * deviation**2 / (signal**2 * deviation**2 + sigma**2) * xt
+
+    return denoise
+
+
+def test_higher_orders_follow_the_ode_closer() -> None:
+    # For normal data the probability-flow ODE scales x: from sd(x_T) to sd(x_0), whatever the draw.
+    noise, deviation = GaussianNoise(cosine(1000)), 0.3
+    xT = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    alpha = float(noise.alphas_cumprod[900])
+    exact = xT * deviation / math.sqrt(alpha * deviation**2 + 1 - alpha)
+    errors = {}
+    for steps in (10, 20):
+        path = [900 - 900 * i // steps for i in range(steps + 1)]
+        for sampler in (ddim, dpm_solver_pp, heun):
+            walked = sampler(gaussian_data(noise, deviation), noise, xT, path, [])
+            errors[sampler, steps] = float((walked - exact).norm() / exact.norm())
+    for steps in (10, 20):
+        assert errors[dpm_solver_pp, steps] < 0.7 * errors[ddim, steps]
+        assert errors[heun, steps] < 0.5 * errors[ddim, steps]
+    assert errors[ddim, 20] == pytest.approx(errors[ddim, 10] / 2, rel=0.3)  # first order
+
+
+@pytest.mark.parametrize("sampler", [ddim, dpm_solver_pp, heun])
+@pytest.mark.parametrize("steps", [None, 7, 1])
+def test_fast_samplers_with_a_perfect_denoiser_end_at_x0(sampler, steps: int | None) -> None:
+    noise = GaussianNoise(cosine(60))
+    x0 = torch.rand(3, 1, 6, 6) - 0.5
+    walked = sampler(lambda xt, t: x0 + 0 * xt, noise, torch.randn(3, 1, 6, 6), timesteps(60, steps), [])
+    assert torch.allclose(walked, x0, atol=1e-4)
 
 
 @pytest.mark.parametrize("betas", [constant(60, 0.01), linear(60, 1e-3, 0.1)], ids=["constant", "linear"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from diffcli.assembly import build_prior, load_source, resolve, steps_of
-from diffcli.config import Component, Preset, Sampler
+from diffcli.config import Component, Preset, sampler_named
 from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.errors import UserError, unknown
@@ -108,7 +108,8 @@ def pick_sampling(model: Model, choice: Choice) -> Sampling:
         raise UserError(f"--seed must be at least 0, got {choice.seed}")
     sampler = model.preset.sampler
     if choice.sampler is not None and choice.sampler != sampler.name:
-        sampler = Sampler(name=choice.sampler, steps=sampler.steps)
+        chosen = sampler_named(choice.sampler)
+        sampler = chosen if chosen.steps else chosen.model_copy(update={"steps": sampler.steps})
     preset = resolve(model.preset.model_copy(update={"sampler": sampler}))
     device = pick_device(choice.accelerator)
     prior = pick_prior(model, choice.prior, choice.data_dir)

@@ -11,12 +11,13 @@ from types import FrameType
 from typing import Any
 
 from diffcli.assembly import load_source, resolve
-from diffcli.config import Preset, load_preset, to_yaml, with_overrides
+from diffcli.config import Preset, load_preset, seconds, to_yaml, with_overrides
 from diffcli.data.datasets import split
 from diffcli.data.module import ImageDataModule
 from diffcli.errors import RunError, UserError
 from diffcli.runs import Run, check_weights, new_run_folder, read_checkpoint, record_run, run_preset
 from diffcli.training.module import DiffusionModule
+from diffcli.training.pace import time_spent
 from diffcli.training.trainer import Hardware, build_trainer, compile_in_place
 
 
@@ -108,6 +109,9 @@ def plan_resumed(run: Run, overrides: list[str], data_dir: Path, limit_batches: 
         raise UserError(
             f"{run.folder} is done: {done} epochs; train on with --resume {run.folder} --epochs {done + 10}"
         )
+    budget = resumed.preset.training.max_time
+    if budget is not None and time_spent(content) >= seconds(budget):
+        raise UserError(f"{run.folder} is done: its {budget} are spent; train on with a longer --max-time")
     return resumed
 
 

@@ -71,6 +71,10 @@ class GaussianNoise(Degradation):
         """(sqrt(alpha_t), sqrt(1 - alpha_t)), each (B, 1, 1, 1)."""
         return self.sqrt_alphas_cumprod[t].view(-1, 1, 1, 1), self.sqrt_one_minus_alphas_cumprod[t].view(-1, 1, 1, 1)
 
+    def snr(self, t: Tensor) -> Tensor:
+        """Signal-to-noise ratio alpha_t / (1 - alpha_t), (B,), for t >= 1 (Kingma et al. 2021, Eq. 3)."""
+        return (self.sqrt_alphas_cumprod[t] / self.sqrt_one_minus_alphas_cumprod[t]).square()
+
     def degrade(self, x0: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
         """x_t = sqrt(alpha_t) x0 + sqrt(1 - alpha_t) noise (report Eq. 2); standard normal noise where none is given."""
         signal, sigma = self.signal_and_noise(t)
@@ -90,6 +94,16 @@ class GaussianNoise(Degradation):
         """x0 = (x_t - sqrt(1 - alpha_t) noise) / sqrt(alpha_t) (Eq. 2 solved for the image)."""
         signal, sigma = self.signal_and_noise(t)
         return (xt - sigma * noise) / signal
+
+    def velocity(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """v = sqrt(alpha_t) noise - sqrt(1 - alpha_t) x0 (Salimans & Ho 2022, section 4)."""
+        signal, sigma = self.signal_and_noise(t)
+        return signal * noise - sigma * x0
+
+    def x0_from_velocity(self, xt: Tensor, t: Tensor, v: Tensor) -> Tensor:
+        """x0 = sqrt(alpha_t) x_t - sqrt(1 - alpha_t) v: well conditioned at every t, unlike ``x0_from``."""
+        signal, sigma = self.signal_and_noise(t)
+        return signal * xt - sigma * v
 
 
 def gaussian_kernels(betas: Tensor, size: int) -> Tensor:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from diffcli.diffusion.degradations import Degradation
+from diffcli.diffusion.degradations import Degradation, GaussianNoise
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Prediction:
     to_x0: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
     """(degradation, xt, t, output) -> x0_hat, (B, C, H, W)."""
     needs_noise: bool
+    x0_errors: Callable[[Tensor], Tensor]
+    """SNR (B,) -> how many squared errors of x0_hat one squared error of the output is, (B,)."""
 
 
 PREDICTIONS: dict[str, Prediction] = {
@@ -27,11 +30,19 @@ PREDICTIONS: dict[str, Prediction] = {
         target=lambda degradation, x0, t, noise: noise,
         to_x0=lambda degradation, xt, t, output: degradation.x0_from(xt, t, output),
         needs_noise=True,
+        x0_errors=lambda snr: snr,
     ),
     "x0": Prediction(
         target=lambda degradation, x0, t, noise: x0,
         to_x0=lambda degradation, xt, t, output: output,
         needs_noise=False,
+        x0_errors=torch.ones_like,
+    ),
+    "v": Prediction(
+        target=lambda degradation, x0, t, noise: degradation.velocity(x0, t, noise),
+        to_x0=lambda degradation, xt, t, output: degradation.x0_from_velocity(xt, t, output),
+        needs_noise=True,
+        x0_errors=lambda snr: snr + 1,
     ),
 }
 
@@ -71,3 +82,15 @@ class Denoiser(nn.Module):
         xt = self.degradation.degrade(x0, t, noise)
         target = PREDICTIONS[self.prediction].target(self.degradation, x0, t, noise)
         return (self.output(xt, t) - target).square().flatten(1).mean(dim=1)
+
+    def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
+        """What to weigh each image's loss with, (B,), so that x0_hat's errors count min(SNR, gamma) (Hang et al. 2023,
+        section 3.4): low noise, where the SNR is large and little is learnt, no longer outweighs the rest.
+
+        Raises:
+            ValueError: the degradation has no noise, so no SNR.
+        """
+        if not isinstance(self.degradation, GaussianNoise):
+            raise ValueError("min_snr needs a degradation with noise")
+        snr = self.degradation.snr(t)
+        return snr.clamp(max=gamma) / PREDICTIONS[self.prediction].x0_errors(snr)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
@@ -19,6 +20,8 @@ from diffcli.diffusion.randomness import randn_images
 
 X0Function = Callable[[Tensor, Tensor], Tensor]
 """(xt (B, C, H, W), t (B,)) -> x0_hat (B, C, H, W)."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Callback(Protocol):
@@ -127,4 +130,101 @@ def cold(
     return xt
 
 
-SAMPLERS: dict[str, Callable[..., Tensor]] = {"ancestral": ancestral, "cold-naive": cold_naive, "cold": cold}
+def ddim(
+    denoiser: X0Function,
+    degradation: GaussianNoise,
+    xT: Tensor,
+    timesteps: Sequence[int],
+    generators: Sequence[torch.Generator],
+    callback: Callback | None = None,
+    *,
+    eta: Share = 0.0,
+) -> Tensor:
+    """DDIM (Song et al. 2021, Eq. 12 and 16): the implied noise is kept, but for a share that is drawn anew.
+
+    Args:
+        eta: 0 walks deterministically, 1 is the ancestral sampler with the posterior variance.
+    """
+    alphas = degradation.alphas_cumprod
+    xt = xT
+    for t, s in pairwise(timesteps):
+        alpha_t, alpha_s = float(alphas[t]), float(alphas[s])
+        x0_hat = denoiser(xt, _at(t, xt))
+        eps = degradation.noise_from(xt, _at(t, xt), x0_hat)
+        sigma2 = eta**2 * (1 - alpha_s) / (1 - alpha_t) * (1 - alpha_t / alpha_s)
+        xt = math.sqrt(alpha_s) * x0_hat + math.sqrt(1 - alpha_s - sigma2) * eps
+        if sigma2 > 0:
+            xt = xt + math.sqrt(sigma2) * randn_images(generators, tuple(xt.shape[1:]), xt.device)
+        if callback:
+            callback(s, xt, x0_hat)
+    return xt
+
+
+def dpm_solver_pp(
+    denoiser: X0Function,
+    degradation: GaussianNoise,
+    xT: Tensor,
+    timesteps: Sequence[int],
+    generators: Sequence[torch.Generator],
+    callback: Callback | None = None,
+) -> Tensor:
+    """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2): a line through the last two x0_hat, one evaluation a step.
+
+    The first step has one estimate only, and at the last one the line would be followed to infinity: both are of first
+    order.
+    """
+    alphas = degradation.alphas_cumprod.tolist()
+    log_snr = [0.5 * math.log(alpha / (1 - alpha)) if alpha < 1 else math.inf for alpha in alphas]
+    previous: Tensor | None = None
+    xt, last_stride = xT, 1.0
+    for t, s in pairwise(timesteps):
+        x0_hat = denoiser(xt, _at(t, xt))
+        stride = log_snr[s] - log_snr[t]
+        straight = x0_hat
+        if previous is not None and s > 0:
+            straight = x0_hat + stride / (2 * last_stride) * (x0_hat - previous)
+        shrink = math.sqrt((1 - alphas[s]) / (1 - alphas[t]))
+        xt = shrink * xt - math.sqrt(alphas[s]) * math.expm1(-stride) * straight
+        previous, last_stride = x0_hat, stride
+        if callback:
+            callback(s, xt, x0_hat)
+    return xt
+
+
+def heun(
+    denoiser: X0Function,
+    degradation: GaussianNoise,
+    xT: Tensor,
+    timesteps: Sequence[int],
+    generators: Sequence[torch.Generator],
+    callback: Callback | None = None,
+) -> Tensor:
+    """Heun's method on the probability-flow ODE (Karras et al. 2022, Algorithm 1): two evaluations a step, one the last.
+
+    In x / sqrt(alpha_t) against sigma_t = sqrt((1 - alpha_t) / alpha_t) the ODE's slope is the implied noise; a step
+    follows the mean of the slopes at its two ends.
+    """
+    alphas = degradation.alphas_cumprod
+    xt = xT
+    for t, s in pairwise(timesteps):
+        alpha_t, alpha_s = float(alphas[t]), float(alphas[s])
+        x0_hat = denoiser(xt, _at(t, xt))
+        eps = degradation.noise_from(xt, _at(t, xt), x0_hat)
+        xs = math.sqrt(alpha_s) * x0_hat + math.sqrt(1 - alpha_s) * eps
+        if s > 0:
+            bend = degradation.noise_from(xs, _at(s, xs), denoiser(xs, _at(s, xs))) - eps
+            xs = xs + 0.5 * (math.sqrt(1 - alpha_s) - math.sqrt((1 - alpha_t) * alpha_s / alpha_t)) * bend
+        xt = xs
+        if callback:
+            callback(s, xt, x0_hat)
+    return xt
+
+
+SAMPLERS: dict[str, Callable[..., Tensor]] = {
+    "ancestral": ancestral,
+    "ddim": ddim,
+    "dpm-solver++": dpm_solver_pp,
+    "heun": heun,
+    "cold-naive": cold_naive,
+    "cold": cold,
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from diffcli.generation import Sampling, conditional_rows, generate
 from diffcli.progress import bar, console
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import RESTORATION, as_bytes, save_grid
+from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.module import DiffusionModule
+from diffcli.training.pace import TimeBudget
 
 
 def _metric(trainer: Trainer, name: str) -> float | None:
@@ -42,7 +45,7 @@ class History(Callback):
             self.rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.images, self.started = 0, time.perf_counter()
+        self.images, self.started, self.validated = 0, time.perf_counter(), False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -50,13 +53,15 @@ class History(Callback):
         self.images += len(batch[0]) * trainer.world_size
         self.seconds = time.perf_counter() - self.started
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validated = True
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         row = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
             "train_loss": _metric(trainer, "train_loss"),
-            "val_loss": _metric(trainer, "val_loss") if validated else None,
+            "val_loss": _metric(trainer, "val_loss") if self.validated else None,
             "images_per_second": round(self.images / self.seconds, 1),
             "seconds": round(self.seconds, 2),
         }
@@ -91,7 +96,8 @@ class TrainingProgress(Callback):
         self.task = self.display.add_task("training", total=total, note="")
         # Progress made before a resume must not count as speed.
         done = images * trainer.current_epoch
-        self.display.reset(self.task, total=total - done)
+        self.total = total - done
+        self.display.reset(self.task, total=self.total)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.display.update(self.task, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
@@ -100,6 +106,9 @@ class TrainingProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.display.advance(self.task, len(batch[0]) * trainer.world_size)
+        for budget in (callback for callback in trainer.callbacks if isinstance(callback, TimeBudget)):  # type: ignore[attr-defined]
+            done = self.display.tasks[self.task].completed
+            self.display.update(self.task, total=min(self.total, done * budget.stretch))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         row = self.history.rows[-1]
@@ -124,11 +133,13 @@ class EpochSamples(Callback):
     Args:
         folder: where ``epoch-005-unconditional.png`` and ``epoch-005-conditional.png`` go.
         images: uint8 (N, C, H, W), what the conditional figure reconstructs.
+        average: of the weights, drawn from in their place.
     """
 
-    def __init__(self, folder: Path, images: Tensor) -> None:
+    def __init__(self, folder: Path, images: Tensor, average: ExponentialAverage | None = None) -> None:
         self.folder = folder
         self.images = images
+        self.average = average
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, DiffusionModule)
@@ -146,9 +157,13 @@ class EpochSamples(Callback):
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         pl_module.eval()
-        (samples,) = generate(sampling, preset.training.sample_n, tuple(self.images.shape[1:]))  # type: ignore[arg-type]
-        label = RESTORATION if sampling.prior.restores else None
-        save_grid(as_bytes(samples), self.folder / f"epoch-{epoch:03d}-unconditional.png", label)
-        rows = conditional_rows(sampling, self.images)
-        conditional_figure(rows).savefig(self.folder / f"epoch-{epoch:03d}-conditional.png")
+        with self.average.in_use(pl_module) if self.average else nullcontext():
+            self._draw(sampling, self.folder / f"epoch-{epoch:03d}")
         pl_module.train()
+
+    def _draw(self, sampling: Sampling, stem: Path) -> None:
+        (samples,) = generate(sampling, sampling.batch_size, tuple(self.images.shape[1:]))  # type: ignore[arg-type]
+        label = RESTORATION if sampling.prior.restores else None
+        save_grid(as_bytes(samples), stem.with_name(f"{stem.name}-unconditional.png"), label)
+        rows = conditional_rows(sampling, self.images)
+        conditional_figure(rows).savefig(stem.with_name(f"{stem.name}-conditional.png"))

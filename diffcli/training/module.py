@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from diffcli.data.pixels import to_model
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream, generator_for, image_generators, randn_images
+from diffcli.diffusion.times import draw_times
 from diffcli.generation import fit_prior
+from diffcli.training.pace import TimeBudget, lr_factor
 
 
 def fixed_loss(denoiser: Denoiser, x0: Tensor, indices: Tensor, seed: int, stream: Stream) -> tuple[Tensor, Tensor]:
@@ -28,7 +31,7 @@ def fixed_loss(denoiser: Denoiser, x0: Tensor, indices: Tensor, seed: int, strea
 
 
 class DiffusionModule(LightningModule):
-    """Trains a preset's denoiser with Adam on uniformly drawn t (report Algorithm 1).
+    """Trains a preset's denoiser (report Algorithm 1).
 
     The priors of its degradation are fitted to the training split before the first step and travel in every checkpoint.
 
@@ -65,17 +68,22 @@ class DiffusionModule(LightningModule):
         checkpoint["priors"] = {name: prior.state_dict() for name, prior in stored.items()}
 
     def draw(self, x0: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(t uniform in 1..T, int64 (B,); noise like ``x0``, if any): a function of (seed, rank, global step)."""
-        seed = self.preset.training.seed
-        generator = generator_for(seed, Stream.TRAIN, self.global_rank, self.global_step, device=x0.device)
-        t = torch.randint(1, self.denoiser.degradation.T + 1, (len(x0),), generator=generator, device=x0.device)
+        """(t in 1..T, int64 (B,); noise like ``x0``, if any): a function of (seed, rank, global step)."""
+        training = self.preset.training
+        generator = generator_for(training.seed, Stream.TRAIN, self.global_rank, self.global_step, device=x0.device)
+        T = self.denoiser.degradation.T
+        t = draw_times(len(x0), T, training.t_distribution, training.stratified_t, generator)
         if not self.denoiser.degradation.stochastic:
             return t, None
         return t, torch.randn(x0.shape, generator=generator, device=x0.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x0 = to_model(batch[0])
-        loss = self.denoiser.loss(x0, *self.draw(x0)).mean()
+        t, noise = self.draw(x0)
+        losses = self.denoiser.loss(x0, t, noise)
+        if self.preset.training.min_snr is not None:
+            losses = losses * self.denoiser.min_snr_weight(t, self.preset.training.min_snr)
+        loss = losses.mean()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x0))
         return loss
 
@@ -84,12 +92,20 @@ class DiffusionModule(LightningModule):
         losses, _ = fixed_loss(self.denoiser, to_model(images), indices, self.preset.training.seed, Stream.VALIDATION)
         self.log("val_loss", losses.mean(), on_epoch=True, sync_dist=True, batch_size=len(images))
 
+    def progress(self) -> float:
+        """The share of the training that is done, of its steps or of its time, whichever is further."""
+        steps = self.global_step / int(self.trainer.estimated_stepping_batches)
+        return max([steps, *(c.share for c in self.trainer.callbacks if isinstance(c, TimeBudget))])  # type: ignore[attr-defined]
+
     def configure_optimizers(self) -> Any:
         training = self.preset.training
-        # The fused step is one pass over all the weights instead of dozens of small ones.
-        optimizer = torch.optim.Adam(self.denoiser.parameters(), lr=training.lr, fused=True)
-        if not training.lr_decay:
+        # The fused step is one pass over all the weights instead of dozens of small ones; but Lightning cannot clip
+        # gradients that float16 has scaled before it.
+        fused = training.clip_norm is None or self.trainer.precision != "16-mixed"
+        weights = self.denoiser.parameters()
+        optimizer = torch.optim.AdamW(weights, lr=training.lr, weight_decay=training.weight_decay, fused=fused)
+        if not training.lr_decay and not training.warmup:
             return optimizer
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=total)
+        factor = partial(lr_factor, warmup=training.warmup, decay=training.lr_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, self.progress()))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

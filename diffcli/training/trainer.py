@@ -14,10 +14,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from diffcli.config import Preset
+from diffcli.config import Preset, seconds
 from diffcli.errors import UserError
 from diffcli.runs import Run
+from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
+from diffcli.training.pace import TimeBudget
 
 CONDITIONAL_IMAGES = 8
 
@@ -70,11 +72,16 @@ def build_trainer(
         UserError: Lightning does not accept the hardware options.
     """
     hush_lightning()
+    training = preset.training
     history = History(run.metrics_file)
-    callbacks = [
+    average = ExponentialAverage(training.ema) if training.ema is not None else None
+    budget = TimeBudget(seconds(training.max_time)) if training.max_time is not None else None
+    callbacks: list[Callback | None] = [
+        average,
+        budget,
         history,
         TrainingProgress(history, quiet),
-        EpochSamples(run.samples, shown[:CONDITIONAL_IMAGES]),
+        EpochSamples(run.samples, shown[:CONDITIONAL_IMAGES], average),
         *checkpoints(run),
     ]
     devices: int | str = int(hardware.devices) if hardware.devices.lstrip("-").isdigit() else hardware.devices
@@ -85,11 +92,12 @@ def build_trainer(
             num_nodes=hardware.num_nodes,
             strategy=hardware.strategy,
             precision=hardware.precision,  # type: ignore[arg-type]
-            max_epochs=preset.training.epochs,
-            check_val_every_n_epoch=preset.training.val_every,
+            max_epochs=training.epochs,
+            check_val_every_n_epoch=training.val_every,
+            gradient_clip_val=training.clip_norm,
             limit_train_batches=limit_batches,
             limit_val_batches=limit_batches,
-            callbacks=callbacks,
+            callbacks=[callback for callback in callbacks if callback is not None],
             logger=TensorBoardLogger(run.folder, name="logs", version=""),
             log_every_n_steps=1,
             use_distributed_sampler=False,
