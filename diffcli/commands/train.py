@@ -135,6 +135,9 @@ def train(plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, com
             trainer.fit(plan.module, datamodule=plan.data, ckpt_path=run.last if resumed else None, weights_only=True)
         except (SystemExit, KeyboardInterrupt):
             received.append(signal.SIGINT)
+        except RunError as error:
+            saved = f"the last good checkpoint is {run.last}" if run.last.is_file() else "nothing was saved yet"
+            raise RunError(f"{error}; {saved}. A lower --lr or training.clip_norm may help") from error
     if received:
         saved = "the work so far is saved" if run.last.is_file() else "nothing was done yet"
         raise Interrupted(f"interrupted; {saved}. Go on with: diffcli train --resume {run.folder}", received[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -20,8 +21,10 @@ from diffcli.runs import Run
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
 from diffcli.training.pace import TimeBudget
+from diffcli.training.safety import AtomicCheckpointIO, FiniteLoss, LastCheckpoint
 
 CONDITIONAL_IMAGES = 8
+BETWEEN_CHECKPOINTS = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,13 @@ def compile_in_place(network: nn.Module, device: torch.device) -> None:
 
 
 def checkpoints(run: Run) -> list[Callback]:
-    """``best.ckpt`` by validation loss; ``last.ckpt`` after every epoch and when training is interrupted."""
-    common: dict[str, Any] = {
-        "dirpath": run.checkpoints,
-        "save_on_train_epoch_end": True,
-        "enable_version_counter": False,
-    }
+    """``best.ckpt`` by validation loss; ``last.ckpt`` every five minutes, after every epoch and on an interrupt."""
+    common: dict[str, Any] = {"dirpath": run.checkpoints, "enable_version_counter": False}
+    at_epoch_end = {**common, "save_on_train_epoch_end": True}
     return [
-        ModelCheckpoint(filename="best", monitor="val_loss", **common),
-        ModelCheckpoint(filename="last", save_on_exception=True, **common),
+        ModelCheckpoint(filename="best", monitor="val_loss", **at_epoch_end),
+        LastCheckpoint(filename="last", save_on_exception=True, **at_epoch_end),
+        ModelCheckpoint(filename="last", train_time_interval=BETWEEN_CHECKPOINTS, **common),
     ]
 
 
@@ -77,6 +78,7 @@ def build_trainer(
     average = ExponentialAverage(training.ema) if training.ema is not None else None
     budget = TimeBudget(seconds(training.max_time)) if training.max_time is not None else None
     callbacks: list[Callback | None] = [
+        FiniteLoss(),
         average,
         budget,
         history,
@@ -98,6 +100,7 @@ def build_trainer(
             limit_train_batches=limit_batches,
             limit_val_batches=limit_batches,
             callbacks=[callback for callback in callbacks if callback is not None],
+            plugins=[AtomicCheckpointIO()],
             logger=TensorBoardLogger(run.folder, name="logs", version=""),
             log_every_n_steps=1,
             use_distributed_sampler=False,
