@@ -49,6 +49,13 @@ def _at(t: int, like: Tensor) -> Tensor:
     return torch.full((len(like),), t, dtype=torch.int64, device=like.device)
 
 
+def _estimates(denoiser: X0Function, degradation: GaussianNoise, xt: Tensor, t: int) -> tuple[Tensor, Tensor]:
+    """(x0_hat, the noise that it implies), each (B, C, H, W), for a batch that is all at step t."""
+    at_t = _at(t, xt)
+    x0_hat = denoiser(xt, at_t)
+    return x0_hat, degradation.noise_from(xt, at_t, x0_hat)
+
+
 def ancestral(
     denoiser: X0Function,
     degradation: GaussianNoise,
@@ -72,8 +79,7 @@ def ancestral(
         # Line 5: the mean of x_s, from the noise that the denoiser's estimate implies.
         alpha_t, alpha_s = float(alphas[t]), float(alphas[s])
         beta = 1 - alpha_t / alpha_s
-        x0_hat = denoiser(xt, _at(t, xt))
-        eps = degradation.noise_from(xt, _at(t, xt), x0_hat)
+        x0_hat, eps = _estimates(denoiser, degradation, xt, t)
         xt = (xt - beta / math.sqrt(1 - alpha_t) * eps) / math.sqrt(1 - beta)
         # Lines 6 and 7: new noise, but for the last step (line 9).
         if s > 0:
@@ -149,8 +155,7 @@ def ddim(
     xt = xT
     for t, s in pairwise(timesteps):
         alpha_t, alpha_s = float(alphas[t]), float(alphas[s])
-        x0_hat = denoiser(xt, _at(t, xt))
-        eps = degradation.noise_from(xt, _at(t, xt), x0_hat)
+        x0_hat, eps = _estimates(denoiser, degradation, xt, t)
         sigma2 = eta**2 * (1 - alpha_s) / (1 - alpha_t) * (1 - alpha_t / alpha_s)
         xt = math.sqrt(alpha_s) * x0_hat + math.sqrt(1 - alpha_s - sigma2) * eps
         if sigma2 > 0:
@@ -208,11 +213,10 @@ def heun(
     xt = xT
     for t, s in pairwise(timesteps):
         alpha_t, alpha_s = float(alphas[t]), float(alphas[s])
-        x0_hat = denoiser(xt, _at(t, xt))
-        eps = degradation.noise_from(xt, _at(t, xt), x0_hat)
+        x0_hat, eps = _estimates(denoiser, degradation, xt, t)
         xs = math.sqrt(alpha_s) * x0_hat + math.sqrt(1 - alpha_s) * eps
         if s > 0:
-            bend = degradation.noise_from(xs, _at(s, xs), denoiser(xs, _at(s, xs))) - eps
+            bend = _estimates(denoiser, degradation, xs, s)[1] - eps
             xs = xs + 0.5 * (math.sqrt(1 - alpha_s) - math.sqrt((1 - alpha_t) * alpha_s / alpha_t)) * bend
         xt = xs
         if callback:

@@ -77,9 +77,10 @@ class History(Callback):
 class TrainingProgress(Callback):
     """One bar over the whole training with images/s and time left; a line per epoch where nobody watches a bar."""
 
-    def __init__(self, history: History, quiet: bool) -> None:
+    def __init__(self, history: History, quiet: bool, budget: TimeBudget | None = None) -> None:
         self.history = history
         self.quiet = quiet
+        self.budget = budget
         self.display = bar("images", quiet)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,9 +107,9 @@ class TrainingProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.display.advance(self.task, len(batch[0]) * trainer.world_size)
-        for budget in (callback for callback in trainer.callbacks if isinstance(callback, TimeBudget)):  # type: ignore[attr-defined]
+        if self.budget is not None:
             done = self.display.tasks[self.task].completed
-            self.display.update(self.task, total=min(self.total, done * budget.stretch))
+            self.display.update(self.task, total=min(self.total, done * self.budget.stretch))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         row = self.history.rows[-1]

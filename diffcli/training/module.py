@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -106,6 +105,7 @@ class DiffusionModule(LightningModule):
         optimizer = torch.optim.AdamW(weights, lr=training.lr, weight_decay=training.weight_decay, fused=fused)
         if not training.lr_decay and not training.warmup:
             return optimizer
-        factor = partial(lr_factor, warmup=training.warmup, decay=training.lr_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, self.progress()))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: lr_factor(step, self.progress(), training.warmup, training.lr_decay)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

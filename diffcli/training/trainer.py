@@ -82,7 +82,7 @@ def build_trainer(
         average,
         budget,
         history,
-        TrainingProgress(history, quiet),
+        TrainingProgress(history, quiet, budget),
         EpochSamples(run.samples, shown[:CONDITIONAL_IMAGES], average),
         *checkpoints(run),
     ]
