@@ -47,6 +47,14 @@ def test_cosine_follows_its_formula_until_the_clip() -> None:
     assert float(cosine(T, s)[T]) == pytest.approx(0.999)
 
 
+def test_a_shift_multiplies_the_signal_to_noise_ratio_of_the_cosine() -> None:
+    def snr(shift: float) -> torch.Tensor:
+        alphas = torch.cumprod(1 - cosine(100, shift=shift), dim=0)[1:-1]
+        return alphas / (1 - alphas)
+
+    assert torch.allclose(snr(4.0), 16 * snr(1.0), rtol=1e-9)
+
+
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_tables_are_float64_with_a_zero_first(name: str) -> None:
     betas = SCHEDULES[name](T=7, **({"beta": 0.5} if name == "constant" else {}))
@@ -68,6 +76,8 @@ def test_a_beta_that_is_no_variance_is_refused(beta: float) -> None:
         constant(10, beta)
     with pytest.raises(ValueError, match="must be positive"):
         linear(10, beta, 0.5)
+    with pytest.raises(ValueError, match="must be positive"):
+        cosine(10, shift=beta)
     with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
         cosine(10, beta_clip=beta)
 

@@ -35,13 +35,13 @@ class Budget:
 
 
 MODELS = (LOW, HIGH, BLUR, NOISE)
-CNN_QUICK, UNET_QUICK = Effort(epochs=4, limit_batches=80), Effort(epochs=4, limit_batches=25)
+CNN_QUICK, UNET_QUICK = Effort(epochs=4, limit_batches=50), Effort(epochs=4, limit_batches=16)
 BUDGETS = {
     "quick": Budget(
         "half an hour on two cores: short epochs, few samples",
         {LOW: CNN_QUICK, HIGH: CNN_QUICK, BLUR: UNET_QUICK, NOISE: UNET_QUICK},
         n_test=100,
-        n_fid=250,
+        n_fid=200,
         steps=20,
     ),
     "report": Budget(

@@ -78,13 +78,17 @@ def linear(T: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> Tensor:
     return _with_zero(torch.linspace(beta_min, beta_max, T, dtype=torch.float64))
 
 
-def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999) -> Tensor:
-    """alpha_t = f(t) / f(0), f(t) = cos^2((t / T + s) / (1 + s) pi / 2) (Nichol & Dhariwal 2021, Eq. 17).
+def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999, shift: float = 1.0) -> Tensor:
+    """alpha_t = f(t) / f(0), f(t) = cos^2((t / T + s) / (1 + s) pi / 2) (Nichol & Dhariwal 2021, Eq. 17), shifted.
+
+    The schedule was made for pixels in [-1, 1]; ours span half of that, which is the same as noise twice as strong, and
+    small images hide under less noise than large ones. A shift puts the steps back to where an image is decided.
 
     Args:
         T: number of steps, at least 1.
         s: offset that keeps beta_t from vanishing near t = 0, in (0, 1).
         beta_clip: upper bound of beta_t, in (0, 1); keeps the last step from being singular.
+        shift: multiplies the ratio of signal to noise amplitude at every t, positive (Hoogeboom et al. 2023, section 3.1).
 
     Returns:
         betas, float64 (T + 1,).
@@ -95,9 +99,12 @@ def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999) -> Tensor:
     _check_steps(T)
     _check_share("s", s)
     _check_share("beta_clip", beta_clip)
+    _check_positive("shift", shift)
     t = torch.arange(T + 1, dtype=torch.float64)
     f = torch.cos((t / T + s) / (1 + s) * math.pi / 2).square()
-    return _with_zero((1 - f[1:] / f[:-1]).clamp(max=beta_clip))
+    alphas = f / f[0]
+    alphas = shift**2 * alphas / (shift**2 * alphas + 1 - alphas)
+    return _with_zero((1 - alphas[1:] / alphas[:-1]).clamp(max=beta_clip))
 
 
 SCHEDULES: dict[str, Callable[..., Tensor]] = {"constant": constant, "linear": linear, "cosine": cosine}
