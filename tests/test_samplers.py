@@ -82,21 +82,22 @@ def gaussian_data(noise: GaussianNoise, deviation: float):
     return denoise
 
 
-def test_higher_orders_follow_the_ode_closer() -> None:
+@pytest.mark.parametrize("start", [900, 1000])
+def test_higher_orders_follow_the_ode_closer(start: int) -> None:
     # For normal data the probability-flow ODE scales x: from sd(x_T) to sd(x_0), whatever the draw.
     noise, deviation = GaussianNoise(cosine(1000)), 0.3
     xT = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    alpha = float(noise.alphas_cumprod[900])
+    alpha = float(noise.alphas_cumprod[start])
     exact = xT * deviation / math.sqrt(alpha * deviation**2 + 1 - alpha)
     errors = {}
     for steps in (10, 20):
-        path = [900 - 900 * i // steps for i in range(steps + 1)]
+        path = [start - start * i // steps for i in range(steps + 1)]
         for sampler in (ddim, dpm_solver_pp, heun):
             walked = sampler(gaussian_data(noise, deviation), noise, xT, path, [])
             errors[sampler, steps] = float((walked - exact).norm() / exact.norm())
     for steps in (10, 20):
         assert errors[dpm_solver_pp, steps] < 0.7 * errors[ddim, steps]
-        assert errors[heun, steps] < 0.5 * errors[ddim, steps]
+        assert errors[heun, steps] < 0.6 * errors[ddim, steps]
     assert errors[ddim, 20] == pytest.approx(errors[ddim, 10] / 2, rel=0.3)  # first order
 
 

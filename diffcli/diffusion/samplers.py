@@ -204,20 +204,26 @@ def heun(
     generators: Sequence[torch.Generator],
     callback: Callback | None = None,
 ) -> Tensor:
-    """Heun's method on the probability-flow ODE (Karras et al. 2022, Algorithm 1): two evaluations a step, one the last.
+    """Heun's method on the probability-flow ODE (Karras et al. 2022, section 3): two evaluations a step, one the last.
 
-    In x / sqrt(alpha_t) against sigma_t = sqrt((1 - alpha_t) / alpha_t) the ODE's slope is the implied noise; a step
-    follows the mean of the slopes at its two ends.
+    With alpha_t = cos^2(phi) the ODE is dx / dphi = v = cos(phi) eps - sin(phi) x0 (Salimans & Ho 2022, appendix D); a step
+    follows the mean of v at its two ends. The paper's slope is eps in x / sqrt(alpha_t), whose error the first step, from
+    where alpha_t is nearly 0, would multiply by thousands; v stays small everywhere.
     """
     alphas = degradation.alphas_cumprod
+
+    def evaluate(xt: Tensor, t: int) -> tuple[Tensor, Tensor, Tensor]:
+        x0_hat, eps = _estimates(denoiser, degradation, xt, t)
+        signal, sigma = math.sqrt(alphas[t]), math.sqrt(1 - alphas[t])
+        return x0_hat, eps, signal * eps - sigma * x0_hat
+
     xt = xT
     for t, s in pairwise(timesteps):
-        alpha_t, alpha_s = float(alphas[t]), float(alphas[s])
-        x0_hat, eps = _estimates(denoiser, degradation, xt, t)
-        xs = math.sqrt(alpha_s) * x0_hat + math.sqrt(1 - alpha_s) * eps
+        x0_hat, eps, v_t = evaluate(xt, t)
+        xs = math.sqrt(alphas[s]) * x0_hat + math.sqrt(1 - alphas[s]) * eps
         if s > 0:
-            bend = _estimates(denoiser, degradation, xs, s)[1] - eps
-            xs = xs + 0.5 * (math.sqrt(1 - alpha_s) - math.sqrt((1 - alpha_t) * alpha_s / alpha_t)) * bend
+            stride = math.acos(math.sqrt(alphas[s])) - math.acos(math.sqrt(alphas[t]))
+            xs = xt + 0.5 * stride * (v_t + evaluate(xs, s)[2])
         xt = xs
         if callback:
             callback(s, xt, x0_hat)
