@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: make demo, make test.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test test-slow lint bench clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -29,10 +29,18 @@ demo: setup ## Train and sample a hot and a cold model of digits (under 3 minute
 test: setup lint ## Lint, check types, run the tests
 	$(BIN)/python -m pytest -n 2 -rs
 
+test-slow: setup ## Run the long forms of the safety, fuzz and memory tests (MINUTES)
+	DIFFCLI_SLOW=1 $(BIN)/python -m pytest -m 'slow or not slow' -s tests/test_safety.py tests/test_fuzz.py \
+	  tests/test_memory.py tests/test_processes.py
+
 lint: setup ## Lint and check types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: setup ## Measure speed against two other tools; the tables go into docs/benchmarks.md (15 minutes)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks
 
 clean: ## Remove the environment and all caches; runs stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache demo

@@ -15,8 +15,9 @@ import torch
 from pydantic import ConfigDict, ValidationError, create_model
 from torch import Tensor
 
-from diffcli.config import Component, Preset, explain
+from diffcli.config import Component, Preset, Sampler, explain
 from diffcli.data.datasets import DATASETS, Source, image_shape
+from diffcli.data.pixels import clip
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
 from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser
 from diffcli.diffusion.priors import PRIORS, Prior
@@ -27,6 +28,7 @@ from diffcli.networks import NETWORKS
 
 T = TypeVar("T")
 
+MAX_PARAMETERS = 1_000_000_000
 SAMPLER_ARGUMENTS = ("denoiser", "degradation", "xT", "timesteps", "generators", "callback")
 ROOMS: dict[str, tuple[Mapping[str, Callable[..., Any]], tuple[str, ...]]] = {
     "data": (DATASETS, ("data_dir", "download")),
@@ -84,12 +86,25 @@ def resolve(preset: Preset) -> Preset:
     if resolved.prediction not in PREDICTIONS:
         raise UserError(f"prediction: {unknown('prediction', resolved.prediction, PREDICTIONS)}")
     degradation = build_degradation(resolved, image_shape_of(resolved))
+    _check_network(resolved)
     steps_of(resolved.sampler.steps, degradation)
     _check_sampler(resolved.sampler, degradation)
     _check_prior(resolved.prior, degradation)
     if resolved.training.min_snr is not None and not degradation.stochastic:
         raise UserError(f"training.min_snr needs a degradation with noise; a {_name_of(degradation)} has none")
     return resolved
+
+
+def _check_network(preset: Preset) -> None:
+    # On the meta device nothing is allocated: a network that would fill the memory is refused before it does.
+    try:
+        with torch.device("meta"):
+            network = _call("network", preset.network, {"image_shape": image_shape_of(preset)})
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise UserError(f"network {preset.network.name} cannot be built: {str(error).splitlines()[0]}") from error
+    parameters = sum(weight.numel() for weight in network.parameters())
+    if parameters > MAX_PARAMETERS:
+        raise UserError(f"network {preset.network.name} has {parameters:,} parameters, more than {MAX_PARAMETERS:,}")
 
 
 def _check_sampler(sampler: Component, degradation: Degradation) -> None:
@@ -178,7 +193,7 @@ def candidate_priors(preset: Preset) -> dict[str, Prior]:
 
 
 def run_sampler(
-    component: Component,
+    component: Sampler,
     denoiser: Denoiser,
     xT: Tensor,
     steps: Sequence[int],
@@ -187,5 +202,10 @@ def run_sampler(
 ) -> Tensor:
     """x_T -> x_0 with the sampler that ``component`` names, (B, C, H, W)."""
     function, parameters = _checked("sampler", component)
-    images: Tensor = function(denoiser, denoiser.degradation, xT, steps, generators, callback, **parameters)
+
+    def clipped(xt: Tensor, t: Tensor) -> Tensor:
+        return clip(denoiser(xt, t))
+
+    estimate = clipped if component.clip else denoiser
+    images: Tensor = function(estimate, denoiser.degradation, xT, steps, generators, callback, **parameters)
     return images

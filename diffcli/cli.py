@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from diffcli import __version__
-from diffcli.errors import DiffcliError, UserError
+from diffcli.errors import DiffcliError, UserError, is_out_of_memory
 
 app = typer.Typer(
     help="Train, sample, evaluate and compare small diffusion models: hot (Gaussian noise) and cold (Gaussian blur).",
@@ -52,6 +52,9 @@ BatchOption = Annotated[int, typer.Option(help="Images at a time.")]
 ExtractorOption = Annotated[str, typer.Option(help="Features of the distances: auto, inception or classifier.")]
 InceptionOption = Annotated[Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)]
 AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+DevicesOption = Annotated[str, typer.Option(help="Lightning's: a number, a list, or auto.")]
+NodesOption = Annotated[int, typer.Option(help="Machines.")]
+StrategyOption = Annotated[str, typer.Option(help="Lightning's: auto, ddp, fsdp, ...")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one preset key, e.g. training.lr=1e-3; repeatable."),
@@ -96,15 +99,19 @@ def train(
     lr: Annotated[float | None, typer.Option(help="AdamW's learning rate.", show_default="the preset's")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.", show_default="the preset's")] = None,
     data_dir: DataDir = DEFAULT_DATA,
+    on_bad_image: Annotated[
+        str | None,
+        typer.Option(help="Of a folder of images: refuse or skip what cannot be used.", show_default="the preset's"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/PRESET/TIME")] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="RUN", help="Go on with a run: its folder, a preset name, or last.", show_default=False),
     ] = None,
     accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps, ...")] = "auto",
-    devices: Annotated[str, typer.Option(help="Lightning's: a number, a list, or auto.")] = "auto",
-    num_nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
-    strategy: Annotated[str, typer.Option(help="Lightning's: auto, ddp, fsdp, ...")] = "auto",
+    devices: DevicesOption = "auto",
+    num_nodes: NodesOption = 1,
+    strategy: StrategyOption = "auto",
     precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, 16-mixed, ...")] = "32-true",
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")] = False,
     limit_batches: Annotated[
@@ -122,6 +129,8 @@ def train(
     for key, value in given.items():
         if value is not None:
             assignments.append(f"training.{key}={value}")
+    if on_bad_image is not None:
+        assignments.append(f"data.on_bad_image={on_bad_image}")
     if (preset is None) == (resume is None):
         raise UserError("give one of --preset NAME and --resume RUN; 'diffcli presets' lists the presets")
     from diffcli.commands import train as command
@@ -170,13 +179,18 @@ def sample(
     ] = None,
     data_dir: DataDir = DEFAULT_DATA,
     accelerator: AcceleratorOption = "auto",
+    devices: DevicesOption = "1",
+    num_nodes: NodesOption = 1,
+    strategy: StrategyOption = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Sample from a trained model; the files written are printed."""
     from diffcli.commands.models import Choice
     from diffcli.commands.sample import sample as command
 
-    choice = Choice(run, checkpoint, prior, sampler, steps, seed, batch_size, accelerator, data_dir)
+    choice = Choice(
+        run, checkpoint, prior, sampler, steps, seed, batch_size, accelerator, devices, num_nodes, strategy, data_dir
+    )
     for path in command(choice, n, out, conditional, trajectory, quiet):
         print(path)
 
@@ -212,6 +226,9 @@ def evaluate(
     inception_weights: InceptionOption = None,
     data_dir: DataDir = DEFAULT_DATA,
     accelerator: AcceleratorOption = "auto",
+    devices: DevicesOption = "1",
+    num_nodes: NodesOption = 1,
+    strategy: StrategyOption = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print the content of eval.json instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -229,7 +246,9 @@ def evaluate(
         "loss": loss,
         "class_kept": class_kept,
     }
-    choice = Choice(run, checkpoint, None, sampler, steps, seed, batch_size, accelerator, data_dir)
+    choice = Choice(
+        run, checkpoint, None, sampler, steps, seed, batch_size, accelerator, devices, num_nodes, strategy, data_dir
+    )
     result = command(
         choice,
         [name for name, on in flags.items() if on],
@@ -443,7 +462,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             _fail(f"{error.format_message()} See 'diffcli --help'.", error.exit_code)
         if type(error).__name__ == "Abort":
             _fail("interrupted", 130)
-        if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        if is_out_of_memory(error):
             _fail("out of memory; a smaller --batch-size needs less", 1)
         raise
     raise SystemExit(code or 0)

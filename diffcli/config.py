@@ -43,9 +43,16 @@ class Component(BaseModel):
 
 
 class Sampler(Component):
-    """A sampler, and the number of its steps; all T where ``steps`` is null."""
+    """A sampler and what all samplers share.
+
+    Args:
+        steps: of the walk from T to 0; null is all T.
+        clip: every estimate of the clean image is clipped to the range of pixels (Ho et al. 2020's code does; Saharia et
+            al. 2022, section 2.3, "static thresholding").
+    """
 
     steps: Positive | None = None
+    clip: bool = False
 
 
 def seconds(duration: str) -> float:
@@ -122,7 +129,16 @@ class Preset(Strict):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 2e-4 as a number, which YAML 1.1 takes for a string, and refuses a key given twice."""
+    """Safe YAML that reads 2e-4 as a number, which YAML 1.1 takes for a string, and refuses a key given twice.
+
+    Aliases are refused: a few lines of them can stand for gigabytes.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "aliases are not read; write the value out", mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -273,8 +289,9 @@ def load_preset(name_or_path: str, assignments: list[str] | None = None) -> tupl
         UserError: it is not found, not readable, or not valid.
     """
     path = find_preset(name_or_path)
+    name = path.stem.lstrip(".") or "preset"  # it becomes a folder's name, and must not lead out of the runs
     values = with_overrides(read_values(path), assignments or [])
-    return path.stem, validate(values, f"preset {path.stem}")
+    return name, validate(values, f"preset {name}")
 
 
 def to_yaml(preset: Preset) -> str:

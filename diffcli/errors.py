@@ -22,6 +22,15 @@ class RunError(DiffcliError):
     """A sound request failed while it ran (exit 1): says where the work so far is."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of an accelerator or of the machine."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """One line for a name that is not among ``known``, with the nearest known one first.
 

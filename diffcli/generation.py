@@ -1,4 +1,4 @@
-"""Unconditional samples and reconstructions, in batches, the same images whatever the batch size."""
+"""Unconditional samples and reconstructions, in batches, the same images whatever the batch size and the processes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import FIT_IMAGES, Prior
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Callback
+from diffcli.processes import Processes
 
 OnStep = Callable[[int], None]
 """Called with the number of sampler steps just done on a batch."""
@@ -34,7 +35,12 @@ class Sampling:
     steps: Sequence[int]
     seed: int
     batch_size: int
-    device: torch.device
+    processes: Processes
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self.processes.device
 
     def walk(
         self,
@@ -61,8 +67,8 @@ class Sampling:
         return [range(start, min(start + self.batch_size, n)) for start in range(0, n, self.batch_size)]
 
     def total_steps(self, n: int) -> int:
-        """Sampler steps that ``n`` images take, batch by batch."""
-        return len(self.batches(n)) * (len(self.steps) - 1)
+        """Sampler steps that this process takes for ``n`` images, batch by batch."""
+        return len(self.processes.mine(self.batches(n))) * (len(self.steps) - 1)
 
 
 @torch.no_grad()
@@ -85,10 +91,13 @@ def generate(
     callback: Callback | None = None,
 ) -> Iterator[Tensor]:
     """Batches of unconditional samples, float (B, C, H, W), on the CPU; ``n`` images in all."""
-    for indices in sampling.batches(n):
+
+    def draw(indices: range) -> Tensor:
         generators = image_generators(sampling.seed, Stream.SAMPLE, indices)
         xT = sampling.prior(generators, image_shape, sampling.device)
-        yield sampling.walk(xT, generators, on_step, callback).cpu()
+        return sampling.walk(xT, generators, on_step, callback).cpu()
+
+    yield from sampling.processes.shared(sampling.batches(n), draw)
 
 
 def degraded(sampling: Sampling, x0: Tensor, t: int, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
@@ -104,12 +113,15 @@ def reconstruct(sampling: Sampling, images: Tensor, on_step: OnStep | None = Non
 
     ``sampled`` walks back with the sampler; ``direct`` is x0_hat in one step from x_T. On the CPU.
     """
-    for indices in sampling.batches(len(images)):
+
+    def draw(indices: range) -> tuple[Tensor, Tensor]:
         generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, indices)
         x0 = to_model(images[indices.start : indices.stop].to(sampling.device))
         xT, at_T = degraded(sampling, x0, sampling.steps[0], generators)
         direct = sampling.denoiser(xT, at_T)
-        yield sampling.walk(xT, generators, on_step).cpu(), direct.cpu()
+        return sampling.walk(xT, generators, on_step).cpu(), direct.cpu()
+
+    yield from sampling.processes.shared(sampling.batches(len(images)), draw)
 
 
 @torch.inference_mode()

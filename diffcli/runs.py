@@ -8,6 +8,8 @@ import os
 import platform
 import sys
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,26 +129,29 @@ def new_run_folder(preset_name: str, folder: Path | None) -> Path:
     """``folder`` where given, else a fresh ``runs/<preset>/<time>``; makes nothing.
 
     Raises:
-        UserError: ``folder`` is there already and not empty.
+        UserError: ``folder`` is there already and holds more than a kill leaves before a run has begun.
     """
     if folder is None:
         now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         names = (now + (f"-{count}" if count else "") for count in itertools.count())
         return next(path for name in names if not (path := runs_root() / preset_name / name).exists())
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    begun = Run(folder).info_file.name
+    if folder.exists() and (
+        not folder.is_dir() or any(path.name != begun and path.name[0] != "." for path in folder.iterdir())
+    ):
         raise UserError(f"--out {folder} is not an empty folder; name a new one, or go on with --resume {folder}")
     return folder
 
 
 def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]) -> None:
-    """Writes the resolved preset and ``run.json``: versions, seed, command, and ``facts``; makes the folder.
+    """Writes ``run.json``, which holds versions, seed, command and ``facts``, then the resolved preset; makes the folder.
+
+    The preset comes last: with it the folder is a run, which can be resumed.
 
     Raises:
         UserError: the folder cannot be written.
     """
     writable_folder(run.folder)
-    with written_whole(run.preset_file) as part:
-        part.write_text(to_yaml(preset), encoding="utf-8")
     now = datetime.now().isoformat(timespec="seconds")
     about = {
         "preset": preset_name,
@@ -160,6 +165,8 @@ def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]
         **facts,
     }
     write_json(run.info_file, about)
+    with written_whole(run.preset_file) as part:
+        part.write_text(to_yaml(preset), encoding="utf-8")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -219,6 +226,23 @@ def best_checkpoint(run: Run) -> Path:
     raise UserError(f"{run.folder} has no checkpoint yet; train it with 'diffcli train --resume {run.folder}'")
 
 
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    TypeError,
+    MemoryError,
+)
+"""What reading a file of damaged bytes can raise."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A trained model as a checkpoint holds it."""
@@ -247,12 +271,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; 'diffcli runs' lists the runs")
     try:
+        # PyTorch does not compare the checksums that it wrote.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise UserError(f"checkpoint {path} is damaged; use another one")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"checkpoint {path} is refused: it is damaged, or holds code instead of plain weights"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except DAMAGE as error:
         raise UserError(f"checkpoint {path} is damaged or not a checkpoint; use another one") from error
     expected = {"preset", "preset_name", "image_shape"}
     held = content.get("hyper_parameters") if isinstance(content, dict) else None
@@ -267,24 +296,29 @@ def load_model(path: Path) -> Model:
     Raises:
         UserError: see :func:`read_checkpoint`; or its weights do not fit the network that its preset names.
     """
-    from diffcli.assembly import build_denoiser, resolve
+    from diffcli.assembly import build_denoiser, image_shape_of, resolve
 
     content = read_checkpoint(path)
     held = content["hyper_parameters"]
     preset = resolve(validate(held["preset"], f"checkpoint {path}"))
-    channels, height, width = held["image_shape"]
-    denoiser = build_denoiser(preset, (channels, height, width))
-    weights = {key.removeprefix("denoiser."): value for key, value in content["state_dict"].items()}
-    check_weights(path, weights, denoiser)
-    denoiser.load_state_dict(weights)
+    image_shape = image_shape_of(preset)
+    denoiser = build_denoiser(preset, image_shape)
+    try:
+        weights = {key.removeprefix("denoiser."): value for key, value in content["state_dict"].items()}
+        check_weights(path, weights, denoiser)
+        denoiser.load_state_dict(weights)
+        epoch = int(content.get("epoch", 0)) + 1
+        priors = {str(name): dict(state) for name, state in content.get("priors", {}).items()}
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(f"checkpoint {path} is damaged: it holds something else than weights") from error
     return Model(
         checkpoint=path,
         preset_name=str(held["preset_name"]),
         preset=preset,
-        image_shape=(channels, height, width),
+        image_shape=image_shape,
         denoiser=denoiser.eval().requires_grad_(False),
-        epoch=int(content.get("epoch", 0)) + 1,
-        priors=content.get("priors", {}),
+        epoch=epoch,
+        priors=priors,
     )
 
 

@@ -157,7 +157,7 @@ BAD = {
     "missing data": (["train", "--preset", "ddpm-linear", "--dry-run"], "--data-dir or DIFFCLI_DATA"),
     "out not empty": ([*TRAIN, "--out", "full"], "not an empty folder"),
     "out below a file": ([*TRAIN, "--out", "tiny.yaml/run"], "cannot be written"),
-    "n": (["sample", "--run", "RUN", "--n", "0"], "--n must be at least 1"),
+    "n": (["sample", "--run", "RUN", "--n", "0"], "--n must be in 1.."),
     "no runs": (["sample"], "no run 'last'"),
     "extension": (["sample", "--run", "RUN", "--out", "grid.jpeg"], "unknown extension '.jpeg'"),
     "unwritable": (["sample", "--run", "RUN", "--out", "tiny.yaml/grid.png"], "cannot be written"),

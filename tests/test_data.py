@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from diffcli.data.datasets import NO_LABEL, digits, folder, mnist, split
-from diffcli.data.module import Batches, epoch_order
+from diffcli.data.module import Batches, batch_sizes, epoch_order
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.errors import UserError
 
@@ -104,12 +106,37 @@ def test_folder_errors_name_the_culprit(tmp_path: Path) -> None:
 
 def test_batches_gather_by_index_and_cover_the_epoch_once() -> None:
     images = digits().test
-    batches = Batches(images, 100, lambda: epoch_order(len(images), seed=0, epoch=0))
+    batches = Batches(images.images, 100, lambda: (epoch_order(len(images), seed=0, epoch=0), 0))
     seen = list(batches)
-    assert len(seen) == len(batches) == 4
-    index = torch.cat([index for _, index in seen])
+    assert [batch.size for batch in seen] == [100, 100, 100, 59]
+    assert len(batches) == 4
+    index = torch.cat([batch.indices for batch in seen])
     assert sorted(index.tolist()) == list(range(len(images)))
-    assert torch.equal(torch.cat([pixels for pixels, _ in seen]), images.images[index])
+    assert torch.equal(torch.cat([batch.images for batch in seen]), images.images[index])
+
+
+def test_processes_share_every_batch() -> None:
+    images = torch.arange(17, dtype=torch.uint8).view(17, 1, 1, 1)
+    shares = [list(Batches(images, 4, lambda: (torch.arange(17), 1), rank, 3)) for rank in range(3)]
+    # The lone last image of four batches of four would leave two processes without one.
+    assert [batch.size for batch in shares[0]] == [4, 4, 5]
+    for parts in zip(*shares, strict=True):
+        assert len({part.size for part in parts}) == 1
+        assert sum(len(part.indices) for part in parts) == parts[0].size
+    whole = sorted(int(index) for share in shares for batch in share for index in batch.indices)
+    assert whole == list(range(4, 17))
+
+
+@given(count=st.integers(1, 500), size=st.integers(1, 100), world=st.integers(1, 8))
+def test_batches_cover_the_images_with_one_for_each_process(count: int, size: int, world: int) -> None:
+    if min(count, size) < world:
+        with pytest.raises(UserError, match="processes cannot share"):
+            batch_sizes(count, size, world)
+        return
+    sizes = batch_sizes(count, size, world)
+    assert sum(sizes) == count
+    assert min(sizes) >= world
+    assert max(sizes) < size + world
 
 
 def test_epochs_have_their_own_order() -> None:

@@ -31,6 +31,17 @@ def test_same_seed_same_images_whatever_the_batch_size(trained: Path, sampler: s
     assert not torch.allclose(images[7], other, atol=1e-2)
 
 
+def test_a_clipping_sampler_keeps_every_estimate_in_the_range_of_pixels(trained: Path) -> None:
+    def largest_estimate(clip: str) -> float:
+        sampling = sampling_of(trained, sampler=f"{{name: ancestral, clip: {clip}}}")
+        assert len(sampling.steps) == 21
+        seen: list[float] = []
+        list(generate(sampling, 2, (1, 8, 8), callback=lambda s, xs, x0_hat: seen.append(float(x0_hat.abs().max()))))
+        return max(seen[1:])  # the first call shows x_T itself
+
+    assert largest_estimate("true") == 0.5 < largest_estimate("false")
+
+
 def test_more_images_begin_with_the_same_ones(trained: Path) -> None:
     few = torch.cat(list(generate(sampling_of(trained), 2, (1, 8, 8))))
     many = torch.cat(list(generate(sampling_of(trained), 5, (1, 8, 8))))

@@ -25,6 +25,7 @@ from diffcli.evaluation.classifier import TrainedClassifier, load_classifier, pr
 from diffcli.evaluation.extractors import EXTRACTORS, Extractor, choose
 from diffcli.evaluation.metrics import RECONSTRUCTION_METRICS, fid, kid, nearest, ssim_sigma
 from diffcli.generation import Sampling, generate, reconstruct
+from diffcli.processes import Processes
 from diffcli.progress import progress
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.runs import Model, write_json
@@ -111,6 +112,7 @@ def evaluate(
             lambda: choose(extractor_name, model.preset.data.name, inception_weights, sampling.device),
             "fid, kid", wanted, bool(metrics), notes,
         )  # fmt: skip
+    quiet = quiet or not sampling.processes.first
     test = source.test[torch.arange(min(n_test or len(source.test), len(source.test)))]
     started = time.perf_counter()
     scores: dict[str, float] = {}
@@ -139,12 +141,13 @@ def evaluate(
         "classifier_test_accuracy": reader.test_accuracy if reader else None,
         "ssim": {"sigma": ssim_sigma(model.image_shape[-1]), "data_range": 1.0},
         "device": str(sampling.device),
+        "processes": sampling.processes.count,
         "diffcli": __version__,
         "date": datetime.now().isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - started, 1),
     }
     result = Evaluation(scores, settings, by_prior, loss_by_t, notes, run.eval_file if run else None)
-    if run is not None:
+    if run is not None and sampling.processes.first:
         write_json(run.eval_file, result.as_dict())
     return result
 
@@ -165,15 +168,18 @@ def _optional(get: Any, names: str, wanted: list[str], explicit: bool, notes: li
 @torch.inference_mode()
 def _loss(sampling: Sampling, test: ImageSet, quiet: bool) -> tuple[float, list[float | None]]:
     """Mean training loss over the test images, t and noise fixed per image; and the means in each tenth of t/T."""
-    losses, times = [], []
-    with progress("test loss", len(test), "images", quiet) as advance:
-        for indices in sampling.batches(len(test)):
+    batches = sampling.batches(len(test))
+    total = sum(len(indices) for indices in sampling.processes.mine(batches))
+    with progress("test loss", total, "images", quiet) as advance:
+
+        def losses_of(indices: range) -> tuple[Tensor, Tensor]:
             index = torch.arange(indices.start, indices.stop)
             x0 = to_model(test.images[index].to(sampling.device))
             loss, t = fixed_loss(sampling.denoiser, x0, index, sampling.seed, Stream.TEST)
-            losses.append(loss.double().cpu())
-            times.append(t)
             advance(len(indices))
+            return loss.double().cpu(), t
+
+        losses, times = zip(*sampling.processes.shared(batches, losses_of), strict=True)
     all_losses = torch.cat(losses)
     tenth = (torch.cat(times) - 1) * TENTHS // sampling.denoiser.degradation.T
     parts = [all_losses[tenth == i] for i in range(TENTHS)]
@@ -203,14 +209,18 @@ def _reconstruction_scores(
     return {key: float(torch.cat(values).double().mean()) for key, values in per_image.items()}
 
 
-def _features(extractor: Extractor, images: Tensor, title: str, quiet: bool) -> Tensor:
+def _features(extractor: Extractor, images: Tensor, title: str, processes: Processes, quiet: bool) -> Tensor:
     """Features of uint8 images (N, C, H, W), (N, F)."""
-    found = []
-    with progress(f"{extractor.name} features of {title}", len(images), "images", quiet) as advance:
-        for batch in images.split(FEATURE_BATCH):
-            found.append(extractor.features(to_unit(to_model(batch))))
+    batches = images.split(FEATURE_BATCH)
+    total = sum(len(batch) for batch in processes.mine(batches))
+    with progress(f"{extractor.name} features of {title}", total, "images", quiet) as advance:
+
+        def features_of(batch: Tensor) -> Tensor:
+            features = extractor.features(to_unit(to_model(batch)))
             advance(len(batch))
-    return torch.cat(found)
+            return features
+
+        return torch.cat(list(processes.shared(batches, features_of)))
 
 
 def _by_prior(
@@ -229,8 +239,8 @@ def _by_prior(
     test = source.test.images
     real = floor = None
     if extractor is not None:
-        real = _features(extractor, test, "test images", quiet)
-        floor = _features(extractor, train[order], "training images", quiet)
+        real = _features(extractor, test, "test images", sampling.processes, quiet)
+        floor = _features(extractor, train[order], "training images", sampling.processes, quiet)
     if "nearest" in wanted:
         known = to_unit(to_model(train))
         test_distances = nearest(to_unit(to_model(test[:MAX_NEAREST])), known)
@@ -243,7 +253,7 @@ def _by_prior(
             samples = torch.cat([to_uint8(batch) for batch in batches])
         scores = {}
         if extractor is not None and real is not None and floor is not None:
-            fake = _features(extractor, samples, "samples", quiet)
+            fake = _features(extractor, samples, "samples", sampling.processes, quiet)
             distances = {"fid": fid, "kid": lambda a, b: kid(a, b, sampling.seed)}
             for metric, distance in distances.items():
                 if metric in wanted:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from diffcli.assembly import build_prior, load_source, resolve, steps_of
 from diffcli.config import Component, Preset, sampler_named
 from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.errors import UserError, unknown
 from diffcli.generation import Sampling, fit_prior
+from diffcli.processes import launch
 from diffcli.runs import Model, Run, best_checkpoint, find_run, load_model
-
-ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,9 @@ class Choice:
     seed: int = 0
     batch_size: int = 128
     accelerator: str = "auto"
+    devices: str = "1"
+    num_nodes: int = 1
+    strategy: str = "auto"
     data_dir: Path = Path("data")
 
 
@@ -47,23 +47,6 @@ def pick_model(choice: Choice) -> tuple[Run | None, Model]:
         return run, load_model(choice.checkpoint)
     run = find_run(choice.run or "last")
     return run, load_model(best_checkpoint(run))
-
-
-def pick_device(accelerator: str) -> torch.device:
-    """The device that ``--accelerator`` means.
-
-    Raises:
-        UserError: it is unknown, or this machine has none.
-    """
-    if accelerator not in ACCELERATORS:
-        raise UserError(f"--accelerator: {unknown('accelerator', accelerator, ACCELERATORS)}")
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    wanted = "cuda" if accelerator == "gpu" else accelerator
-    if wanted == "auto":
-        wanted = next(name for name, there in available.items() if there)
-    if not available[wanted]:
-        raise UserError(f"--accelerator {accelerator}: PyTorch sees no such device here; use auto or cpu")
-    return torch.device(wanted)
 
 
 def training_split(source: Source, preset: Preset) -> ImageSet:
@@ -100,7 +83,8 @@ def pick_sampling(model: Model, choice: Choice) -> Sampling:
     """The sampling of a model: the preset's prior and sampler, but for what the options change.
 
     Raises:
-        UserError: the prior or sampler is unknown, or the steps or the batch size are out of range.
+        UserError: the prior or sampler is unknown, the steps or the batch size are out of range, or the devices are not
+            there.
     """
     if choice.batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, got {choice.batch_size}")
@@ -109,16 +93,17 @@ def pick_sampling(model: Model, choice: Choice) -> Sampling:
     sampler = model.preset.sampler
     if choice.sampler is not None and choice.sampler != sampler.name:
         chosen = sampler_named(choice.sampler)
-        sampler = chosen if chosen.steps else chosen.model_copy(update={"steps": sampler.steps})
+        kept = {key: getattr(sampler, key) for key in ("steps", "clip") if key not in chosen.model_fields_set}
+        sampler = chosen.model_copy(update=kept)
     preset = resolve(model.preset.model_copy(update={"sampler": sampler}))
-    device = pick_device(choice.accelerator)
+    processes = launch(choice.accelerator, choice.devices, choice.num_nodes, choice.strategy)
     prior = pick_prior(model, choice.prior, choice.data_dir)
     return Sampling(
-        denoiser=model.denoiser.to(device),
+        denoiser=model.denoiser.to(processes.device),
         prior=prior,
         sampler=preset.sampler,
         steps=steps_of(preset.sampler.steps if choice.steps is None else choice.steps, model.denoiser.degradation),
         seed=choice.seed,
         batch_size=choice.batch_size,
-        device=device,
+        processes=processes,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from diffcli.reporting.pictures import (
 from diffcli.runs import Model, writable_folder, written_whole
 
 MAX_ANIMATED = 64
+MAX_SAMPLES = 10_000_000
 CONDITIONAL_DEFAULT = 8
 
 
@@ -66,8 +68,8 @@ def sample(
     Raises:
         UserError: an option is not usable; nothing is written then.
     """
-    if n is not None and n < 1:
-        raise UserError(f"--n must be at least 1, got {n}")
+    if n is not None and not 1 <= n <= MAX_SAMPLES:
+        raise UserError(f"--n must be in 1..{MAX_SAMPLES:,}, got {n}")
     check_output(out, (".png",) if conditional else tuple(WRITERS), "--out")
     if trajectory is not None:
         if conditional:
@@ -81,6 +83,8 @@ def sample(
 
 
 def _conditional(sampling: Sampling, model: Model, n: int, out: Path, data_dir: Path, quiet: bool) -> list[Path]:
+    if not sampling.processes.first:  # one batch: nothing to share
+        return []
     images = load_source(model.preset, data_dir).test.images[:n]
     with progress("reconstructing", len(sampling.steps) - 1, "steps", quiet) as on_step:
         rows = conditional_rows(sampling, images, on_step)
@@ -94,12 +98,16 @@ def _unconditional(
 ) -> list[Path]:
     frames = Frames(sampling.steps) if trajectory else None
     label = RESTORATION if sampling.prior.restores else None
-    if label:
+    first = sampling.processes.first
+    if label and first:
         console.print(f"note: {label}; it starts from blurred training images", soft_wrap=True)
-    with progress(f"sampling {n} images", sampling.total_steps(n), "steps", quiet) as on_step:
+    with progress(f"sampling {n} images", sampling.total_steps(n), "steps", quiet or not first) as on_step:
         batches = (as_bytes(batch) for batch in generate(sampling, n, model.image_shape, on_step, frames))
+        if not first:
+            deque(batches, maxlen=0)
+            return []
         with written_whole(out) as part:
-            WRITERS[out.suffix.lower()](batches, part, label)
+            WRITERS[out.suffix.lower()](batches, n, part, label)
     if frames is None or trajectory is None:
         return [out]
     with written_whole(trajectory) as part:
@@ -107,25 +115,21 @@ def _unconditional(
     return [out, trajectory]
 
 
-def _write_files(batches: Iterable[Tensor], part: Path, label: str | None) -> None:
+def _write_files(batches: Iterable[Tensor], n: int, part: Path, label: str | None) -> None:
     part.mkdir()
     save_files(batches, part, label)
 
 
-def _write_array(batches: Iterable[Tensor], part: Path, label: str | None) -> None:
-    save_array(torch.cat(list(batches)), part, label)
-
-
-def _write_grid(batches: Iterable[Tensor], part: Path, label: str | None) -> None:
+def _write_grid(batches: Iterable[Tensor], n: int, part: Path, label: str | None) -> None:
     save_grid(torch.cat(list(batches)), part, label)
 
 
-WRITERS: dict[str, Callable[[Iterable[Tensor], Path, str | None], None]] = {
+WRITERS: dict[str, Callable[[Iterable[Tensor], int, Path, str | None], None]] = {
     ".png": _write_grid,
-    ".npz": _write_array,
+    ".npz": save_array,
     "": _write_files,
 }
-"""What ``--out`` writes, by extension; none is a folder. A label goes into the file, and onto a picture."""
+"""What ``--out`` writes of n images, by extension; none is a folder. A label goes into the file, and onto a picture."""
 
 
 class Frames:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,9 +112,9 @@ def _plan(preset: str, budget: Budget, data_dir: Path) -> Plan:
 
 def _train_on(plan: Plan, run: Run, hardware: Hardware, quiet: bool) -> None:
     """Trains a plan to its end in ``run``, from where it is."""
-    if not run.last.is_file():
-        if run.info_file.is_file():  # begun, but interrupted before its first checkpoint
-            shutil.rmtree(run.folder)
+    if not run.preset_file.is_file():
         train(plan, None, run.folder, hardware, False, quiet)
-    elif read_checkpoint(run.last)["global_step"] < plan.preset.training.epochs * plan.batches_per_epoch:
+        return
+    steps = read_checkpoint(run.last)["global_step"] if run.last.is_file() else 0
+    if steps < plan.preset.training.epochs * plan.batches_per_epoch:
         train(plan, run, None, hardware, False, quiet)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
 from diffcli.assembly import load_source, resolve
-from diffcli.config import Preset, load_preset, seconds, to_yaml, with_overrides
+from diffcli.config import Preset, load_preset, seconds, to_yaml, validate, with_overrides
 from diffcli.data.datasets import split
-from diffcli.data.module import ImageDataModule
-from diffcli.errors import RunError, UserError
-from diffcli.runs import Run, check_weights, new_run_folder, read_checkpoint, record_run, run_preset
+from diffcli.data.module import ImageDataModule, batch_sizes
+from diffcli.errors import DiffcliError, RunError, UserError, is_out_of_memory
+from diffcli.processes import silence
+from diffcli.progress import console
+from diffcli.runs import Run, check_weights, new_run_folder, read_checkpoint, record_run, run_preset, runs_root
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import time_spent
+from diffcli.training.safety import Diverged, Interrupts, remove_leftovers
 from diffcli.training.trainer import Hardware, build_trainer, compile_in_place
 
 
@@ -38,6 +40,8 @@ class Plan:
     module: DiffusionModule
     data: ImageDataModule
     limit_batches: int | None
+    skipped: tuple[str, ...] = ()
+    """Files of the data set that were left out, each with the reason."""
 
     @property
     def parameters(self) -> int:
@@ -47,7 +51,7 @@ class Plan:
     @property
     def batches_per_epoch(self) -> int:
         """Training batches per epoch."""
-        batches = len(self.data.train_dataloader())
+        batches = len(batch_sizes(len(self.data.train), self.data.batch_size, 1))
         return min(batches, self.limit_batches or batches)
 
     def describe(self) -> str:
@@ -70,7 +74,8 @@ def plan(name: str, preset: Preset, data_dir: Path, limit_batches: int | None, d
     preset = resolve(preset)
     if limit_batches is not None and limit_batches < 1:
         raise UserError(f"--limit-batches must be at least 1, got {limit_batches}")
-    images = load_source(preset, data_dir, download).development
+    source = load_source(preset, data_dir, download)
+    images = source.development
     training = preset.training
     train, val = split(images, training.val_share, training.seed)
     if not len(train) or not len(val):
@@ -79,7 +84,8 @@ def plan(name: str, preset: Preset, data_dir: Path, limit_batches: int | None, d
 
     torch.manual_seed(training.seed)  # the network's initial weights
     module = DiffusionModule(preset.model_dump(), name, list(images.image_shape))
-    return Plan(name, preset, module, ImageDataModule(train, val, training.batch_size, training.seed), limit_batches)
+    data = ImageDataModule(train, val, training.batch_size, training.seed)
+    return Plan(name, preset, module, data, limit_batches, source.skipped)
 
 
 def plan_new(preset: str, overrides: list[str], data_dir: Path, limit_batches: int | None, download: bool) -> Plan:
@@ -91,18 +97,21 @@ def plan_new(preset: str, overrides: list[str], data_dir: Path, limit_batches: i
 def plan_resumed(run: Run, overrides: list[str], data_dir: Path, limit_batches: int | None) -> Plan:
     """The plan that goes on with a run, ``--set`` changes applied to its own preset.
 
-    Raises:
-        UserError: it has nothing to go on from, or a change does not fit its weights.
-    """
-    from diffcli.config import validate
+    A run that was killed before its first checkpoint starts from its beginning.
 
-    if not run.last.is_file():
-        raise UserError(f"{run.folder} has no checkpoints/last.ckpt to resume from; start again with --preset")
+    Raises:
+        UserError: it is done, or a change does not fit its weights.
+    """
     values = with_overrides(run_preset(run).model_dump(), overrides)
-    content = read_checkpoint(run.last)
-    resumed = plan(
-        content["hyper_parameters"]["preset_name"], validate(values, str(run.folder)), data_dir, limit_batches
-    )
+    content = read_checkpoint(run.last) if run.last.is_file() else None
+    name = content["hyper_parameters"]["preset_name"] if content else run.info().get("preset", run.folder.name)
+    resumed = plan(name, validate(values, str(run.folder)), data_dir, limit_batches)
+    if content is not None:
+        _check_resumable(run, resumed, content)
+    return resumed
+
+
+def _check_resumable(run: Run, resumed: Plan, content: dict[str, Any]) -> None:
     check_weights(run.last, content["state_dict"], resumed.module)
     done = int(content["epoch"]) + 1
     if done >= resumed.preset.training.epochs and content["global_step"] >= done * resumed.batches_per_epoch:
@@ -112,36 +121,68 @@ def plan_resumed(run: Run, overrides: list[str], data_dir: Path, limit_batches: 
     budget = resumed.preset.training.max_time
     if budget is not None and time_spent(content) >= seconds(budget):
         raise UserError(f"{run.folder} is done: its {budget} are spent; train on with a longer --max-time")
-    return resumed
 
 
 def train(plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, compile_network: bool, quiet: bool) -> Run:
     """Trains into a new run folder, or goes on with ``run``; returns the run.
 
+    Of several processes, the first one alone makes the folder and writes into it.
+
     Raises:
         UserError: the hardware options are not usable, or the run folder cannot be written.
         Interrupted: by SIGINT or SIGTERM, the work saved.
-        RunError: the loss is not finite, or memory ran out.
+        RunError: the loss is not finite, memory or the disk is full, or the folder is gone.
     """
     resumed = run is not None
-    run = run or Run(new_run_folder(plan.name, out))
-    trainer = build_trainer(run, plan.preset, hardware, plan.data.val.images, plan.limit_batches, quiet)
-    if trainer.is_global_zero:
+    checkpoint = run.last if run is not None and run.last.is_file() else None
+    first = getattr(rank_zero_only, "rank", 0) == 0
+    if not first:
+        silence()
+    run = run or Run(new_run_folder(plan.name, out) if first else out or runs_root())
+    if not quiet:
+        for file in plan.skipped:
+            console.print(f"skipped: {file}", soft_wrap=True, markup=False)
+    interrupts = Interrupts()
+    trainer = build_trainer(run, plan.preset, hardware, plan.data.val.images, plan.limit_batches, interrupts, quiet)
+    batch_sizes(len(plan.data.train), plan.preset.training.batch_size, trainer.world_size)
+    if first:
+        if resumed:
+            remove_leftovers(run)
         record_run(run, plan.name, plan.preset, _facts(plan, resumed))
     if compile_network:
         compile_in_place(plan.module.denoiser.network, trainer.strategy.root_device)
-    with _signals_kept_in_mind() as received:
+    with interrupts.handled():
         try:
-            trainer.fit(plan.module, datamodule=plan.data, ckpt_path=run.last if resumed else None, weights_only=True)
+            trainer.fit(plan.module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
         except (SystemExit, KeyboardInterrupt):
-            received.append(signal.SIGINT)
-        except RunError as error:
+            if not first:  # the first process tells; the others' exit codes would make it be killed
+                raise SystemExit(0) from None
+            raise _interrupted(run, (interrupts.received or [signal.SIGINT])[0]) from None
+        except Exception as error:
             saved = f"the last good checkpoint is {run.last}" if run.last.is_file() else "nothing was saved yet"
-            raise RunError(f"{error}; {saved}. A lower --lr or training.clip_norm may help") from error
-    if received:
-        saved = "the work so far is saved" if run.last.is_file() else "nothing was done yet"
-        raise Interrupted(f"interrupted; {saved}. Go on with: diffcli train --resume {run.folder}", received[0])
+            explained = _explained(error, saved)
+            if explained is None:
+                raise
+            raise RunError(explained) from error
     return run
+
+
+def _interrupted(run: Run, number: int) -> Interrupted:
+    saved = "the work so far is saved" if run.last.is_file() else "nothing was done yet"
+    return Interrupted(f"interrupted; {saved}. Go on with: diffcli train --resume {run.folder}", number)
+
+
+def _explained(error: Exception, saved: str) -> str | None:
+    """What a user is told of a failure; None where it is a bug that shows itself."""
+    if isinstance(error, Diverged):
+        return f"{error}; {saved}. A lower --lr or training.clip_norm may help"
+    if is_out_of_memory(error):
+        return f"out of memory; {saved}. A smaller --batch-size needs less"
+    if isinstance(error, DiffcliError):
+        return f"{error}; {saved}"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the run folder'} cannot be written: {error.strerror or error}; {saved}"
+    return None
 
 
 def _facts(plan: Plan, resumed: bool) -> dict[str, Any]:
@@ -152,20 +193,3 @@ def _facts(plan: Plan, resumed: bool) -> dict[str, Any]:
         "parameters": plan.parameters,
         "resumed": resumed,
     }
-
-
-@contextmanager
-def _signals_kept_in_mind() -> Iterator[list[int]]:
-    """Turns SIGTERM into the KeyboardInterrupt on which Lightning saves and stops, and notes which signal came."""
-    received: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

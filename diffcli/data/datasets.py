@@ -6,8 +6,10 @@ command line.
 
 from __future__ import annotations
 
+import struct
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +23,9 @@ from diffcli.errors import UserError
 
 NO_LABEL = -1
 TEST_SHARE = 0.2
+EIGHT_BIT_MODES = frozenset(
+    {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
+)
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
@@ -50,6 +55,8 @@ class Source:
 
     development: ImageSet
     test: ImageSet
+    skipped: tuple[str, ...] = ()
+    """Files that could not be used, each with the reason."""
 
 
 def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -104,39 +111,65 @@ def digits() -> Source:
     return _hold_out_test(ImageSet(images, torch.from_numpy(data.target).long()))
 
 
+class _BadImage(Exception):
+    """A file that cannot be used; the text says why."""
+
+
 def _read_image(path: Path, size: int, mode: str) -> np.ndarray[Any, Any]:
     try:
-        with Image.open(path) as image:
-            converted = image.convert(mode)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise UserError(f"data.path: {path} is not a readable image; remove it or save it again") from error
+        # Pillow only warns of an image that would fill the memory, up to twice its limit.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                if image.mode not in EIGHT_BIT_MODES:
+                    raise _BadImage(f"has pixels of mode {image.mode}, not of 8 bits")
+                converted = image.convert(mode)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _BadImage(f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels") from error
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        raise _BadImage("is not a readable image") from error
     side = min(converted.size)
     left, top = (converted.width - side) // 2, (converted.height - side) // 2
     square = (left, top, left + side, top + side)
     return np.asarray(converted.resize((size, size), Image.Resampling.LANCZOS, box=square))
 
 
-def folder(path: str, size: Annotated[int, Field(ge=4, le=1024)], channels: Literal[1, 3] = 3) -> Source:
+def folder(
+    path: str,
+    size: Annotated[int, Field(ge=4, le=1024)],
+    channels: Literal[1, 3] = 3,
+    on_bad_image: Literal["refuse", "skip"] = "refuse",
+) -> Source:
     """Any folder of images, searched recursively: centre-cropped to a square, resized to ``size`` pixels a side.
 
     Args:
         path: the folder.
         size: side in pixels, 4..1024.
         channels: 1 (grey) or 3 (RGB).
+        on_bad_image: what to do with a file that cannot be used; what is skipped is named.
 
     Raises:
-        UserError: the folder is missing, holds fewer than ten images, or one of them cannot be read.
+        UserError: the folder is missing, holds fewer than ten images, or one of them is bad and not to be skipped.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
         raise UserError(f"data.path: '{path}' is not a folder; name one that holds images")
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
-    if len(files) < 10:
-        raise UserError(f"data.path: {root} holds {len(files)} images; at least 10 are needed")
-    mode = "L" if channels == 1 else "RGB"
-    pixels = np.stack([_read_image(file, size, mode) for file in files]).reshape(len(files), size, size, channels)
+    read, skipped = [], []
+    for file in files:
+        try:
+            read.append(_read_image(file, size, "L" if channels == 1 else "RGB"))
+        except _BadImage as problem:
+            if on_bad_image == "refuse":
+                raise UserError(
+                    f"data.path: {file} {problem}; remove it, save it again, or leave it out with --on-bad-image skip"
+                ) from problem
+            skipped.append(f"{file} {problem}")
+    if len(read) < 10:
+        raise UserError(f"data.path: {root} holds {len(read)} images; at least 10 are needed")
+    pixels = np.stack(read).reshape(len(read), size, size, channels)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    return _hold_out_test(ImageSet(images, torch.full((len(files),), NO_LABEL)))
+    return replace(_hold_out_test(ImageSet(images, torch.full((len(read),), NO_LABEL))), skipped=tuple(skipped))
 
 
 SHAPES = {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28), "kmnist": (1, 28, 28), "digits": (1, 8, 8)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,33 +11,78 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from diffcli.data.datasets import ImageSet
+from diffcli.errors import UserError
 
-Batch = tuple[Tensor, Tensor]
-"""(images uint8 (B, C, H, W), their indices in the split int64 (B,))."""
+
+class Batch(NamedTuple):
+    """One process's part of a batch: of every ``world_size`` images the one at the process's rank."""
+
+    images: Tensor
+    """uint8 (B, C, H, W)."""
+    indices: Tensor
+    """Of the images in their split, int64 (B,)."""
+    size: int
+    """Images in the whole batch, over all processes."""
+
+
+def batch_sizes(count: int, batch_size: int, world_size: int) -> list[int]:
+    """Sizes of the batches of ``count`` images.
+
+    The last may be smaller; where it would not have an image for every process, the one before takes it in.
+
+    Raises:
+        UserError: not even one batch has an image for every process.
+    """
+    if min(count, batch_size) < world_size:
+        raise UserError(f"{world_size} processes cannot share batches of {min(count, batch_size)}; raise --batch-size")
+    whole, rest = divmod(count, batch_size)
+    sizes = [batch_size] * whole
+    if rest >= world_size:
+        return [*sizes, rest]
+    return [*sizes[:-1], batch_size + rest]
+
+
+def resident(images: Tensor, device: torch.device) -> Tensor:
+    """``images`` on ``device``, where batches are then gathered, if they take at most a quarter of its free memory."""
+    if device.type != "cuda" or images.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
+        return images
+    return images.to(device)
 
 
 class Batches:
     """One epoch of batches at a time; nothing is done per image in Python.
 
     Args:
-        images: the split.
-        batch_size: images in a batch; the last one of an epoch may be smaller.
-        indices: called when an epoch starts; the order of its images, int64, from where it is to begin.
+        images: uint8 (N, C, H, W), the split.
+        batch_size: images in a batch, over all processes.
+        indices: called when an epoch starts; the order of its images, int64 (N,), and the batch to begin with.
+        rank: which of ``world_size`` processes this is; each takes its own images of every batch.
     """
 
-    def __init__(self, images: ImageSet, batch_size: int, indices: Callable[[], Tensor]) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        batch_size: int,
+        indices: Callable[[], tuple[Tensor, int]],
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         self.images = images
-        self.batch_size = batch_size
+        self.sizes = batch_sizes(len(images), batch_size, world_size)
         self.indices = indices
+        self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[Batch]:
         # A generator, so that indices() is called when the first batch is asked for: by then a resumed
         # trainer has restored its step counter.
-        for index in self.indices().split(self.batch_size):
-            yield self.images.images[index], index
+        order, first = self.indices()
+        batches = order.to(self.images.device).split(self.sizes)
+        for whole in batches[first:]:
+            index = whole[self.rank :: self.world_size]
+            yield Batch(self.images[index], index, len(whole))
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
@@ -55,12 +101,17 @@ class ImageDataModule(LightningDataModule):
         self.seed = seed
 
     def train_dataloader(self) -> Batches:
-        return Batches(self.train, self.batch_size, self._remaining_indices)
+        return self._batches(self.train, self._order)
 
     def val_dataloader(self) -> Batches:
-        return Batches(self.val, self.batch_size, lambda: torch.arange(len(self.val)))
+        return self._batches(self.val, lambda: (torch.arange(len(self.val)), 0))
 
-    def _remaining_indices(self) -> Tensor:
+    def _batches(self, split: ImageSet, indices: Callable[[], tuple[Tensor, int]]) -> Batches:
+        assert self.trainer is not None
+        images = resident(split.images, self.trainer.strategy.root_device)
+        return Batches(images, self.batch_size, indices, self.trainer.global_rank, self.trainer.world_size)
+
+    def _order(self) -> tuple[Tensor, int]:
         assert self.trainer is not None
         epoch, batch = divmod(self.trainer.global_step, int(self.trainer.num_training_batches))
-        return epoch_order(len(self.train), self.seed, epoch)[batch * self.batch_size :]
+        return epoch_order(len(self.train), self.seed, epoch), batch

@@ -53,7 +53,10 @@ RECONSTRUCTION_METRICS = {"rmse": rmse, "ssim": ssim, "psnr": psnr}
 
 
 class _Features(nn.Module):
-    """Hands features that are already extracted to a torchmetrics metric."""
+    """Hands features that are already extracted to a torchmetrics metric.
+
+    Of several processes each holds all of them, so a metric that gathered them once more would count them twice.
+    """
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -65,7 +68,7 @@ class _Features(nn.Module):
 
 def fid(real: Tensor, fake: Tensor) -> float:
     """Frechet distance between two sets of features, (N, F) and (M, F) (Heusel et al. 2017, Eq. 6)."""
-    metric = FrechetInceptionDistance(feature=_Features(real.shape[1]))
+    metric = FrechetInceptionDistance(feature=_Features(real.shape[1]), sync_on_compute=False)
     metric.update(real, real=True)
     metric.update(fake, real=False)
     return float(metric.compute())
@@ -76,7 +79,9 @@ def kid(real: Tensor, fake: Tensor, seed: int) -> float:
     size = min(KID_SUBSET_SIZE, len(real), len(fake))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of the memory that keeping all features takes
-        metric = KernelInceptionDistance(feature=_Features(real.shape[1]), subsets=KID_SUBSETS, subset_size=size)
+        metric = KernelInceptionDistance(
+            feature=_Features(real.shape[1]), subsets=KID_SUBSETS, subset_size=size, sync_on_compute=False
+        )
     metric.update(real, real=True)
     metric.update(fake, real=False)
     with torch.random.fork_rng(devices=[]):

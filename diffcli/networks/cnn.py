@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from diffcli.networks.embeddings import FourierTimeEncoding
 
+MAX_FREQUENCIES = 100
+"""The highest one grows as 1.5 to this power."""
+
 
 class CNN(nn.Module):
     """Plain convolutions at full resolution; time is added to the first feature map.
@@ -39,8 +42,10 @@ class CNN(nn.Module):
             raise ValueError(f"channels must be a list of positive integers, got {channels}")
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
-        if min(frequencies, time_width) < 1:
-            raise ValueError(f"frequencies and time_width must be at least 1, got {frequencies} and {time_width}")
+        if not 1 <= frequencies <= MAX_FREQUENCIES or time_width < 1:
+            raise ValueError(
+                f"frequencies must be in 1..{MAX_FREQUENCIES} and time_width at least 1, got {frequencies} and {time_width}"
+            )
         image_channels, height, width = image_shape
         self.blocks = nn.ModuleList(
             nn.Sequential(

@@ -10,6 +10,10 @@ from diffcli.networks.embeddings import FourierTimeEncoding
 
 GROUPS = 8
 TIME_WIDTH = 128
+HEAD_WIDTH = 32
+FREQUENCIES = 6
+"""Of the time: the fastest has five periods, so that what is learnt at one t holds for its neighbours."""
+MAX_BLOCKS = 100
 
 
 class ResidualBlock(nn.Module):
@@ -33,28 +37,64 @@ class ResidualBlock(nn.Module):
         return hidden + self.second(F.silu(self.norm(self.first(hidden)) * (1 + scale) + shift))
 
 
+class SelfAttention(nn.Module):
+    """Every pixel reads from all others (Vaswani et al. 2017), normalised, with its residual; the identity at first.
+
+    (B, width, H, W) -> (B, width, H, W); heads of ``HEAD_WIDTH`` channels.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = max(width // HEAD_WIDTH, 1)
+        self.norm = nn.GroupNorm(GROUPS, width)
+        self.to_qkv = nn.Conv2d(width, 3 * width, 1)
+        self.out = nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.out.weight)
+        assert self.out.bias is not None
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        batch, width, height, columns = hidden.shape
+        # (B, 3 width, H, W) -> three of (B, heads, pixels, width / heads).
+        qkv = self.to_qkv(self.norm(hidden)).view(batch, 3, self.heads, -1, height * columns).mT.unbind(dim=1)
+        read = F.scaled_dot_product_attention(*qkv).mT
+        return hidden + self.out(read.reshape(batch, width, height, columns))
+
+
 class CompactUNet(nn.Module):
     """Residual blocks at a half and a quarter of the image's side, joined by one skip connection.
 
     Args:
         image_shape: (C, H, W); H and W divisible by 4.
         width: feature maps at half resolution, a multiple of 8; twice as many at a quarter.
-        blocks: residual blocks on each side at half resolution; one more than that in the middle.
+        blocks: residual blocks on each side at half resolution.
+        middle: residual blocks at a quarter; None is one more than ``blocks``.
+        attention: after every block at a quarter, where it is cheap, and where the parts of a figure have to agree.
 
     Raises:
         ValueError: a size that the network cannot take.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 48, blocks: int = 1) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        width: int = 48,
+        blocks: int = 1,
+        middle: int | None = None,
+        attention: bool = False,
+    ) -> None:
         super().__init__()
         channels, height, width_px = image_shape
         if height % 4 or width_px % 4:
             raise ValueError(f"the image's sides must be divisible by 4, got {height}x{width_px}")
-        if width < GROUPS or width % GROUPS or blocks < 1:
-            raise ValueError(f"width must be a multiple of {GROUPS} and blocks at least 1, got {width} and {blocks}")
+        middle = blocks + 1 if middle is None else middle
+        if width < GROUPS or width % GROUPS:
+            raise ValueError(f"width must be a multiple of {GROUPS}, got {width}")
+        if not 1 <= blocks <= MAX_BLOCKS or not 1 <= middle <= MAX_BLOCKS:
+            raise ValueError(f"blocks and middle must be in 1..{MAX_BLOCKS}, got {blocks} and {middle}")
         self.time = nn.Sequential(
-            FourierTimeEncoding(),
-            nn.Linear(32, TIME_WIDTH),
+            FourierTimeEncoding(FREQUENCIES),
+            nn.Linear(2 * FREQUENCIES, TIME_WIDTH),
             nn.SiLU(),
             nn.Linear(TIME_WIDTH, TIME_WIDTH),
             nn.SiLU(),
@@ -62,7 +102,8 @@ class CompactUNet(nn.Module):
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, width, 3, padding=1))
         self.down = nn.ModuleList(ResidualBlock(width) for _ in range(blocks))
         self.shrink = nn.Conv2d(width, 2 * width, 2, stride=2)
-        self.middle = nn.ModuleList(ResidualBlock(2 * width) for _ in range(blocks + 1))
+        self.middle = nn.ModuleList(ResidualBlock(2 * width) for _ in range(middle))
+        self.attention = nn.ModuleList(SelfAttention(2 * width) if attention else nn.Identity() for _ in self.middle)
         self.grow = nn.Sequential(nn.Conv2d(2 * width, 4 * width, 1), nn.PixelShuffle(2))
         self.join = nn.Conv2d(2 * width, width, 1)
         self.up = nn.ModuleList(ResidualBlock(width) for _ in range(blocks))
@@ -80,8 +121,8 @@ class CompactUNet(nn.Module):
         for block in self.down:
             hidden = block(hidden, time)
         skip, hidden = hidden, self.shrink(hidden)
-        for block in self.middle:
-            hidden = block(hidden, time)
+        for block, attention in zip(self.middle, self.attention, strict=True):
+            hidden = attention(block(hidden, time))
         hidden = self.join(torch.cat([skip, self.grow(hidden)], dim=1))
         for block in self.up:
             hidden = block(hidden, time)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import torch
+from numpy.lib import format as npy_format
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -66,13 +68,25 @@ def save_files(batches: Iterable[Tensor], folder: Path, label: str | None = None
     return count
 
 
-def save_array(images: Tensor, file: Path, label: str | None = None) -> None:
-    """uint8 (N, C, H, W) -> a compressed .npz with the array ``images``, uint8 (N, H, W, C), and ``label`` if any."""
-    arrays: dict[str, np.ndarray] = {"images": images.permute(0, 2, 3, 1).numpy()}
-    if label:
-        arrays["label"] = np.array(label)
-    with file.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+def save_array(batches: Iterable[Tensor], count: int, file: Path, label: str | None = None) -> None:
+    """Batches of uint8 (B, C, H, W), ``count`` images in all -> a compressed .npz, written as they come.
+
+    It holds the array ``images``, uint8 (N, H, W, C), and ``label`` if any.
+    """
+    # numpy.savez wants the whole array; the format itself is a zip of .npy files, each a header and the bytes.
+    with ZipFile(file, "w", ZIP_DEFLATED) as archive:
+        with archive.open("images.npy", "w", force_zip64=True) as stream:
+            shape: tuple[int, ...] | None = None
+            for batch in batches:
+                pixels = batch.permute(0, 2, 3, 1).numpy()
+                if shape is None:
+                    shape = (count, *pixels.shape[1:])
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    npy_format.write_array_header_1_0(stream, header)
+                stream.write(pixels.tobytes())
+        if label:
+            with archive.open("label.npy", "w") as stream:
+                npy_format.write_array(stream, np.array(label))
 
 
 def save_animation(frames: Sequence[Tensor], file: Path, label: str | None = None, seconds: float = 4.0) -> None:

@@ -14,9 +14,11 @@ from torch import Tensor
 from diffcli.assembly import steps_of
 from diffcli.diffusion.priors import PRIORS
 from diffcli.generation import Sampling, conditional_rows, generate
+from diffcli.processes import Processes
 from diffcli.progress import bar, console
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import RESTORATION, as_bytes, save_grid
+from diffcli.runs import written_whole
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget
@@ -50,7 +52,7 @@ class History(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.images += len(batch[0]) * trainer.world_size
+        self.images += batch.size
         self.seconds = time.perf_counter() - self.started
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -67,8 +69,7 @@ class History(Callback):
         }
         self.rows.append(row)
         if trainer.is_global_zero:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("w", newline="", encoding="utf-8") as stream:
+            with written_whole(self.file) as part, part.open("w", newline="", encoding="utf-8") as stream:
                 writer = csv.DictWriter(stream, self.FIELDS)
                 writer.writeheader()
                 writer.writerows(self.rows)
@@ -93,6 +94,8 @@ class TrainingProgress(Callback):
         images = trainer.datamodule.batch_size * trainer.num_training_batches  # type: ignore[attr-defined]
         images = min(images, len(trainer.datamodule.train))  # type: ignore[attr-defined]
         total = images * (trainer.max_epochs or 1)
+        if not trainer.is_global_zero:
+            self.display.disable = True
         self.display.start()
         self.task = self.display.add_task("training", total=total, note="")
         # Progress made before a resume must not count as speed.
@@ -106,7 +109,7 @@ class TrainingProgress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.display.advance(self.task, len(batch[0]) * trainer.world_size)
+        self.display.advance(self.task, batch.size)
         if self.budget is not None:
             done = self.display.tasks[self.task].completed
             self.display.update(self.task, total=min(self.total, done * self.budget.stretch))
@@ -154,7 +157,7 @@ class EpochSamples(Callback):
             steps=steps_of(preset.sampler.steps, pl_module.denoiser.degradation),
             seed=preset.training.seed,
             batch_size=preset.training.sample_n,
-            device=pl_module.device,
+            processes=Processes(pl_module.device),
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         pl_module.eval()

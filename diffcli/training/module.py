@@ -59,37 +59,45 @@ class DiffusionModule(LightningModule):
         images = self.trainer.datamodule.train.images  # type: ignore[attr-defined]
         for name, prior in candidate_priors(self.preset).items():
             # What a checkpoint brought is kept; copies of training images are only held where the preset wants them.
-            if name not in self.priors and (not prior.restores or name == self.preset.prior.name):
-                self.priors[name] = fit_prior(prior, self.denoiser.degradation, images)
+            if name in self.priors or (prior.restores and name != self.preset.prior.name):
+                continue
+            if self.trainer.is_global_zero or prior.restores:
+                fit_prior(prior, self.denoiser.degradation, images)
+            if self.trainer.world_size > 1:
+                prior.load_state_dict(self.trainer.strategy.broadcast(prior.state_dict()))
+            self.priors[name] = prior
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         stored = {name: prior for name, prior in self.priors.items() if prior.fitted and not prior.restores}
         checkpoint["priors"] = {name: prior.state_dict() for name, prior in stored.items()}
 
-    def draw(self, x0: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(t in 1..T, int64 (B,); noise like ``x0``, if any): a function of (seed, rank, global step)."""
+    def draw(self, size: int, image_shape: torch.Size) -> tuple[Tensor, Tensor | None]:
+        """(t in 1..T, int64 (size,); noise (size, C, H, W), if any): a function of (seed, global step)."""
         training = self.preset.training
-        generator = generator_for(training.seed, Stream.TRAIN, self.global_rank, self.global_step, device=x0.device)
+        generator = generator_for(training.seed, Stream.TRAIN, 0, self.global_step, device=self.device)
         T = self.denoiser.degradation.T
-        t = draw_times(len(x0), T, training.t_distribution, training.stratified_t, generator)
+        t = draw_times(size, T, training.t_distribution, training.stratified_t, generator)
         if not self.denoiser.degradation.stochastic:
             return t, None
-        return t, torch.randn(x0.shape, generator=generator, device=x0.device)
+        return t, torch.randn((size, *image_shape), generator=generator, device=self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x0 = to_model(batch[0])
-        t, noise = self.draw(x0)
+        x0 = to_model(batch.images)
+        # Every process draws for the whole batch and takes its own rows: as many give the same training as one.
+        t, noise = self.draw(batch.size, x0.shape[1:])
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        t, noise = t[rank::world_size], None if noise is None else noise[rank::world_size]
         losses = self.denoiser.loss(x0, t, noise)
         if self.preset.training.min_snr is not None:
             losses = losses * self.denoiser.min_snr_weight(t, self.preset.training.min_snr)
-        loss = losses.mean()
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x0))
-        return loss
+        self.log("train_loss", losses.mean(), on_step=False, on_epoch=True, sync_dist=True, batch_size=len(x0))
+        # Lightning averages the gradients of the processes, whose parts of a batch may differ by one image.
+        return losses.sum() * (world_size / batch.size)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        images, indices = batch
-        losses, _ = fixed_loss(self.denoiser, to_model(images), indices, self.preset.training.seed, Stream.VALIDATION)
-        self.log("val_loss", losses.mean(), on_epoch=True, sync_dist=True, batch_size=len(images))
+        x0, seed = to_model(batch.images), self.preset.training.seed
+        losses, _ = fixed_loss(self.denoiser, x0, batch.indices, seed, Stream.VALIDATION)
+        self.log("val_loss", losses.mean(), on_epoch=True, sync_dist=True, batch_size=len(x0))
 
     def progress(self) -> float:
         """The share of the training that is done, of its steps or of its time, whichever is further."""

@@ -23,7 +23,7 @@ def lr_factor(step: int, progress: float, warmup: int, decay: bool) -> float:
 
 
 class TimeBudget(Timer):
-    """Ends the training after a time, of which what was spent before a resume is a part.
+    """Ends the training after a time, of which fitting the priors and what was spent before a resume are a part.
 
     Attributes:
         share: of the time that is spent; the same on every rank, so that all take the same learning rate.
@@ -33,11 +33,19 @@ class TimeBudget(Timer):
         super().__init__(timedelta(seconds=seconds), verbose=False)
         self.seconds = seconds
         self.share = 0.0
+        self._before = 0.0
 
     @property
     def stretch(self) -> float:
-        """How many times what was done since the start, or the last resume, will be done in all at the same speed."""
-        return (self.seconds - self._offset) / max(self.time_elapsed() - self._offset, 1e-9)
+        """How many times the steps since the start, or the last resume, will be done in all at the same speed."""
+        return (self.seconds - self._before) / max(self.time_elapsed() - self._before, 1e-9)
+
+    def on_fit_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        super().on_train_start(trainer, *args)  # the clock starts
+        super().on_fit_start(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._before = self.time_elapsed()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.share = float(trainer.strategy.broadcast(self.time_elapsed() / self.seconds))

@@ -1,9 +1,14 @@
-"""What keeps the work of a night: checkpoints that are whole or not there, and none of a training that diverged."""
+"""What keeps the work of a night: checkpoints that are whole or not there, a stop that saves, none of a training that
+diverged."""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -12,15 +17,30 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from diffcli.errors import RunError
-from diffcli.runs import written_whole
+from diffcli.runs import Run, written_whole
 
 STEPS_BETWEEN_CHECKS = 50
+STEPS_BETWEEN_AGREEMENTS = 10
+
+
+class Diverged(RunError):
+    """The loss is NaN or infinite."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, to the disk itself, and then renames it: a kill leaves the one before."""
+    """Writes a checkpoint beside its place, to the disk itself, and then renames it: a kill leaves the one before.
+
+    Raises:
+        RunError: the run's folder is gone; it is not made anew without its preset.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if not self.run.preset_file.is_file():
+            raise RunError(f"{self.run.folder} has vanished while it was trained in")
         with written_whole(Path(path)) as part, part.open("wb") as stream:
             torch.save(checkpoint, stream)
             stream.flush()
@@ -35,6 +55,72 @@ class LastCheckpoint(ModelCheckpoint):
             super().on_exception(trainer, pl_module, exception)
 
 
+def remove_leftovers(run: Run) -> None:
+    """Removes what a kill left half written, and a SLURM checkpoint that later work has overtaken: Lightning would
+    prefer it to ``last.ckpt``."""
+    for scratch in run.checkpoints.glob(".*.ckpt.*"):
+        for file in scratch.iterdir():
+            file.unlink()
+        scratch.rmdir()
+    for file in run.folder.glob("hpc_ckpt_*.ckpt"):
+        if run.last.is_file() and run.last.stat().st_mtime >= file.stat().st_mtime:
+            file.unlink()
+
+
+class Interrupts(Callback):
+    """SIGINT and SIGTERM become the KeyboardInterrupt on which Lightning saves and stops; a second SIGINT stops at once.
+
+    One process stops where it is. Several agree on a step first: one that left alone would leave the others waiting.
+
+    Attributes:
+        received: the signals so far.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self.alone = True
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Signals come here inside the block."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._listen()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _listen(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        again = bool(self.received)
+        self.received.append(number)
+        if again and number == signal.SIGINT:
+            os.write(2, b"stopped at once; the last checkpoint is whole\n")
+            os._exit(128 + number)
+        if not again and self.alone:
+            raise KeyboardInterrupt
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.alone = trainer.world_size == 1
+        # Lightning has put a handler before ours that talks to the other processes, whatever they are at.
+        self._listen()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.alone or trainer.global_step % STEPS_BETWEEN_AGREEMENTS:
+            return
+        if trainer.strategy.reduce_boolean_decision(bool(self.received), all=False):
+            raise KeyboardInterrupt
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._listen()  # Lightning ignores SIGINT from here on
+
+
 class FiniteLoss(Callback):
     """Stops a training whose loss is NaN or infinite, before a checkpoint is made of it.
 
@@ -42,7 +128,7 @@ class FiniteLoss(Callback):
     them each time would make an accelerator wait.
 
     Raises:
-        RunError: in a hook of the training; the last checkpoint is of before.
+        Diverged: in a hook of the training; the last checkpoint is of before.
     """
 
     def __init__(self) -> None:
@@ -59,5 +145,6 @@ class FiniteLoss(Callback):
         self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
-        if not bool(self.finite):
-            raise RunError(f"the loss is not a finite number any more, at or before step {trainer.global_step}")
+        # Asked of all processes: none may wait for one that has left.
+        if not trainer.strategy.reduce_boolean_decision(bool(self.finite), all=True):
+            raise Diverged(f"the loss is not a finite number any more, at or before step {trainer.global_step}")

@@ -21,7 +21,7 @@ from diffcli.runs import Run
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
 from diffcli.training.pace import TimeBudget
-from diffcli.training.safety import AtomicCheckpointIO, FiniteLoss, LastCheckpoint
+from diffcli.training.safety import AtomicCheckpointIO, FiniteLoss, Interrupts, LastCheckpoint
 
 CONDITIONAL_IMAGES = 8
 BETWEEN_CHECKPOINTS = timedelta(minutes=5)
@@ -65,7 +65,13 @@ def checkpoints(run: Run) -> list[Callback]:
 
 
 def build_trainer(
-    run: Run, preset: Preset, hardware: Hardware, shown: Tensor, limit_batches: int | None, quiet: bool
+    run: Run,
+    preset: Preset,
+    hardware: Hardware,
+    shown: Tensor,
+    limit_batches: int | None,
+    interrupts: Interrupts,
+    quiet: bool,
 ) -> Trainer:
     """A Trainer that writes into ``run``; ``shown`` are the uint8 images that conditional figures reconstruct.
 
@@ -78,6 +84,7 @@ def build_trainer(
     average = ExponentialAverage(training.ema) if training.ema is not None else None
     budget = TimeBudget(seconds(training.max_time)) if training.max_time is not None else None
     callbacks: list[Callback | None] = [
+        interrupts,
         FiniteLoss(),
         average,
         budget,
@@ -100,7 +107,8 @@ def build_trainer(
             limit_train_batches=limit_batches,
             limit_val_batches=limit_batches,
             callbacks=[callback for callback in callbacks if callback is not None],
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(run)],
+            default_root_dir=run.folder,
             logger=TensorBoardLogger(run.folder, name="logs", version=""),
             log_every_n_steps=1,
             use_distributed_sampler=False,

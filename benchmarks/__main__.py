@@ -1,0 +1,66 @@
+"""Every benchmark in one run; each table goes into ``docs/benchmarks.md``, between the two comments that name it.
+
+python -m benchmarks --data-dir data [--rounds 5] [--batches 15] [--only training-notebook ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+from benchmarks import blur, growth, sampling, training
+from benchmarks.rounds import machine
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+def sections(data_dir: Path, rounds: int, batches: int) -> dict[str, Callable[[], str]]:
+    """Every table by the name that it has in the page."""
+    return {
+        "machine": lambda: f"{machine()}; {date.today()}; {rounds} rounds, {batches} batches a round.",
+        "training-notebook": lambda: training.against_notebook(data_dir, rounds, batches),
+        "training-peers": lambda: training.against_peers(data_dir, rounds, batches),
+        "training-matmul": lambda: training.against_matmul(data_dir, rounds, batches),
+        "training-profile": lambda: training.profile(data_dir),
+        "training-memory": lambda: growth.training_memory(data_dir),
+        "sampling-peers": lambda: sampling.against_peers(rounds),
+        "blur": lambda: blur.against_torchvision(data_dir, rounds),
+        "growth-training": lambda: growth.training(rounds),
+        "growth-sampling": lambda: growth.sampling(rounds),
+        "growth-memory": growth.memory,
+    }
+
+
+def put(page: str, name: str, text: str) -> str:
+    """``page`` with ``text`` between ``<!-- name -->`` and ``<!-- /name -->``.
+
+    Raises:
+        ValueError: the page lacks one of the comments.
+    """
+    before, opening, rest = page.partition(f"<!-- {name} -->")
+    _, closing, after = rest.partition(f"<!-- /{name} -->")
+    if not closing:
+        raise ValueError(f"{PAGE} has no <!-- {name} --> ... <!-- /{name} -->")
+    return f"{before}{opening}\n\n{text}\n\n{closing}{after}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, default=Path(os.environ.get("DIFFCLI_DATA", "data")))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, default=15)
+    parser.add_argument("--only", nargs="+", metavar="TABLE", help="these tables, by name")
+    options = parser.parse_args()
+    chosen = sections(options.data_dir, options.rounds, options.batches)
+    for name in options.only or chosen:
+        print(f"\n{name}\n", flush=True)
+        text = chosen[name]()
+        print(text, flush=True)
+        PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Peak memory: each measurement in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+
+def peak(function: str, argument: object) -> float:
+    """Peak resident memory, MiB, of a fresh process that calls ``module:function`` with one argument (Linux only)."""
+    command = [sys.executable, "-m", "benchmarks.memory", function, str(argument)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(finished.stdout.splitlines()[-1])
+
+
+def high_water() -> float:
+    """Peak resident memory of this process so far, MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def sample_digits(count: str) -> None:
+    """Trains ``quickstart`` for a few batches and samples ``count`` images into a file, 20 steps each."""
+    from diffcli.commands.models import Choice
+    from diffcli.commands.sample import sample
+    from diffcli.commands.train import plan_new, train
+    from diffcli.training.trainer import Hardware
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = ["training.epochs=1", "training.sample_epochs=[]"]
+        plan = plan_new("quickstart", settings, Path(folder), 2, download=False)
+        run = train(plan, None, Path(folder) / "run", Hardware("cpu"), False, True)
+        choice = Choice(run=str(run.folder), sampler="ddim", steps=20, batch_size=256, accelerator="cpu")
+        sample(choice, int(count), Path(folder) / "images.npz", False, None, True)
+
+
+def train_ours(data_dir: str) -> None:
+    from benchmarks.training import FAST, ours, plan_of
+
+    ours(plan_of(FAST, Path(data_dir), 10))()
+
+
+def train_ddp(data_dir: str) -> None:
+    from benchmarks import peers
+
+    _train_peer(peers.ddp_network, peers.ddp_step, data_dir)
+
+
+def train_diffusers(data_dir: str) -> None:
+    from benchmarks import peers
+
+    _train_peer(peers.diffusers_network, peers.diffusers_step, data_dir)
+
+
+def _train_peer(build, make_step, data_dir: str) -> None:  # type: ignore[no-untyped-def]
+    from benchmarks.peers import random_batches
+    from diffcli.data.datasets import mnist
+
+    images = mnist(data_dir=Path(data_dir), download=False).development.images
+    step = make_step(build(), random_batches(images, 64))
+    for _ in range(10):
+        step()
+
+
+if __name__ == "__main__":
+    module, _, name = sys.argv[1].partition(":")
+    getattr(import_module(module), name)(sys.argv[2])
+    print(high_water())

@@ -1,0 +1,72 @@
+"""Sides of a comparison in alternating rounds, so that a noisy machine is noisy to all of them; tables of what came out."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+Side = Callable[[], float]
+"""One round of a side; returns its rate."""
+
+
+def rate_of(work: Callable[[], object], count: float) -> Side:
+    """A side that does ``work``, which is ``count`` units, and returns units per second."""
+
+    def run() -> float:
+        started = time.perf_counter()
+        work()
+        return count / (time.perf_counter() - started)
+
+    return run
+
+
+def alternate(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
+    """The rates of each side; every round begins with another one, and a first round that warms up is not counted."""
+    for side in sides.values():
+        side()
+    names = list(sides)
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            rates[name].append(sides[name]())
+    return rates
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """``median (lowest to highest)``, each with that many significant digits."""
+    shown = [_significant(value, digits) for value in (statistics.median(values), min(values), max(values))]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def _significant(value: float, digits: int) -> str:
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if rounded >= 10 ** (digits - 1) else f"{rounded:g}"
+
+
+def ratios(rates: dict[str, list[float]], first: str, other: str) -> list[float]:
+    """``first`` over ``other``, round by round."""
+    return [a / b for a, b in zip(rates[first], rates[other], strict=True)]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def machine() -> str:
+    """What it ran on, in a line."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    processor = names[0] if names else platform.processor() or platform.machine()
+    return (
+        f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.system()}, "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )

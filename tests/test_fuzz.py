@@ -1,0 +1,358 @@
+"""Bad input of every kind costs one line: presets, options, checkpoints, images, made up by the hundred.
+
+``make test-slow`` runs at least 300 bad presets and option sets, 100 damaged checkpoints and 30 bad images; the usual
+tests a tenth of the first two.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import TINY, Cli, Result
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from diffcli.runs import Run
+
+SLOW = bool(os.environ.get("DIFFCLI_SLOW"))
+counted: dict[str, int] = {"presets": 0, "options": 0, "checkpoints": 0}
+
+
+def examples(slow: int) -> settings:
+    """That many examples in the slow tests, a tenth of them otherwise; always the same ones."""
+    quiet = [HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much, HealthCheck.too_slow]
+    return settings(
+        max_examples=slow if SLOW else slow // 10,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=quiet,
+        phases=[Phase.generate],
+    )
+
+
+def check_refused(result: Result, place: Path, before: list[Path]) -> None:
+    """One line, exit code 1 or 2, nothing printed as a result, nothing written."""
+    assert result.code in (1, 2), result
+    assert result.err.startswith("error: "), result
+    assert result.err.count("\n") == 1, result
+    assert "Traceback" not in result.err
+    assert result.out == ""
+    assert sorted(place.rglob("*")) == before
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**30), 10**30),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from(["", "inf", "nan", "~", "../x", "cosine", "1e400", -1, 0, 10**9, 10**12, 2**63, 0.5, -0.5]),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+)
+
+
+def leaves(values: dict[str, Any], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The paths of everything in a preset, the mappings included."""
+    paths = [(*above, key) for key in values]
+    below = [leaves(value, (*above, key)) for key, value in values.items() if isinstance(value, dict)]
+    return paths + [path for group in below for path in group]
+
+
+RESOLVED = yaml.safe_load(TINY)
+COMPACT = {**RESOLVED, "network": {"name": "compact-unet", "width": 8, "blocks": 1, "middle": 1, "attention": True}}
+UNET = {**RESOLVED, "network": {"name": "unet", "width": 8, "downsamplings": 2}}
+BLUR = {
+    **RESOLVED,
+    "schedule": {"name": "constant", "T": 5, "beta": 1.0},
+    "degradation": {"name": "gaussian-blur", "kernel_size": 5, "padding": "reflect"},
+    "prediction": "x0",
+    "prior": {"name": "mixture", "components": 3, "residual": 1e-6},
+    "sampler": {"name": "cold", "steps": 3, "clip": True},
+    "training": {"epochs": 1, "max_time": "10m", "ema": 0.9, "clip_norm": 1.0, "sample_epochs": [1]},
+}
+
+
+@examples(400)
+@given(data=st.data())
+def test_changed_presets(data: st.DataObject, cli: Cli, workplace: Path) -> None:
+    base = data.draw(st.sampled_from([RESOLVED, COMPACT, UNET, BLUR]))
+    path = data.draw(st.sampled_from(leaves(base)))
+    changed = yaml.safe_load(yaml.safe_dump(base))
+    target = changed
+    for key in path[:-1]:
+        target = target[key]
+    how = data.draw(st.sampled_from(["set", "set", "set", "remove", "rename", "add"]))
+    if how == "remove":
+        del target[path[-1]]
+    elif how == "rename":
+        target[data.draw(st.text(min_size=1, max_size=10))] = target.pop(path[-1])
+    elif how == "add":
+        target[data.draw(st.text(min_size=1, max_size=10))] = data.draw(VALUES)
+    else:
+        target[path[-1]] = data.draw(VALUES)
+    Path("changed.yaml").write_bytes(yaml.safe_dump(changed, allow_unicode=True).encode("utf-8", "surrogatepass"))
+    before = sorted(workplace.rglob("*"))
+    result = cli("train", "--preset", "changed.yaml", "--dry-run")
+    if result.code == 0:  # some changes are harmless
+        assert "epochs:" in result.out
+        assume(False)
+    check_refused(result, workplace, before)
+    counted["presets"] += 1
+
+
+DAMAGED_YAML = [
+    b"",
+    b"\xff\xfe\x00",
+    b"description: [",
+    b"a: b: c",
+    b"\tdescription: x",
+    b"- a\n- list\n",
+    b"just text",
+    b"a: 1\na: 2\n",
+    b"? [1, 2]\n: 3\n",
+    b"--- a\n--- b\n",
+    b"!!python/object/apply:os.system ['touch executed']",
+    b"description: !!python/name:os.system x",
+    b"a: &a [1]\nb: *a\n",
+    b"a: *nobody\n",
+    b"a: &a [*a]\n",
+    b"x: 2026-99-99\n",
+    b"x: !!binary '@@'\n",
+    b"x: !!timestamp y\n",
+    b"[" * 5000,
+    b"{a: " * 3000,
+    b"x: " + b"9" * 5000,
+    b"description: " + b"x" * 200_000,
+    b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
+        b"%c: &%c [%s]\n" % (97 + i, 97 + i, b",".join([b"*%c" % (96 + i)] * 9)) for i in range(1, 12)
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(DAMAGED_YAML)))
+def test_files_that_are_no_presets(number: int, cli: Cli, workplace: Path) -> None:
+    Path("damaged.yaml").write_bytes(DAMAGED_YAML[number])
+    before = sorted(workplace.rglob("*"))
+    check_refused(cli("train", "--preset", "damaged.yaml", "--dry-run"), workplace, before)
+    counted["presets"] += 1
+
+
+JUNK = st.one_of(
+    st.sampled_from(
+        ["", " ", "-1", "0", "1.5", "1e9", "nan", "x", "--", "a.b", "/", "..", "~", "none.yaml", "é\n", "99999999999"]
+    ),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12),
+)
+BAD_OPTIONS: dict[str, list[str]] = {
+    "train": ["--preset", "--epochs", "--max-time", "--batch-size", "--lr", "--seed", "--set", "--resume", "--limit-batches",
+              "--on-bad-image"],
+    "sample": ["--n", "--prior", "--sampler", "--steps", "--seed", "--batch-size", "--accelerator", "--devices", "--run",
+               "--checkpoint", "--trajectory", "--num-nodes", "--strategy"],
+    "eval": ["--n-test", "--n-fid", "--prior", "--sampler", "--steps", "--extractor", "--inception-weights", "--run"],
+    "compare": ["--n-fid", "--out", "--extractor", "--steps"],
+    "schedule-plot": ["--preset", "--out", "--set"],
+    "study": ["--budget"],
+}  # fmt: skip
+GOOD = {
+    "train": ["train", "--preset", "tiny.yaml", "--dry-run"],
+    "sample": ["sample", "--run", "RUN", "--n", "1", "--steps", "1", "--out", "out.png", "-q"],
+    "eval": ["eval", "--run", "RUN", "--n-test", "5", "--n-fid", "5", "--steps", "1", "--extractor", "classifier", "--loss", "-q"],
+    "compare": ["compare", "nowhere"],
+    "schedule-plot": ["schedule-plot", "--preset", "tiny.yaml", "--out", "out.csv"],
+    "study": ["study", "nothing"],
+}  # fmt: skip
+
+
+@examples(250)
+@given(data=st.data())
+def test_options(data: st.DataObject, cli: Cli, workplace: Path, trained: Path) -> None:
+    Path("tiny.yaml").write_text(TINY)
+    command = data.draw(st.sampled_from(list(GOOD)))
+    words = [str(trained) if word == "RUN" else word for word in GOOD[command]]
+    for option in data.draw(st.lists(st.sampled_from(BAD_OPTIONS[command]), min_size=1, max_size=2, unique=True)):
+        value = data.draw(JUNK)
+        # More processes are not a mistake, but starting them for a hundred examples takes long.
+        assume(option not in ("--devices", "--num-nodes") or not value.strip().isdigit() or int(value) > 1000)
+        words += [option, value]
+    if data.draw(st.booleans()):
+        words.insert(data.draw(st.integers(0, len(words))), data.draw(JUNK))
+    before = sorted(workplace.rglob("*"))
+    result = cli(*words)
+    if result.code == 0:
+        for file in set(workplace.rglob("*")) - set(before):
+            file.unlink(missing_ok=True)
+        assume(False)
+    check_refused(result, workplace, before)
+    counted["options"] += 1
+
+
+def damaged(good: bytes, seed: int) -> bytes:
+    """Bits flipped, bytes lost, moved, zeroed, or added."""
+    rng = random.Random(seed)
+    data, at = bytearray(good), rng.randrange(len(good))
+    kind = seed % 5
+    if kind == 0:
+        for _ in range(rng.choice([1, 3, 50])):
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    elif kind == 1:
+        del data[at:]
+    elif kind == 2:
+        del data[at : at + rng.randrange(1, 500)]
+    elif kind == 3:
+        data[at : at + 512] = bytes(len(data[at : at + 512]))
+    else:
+        data[at:at] = rng.randbytes(rng.randrange(1, 300))
+    return bytes(data)
+
+
+def stuffed(good: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+    """A checkpoint that is a sound file with a wrong content."""
+    content = torch.load(io.BytesIO(good), weights_only=True)
+    change(content)
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+STUFFED: list[Callable[[dict[str, Any]], object]] = [
+    lambda content: content.pop("state_dict"),
+    lambda content: content.update(state_dict={}),
+    lambda content: content.update(state_dict={"denoiser.network.head.bias": "x"}),
+    lambda content: content.update(state_dict=dict.fromkeys(content["state_dict"], 3)),
+    lambda content: content.update(state_dict={1: 2}),
+    lambda content: content.update(hyper_parameters=None),
+    lambda content: content["hyper_parameters"].update(preset=3),
+    lambda content: content["hyper_parameters"].update(preset={}),
+    lambda content: content["hyper_parameters"]["preset"].update(network={"name": "cnn", "channels": [10**6, 10**6]}),
+    lambda content: content["hyper_parameters"]["preset"].update(data={"name": "folder", "path": "/"}),
+    lambda content: content.update(epoch="many"),
+    lambda content: content.update(priors=[1]),
+]
+
+
+@pytest.fixture(scope="module")
+def intact(trained: Path) -> bytes:
+    return Run(trained).best.read_bytes()
+
+
+def test_damaged_checkpoints(cli: Cli, workplace: Path, intact: bytes) -> None:
+    Path("damaged.ckpt").write_bytes(intact)
+    command = ["sample", "--checkpoint", "damaged.ckpt", "--n", 1, "--steps", 1, "--out", "out.npz", "-q"]
+    assert cli(*command).code == 0
+    expected = np.load("out.npz")["images"]
+    versions = [damaged(intact, seed) for seed in range(130 if SLOW else 15)]
+    versions += [stuffed(intact, change) for change in STUFFED]
+    for version in versions:
+        Path("out.npz").unlink(missing_ok=True)
+        Path("damaged.ckpt").write_bytes(version)
+        before = sorted(workplace.rglob("*"))
+        result = cli(*command)
+        if result.code == 0:  # the damage hit nothing that is read
+            assert np.array_equal(np.load("out.npz")["images"], expected)
+            continue
+        check_refused(result, workplace, before)
+        counted["checkpoints"] += 1
+
+
+def _png(size: tuple[int, int] = (9, 9), mode: str = "L") -> bytes:
+    stream = io.BytesIO()
+    Image.effect_noise(size, 50).convert(mode).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _jpeg() -> bytes:
+    stream = io.BytesIO()
+    Image.effect_noise((40, 40), 50).save(stream, format="JPEG")
+    return stream.getvalue()
+
+
+def _bomb(side: int) -> bytes:
+    """A PNG whose header promises ``side`` x ``side`` pixels."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + _png()[33:]
+
+
+def _saved(array: np.ndarray, mode: str, suffix: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array).convert(mode).save(stream, format=suffix)
+    return stream.getvalue()
+
+
+def _zip() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a", "b")
+    return stream.getvalue()
+
+
+BAD_IMAGES: dict[str, bytes] = {
+    "empty.png": b"",
+    "text.png": b"this is not an image",
+    "newline.jpg": b"\n",
+    "noise.png": random.Random(0).randbytes(500),
+    "zip.webp": _zip(),
+    "html.gif": b"<html><body>404 Not Found</body></html>",
+    "pointer.png": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    "bomb.png": _bomb(12_000),
+    "huge-bomb.png": _bomb(60_000),
+    "wrong-size.png": _bomb(500),
+    "no-pixels.png": _bomb(0),
+    "deep.png": _saved(np.full((9, 9), 40_000, np.uint16), "I;16", "PNG"),
+    "float.tif": _saved(np.full((9, 9), 0.5, np.float32), "F", "TIFF"),
+    "integers.tif": _saved(np.full((9, 9), 70_000, np.int32), "I", "TIFF"),
+    "crc.png": _png()[:40] + bytes([_png()[40] ^ 255]) + _png()[41:],
+    **{f"cut-{share}.png": _png()[: int(len(_png()) * share / 100)] for share in (10, 40, 60, 80)},
+    **{f"cut-{share}.jpg": _jpeg()[: int(len(_jpeg()) * share / 100)] for share in (1, 10, 50, 70)},
+    **{f"headless{n}.{kind}": _jpeg()[n:] for n, kind in ((1, "jpg"), (2, "jpeg"), (20, "jpg"))},
+    "gif.gif": b"GIF89a\x05\x00\x05\x00",
+    "bmp.bmp": b"BM" + bytes(20),
+    "tiff.tiff": b"II*\x00\xff\xff\xff\xff",
+    "webp.webp": b"RIFF\x10\x00\x00\x00WEBPVP8 ",
+    "ppm.ppm": b"P6 999999 999999 255 ",
+    "pgm.pgm": b"P5 x",
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_bad_images_are_named_and_refused_or_skipped(name: str, cli: Cli, workplace: Path) -> None:
+    (workplace / "photos").mkdir()
+    for number in range(12):
+        (workplace / "photos" / f"good{number}.png").write_bytes(_png())
+    (workplace / "photos" / name).write_bytes(BAD_IMAGES[name])
+    Path("mine.yaml").write_text(TINY.replace("{name: digits}", "{name: folder, path: photos, size: 8, channels: 1}"))
+    train = ["train", "--preset", "mine.yaml", "--epochs", 1, "--batch-size", 4, "--accelerator", "cpu"]
+    before = sorted(workplace.rglob("*"))
+    result = cli(*train)
+    check_refused(result, workplace, before)
+    assert f"photos/{name} " in result.err
+    assert "--on-bad-image skip" in result.err
+    result = cli(*train, "--on-bad-image", "skip", "--set", "training.sample_epochs=[]")
+    assert result.code == 0, result.err
+    assert f"skipped: photos/{name} " in result.err.replace("\n", "")
+
+
+def test_enough_of_each_kind_was_bad() -> None:
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        pytest.skip("the tests of this file may have run in several processes")
+    assert counted["presets"] + counted["options"] >= (300 if SLOW else 30), counted
+    assert counted["checkpoints"] >= (100 if SLOW else 10), counted
+    assert len(BAD_IMAGES) >= 30
+    print(f"bad input: {counted}, images {len(BAD_IMAGES)}")

@@ -1,0 +1,79 @@
+"""Memory stays flat: over many calls of the Python API, and over many images of one call."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffcli.commands.models import Choice
+from diffcli.commands.sample import sample
+from diffcli.reporting.pictures import save_array
+
+SLOW = bool(os.environ.get("DIFFCLI_SLOW"))
+LINUX = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's /proc")
+
+
+def mebibytes(what: str, process: str = "self") -> float:
+    """``VmRSS`` (now) or ``VmHWM`` (at most so far)."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+
+
+@LINUX
+def test_sampling_again_and_again_leaks_nothing(workplace: Path, trained: Path) -> None:
+    choice = Choice(run=str(trained), steps=2, accelerator="cpu")
+
+    def again(times: int) -> float:
+        for _ in range(times):
+            sample(choice, 1, Path("image.png"), False, None, True)
+        gc.collect()
+        return mebibytes("VmRSS")
+
+    before = again(30)  # caches fill
+    grown = again(1000 if SLOW else 60) - before
+    print(f"{1000 if SLOW else 60} x sample --n 1: {grown:+.1f} MiB")
+    assert grown < (20 if SLOW else 8)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from diffcli.commands.models import Choice
+from diffcli.commands.sample import sample
+choice = Choice(run=sys.argv[1], steps=2, batch_size=100, accelerator="cpu")
+sample(choice, int(sys.argv[2]), Path(sys.argv[3]), False, None, True)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@LINUX
+@pytest.mark.parametrize("out", ["images.npz", "images"])
+def test_memory_is_flat_in_the_number_of_images(workplace: Path, trained: Path, out: str) -> None:
+    few, many = 200, 20_000 if SLOW else 2_000
+    peaks = []
+    for count in (few, many):
+        command = [sys.executable, "-c", PEAK, str(trained), str(count), f"{count}-{out}"]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1024)
+    print(f"peak memory for {few} and {many} images to {out}: {peaks[0]:.0f} and {peaks[1]:.0f} MiB")
+    assert peaks[1] - peaks[0] < 10
+    if out == "images":
+        assert len(list(Path(f"{many}-{out}").iterdir())) == many
+        assert Image.open(Path(f"{many}-{out}") / f"{many - 1:05d}.png").size == (8, 8)
+    else:
+        assert np.load(f"{many}-{out}")["images"].shape == (many, 8, 8, 1)
+
+
+def test_an_array_is_written_batch_by_batch_and_read_as_one(tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (7, 3, 4, 5), dtype=torch.uint8)
+    save_array(iter(images.split(3)), 7, tmp_path / "images.npz", "a label")
+    held = np.load(tmp_path / "images.npz")
+    assert np.array_equal(held["images"], images.permute(0, 2, 3, 1).numpy())
+    assert str(held["label"]) == "a label"

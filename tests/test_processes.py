@@ -1,0 +1,109 @@
+"""Several processes give what one gives: training, samples, scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+
+from diffcli.processes import Processes
+from diffcli.runs import Run
+
+TWO = ["--devices", "2", "--strategy", "ddp"]
+# Dropping the last image of a batch of 7 to the other process, so that the two never have equal parts.
+RECIPE = TINY.replace("batch_size: 128", "batch_size: 51, ema: 0.9, stratified_t: true, lr_decay: true, clip_norm: 1.0")
+
+
+def diffcli(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, which may start others."""
+    command = [sys.executable, "-m", "diffcli", *map(str, arguments), "--accelerator", "cpu", "-q"]
+    finished = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished
+
+
+def history(run: str) -> list[dict[str, str]]:
+    with Run(Path(run)).metrics_file.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_shares_are_whole_and_in_order() -> None:
+    items = list(range(7))
+    shares = [Processes(torch.device("cpu"), rank, 3).mine(items) for rank in range(3)]
+    assert sorted(item for share in shares for item in share) == items
+    assert list(Processes(torch.device("cpu")).shared(items, lambda item: item**2)) == [item**2 for item in items]
+
+
+def test_two_processes_train_like_one(workplace: Path) -> None:
+    (workplace / "recipe.yaml").write_text(RECIPE)
+    for out, how in (("one", ["--devices", "1"]), ("two", TWO)):
+        finished = diffcli("train", "--preset", "recipe.yaml", "--out", out, *how)
+        assert finished.stdout == f"{out}\n"
+    one, two = history("one"), history("two")
+    assert [row["step"] for row in one] == [row["step"] for row in two]
+    for a, b in zip(one, two, strict=True):
+        assert float(a["val_loss"]) == pytest.approx(float(b["val_loss"]), abs=1e-4)
+        assert float(a["train_loss"]) == pytest.approx(float(b["train_loss"]), abs=1e-4)
+    # And the run of two goes on as one.
+    diffcli("train", "--resume", "two", "--epochs", 3, "--devices", "1")
+    assert history("two")[-1]["epoch"] == "3"
+
+
+def test_two_processes_fit_a_prior_once_and_share_it(workplace: Path) -> None:
+    settings = ["--epochs", 1, "--limit-batches", 2, "--set", "training.sample_epochs=[]"]
+    for out, how in (("one", ["--devices", "1"]), ("two", TWO)):
+        diffcli("train", "--preset", "quickstart-blur", "--out", out, *settings, *how)
+    one, two = (torch.load(Run(Path(run)).last, weights_only=True)["priors"]["mixture"] for run in ("one", "two"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_two_processes_sample_the_same_images(workplace: Path, trained: Path) -> None:
+    command = ["sample", "--run", trained, "--n", 64, "--seed", 0, "--batch-size", 12]
+    diffcli(*command, "--out", "one.npz")
+    assert diffcli(*command, "--out", "two.npz", *TWO).stdout == "two.npz\n"
+    one, two = np.load("one.npz")["images"], np.load("two.npz")["images"]
+    assert one.shape == (64, 8, 8, 1)
+    assert np.array_equal(one, two)
+
+
+def test_two_processes_measure_the_same(workplace: Path, trained: Path) -> None:
+    command = ["eval", "--run", trained, "--n-test", 50, "--n-fid", 50, "--extractor", "classifier", "--batch-size", 12]
+    reports = [json.loads(diffcli(*command, "--json", *how).stdout) for how in ([], TWO)]
+    assert reports[1]["settings"]["processes"] == 2
+    assert reports[0]["scores"] == pytest.approx(reports[1]["scores"], rel=1e-6)
+    assert reports[0]["loss_by_t"] == reports[1]["loss_by_t"]
+
+
+def test_torchrun_starts_the_processes_as_well(workplace: Path, trained: Path) -> None:
+    code = "import sys; from diffcli.cli import main; main(sys.argv[1:])"
+    (workplace / "run.py").write_text(code)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    # Without the two dashes torchrun takes --run and --n for abbreviations of its own options.
+    command = [*launcher, "--", "run.py", "sample"]
+    options = ["--run", str(trained), "--n", "20", "--devices", "2", "--out", "two.npz", "--accelerator", "cpu", "-q"]
+    finished = subprocess.run(
+        [*command, *options], capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == "two.npz\n"
+    diffcli("sample", "--run", trained, "--n", 20, "--out", "one.npz")
+    assert np.array_equal(np.load("one.npz")["images"], np.load("two.npz")["images"])
+
+
+def test_more_processes_than_images_in_a_batch_are_refused(workplace: Path) -> None:
+    (workplace / "recipe.yaml").write_text(RECIPE)
+    command = [sys.executable, "-m", "diffcli", "train", "--preset", "recipe.yaml", "--batch-size", "1", "--out", "run"]
+    finished = subprocess.run([*command, *TWO, "--accelerator", "cpu"], capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 2
+    assert finished.stderr == "error: 2 processes cannot share batches of 1; raise --batch-size\n"
+    assert not (workplace / "run").exists()
