@@ -24,6 +24,7 @@ def sections(data_dir: Path, rounds: int, batches: int) -> dict[str, Callable[[]
         "training-notebook": lambda: training.against_notebook(data_dir, rounds, batches),
         "training-peers": lambda: training.against_peers(data_dir, rounds, batches),
         "training-matmul": lambda: training.against_matmul(data_dir, rounds, batches),
+        "training-variants": lambda: training.variants(data_dir, rounds, batches),
         "training-profile": lambda: training.profile(data_dir),
         "training-memory": lambda: growth.training_memory(data_dir),
         "sampling-peers": lambda: sampling.against_peers(rounds),

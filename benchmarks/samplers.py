@@ -21,8 +21,11 @@ from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.metrics import fid
 from diffcli.generation import generate
 
-SAMPLERS = {True: ("ancestral", "cold", "dpm-solver++", "heun"), False: ("cold-naive", "cold")}
-"""By whether the degradation is stochastic; on noise, cold is DDIM with eta = 0."""
+SAMPLERS = {
+    True: ("ancestral", "{name: ddim, eta: 1}", "{name: ddim, eta: 0}", "dpm-solver++", "heun"),
+    False: ("cold-naive", "cold"),
+}
+"""By whether the degradation is stochastic."""
 
 
 @torch.inference_mode()
@@ -45,7 +48,7 @@ def measure(run: str, evaluations: list[int], n: int, ancestral: int | None, dat
     planned = [(sampler, count) for sampler in SAMPLERS[stochastic] for count in evaluations]
     if stochastic and ancestral is not None:
         planned.append(("ancestral", ancestral))
-    print(f"\n{model.preset_name}, epoch {model.epoch}, {n} samples; real training images: {floor:.4f}\n")
+    print(f"\n`{model.preset_name}`, epoch {model.epoch}, {n} samples; as many real training images: {floor:.4f}\n")
     print("| sampler | network evaluations | distance | times the floor | seconds |")
     print("| --- | --- | --- | --- | --- |")
     for sampler, count in planned:
@@ -58,7 +61,7 @@ def measure(run: str, evaluations: list[int], n: int, ancestral: int | None, dat
         seconds = time.perf_counter() - started
         distance = fid(real, features(extractor, samples))
         taken = 2 * steps - 1 if sampler == "heun" else steps
-        print(f"| {sampler} | {taken} | {distance:.4f} | {distance / floor:.1f} | {seconds:.0f} |", flush=True)
+        print(f"| `{sampler}` | {taken} | {distance:.4f} | {distance / floor:.1f} | {seconds:.0f} |", flush=True)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from diffcli.reporting.claims import BLUR, CLAIMS, HIGH, LOW, NOISE, check
-from diffcli.reporting.page import best_of, html_page, reported_values
+from diffcli.reporting.page import best_of, html_page, markdown_page, reported_values
 
 OPTIONS = ["--n-test", 10, "--n-fid", 20, "--steps", 4, "--extractor", "classifier", "--accelerator", "cpu", "--quiet"]
 
@@ -154,6 +154,10 @@ def test_values_are_escaped() -> None:
     text = html_page("<i>", [view], [], [])
     assert "<script>" not in text
     assert "&lt;b&gt;x" in text
+    view = RunView("<b>x</b>|\ny", "n", "a", "p", {"rmse|<i>": 1.0}, {}, {}, [])
+    lines = markdown_page("<script>1</script>", [view], []).splitlines()
+    assert lines[0] == "# &lt;script&gt;1&lt;/script&gt;"
+    assert lines[2:5] == ["| run | rmse\\|&lt;i&gt; |", "| --- | --- |", "| &lt;b&gt;x&lt;/b&gt;\\| y | 1 |"]
 
 
 def test_best_values() -> None:

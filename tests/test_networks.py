@@ -10,6 +10,7 @@ from torch import nn
 
 from diffcli.networks import NETWORKS
 from diffcli.networks.cnn import CNN
+from diffcli.networks.compact import CompactUNet, SelfAttention
 from diffcli.networks.embeddings import FourierTimeEncoding, SinusoidalTimeEmbedding
 from diffcli.networks.unet import ConvNextBlock, LinearAttention, UNet
 
@@ -114,6 +115,34 @@ def test_networks_keep_the_shape_and_use_the_time(name: str, shape: tuple[int, i
     early, late = network(xt, torch.tensor([0.1, 0.1])), network(xt, torch.tensor([0.9, 0.9]))
     assert early.shape == xt.shape
     assert not torch.allclose(early, late)
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_compact_unet_is_compact(attention: bool) -> None:
+    network = CompactUNet((1, 28, 28), width=32, blocks=2, middle=4, attention=attention)
+    assert sum(weight.numel() for weight in network.parameters()) < 1_000_000
+    assert network(torch.randn(2, 1, 28, 28), torch.rand(2)).shape == (2, 1, 28, 28)
+
+
+def test_self_attention_is_its_sum_and_starts_as_the_identity() -> None:
+    torch.manual_seed(0)
+    attention = SelfAttention(64).double()
+    hidden = torch.randn(2, 64, 3, 3, dtype=torch.float64)
+    assert torch.equal(attention(hidden), hidden)
+    nn.init.normal_(attention.out.weight)
+    q, k, v = attention.to_qkv(attention.norm(hidden)).flatten(2).chunk(3, dim=1)
+    read = torch.zeros_like(q)
+    for head in (slice(0, 32), slice(32, 64)):
+        scores = (q[:, head].mT @ k[:, head] / math.sqrt(32)).softmax(dim=-1)
+        read[:, head] = (scores @ v[:, head].mT).mT
+    expected = hidden + attention.out(read.view_as(hidden))
+    assert torch.allclose(attention(hidden), expected)
+
+
+@pytest.mark.parametrize("bad", [{"width": 12}, {"width": 0}, {"blocks": 0}, {"middle": 0}, {"blocks": 10**9}])
+def test_compact_unet_refuses_bad_sizes(bad: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        CompactUNet((1, 8, 8), **bad)
 
 
 @pytest.mark.parametrize("bad", [{"channels": []}, {"channels": [0]}, {"kernel_size": 4}, {"time_width": 0}])

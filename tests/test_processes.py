@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from diffcli.processes import Processes
 from diffcli.runs import Run
 
 TWO = ["--devices", "2", "--strategy", "ddp"]
-# Dropping the last image of a batch of 7 to the other process, so that the two never have equal parts.
+# A batch of 51: the two never have equal parts.
 RECIPE = TINY.replace("batch_size: 128", "batch_size: 51, ema: 0.9, stratified_t: true, lr_decay: true, clip_norm: 1.0")
 
 
@@ -107,3 +109,26 @@ def test_more_processes_than_images_in_a_batch_are_refused(workplace: Path) -> N
     assert finished.returncode == 2
     assert finished.stderr == "error: 2 processes cannot share batches of 1; raise --batch-size\n"
     assert not (workplace / "run").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_two_processes_stop_together_and_save(workplace: Path, number: int, code: int) -> None:
+    (workplace / "recipe.yaml").write_text(RECIPE)
+    command = [sys.executable, "-m", "diffcli", "train", "--preset", "recipe.yaml", "--epochs", "5000", "--out", "run"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, *TWO, "--accelerator", "cpu", "-q"], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    last = Run(workplace / "run").last
+    deadline = time.monotonic() + 120
+    while not last.is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    before = last.stat().st_mtime_ns
+    process.send_signal(number)  # to the first process alone
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code, error
+    assert error.splitlines()[-1].endswith("Go on with: diffcli train --resume run")
+    assert "Traceback" not in error
+    assert last.stat().st_mtime_ns > before
+    epochs = torch.load(last, weights_only=True)["epoch"] + 2
+    diffcli("train", "--resume", "run", "--epochs", epochs, *TWO)

@@ -134,6 +134,8 @@ def _fits(run: Run, wanted: Settings, priors: Sequence[str]) -> bool:
     if not held or best_checkpoint(run).stat().st_mtime > run.eval_file.stat().st_mtime:
         return False
     extractor = (held.get("extractor") or {}).get("name")
+    if not all(isinstance(value, int | float) for value in scores.values()):
+        return False  # somebody else's file
     complete = all(any(key.startswith(metric) for key in scores) for metric in METRICS) or bool(evaluation["notes"])
     return (
         complete

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,18 +108,24 @@ def html_page(
     )
 
 
+def _plain(text: str) -> str:
+    """``text`` in one cell of a Markdown table: no HTML, no line break, no further cell."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
+
+
 def markdown_page(title: str, runs: Sequence[RunView], claims: Sequence[Claim]) -> str:
     """The scores and the claims as Markdown; the report's value in brackets, the best of each column bold."""
     metrics = columns([run.scores for run in runs])
     best = best_of({run.name: run.scores for run in runs}, metrics)
-    lines = [f"# {title}", "", f"| run | {' | '.join(metrics)} |", "| --- " * (len(metrics) + 1) + "|"]
+    heading = " | ".join(_plain(metric) for metric in metrics)
+    lines = [f"# {_plain(title)}", "", f"| run | {heading} |", "| --- " * (len(metrics) + 1) + "|"]
     for run in runs:
         cells = []
         for metric in metrics:
             value = f"{run.scores[metric]:.4g}" if metric in run.scores else "-"
             value = f"**{value}**" if run.name in best[metric] else value
             cells.append(value + (f" (report: {run.reported[metric]:.4g})" if metric in run.reported else ""))
-        lines.append(f"| {run.name} | {' | '.join(cells)} |")
+        lines.append(f"| {_plain(run.name)} | {' | '.join(cells)} |")
     lines += ["", "## The report's findings, checked", ""]
     lines += [f"{i}. {claim.text} **{claim.verdict}**: {claim.evidence}" for i, claim in enumerate(claims, 1)]
     return "\n".join(lines) + "\n"
