@@ -119,6 +119,7 @@ def _read_image(path: Path, size: int, mode: str) -> np.ndarray[Any, Any]:
     try:
         # Pillow only warns of an image that would fill the memory, up to twice its limit.
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is no harm, such as damaged EXIF data
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 if image.mode not in EIGHT_BIT_MODES:
