@@ -80,7 +80,8 @@ class Training(Strict):
 
     Args:
         epochs: passes over the training split, counted from 1.
-        max_time: ends the training earlier, and ``lr_decay`` with it; time spent before a resume counts.
+        max_time: ends the training earlier, and ``lr_decay`` with it; fitting the prior and time spent before a resume
+            count.
         lr: AdamW's learning rate.
         warmup: steps over which the learning rate grows from 0 to ``lr``.
         lr_decay: half a cosine from ``lr`` to 0 over the training (Loshchilov & Hutter 2017, Eq. 5).
