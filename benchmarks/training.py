@@ -32,12 +32,12 @@ def plan_of(preset: str, data_dir: Path, batches: int, *changes: str) -> Plan:
     return plan_new(preset, [*settings, *changes], data_dir, batches, download=False)
 
 
-def ours(plan: Plan) -> Side:
+def ours(plan: Plan, precision: str = "32-true") -> Side:
     """Training as ``diffcli train`` does it, all callbacks and logs included."""
 
     def side() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            run = train(plan, None, Path(folder) / "run", Hardware("cpu"), False, True)
+            run = train(plan, None, Path(folder) / "run", Hardware("cpu", precision=precision), False, True)
             row = run.metrics_file.read_text().splitlines()[-1].split(",")
         return float(row[4])
 
@@ -87,11 +87,12 @@ def matched(target: float) -> CompactUNet:
 
 def against_notebook(data_dir: Path, rounds: int, batches: int) -> str:
     """The report's CNN: ours as it is and compiled, and the notebook's loop, the same network in each."""
-    plans = {name: plan_of(CNN, data_dir, batches) for name in ("diffcli", "diffcli --compile", "notebook")}
-    compile_in_place(plans["diffcli --compile"].module.denoiser.network, torch.device("cpu"))
+    plans = {name: plan_of(CNN, data_dir, batches) for name in ("diffcli", "compiled", "mixed", "notebook")}
+    compile_in_place(plans["compiled"].module.denoiser.network, torch.device("cpu"))
     sides = {
         "diffcli": ours(plans["diffcli"]),
-        "diffcli --compile": ours(plans["diffcli --compile"]),
+        "diffcli --compile": ours(plans["compiled"]),
+        "diffcli --precision bf16-mixed": ours(plans["mixed"], "bf16-mixed"),
         "notebook-style loop": notebook(plans["notebook"], data_dir, batches),
     }
     rates = alternate(sides, rounds)
