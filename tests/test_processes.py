@@ -123,12 +123,14 @@ def test_two_processes_stop_together_and_save(workplace: Path, number: int, code
     deadline = time.monotonic() + 120
     while not last.is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
+    time.sleep(0.5)
     before = last.stat().st_mtime_ns
     process.send_signal(number)  # to the first process alone
     _, error = process.communicate(timeout=60)
     assert process.returncode == code, error
     assert error.splitlines()[-1].endswith("Go on with: diffcli train --resume run")
     assert "Traceback" not in error
-    assert last.stat().st_mtime_ns > before
+    content = torch.load(last, weights_only=True)
+    assert last.stat().st_mtime_ns > before, (content["global_step"], content["epoch"])
     epochs = torch.load(last, weights_only=True)["epoch"] + 2
     diffcli("train", "--resume", "run", "--epochs", epochs, *TWO)

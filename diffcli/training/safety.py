@@ -104,7 +104,7 @@ class Interrupts(Callback):
         if not again and self.alone:
             raise KeyboardInterrupt
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.alone = trainer.world_size == 1
         # Lightning has put a handler before ours that talks to the other processes, whatever they are at.
         self._listen()
