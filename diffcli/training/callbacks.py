@@ -88,7 +88,7 @@ class TrainingProgress(Callback):
         assert isinstance(pl_module, DiffusionModule)
         to_fit = PRIORS[pl_module.preset.prior.name].fitted and not pl_module.priors
         if to_fit and trainer.is_global_zero and not self.quiet:
-            console.print("fitting the priors to the degraded training images; a minute or two", soft_wrap=True)
+            console.print("fitting the priors to the degraded training images; up to two minutes", soft_wrap=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         images = trainer.datamodule.batch_size * trainer.num_training_batches  # type: ignore[attr-defined]
