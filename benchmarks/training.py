@@ -80,9 +80,9 @@ def parameters(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def matched(target: float) -> CompactUNet:
-    """Our compact UNet at the least width whose training step takes at least ``target`` operations."""
-    return next(net for net in (CompactUNet(SHAPE, width, 2) for width in range(8, 1000, 8)) if flops(net) >= target)
+def matched_width(target: float) -> int:
+    """The least width at which a training step of our compact UNet takes at least ``target`` operations."""
+    return next(width for width in range(8, 1000, 8) if flops(CompactUNet(SHAPE, width, 2)) >= target)
 
 
 def against_notebook(data_dir: Path, rounds: int, batches: int) -> str:
@@ -108,7 +108,7 @@ def against_peers(data_dir: Path, rounds: int, batches: int) -> str:
         ("diffusers", peers.diffusers_network, peers.diffusers_step),
     ):
         network = build()
-        width = matched(flops(network)).stem[1].out_channels
+        width = matched_width(flops(network))
         plan = plan_of(FAST, data_dir, batches, f"network.width={width}")
         size = plan.preset.training.batch_size
         step = make_step(network, peers.random_batches(plan.data.train.images, size))

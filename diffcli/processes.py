@@ -68,6 +68,11 @@ def pick_device(accelerator: str) -> torch.device:
     return torch.device(wanted)
 
 
+def device_setting(devices: str) -> int | str:
+    """``--devices`` as Lightning takes it: a number as a number, a list or ``auto`` as text."""
+    return int(devices) if devices.lstrip("-").isdigit() else devices
+
+
 def launch(accelerator: str, devices: str, num_nodes: int, strategy: str) -> Processes:
     """Starts the processes that were asked for (Lightning Fabric's options), or joins those that are started already.
 
@@ -81,8 +86,9 @@ def launch(accelerator: str, devices: str, num_nodes: int, strategy: str) -> Pro
     from lightning.fabric import Fabric
 
     try:
-        number: int | str = int(devices) if devices.lstrip("-").isdigit() else devices
-        fabric = Fabric(accelerator=device.type, devices=number, num_nodes=num_nodes, strategy=strategy)
+        fabric = Fabric(
+            accelerator=device.type, devices=device_setting(devices), num_nodes=num_nodes, strategy=strategy
+        )
         fabric.launch()
     except (ValueError, TypeError, RuntimeError) as error:
         message = (str(error).strip().splitlines() or [type(error).__name__])[0]

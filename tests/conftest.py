@@ -14,6 +14,8 @@ import torch
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
+SLOW = bool(os.environ.get("DIFFCLI_SLOW"))
+"""Whether the tests that can be long are: make test-slow."""
 TINY = """\
 description: a tiny model for the tests
 data: {name: digits}

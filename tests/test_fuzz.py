@@ -20,14 +20,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import TINY, Cli, Result
+from conftest import SLOW, TINY, Cli, Result
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from diffcli.runs import Run
 
-SLOW = bool(os.environ.get("DIFFCLI_SLOW"))
 counted: dict[str, int] = {"presets": 0, "options": 0, "checkpoints": 0}
 
 

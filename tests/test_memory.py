@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,20 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import SLOW
 from PIL import Image
 
 from diffcli.commands.models import Choice
 from diffcli.commands.sample import sample
 from diffcli.reporting.pictures import save_array
 
-SLOW = bool(os.environ.get("DIFFCLI_SLOW"))
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's /proc")
 
 
-def mebibytes(what: str, process: str = "self") -> float:
-    """``VmRSS`` (now) or ``VmHWM`` (at most so far)."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+def mebibytes() -> float:
+    """Resident memory of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 @LINUX
@@ -35,7 +34,7 @@ def test_sampling_again_and_again_leaks_nothing(workplace: Path, trained: Path) 
         for _ in range(times):
             sample(choice, 1, Path("image.png"), False, None, True)
         gc.collect()
-        return mebibytes("VmRSS")
+        return mebibytes()
 
     before = again(30)  # caches fill
     grown = again(1000 if SLOW else 60) - before

@@ -82,7 +82,7 @@ def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999, shift: float = 1.
     """alpha_t = f(t) / f(0), f(t) = cos^2((t / T + s) / (1 + s) pi / 2) (Nichol & Dhariwal 2021, Eq. 17), shifted.
 
     The schedule was made for pixels in [-1, 1]; ours span half of that, which is the same as noise twice as strong, and
-    small images hide under less noise than large ones. A shift puts the steps back to where an image is decided.
+    small images hide under less noise than large ones. A shift undoes that. On MNIST it did not pay: docs/benchmarks.md.
 
     Args:
         T: number of steps, at least 1.

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from diffcli.config import Preset, seconds
 from diffcli.errors import UserError
+from diffcli.processes import device_setting
 from diffcli.runs import Run
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
@@ -93,11 +94,10 @@ def build_trainer(
         EpochSamples(run.samples, shown[:CONDITIONAL_IMAGES], average),
         *checkpoints(run),
     ]
-    devices: int | str = int(hardware.devices) if hardware.devices.lstrip("-").isdigit() else hardware.devices
     try:
         return Trainer(
             accelerator=hardware.accelerator,
-            devices=devices,
+            devices=device_setting(hardware.devices),
             num_nodes=hardware.num_nodes,
             strategy=hardware.strategy,
             precision=hardware.precision,  # type: ignore[arg-type]
