@@ -11,9 +11,9 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,22 +125,67 @@ def writable_folder(folder: Path) -> Path:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}; name another place") from error
 
 
-def new_run_folder(preset_name: str, folder: Path | None) -> Path:
-    """``folder`` where given, else a fresh ``runs/<preset>/<time>``; makes nothing.
+@contextmanager
+def claimed(preset_name: str, folder: Path | None) -> Iterator[Run]:
+    """A new run that no other process writes into inside the block: in ``folder``, else in ``runs/<preset>/<time>``.
+
+    A folder in which nothing was written is removed again.
 
     Raises:
-        UserError: ``folder`` is there already and holds more than a kill leaves before a run has begun.
+        UserError: ``folder`` holds more than a kill leaves before a run has begun, another process trains in it, or it
+            cannot be written.
     """
-    if folder is None:
-        now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        names = (now + (f"-{count}" if count else "") for count in itertools.count())
-        return next(path for name in names if not (path := runs_root() / preset_name / name).exists())
-    begun = Run(folder).info_file.name
-    if folder.exists() and (
-        not folder.is_dir() or any(path.name != begun and path.name[0] != "." for path in folder.iterdir())
-    ):
-        raise UserError(f"--out {folder} is not an empty folder; name a new one, or go on with --resume {folder}")
-    return folder
+    wanted = folder if folder is not None else runs_root() / preset_name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    missing = [path for path in (wanted, *wanted.parents) if not path.exists()]
+    run = Run(writable_folder(wanted) if folder is not None else _new_folder(wanted))
+    with locked(run):
+        try:
+            if any(path != run.info_file and path.name[0] != "." for path in run.folder.iterdir()):
+                raise UserError(
+                    f"--out {run.folder} is not an empty folder; name a new one, or go on with --resume {run.folder}"
+                )
+            yield run
+        finally:
+            with suppress(OSError):
+                for path in (run.folder, *missing):
+                    if path.exists():
+                        path.rmdir()
+
+
+def _new_folder(wanted: Path) -> Path:
+    """``wanted``, or the first of wanted-1, wanted-2, ... that is not there yet; made by this process alone."""
+    writable_folder(wanted.parent)
+    for count in itertools.count():
+        folder = wanted.with_name(f"{wanted.name}-{count}") if count else wanted
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("endless")
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[Run]:
+    """``run``, in which no other process trains inside the block; a kill gives the lock back.
+
+    Raises:
+        UserError: another process trains in it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no locks of folders
+        yield run
+        return
+    descriptor = os.open(run.folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process trains in {run.folder}; wait for it, or name another folder") from None
+        except OSError:  # a network drive without locks
+            pass
+        yield run
+    finally:
+        os.close(descriptor)
 
 
 def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]) -> None:
@@ -152,7 +197,7 @@ def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]
         UserError: the folder cannot be written.
     """
     writable_folder(run.folder)
-    now = datetime.now().isoformat(timespec="seconds")
+    now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
     about = {
         "preset": preset_name,
         "started": run.info().get("started", now),
@@ -175,10 +220,21 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
+def started(run: Run) -> datetime:
+    """When a run was started, in UTC; the first of all days where nothing says so.
+
+    Runs of version 0.1 noted the local time without its zone.
+    """
+    try:
+        return datetime.fromisoformat(run.info()["started"]).astimezone(timezone.utc)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return datetime.min.replace(tzinfo=timezone.utc)
+
+
 def all_runs() -> list[Run]:
     """Every run below :func:`runs_root`, oldest first."""
     found = [Run(file.parent) for file in runs_root().glob("*/*/preset.yaml")]
-    return sorted(found, key=lambda run: (run.info().get("started", ""), run.folder.name))
+    return sorted(found, key=lambda run: (started(run), run.folder.name))
 
 
 def find_run(name: str) -> Run:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -97,3 +99,21 @@ def tiny(workplace: Path) -> Path:
     file = workplace / "tiny.yaml"
     file.write_text(TINY)
     return file
+
+
+@pytest.fixture(scope="session")
+def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder whose MNIST is 300 and 60 of scikit-learn's digits, enlarged to 28x28."""
+    from sklearn.datasets import load_digits
+
+    place = tmp_path_factory.mktemp("data")
+    raw = place / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    digits = load_digits()
+    images = np.pad(np.kron(digits.images, np.ones((3, 3))), [(0, 0), (2, 2), (2, 2)]) * (255 / 16)
+    for part, chosen in (("train", slice(0, 300)), ("t10k", slice(300, 360))):
+        pixels, labels = images[chosen].astype(np.uint8), digits.target[chosen].astype(np.uint8)
+        for kind, array in (("images-idx3", pixels), ("labels-idx1", labels)):
+            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+            (raw / f"{part}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    return place

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ CONTEXT.set_forkserver_preload(["diffcli.commands.train", "sklearn.datasets"])
 
 def _run(folder: str, arguments: list[str], seconds_between: float, messages: str) -> None:
     from diffcli.cli import main
-    from diffcli.training import trainer
+    from diffcli.training import checkpoints
 
     os.chdir(folder)
-    trainer.BETWEEN_CHECKPOINTS = timedelta(seconds=seconds_between)
+    checkpoints.SECONDS_BETWEEN = seconds_between
     sys.stdout = sys.stderr = open(messages, "a")  # noqa: SIM115 (for as long as the process lives)
     main(arguments)
 

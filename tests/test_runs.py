@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from killing import start
 
 from diffcli.errors import UserError
 from diffcli.runs import (
     Run,
+    all_runs,
     best_checkpoint,
+    claimed,
     find_run,
     load_model,
-    new_run_folder,
+    locked,
     read_checkpoint,
     written_whole,
 )
@@ -51,13 +54,34 @@ def test_unknown_runs_are_named(workplace: Path) -> None:
 
 def test_runs_root_can_be_moved(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFFCLI_RUNS", "elsewhere")
-    assert new_run_folder("p", None).parent == Path("elsewhere/p")
+    with claimed("p", None) as run:
+        assert run.folder.parent == Path("elsewhere/p")
 
 
-def test_two_runs_in_one_second_get_two_folders(workplace: Path) -> None:
-    first = new_run_folder("p", None)
-    first.mkdir(parents=True)
-    assert new_run_folder("p", None) != first
+def test_a_claimed_folder_is_nobody_elses(workplace: Path) -> None:
+    with claimed("p", None) as first, claimed("p", None) as second:
+        assert first.folder != second.folder
+        with pytest.raises(UserError, match="another process trains in"), locked(first):
+            pass
+        with pytest.raises(UserError, match="another process trains in"), claimed("p", first.folder):
+            pass
+        first.info_file.touch()
+    assert first.folder.exists()
+    assert not second.folder.exists()  # nothing was written
+
+
+def test_the_newest_run_is_the_newest_in_every_time_zone(workplace: Path) -> None:
+    make_run("a", "2026-01-01T23:00:00+14:00")  # 09:00 UTC
+    make_run("b", "2026-01-01T02:00:00-08:00")  # 10:00 UTC
+    assert find_run("last").folder.parent.name == "b"
+    make_run("c", "2026-01-01T09:30:00+00:00")
+    assert [run.folder.parent.name for run in all_runs()] == ["a", "c", "b"]
+
+
+def test_a_run_without_a_readable_start_is_the_oldest(workplace: Path) -> None:
+    make_run("a", "2026-01-01T10:00:00")
+    make_run("b", "yesterday")
+    assert [run.folder.parent.name for run in all_runs()] == ["b", "a"]
 
 
 def test_a_failed_write_leaves_nothing(workplace: Path) -> None:
@@ -133,3 +157,14 @@ def test_a_checkpoint_of_another_network_is_refused(workplace: Path, trained: Pa
     torch.save(content, "changed.ckpt")
     with pytest.raises(UserError, match="is of another network"):
         load_model(Path("changed.ckpt"))
+
+
+def test_four_trainings_started_together_are_four_runs(workplace: Path, tiny: Path) -> None:
+    words = ["train", "--preset", "tiny.yaml", "--epochs", 1, "--limit-batches", 1, "--accelerator", "cpu", "-q"]
+    processes = [start(workplace, *words) for _ in range(4)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4, (workplace / "messages.txt").read_text()
+    finished = [run.folder for run in all_runs() if run.last.is_file()]
+    assert len(set(finished)) == 4
+    assert set((workplace / "messages.txt").read_text().split()) == {str(folder) for folder in finished}

@@ -19,7 +19,7 @@ from conftest import TINY
 from killing import start
 
 from diffcli.runs import Run
-from diffcli.training.safety import AtomicCheckpointIO
+from diffcli.training.checkpoints import AtomicCheckpointIO
 
 RECIPE = TINY.replace("epochs: 2", "epochs: 4").replace(
     "lr: 1e-3", "lr: 1e-3, lr_decay: true, warmup: 2, ema: 0.9, stratified_t: true, clip_norm: 1.0"
@@ -115,17 +115,16 @@ def test_a_checkpoint_is_written_between_epochs_too(workplace: Path) -> None:
 def test_a_second_interrupt_stops_at_once(workplace: Path) -> None:
     # Saving is made to hang, as on a dead network drive: the first interrupt saves, so it hangs; the second does not.
     code = (
-        "import time, diffcli.training.safety as safety\n"
+        "import time, diffcli.training.checkpoints as checkpoints\n"
         "from diffcli.cli import main\n"
-        "def hang(*_, **__):\n"
-        "    print('saving', flush=True)\n"
-        "    time.sleep(60)\n"
-        "before = safety.LastCheckpoint.on_exception\n"
-        "def on_exception(self, trainer, *rest):\n"
-        "    trainer.save_checkpoint = hang\n"
-        "    before(self, trainer, *rest)\n"
-        "safety.LastCheckpoint.on_exception = on_exception\n"
-        "main(['train', '--preset', 'tiny.yaml', '--epochs', '5000', '--out', 'run', '--accelerator', 'cpu', '-q'])\n"
+        "def hang(self, trainer):\n"
+        "    if self._interrupts.received:\n"
+        "        print('saving', flush=True)\n"
+        "        time.sleep(60)\n"
+        "    before(self, trainer)\n"
+        "before, checkpoints.LastCheckpoint._save = checkpoints.LastCheckpoint._save, hang\n"
+        "checkpoints.SECONDS_BETWEEN = 0.2\n"
+        "main(['train', '--preset', 'tiny.yaml', '--batch-size', '1', '--epochs', '5000', '--out', 'run', '--accelerator', 'cpu', '-q'])\n"
     )
     (workplace / "tiny.yaml").write_text(TINY)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -133,7 +132,6 @@ def test_a_second_interrupt_stops_at_once(workplace: Path) -> None:
     deadline = time.monotonic() + 60
     while not Run(workplace / "run").last.is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.5)  # at the very step of a checkpoint nothing is left to save
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "saving\n"
     process.send_signal(signal.SIGINT)

@@ -116,5 +116,5 @@ def _train_on(plan: Plan, run: Run, hardware: Hardware, quiet: bool) -> None:
         train(plan, None, run.folder, hardware, False, quiet)
         return
     steps = read_checkpoint(run.last)["global_step"] if run.last.is_file() else 0
-    if steps < plan.preset.training.epochs * plan.batches_per_epoch:
+    if steps < plan.preset.training.epochs * plan.data.batches_per_epoch:
         train(plan, run, None, hardware, False, quiet)

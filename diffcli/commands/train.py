@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shlex
 import signal
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +20,16 @@ from diffcli.data.module import ImageDataModule, batch_sizes
 from diffcli.errors import DiffcliError, RunError, UserError, is_out_of_memory
 from diffcli.processes import silence
 from diffcli.progress import console
-from diffcli.runs import Run, check_weights, new_run_folder, read_checkpoint, record_run, run_preset, runs_root
+from diffcli.runs import Run, check_weights, claimed, locked, read_checkpoint, record_run, run_preset, runs_root
+from diffcli.training.agreement import Agreement
+from diffcli.training.checkpoints import remove_leftovers
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import time_spent
-from diffcli.training.safety import Diverged, Interrupts, remove_leftovers
-from diffcli.training.trainer import Hardware, build_trainer, compile_in_place
+from diffcli.training.resuming import check_changes
+from diffcli.training.safety import Diverged, Interrupts
+from diffcli.training.trainer import Hardware, build_trainer, check_compiler, compile_in_place
+
+DEFAULT_DATA = "data"
 
 
 class Interrupted(RunError):
@@ -39,7 +48,7 @@ class Plan:
     preset: Preset
     module: DiffusionModule
     data: ImageDataModule
-    limit_batches: int | None
+    data_dir: Path
     skipped: tuple[str, ...] = ()
     """Files of the data set that were left out, each with the reason."""
 
@@ -48,17 +57,11 @@ class Plan:
         """Trainable parameters."""
         return sum(weight.numel() for weight in self.module.parameters() if weight.requires_grad)
 
-    @property
-    def batches_per_epoch(self) -> int:
-        """Training batches per epoch."""
-        batches = len(batch_sizes(len(self.data.train), self.data.batch_size, 1))
-        return min(batches, self.limit_batches or batches)
-
     def describe(self) -> str:
         """The resolved preset as YAML, with the sizes that follow from it as comments."""
         sizes = {
             "parameters": self.parameters,
-            "batches per epoch": self.batches_per_epoch,
+            "batches per epoch": self.data.batches_per_epoch,
             "training images": len(self.data.train),
             "validation images": len(self.data.val),
         }
@@ -84,8 +87,8 @@ def plan(name: str, preset: Preset, data_dir: Path, limit_batches: int | None, d
 
     torch.manual_seed(training.seed)  # the network's initial weights
     module = DiffusionModule(preset.model_dump(), name, list(images.image_shape))
-    data = ImageDataModule(train, val, training.batch_size, training.seed)
-    return Plan(name, preset, module, data, limit_batches, source.skipped)
+    data = ImageDataModule(train, val, training.batch_size, training.seed, limit_batches)
+    return Plan(name, preset, module, data, data_dir, source.skipped)
 
 
 def plan_new(preset: str, overrides: list[str], data_dir: Path, limit_batches: int | None, download: bool) -> Plan:
@@ -100,21 +103,58 @@ def plan_resumed(run: Run, overrides: list[str], data_dir: Path, limit_batches: 
     A run that was killed before its first checkpoint starts from its beginning.
 
     Raises:
-        UserError: it is done, or a change does not fit its weights.
+        UserError: it is done, a change is none that a resume can make, or the images are not those of its beginning.
     """
-    values = with_overrides(run_preset(run).model_dump(), overrides)
+    recorded = run_preset(run)
+    after = validate(with_overrides(recorded.model_dump(), overrides), str(run.folder))
     content = read_checkpoint(run.last) if run.last.is_file() else None
-    name = content["hyper_parameters"]["preset_name"] if content else run.info().get("preset", run.folder.name)
-    resumed = plan(name, validate(values, str(run.folder)), data_dir, limit_batches)
+    # The checkpoint says what was trained, whatever was written into the preset's file since.
+    before = validate(content["hyper_parameters"]["preset"], f"checkpoint {run.last}") if content else recorded
+    info = run.info()
+    name = content["hyper_parameters"]["preset_name"] if content else info.get("preset", run.folder.name)
+    if "limit_batches" in info:
+        if limit_batches not in (None, info["limit_batches"]):
+            began = info["limit_batches"] or "all"
+            raise UserError(f"--limit-batches {limit_batches}: the run began with {began}, and its epochs stay as long")
+        limit_batches = info["limit_batches"]
+    resumed = plan(name, after, data_dir, limit_batches)
+    check_changes(resolve(before), resumed.preset)
+    _check_images(run, resumed)
     if content is not None:
         _check_resumable(run, resumed, content)
     return resumed
 
 
+def _check_images(run: Run, resumed: Plan) -> None:
+    then, now = run.info(), _images(resumed.data)
+    if any(key in then and then[key] != value for key, value in now.items()):
+        images = "training_images", "validation_images"
+        counts = [sum(int(held.get(key, 0)) for key in images) for held in (then, now)]
+        raise UserError(
+            f"the images of data {resumed.preset.data.name} are not those that the run began with "
+            f"({counts[0]:,} then, {counts[1]:,} now): a new split would validate on what was trained on; "
+            "put them back as they were, or train a new run"
+        )
+
+
+def _images(data: ImageDataModule) -> dict[str, Any]:
+    """What tells the images of a run, and how they were split, from any others."""
+    digest = hashlib.sha256()
+    for part in (data.train, data.val):
+        digest.update(part.images.numpy().data)
+        digest.update(part.labels.numpy().data)
+    return {
+        "training_images": len(data.train),
+        "validation_images": len(data.val),
+        "images_sha256": digest.hexdigest(),
+    }
+
+
 def _check_resumable(run: Run, resumed: Plan, content: dict[str, Any]) -> None:
     check_weights(run.last, content["state_dict"], resumed.module)
-    done = int(content["epoch"]) + 1
-    if done >= resumed.preset.training.epochs and content["global_step"] >= done * resumed.batches_per_epoch:
+    epochs, batches = resumed.preset.training.epochs, resumed.data.batches_per_epoch
+    if content["global_step"] >= epochs * batches:
+        done = content["global_step"] // batches
         raise UserError(
             f"{run.folder} is done: {done} epochs; train on with --resume {run.folder} --epochs {done + 10}"
         )
@@ -133,31 +173,44 @@ def train(plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, com
         Interrupted: by SIGINT or SIGTERM, the work saved.
         RunError: the loss is not finite, memory or the disk is full, or the folder is gone.
     """
-    resumed = run is not None
-    checkpoint = run.last if run is not None and run.last.is_file() else None
     first = getattr(rank_zero_only, "rank", 0) == 0
     if not first:
         silence()
-    run = run or Run(new_run_folder(plan.name, out) if first else out or runs_root())
     if not quiet:
         for file in plan.skipped:
             console.print(f"skipped: {file}", soft_wrap=True, markup=False)
-    interrupts = Interrupts()
-    trainer = build_trainer(run, plan.preset, hardware, plan.data.val.images, plan.limit_batches, interrupts, quiet)
+    with _folder_of(plan, run, out, first) as claimed_run:
+        return _train_in(claimed_run, plan, hardware, compile_network, first, quiet)
+
+
+def _folder_of(plan: Plan, run: Run | None, out: Path | None, first: bool) -> AbstractContextManager[Run]:
+    """The run to train in, for no other process to write into; of several processes only the first one writes."""
+    if not first:
+        return nullcontext(run or Run(out or runs_root()))
+    return claimed(plan.name, out) if run is None else locked(run)
+
+
+def _train_in(run: Run, plan: Plan, hardware: Hardware, compile_network: bool, first: bool, quiet: bool) -> Run:
+    resumed = run.preset_file.is_file()
+    checkpoint = run.last if run.last.is_file() else None
+    step = int(read_checkpoint(checkpoint)["global_step"]) if checkpoint else 0
+    interrupts = Interrupts(Agreement())
+    trainer = build_trainer(run, plan.preset, hardware, plan.data, interrupts, step, quiet)
     batch_sizes(len(plan.data.train), plan.preset.training.batch_size, trainer.world_size)
+    if compile_network:
+        check_compiler(trainer.strategy.root_device)
+        compile_in_place(plan.module.denoiser.network, trainer.strategy.root_device)
     if first:
         if resumed:
             remove_leftovers(run)
         record_run(run, plan.name, plan.preset, _facts(plan, resumed))
-    if compile_network:
-        compile_in_place(plan.module.denoiser.network, trainer.strategy.root_device)
     with interrupts.handled():
         try:
             trainer.fit(plan.module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
         except (SystemExit, KeyboardInterrupt):
             if not first:  # the first process tells; the others' exit codes would make it be killed
                 raise SystemExit(0) from None
-            raise _interrupted(run, (interrupts.received or [signal.SIGINT])[0]) from None
+            raise _interrupted(run, plan.data_dir, (interrupts.received or [signal.SIGINT])[0]) from None
         except Exception as error:
             saved = f"the last good checkpoint is {run.last}" if run.last.is_file() else "nothing was saved yet"
             explained = _explained(error, saved)
@@ -167,9 +220,12 @@ def train(plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, com
     return run
 
 
-def _interrupted(run: Run, number: int) -> Interrupted:
+def _interrupted(run: Run, data_dir: Path, number: int) -> Interrupted:
     saved = "the work so far is saved" if run.last.is_file() else "nothing was done yet"
-    return Interrupted(f"interrupted; {saved}. Go on with: diffcli train --resume {run.folder}", number)
+    command = ["diffcli", "train", "--resume", str(run.folder)]
+    if str(data_dir) not in (DEFAULT_DATA, os.environ.get("DIFFCLI_DATA")):
+        command += ["--data-dir", str(data_dir)]
+    return Interrupted(f"interrupted; {saved}. Go on with: {shlex.join(command)}", number)
 
 
 def _explained(error: Exception, saved: str) -> str | None:
@@ -188,8 +244,8 @@ def _explained(error: Exception, saved: str) -> str | None:
 def _facts(plan: Plan, resumed: bool) -> dict[str, Any]:
     return {
         "image_shape": list(plan.data.train.image_shape),
-        "training_images": len(plan.data.train),
-        "validation_images": len(plan.data.val),
+        **_images(plan.data),
+        "limit_batches": plan.data.limit_batches,
         "parameters": plan.parameters,
         "resumed": resumed,
     }

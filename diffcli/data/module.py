@@ -94,11 +94,30 @@ class ImageDataModule(LightningDataModule):
     """Train and validation batches; the training order is a function of (seed, global step), so a resumed run goes on
     with the images that the interrupted one would have seen next."""
 
-    def __init__(self, train: ImageSet, val: ImageSet, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, train: ImageSet, val: ImageSet, batch_size: int, seed: int, limit_batches: int | None = None
+    ) -> None:
         super().__init__()
         self.train, self.val = train, val
         self.batch_size = batch_size
         self.seed = seed
+        self.limit_batches = limit_batches
+
+    @property
+    def epoch_batch_sizes(self) -> list[int]:
+        """Images in each batch of a training epoch, over all processes."""
+        world_size = self.trainer.world_size if self.trainer else 1
+        return batch_sizes(len(self.train), self.batch_size, world_size)[: self.limit_batches]
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Training steps per epoch."""
+        return len(self.epoch_batch_sizes)
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Training images per epoch."""
+        return sum(self.epoch_batch_sizes)
 
     def train_dataloader(self) -> Batches:
         return self._batches(self.train, self._order)
@@ -113,5 +132,5 @@ class ImageDataModule(LightningDataModule):
 
     def _order(self) -> tuple[Tensor, int]:
         assert self.trainer is not None
-        epoch, batch = divmod(self.trainer.global_step, int(self.trainer.num_training_batches))
+        epoch, batch = divmod(self.trainer.global_step, self.batches_per_epoch)
         return epoch_order(len(self.train), self.seed, epoch), batch

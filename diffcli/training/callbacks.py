@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -24,46 +25,55 @@ from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget
 
 
-def _metric(trainer: Trainer, name: str) -> float | None:
-    value = trainer.callback_metrics.get(name)
-    return None if value is None else float(value)
-
-
 class History(Callback):
-    """``metrics.csv``: one row per epoch; a resumed run goes on below the epochs that its checkpoint has done."""
+    """``metrics.csv``: one row per epoch; a resumed run goes on below the epochs that its checkpoint has done.
+
+    The part of an epoch that is done travels in checkpoints, so that the row of an interrupted epoch is that of the whole.
+    """
 
     FIELDS = ("epoch", "step", "train_loss", "val_loss", "images_per_second", "seconds")
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.rows: list[dict[str, Any]] = []
-        self.images = 0
-        self.started = 0.0
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.images, self.seconds, self.validated = 0, 0.0, False
+        self.loss_sum = torch.zeros(())  # of this process's images
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.loss_sum = self.loss_sum.to(pl_module.device)
+        self._clock = time.perf_counter()
         if trainer.is_global_zero and self.file.is_file():
             with self.file.open(newline="", encoding="utf-8") as stream:
                 rows = list(csv.DictReader(stream))
             self.rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.images, self.started, self.validated = 0, time.perf_counter(), False
+        self._begin_epoch()
+        self.loss_sum = self.loss_sum.to(pl_module.device)
+        self._clock = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.images += batch.size
-        self.seconds = time.perf_counter() - self.started
+        self.loss_sum += outputs["loss"].detach() * (batch.size / trainer.world_size)
+        now = time.perf_counter()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        train_loss = float(self._total_loss(trainer)) / self.images
+        pl_module.log("train_loss", train_loss)
         row = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
-            "train_loss": _metric(trainer, "train_loss"),
-            "val_loss": _metric(trainer, "val_loss") if self.validated else None,
+            "train_loss": train_loss,
+            "val_loss": float(trainer.callback_metrics["val_loss"]) if self.validated else None,
             "images_per_second": round(self.images / self.seconds, 1),
             "seconds": round(self.seconds, 2),
         }
@@ -73,6 +83,22 @@ class History(Callback):
                 writer = csv.DictWriter(stream, self.FIELDS)
                 writer.writeheader()
                 writer.writerows(self.rows)
+
+    def _total_loss(self, trainer: Trainer) -> Tensor:
+        """The sum of the losses of the epoch's images so far, over all processes."""
+        total = trainer.strategy.reduce(self.loss_sum.clone(), reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        loss_sum = self._total_loss(trainer).cpu()
+        checkpoint["epoch_so_far"] = {"images": self.images, "seconds": self.seconds, "loss_sum": loss_sum}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if (done := checkpoint.get("epoch_so_far")) is not None:
+            self.images, self.seconds = done["images"], done["seconds"]
+            if trainer.is_global_zero:  # the others' parts are in the sum
+                self.loss_sum = done["loss_sum"]
 
 
 class TrainingProgress(Callback):
@@ -91,15 +117,14 @@ class TrainingProgress(Callback):
             console.print("fitting the priors to the degraded training images; up to two minutes", soft_wrap=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        images = trainer.datamodule.batch_size * trainer.num_training_batches  # type: ignore[attr-defined]
-        images = min(images, len(trainer.datamodule.train))  # type: ignore[attr-defined]
+        images = trainer.datamodule.images_per_epoch  # type: ignore[attr-defined]
         total = images * (trainer.max_epochs or 1)
         if not trainer.is_global_zero:
             self.display.disable = True
         self.display.start()
         self.task = self.display.add_task("training", total=total, note="")
         # Progress made before a resume must not count as speed.
-        done = images * trainer.current_epoch
+        done = images * trainer.current_epoch + self.history.images
         self.total = total - done
         self.display.reset(self.task, total=self.total)
 

@@ -18,6 +18,7 @@ from diffcli.diffusion.randomness import Stream, generator_for, image_generators
 from diffcli.diffusion.times import draw_times
 from diffcli.generation import fit_prior
 from diffcli.training.pace import TimeBudget, lr_factor
+from diffcli.training.position import loops_at, resume_at
 
 
 def fixed_loss(denoiser: Denoiser, x0: Tensor, indices: Tensor, seed: int, stream: Stream) -> tuple[Tensor, Tensor]:
@@ -50,6 +51,9 @@ class DiffusionModule(LightningModule):
         self.priors: dict[str, Prior] = {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        batches = self.trainer.datamodule.batches_per_epoch  # type: ignore[attr-defined]
+        checkpoint["loops"]["fit_loop"] |= loops_at(checkpoint["global_step"], batches)
+        checkpoint["lr_schedulers"] = []  # version 0.1 had one
         candidates = candidate_priors(self.preset)
         for name, state in checkpoint.get("priors", {}).items():
             candidates[name].load_state_dict(state)
@@ -90,7 +94,6 @@ class DiffusionModule(LightningModule):
         losses = self.denoiser.loss(x0, t, noise)
         if self.preset.training.min_snr is not None:
             losses = losses * self.denoiser.min_snr_weight(t, self.preset.training.min_snr)
-        self.log("train_loss", losses.mean(), on_step=False, on_epoch=True, sync_dist=True, batch_size=len(x0))
         # Lightning averages the gradients of the processes, whose parts of a batch may differ by one image.
         return losses.sum() * (world_size / batch.size)
 
@@ -104,16 +107,22 @@ class DiffusionModule(LightningModule):
         steps = self.global_step / int(self.trainer.estimated_stepping_batches)
         return max([steps, *(c.share for c in self.trainer.callbacks if isinstance(c, TimeBudget))])  # type: ignore[attr-defined]
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         training = self.preset.training
-        # The fused step is one pass over all the weights instead of dozens of small ones; but Lightning cannot clip
-        # gradients that float16 has scaled before it.
-        fused = training.clip_norm is None or self.trainer.precision != "16-mixed"
+        # The fused step is one pass over all the weights instead of dozens of small ones; but Lightning does not clip
+        # the gradients of an optimizer that would unscale them itself.
+        fused = training.clip_norm is None or self.trainer.precision == "32-true"
         weights = self.denoiser.parameters()
-        optimizer = torch.optim.AdamW(weights, lr=training.lr, weight_decay=training.weight_decay, fused=fused)
-        if not training.lr_decay and not training.warmup:
-            return optimizer
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: lr_factor(step, self.progress(), training.warmup, training.lr_decay)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return torch.optim.AdamW(weights, lr=training.lr, weight_decay=training.weight_decay, fused=fused)
+
+    def on_train_start(self) -> None:
+        resume_at(self.trainer, self.global_step)
+        # The optimizer of a checkpoint brings its own settings: those of the preset count.
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+            group["weight_decay"] = self.preset.training.weight_decay
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        training = self.preset.training
+        factor = lr_factor(self.global_step, self.progress(), training.warmup, training.lr_decay)
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+            group["lr"] = training.lr * factor

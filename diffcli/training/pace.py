@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+import time
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from diffcli.training.agreement import Agreement
 
 
 def lr_factor(step: int, progress: float, warmup: int, decay: bool) -> float:
@@ -22,33 +23,53 @@ def lr_factor(step: int, progress: float, warmup: int, decay: bool) -> float:
     return up * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if decay else 1.0)
 
 
-class TimeBudget(Timer):
+class TimeBudget(Callback):
     """Ends the training after a time, of which fitting the priors and what was spent before a resume are a part.
 
     Attributes:
         share: of the time that is spent; the same on every rank, so that all take the same learning rate.
     """
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(timedelta(seconds=seconds), verbose=False)
+    def __init__(self, seconds: float, agreement: Agreement) -> None:
         self.seconds = seconds
         self.share = 0.0
-        self._before = 0.0
+        self._agreement = agreement
+        self._earlier = 0.0
+        self._at_first_step = 0.0
+        self._started = time.monotonic()
+        agreement.numbers["elapsed"] = self.elapsed
+
+    def elapsed(self) -> float:
+        """Seconds spent so far."""
+        return self._earlier + time.monotonic() - self._started
 
     @property
     def stretch(self) -> float:
         """How many times the steps since the start, or the last resume, will be done in all at the same speed."""
-        return (self.seconds - self._before) / max(self.time_elapsed() - self._before, 1e-9)
+        return (self.seconds - self._at_first_step) / max(self.elapsed() - self._at_first_step, 1e-9)
 
-    def on_fit_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        super().on_train_start(trainer, *args)  # the clock starts
-        super().on_fit_start(trainer)
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._before = self.time_elapsed()
+        self._at_first_step = self.elapsed()
+        self._follow(trainer)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.share = float(trainer.strategy.broadcast(self.time_elapsed() / self.seconds))
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._follow(trainer)
+
+    def _follow(self, trainer: Trainer) -> None:
+        self.share = self._agreement.values["elapsed"] / self.seconds
+        if self.share >= 1:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"time_elapsed": {"train": self.elapsed()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._earlier = float(state_dict["time_elapsed"]["train"])
 
 
 def time_spent(checkpoint: dict[str, Any]) -> float:

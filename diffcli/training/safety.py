@@ -1,5 +1,4 @@
-"""What keeps the work of a night: checkpoints that are whole or not there, a stop that saves, none of a training that
-diverged."""
+"""Interrupts, and losses that are not finite."""
 
 from __future__ import annotations
 
@@ -7,78 +6,43 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from diffcli.errors import RunError
-from diffcli.runs import Run, written_whole
+from diffcli.training.agreement import Agreement
 
 STEPS_BETWEEN_CHECKS = 50
-STEPS_BETWEEN_AGREEMENTS = 10
 
 
 class Diverged(RunError):
     """The loss is NaN or infinite."""
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, to the disk itself, and then renames it: a kill leaves the one before.
-
-    Raises:
-        RunError: the run's folder is gone; it is not made anew without its preset.
-    """
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.run = run
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        if not self.run.preset_file.is_file():
-            raise RunError(f"{self.run.folder} has vanished while it was trained in")
-        with written_whole(Path(path)) as part, part.open("wb") as stream:
-            torch.save(checkpoint, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-
-
-class LastCheckpoint(ModelCheckpoint):
-    """A checkpoint that an interrupt saves too, but no failure: what failed may have spoilt the weights."""
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt):
-            super().on_exception(trainer, pl_module, exception)
-
-
-def remove_leftovers(run: Run) -> None:
-    """Removes what a kill left half written, and a SLURM checkpoint that later work has overtaken: Lightning would
-    prefer it to ``last.ckpt``."""
-    for scratch in run.checkpoints.glob(".*.ckpt.*"):
-        for file in scratch.iterdir():
-            file.unlink()
-        scratch.rmdir()
-    for file in run.folder.glob("hpc_ckpt_*.ckpt"):
-        if run.last.is_file() and run.last.stat().st_mtime >= file.stat().st_mtime:
-            file.unlink()
-
-
 class Interrupts(Callback):
-    """SIGINT and SIGTERM become the KeyboardInterrupt on which Lightning saves and stops; a second SIGINT stops at once.
+    """SIGINT and SIGTERM become the KeyboardInterrupt on which Lightning stops; a second SIGINT stops at once.
 
-    One process stops where it is. Several agree on a step first: one that left alone would leave the others waiting.
+    Within the steps of an epoch the step is finished first, and saved by :class:`~.checkpoints.LastCheckpoint`; elsewhere
+    one process stops where it is. Several agree on a step: one that left alone would leave the others waiting.
 
     Attributes:
         received: the signals so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agreement: Agreement) -> None:
         self.received: list[int] = []
-        self.alone = True
+        self.agreement = agreement
+        self._alone = True
+        self._stepping = False
+        agreement.numbers["interrupted"] = lambda: float(bool(self.received))
+
+    @property
+    def agreed(self) -> bool:
+        """Whether the processes agreed to stop at the step that was just done."""
+        return self.agreement.values["interrupted"] > 0
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -101,20 +65,26 @@ class Interrupts(Callback):
         if again and number == signal.SIGINT:
             os.write(2, b"stopped at once; the last checkpoint is whole\n")
             os._exit(128 + number)
-        if not again and self.alone:
+        if not again and self._alone and not self._stepping:
             raise KeyboardInterrupt
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.alone = trainer.world_size == 1
+        self._alone = trainer.world_size == 1
         # Lightning has put a handler before ours that talks to the other processes, whatever they are at.
         self._listen()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if self.alone or trainer.global_step % STEPS_BETWEEN_AGREEMENTS:
-            return
-        if trainer.strategy.reduce_boolean_decision(bool(self.received), all=False):
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._stepping = True
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._leave_steps()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._leave_steps()
+
+    def _leave_steps(self) -> None:
+        self._stepping = False
+        if self.received and self._alone:
             raise KeyboardInterrupt
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

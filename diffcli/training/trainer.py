@@ -5,27 +5,27 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from typing import Literal
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import Tensor, nn
+from torch import nn
 
 from diffcli.config import Preset, seconds
-from diffcli.errors import UserError
+from diffcli.data.module import ImageDataModule
+from diffcli.errors import UserError, unknown
 from diffcli.processes import device_setting
 from diffcli.runs import Run
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
+from diffcli.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from diffcli.training.pace import TimeBudget
-from diffcli.training.safety import AtomicCheckpointIO, FiniteLoss, Interrupts, LastCheckpoint
+from diffcli.training.safety import FiniteLoss, Interrupts
 
 CONDITIONAL_IMAGES = 8
-BETWEEN_CHECKPOINTS = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,44 @@ def hush_lightning() -> None:
     warnings.filterwarnings("ignore", module=r"lightning\..*")
 
 
+PRECISIONS: dict[str, Literal["32-true", "16-mixed", "bf16-mixed"]] = {
+    "32": "32-true",
+    "32-true": "32-true",
+    "16": "16-mixed",
+    "16-mixed": "16-mixed",
+    "bf16": "bf16-mixed",
+    "bf16-mixed": "bf16-mixed",
+}
+"""What ``precision`` may be; the weights stay float32 in each, so that a checkpoint is the same whatever trained it."""
+
+
+def checked_precision(name: str) -> Literal["32-true", "16-mixed", "bf16-mixed"]:
+    """Lightning's full name of a precision.
+
+    Raises:
+        UserError: it is none of ``PRECISIONS``.
+    """
+    if name not in PRECISIONS:
+        raise UserError(f"--precision: {unknown('precision', name, PRECISIONS)}; weights and averages stay float32")
+    return PRECISIONS[name]
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compiles a function of one addition, so that a missing compiler shows before anything is written.
+
+    Raises:
+        UserError: torch.compile does not work here.
+    """
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
+    except Exception as error:
+        reason = next(line for line in f"{error}\n{type(error).__name__}".splitlines() if line.strip())
+        raise UserError(
+            f"--compile: PyTorch cannot compile for {device.type} here ({reason.strip()}); install a C++ compiler such as g++, "
+            "or leave --compile out"
+        ) from error
+
+
 def compile_in_place(network: nn.Module, device: torch.device) -> None:
     """torch.compile, which leaves the names of the weights as they are.
 
@@ -54,45 +92,37 @@ def compile_in_place(network: nn.Module, device: torch.device) -> None:
     network.compile(options={"layout_optimization": device.type != "cpu"})
 
 
-def checkpoints(run: Run) -> list[Callback]:
-    """``best.ckpt`` by validation loss; ``last.ckpt`` every five minutes, after every epoch and on an interrupt."""
-    common: dict[str, Any] = {"dirpath": run.checkpoints, "enable_version_counter": False}
-    at_epoch_end = {**common, "save_on_train_epoch_end": True}
-    return [
-        ModelCheckpoint(filename="best", monitor="val_loss", **at_epoch_end),
-        LastCheckpoint(filename="last", save_on_exception=True, **at_epoch_end),
-        ModelCheckpoint(filename="last", train_time_interval=BETWEEN_CHECKPOINTS, **common),
-    ]
-
-
 def build_trainer(
     run: Run,
     preset: Preset,
     hardware: Hardware,
-    shown: Tensor,
-    limit_batches: int | None,
+    data: ImageDataModule,
     interrupts: Interrupts,
+    step: int,
     quiet: bool,
 ) -> Trainer:
-    """A Trainer that writes into ``run``; ``shown`` are the uint8 images that conditional figures reconstruct.
+    """A Trainer that writes into ``run`` and goes on after ``step`` steps.
 
     Raises:
         UserError: Lightning does not accept the hardware options.
     """
     hush_lightning()
     training = preset.training
+    agreement = interrupts.agreement
     history = History(run.metrics_file)
     average = ExponentialAverage(training.ema) if training.ema is not None else None
-    budget = TimeBudget(seconds(training.max_time)) if training.max_time is not None else None
+    budget = TimeBudget(seconds(training.max_time), agreement) if training.max_time is not None else None
     callbacks: list[Callback | None] = [
+        agreement,
         interrupts,
         FiniteLoss(),
         average,
         budget,
         history,
         TrainingProgress(history, quiet, budget),
-        EpochSamples(run.samples, shown[:CONDITIONAL_IMAGES], average),
-        *checkpoints(run),
+        EpochSamples(run.samples, data.val.images[:CONDITIONAL_IMAGES], average),
+        BestCheckpoint(run.best),
+        LastCheckpoint(run.last, interrupts),
     ]
     try:
         return Trainer(
@@ -100,17 +130,19 @@ def build_trainer(
             devices=device_setting(hardware.devices),
             num_nodes=hardware.num_nodes,
             strategy=hardware.strategy,
-            precision=hardware.precision,  # type: ignore[arg-type]
+            precision=checked_precision(hardware.precision),
             max_epochs=training.epochs,
             check_val_every_n_epoch=training.val_every,
             gradient_clip_val=training.clip_norm,
-            limit_train_batches=limit_batches,
-            limit_val_batches=limit_batches,
+            limit_train_batches=data.limit_batches,
+            limit_val_batches=data.limit_batches,
             callbacks=[callback for callback in callbacks if callback is not None],
             plugins=[AtomicCheckpointIO(run)],
             default_root_dir=run.folder,
-            logger=TensorBoardLogger(run.folder, name="logs", version=""),
-            log_every_n_steps=1,
+            # What was logged after the checkpoint of a resume is hidden from the curves: it comes again.
+            logger=TensorBoardLogger(
+                run.folder, name="logs", version="", default_hp_metric=False, purge_step=step or None
+            ),
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_progress_bar=False,

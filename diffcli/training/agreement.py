@@ -1,0 +1,63 @@
+"""What several processes have to decide alike: when to stop, when to save, how much of the time budget is spent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+STEPS_BETWEEN = 10
+SECONDS_BETWEEN = 1.0
+
+
+class Agreement(Callback):
+    """The largest value over all processes of each of a few numbers, brought together at the end of some steps.
+
+    One process agrees with itself after every step. Several exchange their numbers in one message every ten steps, more
+    often where ten steps take longer than a second, and at the last two steps of an epoch.
+
+    Attributes:
+        numbers: by name, what each process knows by itself.
+        values: the numbers as they were agreed last.
+        fresh: whether they were agreed at the step that was just done.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, Callable[[], float]] = {}
+        self.values: dict[str, float] = {}
+        self.fresh = False
+        self._every = 1
+        self._steps = 0
+        self._started = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.monotonic()
+        self._agree(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._steps += 1
+        self.fresh = steps_left(trainer, batch_idx) < 2 or trainer.global_step % self._every == 0
+        if self.fresh:
+            self._agree(trainer)
+
+    def _agree(self, trainer: Trainer) -> None:
+        own = [number() for number in self.numbers.values()]
+        if trainer.world_size > 1:
+            step_seconds = (time.monotonic() - self._started) / max(self._steps, 1)
+            vector = torch.tensor([*own, step_seconds], device=trainer.strategy.root_device)
+            reduced = trainer.strategy.reduce(vector, reduce_op="max")
+            assert isinstance(reduced, torch.Tensor)
+            *own, step_seconds = reduced.tolist()
+            self._every = max(1, min(STEPS_BETWEEN, int(SECONDS_BETWEEN / max(step_seconds, 1e-6))))
+            self._started, self._steps = time.monotonic(), 0
+        self.values = dict(zip(self.numbers, own, strict=True))
+
+
+def steps_left(trainer: Trainer, batch_idx: int) -> int:
+    """Steps of the epoch that come after batch ``batch_idx``, counted from 0."""
+    return int(trainer.num_training_batches) - batch_idx - 1

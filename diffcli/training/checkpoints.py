@@ -1,0 +1,131 @@
+"""When checkpoints are written, and how: whole or not at all.
+
+A checkpoint is written after a step or after an epoch, never in the middle of either, so that everything in it is of the
+same moment.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from diffcli.errors import RunError
+from diffcli.runs import Run, written_whole
+from diffcli.training.agreement import steps_left
+from diffcli.training.safety import Interrupts
+
+SECONDS_BETWEEN = 300.0
+SECONDS_BEFORE_EPOCH_END = 5.0
+"""What an interrupted validation may cost: the last step of an epoch is repeated then, with what came before a save."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, to the disk itself, and then renames it: a kill leaves the one before.
+
+    Raises:
+        RunError: the run's folder is gone; it is not made anew without its preset.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if not self.run.preset_file.is_file():
+            raise RunError(f"{self.run.folder} has vanished while it was trained in")
+        with written_whole(Path(path)) as part, part.open("wb") as stream:
+            torch.save(checkpoint, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+class BestCheckpoint(Checkpoint):
+    """``best.ckpt``: the epoch with the lowest validation loss.
+
+    Attributes:
+        lowest: validation loss so far.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.lowest = math.inf
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._validated and (loss := float(trainer.callback_metrics["val_loss"])) < self.lowest:
+            self.lowest = loss
+            trainer.save_checkpoint(self.file)
+        self._validated = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lowest": self.lowest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.lowest = float(state_dict["lowest"])
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # Runs of version 0.1 kept the loss in a ModelCheckpoint.
+        for key, state in checkpoint.get("callbacks", {}).items():
+            if key.startswith("ModelCheckpoint{'monitor': 'val_loss'") and state["best_model_score"] is not None:
+                self.lowest = float(state["best_model_score"])
+
+
+class LastCheckpoint(Checkpoint):
+    """``last.ckpt``: after every epoch, every five minutes, before a validation, and when the training is interrupted.
+
+    Of an interrupt outside the steps of an epoch, in a validation for example, nothing is saved: the checkpoint before
+    the epoch's last step is what a resume goes on from, and it does that epoch's end again.
+    """
+
+    def __init__(self, file: Path, interrupts: Interrupts) -> None:
+        self.file = file
+        self._interrupts = interrupts
+        self._agreement = interrupts.agreement
+        self._saved_at = time.monotonic()
+        self._agreement.numbers["unsaved"] = lambda: time.monotonic() - self._saved_at
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self._agreement.fresh:
+            return
+        left, unsaved = steps_left(trainer, batch_idx), self._agreement.values["unsaved"]
+        due = unsaved >= (SECONDS_BEFORE_EPOCH_END if left == 1 else SECONDS_BETWEEN)
+        # After the last step the epoch's end is due, which a checkpoint of here would skip.
+        if left and (due or self._interrupts.agreed):
+            self._save(trainer)
+        if self._interrupts.agreed:
+            raise KeyboardInterrupt
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.file)
+        self._saved_at = time.monotonic()
+
+
+def remove_leftovers(run: Run) -> None:
+    """Removes what a kill left half written, and a SLURM checkpoint that later work has overtaken: Lightning would
+    prefer it to ``last.ckpt``."""
+    for scratch in run.checkpoints.glob(".*.ckpt.*"):
+        for file in scratch.iterdir():
+            file.unlink()
+        scratch.rmdir()
+    for file in run.folder.glob("hpc_ckpt_*.ckpt"):
+        if run.last.is_file() and run.last.stat().st_mtime >= file.stat().st_mtime:
+            file.unlink()
