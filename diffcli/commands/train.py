@@ -11,7 +11,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from diffcli.assembly import load_source, resolve
 from diffcli.config import Preset, load_preset, seconds, to_yaml, validate, with_overrides
-from diffcli.data.datasets import split
+from diffcli.data.datasets import Inventory, split
 from diffcli.data.module import ImageDataModule, batch_sizes
 from diffcli.errors import DiffcliError, RunError, UserError, is_out_of_memory
 from diffcli.processes import silence
@@ -42,6 +42,8 @@ class Plan:
     limit_batches: int | None
     skipped: tuple[str, ...] = ()
     """Files of the data set that were left out, each with the reason."""
+    inventory: Inventory | None = None
+    """What was read of a folder of images."""
 
     @property
     def parameters(self) -> int:
@@ -62,7 +64,8 @@ class Plan:
             "training images": len(self.data.train),
             "validation images": len(self.data.val),
         }
-        return to_yaml(self.preset) + "".join(f"# {key}: {value:,}\n" for key, value in sizes.items())
+        read = f"# {self.inventory}\n" if self.inventory else ""
+        return to_yaml(self.preset) + "".join(f"# {key}: {value:,}\n" for key, value in sizes.items()) + read
 
 
 def plan(name: str, preset: Preset, data_dir: Path, limit_batches: int | None, download: bool = True) -> Plan:
@@ -85,7 +88,7 @@ def plan(name: str, preset: Preset, data_dir: Path, limit_batches: int | None, d
     torch.manual_seed(training.seed)  # the network's initial weights
     module = DiffusionModule(preset.model_dump(), name, list(images.image_shape))
     data = ImageDataModule(train, val, training.batch_size, training.seed)
-    return Plan(name, preset, module, data, limit_batches, source.skipped)
+    return Plan(name, preset, module, data, limit_batches, source.skipped, source.inventory)
 
 
 def plan_new(preset: str, overrides: list[str], data_dir: Path, limit_batches: int | None, download: bool) -> Plan:
@@ -140,8 +143,11 @@ def train(plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, com
         silence()
     run = run or Run(new_run_folder(plan.name, out) if first else out or runs_root())
     if not quiet:
-        for file in plan.skipped:
-            console.print(f"skipped: {file}", soft_wrap=True, markup=False)
+        for line in (
+            *(f"skipped: {file}" for file in plan.skipped),
+            *([str(plan.inventory)] if plan.inventory else []),
+        ):
+            console.print(line, soft_wrap=True, markup=False)
     interrupts = Interrupts()
     trainer = build_trainer(run, plan.preset, hardware, plan.data.val.images, plan.limit_batches, interrupts, quiet)
     batch_sizes(len(plan.data.train), plan.preset.training.batch_size, trainer.world_size)
