@@ -86,6 +86,14 @@ def test_compressed_copies_are_read(compressed: list[str], tmp_path: Path) -> No
     assert torch.equal(source.test.labels, whole.test.labels)
 
 
+def test_the_home_folder_is_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in DIFFCLI_DATA=~/data in a file that no shell reads.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write_idx_files(tmp_path / "data")
+    assert len(mnist(data_dir=Path("~/data"), download=False).development) == 50
+
+
 def test_what_is_compressed_is_told_by_its_bytes(tmp_path: Path) -> None:
     # Browsers unpack a .gz in passing and keep its name, and copies lose theirs.
     raw = write_idx_files(tmp_path)

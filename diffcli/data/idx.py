@@ -148,7 +148,7 @@ def _tensor(values: np.ndarray[Any, Any]) -> Tensor:
 
 
 def _read(name: str, folder: str, data_dir: Path, download: bool) -> Source:
-    files = _Files(name, folder, Path(data_dir), download)
+    files = _Files(name, folder, Path(os.path.expanduser(data_dir)), download)
     files.complete()
     development, test = (files.split(split) for split in SPLITS)
     if torch.equal(development.images, test.images):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import warnings
@@ -22,6 +23,8 @@ SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
 
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 """TIFF 6.0."""
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what Pillow has to say of damaged files, BadImage says
 
 
 class BadImage(Exception):
