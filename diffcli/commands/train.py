@@ -143,11 +143,9 @@ def train(plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, com
         silence()
     run = run or Run(new_run_folder(plan.name, out) if first else out or runs_root())
     if not quiet:
-        for line in (
-            *(f"skipped: {file}" for file in plan.skipped),
-            *([str(plan.inventory)] if plan.inventory else []),
-        ):
-            console.print(line, soft_wrap=True, markup=False)
+        for line in (*(f"skipped: {file}" for file in plan.skipped), plan.inventory):
+            if line is not None:
+                console.print(str(line), soft_wrap=True, markup=False)
     interrupts = Interrupts()
     trainer = build_trainer(run, plan.preset, hardware, plan.data.val.images, plan.limit_batches, interrupts, quiet)
     batch_sizes(len(plan.data.train), plan.preset.training.batch_size, trainer.world_size)

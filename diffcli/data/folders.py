@@ -65,11 +65,8 @@ def _search(root: Path) -> tuple[list[Path], Inventory, list[OSError]]:
                 seen.add(identity)
                 images.append(file)
     counts = dict(sorted(passed_over.items(), key=lambda item: (-item[1], item[0])))
-    return (
-        sorted(images),
-        Inventory(_printable(root), files=files, passed_over=counts, links=links, hidden=hidden),
-        errors,
-    )
+    found = Inventory(_printable(root), files=files, passed_over=counts, links=links, hidden=hidden)
+    return sorted(images), found, errors
 
 
 def _is_hidden(name: str) -> bool:
