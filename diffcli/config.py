@@ -7,6 +7,7 @@ is its signature; :mod:`diffcli.assembly` checks them.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -218,8 +219,8 @@ def find_preset(name_or_path: str) -> Path:
         UserError: there is none; the line names the nearest known preset.
     """
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
-        path = Path(name_or_path).expanduser()
-        if not path.is_file():
+        path = Path(os.path.expanduser(name_or_path))
+        if not os.path.isfile(path):
             raise UserError(f"preset file {name_or_path} does not exist; 'diffcli presets' lists the built-in ones")
         return path
     files = preset_files()

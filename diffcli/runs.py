@@ -243,8 +243,8 @@ def find_run(name: str) -> Run:
     Raises:
         UserError: there is none.
     """
-    folder = Path(name).expanduser()
-    if (folder / "preset.yaml").is_file():
+    folder = Path(os.path.expanduser(name))
+    if os.path.isfile(folder / "preset.yaml"):
         return Run(folder)
     runs = all_runs()
     if not runs:

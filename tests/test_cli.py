@@ -190,3 +190,11 @@ def test_bad_input_costs_one_line(case: str, cli, workplace: Path, tiny: Path, t
     assert result.err.count("\n") == 1
     assert result.out == ""
     assert sorted(workplace.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", [["train", "--preset"], ["train", "--resume"], ["sample", "--run"], ["compare"]])
+@pytest.mark.parametrize("path", ["~nosuchuser/x.yaml", "x" * 5000 + "/y.yaml"])
+def test_paths_that_no_system_has_cost_one_line(command: list[str], path: str, cli) -> None:
+    result = cli(*command, path)
+    assert result.code == 2, result
+    assert result.err.count("\n") == 1

@@ -1,33 +1,19 @@
-"""Data sets, splits, batches and pixel ranges, on real digits, fake MNIST files and made-up folders."""
+"""Data sets, splits, batches and pixel ranges, on real digits and made-up folders."""
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffcli.data.datasets import NO_LABEL, digits, folder, mnist, split
+from diffcli.data.datasets import NO_LABEL, digits, folder, split
 from diffcli.data.module import Batches, batch_sizes, epoch_order
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.errors import UserError
-
-
-def write_idx_files(root: Path, train: int = 50, test: int = 20) -> None:
-    """A tiny data set in MNIST's own file format."""
-    raw = root / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for prefix, count in (("train", train), ("t10k", test)):
-        pixels = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes())
-        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
 
 
 def test_digits_are_embedded_and_whole() -> None:
@@ -54,19 +40,6 @@ def test_split_is_80_20_random_and_a_function_of_the_seed() -> None:
     assert torch.equal(split(images, 0.2, seed=1)[1].images, val.images)
     assert not torch.equal(split(images, 0.2, seed=2)[1].images, val.images)
     assert len(set(val.labels.tolist())) == 10
-
-
-def test_mnist_reads_the_original_files_and_their_own_test_split(tmp_path: Path) -> None:
-    write_idx_files(tmp_path)
-    source = mnist(data_dir=tmp_path, download=False)
-    assert (len(source.development), len(source.test)) == (50, 20)
-    assert source.development.image_shape == (1, 28, 28)
-    assert source.test.labels.tolist()[:3] == [0, 1, 2]
-
-
-def test_missing_mnist_names_the_folder_and_the_option(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"MNIST/raw.*--data-dir or DIFFCLI_DATA"):
-        mnist(data_dir=tmp_path, download=False)
 
 
 def make_folder(root: Path, count: int = 12, mode: str = "RGB") -> Path:

@@ -139,3 +139,45 @@ def test_candidates_fit_the_degradation() -> None:
     assert sorted(candidate_priors(resolve(load_preset("quickstart-blur")[1]))) == FITTED
     assert list(candidate_priors(resolve(load_preset("quickstart")[1]))) == ["standard-normal"]
     assert candidate_priors(resolve(load_preset("blur-const")[1]))["uniform"].noise == 0.002
+
+
+def degenerate(kind: str) -> Tensor:
+    """z_T of images that have little to be fitted to."""
+    torch.manual_seed(0)
+    two = torch.rand(2, *SHAPE) - 0.5
+    return {
+        "one image": two[:1],
+        "two images": two,
+        "black": torch.full((100, *SHAPE), -0.5),
+        "all equal": two[:1].expand(100, -1, -1, -1),
+        "equal up to rounding": two[:1] + 1e-8 * torch.randn(100, *SHAPE),
+        "two distinct": two.repeat(100, 1, 1, 1),
+        "one of many differs": torch.cat([two[:1].expand(199, -1, -1, -1), two[1:]]),
+        "one pixel differs": torch.zeros(100, *SHAPE).index_put((torch.arange(100), *[torch.tensor(0)] * 3), torch.rand(100)),
+        "constant levels": (torch.arange(200) % 3).view(-1, 1, 1, 1).expand(-1, *SHAPE) / 3.0,
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "one image", "two images", "black", "all equal", "equal up to rounding", "two distinct", "one of many differs",
+        "one pixel differs", "constant levels",
+    ],
+)  # fmt: skip
+def test_images_with_little_or_no_variance_are_fitted(name: str, kind: str) -> None:
+    images = degenerate(kind)
+    prior = PRIORS[name]()
+    prior.fit(images)
+    drawn = draw(prior, 50)
+    assert bool(drawn.isfinite().all())
+    # Nothing lies far from what was seen, and where all images are equal, that image comes out.
+    assert float(drawn.min()) > float(images.min()) - 1
+    assert float(drawn.max()) < float(images.max()) + 1
+    if kind in ("black", "all equal", "equal up to rounding", "one image") and name != "uniform":
+        assert torch.allclose(drawn, images[:1].expand_as(drawn), atol=1e-6)
+    copy = PRIORS[name]()
+    copy.load_state_dict(prior.state_dict())
+    if prior.state_dict():
+        assert torch.equal(draw(copy, 2), drawn[:2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_data import write_idx_files
+from test_idx import write_idx_files
 
 from diffcli.commands import study as module
 from diffcli.commands.study import MODELS, Budget, Effort

@@ -15,7 +15,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from diffcli.assembly import load_source, resolve
 from diffcli.config import Preset, load_preset, seconds, to_yaml, validate, with_overrides
-from diffcli.data.datasets import split
+from diffcli.data.datasets import Inventory, split
 from diffcli.data.module import ImageDataModule, batch_sizes
 from diffcli.errors import DiffcliError, RunError, UserError, is_out_of_memory
 from diffcli.processes import silence
@@ -51,6 +51,8 @@ class Plan:
     data_dir: Path
     skipped: tuple[str, ...] = ()
     """Files of the data set that were left out, each with the reason."""
+    inventory: Inventory | None = None
+    """What was read of a folder of images."""
 
     @property
     def parameters(self) -> int:
@@ -65,7 +67,8 @@ class Plan:
             "training images": len(self.data.train),
             "validation images": len(self.data.val),
         }
-        return to_yaml(self.preset) + "".join(f"# {key}: {value:,}\n" for key, value in sizes.items())
+        read = f"# {self.inventory}\n" if self.inventory else ""
+        return to_yaml(self.preset) + "".join(f"# {key}: {value:,}\n" for key, value in sizes.items()) + read
 
 
 def plan(name: str, preset: Preset, data_dir: Path, limit_batches: int | None, download: bool = True) -> Plan:
@@ -88,7 +91,7 @@ def plan(name: str, preset: Preset, data_dir: Path, limit_batches: int | None, d
     torch.manual_seed(training.seed)  # the network's initial weights
     module = DiffusionModule(preset.model_dump(), name, list(images.image_shape))
     data = ImageDataModule(train, val, training.batch_size, training.seed, limit_batches)
-    return Plan(name, preset, module, data, data_dir, source.skipped)
+    return Plan(name, preset, module, data, data_dir, source.skipped, source.inventory)
 
 
 def plan_new(preset: str, overrides: list[str], data_dir: Path, limit_batches: int | None, download: bool) -> Plan:
@@ -177,8 +180,9 @@ def train(plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, com
     if not first:
         silence()
     if not quiet:
-        for file in plan.skipped:
-            console.print(f"skipped: {file}", soft_wrap=True, markup=False)
+        for line in (*(f"skipped: {file}" for file in plan.skipped), plan.inventory):
+            if line is not None:
+                console.print(str(line), soft_wrap=True, markup=False)
     with _folder_of(plan, run, out, first) as claimed_run:
         return _train_in(claimed_run, plan, hardware, compile_network, first, quiet)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -88,7 +89,7 @@ class Uniform(Prior):
     def fit(self, xT: Tensor) -> None:
         levels = xT.double().mean(dim=(2, 3))
         self.mean = levels.mean(dim=0).float()
-        covariance = levels.T.cov().reshape(levels.shape[1], -1)
+        covariance = levels.T.cov(correction=min(1, len(levels) - 1)).reshape(levels.shape[1], -1)
         self.factor = torch.linalg.cholesky(covariance + 1e-12 * torch.eye(len(covariance))).float()
 
     def forward(
@@ -103,7 +104,7 @@ class Mixture(Prior):
 
     A blur leaves few modes alive, but a network that undoes it reads the faintest of them. Kept are the fewest principal
     components whose rest is below ``residual``, at most 64; each is scaled to unit variance, and scikit-learn fits a
-    mixture of full Gaussians to them.
+    mixture of full Gaussians to them. Where all images are equal none is kept: their mean is what is drawn.
 
     Args:
         components: Gaussians in the mixture; fewer where there are less than 20 images for each.
@@ -129,6 +130,10 @@ class Mixture(Prior):
         from sklearn.mixture import GaussianMixture
 
         flat = xT.flatten(1).double().cpu().numpy()
+        mean = flat.mean(axis=0)
+        if (flat - mean).std() <= self.residual:
+            self._learn(mean, np.empty((0, len(mean))), np.ones(1), np.empty((1, 0)), np.empty((1, 0, 0)))
+            return
         pca = PCA(n_components=min(MAX_MODES, *flat.shape), random_state=0).fit(flat)
         dropped = (flat - pca.mean_).var(axis=0, ddof=1).sum() - pca.explained_variance_.cumsum()
         kept = min(1 + int((dropped > self.residual**2 * flat.shape[1]).sum()), len(pca.components_))
@@ -139,11 +144,13 @@ class Mixture(Prior):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit(coordinates)
-        self.mean = torch.from_numpy(pca.mean_).float()
-        self.modes = torch.from_numpy(pca.components_[:kept] * scale).float()
-        self.weights = torch.from_numpy(mixture.weights_).float()
-        self.means = torch.from_numpy(mixture.means_).float()
-        self.factors = torch.linalg.cholesky(torch.from_numpy(mixture.covariances_)).float()
+        factors = np.linalg.cholesky(mixture.covariances_)
+        self._learn(pca.mean_, pca.components_[:kept] * scale, mixture.weights_, mixture.means_, factors)
+
+    def _learn(self, *tables: np.ndarray[Any, Any]) -> None:
+        self.mean, self.modes, self.weights, self.means, self.factors = (
+            torch.from_numpy(table).float() for table in tables
+        )
 
     def forward(
         self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"

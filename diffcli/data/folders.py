@@ -1,0 +1,147 @@
+"""The ``folder`` data set: any folder of images, searched recursively."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from PIL import ImageColor
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from diffcli.data.image_files import BadImage, read_image, readable
+from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test
+from diffcli.errors import UserError
+
+MIN_IMAGES = 10
+COPIES = frozenset({"__MACOSX", "@eaDir"})
+"""Folders where systems keep copies and thumbnails of what lies beside them, under no hidden name."""
+
+
+def _checked_colour(colour: str) -> str:
+    try:
+        if len(ImageColor.getrgb(colour)) == 3:
+            return colour
+    except ValueError:
+        pass
+    raise PydanticCustomError("colour", "a colour is a name or '#rrggbb', for example white, black or '#808080'")
+
+
+Colour = Annotated[str, AfterValidator(_checked_colour)]
+
+
+def _search(root: Path) -> tuple[list[Path], Inventory, list[OSError]]:
+    """One name of each image file below ``root``, sorted; the numbers of the others; and which folders cannot be read."""
+    suffixes, _ = readable()
+    images: list[Path] = []
+    passed_over: Counter[str] = Counter()
+    errors: list[OSError] = []
+    seen: set[object] = set()
+    files = links = hidden = 0
+    for folder, folders, names in os.walk(root, onerror=errors.append, followlinks=True):
+        real_folder = os.path.realpath(folder)
+        if real_folder in seen:  # a link led here
+            folders.clear()
+            continue
+        seen.add(real_folder)
+        hidden += sum(map(_is_hidden, folders + names))
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        for name in sorted(name for name in names if not _is_hidden(name)):
+            files += 1
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix not in suffixes:
+                passed_over[_printable(suffix)] += 1
+                continue
+            file = Path(folder, name)
+            identity = _identity(file, real_folder)
+            if identity in seen:
+                links += 1
+            else:
+                seen.add(identity)
+                images.append(file)
+    counts = dict(sorted(passed_over.items(), key=lambda item: (-item[1], item[0])))
+    found = Inventory(_printable(root), files=files, passed_over=counts, links=links, hidden=hidden)
+    return sorted(images), found, errors
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in COPIES
+
+
+def _identity(file: Path, real_folder: str) -> object:
+    """The same for all names of a file, symbolic and hard links."""
+    try:
+        status = file.stat()
+    except OSError:
+        return str(file)
+    if status.st_nlink > 1:
+        return status.st_dev, status.st_ino
+    return os.path.realpath(file) if file.is_symlink() else os.path.join(real_folder, file.name)
+
+
+def _printable(path: object) -> str:
+    """A path for a line of text: line breaks, and bytes that are no text, as escapes."""
+    text = str(path)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def folder(
+    path: Annotated[str, Field(min_length=1)],
+    size: Annotated[int, Field(ge=4, le=1024)],
+    channels: Literal[1, 3] = 3,
+    background: Colour = "white",
+    on_bad_image: Literal["refuse", "skip"] = "refuse",
+) -> Source:
+    """Any folder of images, searched recursively: centre-cropped to a square, resized to ``size`` pixels a side.
+
+    Links are followed, each image is read once; hidden files and folders are not read. EXIF orientation is applied.
+
+    Args:
+        path: the folder.
+        size: side in pixels, 4..1024.
+        channels: 1 (grey) or 3 (RGB).
+        background: a colour's name or '#rrggbb'; it shows where an image is transparent.
+        on_bad_image: what to do with a file that cannot be used; what is skipped is named.
+
+    Raises:
+        UserError: the folder is missing, holds fewer than ten images, or one of them is bad and not to be skipped.
+    """
+    root = Path(os.path.expanduser(path))
+    if not os.path.isdir(root):
+        raise UserError(f"data.path: '{_printable(path)}' is not a folder; name one that holds images")
+    files, found, errors = _search(root)
+    skipped = []
+
+    def refuse_or_skip(file: object, problem: object) -> None:
+        line = f"{_printable(file)} {problem}"
+        if on_bad_image == "refuse":
+            raise UserError(f"data.path: {line}; remove it, save it again, or leave it out with --on-bad-image skip")
+        skipped.append(line)
+
+    for error in errors:
+        refuse_or_skip(error.filename, f"cannot be read: {error.strerror}")
+    pixels = np.empty((len(files), channels, size, size), np.uint8)
+    count = 0
+    for file in files:
+        try:
+            pixels[count] = read_image(file, size, channels, background)
+            count += 1
+        except BadImage as problem:
+            refuse_or_skip(file, problem)
+    all_equal = count > 1 and all(np.array_equal(image, pixels[0]) for image in pixels[1:count])
+    inventory = replace(found, images=count, skipped=len(files) - count, all_equal=all_equal)
+    if count < MIN_IMAGES:
+        raise UserError(
+            f"data.path: {inventory.folder} holds {count} images; at least {MIN_IMAGES} are needed ({inventory.counts})"
+        )
+    images = ImageSet(torch.from_numpy(pixels[:count]), torch.full((count,), NO_LABEL))
+    development, test = hold_out_test(images)
+    return Source(development, test, tuple(skipped), inventory)

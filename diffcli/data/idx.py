@@ -1,0 +1,183 @@
+"""MNIST and the data sets in its format: four idx files each, as they come or compressed."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffcli.data.sources import ImageSet, Source
+from diffcli.errors import UserError
+
+SIDE = 28
+CLASSES = 10
+SPLITS = ("train", "t10k")
+IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
+UNSIGNED_BYTE = 0x08
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class _Damaged(Exception):
+    """The content is not that of an idx file; the text says why."""
+
+
+def parse_idx(content: bytes, dimensions: int) -> np.ndarray[Any, Any]:
+    """The array of an idx file of unsigned bytes: two zero bytes, the type, the number of dimensions, their sizes as
+    big-endian 32-bit integers, the values (LeCun et al. 1998, "The MNIST database").
+
+    Raises:
+        _Damaged: it is something else, or does not have the length that its header says.
+    """
+    if not content:
+        raise _Damaged("is empty")
+    if content.lstrip()[:1] == b"<":
+        raise _Damaged("is a web page")
+    if content[:3] != bytes([0, 0, UNSIGNED_BYTE]):
+        raise _Damaged("is not an idx file of bytes")
+    if content[3:4] != bytes([dimensions]):
+        kinds = {1: "labels", 3: "images"}
+        found = kinds.get(int.from_bytes(content[3:4], "big"), "something else")
+        raise _Damaged(f"holds {found}, not {kinds[dimensions]}")
+    start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise _Damaged("ends within its header")
+    sizes = struct.unpack(f">{dimensions}I", content[4:start])
+    expected = start + math.prod(sizes)
+    if len(content) < expected:
+        raise _Damaged(f"ends after {len(content):,} of {expected:,} bytes")
+    if len(content) > expected:
+        raise _Damaged(f"has {len(content) - expected:,} bytes more than its header says")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(sizes)
+
+
+class _Files:
+    """The four files of one data set in ``data_dir``/``folder``/raw."""
+
+    def __init__(self, name: str, folder: str, data_dir: Path, download: bool) -> None:
+        self.name, self.folder, self.data_dir = name, folder, data_dir
+        self.raw = data_dir / folder / "raw"
+        self.download = download
+
+    def path(self, name: str) -> Path | None:
+        """The file, or else its compressed copy; None where there is neither."""
+        return next((file for file in (self.raw / name, self.raw / f"{name}.gz") if os.path.exists(file)), None)
+
+    def complete(self) -> None:
+        """Downloads what is missing, where that is wanted.
+
+        Raises:
+            UserError: files are still missing.
+        """
+        if not self._missing():
+            return
+        reason = "nothing is downloaded here"
+        if self.download:
+            import torchvision.datasets
+
+            try:
+                getattr(torchvision.datasets, self.folder)(root=self.data_dir, train=False, download=True)
+            except Exception as error:  # of the network, of what came over it, or of the disk
+                reason = f"could not be downloaded ({' '.join(str(error).split()) or type(error).__name__:.200})"
+        if missing := self._missing():
+            verb = "is" if len(missing) == 1 else "are"
+            raise UserError(
+                f"{self.name} is not whole in {self.raw}: {', '.join(missing)} {verb} missing and {reason}; put "
+                f"its idx files there, as they are or as .gz, or name the folder that holds {self.folder}/ with "
+                f"--data-dir or DIFFCLI_DATA"
+            )
+
+    def _missing(self) -> list[str]:
+        names = [f"{split}-{kind}" for split in SPLITS for kind in (IMAGES, LABELS)]
+        return [name for name in names if self.path(name) is None]
+
+    def read(self, name: str, dimensions: int) -> np.ndarray[Any, Any]:
+        """The array of one file.
+
+        Raises:
+            UserError: it cannot be read or is not what its name says.
+        """
+        file = self.path(name)
+        assert file is not None
+        try:
+            content = file.read_bytes()
+            # Told by the bytes: browsers unpack a .gz and keep its name.
+            return parse_idx(gzip.decompress(content) if content[:2] == GZIP_MAGIC else content, dimensions)
+        except _Damaged as problem:
+            self.refuse(name, str(problem))
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            self.refuse(name, "is a damaged gzip file")
+        except OSError as error:
+            self.refuse(name, f"cannot be read: {error.strerror}")
+
+    def split(self, split: str) -> ImageSet:
+        """The images and labels of ``train`` or ``t10k``."""
+        images, labels = self.read(f"{split}-{IMAGES}", 3), self.read(f"{split}-{LABELS}", 1)
+        count, *sides = images.shape
+        if not count:
+            self.refuse(f"{split}-{IMAGES}", "holds no images")
+        if sides != [SIDE, SIDE]:
+            self.refuse(f"{split}-{IMAGES}", f"holds images of {sides[0]}x{sides[1]} pixels, not {SIDE}x{SIDE}")
+        if len(labels) != count:
+            beside = self.path(f"{split}-{IMAGES}")
+            self.refuse(f"{split}-{LABELS}", f"holds {len(labels):,} labels, for the {count:,} images of {beside}")
+        if labels.max() >= CLASSES:
+            self.refuse(f"{split}-{LABELS}", f"holds the label {labels.max()}, not 0 to {CLASSES - 1} alone")
+        return ImageSet(_tensor(images)[:, None], _tensor(labels).long())
+
+    def refuse(self, name: str, problem: str) -> NoReturn:
+        """Raises the error of one file: what is wrong, and what would be right."""
+        file = self.path(name)
+        ways = [f"put {self.name}'s {name} in its place"]
+        if file == self.raw / name and os.path.exists(self.raw / f"{name}.gz"):
+            ways.append(f"remove it, and {name}.gz beside it is read")
+        elif self.download:
+            ways.append("remove it to have it downloaded again")
+        raise UserError(f"{file} {problem}; {', or '.join(ways)}")
+
+
+def _tensor(values: np.ndarray[Any, Any]) -> Tensor:
+    return torch.from_numpy(values.copy())  # a buffer of bytes cannot be written to
+
+
+def _read(name: str, folder: str, data_dir: Path, download: bool) -> Source:
+    files = _Files(name, folder, Path(os.path.expanduser(data_dir)), download)
+    files.complete()
+    development, test = (files.split(split) for split in SPLITS)
+    if torch.equal(development.images, test.images):
+        files.refuse(f"train-{IMAGES}", f"and t10k-{IMAGES} hold the same images")
+    return Source(development, test)
+
+
+def mnist(*, data_dir: Path, download: bool) -> Source:
+    """MNIST: 60,000 and 10,000 grey digits, 28x28 (LeCun et al. 1998).
+
+    Raises:
+        UserError: files are missing and cannot be downloaded, or one is damaged.
+    """
+    return _read("MNIST", "MNIST", data_dir, download)
+
+
+def fashion_mnist(*, data_dir: Path, download: bool) -> Source:
+    """Fashion-MNIST: 60,000 and 10,000 grey garments, 28x28 (Xiao et al. 2017).
+
+    Raises:
+        UserError: files are missing and cannot be downloaded, or one is damaged.
+    """
+    return _read("Fashion-MNIST", "FashionMNIST", data_dir, download)
+
+
+def kmnist(*, data_dir: Path, download: bool) -> Source:
+    """Kuzushiji-MNIST: 60,000 and 10,000 grey cursive characters, 28x28 (Clanuwat et al. 2018).
+
+    Raises:
+        UserError: files are missing and cannot be downloaded, or one is damaged.
+    """
+    return _read("Kuzushiji-MNIST", "KMNIST", data_dir, download)

@@ -1,0 +1,110 @@
+"""One image file -> pixels of 8 bits: which formats are read, and how transparency, orientation and depth are handled."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP",
+)  # fmt: skip
+"""Of Pillow's formats those that are told by their first bytes and decoded without another program."""
+SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
+"""Formats whose mode I holds 0..65535; in a TIFF it may hold anything."""
+
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+"""TIFF 6.0."""
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what Pillow has to say of damaged files, BadImage says
+
+
+class BadImage(Exception):
+    """A file that cannot be used; the text says why."""
+
+
+@cache
+def readable() -> tuple[frozenset[str], tuple[str, ...]]:
+    """The suffixes, in lower case, and the formats that the installed Pillow reads."""
+    suffixes = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
+    return suffixes, tuple(kind for kind in FORMATS if kind in Image.OPEN)
+
+
+def read_image(path: Path, size: int, channels: int, background: str) -> np.ndarray[Any, Any]:
+    """The first frame of a file, cropped to its central square and resized: uint8 (channels, size, size).
+
+    Args:
+        path: of a file in one of ``FORMATS``, whatever its suffix.
+        size: side in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        background: the colour, as Pillow names colours, that shows where the image is transparent.
+
+    Raises:
+        BadImage: it cannot be read or has too many pixels, or pixels of unknown range.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadImage("is not a regular file")
+        # Pillow only warns of an image that would fill the memory, up to twice its limit.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is no harm, such as damaged EXIF data
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=readable()[1]) as image:
+                image.load()
+                flat = flatten(_eight_bits(_upright(image), image), background)
+        square = _square(flat.convert("L" if channels == 1 else "RGB"), size)
+        return square.reshape(size, size, channels).transpose(2, 0, 1)
+    except (BadImage, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadImage(f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels") from error
+    except Exception as error:  # a damaged file makes a decoder fail in any way
+        if isinstance(error, OSError) and error.errno:
+            raise BadImage(f"cannot be read: {os.strerror(error.errno)}") from error
+        raise BadImage("is not a readable image") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # of damaged EXIF data; the pixels are there
+        return image
+
+
+def _eight_bits(image: Image.Image, file: Image.Image) -> Image.Image:
+    if image.mode in SIXTEEN_BIT_MODES or (image.mode == "I" and file.format in SIXTEEN_BIT_FORMATS):
+        levels = np.asarray(image)
+        tags = getattr(file, "tag_v2", {})  # of a TIFF, which may hold fewer bits, and white as 0
+        share = levels / (2.0 ** tags.get(BITS_PER_SAMPLE, (16,))[0] - 1)
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            share = 1 - share
+        grey = Image.fromarray(np.rint(255 * share).astype(np.uint8))
+        if "transparency" in image.info:  # one level stands for transparent pixels
+            grey.putalpha(Image.fromarray(np.where(levels == image.info["transparency"], 0, 255).astype(np.uint8)))
+        return grey
+    if image.mode in ("I", "F"):
+        raise BadImage(f"has pixels of unknown range (Pillow's mode {image.mode}); save it with 8 or 16 bits")
+    return image
+
+
+def flatten(image: Image.Image, background: str) -> Image.Image:
+    """``image``, of any mode of 8 bits, over a background of one colour: mode RGB."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    over = image.convert("LA" if image.mode == "La" else image.mode).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", over.size, background), over).convert("RGB")
+
+
+def _square(image: Image.Image, size: int) -> np.ndarray[Any, Any]:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box=square))
