@@ -62,6 +62,11 @@ class Run:
         return self.folder / "eval.json"
 
     @property
+    def compared(self) -> Path:
+        """What ``compare`` measured and drew, a folder for each set of settings."""
+        return self.folder / "compare"
+
+    @property
     def metrics_file(self) -> Path:
         return self.folder / "logs" / "metrics.csv"
 
@@ -85,9 +90,12 @@ class Run:
         """What ``run.json`` holds; empty where it is missing or damaged."""
         return _read_json(self.info_file)
 
-    def scores(self) -> dict[str, Any]:
-        """What ``eval.json`` holds; empty where there is none."""
-        return _read_json(self.eval_file)
+    def evaluations(self) -> list[dict[str, Any]]:
+        """What ``eval.json`` holds, then the evaluations of ``compare``, the newest first."""
+        files = list(self.compared.glob(f"*/{self.eval_file.name}"))
+        newest_first = sorted(files, key=lambda file: (file.stat().st_mtime_ns, file), reverse=True)
+        found = [_read_json(file) for file in [self.eval_file, *newest_first]]
+        return [evaluation for evaluation in found if evaluation]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

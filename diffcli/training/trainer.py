@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from diffcli.config import Preset, seconds
 from diffcli.errors import UserError
-from diffcli.processes import device_setting
+from diffcli.processes import Devices, device_setting
 from diffcli.runs import Run
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
@@ -29,13 +29,10 @@ BETWEEN_CHECKPOINTS = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """What Lightning's Trainer is told about devices and precision, in its own words."""
+class Hardware(Devices):
+    """The devices of a training, all of them unless told otherwise, and its precision, in Lightning's words."""
 
-    accelerator: str = "auto"
     devices: str = "auto"
-    num_nodes: int = 1
-    strategy: str = "auto"
     precision: str = "32-true"
 
 
