@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,6 +89,13 @@ def device_setting(devices: str) -> int | str:
     return int(devices) if devices.lstrip("-").isdigit() else devices
 
 
+def hush_lightning() -> None:
+    """Keeps Lightning's banners and its hints about settings that are not the user's from the terminal."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+
+
 @contextmanager
 def _lightnings_errors() -> Iterator[None]:
     """Turns what Lightning raises on options that are not usable into one line."""
@@ -105,6 +114,7 @@ def fabric_of(hardware: Devices, precision: str | None = None) -> Fabric:
     """
     from lightning.fabric import Fabric
 
+    hush_lightning()
     device = pick_device(hardware.accelerator)
     with _lightnings_errors():
         return Fabric(

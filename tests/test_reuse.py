@@ -207,3 +207,34 @@ def test_bad_options_cost_no_evaluation(cli, run: Path, monkeypatch: pytest.Monk
         assert expected in result.err
     assert not seen
     assert Run(Path("short")).preset_file.read_text() == text
+
+
+def test_inception_weights_that_come_between_two_runs_count_for_both(
+    compared, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `auto` stands for one extractor in the whole comparison, also where the weights were fetched for the second run.
+    from diffcli.commands import evaluate
+    from diffcli.evaluation import extractors
+
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    auto = ["--n-test", 10, "--n-fid", 20, "--steps", 4, "--accelerator", "cpu"]
+    shutil.copytree(run, "other")
+    (before,) = settings_of(compared(run, *auto))
+    assert before["extractor"]["name"] == "classifier"
+
+    def fetched(name: str, dataset: str, weights: Path | None, device: torch.device) -> extractors.Extractor:
+        cache = extractors.inception_cache()
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_bytes(b"weights")
+        features = extractors.classifier(dataset, device).features
+        return extractors.Extractor(features, extractors.inception_settings(cache))
+
+    monkeypatch.setattr(evaluate, "choose", fetched)
+    seen = evaluations(monkeypatch)
+    both = compared(run, "other", *auto)
+    assert [held["extractor"]["name"] for held in settings_of(both)] == ["inception", "inception"]
+    assert seen == ["other", str(run)]
+    assert set(both["best"]["fid_inception"]) == {"tiny (run)", "tiny (other)"}

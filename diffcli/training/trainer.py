@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 
 from diffcli.config import Preset, seconds
 from diffcli.errors import UserError
-from diffcli.processes import Devices, device_setting
+from diffcli.processes import Devices, device_setting, hush_lightning
 from diffcli.runs import Run
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
@@ -34,13 +32,6 @@ class Hardware(Devices):
 
     devices: str = "auto"
     precision: str = "32-true"
-
-
-def hush_lightning() -> None:
-    """Keeps Lightning's banners and its hints about settings that are not the user's from the terminal."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
 
 
 def compile_in_place(network: nn.Module, device: torch.device) -> None:
