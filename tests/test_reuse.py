@@ -238,3 +238,23 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
     assert [held["extractor"]["name"] for held in settings_of(both)] == ["inception", "inception"]
     assert seen == ["other", str(run)]
     assert set(both["best"]["fid_inception"]) == {"tiny (run)", "tiny (other)"}
+
+
+def test_a_run_that_is_still_training_is_evaluated_once(compared, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffcli.commands import compare as module
+
+    seen = evaluations(monkeypatch)
+    real = module.measure
+
+    def measure(*arguments):
+        result = real(*arguments)
+        content = torch.load(Run(run).best, weights_only=True)
+        content["state_dict"] = {key: value + 0.01 for key, value in content["state_dict"].items()}
+        torch.save(content, Run(run).best)  # as the training that goes on meanwhile
+        return result
+
+    monkeypatch.setattr(module, "measure", measure)
+    compared(run, *OPTIONS)
+    assert len(seen) == 1
+    compared(run, *OPTIONS)
+    assert len(seen) == 2

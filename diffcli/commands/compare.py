@@ -164,9 +164,8 @@ def _wanted(subject: Subject, choice: Choice, request: Request) -> dict[str, Any
 
 def _evaluated(run: Compared, processes: Processes, quiet: bool) -> Compared:
     """The run with an evaluation that was made with the settings wanted; it is made where there is none."""
-    wanted = run.wanted | instruments(run.request, run.preset.data.name)
     # The first process looks for it, so that all decide alike whatever others write meanwhile.
-    (found,) = processes.shared([run], lambda run: _found(run, wanted))
+    (found,) = processes.shared([run], _found)
     if found is None:
         writable_folder(run.run.folder)
         subject = pick_subject(run.choice)
@@ -177,8 +176,12 @@ def _evaluated(run: Compared, processes: Processes, quiet: bool) -> Compared:
     return replace(run, evaluation=found)
 
 
-def _found(run: Compared, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """The evaluation, by ``eval`` or by an earlier comparison, that holds what is wanted; None where there is none."""
+def _found(run: Compared) -> dict[str, Any] | None:
+    """The evaluation, by ``eval`` or by a comparison, that holds what is wanted; None where there is none."""
+    at_hand = instruments(run.request, run.preset.data.name)
+    if run.evaluation and fits(run.evaluation["settings"], at_hand):
+        return run.evaluation
+    wanted = run.wanted | at_hand
     for held in run.run.evaluations():
         try:
             evaluation = TypeAdapter(Evaluation).validate_python(held)

@@ -82,10 +82,6 @@ def remarks(runs: Evaluations, keys: Sequence[str]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for key in keys:
         settings = _settings(runs, key)
-        if len(settings) < 2:
-            continue
-        if metric_of(key).better is None:
-            by_reason.setdefault("neither more nor less is better", []).append(key)
-        elif differing := differences(key, settings):
-            by_reason.setdefault(f"the runs differ in {', '.join(differing)}", []).append(key)
-    return [f"{', '.join(names)}: no best value, as {reason}" for reason, names in by_reason.items()]
+        if len(settings) > 1 and (differing := differences(key, settings)):
+            by_reason.setdefault(", ".join(differing), []).append(key)
+    return [f"{', '.join(names)}: no best value, as the runs differ in {reason}" for reason, names in by_reason.items()]
