@@ -70,9 +70,9 @@ def study(
 
     Args:
         name: one of ``STUDIES``.
-        hardware: of the trainings; the evaluations run on the same devices, in single precision.
         budget_name: one of ``BUDGETS``.
         out: holds a run folder for each model, and the page ``report.html``.
+        hardware: of the trainings; the evaluations run on the same devices, in single precision.
 
     Raises:
         UserError: the study or budget is unknown, the data are missing, or ``out`` is of another budget.

@@ -137,8 +137,8 @@ def check(results: Results, several: Mapping[str, str] | None = None) -> list[Cl
     """
     claims = []
     for text, (presets, function) in CLAIMS.items():
-        taken = [f"{several[preset]}, the first of its runs" for preset in presets if several and preset in several]
-        note = f" ({preset_notes})" if (preset_notes := "; ".join(taken)) else ""
+        taken = [label for preset, label in (several or {}).items() if preset in presets]
+        note = f" (of the runs of one preset the first was taken: {', '.join(taken)})" if taken else ""
         try:
             holds, evidence = function(results)
             claims.append(Claim(text, holds, evidence + note))
