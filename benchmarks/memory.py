@@ -27,13 +27,14 @@ def sample_digits(count: str) -> None:
     from diffcli.commands.models import Choice
     from diffcli.commands.sample import sample
     from diffcli.commands.train import plan_new, train
+    from diffcli.processes import Devices
     from diffcli.training.trainer import Hardware
 
     with tempfile.TemporaryDirectory() as folder:
         settings = ["training.epochs=1", "training.sample_epochs=[]"]
         plan = plan_new("quickstart", settings, Path(folder), 2, download=False)
         run = train(plan, None, Path(folder) / "run", Hardware("cpu"), False, True)
-        choice = Choice(run=str(run.folder), sampler="ddim", steps=20, batch_size=256, accelerator="cpu")
+        choice = Choice(run=str(run.folder), sampler="ddim", steps=20, batch_size=256, hardware=Devices("cpu"))
         sample(choice, int(count), Path(folder) / "images.npz", False, None, True)
 
 

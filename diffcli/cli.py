@@ -55,6 +55,7 @@ AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DevicesOption = Annotated[str, typer.Option(help="Lightning's: a number, a list, or auto.")]
 NodesOption = Annotated[int, typer.Option(help="Machines.")]
 StrategyOption = Annotated[str, typer.Option(help="Lightning's: auto, ddp, fsdp, ...")]
+PrecisionOption = Annotated[str, typer.Option(help="Of the training, Lightning's: 32-true, bf16-mixed, 16-mixed, ...")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one preset key, e.g. training.lr=1e-3; repeatable."),
@@ -112,7 +113,7 @@ def train(
     devices: DevicesOption = "auto",
     num_nodes: NodesOption = 1,
     strategy: StrategyOption = "auto",
-    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, 16-mixed, ...")] = "32-true",
+    precision: PrecisionOption = "32-true",
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")] = False,
     limit_batches: Annotated[
         int | None,
@@ -187,10 +188,10 @@ def sample(
     """Sample from a trained model; the files written are printed."""
     from diffcli.commands.models import Choice
     from diffcli.commands.sample import sample as command
+    from diffcli.processes import Devices
 
-    choice = Choice(
-        run, checkpoint, prior, sampler, steps, seed, batch_size, accelerator, devices, num_nodes, strategy, data_dir
-    )
+    hardware = Devices(accelerator, devices, num_nodes, strategy)
+    choice = Choice(run, checkpoint, prior, sampler, steps, seed, batch_size, hardware, data_dir)
     for path in command(choice, n, out, conditional, trajectory, quiet):
         print(path)
 
@@ -235,6 +236,8 @@ def evaluate(
     """Score a trained model (no metric named: all of them); eval.json goes into its run folder."""
     from diffcli.commands.evaluate import evaluate as command
     from diffcli.commands.models import Choice
+    from diffcli.commands.protocol import Request
+    from diffcli.processes import Devices
 
     flags = {
         "fid": fid,
@@ -246,19 +249,12 @@ def evaluate(
         "loss": loss,
         "class_kept": class_kept,
     }
-    choice = Choice(
-        run, checkpoint, None, sampler, steps, seed, batch_size, accelerator, devices, num_nodes, strategy, data_dir
+    request = Request(
+        [name for name, on in flags.items() if on], n_test, n_fid, extractor, inception_weights, prior or []
     )
-    result = command(
-        choice,
-        [name for name, on in flags.items() if on],
-        n_test,
-        n_fid,
-        extractor,
-        inception_weights,
-        prior or [],
-        quiet,
-    )
+    hardware = Devices(accelerator, devices, num_nodes, strategy)
+    choice = Choice(run, checkpoint, None, sampler, steps, seed, batch_size, hardware, data_dir)
+    result = command(choice, request, quiet)
     if json_:
         print(json.dumps(result.as_dict(), indent=2))
     else:
@@ -289,7 +285,7 @@ def _print_evaluation(result: Any) -> None:
     console = Console()
     console.print(table)
     if used:
-        weights = used.get("weights_sha256", "")[:8] or used.get("weights")
+        weights = used.get("weights") or used["weights_sha256"][:8]
         known = "" if used.get("official_weights", True) else ", not the official ones: compare with nothing published"
         console.print(f"features: {used['name']} ({used['features']}-d, weights {weights}{known})", highlight=False)
     for note in result.notes:
@@ -325,14 +321,20 @@ def compare(
     inception_weights: InceptionOption = None,
     data_dir: DataDir = DEFAULT_DATA,
     accelerator: AcceleratorOption = "auto",
+    devices: DevicesOption = "1",
+    num_nodes: NodesOption = 1,
+    strategy: StrategyOption = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print what a .json holds instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Lay runs side by side, with the report's own numbers; runs without a fitting eval.json are evaluated first."""
+    """Lay runs side by side, with the report's own numbers; what is not evaluated with these settings is, first."""
     from diffcli.commands.compare import Settings
     from diffcli.commands.compare import compare as command
+    from diffcli.commands.protocol import Request
+    from diffcli.processes import Devices
 
-    settings = Settings(n_test, n_fid, steps, extractor, inception_weights, data_dir, accelerator)
+    request = Request((), n_test, n_fid, extractor, inception_weights)
+    settings = Settings(request, steps, data_dir, Devices(accelerator, devices, num_nodes, strategy))
     comparison = command(runs, out, settings, quiet)
     if json_:
         print(json.dumps(comparison.as_dict(), indent=2))
@@ -346,14 +348,10 @@ def _print_comparison(comparison: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from diffcli.reporting.page import best_of, columns
-
-    scores = {run.name: run.evaluation["scores"] for run in comparison.runs}
-    metrics = columns(list(scores.values()))
-    best = best_of(scores, metrics)
+    scores, best = comparison.scores, comparison.best
     # Runs across, metrics down: a terminal is narrower than the list of metrics.
     table = Table("metric", *scores, title="the best value of each metric is marked *", title_justify="left")
-    for metric in metrics:
+    for metric in best:
         cells = [
             f"{held[metric]:.4g}{' *' if name in best[metric] else ''}" if metric in held else "-"
             for name, held in scores.items()
@@ -361,6 +359,8 @@ def _print_comparison(comparison: Any) -> None:
         table.add_row(metric, *cells)
     console = Console()
     console.print(table)
+    for remark in comparison.remarks:
+        console.print(remark, highlight=False, markup=False)
     for claim in comparison.claims:
         if claim.holds is not None:
             console.print(f"{claim.verdict}: {claim.text} {claim.evidence}", highlight=False, markup=False)
@@ -377,13 +377,18 @@ def study(
     extractor: ExtractorOption = "auto",
     inception_weights: InceptionOption = None,
     accelerator: AcceleratorOption = "auto",
+    devices: DevicesOption = "auto",
+    num_nodes: NodesOption = 1,
+    strategy: StrategyOption = "auto",
+    precision: PrecisionOption = "32-true",
     quiet: Quiet = False,
 ) -> None:
     """Train the report's models and compare them; interrupted, it goes on where it was."""
     from diffcli.commands.study import study as command
     from diffcli.training.trainer import Hardware
 
-    comparison = command(name, budget, out, data_dir, Hardware(accelerator), extractor, inception_weights, quiet)
+    hardware = Hardware(accelerator, devices, num_nodes, strategy, precision)
+    comparison = command(name, budget, out, data_dir, hardware, extractor, inception_weights, quiet)
     _print_comparison(comparison)
     print(comparison.file)
 

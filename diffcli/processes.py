@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import distributed
 
 from diffcli.errors import UserError, unknown
 
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Which devices the processes of a command work on, in Lightning's words."""
+
+    accelerator: str = "auto"
+    devices: str = "1"
+    num_nodes: int = 1
+    strategy: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -73,29 +89,66 @@ def device_setting(devices: str) -> int | str:
     return int(devices) if devices.lstrip("-").isdigit() else devices
 
 
-def launch(accelerator: str, devices: str, num_nodes: int, strategy: str) -> Processes:
-    """Starts the processes that were asked for (Lightning Fabric's options), or joins those that are started already.
+def hush_lightning() -> None:
+    """Keeps Lightning's banners and its hints about settings that are not the user's from the terminal."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+
+
+@contextmanager
+def _lightnings_errors() -> Iterator[None]:
+    """Turns what Lightning raises on options that are not usable into one line."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as error:
+        message = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--devices, --num-nodes, --strategy or --precision: {message}") from error
+
+
+def fabric_of(hardware: Devices, precision: str | None = None) -> Fabric:
+    """Lightning's Fabric over the devices that were asked for; nothing is started yet.
 
     Raises:
         UserError: an option is not usable on this machine.
     """
-    device = pick_device(accelerator)
-    started = int(os.environ.get("WORLD_SIZE") or 1) > 1  # by torchrun
-    if devices == "1" and num_nodes == 1 and strategy == "auto" and not started:
-        return Processes(device)
     from lightning.fabric import Fabric
 
-    try:
-        fabric = Fabric(
-            accelerator=device.type, devices=device_setting(devices), num_nodes=num_nodes, strategy=strategy
+    hush_lightning()
+    device = pick_device(hardware.accelerator)
+    with _lightnings_errors():
+        return Fabric(
+            accelerator=device.type,
+            devices=device_setting(hardware.devices),
+            num_nodes=hardware.num_nodes,
+            strategy=hardware.strategy,
+            precision=precision,  # type: ignore[arg-type]
         )
+
+
+def launch(hardware: Devices) -> Processes:
+    """Starts the processes that were asked for, or joins those that are started already.
+
+    Raises:
+        UserError: an option is not usable on this machine.
+    """
+    device = pick_device(hardware.accelerator)
+    started = int(os.environ.get("WORLD_SIZE") or 1) > 1  # by torchrun, or by a training before
+    if hardware.devices == "1" and hardware.num_nodes == 1 and hardware.strategy == "auto" and not started:
+        return Processes(device)
+    fabric = fabric_of(hardware)
+    with _lightnings_errors():
         fabric.launch()
-    except (ValueError, TypeError, RuntimeError) as error:
-        message = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--devices, --num-nodes or --strategy: {message}") from error
     if not fabric.is_global_zero:
         silence()
     return Processes(fabric.device, fabric.global_rank, fabric.world_size)
+
+
+def is_first() -> bool:
+    """Whether this process is the first of those that work on the command, or the only one."""
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def silence() -> None:

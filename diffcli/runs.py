@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcli.config import Preset, to_yaml, validate
-from diffcli.errors import UserError, unknown
+from diffcli.errors import RunError, UserError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,6 +62,11 @@ class Run:
         return self.folder / "eval.json"
 
     @property
+    def compared(self) -> Path:
+        """What ``compare`` measured and drew, a folder for each set of settings."""
+        return self.folder / "compare"
+
+    @property
     def metrics_file(self) -> Path:
         return self.folder / "logs" / "metrics.csv"
 
@@ -85,9 +90,12 @@ class Run:
         """What ``run.json`` holds; empty where it is missing or damaged."""
         return _read_json(self.info_file)
 
-    def scores(self) -> dict[str, Any]:
-        """What ``eval.json`` holds; empty where there is none."""
-        return _read_json(self.eval_file)
+    def evaluations(self) -> list[dict[str, Any]]:
+        """What ``eval.json`` holds, then the evaluations of ``compare``, the newest first."""
+        files = list(self.compared.glob(f"*/{self.eval_file.name}"))
+        newest_first = sorted(files, key=lambda file: (file.stat().st_mtime_ns, file), reverse=True)
+        found = [_read_json(file) for file in [self.eval_file, *newest_first]]
+        return [evaluation for evaluation in found if evaluation]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -102,13 +110,24 @@ def _read_json(path: Path) -> dict[str, Any]:
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
 
+    Of several commands that write one file at once the last wins.
+
     Raises:
         UserError: the folder of ``path`` cannot be made or written.
+        RunError: ``path`` has become a folder that is not empty, or is of another kind; the line says what the
+            result is called instead.
     """
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=writable_folder(path.parent)) as scratch:
         part = Path(scratch) / path.name
         yield part
-        part.replace(path)
+        try:
+            part.replace(path)
+        except OSError as error:
+            if not path.exists():
+                raise
+            names = (path.with_stem(f"{path.stem}-{count}") for count in itertools.count(2))
+            kept = part.replace(next(name for name in names if not name.exists()))
+            raise RunError(f"{path} was made by another command meanwhile; what this one made is in {kept}") from error
 
 
 def writable_folder(folder: Path) -> Path:

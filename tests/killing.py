@@ -1,4 +1,4 @@
-"""Trainings in processes of their own that start at once, because their parent has imported everything already."""
+"""Commands in processes of their own that start at once, because their parent has imported everything already."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["diffcli.commands.train", "sklearn.datasets"])
+CONTEXT.set_forkserver_preload(["diffcli.commands.study", "sklearn.datasets"])
 
 
 def _run(folder: str, arguments: list[str], seconds_between: float, messages: str) -> None:

@@ -12,10 +12,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from conftest import TINY
 from PIL import Image
 
 from diffcli.reporting.claims import BLUR, CLAIMS, HIGH, LOW, NOISE, check
-from diffcli.reporting.page import best_of, html_page, markdown_page, reported_values
+from diffcli.reporting.comparable import best_of, remarks
+from diffcli.reporting.page import html_page, markdown_page, reported_values
 
 OPTIONS = ["--n-test", 10, "--n-fid", 20, "--steps", 4, "--extractor", "classifier", "--accelerator", "cpu", "--quiet"]
 
@@ -56,11 +58,14 @@ class Reader(HTMLParser):
 def runs(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two copies of the trained run, free to be evaluated."""
     place = tmp_path_factory.mktemp("compared")
-    copies = [place / "one", place / "two"]
-    for copy in copies:
-        shutil.copytree(trained, copy)
-        (copy / "eval.json").unlink(missing_ok=True)
-    return copies
+    fresh = shutil.ignore_patterns("eval.json", "compare")
+    return [shutil.copytree(trained, place / name, ignore=fresh) for name in ("one", "two")]
+
+
+def evaluation_of(run: Path) -> Path:
+    """The one evaluation that comparisons made of a run."""
+    (file,) = run.glob("compare/*/eval.json")
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +89,11 @@ def test_the_page_needs_nothing_else(page: Path) -> None:
     assert not re.search(r"url\(|@import", page.read_text())
 
 
-def test_the_page_holds_the_numbers_of_eval_json(page: Path, runs: list[Path]) -> None:
+def test_the_page_holds_the_numbers_of_the_evaluations(page: Path, runs: list[Path]) -> None:
     cells = [cell.strip() for cell in Reader(page.read_text()).cells]
     expected = []
     for run in runs:
-        scores = json.loads((run / "eval.json").read_text())["scores"]
+        scores = json.loads(evaluation_of(run).read_text())["scores"]
         shown = [key for key in scores if not key.endswith(("_direct", "_floor", "_test"))]
         expected += [f"{scores[key]:.4g}" for key in shown]
     assert cells == expected
@@ -125,15 +130,6 @@ def test_json_markdown_and_the_table_agree(cli, runs: list[Path], page: Path) ->
     assert json.loads(cli("compare", *runs, "--json", *OPTIONS).out) == held
 
 
-def test_what_is_evaluated_already_is_not_evaluated_again(cli, runs: list[Path], page: Path) -> None:
-    before = (runs[0] / "eval.json").stat().st_mtime_ns
-    assert cli("compare", *runs, *OPTIONS).code == 0
-    assert (runs[0] / "eval.json").stat().st_mtime_ns == before
-    changed = [21 if word == 20 else word for word in OPTIONS]
-    assert cli("compare", runs[1], *changed).code == 0
-    assert json.loads((runs[1] / "eval.json").read_text())["settings"]["n_fid"] == 21
-
-
 def test_bad_input_costs_one_line(cli, runs: list[Path], workplace: Path) -> None:
     for arguments, expected in [
         ([runs[0], runs[0]], "named twice"),
@@ -151,19 +147,78 @@ def test_values_are_escaped() -> None:
     from diffcli.reporting.page import RunView
 
     view = RunView("<b>x</b>", "n", "<script>1</script>", "p", {"rmse": 1.0}, {}, {}, [])
-    text = html_page("<i>", [view], [], [])
+    text = html_page("<i>", [view], {"rmse": set()}, ["<u>"], [], [])
     assert "<script>" not in text
     assert "&lt;b&gt;x" in text
+    assert "&lt;u&gt;" in text
     view = RunView("<b>x</b>|\ny", "n", "a", "p", {"rmse|<i>": 1.0}, {}, {}, [])
-    lines = markdown_page("<script>1</script>", [view], []).splitlines()
+    lines = markdown_page("<script>1</script>", [view], {"rmse|<i>": set()}, ["<u>"], []).splitlines()
     assert lines[0] == "# &lt;script&gt;1&lt;/script&gt;"
     assert lines[2:5] == ["| run | rmse\\|&lt;i&gt; |", "| --- | --- |", "| &lt;b&gt;x&lt;/b&gt;\\| y | 1 |"]
+    assert "- &lt;u&gt;" in lines
+
+
+def made_up(scores: dict[str, float], **settings: object) -> dict[str, dict]:
+    return {"scores": scores, "settings": settings}
 
 
 def test_best_values() -> None:
-    scores = {"a": {"rmse": 1.0, "ssim": 0.5}, "b": {"rmse": 2.0, "ssim": 0.9}, "c": {"rmse": 1.0}}
-    assert best_of(scores, ["rmse", "ssim"]) == {"rmse": {"a", "c"}, "ssim": {"b"}}
-    assert best_of({"a": {"rmse": 1.0}}, ["rmse"]) == {"rmse": set()}
+    runs = {
+        "a": made_up({"rmse": 1.0, "ssim": 0.5}),
+        "b": made_up({"rmse": 2.0, "ssim": 0.9}),
+        "c": made_up({"rmse": 1.0}),
+    }
+    assert best_of(runs, ["rmse", "ssim"]) == {"rmse": {"a", "c"}, "ssim": {"b"}}
+    assert not remarks(runs, ["rmse", "ssim"])
+    assert best_of({"a": made_up({"rmse": 1.0})}, ["rmse"]) == {"rmse": set()}
+
+
+def test_no_number_is_never_the_best() -> None:
+    runs = {"a": made_up({"rmse": float("nan")}), "b": made_up({"rmse": 2.0}), "c": made_up({"rmse": 3.0})}
+    assert best_of(runs, ["rmse"]) == {"rmse": {"b"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "setting", "values"),
+    [
+        ("loss", "prediction", ["eps", "v"]),
+        ("loss", "schedule", [{"name": "linear", "T": 20}, {"name": "linear", "T": 40}]),
+        ("loss", "degradation", [{"name": "gaussian-noise"}, {"name": "gaussian-blur"}]),
+        ("rmse_direct", "n_test", [10, 359]),
+        ("psnr", "test_images", ["00", "ff"]),
+        ("ssim", "ssim", [{"sigma": 0.5}, {"sigma": 1.5}]),
+        ("class_kept", "classifier", [{"weights_sha256": "00"}, {"weights_sha256": "ff"}]),
+        ("fid_classifier", "extractor", [{"weights_sha256": "00"}, {"weights_sha256": "ff"}]),
+        ("kid_inception", "n_fid", [500, 1000]),
+        ("fid_inception", "kind", ["generation", "restoration, not generation"]),
+    ],
+)
+def test_what_cannot_be_compared_has_no_best_value(key: str, setting: str, values: list[object]) -> None:
+    same, other = made_up({key: 1.0}, **{setting: values[0]}), made_up({key: 2.0}, **{setting: values[1]})
+    assert best_of({"a": same, "b": {**same, "scores": {key: 2.0}}}, [key])[key]
+    assert best_of({"a": same, "b": other}, [key]) == {key: set()}
+    (remark,) = remarks({"a": same, "b": other}, [key])
+    assert remark.startswith(f"{key}: no best value, as the runs differ in ")
+    # Another metric is not concerned, but for those that need the same.
+    assert best_of({"a": {**same, "scores": {"x": 1.0}}, "b": {**other, "scores": {"x": 2.0}}}, ["x"]) == {"x": set()}
+
+
+def test_losses_of_different_predictions_are_not_marked(cli, workplace: Path) -> None:
+    for prediction in ("eps", "x0"):
+        Path(f"{prediction}.yaml").write_text(TINY.replace("prediction: eps", f"prediction: {prediction}"))
+        options = ["--epochs", 1, "--limit-batches", 1, "--accelerator", "cpu", "-q"]
+        assert cli("train", "--preset", f"{prediction}.yaml", "--out", prediction, *options).code == 0
+    result = cli("compare", "eps", "x0", *OPTIONS)
+    assert result.code == 0, result.err
+    rows = {words[0]: line for line in result.out.splitlines() if (words := line.strip("│ ").split())}
+    assert "*" in rows["rmse"]
+    assert "*" not in rows["loss"] + rows["nearest"]
+    assert "loss: no best value, as the runs differ in prediction" in result.out
+    for file in ("out.html", "out.md", "out.json"):
+        assert cli("compare", "eps", "x0", "--out", file, *OPTIONS).code == 0
+        assert "loss: no best value, as the runs differ in prediction" in Path(file).read_text()
+    assert json.loads(Path("out.json").read_text())["best"]["loss"] == []
+    assert "their losses cannot be compared" in Path("out.html").read_text()
 
 
 def test_the_reports_tables_are_held() -> None:
@@ -202,3 +257,26 @@ def test_claims_without_runs_are_not_measured() -> None:
     claims = check({})
     assert {claim.verdict for claim in claims} == {"not measured"}
     assert LOW in claims[0].evidence
+
+
+def test_a_claim_needs_runs_that_can_be_compared() -> None:
+    results = reports_own_results()
+    same = {"prediction": "eps", "n_test": 500, "test_images": "00", "schedule": {"beta": 0.001}}
+    for settings, verdict in [
+        ({**same, "schedule": {"beta": 0.1}}, "confirmed"),  # the report itself compares losses over two schedules
+        ({**same, "prediction": "v"}, "not measured"),
+        ({**same, "n_test": 10}, "not measured"),
+        ({**same, "test_images": "ff"}, "not measured"),
+    ]:
+        results[LOW]["settings"], results[HIGH]["settings"] = same, settings
+        claim = check(results)[0]
+        assert claim.verdict == verdict, claim
+        if verdict == "not measured":
+            assert "cannot be compared" in claim.evidence
+
+
+def test_a_claim_names_the_run_that_it_took() -> None:
+    claims = check(reports_own_results(), {BLUR: "blur-const (a/run)"})
+    named = ["the first was taken: blur-const (a/run)" in claim.evidence for claim in claims]
+    assert named == [False, False, False, True, True, True]
+    assert [claim.verdict for claim in claims] == ["confirmed"] * len(CLAIMS)

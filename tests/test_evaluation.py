@@ -200,3 +200,23 @@ def test_auto_takes_inception_from_the_cache(stand_in_weights: Path, no_network:
     cache.parent.mkdir(parents=True)
     cache.symlink_to(stand_in_weights)
     assert extractors.choose("auto", "digits", None, CPU).name == "inception"
+
+
+def test_the_settings_at_hand_are_those_of_the_extractor_that_is_taken(
+    stand_in_weights: Path, no_network: None
+) -> None:
+    for arguments in (("auto", "digits", None), ("classifier", "mnist", None), ("auto", "folder", stand_in_weights)):
+        assert extractors.settings_at_hand(*arguments) == extractors.choose(*arguments, CPU).settings
+    for arguments in (("auto", "folder", None), ("classifier", "folder", None), ("inception", "digits", None)):
+        assert extractors.settings_at_hand(*arguments) is None
+        with pytest.raises(extractors.Unavailable):
+            extractors.choose(*arguments, CPU)
+
+
+def test_damaged_inception_weights_are_named_and_not_passed_over(cli, trained: Path, no_network: None) -> None:
+    cache = extractors.inception_cache()
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"half a file")
+    result = cli("eval", "--run", trained, "--n-test", 4, "--n-fid", 4, "--steps", 1, "--accelerator", "cpu", "-q")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert f"{cache} does not hold Inception weights" in result.err

@@ -11,10 +11,11 @@ from diffcli.commands.models import Choice, pick_model, pick_sampling
 from diffcli.data.datasets import digits
 from diffcli.data.pixels import to_model
 from diffcli.generation import Sampling, conditional_rows, generate, reconstruct
+from diffcli.processes import Devices
 
 
 def sampling_of(trained: Path, **changes: object) -> Sampling:
-    choice = Choice(run=str(trained), accelerator="cpu", **changes)  # type: ignore[arg-type]
+    choice = Choice(run=str(trained), hardware=Devices("cpu"), **changes)  # type: ignore[arg-type]
     _, model = pick_model(choice)
     return pick_sampling(model, choice)
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from diffcli.commands.models import Choice
 from diffcli.commands.sample import sample
+from diffcli.processes import Devices
 from diffcli.reporting.pictures import save_array
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's /proc")
@@ -28,7 +29,7 @@ def mebibytes() -> float:
 
 @LINUX
 def test_sampling_again_and_again_leaks_nothing(workplace: Path, trained: Path) -> None:
-    choice = Choice(run=str(trained), steps=2, accelerator="cpu")
+    choice = Choice(run=str(trained), steps=2, hardware=Devices("cpu"))
 
     def again(times: int) -> float:
         for _ in range(times):
@@ -47,7 +48,8 @@ import sys
 from pathlib import Path
 from diffcli.commands.models import Choice
 from diffcli.commands.sample import sample
-choice = Choice(run=sys.argv[1], steps=2, batch_size=100, accelerator="cpu")
+from diffcli.processes import Devices
+choice = Choice(run=sys.argv[1], steps=2, batch_size=100, hardware=Devices("cpu"))
 sample(choice, int(sys.argv[2]), Path(sys.argv[3]), False, None, True)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_idx import write_idx_files
@@ -10,6 +14,7 @@ from test_idx import write_idx_files
 from diffcli.commands import study as module
 from diffcli.commands.study import MODELS, Budget, Effort
 from diffcli.errors import RunError
+from diffcli.reporting.claims import HIGH, LOW
 from diffcli.runs import Run, read_checkpoint
 
 
@@ -62,3 +67,71 @@ def test_bad_input_costs_one_line(cli, workplace: Path, minute: list[object]) ->
     Path("other").mkdir()
     Path("other/budget.txt").write_text("report\n")
     assert "study of another budget" in cli("study", "--out", "other", "--data-dir", workplace).err
+
+
+TWO_MODELS = (LOW, HIGH)
+HOW = ["--accelerator", "cpu", "--extractor", "classifier", "--data-dir", ".", "-q"]
+SMALL_STUDY = f"""\
+import os, pathlib, sys
+from diffcli.commands import study
+from diffcli.cli import main
+
+replace = pathlib.Path.replace
+
+def logged(self, target):
+    with open("written.txt", "a") as log:
+        print(os.environ.get("LOCAL_RANK", "0"), target, file=log)
+    return replace(self, target)
+
+pathlib.Path.replace = logged
+study.MODELS = {TWO_MODELS}
+efforts = {{name: study.Effort(epochs=2, limit_batches=1) for name in study.MODELS}}
+study.BUDGETS["quick"] = study.Budget("a test", efforts, n_test=6, n_fid=6, steps=2)
+main(sys.argv[1:])
+"""
+
+
+def evaluations_of(out: str) -> list[dict[str, Any]]:
+    """The one evaluation of each model of a study."""
+    return [held for (held,) in (Run(Path(out) / name).evaluations() for name in TWO_MODELS)]
+
+
+def test_a_study_of_two_processes_is_that_of_one_and_writes_once(
+    cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_idx_files(workplace, train=60, test=12)
+    efforts = {name: Effort(epochs=2, limit_batches=1) for name in TWO_MODELS}
+    monkeypatch.setitem(module.BUDGETS, "quick", Budget("a test", efforts, n_test=6, n_fid=6, steps=2))
+    monkeypatch.setattr(module, "MODELS", TWO_MODELS)
+    assert cli("study", "--out", "one", "--devices", 1, *HOW).code == 0
+    Path("small.py").write_text(SMALL_STUDY)
+    for _ in range(2):  # the second time there is nothing to train and to evaluate
+        command = [sys.executable, "small.py", "study", "--out", "two", "--devices", "2", "--strategy", "ddp", *HOW]
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert (finished.returncode, finished.stderr) == (0, "")
+        assert finished.stdout.count("report.html") == 1
+    for one, two in zip(evaluations_of("one"), evaluations_of("two"), strict=True):
+        assert (one["settings"]["processes"], two["settings"]["processes"]) == (1, 2)
+        assert one["scores"] == pytest.approx(two["scores"], rel=1e-3)
+    written = [line.split() for line in Path("written.txt").read_text().splitlines()]
+    assert {rank for rank, _ in written} == {"0"}
+    times = Counter(target for _, target in written)
+    assert times["two/report.html"] == times["two/budget.txt"] == 2
+    assert {count for target, count in times.items() if target.endswith("eval.json")} == {1}
+
+
+def test_what_cannot_run_is_told_before_anything_is_written(cli, workplace: Path, minute: list[object]) -> None:
+    for option, value, expected in [
+        ("--devices", "two", "--devices"),
+        ("--devices", "0", "--devices"),
+        ("--strategy", "nope", "nope"),
+        ("--precision", "12-bit", "12-bit"),
+        ("--num-nodes", "0", "num_nodes"),
+        ("--accelerator", "tpu", "unknown accelerator"),
+        ("--inception-weights", "none.pth", "none.pth does not exist"),
+    ]:
+        words = [word for word in minute if word != "classifier" and word != "--extractor"]
+        result = cli(*words, option, value)
+        assert (result.code, result.err.count("\n")) == (2, 1), result
+        assert expected in result.err
+    assert not Path("study").exists()

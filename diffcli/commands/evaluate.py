@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from diffcli import __version__
 from diffcli.assembly import load_source
-from diffcli.commands.models import Choice, pick_model, pick_prior, pick_sampling, training_split
+from diffcli.commands.models import Choice, pick_prior, pick_sampling, training_split
+from diffcli.commands.protocol import MAX_NEAREST, METRICS, Request, Subject, allowed, pick_subject, protocol
 from diffcli.data.datasets import ImageSet, Source
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream
-from diffcli.errors import UserError, unknown
-from diffcli.evaluation.classifier import TrainedClassifier, load_classifier, probabilities
-from diffcli.evaluation.extractors import EXTRACTORS, Extractor, choose
-from diffcli.evaluation.metrics import RECONSTRUCTION_METRICS, fid, kid, nearest, ssim_sigma
+from diffcli.errors import UserError
+from diffcli.evaluation.classifier import TrainedClassifier, classifier_settings, load_classifier, probabilities
+from diffcli.evaluation.extractors import Extractor, Unavailable, choose
+from diffcli.evaluation.metrics import RECONSTRUCTION_METRICS, fid, kid, nearest
 from diffcli.generation import Sampling, generate, reconstruct
 from diffcli.processes import Processes
 from diffcli.progress import progress
-from diffcli.reporting.pictures import RESTORATION
-from diffcli.runs import Model, write_json
+from diffcli.runs import Model, writable_folder, write_json
 from diffcli.training.module import fixed_loss
 
-METRICS = ("fid", "kid", "nearest", "ssim", "psnr", "rmse", "loss", "class_kept")
-MAX_NEAREST = 1000
 FEATURE_BATCH = 250
 TENTHS = 10
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,27 @@ class Evaluation:
         }
 
 
-def evaluate(
-    choice: Choice,
-    metrics: Sequence[str],
-    n_test: int | None,
-    n_fid: int,
-    extractor_name: str,
-    inception_weights: Path | None,
-    priors: Sequence[str],
-    quiet: bool,
-) -> Evaluation:
-    """Scores a trained model and writes ``eval.json`` into its run folder.
+def evaluate(choice: Choice, request: Request, quiet: bool) -> Evaluation:
+    """Scores a trained model and writes ``eval.json`` into its run folder; see :func:`measure`."""
+    subject = pick_subject(choice)
+    if subject.run is not None:
+        writable_folder(subject.run.folder)
+    sampling = pick_sampling(subject.model, first_prior(choice, request))
+    result = measure(subject, sampling, choice, request, quiet)
+    if subject.run is None:
+        return result
+    if sampling.processes.first:
+        write_json(subject.run.eval_file, result.as_dict())
+    return replace(result, file=subject.run.eval_file)
+
+
+def first_prior(choice: Choice, request: Request) -> Choice:
+    """The choice with the first of the priors asked for."""
+    return replace(choice, prior=next(iter(request.priors), None))
+
+
+def measure(subject: Subject, sampling: Sampling, choice: Choice, request: Request, quiet: bool) -> Evaluation:
+    """The scores of a trained model, on each of the sampling's processes.
 
     Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_T of test images and come twice: by the sampler
     (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare unconditional samples with the
@@ -79,41 +89,24 @@ def evaluate(
     is the median distance of samples to their nearest training image; beside it, that of test images.
 
     Args:
-        metrics: some of ``METRICS``; none is all that the data set allows.
-        n_test: test images for loss and reconstructions; None is all.
-        n_fid: unconditional samples for the distances.
-        extractor_name: one of ``EXTRACTORS``.
-        inception_weights: a local copy of the Inception weights.
-        priors: where sampling starts, each in its turn; none is the preset's.
+        sampling: what ``choice`` and the first prior of ``request`` give for the model.
 
     Raises:
         UserError: an option is not usable, or a metric that was named cannot be had.
     """
-    if extractor_name not in EXTRACTORS:
-        raise UserError(f"--extractor: {unknown('extractor', extractor_name, EXTRACTORS)}")
-    if n_test is not None and n_test < 1:
-        raise UserError(f"--n-test must be at least 1, got {n_test}")
-    if n_fid < 2:
-        raise UserError(f"--n-fid must be at least 2, got {n_fid}: a distance compares covariances")
-    run, model = pick_model(choice)
-    starts = {name: pick_prior(model, name, choice.data_dir) for name in priors or [model.preset.prior.name]}
-    first = next(iter(starts))
-    sampling = pick_sampling(model, replace(choice, prior=first))
+    model = subject.model
     source = load_source(model.preset, choice.data_dir)
     if source.test.image_shape != model.image_shape:
         raise UserError(f"the test images are {source.test.image_shape}, the model's {model.image_shape} (C, H, W)")
-    wanted = list(metrics or METRICS)
-    notes: list[str] = []
-    reader, extractor = None, None
-    if "class_kept" in wanted:
-        reader = _optional(lambda: load_classifier(model.preset.data.name), "class_kept", wanted, bool(metrics), notes)
-    if {"fid", "kid"} & set(wanted):
-        extractor = _optional(
-            lambda: choose(extractor_name, model.preset.data.name, inception_weights, sampling.device),
-            "fid, kid", wanted, bool(metrics), notes,
-        )  # fmt: skip
+    settings = protocol(subject, choice, request, source)
+    starts = {settings["prior"]: sampling.prior}
+    for name in request.priors:
+        if name not in starts:
+            starts[name] = pick_prior(model, name, choice.data_dir)
+    reader, extractor, notes = _instruments(request, model.preset.data.name, sampling.device)
+    wanted = allowed(request, extractor is not None, reader is not None)
     quiet = quiet or not sampling.processes.first
-    test = source.test[torch.arange(min(n_test or len(source.test), len(source.test)))]
+    test = source.test[torch.arange(settings["n_test"])]
     started = time.perf_counter()
     scores: dict[str, float] = {}
     loss_by_t: list[float | None] = []
@@ -122,47 +115,51 @@ def evaluate(
     scores |= _reconstruction_scores(sampling, test, wanted, reader, quiet)
     by_prior = {}
     if {"fid", "kid", "nearest"} & set(wanted):
-        by_prior = _by_prior(sampling, starts, model, source, extractor, wanted, n_fid, quiet)
-        scores |= by_prior[first]
-    settings = {
+        by_prior = _by_prior(sampling, starts, model, source, extractor, wanted, request.n_fid, quiet)
+        scores |= by_prior[settings["prior"]]
+    settings |= {
         "preset": model.preset_name,
         "data": model.preset.data.name,
         "checkpoint": str(model.checkpoint),
         "epoch": model.epoch,
-        "prior": first,
-        "kind": RESTORATION if sampling.prior.restores else "generation",
-        "sampler": sampling.sampler.model_dump() | {"steps": len(sampling.steps) - 1},
-        "seed": sampling.seed,
-        "n_test": len(test),
-        "n_fid": n_fid if by_prior else None,
-        "n_real": len(source.test) if extractor else None,
-        "n_nearest": min(n_fid, MAX_NEAREST) if "nearest" in wanted else None,
-        "extractor": {"name": extractor.name, **extractor.settings} if extractor else None,
-        "classifier_test_accuracy": reader.test_accuracy if reader else None,
-        "ssim": {"sigma": ssim_sigma(model.image_shape[-1]), "data_range": 1.0},
+        "metrics": wanted,
+        "n_fid": request.n_fid if by_prior else None,
+        "n_nearest": settings["n_nearest"] if "nearest" in wanted else None,
+        "extractor": extractor.settings if extractor else None,
+        "classifier": classifier_settings(reader.dataset) if reader else None,
         "device": str(sampling.device),
         "processes": sampling.processes.count,
         "diffcli": __version__,
         "date": datetime.now().isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    result = Evaluation(scores, settings, by_prior, loss_by_t, notes, run.eval_file if run else None)
-    if run is not None and sampling.processes.first:
-        write_json(run.eval_file, result.as_dict())
-    return result
+    return Evaluation(scores, settings, by_prior, loss_by_t, notes)
 
 
-def _optional(get: Any, names: str, wanted: list[str], explicit: bool, notes: list[str]) -> Any:
-    """What ``get`` returns; where it cannot be had, an error if it was asked for by name, else a note."""
-    try:
-        return get()
-    except UserError as error:
-        if explicit:
-            raise
-        notes.append(f"left out {names}: {error}")
-        for name in names.split(", "):
-            wanted.remove(name)
-        return None
+def _instruments(
+    request: Request, dataset: str, device: torch.device
+) -> tuple[TrainedClassifier | None, Extractor | None, list[str]]:
+    """The classifier and the extractor, None where not wanted or not there, and notes of what is left out for that.
+
+    Raises:
+        UserError: a metric that was named cannot be had.
+    """
+    notes: list[str] = []
+
+    def optional(names: Sequence[str], get: Callable[[], T]) -> T | None:
+        if not set(names) & set(request.metrics or METRICS):
+            return None
+        try:
+            return get()
+        except Unavailable as error:
+            if request.metrics:
+                raise
+            notes.append(f"left out {', '.join(names)}: {error}")
+            return None
+
+    reader = optional(["class_kept"], lambda: load_classifier(dataset))
+    extractor = optional(["fid", "kid"], lambda: choose(request.extractor, dataset, request.inception_weights, device))
+    return reader, extractor, notes
 
 
 @torch.inference_mode()

@@ -45,7 +45,7 @@ def runs() -> list[dict[str, Any]]:
                 "started": run.info().get("started", ""),
                 "epochs": len(epochs),
                 "best_val_loss": min(losses) if losses else None,
-                "scores": run.scores().get("scores", {}),
+                "scores": next(iter(run.evaluations()), {}).get("scores", {}),
             }
         )
     return rows

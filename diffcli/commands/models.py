@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffcli.assembly import build_prior, load_source, resolve, steps_of
-from diffcli.config import Component, Preset, sampler_named
+from diffcli.config import Component, Preset, Sampler, sampler_named
 from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.errors import UserError, unknown
 from diffcli.generation import Sampling, fit_prior
-from diffcli.processes import launch
+from diffcli.processes import Devices, Processes, launch
 from diffcli.runs import Model, Run, best_checkpoint, find_run, load_model
 
 
@@ -26,27 +26,33 @@ class Choice:
     steps: int | None = None
     seed: int = 0
     batch_size: int = 128
-    accelerator: str = "auto"
-    devices: str = "1"
-    num_nodes: int = 1
-    strategy: str = "auto"
+    hardware: Devices = field(default_factory=Devices)
     data_dir: Path = Path("data")
 
 
-def pick_model(choice: Choice) -> tuple[Run | None, Model]:
-    """The model that was asked for (the newest run's best checkpoint by default) and the run that it belongs to.
+def pick_checkpoint(choice: Choice) -> tuple[Run | None, Path]:
+    """The checkpoint that was asked for (the newest run's best one by default) and the run that it belongs to.
 
     Raises:
-        UserError: there is none, or it cannot be loaded.
+        UserError: there is none.
     """
     if choice.checkpoint is not None:
         if choice.run is not None:
             raise UserError("--run and --checkpoint name two models; give one of them")
         folder = choice.checkpoint.parent.parent
-        run = Run(folder) if (folder / "preset.yaml").is_file() else None
-        return run, load_model(choice.checkpoint)
+        return Run(folder) if (folder / "preset.yaml").is_file() else None, choice.checkpoint
     run = find_run(choice.run or "last")
-    return run, load_model(best_checkpoint(run))
+    return run, best_checkpoint(run)
+
+
+def pick_model(choice: Choice) -> tuple[Run | None, Model]:
+    """The model that was asked for and the run that it belongs to.
+
+    Raises:
+        UserError: there is none, or it cannot be loaded.
+    """
+    run, checkpoint = pick_checkpoint(choice)
+    return run, load_model(checkpoint)
 
 
 def training_split(source: Source, preset: Preset) -> ImageSet:
@@ -55,16 +61,25 @@ def training_split(source: Source, preset: Preset) -> ImageSet:
     return train
 
 
-def pick_prior(model: Model, name: str | None, data_dir: Path) -> Prior:
-    """The prior by name, the preset's own where that is None, as it was fitted when the model was trained.
+def prior_component(model: Model, name: str | None) -> Component:
+    """The prior by name with its parameters, the preset's own where that is None.
 
     Raises:
-        UserError: it is unknown or does not fit the model's degradation, or was not stored and its data are missing.
+        UserError: it is unknown, or does not fit the model's degradation.
     """
     if name is not None and name not in PRIORS:
         raise UserError(f"--prior: {unknown('prior', name, PRIORS)}")
     component = model.preset.prior if name in (None, model.preset.prior.name) else Component(name=str(name))
-    component = resolve(model.preset.model_copy(update={"prior": component})).prior
+    return resolve(model.preset.model_copy(update={"prior": component})).prior
+
+
+def pick_prior(model: Model, name: str | None, data_dir: Path) -> Prior:
+    """The prior by name, the preset's own where that is None, as it was fitted when the model was trained.
+
+    Raises:
+        UserError: see :func:`prior_component`; or it was not stored and its data are missing.
+    """
+    component = prior_component(model, name)
     prior = build_prior(component)
     if component.name in model.priors:
         try:
@@ -79,12 +94,11 @@ def pick_prior(model: Model, name: str | None, data_dir: Path) -> Prior:
     return prior
 
 
-def pick_sampling(model: Model, choice: Choice) -> Sampling:
-    """The sampling of a model: the preset's prior and sampler, but for what the options change.
+def pick_sampler(model: Model, choice: Choice) -> tuple[Sampler, list[int]]:
+    """The preset's sampler, but for what the options change, and its time steps, T to 0.
 
     Raises:
-        UserError: the prior or sampler is unknown, the steps or the batch size are out of range, or the devices are not
-            there.
+        UserError: the sampler is unknown, or an option is out of range.
     """
     if choice.batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, got {choice.batch_size}")
@@ -95,14 +109,28 @@ def pick_sampling(model: Model, choice: Choice) -> Sampling:
         chosen = sampler_named(choice.sampler)
         kept = {key: getattr(sampler, key) for key in ("steps", "clip") if key not in chosen.model_fields_set}
         sampler = chosen.model_copy(update=kept)
-    preset = resolve(model.preset.model_copy(update={"sampler": sampler}))
-    processes = launch(choice.accelerator, choice.devices, choice.num_nodes, choice.strategy)
+    sampler = resolve(model.preset.model_copy(update={"sampler": sampler})).sampler
+    return sampler, steps_of(sampler.steps if choice.steps is None else choice.steps, model.denoiser.degradation)
+
+
+def pick_sampling(model: Model, choice: Choice, processes: Processes | None = None) -> Sampling:
+    """The sampling of a model: the preset's prior and sampler, but for what the options change.
+
+    Args:
+        processes: those that work on it; None starts the ones that ``choice`` asks for.
+
+    Raises:
+        UserError: an option does not fit the model, or the devices are not there.
+    """
+    sampler, steps = pick_sampler(model, choice)
+    prior_component(model, choice.prior)
+    processes = processes or launch(choice.hardware)
     prior = pick_prior(model, choice.prior, choice.data_dir)
     return Sampling(
         denoiser=model.denoiser.to(processes.device),
         prior=prior,
-        sampler=preset.sampler,
-        steps=steps_of(preset.sampler.steps if choice.steps is None else choice.steps, model.denoiser.degradation),
+        sampler=sampler,
+        steps=steps,
         seed=choice.seed,
         batch_size=choice.batch_size,
         processes=processes,

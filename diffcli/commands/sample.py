@@ -13,6 +13,7 @@ from diffcli.assembly import load_source
 from diffcli.commands.models import Choice, pick_model, pick_sampling
 from diffcli.errors import UserError
 from diffcli.generation import Sampling, conditional_rows, generate
+from diffcli.processes import Processes
 from diffcli.progress import console, progress
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import (
@@ -56,6 +57,7 @@ def sample(
     conditional: bool,
     trajectory: Path | None,
     quiet: bool,
+    processes: Processes | None = None,
 ) -> list[Path]:
     """Samples from a trained model; returns the files or folders written.
 
@@ -64,6 +66,7 @@ def sample(
         out: .png (a grid), .npz (``images``, uint8 NHWC), or a folder (one PNG an image).
         conditional: reconstruct test images instead, in the layout of the report's Figures 2 and 9.
         trajectory: a .gif that shows the walk from x_T to x_0 of the first 64 images.
+        processes: those that work on it; None starts the ones that ``choice`` asks for.
 
     Raises:
         UserError: an option is not usable; nothing is written then.
@@ -76,7 +79,7 @@ def sample(
             raise UserError("--trajectory shows unconditional samples; leave out --conditional")
         check_output(trajectory, (".gif",), "--trajectory")
     _, model = pick_model(choice)
-    sampling = pick_sampling(model, choice)
+    sampling = pick_sampling(model, choice, processes)
     if conditional:
         return _conditional(sampling, model, n or CONDITIONAL_DEFAULT, out, choice.data_dir, quiet)
     return _unconditional(sampling, model, n or 64, out, trajectory, quiet)

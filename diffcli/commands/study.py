@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffcli.commands.compare import Comparison, Settings, compare
+from diffcli.commands.protocol import Request
 from diffcli.commands.train import Plan, plan_new, train
 from diffcli.errors import UserError, unknown
+from diffcli.processes import fabric_of, is_first
 from diffcli.progress import console
 from diffcli.reporting.claims import BLUR, HIGH, LOW, NOISE
-from diffcli.runs import Run, read_checkpoint, writable_folder
+from diffcli.runs import Run, read_checkpoint, written_whole
 from diffcli.training.trainer import Hardware
 
 
@@ -70,6 +72,7 @@ def study(
         name: one of ``STUDIES``.
         budget_name: one of ``BUDGETS``.
         out: holds a run folder for each model, and the page ``report.html``.
+        hardware: of the trainings; the evaluations run on the same devices, in single precision.
 
     Raises:
         UserError: the study or budget is unknown, the data are missing, or ``out`` is of another budget.
@@ -79,25 +82,21 @@ def study(
     if budget_name not in BUDGETS:
         raise UserError(f"--budget: {unknown('budget', budget_name, BUDGETS)}")
     budget = BUDGETS[budget_name]
+    request = Request((), budget.n_test, budget.n_fid, extractor, inception_weights)
+    fabric_of(hardware, hardware.precision)  # a bad option is told before hours of training
     plans = {preset: _plan(preset, budget, data_dir) for preset in MODELS}
-    writable_folder(out)
     marker = out / "budget.txt"
     if marker.is_file() and marker.read_text(encoding="utf-8").strip() != budget_name:
         raise UserError(f"--out {out} holds a study of another budget; name a new folder")
-    marker.write_text(budget_name + "\n", encoding="utf-8")
+    first = is_first()
+    if first:
+        with written_whole(marker) as part:
+            part.write_text(budget_name + "\n", encoding="utf-8")
     for number, (preset, plan) in enumerate(plans.items(), 1):
-        if not quiet:
+        if first and not quiet:
             console.print(f"{number}/{len(plans)} {preset}", soft_wrap=True)
         _train_on(plan, Run(out / preset), hardware, quiet)
-    settings = Settings(
-        n_test=budget.n_test,
-        n_fid=budget.n_fid,
-        steps=budget.steps,
-        extractor=extractor,
-        inception_weights=inception_weights,
-        data_dir=data_dir,
-        accelerator=hardware.accelerator,
-    )
+    settings = Settings(request, budget.steps, data_dir, hardware)
     return compare([str(out / preset) for preset in MODELS], out / "report.html", settings, quiet)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from diffcli.errors import UserError, unknown
+from diffcli.evaluation.fingerprints import of_file
 
 WEIGHTS = Path(__file__).parent / "weights"
 CLASSIFIED = ("mnist", "digits")
@@ -25,6 +27,10 @@ def _conv(channels_in: int, channels_out: int, kernel: int) -> nn.Sequential:
         nn.BatchNorm2d(channels_out),
         nn.ReLU(),
     )
+
+
+class Unavailable(UserError):
+    """A classifier or an extractor is not there for this data set, or on this machine."""
 
 
 class DigitClassifier(nn.Module):
@@ -63,6 +69,21 @@ class TrainedClassifier:
     test_accuracy: float
 
 
+def classifier_settings(dataset: str) -> dict[str, Any]:
+    """What tells the classifier shipped for ``mnist`` or ``digits`` from other ones."""
+    from safetensors import safe_open
+
+    file = weights_path(dataset)
+    with safe_open(file, framework="pt") as content:
+        accuracy = float(content.metadata()["test_accuracy"])
+    return {
+        "weights": dataset,
+        "weights_sha256": of_file(file),
+        "features": FEATURES,
+        "test_accuracy": accuracy,
+    }
+
+
 def weights_path(dataset: str) -> Path:
     """Where the weights for ``dataset`` lie in the package."""
     return WEIGHTS / f"{dataset}.safetensors"
@@ -72,16 +93,15 @@ def load_classifier(dataset: str) -> TrainedClassifier:
     """The shipped classifier for ``mnist`` or ``digits``, in evaluation mode.
 
     Raises:
-        UserError: no classifier is shipped for ``dataset``.
+        Unavailable: no classifier is shipped for ``dataset``.
     """
-    from safetensors import safe_open
+    from safetensors.torch import load_file
 
     if dataset not in CLASSIFIED:
-        raise UserError(unknown("digit classifier", dataset, CLASSIFIED))
+        raise Unavailable(unknown("digit classifier", dataset, CLASSIFIED))
     network = DigitClassifier()
-    with safe_open(weights_path(dataset), framework="pt") as file:
-        network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
-        accuracy = float(file.metadata()["test_accuracy"])
+    network.load_state_dict(load_file(weights_path(dataset)))
+    accuracy = classifier_settings(dataset)["test_accuracy"]
     return TrainedClassifier(network.eval().requires_grad_(False), dataset, accuracy)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -16,7 +15,8 @@ import torch
 from torch import Tensor
 
 from diffcli.errors import UserError
-from diffcli.evaluation.classifier import CLASSIFIED, load_classifier
+from diffcli.evaluation.classifier import CLASSIFIED, Unavailable, classifier_settings, load_classifier
+from diffcli.evaluation.fingerprints import of_file
 
 EXTRACTORS = ("auto", "inception", "classifier")
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -27,11 +27,16 @@ DOWNLOAD_TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class Extractor:
-    """Images in [0, 1], float (B, C, H, W) -> features, float (B, F); ``name`` goes into every score's key."""
+    """Images in [0, 1], float (B, C, H, W) -> features, float (B, F)."""
 
-    name: str
     features: Callable[[Tensor], Tensor]
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any]
+    """What tells it from every other extractor: its ``name``, a checksum of its weights."""
+
+    @property
+    def name(self) -> str:
+        """Goes into the key of every score."""
+        return str(self.settings["name"])
 
 
 def inception_cache() -> Path:
@@ -46,8 +51,9 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
         weights: a local copy of the weights; None takes the cache, and downloads where that is empty.
 
     Raises:
-        UserError: the file is missing, damaged or not an Inception, or cannot be downloaded; the line names the file
-            and ``--inception-weights``.
+        Unavailable: it is not in the cache and cannot be downloaded; the line names the file and
+            ``--inception-weights``.
+        UserError: the file is missing, damaged or not an Inception.
     """
     from torchmetrics.image.fid import NoTrainInceptionV3
 
@@ -68,13 +74,10 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
         AttributeError,
         TypeError,
     ) as error:
-        raise UserError(f"{file} does not hold Inception weights; name a copy of {INCEPTION_FILE}") from error
-    with file.open("rb") as stream:
-        digest = (
-            hashlib.file_digest(stream, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else (hashlib.sha256(stream.read()).hexdigest())
-        )
+        raise UserError(
+            f"{file} does not hold Inception weights; name a copy of {INCEPTION_FILE} with "
+            "--inception-weights, or take --extractor classifier"
+        ) from error
 
     @torch.inference_mode()
     def features(images: Tensor) -> Tensor:
@@ -82,13 +85,19 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
         pixels = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
         return network(pixels.to(device)).cpu()
 
-    settings = {
+    return Extractor(features, inception_settings(file))
+
+
+def inception_settings(file: Path) -> dict[str, Any]:
+    """What tells an Inception's features from those of other weights."""
+    digest = of_file(file)
+    return {
+        "name": "inception",
         "features": 2048,
         "resize": "bilinear to 299x299, antialiased",
         "weights_sha256": digest,
         "official_weights": digest.startswith(INCEPTION_HASH),
     }
-    return Extractor("inception", features, settings)
 
 
 def _downloaded() -> Path:
@@ -101,7 +110,7 @@ def _downloaded() -> Path:
             with _patience(DOWNLOAD_TIMEOUT):
                 torch.hub.download_url_to_file(URL_INCEPTION_V3, str(cache), hash_prefix=INCEPTION_HASH, progress=False)
         except (URLError, OSError, RuntimeError) as error:
-            raise UserError(
+            raise Unavailable(
                 f"the Inception weights {INCEPTION_FILE} are not in {cache.parent} and cannot be downloaded; "
                 "give a local copy with --inception-weights FILE, or use --extractor classifier"
             ) from error
@@ -122,29 +131,32 @@ def classifier(dataset: str, device: torch.device) -> Extractor:
     """The digit classifier's 64 penultimate features: comparable within a data set only, never with Inception's.
 
     Raises:
-        UserError: no classifier is shipped for ``dataset``.
+        Unavailable: no classifier is shipped for ``dataset``.
     """
     if dataset not in CLASSIFIED:
-        raise UserError(
+        raise Unavailable(
             f"--extractor classifier reads {' and '.join(CLASSIFIED)} only, not {dataset}; "
             "use --extractor inception with --inception-weights FILE"
         )
-    trained = load_classifier(dataset)
-    network = trained.network.to(device)
+    network = load_classifier(dataset).network.to(device)
 
     @torch.inference_mode()
     def features(images: Tensor) -> Tensor:
         return network.features(images.to(device)).cpu()
 
-    settings = {"features": network.num_features, "weights": dataset, "test_accuracy": trained.test_accuracy}
-    return Extractor("classifier", features, settings)
+    return Extractor(features, _classifier_settings(dataset))
+
+
+def _classifier_settings(dataset: str) -> dict[str, Any]:
+    return {"name": "classifier", **classifier_settings(dataset)}
 
 
 def choose(name: str, dataset: str, weights: Path | None, device: torch.device) -> Extractor:
     """The extractor by name; ``auto`` takes Inception where its weights are at hand or can be fetched.
 
     Raises:
-        UserError: it cannot be had.
+        Unavailable: it cannot be had.
+        UserError: the file of its weights is not usable.
     """
     if name == "classifier":
         return classifier(dataset, device)
@@ -152,7 +164,17 @@ def choose(name: str, dataset: str, weights: Path | None, device: torch.device) 
         return inception(weights, device)
     try:
         return inception(None, device)
-    except UserError as missing:
+    except Unavailable as missing:
         if dataset not in CLASSIFIED:
             raise missing
         return classifier(dataset, device)
+
+
+def settings_at_hand(name: str, dataset: str, weights: Path | None) -> dict[str, Any] | None:
+    """The settings of the extractor that :func:`choose` takes where nothing is downloaded; None where it has none."""
+    file = weights or inception_cache()
+    if name != "classifier" and (weights is not None or file.is_file()):
+        return inception_settings(file)
+    if name != "inception" and dataset in CLASSIFIED:
+        return _classifier_settings(dataset)
+    return None

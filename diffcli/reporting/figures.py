@@ -29,6 +29,12 @@ def conditional_figure(rows: Sequence[tuple[str, Tensor]]) -> Figure:
     return figure
 
 
+def _as_written(name: str) -> str:
+    """A name that Matplotlib shows unchanged: dollars start no formula, an underscore does not keep it from the legend."""
+    escaped = name.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
+
+
 MODES = (1, 2, 3, 4, 6, 8)
 FAINTEST = 1e-8
 """Below this, float32 rounding is all that is left of a mode."""
@@ -66,7 +72,7 @@ def blur_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
     first, *others = figure.subplots(1, 1 + len(schedules), squeeze=False)[0]
     for (name, table), cell in zip(schedules.items(), others, strict=True):
         mark = "o" if len(table["t"]) == 1 else ""
-        first.plot(table["t_over_T"], table["width"], label=name, marker=mark)
+        first.plot(table["t_over_T"], table["width"], label=_as_written(name), marker=mark)
         for key in (key for key in table if key.startswith("mode_")):
             cell.plot(
                 table["t_over_T"],
@@ -74,7 +80,7 @@ def blur_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
                 label=f"k = {key[5:]}",
                 marker=mark,
             )
-        cell.set(xlabel="$t/T$", title=f"{name}: what is left of cosine mode k", xlim=(0, 1), yscale="log")
+        cell.set(xlabel="$t/T$", title=f"{_as_written(name)}: what is left of cosine mode k", xlim=(0, 1), yscale="log")
         cell.grid(alpha=0.3)
         cell.legend(fontsize="small")
     first.set(xlabel="$t/T$", title="total blur width (pixels)", xlim=(0, 1))
@@ -103,7 +109,9 @@ def noise_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
     for cell, (key, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for name, table in schedules.items():
             # A single step is a point, which a line would not show.
-            cell.plot(table["t_over_T"], table[key], label=name, marker="o" if len(table["t"]) == 1 else "")
+            cell.plot(
+                table["t_over_T"], table[key], label=_as_written(name), marker="o" if len(table["t"]) == 1 else ""
+            )
         cell.set(xlabel="$t/T$", title=label, xlim=(0, 1))
         cell.grid(alpha=0.3)
     figure.axes[0].set_yscale("log")
@@ -123,7 +131,13 @@ def loss_figure(histories: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
         }
         for (key, values), style in zip(points.items(), ("-", "o"), strict=True):
             if values:
-                cell.plot(*zip(*values, strict=True), style, color=f"C{number}", ms=4, label=f"{name}, {key[:-5]}")
+                cell.plot(
+                    *zip(*values, strict=True),
+                    style,
+                    color=f"C{number}",
+                    ms=4,
+                    label=f"{_as_written(name)}, {key[:-5]}",
+                )
     cell.set(xlabel="epoch", ylabel="loss", yscale="log")
     cell.grid(alpha=0.3, which="both")
     cell.legend(fontsize="small")
@@ -136,7 +150,7 @@ def loss_by_t_figure(losses: Mapping[str, Sequence[float | None]]) -> Figure:
     cell = figure.subplots()
     for name, values in losses.items():
         centres = (np.arange(len(values)) + 0.5) / len(values)
-        cell.plot(centres, [np.nan if value is None else value for value in values], "o-", label=name)
+        cell.plot(centres, [np.nan if value is None else value for value in values], "o-", label=_as_written(name))
     cell.set(xlabel="$t/T$", ylabel="test loss", yscale="log", xlim=(0, 1))
     cell.grid(alpha=0.3, which="both")
     cell.legend(fontsize="small")
@@ -144,11 +158,11 @@ def loss_by_t_figure(losses: Mapping[str, Sequence[float | None]]) -> Figure:
 
 
 def write_schedules(schedules: dict[str, dict[str, np.ndarray]], file: Path) -> None:
-    """The numbers behind a figure as CSV: preset, then the columns of its tables."""
+    """The numbers behind a figure as CSV: preset, then the columns of its tables; empty where a preset lacks one."""
+    columns = dict.fromkeys(column for table in schedules.values() for column in table)
     with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        first = next(iter(schedules.values()))
-        writer.writerow(["preset", *first])
+        writer = csv.DictWriter(stream, ["preset", *columns])
+        writer.writeheader()
         for name, table in schedules.items():
             for row in zip(*table.values(), strict=True):
-                writer.writerow([name, *(value.item() for value in row)])
+                writer.writerow({"preset": name} | {key: value.item() for key, value in zip(table, row, strict=True)})

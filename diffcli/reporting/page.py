@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from diffcli import __version__
-from diffcli.reporting.claims import Claim, better
+from diffcli.reporting.claims import Claim
 
 BESIDE = ("_direct", "_floor", "_test")
 """Scores that stand beside another one and have no column of their own."""
@@ -75,32 +75,28 @@ def columns(scores: Sequence[Mapping[str, float]]) -> list[str]:
     return [key for key in keys if not key.endswith(BESIDE)]
 
 
-def best_of(scores: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> dict[str, set[str]]:
-    """By metric, the runs with its best value; none where a single run has it."""
-    best: dict[str, set[str]] = {}
-    for metric in metrics:
-        held = {name: values[metric] for name, values in scores.items() if metric in values}
-        winners = {name for name, value in held.items() if not any(better(metric, v, value) for v in held.values())}
-        best[metric] = winners if len(held) > 1 else set()
-    return best
-
-
 def html_page(
-    title: str, runs: Sequence[RunView], shared: Sequence[tuple[str, list[Picture]]], claims: Sequence[Claim]
+    title: str,
+    runs: Sequence[RunView],
+    best: Mapping[str, set[str]],
+    remarks: Sequence[str],
+    shared: Sequence[tuple[str, list[Picture]]],
+    claims: Sequence[Claim],
 ) -> str:
     """The page; every value is escaped, every picture inlined, no script.
 
     Args:
+        best: by score, in the order of the columns, the runs whose value is marked.
+        remarks: what is to be said of the scores, a line each.
         shared: headings and pictures that concern all the runs.
     """
     loader = PackageLoader("diffcli.reporting", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    metrics = columns([run.scores for run in runs])
     return environment.get_template("compare.html").render(
         title=title,
         runs=runs,
-        metrics=metrics,
-        best=best_of({run.name: run.scores for run in runs}, metrics),
+        best=best,
+        remarks=remarks,
         shared=shared,
         claims=claims,
         version=__version__,
@@ -113,19 +109,24 @@ def _plain(text: str) -> str:
     return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
-def markdown_page(title: str, runs: Sequence[RunView], claims: Sequence[Claim]) -> str:
+def markdown_page(
+    title: str,
+    runs: Sequence[RunView],
+    best: Mapping[str, set[str]],
+    remarks: Sequence[str],
+    claims: Sequence[Claim],
+) -> str:
     """The scores and the claims as Markdown; the report's value in brackets, the best of each column bold."""
-    metrics = columns([run.scores for run in runs])
-    best = best_of({run.name: run.scores for run in runs}, metrics)
-    heading = " | ".join(_plain(metric) for metric in metrics)
-    lines = [f"# {_plain(title)}", "", f"| run | {heading} |", "| --- " * (len(metrics) + 1) + "|"]
+    heading = " | ".join(_plain(metric) for metric in best)
+    lines = [f"# {_plain(title)}", "", f"| run | {heading} |", "| --- " * (len(best) + 1) + "|"]
     for run in runs:
         cells = []
-        for metric in metrics:
+        for metric in best:
             value = f"{run.scores[metric]:.4g}" if metric in run.scores else "-"
             value = f"**{value}**" if run.name in best[metric] else value
             cells.append(value + (f" (report: {run.reported[metric]:.4g})" if metric in run.reported else ""))
         lines.append(f"| {_plain(run.name)} | {' | '.join(cells)} |")
+    lines += ["", *(f"- {_plain(remark)}" for remark in remarks)] if remarks else []
     lines += ["", "## The report's findings, checked", ""]
-    lines += [f"{i}. {claim.text} **{claim.verdict}**: {claim.evidence}" for i, claim in enumerate(claims, 1)]
+    lines += [f"{i}. {claim.text} **{claim.verdict}**: {_plain(claim.evidence)}" for i, claim in enumerate(claims, 1)]
     return "\n".join(lines) + "\n"

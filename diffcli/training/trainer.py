@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +15,7 @@ from torch import nn
 from diffcli.config import Preset, seconds
 from diffcli.data.module import ImageDataModule
 from diffcli.errors import UserError, unknown
-from diffcli.processes import device_setting
+from diffcli.processes import Devices, device_setting, hush_lightning
 from diffcli.runs import Run
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
@@ -29,21 +27,11 @@ CONDITIONAL_IMAGES = 8
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """What Lightning's Trainer is told about devices and precision, in its own words."""
+class Hardware(Devices):
+    """The devices of a training, all of them unless told otherwise, and its precision, in Lightning's words."""
 
-    accelerator: str = "auto"
     devices: str = "auto"
-    num_nodes: int = 1
-    strategy: str = "auto"
     precision: str = "32-true"
-
-
-def hush_lightning() -> None:
-    """Keeps Lightning's banners and its hints about settings that are not the user's from the terminal."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
 
 
 PRECISIONS: dict[str, Literal["32-true", "16-mixed", "bf16-mixed"]] = {

@@ -1,0 +1,27 @@
+"""Checksums of what scores depend on: files of weights, sets of images."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from diffcli.data.datasets import ImageSet
+
+CHUNK = 1 << 20
+
+
+def of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def of_images(images: ImageSet) -> str:
+    """SHA-256 of the shape, the pixels and the labels of images in their order, hexadecimal."""
+    digest = hashlib.sha256(repr(tuple(images.images.shape)).encode())
+    for part in (images.images, images.labels):
+        digest.update(part.contiguous().numpy().data)
+    return digest.hexdigest()
