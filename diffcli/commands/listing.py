@@ -7,7 +7,7 @@ from typing import Any
 
 from diffcli.config import preset_files, read_values
 from diffcli.errors import DiffcliError
-from diffcli.runs import Run, all_runs
+from diffcli.runs import Run, all_runs, started
 
 
 def presets() -> list[tuple[str, str]]:
@@ -42,7 +42,7 @@ def runs() -> list[dict[str, Any]]:
             {
                 "run": str(run.folder),
                 "preset": run.info().get("preset", run.folder.parent.name),
-                "started": run.info().get("started", ""),
+                "started": started(run).isoformat(timespec="seconds"),
                 "epochs": len(epochs),
                 "best_val_loss": min(losses) if losses else None,
                 "scores": next(iter(run.evaluations()), {}).get("scores", {}),
