@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from diffcli.errors import RunError
+from diffcli.errors import RunError, failed_write
 from diffcli.runs import Run, written_whole
 
 STEPS_BETWEEN_CHECKS = 50
@@ -45,6 +47,29 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, stream)
             stream.flush()
             os.fsync(stream.fileno())
+
+
+class EventLog(TensorBoardLogger):
+    """TensorBoard's event files, without Lightning's copy of the hyperparameters: the run has its ``preset.yaml``."""
+
+    def save(self) -> None:
+        self.experiment.flush()
+
+
+@contextmanager
+def silent_writers() -> Iterator[None]:
+    """Inside the block a thread that cannot write prints no traceback: TensorBoard's hands its failure to its caller."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if failed_write(failed.exc_value) is None:
+            before(failed)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 class LastCheckpoint(ModelCheckpoint):

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ from diffcli.runs import Run
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
 from diffcli.training.pace import TimeBudget
-from diffcli.training.safety import AtomicCheckpointIO, FiniteLoss, Interrupts, LastCheckpoint
+from diffcli.training.safety import AtomicCheckpointIO, EventLog, FiniteLoss, Interrupts, LastCheckpoint
 
 CONDITIONAL_IMAGES = 8
 BETWEEN_CHECKPOINTS = timedelta(minutes=5)
@@ -109,7 +108,7 @@ def build_trainer(
             callbacks=[callback for callback in callbacks if callback is not None],
             plugins=[AtomicCheckpointIO(run)],
             default_root_dir=run.folder,
-            logger=TensorBoardLogger(run.folder, name="logs", version=""),
+            logger=EventLog(run.folder, name="logs", version=""),
             log_every_n_steps=1,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
