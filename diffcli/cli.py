@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from diffcli import __version__
-from diffcli.errors import DiffcliError, UserError, is_out_of_memory
+from diffcli.errors import DiffcliError, UserError, explain
 
 app = typer.Typer(
     help="Train, sample, evaluate and compare small diffusion models: hot (Gaussian noise) and cold (Gaussian blur).",
@@ -459,15 +459,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # the reader of our output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
-    except OSError as error:
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
     except Exception as error:
         # The parser's own errors know their exit code and their one line; anything else is a bug and shows itself.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             _fail(f"{error.format_message()} See 'diffcli --help'.", error.exit_code)
         if type(error).__name__ == "Abort":
             _fail("interrupted", 130)
-        if is_out_of_memory(error):
-            _fail("out of memory; a smaller --batch-size needs less", 1)
-        raise
+        explained = explain(error)
+        if explained is None:
+            raise
+        _fail("; ".join(filter(None, explained)), 1)
     raise SystemExit(code or 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -29,6 +30,35 @@ def is_out_of_memory(error: BaseException) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
     )
+
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""What a full, broken or read-only disk answers to a write."""
+
+
+def failed_write(error: BaseException | None) -> OSError | None:
+    """The answer of a disk that cannot be written, where ``error`` is that or was raised in its wake.
+
+    Writers of archives, checkpoints and logs fail once more while they clean up, each with an error of its own.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def explain(error: BaseException) -> tuple[str, str] | None:
+    """(what failed, what may help, '' where nothing is known to), for failures of the machine; None where it is a bug."""
+    if is_out_of_memory(error):
+        return "out of memory", "a smaller --batch-size needs less"
+    failed = failed_write(error) or error
+    if isinstance(failed, OSError):
+        place = f"{failed.filename}: " if failed.filename else "a file cannot be written: "
+        return f"{place}{failed.strerror or failed}", ""
+    return None
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

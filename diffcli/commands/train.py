@@ -17,7 +17,7 @@ from diffcli.assembly import load_source, resolve
 from diffcli.config import Preset, load_preset, seconds, to_yaml, validate, with_overrides
 from diffcli.data.datasets import Inventory, split
 from diffcli.data.module import ImageDataModule, batch_sizes
-from diffcli.errors import DiffcliError, RunError, UserError, is_out_of_memory
+from diffcli.errors import DiffcliError, RunError, UserError, explain
 from diffcli.processes import silence
 from diffcli.progress import console
 from diffcli.runs import Run, check_weights, claimed, locked, read_checkpoint, record_run, run_preset, runs_root
@@ -26,7 +26,7 @@ from diffcli.training.checkpoints import remove_leftovers
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import check_changes
-from diffcli.training.safety import Diverged, Interrupts
+from diffcli.training.safety import Diverged, Interrupts, silent_writers
 from diffcli.training.trainer import Hardware, build_trainer, check_compiler, compile_in_place
 
 DEFAULT_DATA = "data"
@@ -208,7 +208,7 @@ def _train_in(run: Run, plan: Plan, hardware: Hardware, compile_network: bool, f
         if resumed:
             remove_leftovers(run)
         record_run(run, plan.name, plan.preset, _facts(plan, resumed))
-    with interrupts.handled():
+    with interrupts.handled(), silent_writers():
         try:
             trainer.fit(plan.module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
         except (SystemExit, KeyboardInterrupt):
@@ -216,7 +216,8 @@ def _train_in(run: Run, plan: Plan, hardware: Hardware, compile_network: bool, f
                 raise SystemExit(0) from None
             raise _interrupted(run, plan.data_dir, (interrupts.received or [signal.SIGINT])[0]) from None
         except Exception as error:
-            saved = f"the last good checkpoint is {run.last}" if run.last.is_file() else "nothing was saved yet"
+            kept = next((file for file in (run.last, run.best) if file.is_file()), None)
+            saved = f"the last good checkpoint is {kept}" if kept else "nothing was saved yet"
             explained = _explained(error, saved)
             if explained is None:
                 raise
@@ -235,14 +236,14 @@ def _interrupted(run: Run, data_dir: Path, number: int) -> Interrupted:
 def _explained(error: Exception, saved: str) -> str | None:
     """What a user is told of a failure; None where it is a bug that shows itself."""
     if isinstance(error, Diverged):
-        return f"{error}; {saved}. A lower --lr or training.clip_norm may help"
-    if is_out_of_memory(error):
-        return f"out of memory; {saved}. A smaller --batch-size needs less"
-    if isinstance(error, DiffcliError):
-        return f"{error}; {saved}"
-    if isinstance(error, OSError):
-        return f"{error.filename or 'the run folder'} cannot be written: {error.strerror or error}; {saved}"
-    return None
+        what, hint = str(error), "a lower --lr or training.clip_norm may help"
+    elif isinstance(error, DiffcliError):
+        what, hint = str(error), ""
+    elif explained := explain(error):
+        what, hint = explained
+    else:
+        return None
+    return f"{what}; {saved}" + (f". {hint[0].upper()}{hint[1:]}" if hint else "")
 
 
 def _facts(plan: Plan, resumed: bool) -> dict[str, Any]:

@@ -184,7 +184,6 @@ class EpochSamples(Callback):
             batch_size=preset.training.sample_n,
             processes=Processes(pl_module.device),
         )
-        self.folder.mkdir(parents=True, exist_ok=True)
         pl_module.eval()
         with self.average.in_use(pl_module) if self.average else nullcontext():
             self._draw(sampling, self.folder / f"epoch-{epoch:03d}")
@@ -193,6 +192,8 @@ class EpochSamples(Callback):
     def _draw(self, sampling: Sampling, stem: Path) -> None:
         (samples,) = generate(sampling, sampling.batch_size, tuple(self.images.shape[1:]))  # type: ignore[arg-type]
         label = RESTORATION if sampling.prior.restores else None
-        save_grid(as_bytes(samples), stem.with_name(f"{stem.name}-unconditional.png"), label)
+        with written_whole(stem.with_name(f"{stem.name}-unconditional.png")) as part:
+            save_grid(as_bytes(samples), part, label)
         rows = conditional_rows(sampling, self.images)
-        conditional_figure(rows).savefig(stem.with_name(f"{stem.name}-conditional.png"))
+        with written_whole(stem.with_name(f"{stem.name}-conditional.png")) as part:
+            conditional_figure(rows).savefig(part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,8 +12,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
-from diffcli.errors import RunError
+from diffcli.errors import RunError, failed_write
 from diffcli.training.agreement import Agreement
 
 STEPS_BETWEEN_CHECKS = 50
@@ -20,6 +22,29 @@ STEPS_BETWEEN_CHECKS = 50
 
 class Diverged(RunError):
     """The loss is NaN or infinite."""
+
+
+class EventLog(TensorBoardLogger):
+    """TensorBoard's event files, without Lightning's copy of the hyperparameters: the run has its ``preset.yaml``."""
+
+    def save(self) -> None:
+        self.experiment.flush()
+
+
+@contextmanager
+def silent_writers() -> Iterator[None]:
+    """Inside the block a thread that cannot write prints no traceback: TensorBoard's hands its failure to its caller."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if failed_write(failed.exc_value) is None:
+            before(failed)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 class Interrupts(Callback):

@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
@@ -21,7 +20,7 @@ from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
 from diffcli.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from diffcli.training.pace import TimeBudget
-from diffcli.training.safety import FiniteLoss, Interrupts
+from diffcli.training.safety import EventLog, FiniteLoss, Interrupts
 
 CONDITIONAL_IMAGES = 8
 
@@ -128,9 +127,7 @@ def build_trainer(
             plugins=[AtomicCheckpointIO(run)],
             default_root_dir=run.folder,
             # What was logged after the checkpoint of a resume is hidden from the curves: it comes again.
-            logger=TensorBoardLogger(
-                run.folder, name="logs", version="", default_hp_metric=False, purge_step=step or None
-            ),
+            logger=EventLog(run.folder, name="logs", version="", default_hp_metric=False, purge_step=step or None),
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_progress_bar=False,
