@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffcli.diffusion.degradations import Degradation, GaussianNoise
+from diffcli.diffusion.degradations import Degradation, GaussianBlur, GaussianNoise
 from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser
-from diffcli.diffusion.schedules import linear
+from diffcli.diffusion.schedules import constant, linear
 
 
 class Answers(nn.Module):
@@ -59,3 +59,27 @@ def test_eps_without_noise_is_refused() -> None:
 def test_unknown_prediction_is_refused() -> None:
     with pytest.raises(ValueError, match="one of eps, x0"):
         Denoiser(Answers(torch.zeros(1)), GaussianNoise(linear(10)), "score")
+
+
+def test_autocast_reaches_the_network_alone() -> None:
+    blur = GaussianBlur(constant(20, 0.4), (1, 8, 8), kernel_size=5)
+    seen: list[Tensor] = []
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, xt: Tensor, t_fraction: Tensor) -> Tensor:
+            seen.append(xt)
+            output = self.layer(xt)
+            assert output.dtype == torch.bfloat16
+            return output
+
+    denoiser = Denoiser(Network(), blur, "x0")
+    x0, t = torch.rand(4, 1, 8, 8) - 0.5, torch.tensor([1, 5, 10, 20])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = denoiser.loss(x0, t)
+        x0_hat = denoiser(x0, t)
+    assert loss.dtype == x0_hat.dtype == torch.float32
+    assert torch.equal(seen[0], blur.degrade(x0, t))

@@ -44,3 +44,20 @@ def test_help_loads_no_heavy_package() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # Newer Typer releases bring pydantic along themselves.
     assert result.stdout.strip() in ("[]", "['pydantic']")
+
+
+def test_sampling_and_evaluation_load_no_lightning(trained: Path) -> None:
+    code = (
+        "import sys\n"
+        "from diffcli.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted({'lightning', 'sklearn', 'torchmetrics'} & set(sys.modules)))\n"
+    )
+    run = ["--run", str(trained), "--steps", "2", "-q", "--accelerator", "cpu"]
+    for words, expected in (
+        (["sample", *run, "--n", "1", "--out", "one.png"], []),
+        (["eval", *run, "--rmse", "--n-test", "2"], ["sklearn", "torchmetrics"]),
+    ):
+        result = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+        assert result.stdout.splitlines()[-1] == str(expected)

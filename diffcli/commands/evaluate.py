@@ -19,6 +19,7 @@ from diffcli.commands.models import Choice, pick_prior, pick_sampling, training_
 from diffcli.commands.protocol import MAX_NEAREST, METRICS, Request, Subject, allowed, pick_subject, protocol
 from diffcli.data.datasets import ImageSet, Source
 from diffcli.data.pixels import to_model, to_uint8, to_unit
+from diffcli.diffusion.losses import fixed_loss
 from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream
 from diffcli.errors import UserError
@@ -29,7 +30,6 @@ from diffcli.generation import Sampling, generate, reconstruct
 from diffcli.processes import Processes
 from diffcli.progress import progress
 from diffcli.runs import Model, writable_folder, write_json
-from diffcli.training.module import fixed_loss
 
 FEATURE_BATCH = 250
 TENTHS = 10
@@ -174,7 +174,7 @@ def _loss(sampling: Sampling, test: ImageSet, quiet: bool) -> tuple[float, list[
             x0 = to_model(test.images[index].to(sampling.device))
             loss, t = fixed_loss(sampling.denoiser, x0, index, sampling.seed, Stream.TEST)
             advance(len(indices))
-            return loss.double().cpu(), t
+            return loss.cpu().double(), t  # there is no float64 on MPS
 
         losses, times = zip(*sampling.processes.shared(batches, losses_of), strict=True)
     all_losses = torch.cat(losses)

@@ -87,7 +87,7 @@ class Uniform(Prior):
         self.register_buffer("factor", torch.empty(0))
 
     def fit(self, xT: Tensor) -> None:
-        levels = xT.double().mean(dim=(2, 3))
+        levels = xT.cpu().double().mean(dim=(2, 3))
         self.mean = levels.mean(dim=0).float()
         covariance = levels.T.cov(correction=min(1, len(levels) - 1)).reshape(levels.shape[1], -1)
         self.factor = torch.linalg.cholesky(covariance + 1e-12 * torch.eye(len(covariance))).float()
@@ -129,7 +129,7 @@ class Mixture(Prior):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
-        flat = xT.flatten(1).double().cpu().numpy()
+        flat = xT.flatten(1).cpu().double().numpy()
         mean = flat.mean(axis=0)
         if (flat - mean).std() <= self.residual:
             self._learn(mean, np.empty((0, len(mean))), np.ones(1), np.empty((1, 0)), np.empty((1, 0, 0)))

@@ -12,22 +12,13 @@ from diffcli.assembly import build_denoiser, candidate_priors
 from diffcli.config import validate
 from diffcli.data.module import Batch
 from diffcli.data.pixels import to_model
-from diffcli.diffusion.denoiser import Denoiser
+from diffcli.diffusion.losses import fixed_loss
 from diffcli.diffusion.priors import Prior
-from diffcli.diffusion.randomness import Stream, generator_for, image_generators, randn_images
+from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.diffusion.times import draw_times
 from diffcli.generation import fit_prior
 from diffcli.training.pace import TimeBudget, lr_factor
 from diffcli.training.position import loops_at, resume_at
-
-
-def fixed_loss(denoiser: Denoiser, x0: Tensor, indices: Tensor, seed: int, stream: Stream) -> tuple[Tensor, Tensor]:
-    """Loss per image, (B,), and its t, int64 (B,): both belong to (seed, image index), comparable over epochs and runs."""
-    generators = image_generators(seed, stream, indices.tolist())
-    T = denoiser.degradation.T
-    t = torch.cat([torch.randint(1, T + 1, (1,), generator=generator) for generator in generators])
-    noise = randn_images(generators, tuple(x0.shape[1:]), x0.device)
-    return denoiser.loss(x0, t.to(x0.device), noise), t
 
 
 class DiffusionModule(LightningModule):
