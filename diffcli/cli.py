@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ import typer
 
 from diffcli import __version__
 from diffcli.errors import DiffcliError, UserError, explain
+from diffcli.output import console, one_line, prepare, print_table
 
 app = typer.Typer(
     help="Train, sample, evaluate and compare small diffusion models: hot (Gaussian noise) and cold (Gaussian blur).",
@@ -262,18 +264,14 @@ def evaluate(
 
 
 def _print_evaluation(result: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     settings, scores = result.settings, result.scores
     used = settings["extractor"]
-    title = f"{settings['preset']}, epoch {settings['epoch']}, {settings['sampler']['name']}, {settings['sampler']['steps']} steps"
-    table = Table("metric", "value", "beside it", "n", "prior", title=title, title_justify="left")
+    rows = []
 
     def add_row(key: str, held: dict[str, float], n: int, prior: str) -> None:
         beside = {suffix: held.get(f"{key}_{suffix}") for suffix in BESIDE}
         note = ", ".join(f"{BESIDE[suffix]}: {number:.4g}" for suffix, number in beside.items() if number is not None)
-        table.add_row(key, f"{held[key]:.4g}", note, str(n), prior)
+        rows.append((key, f"{held[key]:.4g}", note, str(n), prior))
 
     drawn: dict[str, dict[str, float]] = result.by_prior
     for key in (key for key in scores if not _is_beside(key) and not any(key in held for held in drawn.values())):
@@ -282,14 +280,14 @@ def _print_evaluation(result: Any) -> None:
         for key in (key for key in held if not _is_beside(key)):
             label = f"{prior} (restoration)" if prior == "blurred-data" else prior
             add_row(key, held, settings["n_nearest" if key == "nearest" else "n_fid"], label)
-    console = Console()
-    console.print(table)
+    title = f"{settings['preset']}, epoch {settings['epoch']}, {settings['sampler']['name']}, {settings['sampler']['steps']} steps"
+    print_table(("metric", "value", "beside it", "n", "prior"), rows, title)
     if used:
         weights = used.get("weights") or used["weights_sha256"][:8]
         known = "" if used.get("official_weights", True) else ", not the official ones: compare with nothing published"
-        console.print(f"features: {used['name']} ({used['features']}-d, weights {weights}{known})", highlight=False)
+        console().print(one_line(f"features: {used['name']} ({used['features']}-d, weights {weights}{known})"))
     for note in result.notes:
-        console.print(f"[yellow]{note}", highlight=False)
+        console().print(one_line(note), style="yellow")
     if result.file:
         print(result.file)
 
@@ -345,25 +343,21 @@ def compare(
 
 
 def _print_comparison(comparison: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     scores, best = comparison.scores, comparison.best
     # Runs across, metrics down: a terminal is narrower than the list of metrics.
-    table = Table("metric", *scores, title="the best value of each metric is marked *", title_justify="left")
+    rows = []
     for metric in best:
         cells = [
             f"{held[metric]:.4g}{' *' if name in best[metric] else ''}" if metric in held else "-"
             for name, held in scores.items()
         ]
-        table.add_row(metric, *cells)
-    console = Console()
-    console.print(table)
+        rows.append((metric, *cells))
+    print_table(("metric", *scores), rows, "the best value of each metric is marked *")
     for remark in comparison.remarks:
-        console.print(remark, highlight=False, markup=False)
+        console().print(one_line(remark))
     for claim in comparison.claims:
         if claim.holds is not None:
-            console.print(f"{claim.verdict}: {claim.text} {claim.evidence}", highlight=False, markup=False)
+            console().print(one_line(f"{claim.verdict}: {claim.text} {claim.evidence}"))
 
 
 @app.command(epilog="Example: `diffcli study report --budget quick --out study`")
@@ -403,19 +397,17 @@ def presets(
     from diffcli.config import find_preset
 
     if name is not None:
-        print(find_preset(name).read_text(encoding="utf-8"), end="")
+        content = find_preset(name).read_bytes()
+        if sys.stdout.isatty():
+            print(content.decode("utf-8", "replace"), end="")
+        else:  # a copy is the same file, whatever the encoding here
+            sys.stdout.buffer.write(content)
         return
     rows = listing.presets()
     if json_:
         print(json.dumps([{"name": row[0], "description": row[1]} for row in rows], indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("preset", "description", box=None)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    print_table(("preset", "description"), rows, framed=False)
 
 
 @app.command()
@@ -431,27 +423,26 @@ def runs(json_: Annotated[bool, typer.Option("--json", help="One object per run.
     if not rows:
         print(f"no runs in {runs_root()}/ yet; make one with: diffcli train --preset quickstart")
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("run", "started", "epochs", "best val loss", "scores", box=None)
+    cells = []
     for row in rows:
         best = "-" if row["best_val_loss"] is None else f"{row['best_val_loss']:.5f}"
         shown = {key: value for key, value in row["scores"].items() if not _is_beside(key)}
         scores = ", ".join(f"{key} {value:.4g}" for key, value in shown.items()) or "not evaluated"
-        table.add_row(row["run"], row["started"].replace("T", " "), str(row["epochs"]), best, scores)
-    Console().print(table)
+        cells.append((row["run"], row["started"].replace("T", " "), str(row["epochs"]), best, scores))
+    print_table(("run", "started", "epochs", "best val loss", "scores"), cells, framed=False)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(code)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line: exit code 2 and one line for bad input, 1 for what failed at run time, 130 for Ctrl-C."""
+    prepare()
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="diffcli")
+        sys.stdout.flush()
     except DiffcliError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -468,5 +459,5 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         explained = explain(error)
         if explained is None:
             raise
-        _fail("; ".join(filter(None, explained)), 1)
+        _fail("; ".join(filter(None, explained)), 2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1)
     raise SystemExit(code or 0)

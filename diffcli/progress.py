@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 class RateColumn(ProgressColumn):
@@ -35,14 +35,14 @@ class RateColumn(ProgressColumn):
 def bar(unit: str, quiet: bool = False) -> Progress:
     """A Rich progress display of ``unit`` per second; shown on a terminal only."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         RateColumn(unit),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
         console=console,
         speed_estimate_period=60,
         disable=quiet or not console.is_terminal,

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shlex
 import signal
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from diffcli.config import Preset, load_preset, seconds, to_yaml, validate, with
 from diffcli.data.datasets import Inventory, split
 from diffcli.data.module import ImageDataModule, batch_sizes
 from diffcli.errors import DiffcliError, RunError, UserError, explain
+from diffcli.output import is_text
 from diffcli.processes import silence
 from diffcli.progress import console
 from diffcli.runs import Run, check_weights, claimed, locked, read_checkpoint, record_run, run_preset, runs_root
@@ -182,7 +184,7 @@ def train(plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, com
     if not quiet:
         for line in (*(f"skipped: {file}" for file in plan.skipped), plan.inventory):
             if line is not None:
-                console.print(str(line), soft_wrap=True, markup=False)
+                console.print(str(line), soft_wrap=True)
     with _folder_of(plan, run, out, first) as claimed_run:
         return _train_in(claimed_run, plan, hardware, compile_network, first, quiet)
 
@@ -194,7 +196,16 @@ def _folder_of(plan: Plan, run: Run | None, out: Path | None, first: bool) -> Ab
     return claimed(plan.name, out) if run is None else locked(run)
 
 
+def _check_names(*names: str) -> None:
+    for name in names:
+        if not is_text(name):  # TensorBoard's files hold text alone
+            encoding = sys.getfilesystemencoding()
+            hint = "" if encoding == "utf-8" else ", or set PYTHONUTF8=1"
+            raise UserError(f"{name} is not text in {encoding}, the encoding of file names here; name another{hint}")
+
+
 def _train_in(run: Run, plan: Plan, hardware: Hardware, compile_network: bool, first: bool, quiet: bool) -> Run:
+    _check_names(plan.name, str(run.folder))
     resumed = run.preset_file.is_file()
     checkpoint = run.last if run.last.is_file() else None
     step = int(read_checkpoint(checkpoint)["global_step"]) if checkpoint else 0

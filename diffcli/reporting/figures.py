@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,10 +30,21 @@ def conditional_figure(rows: Sequence[tuple[str, Tensor]]) -> Figure:
     return figure
 
 
-def _as_written(name: str) -> str:
-    """A name that Matplotlib shows unchanged: dollars start no formula, an underscore does not keep it from the legend."""
-    escaped = name.replace("$", r"\$")
-    return f" {escaped}" if escaped.startswith("_") else escaped
+# A name in a script that the font lacks is drawn as boxes, which need no word on the terminal.
+warnings.filterwarnings("ignore", message="Glyph .* missing from")
+
+
+LONGEST = 50
+
+
+def literal(name: str) -> str:
+    """A user's ``name`` as a label that Matplotlib draws as it is: no mathematics, no hidden line, no lone surrogate.
+
+    What is longer than a figure is wide loses its middle.
+    """
+    short = name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}...{name[-LONGEST // 2 :]}"
+    text = short.encode("utf-8", "replace").decode().replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 MODES = (1, 2, 3, 4, 6, 8)
@@ -72,7 +84,7 @@ def blur_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
     first, *others = figure.subplots(1, 1 + len(schedules), squeeze=False)[0]
     for (name, table), cell in zip(schedules.items(), others, strict=True):
         mark = "o" if len(table["t"]) == 1 else ""
-        first.plot(table["t_over_T"], table["width"], label=_as_written(name), marker=mark)
+        first.plot(table["t_over_T"], table["width"], label=literal(name), marker=mark)
         for key in (key for key in table if key.startswith("mode_")):
             cell.plot(
                 table["t_over_T"],
@@ -80,7 +92,7 @@ def blur_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
                 label=f"k = {key[5:]}",
                 marker=mark,
             )
-        cell.set(xlabel="$t/T$", title=f"{_as_written(name)}: what is left of cosine mode k", xlim=(0, 1), yscale="log")
+        cell.set(xlabel="$t/T$", title=f"{literal(name)}: what is left of cosine mode k", xlim=(0, 1), yscale="log")
         cell.grid(alpha=0.3)
         cell.legend(fontsize="small")
     first.set(xlabel="$t/T$", title="total blur width (pixels)", xlim=(0, 1))
@@ -109,9 +121,7 @@ def noise_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
     for cell, (key, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for name, table in schedules.items():
             # A single step is a point, which a line would not show.
-            cell.plot(
-                table["t_over_T"], table[key], label=_as_written(name), marker="o" if len(table["t"]) == 1 else ""
-            )
+            cell.plot(table["t_over_T"], table[key], label=literal(name), marker="o" if len(table["t"]) == 1 else "")
         cell.set(xlabel="$t/T$", title=label, xlim=(0, 1))
         cell.grid(alpha=0.3)
     figure.axes[0].set_yscale("log")
@@ -132,11 +142,7 @@ def loss_figure(histories: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
         for (key, values), style in zip(points.items(), ("-", "o"), strict=True):
             if values:
                 cell.plot(
-                    *zip(*values, strict=True),
-                    style,
-                    color=f"C{number}",
-                    ms=4,
-                    label=f"{_as_written(name)}, {key[:-5]}",
+                    *zip(*values, strict=True), style, color=f"C{number}", ms=4, label=literal(f"{name}, {key[:-5]}")
                 )
     cell.set(xlabel="epoch", ylabel="loss", yscale="log")
     cell.grid(alpha=0.3, which="both")
@@ -150,7 +156,7 @@ def loss_by_t_figure(losses: Mapping[str, Sequence[float | None]]) -> Figure:
     cell = figure.subplots()
     for name, values in losses.items():
         centres = (np.arange(len(values)) + 0.5) / len(values)
-        cell.plot(centres, [np.nan if value is None else value for value in values], "o-", label=_as_written(name))
+        cell.plot(centres, [np.nan if value is None else value for value in values], "o-", label=literal(name))
     cell.set(xlabel="$t/T$", ylabel="test loss", yscale="log", xlim=(0, 1))
     cell.grid(alpha=0.3, which="both")
     cell.legend(fontsize="small")

@@ -92,7 +92,7 @@ def html_page(
     """
     loader = PackageLoader("diffcli.reporting", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("compare.html").render(
+    page = environment.get_template("compare.html").render(
         title=title,
         runs=runs,
         best=best,
@@ -102,6 +102,12 @@ def html_page(
         version=__version__,
         date=date.today().isoformat(),
     )
+    return _encodable(page)
+
+
+def _encodable(text: str) -> str:
+    """``text`` without lone surrogates, which stand for bytes of a file's name that are no text."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _plain(text: str) -> str:
@@ -129,4 +135,4 @@ def markdown_page(
     lines += ["", *(f"- {_plain(remark)}" for remark in remarks)] if remarks else []
     lines += ["", "## The report's findings, checked", ""]
     lines += [f"{i}. {claim.text} **{claim.verdict}**: {_plain(claim.evidence)}" for i, claim in enumerate(claims, 1)]
-    return "\n".join(lines) + "\n"
+    return _encodable("\n".join(lines) + "\n")

@@ -46,6 +46,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             stream.flush()
             os.fsync(stream.fileno())
 
+    def load_checkpoint(
+        self, path: Any, map_location: Any = lambda storage, _: storage, weights_only: Any = None
+    ) -> Any:
+        # Lightning takes some names of files, such as file:/run, for addresses.
+        return torch.load(Path(path), map_location=map_location, weights_only=True)
+
 
 class BestCheckpoint(Checkpoint):
     """``best.ckpt``: the epoch with the lowest validation loss.
