@@ -29,9 +29,9 @@ demo: setup ## Train and sample a hot and a cold model of digits (under 3 minute
 test: setup lint ## Lint, check types, run the tests
 	$(BIN)/python -m pytest -n 2 -rs
 
-test-slow: setup ## Run the long forms of the safety, fuzz and memory tests (4 minutes)
+test-slow: setup ## Run the long forms of the safety, resume, precision, fuzz and memory tests (15 minutes)
 	DIFFCLI_SLOW=1 $(BIN)/python -m pytest -m 'slow or not slow' -s tests/test_safety.py tests/test_fuzz.py \
-	  tests/test_memory.py tests/test_processes.py
+	  tests/test_memory.py tests/test_processes.py tests/test_resume.py tests/test_resume_changes.py tests/test_precision.py tests/test_disk.py
 
 lint: setup ## Lint and check types
 	$(BIN)/ruff check .

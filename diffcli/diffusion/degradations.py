@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 Padding = Literal["reflect", "circular", "zero"]
 MAX_BLUR_VARIANCE = 1e4
+SMALLEST_ALPHA = 1e-24
+"""Of alpha_T: where a network predicts the noise, its errors count 1 / sqrt(alpha_T) times in x0_hat, and float32 holds the
+squares that a network takes of images only so far."""
 
 
 class Degradation(nn.Module):
@@ -43,7 +46,7 @@ class GaussianNoise(Degradation):
         betas: float64 (T + 1,) with ``betas[0] = 0``, as :mod:`diffcli.diffusion.schedules` makes it.
 
     Raises:
-        ValueError: a beta is outside (0, 1).
+        ValueError: a beta is outside (0, 1), or so small that it is lost in rounding; or alpha_T is below 1e-24.
     """
 
     stochastic = True
@@ -59,6 +62,16 @@ class GaussianNoise(Degradation):
         self.T = len(betas) - 1
         # alpha_t of the report, float64 (T + 1,): a plain attribute, so that no cast of the module rounds it.
         self.alphas_cumprod = torch.cumprod(1 - betas, dim=0)
+        vanished = self.alphas_cumprod < SMALLEST_ALPHA
+        if bool(vanished.any()):
+            T = int(vanished.nonzero()[0]) - 1
+            raise ValueError(
+                f"the noise of this schedule leaves nothing of the image long before T = {self.T}: "
+                + (f"T can be at most {T}, or the betas must be smaller" if T else "the betas must be smaller")
+            )
+        lost = betas[1:][self.alphas_cumprod.diff() >= 0]
+        if len(lost):
+            raise ValueError(f"beta {float(lost[0])} is too small for a step of this schedule: it is lost in rounding")
         tables = {
             "betas": betas,
             "sqrt_alphas_cumprod": self.alphas_cumprod.sqrt(),

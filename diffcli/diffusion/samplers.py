@@ -80,7 +80,7 @@ def ancestral(
         alpha_t, alpha_s = float(alphas[t]), float(alphas[s])
         beta = 1 - alpha_t / alpha_s
         x0_hat, eps = _estimates(denoiser, degradation, xt, t)
-        xt = (xt - beta / math.sqrt(1 - alpha_t) * eps) / math.sqrt(1 - beta)
+        xt = (xt - beta / math.sqrt(1 - alpha_t) * eps) / math.sqrt(alpha_t / alpha_s)
         # Lines 6 and 7: new noise, but for the last step (line 9).
         if s > 0:
             sigma2 = beta if variance == "beta" else beta * (1 - alpha_s) / (1 - alpha_t)
