@@ -241,7 +241,7 @@ def test_an_interrupt_in_an_epoch_without_validation_is_resumed_as_the_message_s
     assert_equal_runs(Path("whole"), Path(result.out.strip()))
     with Run(Path(result.out.strip())).metrics_file.open() as stream:
         speeds = [float(row["images_per_second"]) for row in csv.DictReader(stream)]
-    assert min(speeds) > max(speeds) / 50
+    assert min(speeds) > 1.0  # an epoch resumed near its end once counted the images of its rest alone: 0.1
 
 
 def test_a_run_ended_by_its_time_goes_on_in_the_middle_of_the_epoch(cli: Cli, struck: Struck, workplace: Path) -> None:
