@@ -37,6 +37,9 @@ class Agreement(Callback):
         self._started = time.monotonic()
         self._agree(trainer)
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._agree(trainer)  # a validation or drawing samples may have taken minutes
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
