@@ -29,12 +29,13 @@ class ExponentialAverage(WeightAveraging):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         if self._average_model is not None:
-            # Asked at each step whether it is 0: on the CPU, so that an accelerator need not be waited for.
-            self._average_model.n_averaged = self._average_model.n_averaged.cpu()
+            # Read at each step: on the CPU, so that an accelerator need not be waited for.
+            self._average_model.n_averaged = torch.tensor(0)
 
     @torch.no_grad()
     def _blend(self, averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
-        count = int(n)
+        assert self._average_model is not None
+        count = int(self._average_model.n_averaged)  # n is a copy of it on the accelerator
         decay = min(self.decay, (1 + count) / (10 + count))
         torch._foreach_lerp_(averaged, current, 1 - decay)
 
