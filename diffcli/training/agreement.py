@@ -34,6 +34,8 @@ class Agreement(Callback):
         self._started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Lightning sends a message at each step that says whether SIGTERM came, which here is one of the numbers.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         self._started = time.monotonic()
         self._agree(trainer)
 
@@ -51,7 +53,8 @@ class Agreement(Callback):
     def _agree(self, trainer: Trainer) -> None:
         own = [number() for number in self.numbers.values()]
         if trainer.world_size > 1:
-            step_seconds = (time.monotonic() - self._started) / max(self._steps, 1)
+            # Before the first step nothing is known: steps are slow until one was not.
+            step_seconds = (time.monotonic() - self._started) / self._steps if self._steps else SECONDS_BETWEEN
             vector = torch.tensor([*own, step_seconds], device=trainer.strategy.root_device)
             reduced = trainer.strategy.reduce(vector, reduce_op="max")
             assert isinstance(reduced, torch.Tensor)

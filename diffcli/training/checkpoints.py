@@ -114,6 +114,8 @@ class LastCheckpoint(Checkpoint):
         # After the last step the epoch's end is due, which a checkpoint of here would skip.
         if left and (due or self._interrupts.agreed):
             self._save(trainer)
+        if left:
+            self._interrupts.requeue()
         if self._interrupts.agreed:
             raise KeyboardInterrupt
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -53,8 +53,10 @@ class Interrupts(Callback):
     Within the steps of an epoch the step is finished first, and saved by :class:`~.checkpoints.LastCheckpoint`; elsewhere
     one process stops where it is. Several agree on a step: one that left alone would leave the others waiting.
 
+    SIGUSR1, with which SLURM announces the end of the time, waits for the same step: Lightning's answer to it saves.
+
     Attributes:
-        received: the signals so far.
+        received: the signals so far that stop the training.
     """
 
     def __init__(self, agreement: Agreement) -> None:
@@ -62,12 +64,21 @@ class Interrupts(Callback):
         self.agreement = agreement
         self._alone = True
         self._stepping = False
+        self._announced = False
+        self._requeue: Callable[..., Any] | None = None
         agreement.numbers["interrupted"] = lambda: float(bool(self.received))
+        agreement.numbers["announced"] = lambda: float(self._announced)
 
     @property
     def agreed(self) -> bool:
         """Whether the processes agreed to stop at the step that was just done."""
         return self.agreement.values["interrupted"] > 0
+
+    def requeue(self) -> None:
+        """Saves and puts the job back into SLURM's queue where the processes agreed on that."""
+        if self.agreement.values["announced"] and self._requeue is not None:
+            self._announced = False
+            self._requeue(signal.SIGUSR1, None)
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -93,10 +104,17 @@ class Interrupts(Callback):
         if not again and self._alone and not self._stepping:
             raise KeyboardInterrupt
 
+    def _announce(self, number: int, frame: FrameType | None) -> None:
+        self._announced = True
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._alone = trainer.world_size == 1
-        # Lightning has put a handler before ours that talks to the other processes, whatever they are at.
+        # Lightning's handlers talk to the other processes and save, whatever any of them is at.
         self._listen()
+        answer = signal.getsignal(signal.SIGUSR1)
+        if callable(answer):
+            self._requeue = answer
+            signal.signal(signal.SIGUSR1, self._announce)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._stepping = True
