@@ -134,3 +134,54 @@ def test_two_processes_stop_together_and_save(workplace: Path, number: int, code
     assert last.stat().st_mtime_ns > before, (content["global_step"], content["epoch"])
     epochs = torch.load(last, weights_only=True)["epoch"] + 2
     diffcli("train", "--resume", "run", "--epochs", epochs, *TWO)
+
+
+SLOW_STEPS = """\
+import sys, time
+from diffcli.cli import main
+from diffcli.training import module
+
+before = module.DiffusionModule.training_step
+def slow(self, *batch):  # the processes are never at the same place
+    time.sleep(0.3 if self.global_rank else 0.1)
+    return before(self, *batch)
+module.DiffusionModule.training_step = slow
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_slurm_requeues_a_job_of_two_processes(workplace: Path) -> None:
+    (workplace / "recipe.yaml").write_text(RECIPE)
+    (workplace / "slow.py").write_text(SLOW_STEPS)
+    (workplace / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {workplace}/requeued\n')
+    (workplace / "scontrol").chmod(0o755)
+    job = {"JOB_ID": str(os.getpid()), "JOB_NAME": "night", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NODEID": "0"}
+    command = [sys.executable, "slow.py", "train", "--preset", "recipe.yaml", "--epochs", "5000", "--out", "run"]
+    started = []
+    for rank in "01":
+        slurm = {f"SLURM_{key}": value for key, value in (job | {"PROCID": rank, "LOCALID": rank}).items()}
+        environment = os.environ | slurm | {"PATH": f"{workplace}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+        words = [*command, *TWO, "--accelerator", "cpu", "-q"]
+        started.append(subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True))
+    try:
+        deadline = time.monotonic() + 100
+        while not Run(workplace / "run").metrics_file.is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for process in started:
+            process.send_signal(signal.SIGUSR1)
+        while not (workplace / "requeued").is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert (workplace / "requeued").read_text() == f"requeue {os.getpid()}\n"
+        for process in started:  # pre-empted
+            process.send_signal(signal.SIGTERM)
+        errors = [process.communicate(timeout=60)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [143, 0]
+    assert errors[0].count("\n") == 1, errors[0]
+    assert errors[1] == ""
+    (saved,) = (workplace / "run").glob("hpc_ckpt_*.ckpt")
+    content = torch.load(saved, weights_only=True)
+    assert int(content["averaging_state"]["n_averaged"]) == content["global_step"]
