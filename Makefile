@@ -31,7 +31,7 @@ test: setup lint ## Lint, check types, run the tests
 
 test-slow: setup ## Run the long forms of the safety, resume, precision, fuzz and memory tests (15 minutes)
 	DIFFCLI_SLOW=1 $(BIN)/python -m pytest -m 'slow or not slow' -s tests/test_safety.py tests/test_fuzz.py \
-	  tests/test_memory.py tests/test_processes.py tests/test_resume.py tests/test_resume_changes.py tests/test_precision.py tests/test_disk.py
+	  tests/test_memory.py tests/test_processes.py tests/test_resume.py tests/test_resume_changes.py tests/test_precision.py tests/test_disk.py tests/test_failures.py
 
 lint: setup ## Lint and check types
 	$(BIN)/ruff check .

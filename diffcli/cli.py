@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from diffcli import __version__
+from diffcli import __version__, peers
 from diffcli.errors import DiffcliError, UserError, explain
 from diffcli.output import console, one_line, prepare, print_table
 
@@ -56,7 +56,7 @@ InceptionOption = Annotated[Path | None, typer.Option(help="Local copy of the In
 AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DevicesOption = Annotated[str, typer.Option(help="Lightning's: a number, a list, or auto.")]
 NodesOption = Annotated[int, typer.Option(help="Machines.")]
-StrategyOption = Annotated[str, typer.Option(help="Lightning's: auto, ddp, fsdp, ...")]
+StrategyOption = Annotated[str, typer.Option(help="auto or ddp; train takes others of Lightning's, too.")]
 PrecisionOption = Annotated[str, typer.Option(help="Of the training, Lightning's: 32-true, bf16-mixed, 16-mixed, ...")]
 SetOption = Annotated[
     list[str] | None,
@@ -433,7 +433,9 @@ def runs(json_: Annotated[bool, typer.Option("--json", help="One object per run.
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    peers.end()
+    speaker = "" if peers.is_first() else f"{peers.name_of(peers.rank())}: "
+    print(f"error: {speaker}{one_line(message)}", file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -446,6 +448,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except DiffcliError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
+        if not peers.is_first():
+            raise SystemExit(130) from None
         _fail("interrupted; nothing was left half written", 130)
     except BrokenPipeError:  # the reader of our output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -456,8 +460,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             _fail(f"{error.format_message()} See 'diffcli --help'.", error.exit_code)
         if type(error).__name__ == "Abort":
             _fail("interrupted", 130)
+        if peers.is_loss(error):
+            _fail(peers.explain_loss(error), 1)
         explained = explain(error)
         if explained is None:
+            peers.end()
             raise
         _fail("; ".join(filter(None, explained)), 2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1)
     raise SystemExit(code or 0)

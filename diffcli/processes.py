@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import distributed
 
+from diffcli import peers
 from diffcli.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+STRATEGIES = ("auto", "ddp")
+"""What samples: others split a model over the processes, or start them in ways of their own."""
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 
 
@@ -112,6 +115,10 @@ def fabric_of(hardware: Devices, precision: str | None = None) -> Fabric:
     Raises:
         UserError: an option is not usable on this machine.
     """
+    if hardware.strategy not in STRATEGIES:
+        raise UserError(
+            f"--strategy {hardware.strategy}: sampling needs the whole model in each process; use {' or '.join(STRATEGIES)}"
+        )
     from lightning.fabric import Fabric
 
     hush_lightning()
@@ -145,18 +152,13 @@ def launch(hardware: Devices) -> Processes:
     if hardware.devices == "1" and hardware.num_nodes == 1 and hardware.strategy == "auto" and not started:
         return Processes(device)
     fabric = fabric_of(hardware)
+    peers.watched()
     with _lightnings_errors():
         fabric.launch()
+    peers.check_count(fabric.world_size)
     if not fabric.is_global_zero:
         silence()
     return Processes(fabric.device, fabric.global_rank, fabric.world_size)
-
-
-def is_first() -> bool:
-    """Whether this process is the first of those that work on the command, or the only one."""
-    from lightning.fabric.utilities.rank_zero import rank_zero_only
-
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def silence() -> None:

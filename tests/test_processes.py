@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, Cli
 
 from diffcli.processes import Processes
 from diffcli.runs import Run
@@ -100,6 +100,44 @@ def test_torchrun_starts_the_processes_as_well(workplace: Path, trained: Path) -
     assert finished.stdout == "two.npz\n"
     diffcli("sample", "--run", trained, "--n", 20, "--out", "one.npz")
     assert np.array_equal(np.load("one.npz")["images"], np.load("two.npz")["images"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sample", "--run", "RUN", "--strategy", "fsdp"],
+        ["sample", "--run", "RUN", "--strategy", "deepspeed_stage_3", "--devices", "2"],
+        ["eval", "--run", "RUN", "--strategy", "ddp_spawn", "--devices", "2"],
+        ["compare", "RUN", "--strategy", "fsdp"],
+        ["train", "--preset", "tiny.yaml", "--strategy", "ddp_spawn", "--devices", "2"],
+    ],
+)
+def test_a_strategy_that_cannot_work_is_refused(cli: Cli, workplace: Path, tiny: Path, trained: Path, words) -> None:
+    before = sorted(workplace.rglob("*")), sorted(trained.rglob("*"))
+    result = cli(*[str(trained) if word == "RUN" else word for word in words], "--accelerator", "cpu", "-q")
+    assert (result.code, result.err.count("\n")) == (2, 1), result
+    assert f"--strategy {words[words.index('--strategy') + 1]}: " in result.err
+    assert "ddp" in result.err
+    assert (sorted(workplace.rglob("*")), sorted(trained.rglob("*"))) == before
+
+
+STARTED = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0"}
+
+
+@pytest.mark.parametrize("devices", ["1", "4"])
+@pytest.mark.parametrize("command", ["train", "sample"])
+def test_other_processes_than_were_started_are_refused(
+    cli: Cli, workplace: Path, tiny: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, command: str, devices: str
+) -> None:
+    for name, value in STARTED.items():
+        monkeypatch.setenv(name, value)
+    before = sorted(workplace.rglob("*"))
+    words = {"train": ["--preset", tiny, "--out", "run"], "sample": ["--run", trained, "--n", 2]}[command]
+    result = cli(command, *words, "--devices", devices, "--accelerator", "cpu")
+    assert (result.code, result.err.count("\n")) == (2, 1), result
+    assert "--devices" in result.err
+    assert "2" in result.err
+    assert sorted(workplace.rglob("*")) == before
 
 
 def test_more_processes_than_images_in_a_batch_are_refused(workplace: Path) -> None:

@@ -9,7 +9,8 @@ from diffcli.commands.compare import Comparison, Settings, compare
 from diffcli.commands.protocol import Request
 from diffcli.commands.train import Plan, plan_new, train
 from diffcli.errors import UserError, unknown
-from diffcli.processes import fabric_of, is_first
+from diffcli.peers import is_first
+from diffcli.processes import fabric_of
 from diffcli.progress import console
 from diffcli.reporting.claims import BLUR, HIGH, LOW, NOISE
 from diffcli.runs import Run, read_checkpoint, written_whole

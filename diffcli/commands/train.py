@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-
+from diffcli import peers
 from diffcli.assembly import load_source, resolve
 from diffcli.config import Preset, load_preset, seconds, to_yaml, validate, with_overrides
 from diffcli.data.datasets import Inventory, split
@@ -24,7 +23,7 @@ from diffcli.processes import silence
 from diffcli.progress import console
 from diffcli.runs import Run, check_weights, claimed, locked, read_checkpoint, record_run, run_preset, runs_root
 from diffcli.training.agreement import Agreement
-from diffcli.training.checkpoints import remove_leftovers
+from diffcli.training.checkpoints import remove_leftovers, run_of
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import check_changes
@@ -178,7 +177,7 @@ def train(plan: Plan, run: Run | None, out: Path | None, hardware: Hardware, com
         Interrupted: by SIGINT or SIGTERM, the work saved.
         RunError: the loss is not finite, memory or the disk is full, or the folder is gone.
     """
-    first = getattr(rank_zero_only, "rank", 0) == 0
+    first = peers.is_first()
     if not first:
         silence()
     if not quiet:
@@ -211,6 +210,7 @@ def _train_in(run: Run, plan: Plan, hardware: Hardware, compile_network: bool, f
     step = int(read_checkpoint(checkpoint)["global_step"]) if checkpoint else 0
     interrupts = Interrupts(Agreement())
     trainer = build_trainer(run, plan.preset, hardware, plan.data, interrupts, step, quiet)
+    peers.check_count(trainer.num_devices * trainer.num_nodes)
     batch_sizes(len(plan.data.train), plan.preset.training.batch_size, trainer.world_size)
     if compile_network:
         check_compiler(trainer.strategy.root_device)
@@ -219,6 +219,7 @@ def _train_in(run: Run, plan: Plan, hardware: Hardware, compile_network: bool, f
         if resumed:
             remove_leftovers(run)
         record_run(run, plan.name, plan.preset, _facts(plan, resumed))
+    peers.watched(lambda: _saved(run))
     with interrupts.handled(), silent_writers():
         try:
             trainer.fit(plan.module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
@@ -227,13 +228,18 @@ def _train_in(run: Run, plan: Plan, hardware: Hardware, compile_network: bool, f
                 raise SystemExit(0) from None
             raise _interrupted(run, plan.data_dir, (interrupts.received or [signal.SIGINT])[0]) from None
         except Exception as error:
-            kept = next((file for file in (run.last, run.best) if file.is_file()), None)
-            saved = f"the last good checkpoint is {kept}" if kept else "nothing was saved yet"
-            explained = _explained(error, saved)
+            if not first and isinstance(error, Diverged):  # all processes have found that; see above
+                raise SystemExit(0) from None
+            explained = _explained(error, _saved(run_of(trainer)))
             if explained is None:
                 raise
             raise RunError(explained) from error
     return run
+
+
+def _saved(run: Run) -> str:
+    kept = next((file for file in (run.last, run.best) if file.is_file()), None)
+    return f"the last good checkpoint is {kept}" if kept else "nothing was saved yet"
 
 
 def _interrupted(run: Run, data_dir: Path, number: int) -> Interrupted:
@@ -250,6 +256,8 @@ def _explained(error: Exception, saved: str) -> str | None:
         what, hint = str(error), "a lower --lr or training.clip_norm may help"
     elif isinstance(error, DiffcliError):
         what, hint = str(error), ""
+    elif peers.is_loss(error):
+        what, hint = peers.explain_loss(error), ""
     elif explained := explain(error):
         what, hint = explained
     else:

@@ -101,6 +101,9 @@ class LastCheckpoint(Checkpoint):
         self._saved_at = time.monotonic()
         self._agreement.numbers["unsaved"] = lambda: time.monotonic() - self._saved_at
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.file = Path(trainer.strategy.broadcast(str(self.file)))  # the first process has chosen the folder
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at = time.monotonic()
 
@@ -125,6 +128,12 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.file)
         self._saved_at = time.monotonic()
+
+
+def run_of(trainer: Trainer) -> Run:
+    """The run that a trainer's first process writes into."""
+    last = next(callback.file for callback in trainer.callbacks if isinstance(callback, LastCheckpoint))  # type: ignore[attr-defined]
+    return Run(last.parent.parent)
 
 
 def remove_leftovers(run: Run) -> None:

@@ -93,6 +93,8 @@ def build_trainer(
     Raises:
         UserError: Lightning does not accept the hardware options.
     """
+    if "spawn" in hardware.strategy:
+        raise UserError(f"--strategy {hardware.strategy}: a training cannot be copied into other processes; use ddp")
     hush_lightning()
     training = preset.training
     agreement = interrupts.agreement
@@ -112,7 +114,7 @@ def build_trainer(
         LastCheckpoint(run.last, interrupts),
     ]
     try:
-        return Trainer(
+        trainer = Trainer(
             accelerator=hardware.accelerator,
             devices=device_setting(hardware.devices),
             num_nodes=hardware.num_nodes,
@@ -133,6 +135,10 @@ def build_trainer(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        if environment is not None:  # Lightning asks when the training starts, after its folder was made
+            environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
+        return trainer
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         message = str(error).strip().splitlines()[0]
         raise UserError(f"--accelerator, --devices, --num-nodes, --strategy or --precision: {message}") from error
