@@ -133,20 +133,12 @@ def fabric_of(hardware: Devices, precision: str | None = None) -> Fabric:
         )
 
 
-SHARDING = ("fsdp", "deepspeed", "model_parallel")
-"""Strategies, by how their names begin, that leave each process a part of the weights only."""
-
-
 def launch(hardware: Devices) -> Processes:
     """Starts the processes that were asked for, or joins those that are started already.
 
     Raises:
-        UserError: an option is not usable on this machine, or the strategy is one of training alone.
+        UserError: an option is not usable on this machine.
     """
-    if hardware.strategy.startswith(SHARDING):
-        raise UserError(
-            f"--strategy {hardware.strategy} spreads the weights, which sampling and evaluation need whole; use auto or ddp"
-        )
     device = pick_device(hardware.accelerator)
     started = int(os.environ.get("WORLD_SIZE") or 1) > 1  # by torchrun, or by a training before
     if hardware.devices == "1" and hardware.num_nodes == 1 and hardware.strategy == "auto" and not started:

@@ -140,8 +140,6 @@ def test_an_interrupted_training_keeps_its_work(workplace: Path, tiny: Path, num
 
 TRAIN = ["train", "--preset", "tiny.yaml"]
 BAD = {
-    "sharded sample": (["sample", "--run", "RUN", "--strategy", "fsdp"], "use auto or ddp"),
-    "sharded eval": (["eval", "--run", "RUN", "--strategy", "deepspeed_stage_2"], "use auto or ddp"),
     "no preset": (["train"], "give one of --preset NAME and --resume RUN"),
     "unknown preset": (["train", "--preset", "quikstart"], "did you mean 'quickstart'"),
     "unknown key": ([*TRAIN, "--set", "training.epoch=1"], "did you mean 'training.epochs'"),

@@ -32,6 +32,7 @@ class Agreement(Callback):
         self._every = 1
         self._steps = 0
         self._started = 0.0
+        self._step_seconds = SECONDS_BETWEEN  # steps are slow until one was not
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Lightning sends a message at each step that says whether SIGTERM came, which here is one of the numbers.
@@ -53,13 +54,13 @@ class Agreement(Callback):
     def _agree(self, trainer: Trainer) -> None:
         own = [number() for number in self.numbers.values()]
         if trainer.world_size > 1:
-            # Before the first step nothing is known: steps are slow until one was not.
-            step_seconds = (time.monotonic() - self._started) / self._steps if self._steps else SECONDS_BETWEEN
-            vector = torch.tensor([*own, step_seconds], device=trainer.strategy.root_device)
+            if self._steps:
+                self._step_seconds = (time.monotonic() - self._started) / self._steps
+            vector = torch.tensor([*own, self._step_seconds], device=trainer.strategy.root_device)
             reduced = trainer.strategy.reduce(vector, reduce_op="max")
             assert isinstance(reduced, torch.Tensor)
-            *own, step_seconds = reduced.tolist()
-            self._every = max(1, min(STEPS_BETWEEN, int(SECONDS_BETWEEN / max(step_seconds, 1e-6))))
+            *own, slowest = reduced.tolist()
+            self._every = max(1, min(STEPS_BETWEEN, int(SECONDS_BETWEEN / max(slowest, 1e-6))))
             self._started, self._steps = time.monotonic(), 0
         self.values = dict(zip(self.numbers, own, strict=True))
 
