@@ -17,7 +17,7 @@ from diffcli.config import Preset, to_yaml
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.errors import UserError
 from diffcli.reporting.claims import Claim, check
-from diffcli.reporting.figures import blur_figure, loss_by_t_figure, loss_figure, noise_figure, schedule_table
+from diffcli.reporting.figures import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
 from diffcli.reporting.page import Picture, RunView, html_page, markdown_page, picture_of, reported_values
 from diffcli.runs import Run, best_checkpoint, find_run, run_preset, written_whole
 
@@ -104,7 +104,8 @@ def _result(run: Compared) -> dict[str, Any]:
 def _compared(name: str, run: Run, settings: Settings, quiet: bool) -> Compared:
     preset = run_preset(run)
     degradation = build_degradation(preset, image_shape_of(preset))
-    priors = [] if degradation.stochastic else [preset.prior.name, *candidate_priors(preset)]
+    candidates = candidate_priors(preset)
+    priors = [preset.prior.name, *candidates] if candidates[preset.prior.name].needs_fit else []
     if not _fits(run, settings, priors):
         choice = Choice(
             run=str(run.folder),
@@ -210,13 +211,6 @@ def _shared(runs: Sequence[Compared]) -> list[tuple[str, list[Picture]]]:
     )
     by_t = {run.name: run.evaluation["loss_by_t"] for run in runs if run.evaluation.get("loss_by_t")}
     curves = [losses, picture_of(loss_by_t_figure(by_t), "test loss by t/T, in tenths")] if by_t else [losses]
-    schedules = []
-    degradations = {run.name: build_degradation(run.preset, image_shape_of(run.preset)) for run in runs}
-    for stochastic, draw, caption in (
-        (True, noise_figure, "noise schedules"),
-        (False, blur_figure, "blur widths and the modes that survive"),
-    ):
-        tables = {name: schedule_table(d) for name, d in degradations.items() if d.stochastic == stochastic}
-        if tables:
-            schedules.append(picture_of(draw(tables), caption))
+    tables = {run.name: schedule_table(build_degradation(run.preset, image_shape_of(run.preset))) for run in runs}
+    schedules = [picture_of(schedule_figure(group), "schedules over t/T") for group in comparable(tables)]
     return [("Loss", curves), ("Schedules", schedules)]

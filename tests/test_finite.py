@@ -1,0 +1,136 @@
+"""Every combination of schedule, prediction, sampler and steps is either refused in one line or gives finite images."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffcli.assembly import build_denoiser, build_prior, image_shape_of, resolve, steps_of
+from diffcli.config import validate
+from diffcli.data.datasets import digits
+from diffcli.errors import UserError
+from diffcli.generation import Sampling, fit_prior, generate
+from diffcli.processes import Processes
+
+HOT = ["ancestral", "ddim", "dpm-solver++", "heun", "cold", "cold-naive"]
+COLD = ["cold", "cold-naive"]
+
+
+def images_of(changes: dict[str, Any], steps: int | None = None) -> torch.Tensor:
+    """Three samples of an untrained model of 8x8 digits; raises what ``resolve`` raises."""
+    torch.manual_seed(0)
+    preset = resolve(
+        validate(
+            {
+                "description": "any schedule",
+                "data": {"name": "digits"},
+                "network": {"name": "cnn", "channels": [4, 4], "kernel_size": 3},
+                "training": {},
+            }
+            | changes,
+            "test",
+        )
+    )
+    shape = image_shape_of(preset)
+    denoiser = build_denoiser(preset, shape).eval().requires_grad_(False)
+    prior = fit_prior(build_prior(preset.prior), denoiser.degradation, digits().development.images[:100])
+    path = steps_of(None if steps is None else min(steps, denoiser.degradation.T), denoiser.degradation)
+    sampling = Sampling(denoiser, prior, preset.sampler, path, 0, 3, Processes(torch.device("cpu")))
+    return torch.cat(list(generate(sampling, 3, shape)))
+
+
+def check_finite_or_refused(changes: dict[str, Any], steps: int | None) -> bool:
+    """Whether the preset was accepted; its images are finite then, and a refusal is one line that names the culprit."""
+    try:
+        images = images_of(changes, steps)
+    except UserError as refusal:
+        line = str(refusal)
+        assert line.startswith(("schedule", "degradation", "prediction", "prior")), line
+        assert "\n" not in line
+        return False
+    assert bool(torch.isfinite(images).all()), changes
+    return True
+
+
+def hot(schedule: dict[str, Any], prediction: str, sampler: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "schedule": schedule,
+        "degradation": {"name": "gaussian-noise"},
+        "prediction": prediction,
+        "prior": {"name": "standard-normal"},
+        "sampler": sampler,
+    }
+
+
+NOISE = {
+    "underflow": {"name": "constant", "T": 400, "beta": 0.9},
+    "underflow in float32 alone": {"name": "constant", "T": 100, "beta": 0.9},
+    "long": {"name": "constant", "T": 2000, "beta": 0.1},
+    "strong": {"name": "constant", "T": 60, "beta": 0.6},
+    "one strong step": {"name": "constant", "T": 1, "beta": 0.999999},
+    "one step": {"name": "cosine", "T": 1},
+    "lost in float64": {"name": "linear", "T": 20, "beta_min": 1e-17, "beta_max": 0.9},
+    "lost in float32": {"name": "linear", "T": 20, "beta_min": 1e-12, "beta_max": 0.9},
+    "nearly none": {"name": "constant", "T": 5, "beta": 1e-15},
+    "shifted to nothing": {"name": "cosine", "T": 50, "shift": 1e-20},
+    "shifted to the image": {"name": "cosine", "T": 50, "shift": 1e9},
+    "not clipped": {"name": "cosine", "T": 50, "beta_clip": 0.9999999999999999},
+}
+
+
+@pytest.mark.parametrize("schedule", NOISE.values(), ids=NOISE)
+@pytest.mark.parametrize("sampler", HOT)
+def test_every_noise_schedule_samples_finite_images_or_is_refused(schedule: dict[str, Any], sampler: str) -> None:
+    parameters = {"ddim": [{}, {"eta": 1.0}], "ancestral": [{}, {"variance": "posterior"}]}.get(sampler, [{}])
+    for prediction, options, steps in itertools.product(("eps", "x0", "v"), parameters, (1, 4, None)):
+        check_finite_or_refused(hot(schedule, prediction, {"name": sampler, **options}), steps)
+
+
+def test_schedules_within_reach_are_not_refused() -> None:
+    for schedule in (NOISE["strong"], NOISE["one step"], NOISE["lost in float32"]):
+        for sampler in HOT:
+            assert check_finite_or_refused(hot(schedule, "eps", {"name": sampler}), None)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    T=st.integers(1, 60),
+    beta=st.floats(-18, -1e-16).map(lambda power: 10**power),
+    growth=st.floats(0, 17).map(lambda power: 10**power),
+    prediction=st.sampled_from(["eps", "x0", "v"]),
+    sampler=st.sampled_from(HOT),
+    steps=st.sampled_from([None, 1, 3]),
+)
+def test_any_line_of_noise(
+    T: int, beta: float, growth: float, prediction: str, sampler: str, steps: int | None
+) -> None:
+    schedule = {"name": "linear", "T": T, "beta_min": beta, "beta_max": min(beta * growth, 0.9999999999)}
+    check_finite_or_refused(hot(schedule, prediction, {"name": sampler}), steps)
+
+
+BLUR = {
+    "none": {"name": "constant", "T": 3, "beta": 5e-324},
+    "hardly any": {"name": "constant", "T": 3, "beta": 1e-12},
+    "all of it": {"name": "constant", "T": 200, "beta": 1e4},
+    "one step": {"name": "constant", "T": 1, "beta": 1.0},
+}
+
+
+@pytest.mark.parametrize("schedule", BLUR.values(), ids=BLUR)
+@pytest.mark.parametrize("padding", ["reflect", "circular", "zero"])
+@pytest.mark.parametrize("prior", ["uniform", "gaussian", "mixture", "blurred-data"])
+def test_every_blur_samples_finite_images_or_is_refused(schedule: dict[str, Any], padding: str, prior: str) -> None:
+    for sampler, steps in itertools.product(COLD, (1, None)):
+        changes = {
+            "schedule": schedule,
+            "degradation": {"name": "gaussian-blur", "kernel_size": 7, "padding": padding},
+            "prediction": "x0",
+            "prior": {"name": prior},
+            "sampler": {"name": sampler},
+        }
+        check_finite_or_refused(changes, steps)
