@@ -30,9 +30,9 @@ def schedule_plot(presets: Sequence[str], overrides: list[str], out: Path) -> Pa
         name, preset = load_preset(chosen, overrides)
         resolved = resolve(preset)
         tables[name] = schedule_table(build_degradation(resolved, image_shape_of(resolved)))
-    groups = [" and ".join(group) for group in comparable(tables)]
+    groups = [", ".join(group) for group in comparable(tables)]
     if len(groups) > 1:
-        raise UserError(f"schedules that have no axis in common cannot be plotted together: {'; '.join(groups)}")
+        raise UserError(f"these schedules have nothing to be compared by: plot {' and '.join(groups)} one by one")
     with written_whole(out) as part:
         if out.suffix.lower() == ".csv":
             write_schedules(tables, part)
