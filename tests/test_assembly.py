@@ -133,7 +133,7 @@ def test_a_third_degradation_trains_resumes_samples_evaluates_and_plots(cli, wor
     assert cli("train", "--resume", "run", "--epochs", 2, "--limit-batches", 2, *quiet).code == 0
     assert cli("sample", "--run", "run", "--n", 3, "--out", "s.npz", *quiet).code == 0
     assert cli("sample", "--run", "run", "--n", 2, "--conditional", "--out", "s.png", *quiet).code == 0
-    result = cli("eval", "rmse", "loss", "--run", "run", "--n-test", 5, *quiet)
+    result = cli("eval", "--rmse", "--loss", "--run", "run", "--n-test", 5, *quiet)
     assert result.code == 0, result.err
     assert cli("schedule-plot", "--preset", "mine.yaml", "--out", "s.svg").code == 0
     assert cli("schedule-plot", "--preset", "mine.yaml", "--out", "s.csv").code == 0

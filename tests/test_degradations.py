@@ -136,6 +136,16 @@ def test_a_degradation_is_its_signal(as_buffers: bool) -> None:
     assert torch.allclose(table["change"], torch.tensor([0.25, 0.5, 0.75, 1.0]).double())
 
 
+def test_tables_made_while_sampling_serve_where_gradients_flow() -> None:
+    fading = Fading(4, torch.linspace(0, 1, 5))
+    t, x0 = torch.tensor([2]), torch.zeros(1, 1, 28, 28, requires_grad=True)
+    with torch.inference_mode():
+        fading.sigma(t)
+    fading.noise_from(torch.ones_like(x0), t, x0).sum().backward()
+    assert x0.grad is not None
+    assert torch.allclose(x0.grad, torch.tensor(-0.5 / 0.5))
+
+
 @pytest.mark.parametrize("as_buffers", [False, True])
 def test_noise_is_a_table(as_buffers: bool) -> None:
     fading = Fading(4, torch.tensor([0, 0, 0.1, 0.2, 1.0]), as_buffers)
@@ -202,6 +212,7 @@ class Broken(Fading):
         (lambda: Fading(0), "T must be a whole number of at least 1, got 0"),
         (lambda: Fading(4, torch.zeros(3)), "sigmas must be 5 numbers"),
         (lambda: Fading(4, torch.ones(5)), "the first of them 0"),
+        (lambda: Fading(4, torch.tensor([0, 1e-40, 1, 1, 1])), "each 0 or at least 1e-12"),
         (lambda: Fading(4, torch.tensor([0, 1, 2, 3, torch.nan])), "sigmas must be"),
     ],
 )

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 Level = Annotated[float, Field(ge=0, le=100)]
-PositiveLevel = Annotated[float, Field(gt=0, le=100)]
+PositiveLevel = Annotated[float, Field(ge=1e-6, le=100)]
 
 
 def constant(T: int, sigma: PositiveLevel) -> Tensor:

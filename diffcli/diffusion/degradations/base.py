@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 IDENTITY_TOLERANCE = 1e-4
 """How far A_0 x may be from x, for pixels of unit size."""
+SMALLEST_SIGMA = 1e-12
+"""Of what is not 0: what is divided by less may overflow float32."""
 
 
 class Degradation(nn.Module, ABC):
@@ -79,7 +81,8 @@ class Degradation(nn.Module, ABC):
     def sigma(self, t: Tensor) -> Tensor:
         """sigma_t, float32 (B, 1, 1, 1), on the device of ``t``."""
         if self._noise_levels is None or self._noise_levels.device != t.device:
-            self._noise_levels = self.sigmas.to(torch.float32).to(t.device)
+            with torch.inference_mode(False):  # so that a table made while sampling serves in training
+                self._noise_levels = self.sigmas.to(torch.float32).to(t.device)
         return self._noise_levels[t].view(-1, 1, 1, 1)
 
     def _signal(self, x0: Tensor, t: Tensor) -> Tensor:
@@ -151,8 +154,11 @@ def check_degradation(degradation: Degradation) -> None:
     if not isinstance(T, int) or T < 1:
         raise ValueError(f"T must be a whole number of at least 1, got {T}")
     sigmas = degradation.sigmas
-    if sigmas.shape != (T + 1,) or not bool((torch.isfinite(sigmas) & (sigmas >= 0)).all()) or float(sigmas[0]) != 0:
-        raise ValueError(f"sigmas must be {T + 1} numbers of at least 0 (t = 0..T), the first of them 0")
+    allowed = torch.isfinite(sigmas) & ((sigmas == 0) | (sigmas >= SMALLEST_SIGMA))
+    if sigmas.shape != (T + 1,) or not bool(allowed.all()) or float(sigmas[0]) != 0:
+        raise ValueError(
+            f"sigmas must be {T + 1} numbers (t = 0..T), each 0 or at least {SMALLEST_SIGMA}, the first of them 0"
+        )
     x0 = torch.rand(2, *degradation.image_shape, generator=torch.Generator().manual_seed(0)) - 0.5
     x0 = x0.to(degradation.device)
     for t in (0, T):
