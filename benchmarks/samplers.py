@@ -14,18 +14,17 @@ from pathlib import Path
 
 import torch
 
-from diffcli.assembly import load_source
+from diffcli.assembly import load_source, samplers_for
 from diffcli.commands.models import Choice, pick_model, pick_sampling, training_split
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.metrics import fid
 from diffcli.generation import generate
 
-SAMPLERS = {
-    True: ("ancestral", "{name: ddim, eta: 1}", "{name: ddim, eta: 0}", "dpm-solver++", "heun"),
-    False: ("cold-naive", "cold"),
-}
-"""By whether the degradation is stochastic."""
+VARIANTS = {"ddim": ("{name: ddim, eta: 1}", "{name: ddim, eta: 0}")}
+"""How a sampler is run where that is not once with its defaults."""
+SAME_AS_DDIM = ("cold", "cold-naive")
+"""Left out where DDIM is run."""
 
 
 @torch.inference_mode()
@@ -44,9 +43,11 @@ def measure(run: str, evaluations: list[int], n: int, ancestral: int | None, dat
     train = training_split(source, model.preset).images
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:n]
     floor = fid(real, features(extractor, train[order]))
-    stochastic = model.denoiser.degradation.stochastic
-    planned = [(sampler, count) for sampler in SAMPLERS[stochastic] for count in evaluations]
-    if stochastic and ancestral is not None:
+    fitting = samplers_for(model.denoiser.degradation)
+    names = [name for name in fitting if "ddim" not in fitting or name not in SAME_AS_DDIM]
+    variants = [variant for name in names for variant in VARIANTS.get(name, (name,))]
+    planned = [(sampler, count) for sampler in variants for count in evaluations]
+    if "ancestral" in names and ancestral is not None:
         planned.append(("ancestral", ancestral))
     print(f"\n`{model.preset_name}`, epoch {model.epoch}, {n} samples; as many real training images: {floor:.4f}\n")
     print("| sampler | network evaluations | distance | times the floor | seconds |")

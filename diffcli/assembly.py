@@ -1,105 +1,65 @@
-"""From a preset to objects: looks each component up in its room's registry and checks its parameters.
-
-The signature of what is registered is the schema: its annotations give the types, its defaults fill the resolved
-preset. Parameters that the program supplies itself (the image shape, the beta table) are not a preset's to set.
-"""
+"""From a preset to objects, and whether the components of a preset fit each other."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import get_type_hints
 
 import torch
-from pydantic import ConfigDict, ValidationError, create_model
 from torch import Tensor
 
-from diffcli.config import Component, Preset, Sampler, explain
-from diffcli.data.datasets import DATASETS, Source, image_shape
-from diffcli.data.pixels import clip
-from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
-from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser
+from diffcli.components import KINDS, asks_for, build, checked, resolved
+from diffcli.config import Component, Preset, Sampler
+from diffcli.data.datasets import Source, image_shape
+from diffcli.diffusion.degradations import Degradation, check_degradation
+from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser, check_prediction
+from diffcli.diffusion.guidance import X0Function, clipped
 from diffcli.diffusion.priors import PRIORS, Prior
-from diffcli.diffusion.samplers import SAMPLERS, Callback, timesteps
-from diffcli.diffusion.schedules import SCHEDULES
+from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, timesteps
+from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.errors import UserError, unknown
-from diffcli.networks import NETWORKS
-
-T = TypeVar("T")
 
 MAX_PARAMETERS = 1_000_000_000
-SAMPLER_ARGUMENTS = ("denoiser", "degradation", "xT", "timesteps", "generators", "callback")
-ROOMS: dict[str, tuple[Mapping[str, Callable[..., Any]], tuple[str, ...]]] = {
-    "data": (DATASETS, ("data_dir", "download")),
-    "schedule": (SCHEDULES, ()),
-    "degradation": (DEGRADATIONS, ("betas", "image_shape")),
-    "network": (NETWORKS, ("image_shape",)),
-    "prior": (PRIORS, ()),
-    "sampler": (SAMPLERS, SAMPLER_ARGUMENTS),
-}
-"""For each room of a preset: its registry, and the parameters that the program supplies."""
 
-
-def _checked(room: str, component: Component) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The registered callable and its parameters with defaults filled in."""
-    registry, supplied = ROOMS[room]
-    if component.name not in registry:
-        raise UserError(f"{room}.name: {unknown(room, component.name, registry)}")
-    function = registry[component.name]
-    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
-    fields: dict[str, Any] = {
-        name: (hints[name], ... if parameter.default is inspect.Parameter.empty else parameter.default)
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name not in supplied
-    }
-    schema = create_model(room, __config__=ConfigDict(extra="forbid", strict=True), **fields)
-    try:
-        return function, schema.model_validate(component.parameters).model_dump()
-    except ValidationError as error:
-        raise UserError(f"{explain(error, room, {'': list(fields)})} ({room} {component.name})") from error
-
-
-def _call(room: str, component: Component, supplied: Mapping[str, Any]) -> Any:
-    function, parameters = _checked(room, component)
-    accepted = inspect.signature(function).parameters
-    try:
-        return function(**parameters, **{key: value for key, value in supplied.items() if key in accepted})
-    except ValueError as error:
-        raise UserError(f"{room} {component.name}: {error}") from error
-
-
-def _resolved(room: str, component: T) -> T:
-    assert isinstance(component, Component)
-    _, parameters = _checked(room, component)
-    return component.model_copy(update=parameters)
+BoundSampler = Callable[[X0Function, Tensor, Sequence[int], Draw], Iterator[Step]]
+"""(denoiser, xT, timesteps, draw) -> its steps: a sampler with its parameters, for one degradation."""
 
 
 def resolve(preset: Preset) -> Preset:
     """The preset with every default written out and everything checked that needs no data.
 
     Raises:
-        UserError: a component is unknown, or one of its parameters is unknown, of the wrong type or out of range.
+        UserError: a component is unknown or does not fit the others, or a parameter is unknown, of the wrong type or out of
+            range.
     """
-    rooms = {room: _resolved(room, getattr(preset, room)) for room in ROOMS}
-    resolved = preset.model_copy(update=rooms)
-    if resolved.prediction not in PREDICTIONS:
-        raise UserError(f"prediction: {unknown('prediction', resolved.prediction, PREDICTIONS)}")
-    degradation = build_degradation(resolved, image_shape_of(resolved))
-    _check_network(resolved)
-    steps_of(resolved.sampler.steps, degradation)
-    _check_sampler(resolved.sampler, degradation)
-    _check_prior(resolved.prior, degradation)
-    if resolved.training.min_snr is not None and not degradation.stochastic:
-        raise UserError(f"training.min_snr needs a degradation with noise; a {_name_of(degradation)} has none")
-    return resolved
+    components = {kind: resolved(kind, given) for kind in KINDS if (given := getattr(preset, kind)) is not None}
+    preset = preset.model_copy(update=components)
+    if preset.prediction not in PREDICTIONS:
+        raise UserError(f"prediction: {unknown('prediction', preset.prediction, PREDICTIONS)}")
+    training = preset.training
+    if training.t_distribution not in TIME_DISTRIBUTIONS:
+        known = unknown("distribution", training.t_distribution, TIME_DISTRIBUTIONS)
+        raise UserError(f"training.t_distribution: {known}")
+    degradation = build_degradation(preset, image_shape_of(preset))
+    _check_network(preset)
+    steps_of(preset.sampler.steps, degradation)
+    _check_prediction(preset.prediction, degradation)
+    _check_sampler(preset.sampler, degradation)
+    _check_prior(preset.prior, degradation)
+    if training.min_snr is not None and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
+        raise UserError(
+            f"training.min_snr needs a degradation with one ratio of signal to noise at each t; {degradation.name} has none"
+        )
+    return preset
 
 
 def _check_network(preset: Preset) -> None:
     # On the meta device nothing is allocated: a network that would fill the memory is refused before it does.
     try:
         with torch.device("meta"):
-            network = _call("network", preset.network, {"image_shape": image_shape_of(preset)})
+            network = build("network", preset.network, {"image_shape": image_shape_of(preset)})
     except (RuntimeError, OverflowError, TypeError) as error:
         raise UserError(f"network {preset.network.name} cannot be built: {str(error).splitlines()[0]}") from error
     parameters = sum(weight.numel() for weight in network.parameters())
@@ -107,24 +67,32 @@ def _check_network(preset: Preset) -> None:
         raise UserError(f"network {preset.network.name} has {parameters:,} parameters, more than {MAX_PARAMETERS:,}")
 
 
+def _check_prediction(prediction: str, degradation: Degradation) -> None:
+    try:
+        check_prediction(prediction, degradation)
+    except ValueError as error:
+        raise UserError(f"prediction: {error}") from error
+
+
+def samplers_for(degradation: Degradation) -> list[str]:
+    """The names of the samplers that serve a degradation: those whose signature admits it."""
+    served = {name: get_type_hints(function).get("degradation", Degradation) for name, function in SAMPLERS.items()}
+    return [name for name, kind in served.items() if isinstance(degradation, kind)]
+
+
 def _check_sampler(sampler: Component, degradation: Degradation) -> None:
-    walks = {name: get_type_hints(function)["degradation"] for name, function in SAMPLERS.items()}
-    fitting = [name for name, kind in walks.items() if isinstance(degradation, kind)]
+    fitting = samplers_for(degradation)
     if sampler.name not in fitting:
-        raise UserError(
-            f"sampler: {sampler.name} does not walk back from a {_name_of(degradation)}; use {' or '.join(fitting)}"
-        )
+        raise UserError(f"sampler: {sampler.name} does not undo a {degradation.name}; use {' or '.join(fitting)}")
 
 
 def _check_prior(prior: Component, degradation: Degradation) -> None:
-    # Noise ends in a known distribution, a blur in one that has to be fitted.
-    fitting = [name for name, kind in PRIORS.items() if kind.fitted != degradation.stochastic]
+    # A description of what is left of the signal always fits; N(0, I) does where next to nothing is left.
+    noise_alone = degradation.ends_in_noise()
+    fitting = [name for name, kind in PRIORS.items() if kind.of_signal or noise_alone]
     if prior.name not in fitting:
-        raise UserError(f"prior: {prior.name} is not where a {_name_of(degradation)} ends; use {' or '.join(fitting)}")
-
-
-def _name_of(degradation: Degradation) -> str:
-    return next(name for name, kind in DEGRADATIONS.items() if type(degradation) is kind)
+        more = ", or a schedule with more noise" if degradation.stochastic else ""
+        raise UserError(f"prior: {prior.name} is not where a {degradation.name} ends; use {' or '.join(fitting)}{more}")
 
 
 def steps_of(steps: int | None, degradation: Degradation) -> list[int]:
@@ -145,7 +113,7 @@ def load_source(preset: Preset, data_dir: Path, download: bool = True) -> Source
     Raises:
         UserError: it is not there and cannot be had.
     """
-    source: Source = _call("data", preset.data, {"data_dir": data_dir, "download": download})
+    source: Source = build("data", preset.data, {"data_dir": data_dir, "download": download})
     return source
 
 
@@ -155,13 +123,30 @@ def image_shape_of(preset: Preset) -> tuple[int, int, int]:
 
 
 def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degradation:
-    """The degradation of (C, H, W) images with its schedule's table.
+    """The degradation of (C, H, W) images, with its schedule's table and the preset's noise.
 
     Raises:
-        UserError: the schedule is out of the degradation's range, or the images are too small for it.
+        UserError: a schedule is missing, not asked for, or out of the degradation's range; noise is added to a degradation
+            that has its own; or the images are too small for it.
     """
-    betas: Tensor = _call("schedule", preset.schedule, {})
-    degradation: Degradation = _call("degradation", preset.degradation, {"betas": betas, "image_shape": image_shape})
+    name = preset.degradation.name
+    supplied: dict[str, object] = {"image_shape": image_shape}
+    if asks_for("degradation", preset.degradation, "betas"):
+        if preset.schedule is None:
+            raise UserError(f"schedule is missing: degradation {name} needs one")
+        supplied["betas"] = build("schedule", preset.schedule, {})
+    elif preset.schedule is not None:
+        raise UserError(f"schedule: degradation {name} takes none; leave it out")
+    degradation: Degradation = build("degradation", preset.degradation, supplied)
+    degradation.name, degradation.image_shape = name, image_shape
+    try:
+        check_degradation(degradation)
+    except ValueError as error:
+        raise UserError(f"degradation {name}: {error}") from error
+    if preset.noise is not None:
+        if degradation.stochastic:
+            raise UserError(f"noise: degradation {name} has its own; leave it out")
+        degradation.sigmas = build("noise", preset.noise, {"T": degradation.T})
     return degradation
 
 
@@ -171,41 +156,39 @@ def build_denoiser(preset: Preset, image_shape: tuple[int, int, int]) -> Denoise
     Raises:
         UserError: the network cannot take that shape, or the prediction does not fit the degradation.
     """
-    network = _call("network", preset.network, {"image_shape": image_shape})
-    try:
-        return Denoiser(network, build_degradation(preset, image_shape), preset.prediction)
-    except ValueError as error:
-        raise UserError(f"prediction: {error}") from error
+    network = build("network", preset.network, {"image_shape": image_shape})
+    degradation = build_degradation(preset, image_shape)
+    _check_prediction(preset.prediction, degradation)
+    return Denoiser(network, degradation, preset.prediction)
 
 
 def build_prior(component: Component) -> Prior:
     """Where unconditional sampling starts; to be fitted where it asks for that."""
-    prior: Prior = _call("prior", component, {})
+    prior: Prior = build("prior", component, {})
     return prior
 
 
 def candidate_priors(preset: Preset) -> dict[str, Prior]:
-    """Every prior that fits the preset's degradation, unfitted, by name; the preset's own with its parameters."""
-    fitted = build_prior(preset.prior).fitted
+    """The preset's own prior and, where it has to be fitted, every other one that has; unfitted, by name."""
     components = {name: Component(name=name) for name in PRIORS} | {preset.prior.name: preset.prior}
     priors = {name: build_prior(component) for name, component in components.items()}
-    return {name: prior for name, prior in priors.items() if prior.fitted == fitted}
+    needs_fit = priors[preset.prior.name].needs_fit
+    return {name: prior for name, prior in priors.items() if prior.needs_fit == needs_fit}
 
 
-def run_sampler(
-    component: Sampler,
-    denoiser: Denoiser,
-    xT: Tensor,
-    steps: Sequence[int],
-    generators: Sequence[torch.Generator],
-    callback: Callback | None = None,
-) -> Tensor:
-    """x_T -> x_0 with the sampler that ``component`` names, (B, C, H, W)."""
-    function, parameters = _checked("sampler", component)
+def bind_sampler(component: Sampler, degradation: Degradation) -> BoundSampler:
+    """The sampler that ``component`` names, with its parameters, for a degradation.
 
-    def clipped(xt: Tensor, t: Tensor) -> Tensor:
-        return clip(denoiser(xt, t))
+    Raises:
+        UserError: it is unknown, does not serve the degradation, or a parameter is unknown or of the wrong type.
+    """
+    function, parameters = checked("sampler", component)
+    _check_sampler(component, degradation)
+    sampler = partial(function, **parameters)
 
-    estimate = clipped if component.clip else denoiser
-    images: Tensor = function(estimate, denoiser.degradation, xT, steps, generators, callback, **parameters)
-    return images
+    def bound(denoiser: X0Function, xT: Tensor, steps: Sequence[int], draw: Draw) -> Iterator[Step]:
+        estimate = clipped(denoiser) if component.clip else denoiser
+        steps_taken: Iterator[Step] = sampler(estimate, degradation, xT, steps, draw)
+        return steps_taken
+
+    return bound

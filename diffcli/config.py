@@ -1,8 +1,8 @@
 """The preset's schema, and how presets are found, read and changed from the command line.
 
-A preset names one component per room (``schedule: {name: constant, T: 2000, beta: 0.001}``). The parameters that a
-component takes are those of the function or class that its room registers under the name, so the schema of a new one
-is its signature; :mod:`diffcli.assembly` checks them.
+A preset names one component of each kind (``schedule: {name: constant, T: 2000, beta: 0.001}``). The parameters that a
+component takes are those of the function or class that is registered under the name, so the schema of a new one is its
+signature; :mod:`diffcli.components` checks them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -47,7 +47,7 @@ class Sampler(Component):
     """A sampler and what all samplers share.
 
     Args:
-        steps: of the walk from T to 0; null is all T.
+        steps: how many from T to 0; null is all T.
         clip: every estimate of the clean image is clipped to the range of pixels (Ho et al. 2020's code does; Saharia et
             al. 2022, section 2.3, "static thresholding").
     """
@@ -106,7 +106,7 @@ class Training(Strict):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    t_distribution: Literal["uniform", "logit-normal"] = "uniform"
+    t_distribution: str = "uniform"
     stratified_t: bool = False
     min_snr: Annotated[float, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -117,12 +117,18 @@ class Training(Strict):
 
 
 class Preset(Strict):
-    """A whole model and its training, as the YAML files in ``presets/`` hold it."""
+    """A whole model and its training, as the YAML files in ``presets/`` hold it.
+
+    Args:
+        schedule: of the degradation's betas; null where it takes none.
+        noise: what is added to a degradation that draws none of its own, see :mod:`diffcli.diffusion.noise_levels`.
+    """
 
     description: str
     data: Component
-    schedule: Component
+    schedule: Component | None = None
     degradation: Component
+    noise: Component | None = None
     network: Component
     prediction: str
     prior: Component

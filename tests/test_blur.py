@@ -7,6 +7,7 @@ import torch
 from torchvision.transforms.functional import gaussian_blur
 
 from diffcli.diffusion.degradations import GaussianBlur, Padding
+from diffcli.diffusion.noise_levels import linear as linear_levels
 from diffcli.diffusion.schedules import constant, cosine, linear
 
 PADDINGS: list[Padding] = ["reflect", "circular", "zero"]
@@ -93,8 +94,17 @@ def test_surviving_modes_are_those_of_the_design() -> None:
 def test_draws_nothing(blur: GaussianBlur) -> None:
     x0 = torch.rand(1, 1, 14, 14)
     assert not blur.stochastic
-    assert blur.noise_from(x0, at(3, x0), x0) is None
+    assert not blur.noise_from(x0, at(3, x0), x0 + 1).any()
     assert torch.equal(blur.degrade(x0, at(3, x0), torch.randn_like(x0)), blur.degrade(x0, at(3, x0)))
+
+
+def test_a_blur_with_noise_gives_the_noise_back(blur: GaussianBlur) -> None:
+    blur.sigmas = linear_levels(blur.T, 0.3)
+    x0, noise, t = torch.rand(4, 1, 14, 14) - 0.5, torch.randn(4, 1, 14, 14), torch.tensor([1, 5, 20, 30])
+    xt = blur.degrade(x0, t, noise)
+    assert torch.allclose(xt - blur.signal(x0, t), (0.3 * t / 30).view(-1, 1, 1, 1) * noise, atol=1e-6)
+    assert torch.allclose(blur.noise_from(xt, t, x0), noise, atol=1e-3)
+    assert torch.equal(blur.degrade(x0, at(0, x0), noise), x0)
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,11 @@ class Answers(nn.Module):
         return self.answer
 
 
-class Deterministic(Degradation):
-    T, stochastic = 5, False
+class Identity(Degradation):
+    T = 5
+
+    def signal(self, x0: Tensor, t: Tensor) -> Tensor:
+        return x0
 
 
 @pytest.mark.parametrize("prediction", sorted(PREDICTIONS))
@@ -52,8 +55,16 @@ def test_the_network_is_asked_about_t_over_T() -> None:
 
 
 def test_eps_without_noise_is_refused() -> None:
-    with pytest.raises(ValueError, match="use x0"):
-        Denoiser(Answers(torch.zeros(1)), Deterministic(), "eps")
+    with pytest.raises(ValueError, match="needs a degradation with noise; use x0"):
+        Denoiser(Answers(torch.zeros(1)), Identity(), "eps")
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_noise_beside_a_degradation_that_cannot_be_divided_out_is_refused(prediction: str) -> None:
+    noisy = Identity()
+    noisy.sigmas = torch.linspace(0, 1, 6)
+    with pytest.raises(ValueError, match="only scales the image and adds noise; use x0"):
+        Denoiser(Answers(torch.zeros(1)), noisy, prediction)
 
 
 def test_unknown_prediction_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 from diffcli.commands.models import Choice, pick_model, pick_sampling
 from diffcli.data.datasets import digits
 from diffcli.data.pixels import to_model
-from diffcli.generation import Sampling, conditional_rows, generate, reconstruct
+from diffcli.diffusion.randomness import Stream, image_generators
+from diffcli.diffusion.samplers import Step
+from diffcli.generation import Sampling, conditional_rows, counting, draw_xT, generate, reconstruct
 from diffcli.processes import Devices
 
 
@@ -37,8 +40,14 @@ def test_a_clipping_sampler_keeps_every_estimate_in_the_range_of_pixels(trained:
         sampling = sampling_of(trained, sampler=f"{{name: ancestral, clip: {clip}}}")
         assert len(sampling.steps) == 21
         seen: list[float] = []
-        list(generate(sampling, 2, (1, 8, 8), callback=lambda s, xs, x0_hat: seen.append(float(x0_hat.abs().max()))))
-        return max(seen[1:])  # the first call shows x_T itself
+
+        def track(steps: Iterator[Step]) -> Iterator[Step]:
+            for step in steps:
+                seen.append(float(step.x0_hat.abs().max()))
+                yield step
+
+        list(generate(sampling, 2, (1, 8, 8), track))
+        return max(seen[1:])  # the first step is x_T itself
 
     assert largest_estimate("true") == 0.5 < largest_estimate("false")
 
@@ -71,5 +80,25 @@ def test_conditional_rows_are_the_reports(trained: Path) -> None:
 def test_steps_are_counted_for_the_progress_bar(trained: Path) -> None:
     sampling = sampling_of(trained, batch_size=2, steps=4)
     counted: list[int] = []
-    list(generate(sampling, 5, (1, 8, 8), counted.append))
+    list(generate(sampling, 5, (1, 8, 8), counting(counted.append)))
     assert sum(counted) == sampling.total_steps(5) == 12
+
+
+def test_a_trajectory_goes_from_x_T_to_what_is_generated(trained: Path) -> None:
+    sampling = sampling_of(trained, steps=4)
+    generators = image_generators(sampling.seed, Stream.SAMPLE, range(3))
+    xT = draw_xT(sampling, generators, (1, 8, 8))
+    first, *steps = sampling.trajectory(xT, generators)
+    assert (first.s, first.xs is xT) == (20, True)
+    assert [step.s for step in steps] == [15, 10, 5, 0]
+    assert torch.equal(steps[-1].xs, torch.cat(list(generate(sampling, 3, (1, 8, 8)))))
+
+
+def test_a_sampler_is_looked_up_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import diffcli.generation as generation
+
+    bound: list[str] = []
+    bind = generation.bind_sampler
+    monkeypatch.setattr(generation, "bind_sampler", lambda *given: bound.append(given[0].name) or bind(*given))
+    list(generate(sampling_of(trained, batch_size=2, steps=2), 6, (1, 8, 8)))
+    assert bound == ["ancestral"]

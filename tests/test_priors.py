@@ -7,17 +7,19 @@ import torch
 from torch import Tensor
 
 from diffcli.assembly import candidate_priors, resolve
-from diffcli.config import load_preset
+from diffcli.config import Sampler, load_preset
 from diffcli.data.datasets import digits
 from diffcli.data.pixels import to_model
-from diffcli.diffusion.degradations import GaussianBlur
+from diffcli.diffusion.degradations import Degradation, GaussianBlur
+from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import PRIORS, BlurredData, Gaussian, Mixture, Prior, StandardNormal, Uniform
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.schedules import constant
-from diffcli.generation import fit_prior
+from diffcli.generation import Sampling, draw_xT, fit_prior
+from diffcli.processes import Processes
 
 SHAPE = (1, 8, 8)
-FITTED = sorted(name for name, kind in PRIORS.items() if kind.fitted)
+FITTED = sorted(name for name, kind in PRIORS.items() if kind.needs_fit)
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,47 @@ def test_fit_sees_degraded_images() -> None:
     x0 = to_model(digits().development.images[:30])
     assert torch.allclose(prior.images, blur.degrade(x0, torch.full((30,), 20)), atol=1e-6)
     assert isinstance(fit_prior(StandardNormal(), blur, digits().development.images), StandardNormal)
+
+
+class Halved(Degradation):
+    """Half the image after four steps: no tables, no buffers."""
+
+    T = 4
+
+    def signal(self, x0: Tensor, t: Tensor) -> Tensor:
+        return x0 * (1 - t / 8).view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+def test_fit_sees_the_signal_alone_of_any_degradation(sigma: float) -> None:
+    halved, images = Halved(), digits().development.images[:30]
+    halved.sigmas = torch.linspace(0, sigma, 5)
+    prior = fit_prior(BlurredData(), halved, images)
+    assert isinstance(prior, BlurredData)
+    assert torch.equal(prior.images, to_model(images) / 2)
+
+
+def test_noise_is_added_to_a_prior_of_the_signal_and_to_no_other() -> None:
+    halved = Halved()
+    halved.sigmas = torch.linspace(0, 0.3, 5)
+    images = digits().development.images[:1]
+    flat = to_model(images) / 2
+
+    def drawn_by(prior: Prior) -> Tensor:
+        denoiser = Denoiser(torch.nn.Identity(), halved, "x0")
+        sampling = Sampling(
+            denoiser,
+            fit_prior(prior, halved, images),
+            Sampler(name="cold"),
+            [4, 0],
+            0,
+            8,
+            Processes(torch.device("cpu")),
+        )
+        return draw_xT(sampling, image_generators(0, Stream.SAMPLE, range(500)), SHAPE)
+
+    assert float((drawn_by(BlurredData()) - flat).std()) == pytest.approx(0.3, rel=0.02)
+    assert float(drawn_by(StandardNormal()).std()) == pytest.approx(1.0, rel=0.02)
 
 
 def test_candidates_fit_the_degradation() -> None:

@@ -89,7 +89,12 @@ def big_grid(run: Run) -> bool:
 def test_every_key_of_the_table_is_tried() -> None:
     untried = {"description", "training.max_time", "data.path", "data.on_bad_image"}
     assert set(APPLIED) | untried == MAY_CHANGE
-    assert set(REASONS) <= {key.partition(".")[0] for key in REFUSED} | set(REFUSED) | {"data", "degradation", "prior"}
+    assert set(REASONS) <= {key.partition(".")[0] for key in REFUSED} | set(REFUSED) | {
+        "data",
+        "degradation",
+        "noise",
+        "prior",
+    }
 
 
 @pytest.mark.parametrize("decay", ["false", "true"])

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffcli.diffusion.noise_levels import NOISE_LEVELS
 from diffcli.diffusion.schedules import SCHEDULES, constant, cosine, linear
 
 
@@ -92,3 +93,10 @@ def test_T_out_of_range_is_refused(T: int) -> None:
 def test_a_falling_line_is_refused() -> None:
     with pytest.raises(ValueError, match="beta_max must be at least beta_min"):
         linear(10, 0.5, 0.1)
+
+
+def test_noise_levels_start_at_0_and_are_lines() -> None:
+    assert NOISE_LEVELS["constant"](T=3, sigma=0.01).tolist() == [0, 0.01, 0.01, 0.01]
+    levels = NOISE_LEVELS["linear"](T=4, sigma_max=0.3, sigma_min=0.1)
+    assert levels.dtype == torch.float64
+    assert levels.tolist() == pytest.approx([0, 0.15, 0.2, 0.25, 0.3])

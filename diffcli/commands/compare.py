@@ -23,7 +23,7 @@ from diffcli.errors import UserError
 from diffcli.processes import Devices, Processes, launch
 from diffcli.reporting.claims import Claim, check
 from diffcli.reporting.comparable import best_of, differences, remarks
-from diffcli.reporting.figures import blur_figure, loss_by_t_figure, loss_figure, noise_figure, schedule_table
+from diffcli.reporting.figures import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
 from diffcli.reporting.labels import unique_labels
 from diffcli.reporting.page import Picture, RunView, columns, html_page, markdown_page, picture_of, reported_values
 from diffcli.runs import Run, find_run, writable_folder, write_json, written_whole
@@ -146,7 +146,8 @@ def _prepared(run: Run, settings: Settings) -> Compared:
     subject = pick_subject(choice)
     preset = subject.model.preset
     degradation = build_degradation(preset, image_shape_of(preset))
-    priors = [] if degradation.stochastic else [preset.prior.name, *candidate_priors(preset)]
+    candidates = candidate_priors(preset)
+    priors = [preset.prior.name, *candidates] if candidates[preset.prior.name].needs_fit else []
     request = replace(settings.request, priors=priors)
     wanted = _wanted(subject, choice, request)
     alpha_T = float(degradation.alphas_cumprod[-1]) if isinstance(degradation, GaussianNoise) else None
@@ -267,13 +268,6 @@ def _shared(runs: Sequence[Compared]) -> list[tuple[str, list[Picture]]]:
     )
     by_t = {run.name: run.evaluation["loss_by_t"] for run in runs if run.evaluation.get("loss_by_t")}
     curves = [losses, picture_of(loss_by_t_figure(by_t), "test loss by t/T, in tenths" + beware)] if by_t else [losses]
-    schedules = []
-    degradations = {run.name: build_degradation(run.preset, image_shape_of(run.preset)) for run in runs}
-    for stochastic, draw, caption in (
-        (True, noise_figure, "noise schedules"),
-        (False, blur_figure, "blur widths and the modes that survive"),
-    ):
-        tables = {name: schedule_table(d) for name, d in degradations.items() if d.stochastic == stochastic}
-        if tables:
-            schedules.append(picture_of(draw(tables), caption))
+    tables = {run.name: schedule_table(build_degradation(run.preset, image_shape_of(run.preset))) for run in runs}
+    schedules = [picture_of(schedule_figure(group), "schedules over t/T") for group in comparable(tables)]
     return [("Loss", curves), ("Schedules", schedules)]

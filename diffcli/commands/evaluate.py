@@ -26,7 +26,7 @@ from diffcli.errors import UserError
 from diffcli.evaluation.classifier import TrainedClassifier, classifier_settings, load_classifier, probabilities
 from diffcli.evaluation.extractors import Extractor, Unavailable, choose
 from diffcli.evaluation.metrics import RECONSTRUCTION_METRICS, fid, kid, nearest
-from diffcli.generation import Sampling, generate, reconstruct
+from diffcli.generation import Sampling, counting, generate, reconstruct
 from diffcli.processes import Processes
 from diffcli.progress import progress
 from diffcli.runs import Model, writable_folder, write_json
@@ -192,8 +192,8 @@ def _reconstruction_scores(
     per_image: dict[str, list[Tensor]] = defaultdict(list)
     start = 0
     title = f"reconstructing {len(test)} test images"
-    with progress(title, sampling.total_steps(len(test)), "steps", quiet) as on_step:
-        for sampled, direct in reconstruct(sampling, test.images, on_step):
+    with progress(title, sampling.total_steps(len(test)), "steps", quiet) as advance:
+        for sampled, direct in reconstruct(sampling, test.images, counting(advance)):
             batch = test[torch.arange(start, start + len(sampled))]
             originals = to_unit(to_model(batch.images))
             start += len(sampled)
@@ -245,8 +245,8 @@ def _by_prior(
     for name, prior in starts.items():
         from_prior = replace(sampling, prior=prior)
         title = f"sampling {n} images from {name}"
-        with progress(title, sampling.total_steps(n), "steps", quiet) as on_step:
-            batches = generate(from_prior, n, model.image_shape, on_step)
+        with progress(title, sampling.total_steps(n), "steps", quiet) as advance:
+            batches = generate(from_prior, n, model.image_shape, counting(advance))
             samples = torch.cat([to_uint8(batch) for batch in batches])
         scores = {}
         if extractor is not None and real is not None and floor is not None:

@@ -88,7 +88,7 @@ def pick_prior(model: Model, name: str | None, data_dir: Path) -> Prior:
             raise UserError(
                 f"checkpoint {model.checkpoint} is damaged: prior {component.name} lacks {error}"
             ) from error
-    elif prior.fitted:
+    elif prior.needs_fit:
         images = training_split(load_source(model.preset, data_dir), model.preset).images
         fit_prior(prior, model.denoiser.degradation, images)
     return prior

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from diffcli.assembly import load_source
 from diffcli.commands.models import Choice, pick_model, pick_sampling
+from diffcli.diffusion.samplers import Step
 from diffcli.errors import UserError
-from diffcli.generation import Sampling, conditional_rows, generate
+from diffcli.generation import Sampling, conditional_rows, counting, generate
 from diffcli.processes import Processes
 from diffcli.progress import console, progress
 from diffcli.reporting.figures import conditional_figure
@@ -65,7 +66,7 @@ def sample(
         n: how many images; None is 64, or 8 where ``conditional``.
         out: .png (a grid), .npz (``images``, uint8 NHWC), or a folder (one PNG an image).
         conditional: reconstruct test images instead, in the layout of the report's Figures 2 and 9.
-        trajectory: a .gif that shows the walk from x_T to x_0 of the first 64 images.
+        trajectory: a .gif of the first 64 images on their way from x_T to x_0.
         processes: those that work on it; None starts the ones that ``choice`` asks for.
 
     Raises:
@@ -89,8 +90,8 @@ def _conditional(sampling: Sampling, model: Model, n: int, out: Path, data_dir: 
     if not sampling.processes.first:  # one batch: nothing to share
         return []
     images = load_source(model.preset, data_dir).test.images[:n]
-    with progress("reconstructing", len(sampling.steps) - 1, "steps", quiet) as on_step:
-        rows = conditional_rows(sampling, images, on_step)
+    with progress("reconstructing", len(sampling.steps) - 1, "steps", quiet) as advance:
+        rows = conditional_rows(sampling, images, counting(advance))
     with written_whole(out) as part:
         conditional_figure(rows).savefig(part, format="png")
     return [out]
@@ -99,19 +100,24 @@ def _conditional(sampling: Sampling, model: Model, n: int, out: Path, data_dir: 
 def _unconditional(
     sampling: Sampling, model: Model, n: int, out: Path, trajectory: Path | None, quiet: bool
 ) -> list[Path]:
-    frames = Frames(sampling.steps) if trajectory else None
+    frames = Frames(sampling.steps)
     label = RESTORATION if sampling.prior.restores else None
     first = sampling.processes.first
     if label and first:
         console.print(f"note: {label}; it starts from blurred training images", soft_wrap=True)
-    with progress(f"sampling {n} images", sampling.total_steps(n), "steps", quiet or not first) as on_step:
-        batches = (as_bytes(batch) for batch in generate(sampling, n, model.image_shape, on_step, frames))
+    with progress(f"sampling {n} images", sampling.total_steps(n), "steps", quiet or not first) as advance:
+        count = counting(advance)
+
+        def track(steps: Iterator[Step]) -> Iterator[Step]:
+            return frames.of_first_batch(count(steps)) if trajectory else count(steps)
+
+        batches = (as_bytes(batch) for batch in generate(sampling, n, model.image_shape, track))
         if not first:
             deque(batches, maxlen=0)
             return []
         with written_whole(out) as part:
             WRITERS[out.suffix.lower()](batches, n, part, label)
-    if frames is None or trajectory is None:
+    if trajectory is None:
         return [out]
     with written_whole(trajectory) as part:
         save_animation(frames.images, part, label)
@@ -136,16 +142,17 @@ WRITERS: dict[str, Callable[[Iterable[Tensor], int, Path, str | None], None]] = 
 
 
 class Frames:
-    """A sampler's callback that keeps what an animation shows of the first batch: x_T, then x_s at up to 60 steps."""
+    """What an animation shows of the first batch: x_T, then x_s at up to 60 steps."""
 
     def __init__(self, steps: Sequence[int]) -> None:
         self.shown = frame_steps(steps)
         self.images: list[Tensor] = []
         self.finished = False
 
-    def __call__(self, s: int, xs: Tensor, x0_hat: Tensor) -> None:
-        if self.finished:
-            return
-        if s in self.shown:
-            self.images.append(as_bytes(xs[:MAX_ANIMATED]))
-        self.finished = s == 0
+    def of_first_batch(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Yields a batch's steps on; of the first batch, it keeps what is shown."""
+        for step in steps:
+            if not self.finished and step.s in self.shown:
+                self.images.append(as_bytes(step.xs[:MAX_ANIMATED]))
+            yield step
+        self.finished = True

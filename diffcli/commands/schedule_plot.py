@@ -8,9 +8,8 @@ from pathlib import Path
 from diffcli.assembly import build_degradation, image_shape_of, resolve
 from diffcli.commands.sample import check_output
 from diffcli.config import find_preset, load_preset
-from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.errors import UserError
-from diffcli.reporting.figures import blur_figure, noise_figure, schedule_table, write_schedules
+from diffcli.reporting.figures import comparable, schedule_figure, schedule_table, write_schedules
 from diffcli.reporting.labels import unique_labels
 from diffcli.runs import written_whole
 
@@ -20,30 +19,29 @@ SUFFIXES = (".png", ".svg", ".pdf", ".csv")
 def schedule_plot(presets: Sequence[str], overrides: list[str], out: Path) -> Path:
     """Plots the schedules of presets over t/T, or writes the numbers as .csv; returns the file.
 
-    For noise: beta_t, alpha_t and log SNR (report Figure 5). For blur: the total width and which spatial modes survive.
+    What is drawn is what the degradation describes. For noise: beta_t, alpha_t and log SNR (report Figure 5). For blur: the
+    total width and which spatial modes survive.
 
     Presets of the same name are told apart by their paths.
 
     Raises:
-        UserError: a preset is not usable or given twice, noise and blur are mixed, or the file cannot be written.
+        UserError: a preset is not usable or given twice, two have no column in common, or the file cannot be written.
     """
     check_output(out, SUFFIXES, "--out")
     files = [find_preset(chosen).resolve() for chosen in presets]
     if len(set(files)) < len(files):
         raise UserError("a preset is named twice; name each once")
     loaded = [load_preset(chosen, overrides) for chosen in presets]
-    degradations = {}
+    tables = {}
     for label, (_, preset) in zip(unique_labels([name for name, _ in loaded], files), loaded, strict=True):
         resolved = resolve(preset)
-        degradations[label] = build_degradation(resolved, image_shape_of(resolved))
-    kinds = {type(degradation) for degradation in degradations.values()}
-    if len(kinds) > 1:
-        raise UserError(f"noise and blur have no axis in common: plot {' and '.join(degradations)} one by one")
-    tables = {name: schedule_table(degradation) for name, degradation in degradations.items()}
+        tables[label] = schedule_table(build_degradation(resolved, image_shape_of(resolved)))
+    groups = [", ".join(group) for group in comparable(tables)]
+    if len(groups) > 1:
+        raise UserError(f"these schedules have nothing to be compared by: plot {' and '.join(groups)} one by one")
     with written_whole(out) as part:
         if out.suffix.lower() == ".csv":
             write_schedules(tables, part)
         else:
-            draw = noise_figure if GaussianNoise in kinds else blur_figure
-            draw(tables).savefig(part)
+            schedule_figure(tables).savefig(part)
     return out

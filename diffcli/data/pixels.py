@@ -11,11 +11,6 @@ def to_model(images: Tensor) -> Tensor:
     return images.to(torch.float32) / 255.0 - 0.5
 
 
-def clip(images: Tensor) -> Tensor:
-    """float in about [-0.5, 0.5] -> float in [-0.5, 0.5], any shape."""
-    return images.clamp(-0.5, 0.5)
-
-
 def to_unit(images: Tensor) -> Tensor:
     """float in [-0.5, 0.5] -> float in [0, 1], clamped: metrics and feature extractors see this, any shape."""
     return (images + 0.5).clamp(0.0, 1.0)

@@ -20,7 +20,8 @@ class Prediction:
     """(degradation, x0, t, noise) -> what the network should answer, (B, C, H, W)."""
     to_x0: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
     """(degradation, xt, t, output) -> x0_hat, (B, C, H, W)."""
-    needs_noise: bool
+    degradation: type
+    """Which degradations it can be had for."""
     x0_errors: Callable[[Tensor], Tensor]
     """SNR (B,) -> how many squared errors of x0_hat one squared error of the output is, (B,)."""
 
@@ -29,19 +30,19 @@ PREDICTIONS: dict[str, Prediction] = {
     "eps": Prediction(
         target=lambda degradation, x0, t, noise: noise,
         to_x0=lambda degradation, xt, t, output: degradation.x0_from(xt, t, output),
-        needs_noise=True,
+        degradation=GaussianNoise,
         x0_errors=lambda snr: snr,
     ),
     "x0": Prediction(
         target=lambda degradation, x0, t, noise: x0,
         to_x0=lambda degradation, xt, t, output: output,
-        needs_noise=False,
+        degradation=Degradation,
         x0_errors=torch.ones_like,
     ),
     "v": Prediction(
         target=lambda degradation, x0, t, noise: degradation.velocity(x0, t, noise),
         to_x0=lambda degradation, xt, t, output: degradation.x0_from_velocity(xt, t, output),
-        needs_noise=True,
+        degradation=GaussianNoise,
         x0_errors=lambda snr: snr + 1,
     ),
 }
@@ -55,6 +56,20 @@ def full_precision(images: Tensor) -> torch.autocast:
     return torch.autocast(images.device.type, enabled=False)
 
 
+def check_prediction(prediction: str, degradation: Degradation) -> None:
+    """Checks that a network can be asked for ``prediction``.
+
+    Raises:
+        ValueError: it is unknown, or the degradation does not have it.
+    """
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}")
+    fitting = [name for name, kind in PREDICTIONS.items() if isinstance(degradation, kind.degradation)]
+    if prediction not in fitting:
+        needed = "that only scales the image and adds noise" if degradation.stochastic else "with noise"
+        raise ValueError(f"prediction {prediction} needs a degradation {needed}; use {' or '.join(fitting)}")
+
+
 class Denoiser(nn.Module):
     """Network + degradation + prediction type -> x0_hat and the training loss.
 
@@ -64,22 +79,20 @@ class Denoiser(nn.Module):
         prediction: a key of ``PREDICTIONS``.
 
     Raises:
-        ValueError: the prediction is unknown, or asks a deterministic degradation for its noise.
+        ValueError: see :func:`check_prediction`.
     """
 
     def __init__(self, network: nn.Module, degradation: Degradation, prediction: str) -> None:
         super().__init__()
-        if prediction not in PREDICTIONS:
-            raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}")
-        if PREDICTIONS[prediction].needs_noise and not degradation.stochastic:
-            raise ValueError(f"prediction {prediction} needs a degradation with noise; use x0")
+        check_prediction(prediction, degradation)
         self.network = network
         self.degradation = degradation
         self.prediction = prediction
 
     def output(self, xt: Tensor, t: Tensor) -> Tensor:
         """The network's raw output g[x_t, t / T], (B, C, H, W), in the precision of ``xt``."""
-        return self.network(xt, t.to(xt.dtype) / self.degradation.T).to(xt.dtype)
+        output: Tensor = self.network(xt, t.to(xt.dtype) / self.degradation.T)
+        return output.to(xt.dtype)
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
         """x0_hat, (B, C, H, W), for t in 1..T, int64 (B,)."""
@@ -101,9 +114,9 @@ class Denoiser(nn.Module):
         section 3.4): low noise, where the SNR is large and little is learnt, no longer outweighs the rest.
 
         Raises:
-            ValueError: the degradation has no noise, so no SNR.
+            ValueError: the degradation has no signal-to-noise ratio.
         """
-        if not isinstance(self.degradation, GaussianNoise):
-            raise ValueError("min_snr needs a degradation with noise")
         snr = self.degradation.snr(t)
+        if snr is None:
+            raise ValueError("min_snr needs a degradation with a signal-to-noise ratio")
         return snr.clamp(max=gamma) / PREDICTIONS[self.prediction].x0_errors(snr)

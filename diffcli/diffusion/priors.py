@@ -1,7 +1,8 @@
-"""Priors: the distribution of x_T, from which unconditional sampling starts.
+"""Priors: where unconditional sampling starts.
 
-Gaussian noise ends in a known distribution. A blur does not: what is left of an image after T blurs has to be described,
-and a fitted prior is that description, learnt from the blurred images of the training split.
+Gaussian noise ends in a known distribution of x_T. A blur does not: what is left of an image after T blurs has to be
+described. A fitted prior is that description of the signal A_T x_0, learnt from the degraded images of the training split;
+where the degradation draws noise, sigma_T eps is added to what the prior draws.
 """
 
 from __future__ import annotations
@@ -27,21 +28,24 @@ Residual = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Prior(nn.Module):
-    """Draws x_T, float32 (B, *shape), image i from ``generators[i]``, on ``device``.
+    """Draws the signal A_T x_0, or x_T itself, float32 (B, *shape), image i from ``generators[i]``, on ``device``.
 
     What a fit learns is held in buffers, so that it travels in a checkpoint as a state dict.
     """
 
-    fitted: bool = True
-    """Whether it must see z_T of the training images before it can be drawn from."""
+    needs_fit: bool = True
+    """Whether it must see the signal A_T x_0 of the training images before it can be drawn from."""
+    of_signal: bool = True
+    """Whether it draws A_T x_0, to which sigma_T eps is added; else x_T itself."""
     restores: bool = False
     """Whether it draws copies of training images: those are never stored, and what comes of them is restoration."""
 
+    # A class's signature is the schema of its preset entry; nn.Module's would be (*args, **kwargs).
     def __init__(self) -> None:
         super().__init__()
 
-    def fit(self, xT: Tensor) -> None:
-        """Learns from fully degraded training images, float (N, C, H, W)."""
+    def fit(self, signal: Tensor) -> None:
+        """Learns from A_T x_0 of training images, float (N, C, H, W)."""
 
     def forward(
         self,
@@ -60,7 +64,8 @@ class Prior(nn.Module):
 class StandardNormal(Prior):
     """N(0, I): the limit of Gaussian noise as alpha_T goes to 0 (report Algorithm 2, line 3)."""
 
-    fitted = False
+    needs_fit = False
+    of_signal = False
 
     def forward(
         self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"
@@ -71,7 +76,7 @@ class StandardNormal(Prior):
 class Uniform(Prior):
     """A constant image whose intensity is normal, plus a little noise (report 3.4).
 
-    The normal is fitted to the mean intensities of the blurred training images; colours vary together.
+    The normal is fitted to the mean intensities of the degraded training images; colours vary together.
 
     Args:
         noise: standard deviation of the noise added to each pixel, for images in [-0.5, 0.5].
@@ -86,8 +91,8 @@ class Uniform(Prior):
         self.register_buffer("mean", torch.empty(0))
         self.register_buffer("factor", torch.empty(0))
 
-    def fit(self, xT: Tensor) -> None:
-        levels = xT.cpu().double().mean(dim=(2, 3))
+    def fit(self, signal: Tensor) -> None:
+        levels = signal.cpu().double().mean(dim=(2, 3))
         self.mean = levels.mean(dim=0).float()
         covariance = levels.T.cov(correction=min(1, len(levels) - 1)).reshape(levels.shape[1], -1)
         self.factor = torch.linalg.cholesky(covariance + 1e-12 * torch.eye(len(covariance))).float()
@@ -100,7 +105,7 @@ class Uniform(Prior):
 
 
 class Mixture(Prior):
-    """Gaussians in the leading principal modes of z_T; the other modes keep their mean.
+    """Gaussians in the leading principal modes of A_T x_0; the other modes keep their mean.
 
     A blur leaves few modes alive, but a network that undoes it reads the faintest of them. Kept are the fewest principal
     components whose rest is below ``residual``, at most 64; each is scaled to unit variance, and scikit-learn fits a
@@ -124,12 +129,12 @@ class Mixture(Prior):
         for name in ("mean", "modes", "weights", "means", "factors"):
             self.register_buffer(name, torch.empty(0))
 
-    def fit(self, xT: Tensor) -> None:
+    def fit(self, signal: Tensor) -> None:
         from sklearn.decomposition import PCA
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
-        flat = xT.flatten(1).cpu().double().numpy()
+        flat = signal.flatten(1).cpu().double().numpy()
         mean = flat.mean(axis=0)
         if (flat - mean).std() <= self.residual:
             self._learn(mean, np.empty((0, len(mean))), np.ones(1), np.empty((1, 0)), np.empty((1, 0, 0)))
@@ -166,7 +171,7 @@ class Mixture(Prior):
 
 
 class Gaussian(Mixture):
-    """One Gaussian in the leading principal modes of z_T.
+    """One Gaussian in the leading principal modes of A_T x_0.
 
     Args:
         residual: root mean square, per pixel, of what the dropped modes may hold, for images in [-0.5, 0.5].
@@ -177,15 +182,15 @@ class Gaussian(Mixture):
 
 
 class BlurredData(Prior):
-    """z_T of training images, drawn at random: the best that any prior can do, for study.
+    """A_T x_0 of training images, drawn at random: the best that any prior can do, for study.
 
     What comes out restores training images; it is not generation.
     """
 
     restores = True
 
-    def fit(self, xT: Tensor) -> None:
-        self.images = xT
+    def fit(self, signal: Tensor) -> None:
+        self.images = signal
 
     def forward(
         self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"

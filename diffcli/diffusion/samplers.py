@@ -1,33 +1,48 @@
-"""Samplers: pure functions that walk from x_T back to x_0.
+"""Samplers: generators that go from x_T to x_0 and yield a :class:`Step` after each of their steps.
 
-Each takes (denoiser, degradation, xT, timesteps, generators, callback) and never asks what the network predicts.
-``timesteps`` descends from T to 0 (see :func:`timesteps`); ``generators`` holds one CPU generator per image.
+Each takes (denoiser, degradation, xT, timesteps, draw) and never asks what the network predicts.
+
+- ``denoiser`` estimates the clean image, see :data:`X0Function`.
+- The type of ``degradation`` says which degradations the sampler serves.
+- ``xT`` is (B, C, H, W); ``timesteps`` descends from T to 0, see :func:`timesteps`.
+- ``draw()`` returns new standard normal noise of xT's shape, each image's from a generator of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
-from diffcli.diffusion.randomness import randn_images
+from diffcli.diffusion.guidance import X0Function
 
-X0Function = Callable[[Tensor, Tensor], Tensor]
-"""(xt (B, C, H, W), t (B,)) -> x0_hat (B, C, H, W)."""
+Draw = Callable[[], Tensor]
+"""-> standard normal noise (B, C, H, W), new at every call."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Callback(Protocol):
-    """Called after each step with the new step s, the image x_s and the estimate x0_hat that led to it."""
+class Step(NamedTuple):
+    """Where a sampler is after one of its steps."""
 
-    def __call__(self, s: int, xs: Tensor, x0_hat: Tensor) -> None: ...
+    s: int
+    """The time step reached, in 0..T."""
+    xs: Tensor
+    """x_s, (B, C, H, W)."""
+    x0_hat: Tensor
+    """The estimate of the clean image that led there, (B, C, H, W)."""
+
+
+def last(steps: Iterable[Step]) -> Tensor:
+    """The image that a sampler ends at, (B, C, H, W)."""
+    return deque(steps, maxlen=1).pop().xs
 
 
 def timesteps(T: int, steps: int | None = None) -> list[int]:
@@ -49,7 +64,7 @@ def _at(t: int, like: Tensor) -> Tensor:
     return torch.full((len(like),), t, dtype=torch.int64, device=like.device)
 
 
-def _estimates(denoiser: X0Function, degradation: GaussianNoise, xt: Tensor, t: int) -> tuple[Tensor, Tensor]:
+def _estimates(denoiser: X0Function, degradation: Degradation, xt: Tensor, t: int) -> tuple[Tensor, Tensor]:
     """(x0_hat, the noise that it implies), each (B, C, H, W), for a batch that is all at step t."""
     at_t = _at(t, xt)
     x0_hat = denoiser(xt, at_t)
@@ -61,11 +76,10 @@ def ancestral(
     degradation: GaussianNoise,
     xT: Tensor,
     timesteps: Sequence[int],
-    generators: Sequence[torch.Generator],
-    callback: Callback | None = None,
+    draw: Draw,
     *,
     variance: Literal["beta", "posterior"] = "beta",
-) -> Tensor:
+) -> Iterator[Step]:
     """DDPM's ancestral sampler (report Algorithm 2; Ho et al. 2020, Algorithm 2).
 
     Where steps are skipped, beta is that of the longer step, 1 - alpha_t / alpha_s (Nichol & Dhariwal 2021, Eq. 19).
@@ -84,20 +98,13 @@ def ancestral(
         # Lines 6 and 7: new noise, but for the last step (line 9).
         if s > 0:
             sigma2 = beta if variance == "beta" else beta * (1 - alpha_s) / (1 - alpha_t)
-            xt = xt + math.sqrt(sigma2) * randn_images(generators, tuple(xt.shape[1:]), xt.device)
-        if callback:
-            callback(s, xt, x0_hat)
-    return xt
+            xt = xt + math.sqrt(sigma2) * draw()
+        yield Step(s, xt, x0_hat)
 
 
 def cold_naive(
-    denoiser: X0Function,
-    degradation: Degradation,
-    xT: Tensor,
-    timesteps: Sequence[int],
-    generators: Sequence[torch.Generator],
-    callback: Callback | None = None,
-) -> Tensor:
+    denoiser: X0Function, degradation: Degradation, xT: Tensor, timesteps: Sequence[int], draw: Draw
+) -> Iterator[Step]:
     """The naive cold sampler, x_s = D(x0_hat, s) (Bansal et al. 2022, Algorithm 1).
 
     Where the degradation mixes in noise, it is drawn anew at each step.
@@ -105,35 +112,24 @@ def cold_naive(
     xt = xT
     for t, s in pairwise(timesteps):
         x0_hat = denoiser(xt, _at(t, xt))
-        draw = degradation.stochastic and s > 0
-        noise = randn_images(generators, tuple(xt.shape[1:]), xt.device) if draw else torch.zeros_like(xt)
+        noise = draw() if degradation.stochastic and s > 0 else torch.zeros_like(xt)
         xt = degradation.degrade(x0_hat, _at(s, xt), noise)
-        if callback:
-            callback(s, xt, x0_hat)
-    return xt
+        yield Step(s, xt, x0_hat)
 
 
 def cold(
-    denoiser: X0Function,
-    degradation: Degradation,
-    xT: Tensor,
-    timesteps: Sequence[int],
-    generators: Sequence[torch.Generator],
-    callback: Callback | None = None,
-) -> Tensor:
-    """The improved cold sampler, x_s = x_t - D(x0_hat, t) + D(x0_hat, s) (Bansal et al. 2022, Algorithm 2).
+    denoiser: X0Function, degradation: Degradation, xT: Tensor, timesteps: Sequence[int], draw: Draw
+) -> Iterator[Step]:
+    """The improved cold sampler, x_s = x_t - D(x0_hat, t, eps) + D(x0_hat, s, eps) (Bansal et al. 2022, Algorithm 2).
 
-    On Gaussian noise, with the noise that (x_t, x0_hat) implies, it is DDIM with eta = 0 (Song et al. 2021, Eq. 12).
+    eps is the noise that (x_t, x0_hat) implies. On Gaussian noise this is DDIM with eta = 0 (Song et al. 2021, Eq. 12).
     """
     xt = xT
     for t, s in pairwise(timesteps):
         at_t, at_s = _at(t, xt), _at(s, xt)
-        x0_hat = denoiser(xt, at_t)
-        noise = degradation.noise_from(xt, at_t, x0_hat)
-        xt = xt - degradation.degrade(x0_hat, at_t, noise) + degradation.degrade(x0_hat, at_s, noise)
-        if callback:
-            callback(s, xt, x0_hat)
-    return xt
+        x0_hat, eps = _estimates(denoiser, degradation, xt, t)
+        xt = xt - degradation.degrade(x0_hat, at_t, eps) + degradation.degrade(x0_hat, at_s, eps)
+        yield Step(s, xt, x0_hat)
 
 
 def ddim(
@@ -141,15 +137,14 @@ def ddim(
     degradation: GaussianNoise,
     xT: Tensor,
     timesteps: Sequence[int],
-    generators: Sequence[torch.Generator],
-    callback: Callback | None = None,
+    draw: Draw,
     *,
     eta: Share = 0.0,
-) -> Tensor:
+) -> Iterator[Step]:
     """DDIM (Song et al. 2021, Eq. 12 and 16): the implied noise is kept, but for a share that is drawn anew.
 
     Args:
-        eta: 0 walks deterministically, 1 is the ancestral sampler with the posterior variance.
+        eta: 0 draws nothing after x_T, 1 is the ancestral sampler with the posterior variance.
     """
     alphas = degradation.alphas_cumprod
     xt = xT
@@ -157,53 +152,41 @@ def ddim(
         alpha_t, alpha_s = float(alphas[t]), float(alphas[s])
         x0_hat, eps = _estimates(denoiser, degradation, xt, t)
         sigma2 = eta**2 * (1 - alpha_s) / (1 - alpha_t) * (1 - alpha_t / alpha_s)
-        xt = math.sqrt(alpha_s) * x0_hat + math.sqrt(1 - alpha_s - sigma2) * eps
+        kept = max(1 - alpha_s - sigma2, 0.0)  # which rounding may turn negative where alpha_t is nearly 0
+        xt = math.sqrt(alpha_s) * x0_hat + math.sqrt(kept) * eps
         if sigma2 > 0:
-            xt = xt + math.sqrt(sigma2) * randn_images(generators, tuple(xt.shape[1:]), xt.device)
-        if callback:
-            callback(s, xt, x0_hat)
-    return xt
+            xt = xt + math.sqrt(sigma2) * draw()
+        yield Step(s, xt, x0_hat)
 
 
 def dpm_solver_pp(
-    denoiser: X0Function,
-    degradation: GaussianNoise,
-    xT: Tensor,
-    timesteps: Sequence[int],
-    generators: Sequence[torch.Generator],
-    callback: Callback | None = None,
-) -> Tensor:
+    denoiser: X0Function, degradation: GaussianNoise, xT: Tensor, timesteps: Sequence[int], draw: Draw
+) -> Iterator[Step]:
     """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2): a line through the last two x0_hat, one evaluation a step.
 
     The first step has one estimate only, and at the last one the line would be followed to infinity: both are of first
     order.
     """
     alphas = degradation.alphas_cumprod.tolist()
-    log_snr = [0.5 * math.log(alpha / (1 - alpha)) if alpha < 1 else math.inf for alpha in alphas]
+    # lambda_t of the paper: half of log SNR_t.
+    half_log_snr = [0.5 * math.log(alpha / (1 - alpha)) if alpha < 1 else math.inf for alpha in alphas]
     previous: Tensor | None = None
     xt, last_stride = xT, 1.0
     for t, s in pairwise(timesteps):
         x0_hat = denoiser(xt, _at(t, xt))
-        stride = log_snr[s] - log_snr[t]
+        stride = half_log_snr[s] - half_log_snr[t]
         straight = x0_hat
         if previous is not None and s > 0:
             straight = x0_hat + stride / (2 * last_stride) * (x0_hat - previous)
         shrink = math.sqrt((1 - alphas[s]) / (1 - alphas[t]))
         xt = shrink * xt - math.sqrt(alphas[s]) * math.expm1(-stride) * straight
         previous, last_stride = x0_hat, stride
-        if callback:
-            callback(s, xt, x0_hat)
-    return xt
+        yield Step(s, xt, x0_hat)
 
 
 def heun(
-    denoiser: X0Function,
-    degradation: GaussianNoise,
-    xT: Tensor,
-    timesteps: Sequence[int],
-    generators: Sequence[torch.Generator],
-    callback: Callback | None = None,
-) -> Tensor:
+    denoiser: X0Function, degradation: GaussianNoise, xT: Tensor, timesteps: Sequence[int], draw: Draw
+) -> Iterator[Step]:
     """Heun's method on the probability-flow ODE (Karras et al. 2022, section 3): two evaluations a step, one the last.
 
     With alpha_t = cos^2(phi) the ODE is dx / dphi = v = cos(phi) eps - sin(phi) x0 (Salimans & Ho 2022, appendix D); a step
@@ -225,12 +208,10 @@ def heun(
             stride = math.acos(math.sqrt(alphas[s])) - math.acos(math.sqrt(alphas[t]))
             xs = xt + 0.5 * stride * (v_t + evaluate(xs, s)[2])
         xt = xs
-        if callback:
-            callback(s, xt, x0_hat)
-    return xt
+        yield Step(s, xt, x0_hat)
 
 
-SAMPLERS: dict[str, Callable[..., Tensor]] = {
+SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
     "ancestral": ancestral,
     "ddim": ddim,
     "dpm-solver++": dpm_solver_pp,

@@ -42,7 +42,7 @@ def _check_comparable(runs: Sequence[Mapping[str, Any]], metrics: Sequence[str])
     """
     settings = [run.get("settings", {}) for run in runs]
     for metric in metrics:
-        if differing := differences(metric, settings, apart_from=("degradation", "schedule")):
+        if differing := differences(metric, settings, apart_from=("degradation", "schedule", "noise")):
             raise NotMeasured(f"{metric} cannot be compared: the runs differ in {', '.join(differing)}")
 
 

@@ -23,7 +23,7 @@ RECONSTRUCTED = ("test_images", "n_test")
 SAMPLED = ("test_images", "n_fid", "extractor", "kind")
 METRICS = {
     # Errors of eps, of x0 and of v have different scales; and a schedule decides how hard the tasks are.
-    "loss": Metric("lower", (*RECONSTRUCTED, "prediction", "degradation", "schedule")),
+    "loss": Metric("lower", (*RECONSTRUCTED, "prediction", "degradation", "schedule", "noise")),
     "rmse": Metric("lower", RECONSTRUCTED),
     "ssim": Metric("higher", (*RECONSTRUCTED, "ssim")),
     "psnr": Metric("higher", RECONSTRUCTED),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
-from diffcli.diffusion.degradations import Degradation, GaussianBlur, GaussianNoise
+from diffcli.diffusion.degradations import Degradation
 from diffcli.reporting.pictures import to_image
 
 
@@ -47,86 +49,88 @@ def literal(name: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
-MODES = (1, 2, 3, 4, 6, 8)
-FAINTEST = 1e-8
-"""Below this, float32 rounding is all that is left of a mode."""
+@dataclass(frozen=True)
+class Curve:
+    """How a column of a schedule's table is drawn."""
+
+    title: str
+    scale: Literal["linear", "log"] = "linear"
+    floor: float = 0.0
+    """On a logarithmic axis, values up to this are left out."""
 
 
-def schedule_table(degradation: Degradation) -> dict[str, np.ndarray]:
-    """One array for each column of a schedule's table, t = 1..T, float64: see the functions for noise and for blur."""
-    return noise_table(degradation) if isinstance(degradation, GaussianNoise) else blur_table(degradation)
+CURVES = {
+    "beta": Curve(r"$\beta_t$", "log"),
+    "alpha": Curve(r"$\alpha_t$"),
+    "log_snr": Curve(r"$\log\,\mathrm{SNR}_t$"),
+    "sigma": Curve(r"$\sigma_t$"),
+    "width": Curve("total blur width (pixels)"),
+    # Below 1e-8, float32 rounding is all that is left of a mode.
+    "mode": Curve("what is left of cosine mode k", "log", floor=1e-8),
+}
+"""By name; any other column is drawn under its own name, on a linear axis."""
+
+TIME_COLUMNS = ("t", "t_over_T")
+PANELS_PER_ROW = 4
+
+Table = dict[str, np.ndarray[Any, Any]]
 
 
-def blur_table(degradation: Degradation) -> dict[str, np.ndarray]:
-    """t, t/T, the total blur width in pixels, and ``mode_k``: what is left of the k-th cosine mode along one axis.
-
-    Mode k of an axis of n pixels is cos(pi k i / (n - 1)), with k / 2 waves across the image; with reflect padding those
-    are what a blur scales and does not mix. The width is the square root of the summed variances of the kernels.
-    """
-    assert isinstance(degradation, GaussianBlur)
-    kernels, tables = degradation.kernels.double().numpy(), degradation.columns.double().numpy()
-    side = tables.shape[-1]
-    offsets = np.arange(kernels.shape[1]) - kernels.shape[1] // 2
+def schedule_table(degradation: Degradation) -> Table:
+    """One array for each column of a schedule's table, t = 1..T, float64: t, t/T, and what the degradation describes."""
     t = np.arange(1, degradation.T + 1)
-    modes = np.cos(np.pi * np.outer(np.arange(side), np.arange(side)) / max(side - 1, 1))
-    left = np.einsum("ki,tij,kj->tk", modes, tables, modes) / np.square(modes).sum(axis=1)
-    return {
-        "t": t,
-        "t_over_T": t / degradation.T,
-        "width": np.sqrt(np.cumsum(kernels @ np.square(offsets)))[1:],
-        **{f"mode_{k}": left[1:, k] for k in MODES if k < side},
-    }
+    curves = {name: curve.numpy() for name, curve in degradation.describe().items()}
+    return {"t": t, "t_over_T": t / degradation.T, **curves}
 
 
-def blur_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
-    """Total blur width over t/T, and for each preset which spatial modes survive."""
-    figure = Figure(figsize=(4.2 * (1 + len(schedules)), 3.8), dpi=120, layout="constrained")
-    first, *others = figure.subplots(1, 1 + len(schedules), squeeze=False)[0]
-    for (name, table), cell in zip(schedules.items(), others, strict=True):
-        mark = "o" if len(table["t"]) == 1 else ""
-        first.plot(table["t_over_T"], table["width"], label=literal(name), marker=mark)
-        for key in (key for key in table if key.startswith("mode_")):
-            cell.plot(
-                table["t_over_T"],
-                np.where(table[key] > FAINTEST, table[key], np.nan),
-                label=f"k = {key[5:]}",
-                marker=mark,
+def comparable(tables: Mapping[str, Table]) -> list[dict[str, Table]]:
+    """The tables in groups that have columns in common (besides time), in their order."""
+    groups: list[dict[str, Table]] = []
+    for name, table in tables.items():
+        columns = set(table) - set(TIME_COLUMNS)
+        for group in groups:
+            if columns & {column for other in group.values() for column in other}:
+                group[name] = table
+                break
+        else:
+            groups.append({name: table})
+    return groups
+
+
+def schedule_figure(tables: Mapping[str, Table]) -> Figure:
+    """Every column of the tables over t/T (for noise, the report's Figure 5).
+
+    A column is a panel with a line for each table that has it. Columns that are numbered (``mode_1``, ``mode_2``, ...) are
+    the lines of one panel for each table.
+    """
+    panels: dict[str, dict[str, tuple[Table, str]]] = {}  # by title: label -> the table and its column
+    curves: dict[str, Curve] = {}
+    for name, table in tables.items():
+        for column in (column for column in table if column not in TIME_COLUMNS):
+            family, _, number = column.rpartition("_")
+            numbered = number.isdigit()
+            curve = CURVES.get(family if numbered else column, Curve(family if numbered else column))
+            title, label = (
+                (f"{literal(name)}: {curve.title}", f"k = {number}") if numbered else (curve.title, literal(name))
             )
-        cell.set(xlabel="$t/T$", title=f"{literal(name)}: what is left of cosine mode k", xlim=(0, 1), yscale="log")
+            panels.setdefault(title, {})[label] = table, column
+            curves[title] = curve
+    columns = min(len(panels), PANELS_PER_ROW)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.8 * rows), dpi=120, layout="constrained")
+    cells = figure.subplots(rows, columns, squeeze=False).flatten()
+    for cell, (title, lines) in zip(cells, panels.items(), strict=False):
+        curve = curves[title]
+        for label, (table, column) in lines.items():
+            values = table[column]
+            shown = np.where(values > curve.floor, values, np.nan) if curve.scale == "log" else values
+            # A single step is a point, which a line would not show.
+            cell.plot(table["t_over_T"], shown, label=label, marker="o" if len(values) == 1 else "")
+        cell.set(xlabel="$t/T$", title=title, xlim=(0, 1), yscale=curve.scale)
         cell.grid(alpha=0.3)
         cell.legend(fontsize="small")
-    first.set(xlabel="$t/T$", title="total blur width (pixels)", xlim=(0, 1))
-    first.grid(alpha=0.3)
-    first.legend()
-    return figure
-
-
-def noise_table(degradation: GaussianNoise) -> dict[str, np.ndarray]:
-    """t, t/T, beta_t, alpha_t and log SNR_t = log(alpha_t / (1 - alpha_t)) for t = 1..T, float64."""
-    t = np.arange(1, degradation.T + 1)
-    alphas = degradation.alphas_cumprod[1:].numpy()
-    return {
-        "t": t,
-        "t_over_T": t / degradation.T,
-        "beta": degradation.betas[1:].double().numpy(),
-        "alpha": alphas,
-        "log_snr": np.log(alphas) - np.log1p(-alphas),
-    }
-
-
-def noise_figure(schedules: dict[str, dict[str, np.ndarray]]) -> Figure:
-    """beta_t, alpha_t and log SNR over t/T, one line per preset (the report's Figure 5)."""
-    figure = Figure(figsize=(12, 3.8), dpi=120, layout="constrained")
-    panels = {"beta": r"$\beta_t$", "alpha": r"$\alpha_t$", "log_snr": r"$\log\,\mathrm{SNR}_t$"}
-    for cell, (key, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for name, table in schedules.items():
-            # A single step is a point, which a line would not show.
-            cell.plot(table["t_over_T"], table[key], label=literal(name), marker="o" if len(table["t"]) == 1 else "")
-        cell.set(xlabel="$t/T$", title=label, xlim=(0, 1))
-        cell.grid(alpha=0.3)
-    figure.axes[0].set_yscale("log")
-    figure.axes[1].set_ylim(-0.02, 1.02)
-    figure.axes[1].legend()
+    for cell in cells[len(panels) :]:
+        cell.set_axis_off()
     return figure
 
 
@@ -163,12 +167,12 @@ def loss_by_t_figure(losses: Mapping[str, Sequence[float | None]]) -> Figure:
     return figure
 
 
-def write_schedules(schedules: dict[str, dict[str, np.ndarray]], file: Path) -> None:
-    """The numbers behind a figure as CSV: preset, then the columns of its tables; empty where a preset lacks one."""
-    columns = dict.fromkeys(column for table in schedules.values() for column in table)
+def write_schedules(tables: Mapping[str, Table], file: Path) -> None:
+    """The numbers behind a figure as CSV: preset, then the columns of its tables; empty where a preset has none."""
+    columns = list(dict.fromkeys(column for table in tables.values() for column in table))
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, ["preset", *columns])
         writer.writeheader()
-        for name, table in schedules.items():
+        for name, table in tables.items():
             for row in zip(*table.values(), strict=True):
-                writer.writerow({"preset": name} | {key: value.item() for key, value in zip(table, row, strict=True)})
+                writer.writerow({"preset": name, **dict(zip(table, (value.item() for value in row), strict=True))})

@@ -112,7 +112,7 @@ class TrainingProgress(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, DiffusionModule)
-        to_fit = PRIORS[pl_module.preset.prior.name].fitted and not pl_module.priors
+        to_fit = PRIORS[pl_module.preset.prior.name].needs_fit and not pl_module.priors
         if to_fit and trainer.is_global_zero and not self.quiet:
             console.print("fitting the priors to the degraded training images; up to two minutes", soft_wrap=True)
 

@@ -63,7 +63,7 @@ class DiffusionModule(LightningModule):
             self.priors[name] = prior
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        stored = {name: prior for name, prior in self.priors.items() if prior.fitted and not prior.restores}
+        stored = {name: prior for name, prior in self.priors.items() if prior.needs_fit and not prior.restores}
         checkpoint["priors"] = {name: prior.state_dict() for name, prior in stored.items()}
 
     def draw(self, size: int, image_shape: torch.Size) -> tuple[Tensor, Tensor | None]:

@@ -30,6 +30,7 @@ REASONS = {
     "data": "the run was trained on other images",
     "schedule": "the network has learnt to undo the degradation of the old one",
     "degradation": "the network has learnt to undo the old one",
+    "noise": "the network has learnt to undo the degradation with the old noise",
     "network": "the weights belong to the old one",
     "prediction": "the network has learnt to predict the old one",
     "prior": "it was fitted before the first step; name one for sampling with --prior",

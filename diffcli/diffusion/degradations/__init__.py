@@ -1,0 +1,13 @@
+"""Degradations: what is done to a clean image x0 at step t, in closed form; one file for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from diffcli.diffusion.degradations.base import Degradation, check_degradation
+from diffcli.diffusion.degradations.blur import GaussianBlur, Padding
+from diffcli.diffusion.degradations.noise import GaussianNoise
+
+__all__ = ["DEGRADATIONS", "Degradation", "GaussianBlur", "GaussianNoise", "Padding", "check_degradation"]
+
+DEGRADATIONS: dict[str, Callable[..., Degradation]] = {"gaussian-noise": GaussianNoise, "gaussian-blur": GaussianBlur}

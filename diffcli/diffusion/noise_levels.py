@@ -1,0 +1,39 @@
+"""Noise levels: T -> the table of sigma_t, for a preset that adds noise to a degradation that draws none of its own.
+
+Every table is float64 of shape (T + 1,) with ``sigmas[0] = 0``. Levels are in units of pixels, whose range is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+Level = Annotated[float, Field(ge=0, le=100)]
+PositiveLevel = Annotated[float, Field(ge=1e-6, le=100)]
+
+
+def constant(T: int, sigma: PositiveLevel) -> Tensor:
+    """sigma_t = sigma at every t >= 1: the small noise of inverse heat dissipation (Rissanen et al. 2022, section 3.2).
+
+    Returns:
+        sigmas, float64 (T + 1,).
+    """
+    return linear(T, sigma, sigma)
+
+
+def linear(T: int, sigma_max: PositiveLevel, sigma_min: Level = 0.0) -> Tensor:
+    """sigma_t = sigma_min + (sigma_max - sigma_min) t / T at t >= 1.
+
+    Returns:
+        sigmas, float64 (T + 1,).
+    """
+    sigmas = sigma_min + (sigma_max - sigma_min) * torch.arange(T + 1, dtype=torch.float64) / T
+    sigmas[0] = 0.0
+    return sigmas
+
+
+NOISE_LEVELS: dict[str, Callable[..., Tensor]] = {"constant": constant, "linear": linear}
