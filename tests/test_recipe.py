@@ -130,8 +130,7 @@ def test_a_resumed_recipe_ends_where_an_uninterrupted_one_does(cli, workplace: P
 
 
 def test_a_time_budget_ends_the_training_its_learning_rate_and_its_resumes(cli, workplace: Path) -> None:
-    # Without samples: time that is spent between two epochs is missing from the decay.
-    Path("recipe.yaml").write_text(RECIPE.replace("sample_epochs: [1]", "sample_epochs: []"))
+    Path("recipe.yaml").write_text(RECIPE)
     train = ["train", "--accelerator", "cpu", "-q"]
     result = cli(*train, "--preset", "recipe.yaml", "--out", "run", "--epochs", 100_000, "--max-time", "3s")
     assert result.code == 0, result.err
@@ -154,3 +153,27 @@ def test_min_snr_on_a_blur_is_refused(cli, workplace: Path) -> None:
     result = cli("train", "--preset", "quickstart-blur", "--set", "training.min_snr=5", "--dry-run")
     assert result.code == 2
     assert "training.min_snr" in result.err
+
+
+def test_a_budget_that_is_spent_between_two_epochs_ends_the_training_after_a_step(
+    cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffcli.training.callbacks import EpochSamples
+    from diffcli.training.pace import TimeBudget
+
+    late = 0.0
+
+    def draw(*_: object) -> None:
+        nonlocal late
+        late = 100_000.0
+
+    elapsed = TimeBudget.elapsed
+    monkeypatch.setattr(TimeBudget, "elapsed", lambda self: elapsed(self) + late)
+    monkeypatch.setattr(EpochSamples, "_draw", draw)
+    Path("recipe.yaml").write_text(RECIPE)
+    train = ["train", "--accelerator", "cpu", "-q", "--epochs", 5, "--max-time", "1h"]
+    result = cli(*train, "--preset", "recipe.yaml", "--out", "run")
+    assert result.code == 0, result.err
+    content = torch.load(Run(Path("run")).last, weights_only=True)
+    assert content["global_step"] == 10  # an epoch of nine, and one at a learning rate of nothing
+    assert content["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-9

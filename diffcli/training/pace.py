@@ -53,20 +53,20 @@ class TimeBudget(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._at_first_step = self.elapsed()
-        self._follow(trainer)
+        self._follow()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._follow(trainer)
+        self._follow()  # what is spent by now ends the training after one step more: no epoch is without one
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._follow(trainer)
-
-    def _follow(self, trainer: Trainer) -> None:
-        self.share = self._agreement.values["elapsed"] / self.seconds
+        self._follow()
         if self.share >= 1:
             trainer.should_stop = True
+
+    def _follow(self) -> None:
+        self.share = self._agreement.values["elapsed"] / self.seconds
 
     def state_dict(self) -> dict[str, Any]:
         return {"time_elapsed": {"train": self.elapsed()}}
