@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -428,7 +429,15 @@ def runs(json_: Annotated[bool, typer.Option("--json", help="One object per run.
         best = "-" if row["best_val_loss"] is None else f"{row['best_val_loss']:.5f}"
         shown = {key: value for key, value in row["scores"].items() if not _is_beside(key)}
         scores = ", ".join(f"{key} {value:.4g}" for key, value in shown.items()) or "not evaluated"
-        cells.append((row["run"], row["started"].replace("T", " "), str(row["epochs"]), best, scores))
+        cells.append(
+            (
+                row["run"],
+                datetime.fromisoformat(row["started"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+                str(row["epochs"]),
+                best,
+                scores,
+            )
+        )
     print_table(("run", "started", "epochs", "best val loss", "scores"), cells, framed=False)
 
 
