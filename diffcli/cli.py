@@ -269,18 +269,18 @@ def _print_evaluation(result: Any) -> None:
     used = settings["extractor"]
     rows = []
 
-    def add_row(key: str, held: dict[str, float], n: int, prior: str) -> None:
-        beside = {suffix: held.get(f"{key}_{suffix}") for suffix in BESIDE}
+    def add_row(key: str, values: dict[str, float], n: int, prior: str) -> None:
+        beside = {suffix: values.get(f"{key}_{suffix}") for suffix in BESIDE}
         note = ", ".join(f"{BESIDE[suffix]}: {number:.4g}" for suffix, number in beside.items() if number is not None)
-        rows.append((key, f"{held[key]:.4g}", note, str(n), prior))
+        rows.append((key, f"{values[key]:.4g}", note, str(n), prior))
 
     drawn: dict[str, dict[str, float]] = result.by_prior
-    for key in (key for key in scores if not _is_beside(key) and not any(key in held for held in drawn.values())):
+    for key in (key for key in scores if not _is_beside(key) and not any(key in values for values in drawn.values())):
         add_row(key, scores, settings["n_test"], "")
-    for prior, held in drawn.items():
-        for key in (key for key in held if not _is_beside(key)):
+    for prior, values in drawn.items():
+        for key in (key for key in values if not _is_beside(key)):
             label = f"{prior} (restoration)" if prior == "blurred-data" else prior
-            add_row(key, held, settings["n_nearest" if key == "nearest" else "n_fid"], label)
+            add_row(key, values, settings["n_nearest" if key == "nearest" else "n_fid"], label)
     title = f"{settings['preset']}, epoch {settings['epoch']}, {settings['sampler']['name']}, {settings['sampler']['steps']} steps"
     print_table(("metric", "value", "beside it", "n", "prior"), rows, title)
     if used:
@@ -349,8 +349,8 @@ def _print_comparison(comparison: Any) -> None:
     rows = []
     for metric in best:
         cells = [
-            f"{held[metric]:.4g}{' *' if name in best[metric] else ''}" if metric in held else "-"
-            for name, held in scores.items()
+            f"{values[metric]:.4g}{' *' if name in best[metric] else ''}" if metric in values else "-"
+            for name, values in scores.items()
         ]
         rows.append((metric, *cells))
     print_table(("metric", *scores), rows, "the best value of each metric is marked *")

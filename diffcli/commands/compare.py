@@ -183,9 +183,9 @@ def _found(run: Compared) -> dict[str, Any] | None:
     if run.evaluation and fits(run.evaluation["settings"], at_hand):
         return run.evaluation
     wanted = run.wanted | at_hand
-    for held in run.run.evaluations():
+    for stored in run.run.evaluations():
         try:
-            evaluation = TypeAdapter(Evaluation).validate_python(held)
+            evaluation = TypeAdapter(Evaluation).validate_python(stored)
         except ValidationError:  # a damaged file, or somebody else's
             continue
         if fits(evaluation.settings, wanted) and set(run.request.priors) <= set(evaluation.by_prior):
@@ -222,17 +222,17 @@ def _render(comparison: Comparison, suffix: str, processes: Processes, quiet: bo
 
 
 def _view(run: Compared, pictures: list[Picture]) -> RunView:
-    held = run.evaluation["settings"]
-    extractor = (held["extractor"] or {}).get("name", "none")
+    settings = run.evaluation["settings"]
+    extractor = (settings["extractor"] or {}).get("name", "none")
     epochs = history(run.run)
     reported = reported_values().get(run.preset_name, {})
-    sampler = f"{held['sampler']['name']} sampler with {held['sampler']['steps']} steps"
+    sampler = f"{settings['sampler']['name']} sampler with {settings['sampler']['steps']} steps"
     return RunView(
         name=run.name,
-        note=f"epoch {held['epoch']} of {len(epochs)}, {sampler}, n_test {held['n_test']}, n_fid {held['n_fid']}",
+        note=f"epoch {settings['epoch']} of {len(epochs)}, {sampler}, n_test {settings['n_test']}, n_fid {settings['n_fid']}",
         about=(
             f"{run.preset.description}. {run.run.info().get('parameters', 0):,} parameters, {len(epochs)} epochs done, "
-            f"{sampler}, prior {held['prior']}, features by {extractor}. {run.run.folder}"
+            f"{sampler}, prior {settings['prior']}, features by {extractor}. {run.run.folder}"
         ),
         preset=to_yaml(run.preset),
         scores=run.evaluation["scores"],

@@ -142,10 +142,10 @@ def allowed(request: Request, extractor: bool, classifier: bool) -> list[str]:
     return [name for name in METRICS if name in (request.metrics or METRICS) and name not in missing]
 
 
-def fits(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether an evaluation with the settings ``held`` has the scores that are ``wanted``."""
-    whole = held.keys() >= INFORMATION | {"n_test"}
-    return whole and all(name in held and held[name] == value for name, value in wanted.items())
+def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether an evaluation with the settings ``recorded`` has the scores that are ``wanted``."""
+    whole = recorded.keys() >= INFORMATION | {"n_test"}
+    return whole and all(name in recorded and recorded[name] == value for name, value in wanted.items())
 
 
 def digest(settings: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import signal
@@ -18,6 +17,7 @@ from diffcli.config import Preset, load_preset, seconds, to_yaml, validate, with
 from diffcli.data.datasets import Inventory, split
 from diffcli.data.module import ImageDataModule, batch_sizes
 from diffcli.errors import DiffcliError, RunError, UserError, explain
+from diffcli.evaluation.fingerprints import of_images
 from diffcli.output import is_text
 from diffcli.processes import silence
 from diffcli.progress import console
@@ -133,7 +133,7 @@ def _check_images(run: Run, resumed: Plan) -> None:
     then, now = run.info(), _images(resumed.data)
     if any(key in then and then[key] != value for key, value in now.items()):
         images = "training_images", "validation_images"
-        counts = [sum(int(held.get(key, 0)) for key in images) for held in (then, now)]
+        counts = [sum(int(facts.get(key, 0)) for key in images) for facts in (then, now)]
         raise UserError(
             f"the images of data {resumed.preset.data.name} are not those that the run began with "
             f"({counts[0]:,} then, {counts[1]:,} now): a new split would validate on what was trained on; "
@@ -143,14 +143,11 @@ def _check_images(run: Run, resumed: Plan) -> None:
 
 def _images(data: ImageDataModule) -> dict[str, Any]:
     """What tells the images of a run, and how they were split, from any others."""
-    digest = hashlib.sha256()
-    for part in (data.train, data.val):
-        digest.update(part.images.numpy().data)
-        digest.update(part.labels.numpy().data)
     return {
         "training_images": len(data.train),
         "validation_images": len(data.val),
-        "images_sha256": digest.hexdigest(),
+        "training_sha256": of_images(data.train),
+        "validation_sha256": of_images(data.val),
     }
 
 

@@ -48,14 +48,6 @@ PREDICTIONS: dict[str, Prediction] = {
 }
 
 
-def full_precision(images: Tensor) -> torch.autocast:
-    """A block without autocast on the device of ``images``: only networks compute in half precision.
-
-    A blur in bfloat16 is off by more than the faintest modes that its network reads.
-    """
-    return torch.autocast(images.device.type, enabled=False)
-
-
 def check_prediction(prediction: str, degradation: Degradation) -> None:
     """Checks that a network can be asked for ``prediction``.
 
@@ -90,24 +82,19 @@ class Denoiser(nn.Module):
         self.prediction = prediction
 
     def output(self, xt: Tensor, t: Tensor) -> Tensor:
-        """The network's raw output g[x_t, t / T], (B, C, H, W), in the precision of ``xt``."""
+        """The network's raw output g[x_t, t / T], (B, C, H, W), in the precision of ``xt``, under autocast too."""
         output: Tensor = self.network(xt, t.to(xt.dtype) / self.degradation.T)
         return output.to(xt.dtype)
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
         """x0_hat, (B, C, H, W), for t in 1..T, int64 (B,)."""
-        output = self.output(xt, t)
-        with full_precision(xt):
-            return PREDICTIONS[self.prediction].to_x0(self.degradation, xt, t, output)
+        return PREDICTIONS[self.prediction].to_x0(self.degradation, xt, t, self.output(xt, t))
 
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
         """Mean squared error of the prediction, one value per image, (B,) (report Algorithm 1, lines 7 to 9)."""
-        with full_precision(x0):
-            xt = self.degradation.degrade(x0, t, noise)
-            target = PREDICTIONS[self.prediction].target(self.degradation, x0, t, noise)
-        output = self.output(xt, t)
-        with full_precision(x0):
-            return (output - target).square().flatten(1).mean(dim=1)
+        xt = self.degradation.degrade(x0, t, noise)
+        target = PREDICTIONS[self.prediction].target(self.degradation, x0, t, noise)
+        return (self.output(xt, t) - target).square().flatten(1).mean(dim=1)
 
     def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
         """What to weigh each image's loss with, (B,), so that x0_hat's errors count min(SNR, gamma) (Hang et al. 2023,
