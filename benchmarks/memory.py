@@ -24,10 +24,10 @@ def high_water() -> float:
 
 def sample_digits(count: str) -> None:
     """Trains ``quickstart`` for a few batches and samples ``count`` images into a file, 20 steps each."""
-    from diffcli.commands.models import Choice
-    from diffcli.commands.sample import sample
-    from diffcli.commands.train import plan_new, train
-    from diffcli.processes import Devices
+    from diffcli.devices import Devices
+    from diffcli.experiments.models import Choice
+    from diffcli.experiments.sample import sample
+    from diffcli.experiments.train import plan_new, train
     from diffcli.training.trainer import Hardware
 
     with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ import torch
 from benchmarks import peers
 from benchmarks.rounds import alternate, rate_of, ratios, spread, table
 from diffcli.config import Sampler
+from diffcli.devices import Processes
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import StandardNormal
@@ -14,7 +15,6 @@ from diffcli.diffusion.samplers import timesteps
 from diffcli.diffusion.schedules import cosine
 from diffcli.generation import Sampling, generate
 from diffcli.networks.compact import CompactUNet
-from diffcli.processes import Processes
 
 SHAPE = (1, 28, 28)
 

@@ -16,7 +16,7 @@ from torchvision.datasets import MNIST
 
 from benchmarks import peers
 from benchmarks.rounds import Side, alternate, rate_of, ratios, spread, table
-from diffcli.commands.train import Plan, plan_new, train
+from diffcli.experiments.train import Plan, plan_new, train
 from diffcli.networks.compact import CompactUNet
 from diffcli.training.trainer import Hardware, compile_in_place
 

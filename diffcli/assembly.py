@@ -10,7 +10,6 @@ from typing import get_type_hints
 import torch
 from torch import Tensor
 
-from diffcli.components import KINDS, asks_for, build, checked, resolved
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import Source, image_shape
 from diffcli.diffusion.degradations import Degradation, check_degradation
@@ -20,6 +19,7 @@ from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, timesteps
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.errors import UserError, unknown
+from diffcli.registry import KINDS, asks_for, build, checked, resolved
 
 MAX_PARAMETERS = 1_000_000_000
 

@@ -137,7 +137,7 @@ def train(
         assignments.append(f"data.on_bad_image={on_bad_image}")
     if (preset is None) == (resume is None):
         raise UserError("give one of --preset NAME and --resume RUN; 'diffcli presets' lists the presets")
-    from diffcli.commands import train as command
+    from diffcli.experiments import train as command
     from diffcli.runs import find_run
     from diffcli.training.trainer import Hardware
 
@@ -189,9 +189,9 @@ def sample(
     quiet: Quiet = False,
 ) -> None:
     """Sample from a trained model; the files written are printed."""
-    from diffcli.commands.models import Choice
-    from diffcli.commands.sample import sample as command
-    from diffcli.processes import Devices
+    from diffcli.devices import Devices
+    from diffcli.experiments.models import Choice
+    from diffcli.experiments.sample import sample as command
 
     hardware = Devices(accelerator, devices, num_nodes, strategy)
     choice = Choice(run, checkpoint, prior, sampler, steps, seed, batch_size, hardware, data_dir)
@@ -237,10 +237,10 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score a trained model (no metric named: all of them); eval.json goes into its run folder."""
-    from diffcli.commands.evaluate import evaluate as command
-    from diffcli.commands.models import Choice
-    from diffcli.commands.protocol import Request
-    from diffcli.processes import Devices
+    from diffcli.devices import Devices
+    from diffcli.experiments.evaluate import evaluate as command
+    from diffcli.experiments.models import Choice
+    from diffcli.experiments.protocol import Request
 
     flags = {
         "fid": fid,
@@ -301,7 +301,7 @@ def schedule_plot(
     set_: SetOption = None,
 ) -> None:
     """Plot beta, alpha and log SNR of presets over t/T (report Figure 5)."""
-    from diffcli.commands.schedule_plot import schedule_plot as command
+    from diffcli.experiments.schedule_plot import schedule_plot as command
 
     print(command(preset, list(set_ or []), out))
 
@@ -327,10 +327,10 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Lay runs side by side, with the report's own numbers; what is not evaluated with these settings is, first."""
-    from diffcli.commands.compare import Settings
-    from diffcli.commands.compare import compare as command
-    from diffcli.commands.protocol import Request
-    from diffcli.processes import Devices
+    from diffcli.devices import Devices
+    from diffcli.experiments.compare import Settings
+    from diffcli.experiments.compare import compare as command
+    from diffcli.experiments.protocol import Request
 
     request = Request((), n_test, n_fid, extractor, inception_weights)
     settings = Settings(request, steps, data_dir, Devices(accelerator, devices, num_nodes, strategy))
@@ -379,7 +379,7 @@ def study(
     quiet: Quiet = False,
 ) -> None:
     """Train the report's models and compare them; interrupted, it goes on where it was."""
-    from diffcli.commands.study import study as command
+    from diffcli.experiments.study import study as command
     from diffcli.training.trainer import Hardware
 
     hardware = Hardware(accelerator, devices, num_nodes, strategy, precision)
@@ -394,8 +394,8 @@ def presets(
     json_: Annotated[bool, typer.Option("--json", help="A list of names and descriptions.")] = False,
 ) -> None:
     """List the presets, or print one."""
-    from diffcli.commands import listing
-    from diffcli.config import find_preset
+    from diffcli.experiments import listing
+    from diffcli.presets import find_preset
 
     if name is not None:
         content = find_preset(name).read_bytes()
@@ -414,7 +414,7 @@ def presets(
 @app.command()
 def runs(json_: Annotated[bool, typer.Option("--json", help="One object per run.")] = False) -> None:
     """List the runs: preset, date, epochs done, best validation loss, scores."""
-    from diffcli.commands import listing
+    from diffcli.experiments import listing
     from diffcli.runs import runs_root
 
     rows = listing.runs()

@@ -12,12 +12,12 @@ from torch import Tensor
 from diffcli.assembly import BoundSampler, bind_sampler
 from diffcli.config import Sampler
 from diffcli.data.pixels import to_model
+from diffcli.devices import Processes
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import FIT_IMAGES, Prior
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, last
-from diffcli.processes import Processes
 
 Track = Callable[[Iterator[Step]], Iterator[Step]]
 """A loop over a batch's steps that yields them on: whoever wants to see a batch as it is drawn puts one around it."""

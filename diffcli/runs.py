@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import platform
 import sys
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,13 +14,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffcli.config import Preset, to_yaml, validate
-from diffcli.errors import RunError, UserError, unknown
+from diffcli.config import Preset, validate
+from diffcli.errors import UserError, unknown
+from diffcli.files import read_json, writable_folder, write_json, written_whole
+from diffcli.presets import read_values, to_yaml
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from diffcli.diffusion.denoiser import Denoiser
+    pass
 
 PACKAGES = (
     "diffcli",
@@ -88,60 +84,14 @@ class Run:
 
     def info(self) -> dict[str, Any]:
         """What ``run.json`` holds; empty where it is missing or damaged."""
-        return _read_json(self.info_file)
+        return read_json(self.info_file)
 
     def evaluations(self) -> list[dict[str, Any]]:
         """What ``eval.json`` holds, then the evaluations of ``compare``, the newest first."""
         files = list(self.compared.glob(f"*/{self.eval_file.name}"))
         newest_first = sorted(files, key=lambda file: (file.stat().st_mtime_ns, file), reverse=True)
-        found = [_read_json(file) for file in [self.eval_file, *newest_first]]
+        found = [read_json(file) for file in [self.eval_file, *newest_first]]
         return [evaluation for evaluation in found if evaluation]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
-
-    Of several commands that write one file at once the last wins.
-
-    Raises:
-        UserError: the folder of ``path`` cannot be made or written.
-        RunError: ``path`` has become a folder that is not empty, or is of another kind; the line says what the
-            result is called instead.
-    """
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=writable_folder(path.parent)) as scratch:
-        part = Path(scratch) / path.name
-        yield part
-        try:
-            part.replace(path)
-        except OSError as error:
-            if not path.exists():
-                raise
-            names = (path.with_stem(f"{path.stem}-{count}") for count in itertools.count(2))
-            kept = part.replace(next(name for name in names if not name.exists()))
-            raise RunError(f"{path} was made by another command meanwhile; what this one made is in {kept}") from error
-
-
-def writable_folder(folder: Path) -> Path:
-    """``folder``, made where missing.
-
-    Raises:
-        UserError: it cannot be made, or nothing can be written in it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}; name another place") from error
 
 
 @contextmanager
@@ -233,12 +183,6 @@ def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]
         part.write_text(to_yaml(preset), encoding="utf-8")
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """``value`` as indented JSON, whole or not at all."""
-    with written_whole(path) as part:
-        part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
 def started(run: Run) -> datetime:
     """When a run was started, in UTC; the first of all days where nothing says so.
 
@@ -284,8 +228,6 @@ def run_preset(run: Run) -> Preset:
     Raises:
         UserError: its file is damaged.
     """
-    from diffcli.config import read_values
-
     return validate(read_values(run.preset_file), str(run.preset_file))
 
 
@@ -299,114 +241,3 @@ def best_checkpoint(run: Run) -> Path:
         if path.is_file():
             return path
     raise UserError(f"{run.folder} has no checkpoint yet; train it with 'diffcli train --resume {run.folder}'")
-
-
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    TypeError,
-    MemoryError,
-)
-"""What reading a file of damaged bytes can raise."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A trained model as a checkpoint holds it."""
-
-    checkpoint: Path
-    preset_name: str
-    preset: Preset
-    image_shape: tuple[int, int, int]
-    denoiser: Denoiser
-    epoch: int
-    """Epochs done, counted from 1."""
-    priors: dict[str, dict[str, Tensor]]
-    """What each fitted prior learnt from the training split, as state dicts by name."""
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, without executing anything that it holds.
-
-    Raises:
-        UserError: it is missing, damaged, holds code, or was not written by diffcli.
-    """
-    import pickle
-
-    import torch
-
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist; 'diffcli runs' lists the runs")
-    try:
-        # PyTorch does not compare the checksums that it wrote.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise UserError(f"checkpoint {path} is damaged; use another one")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"checkpoint {path} is refused: it is damaged, or holds code instead of plain weights"
-        ) from error
-    except DAMAGE as error:
-        raise UserError(f"checkpoint {path} is damaged or not a checkpoint; use another one") from error
-    expected = {"preset", "preset_name", "image_shape"}
-    held = content.get("hyper_parameters") if isinstance(content, dict) else None
-    if not isinstance(held, dict) or not expected <= set(held) or not isinstance(content.get("state_dict"), dict):
-        raise UserError(f"checkpoint {path} was not written by diffcli: it holds no preset")
-    return content
-
-
-def load_model(path: Path) -> Model:
-    """A checkpoint's model, on the CPU and in evaluation mode.
-
-    Raises:
-        UserError: see :func:`read_checkpoint`; or its weights do not fit the network that its preset names.
-    """
-    from diffcli.assembly import build_denoiser, image_shape_of, resolve
-
-    content = read_checkpoint(path)
-    held = content["hyper_parameters"]
-    preset = resolve(validate(held["preset"], f"checkpoint {path}"))
-    image_shape = image_shape_of(preset)
-    denoiser = build_denoiser(preset, image_shape)
-    try:
-        weights = {key.removeprefix("denoiser."): value for key, value in content["state_dict"].items()}
-        check_weights(path, weights, denoiser)
-        denoiser.load_state_dict(weights)
-        epoch = int(content.get("epoch", 0)) + 1
-        priors = {str(name): dict(state) for name, state in content.get("priors", {}).items()}
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise UserError(f"checkpoint {path} is damaged: it holds something else than weights") from error
-    return Model(
-        checkpoint=path,
-        preset_name=str(held["preset_name"]),
-        preset=preset,
-        image_shape=image_shape,
-        denoiser=denoiser.eval().requires_grad_(False),
-        epoch=epoch,
-        priors=priors,
-    )
-
-
-def check_weights(path: Path, weights: dict[str, Any], denoiser: nn.Module) -> None:
-    """Checks that weights fit a network, by name and shape.
-
-    Raises:
-        UserError: they belong to another network; the line names the first weight that does not fit.
-    """
-    shapes = {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}
-    for key in sorted(shapes.keys() | weights.keys()):
-        held = tuple(weights[key].shape) if key in weights else "none"
-        if held != shapes.get(key, "none"):
-            raise UserError(
-                f"checkpoint {path} is of another network: {key} is {held} there and {shapes.get(key, 'none')} here"
-            )

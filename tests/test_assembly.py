@@ -9,9 +9,10 @@ import pytest
 from torch import Tensor
 
 from diffcli.assembly import build_degradation, candidate_priors, image_shape_of, resolve, samplers_for
-from diffcli.config import Preset, load_preset, to_yaml, validate
+from diffcli.config import Preset, validate
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
 from diffcli.errors import UserError
+from diffcli.presets import load_preset, to_yaml
 
 FADING = {
     "description": "a third degradation",

@@ -15,7 +15,7 @@ import pytest
 from conftest import TINY
 from PIL import Image
 
-from diffcli.reporting.claims import BLUR, CLAIMS, HIGH, LOW, NOISE, check
+from diffcli.report.claims import BLUR, CLAIMS, HIGH, LOW, NOISE, check
 from diffcli.reporting.comparable import best_of, remarks
 from diffcli.reporting.page import html_page, markdown_page, reported_values
 

@@ -16,7 +16,7 @@ from PIL import Image
 from test_compare import OPTIONS, Reader
 
 from diffcli.errors import RunError
-from diffcli.runs import written_whole
+from diffcli.files import written_whole
 
 SAMPLE = ["sample", "--run", "run", "--steps", 2, "--accelerator", "cpu", "-q"]
 EVAL = ["eval", "--run", "run", *OPTIONS]

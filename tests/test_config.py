@@ -8,16 +8,9 @@ import pytest
 import yaml
 
 from diffcli.assembly import build_denoiser, resolve
-from diffcli.config import (
-    CHECKOUT_PRESETS,
-    find_preset,
-    load_preset,
-    preset_files,
-    to_yaml,
-    validate,
-    with_overrides,
-)
+from diffcli.config import validate
 from diffcli.errors import UserError
+from diffcli.presets import CHECKOUT_PRESETS, find_preset, load_preset, preset_files, to_yaml, with_overrides
 
 PRESETS = sorted(preset_files())
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from diffcli.assembly import build_denoiser, build_prior, image_shape_of, resolve, steps_of
 from diffcli.config import validate
 from diffcli.data.datasets import digits
+from diffcli.devices import Processes
 from diffcli.errors import UserError
 from diffcli.generation import Sampling, fit_prior, generate
-from diffcli.processes import Processes
 
 HOT = ["ancestral", "ddim", "dpm-solver++", "heun", "cold", "cold-naive"]
 COLD = ["cold", "cold-naive"]

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffcli.commands.models import Choice, pick_model, pick_sampling
 from diffcli.data.datasets import digits
 from diffcli.data.pixels import to_model
+from diffcli.devices import Devices
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
+from diffcli.experiments.models import Choice, pick_model, pick_sampling
 from diffcli.generation import Sampling, conditional_rows, counting, draw_xT, generate, reconstruct
-from diffcli.processes import Devices
 
 
 def sampling_of(trained: Path, **changes: object) -> Sampling:

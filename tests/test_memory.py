@@ -13,9 +13,9 @@ import torch
 from conftest import SLOW
 from PIL import Image
 
-from diffcli.commands.models import Choice
-from diffcli.commands.sample import sample
-from diffcli.processes import Devices
+from diffcli.devices import Devices
+from diffcli.experiments.models import Choice
+from diffcli.experiments.sample import sample
 from diffcli.reporting.pictures import save_array
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's /proc")
@@ -46,9 +46,9 @@ def test_sampling_again_and_again_leaks_nothing(workplace: Path, trained: Path) 
 PEAK = """
 import sys
 from pathlib import Path
-from diffcli.commands.models import Choice
-from diffcli.commands.sample import sample
-from diffcli.processes import Devices
+from diffcli.experiments.models import Choice
+from diffcli.experiments.sample import sample
+from diffcli.devices import Devices
 choice = Choice(run=sys.argv[1], steps=2, batch_size=100, hardware=Devices("cpu"))
 sample(choice, int(sys.argv[2]), Path(sys.argv[3]), False, None, True)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

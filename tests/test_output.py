@@ -15,8 +15,8 @@ from conftest import TINY, Cli
 from rich.console import Console
 
 from diffcli import progress
-from diffcli.config import preset_files
 from diffcli.output import one_line
+from diffcli.presets import preset_files
 from diffcli.reporting.figures import literal, loss_figure
 
 TRAIN = ["train", "--accelerator", "cpu", "-q", "--limit-batches", 2, "--epochs", 1]
@@ -61,7 +61,7 @@ def test_a_description_and_a_note_are_shown_as_they_are(
 ) -> None:
     text = "a [bold]b[/bold] [/] :smile: c"
     Path("mine.yaml").write_text(TINY.replace("a tiny model for the tests", f"'{text}'"))
-    monkeypatch.setattr("diffcli.commands.listing.preset_files", lambda: {"[x]": Path("mine.yaml").absolute()})
+    monkeypatch.setattr("diffcli.experiments.listing.preset_files", lambda: {"[x]": Path("mine.yaml").absolute()})
     assert text in cli("presets").out
     monkeypatch.undo()
     result = cli("eval", "--run", trained, "--extractor", "inception", "--inception-weights", "[/red].pth", *EFFORT[:6])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import SLOW, Cli
 
-from diffcli.config import preset_files
+from diffcli.presets import preset_files
 from diffcli.runs import Run
 
 PRESETS = sorted(preset_files())

@@ -7,16 +7,17 @@ import torch
 from torch import Tensor
 
 from diffcli.assembly import candidate_priors, resolve
-from diffcli.config import Sampler, load_preset
+from diffcli.config import Sampler
 from diffcli.data.datasets import digits
 from diffcli.data.pixels import to_model
+from diffcli.devices import Processes
 from diffcli.diffusion.degradations import Degradation, GaussianBlur
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import PRIORS, BlurredData, Gaussian, Mixture, Prior, StandardNormal, Uniform
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.schedules import constant
 from diffcli.generation import Sampling, draw_xT, fit_prior
-from diffcli.processes import Processes
+from diffcli.presets import load_preset
 
 SHAPE = (1, 8, 8)
 FITTED = sorted(name for name, kind in PRIORS.items() if kind.needs_fit)

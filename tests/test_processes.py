@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import TINY, Cli
 
-from diffcli.processes import Processes
+from diffcli.devices import Processes
 from diffcli.runs import Run
 
 TWO = ["--devices", "2", "--strategy", "ddp"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diffcli.config import preset_files
+from diffcli.presets import preset_files
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -17,8 +17,8 @@ import torch
 from conftest import SLOW, TINY, Cli
 from lightning.pytorch import Callback
 
-from diffcli.commands import train as command
-from diffcli.config import preset_files
+from diffcli.experiments import train as command
+from diffcli.presets import preset_files
 from diffcli.runs import Run
 from diffcli.training import checkpoints
 

@@ -14,7 +14,7 @@ from conftest import SLOW, TINY, Cli
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
-from diffcli.commands import train as command
+from diffcli.experiments import train as command
 from diffcli.runs import Run, run_preset
 from diffcli.training.resuming import MAY_CHANGE, REASONS
 

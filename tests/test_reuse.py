@@ -41,7 +41,7 @@ def compared(cli) -> Callable[..., dict[str, Any]]:
 
 def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that are evaluated from now on, in their order."""
-    from diffcli.commands import compare as module
+    from diffcli.experiments import compare as module
 
     seen, real = [], module.measure
 
@@ -213,8 +213,8 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
     compared, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # `auto` stands for one extractor in the whole comparison, also where the weights were fetched for the second run.
-    from diffcli.commands import evaluate
     from diffcli.evaluation import extractors
+    from diffcli.experiments import evaluate
 
     def no_network(*_: object, **__: object) -> None:
         raise OSError("no network")
@@ -241,7 +241,7 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
 
 
 def test_a_run_that_is_still_training_is_evaluated_once(compared, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffcli.commands import compare as module
+    from diffcli.experiments import compare as module
 
     seen = evaluations(monkeypatch)
     real = module.measure

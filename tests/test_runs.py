@@ -10,18 +10,11 @@ import pytest
 import torch
 from killing import start
 
+from diffcli.checkpoints import read_checkpoint
 from diffcli.errors import UserError
-from diffcli.runs import (
-    Run,
-    all_runs,
-    best_checkpoint,
-    claimed,
-    find_run,
-    load_model,
-    locked,
-    read_checkpoint,
-    written_whole,
-)
+from diffcli.files import written_whole
+from diffcli.model import load_model
+from diffcli.runs import Run, all_runs, best_checkpoint, claimed, find_run, locked
 
 
 def make_run(name: str, started: str) -> Run:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from test_idx import write_idx_files
 
-from diffcli.commands import study as module
-from diffcli.commands.study import MODELS, Budget, Effort
+from diffcli.checkpoints import read_checkpoint
 from diffcli.errors import RunError
-from diffcli.reporting.claims import HIGH, LOW
-from diffcli.runs import Run, read_checkpoint
+from diffcli.experiments import study as module
+from diffcli.experiments.study import MODELS, Budget, Effort
+from diffcli.report.claims import HIGH, LOW
+from diffcli.runs import Run
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ TWO_MODELS = (LOW, HIGH)
 HOW = ["--accelerator", "cpu", "--extractor", "classifier", "--data-dir", ".", "-q"]
 SMALL_STUDY = f"""\
 import os, pathlib, sys
-from diffcli.commands import study
+from diffcli.experiments import study
 from diffcli.cli import main
 
 replace = pathlib.Path.replace

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from diffcli import __version__
-from diffcli.reporting.claims import Claim
+from diffcli.report.claims import Claim
 
 BESIDE = ("_direct", "_floor", "_test")
 """Scores that stand beside another one and have no column of their own."""
@@ -53,7 +53,7 @@ class RunView:
 
 def reported_values() -> dict[str, dict[str, Any]]:
     """The report's own values by preset: ``where`` they stand, and ``scores`` by the keys of eval.json."""
-    text = resources.files("diffcli.reporting").joinpath("report.yaml").read_text(encoding="utf-8")
+    text = resources.files("diffcli.report").joinpath("report.yaml").read_text(encoding="utf-8")
     values: dict[str, dict[str, Any]] = yaml.safe_load(text)
     return values
 

@@ -13,13 +13,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from diffcli.assembly import steps_of
+from diffcli.devices import Processes
 from diffcli.diffusion.priors import PRIORS
+from diffcli.files import written_whole
 from diffcli.generation import Sampling, conditional_rows, generate
-from diffcli.processes import Processes
 from diffcli.progress import bar, console
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import RESTORATION, as_bytes, save_grid
-from diffcli.runs import written_whole
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget

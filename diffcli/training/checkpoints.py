@@ -18,7 +18,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from diffcli.errors import RunError
-from diffcli.runs import Run, written_whole
+from diffcli.files import written_whole
+from diffcli.runs import Run
 from diffcli.training.agreement import steps_left
 from diffcli.training.safety import Interrupts
 

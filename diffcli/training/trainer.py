@@ -13,8 +13,8 @@ from torch import nn
 
 from diffcli.config import Preset, seconds
 from diffcli.data.module import ImageDataModule
+from diffcli.devices import Devices, device_setting, hush_lightning
 from diffcli.errors import UserError, unknown
-from diffcli.processes import Devices, device_setting, hush_lightning
 from diffcli.runs import Run
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress

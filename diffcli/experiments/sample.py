@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from diffcli.assembly import load_source
-from diffcli.commands.models import Choice, pick_model, pick_sampling
+from diffcli.devices import Processes
 from diffcli.diffusion.samplers import Step
 from diffcli.errors import UserError
+from diffcli.experiments.models import Choice, pick_model, pick_sampling
+from diffcli.files import writable_folder, written_whole
 from diffcli.generation import Sampling, conditional_rows, counting, generate
-from diffcli.processes import Processes
+from diffcli.model import Model
 from diffcli.progress import console, progress
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import (
@@ -26,7 +28,6 @@ from diffcli.reporting.pictures import (
     save_files,
     save_grid,
 )
-from diffcli.runs import Model, writable_folder, written_whole
 
 MAX_ANIMATED = 64
 MAX_SAMPLES = 10_000_000

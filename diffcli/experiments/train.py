@@ -13,15 +13,17 @@ from typing import Any
 
 from diffcli import peers
 from diffcli.assembly import load_source, resolve
-from diffcli.config import Preset, load_preset, seconds, to_yaml, validate, with_overrides
+from diffcli.checkpoints import check_weights, read_checkpoint
+from diffcli.config import Preset, seconds, validate
 from diffcli.data.datasets import Inventory, split
 from diffcli.data.module import ImageDataModule, batch_sizes
+from diffcli.devices import silence
 from diffcli.errors import DiffcliError, RunError, UserError, explain
 from diffcli.evaluation.fingerprints import of_images
 from diffcli.output import is_text
-from diffcli.processes import silence
+from diffcli.presets import load_preset, to_yaml, with_overrides
 from diffcli.progress import console
-from diffcli.runs import Run, check_weights, claimed, locked, read_checkpoint, record_run, run_preset, runs_root
+from diffcli.runs import Run, claimed, locked, record_run, run_preset, runs_root
 from diffcli.training.agreement import Agreement
 from diffcli.training.checkpoints import remove_leftovers, run_of
 from diffcli.training.module import DiffusionModule

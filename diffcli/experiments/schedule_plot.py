@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffcli.assembly import build_degradation, image_shape_of, resolve
-from diffcli.commands.sample import check_output
-from diffcli.config import find_preset, load_preset
 from diffcli.errors import UserError
+from diffcli.experiments.sample import check_output
+from diffcli.files import written_whole
+from diffcli.presets import find_preset, load_preset
 from diffcli.reporting.figures import comparable, schedule_figure, schedule_table, write_schedules
 from diffcli.reporting.labels import unique_labels
-from diffcli.runs import written_whole
 
 SUFFIXES = (".png", ".svg", ".pdf", ".csv")
 

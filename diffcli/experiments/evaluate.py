@@ -15,10 +15,9 @@ from torch import Tensor
 
 from diffcli import __version__
 from diffcli.assembly import load_source
-from diffcli.commands.models import Choice, pick_prior, pick_sampling, training_split
-from diffcli.commands.protocol import MAX_NEAREST, METRICS, Request, Subject, allowed, pick_subject, protocol
 from diffcli.data.datasets import ImageSet, Source
 from diffcli.data.pixels import to_model, to_uint8, to_unit
+from diffcli.devices import Processes
 from diffcli.diffusion.losses import fixed_loss
 from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream
@@ -26,10 +25,12 @@ from diffcli.errors import UserError
 from diffcli.evaluation.classifier import TrainedClassifier, classifier_settings, load_classifier, probabilities
 from diffcli.evaluation.extractors import Extractor, Unavailable, choose
 from diffcli.evaluation.metrics import RECONSTRUCTION_METRICS, fid, kid, nearest
+from diffcli.experiments.models import Choice, pick_prior, pick_sampling, training_split
+from diffcli.experiments.protocol import MAX_NEAREST, METRICS, Request, Subject, allowed, pick_subject, protocol
+from diffcli.files import writable_folder, write_json
 from diffcli.generation import Sampling, counting, generate, reconstruct
-from diffcli.processes import Processes
+from diffcli.model import Model
 from diffcli.progress import progress
-from diffcli.runs import Model, writable_folder, write_json
 
 FEATURE_BATCH = 250
 TENTHS = 10

@@ -12,21 +12,23 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from diffcli.assembly import build_degradation, candidate_priors, image_shape_of, load_source
-from diffcli.commands.evaluate import Evaluation, first_prior, measure
-from diffcli.commands.listing import history
-from diffcli.commands.models import Choice, pick_sampling
-from diffcli.commands.protocol import Request, Subject, digest, fits, instruments, pick_subject, protocol
-from diffcli.commands.sample import check_output, sample
-from diffcli.config import Preset, to_yaml
+from diffcli.config import Preset
+from diffcli.devices import Devices, Processes, launch
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.errors import UserError
-from diffcli.processes import Devices, Processes, launch
-from diffcli.reporting.claims import Claim, check
+from diffcli.experiments.evaluate import Evaluation, first_prior, measure
+from diffcli.experiments.listing import history
+from diffcli.experiments.models import Choice, pick_sampling
+from diffcli.experiments.protocol import Request, Subject, digest, fits, instruments, pick_subject, protocol
+from diffcli.experiments.sample import check_output, sample
+from diffcli.files import writable_folder, write_json, written_whole
+from diffcli.presets import to_yaml
+from diffcli.report.claims import Claim, check
 from diffcli.reporting.comparable import best_of, differences, remarks
 from diffcli.reporting.figures import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
 from diffcli.reporting.labels import unique_labels
 from diffcli.reporting.page import Picture, RunView, columns, html_page, markdown_page, picture_of, reported_values
-from diffcli.runs import Run, find_run, writable_folder, write_json, written_whole
+from diffcli.runs import Run, find_run
 
 SUFFIXES = (".html", ".md", ".json")
 

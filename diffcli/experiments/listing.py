@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from typing import Any
 
-from diffcli.config import preset_files, read_values
 from diffcli.errors import DiffcliError
+from diffcli.presets import preset_files, read_values
 from diffcli.runs import Run, all_runs, started
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffcli.commands.compare import Comparison, Settings, compare
-from diffcli.commands.protocol import Request
-from diffcli.commands.train import Plan, plan_new, train
+from diffcli.checkpoints import read_checkpoint
+from diffcli.devices import fabric_of
 from diffcli.errors import UserError, unknown
+from diffcli.experiments.compare import Comparison, Settings, compare
+from diffcli.experiments.protocol import Request
+from diffcli.experiments.train import Plan, plan_new, train
+from diffcli.files import written_whole
 from diffcli.peers import is_first
-from diffcli.processes import fabric_of
 from diffcli.progress import console
-from diffcli.reporting.claims import BLUR, HIGH, LOW, NOISE
-from diffcli.runs import Run, read_checkpoint, written_whole
+from diffcli.report.claims import BLUR, HIGH, LOW, NOISE
+from diffcli.runs import Run
 from diffcli.training.trainer import Hardware
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffcli.commands.models import Choice, pick_checkpoint, pick_sampler, prior_component, training_split
 from diffcli.data.datasets import Source
 from diffcli.diffusion.priors import PRIORS
 from diffcli.errors import UserError, unknown
@@ -17,8 +16,10 @@ from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE, settings_at_hand
 from diffcli.evaluation.fingerprints import of_file, of_images
 from diffcli.evaluation.metrics import ssim_sigma
+from diffcli.experiments.models import Choice, pick_checkpoint, pick_sampler, prior_component, training_split
+from diffcli.model import Model, load_model
 from diffcli.reporting.pictures import RESTORATION
-from diffcli.runs import Model, Run, load_model
+from diffcli.runs import Run
 
 METRICS = ("fid", "kid", "nearest", "ssim", "psnr", "rmse", "loss", "class_kept")
 MAX_NEAREST = 1000

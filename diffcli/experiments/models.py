@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffcli.assembly import build_prior, load_source, resolve, steps_of
-from diffcli.config import Component, Preset, Sampler, sampler_named
+from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
+from diffcli.devices import Devices, Processes, launch
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.errors import UserError, unknown
 from diffcli.generation import Sampling, fit_prior
-from diffcli.processes import Devices, Processes, launch
-from diffcli.runs import Model, Run, best_checkpoint, find_run, load_model
+from diffcli.model import Model, load_model
+from diffcli.presets import sampler_named
+from diffcli.runs import Run, best_checkpoint, find_run
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,69 @@
+"""Files and folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffcli.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    pass
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    Of several commands that write one file at once the last wins.
+
+    Raises:
+        UserError: the folder of ``path`` cannot be made or written.
+        RunError: ``path`` has become a folder that is not empty, or is of another kind; the line says what the
+            result is called instead.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=writable_folder(path.parent)) as scratch:
+        part = Path(scratch) / path.name
+        yield part
+        try:
+            part.replace(path)
+        except OSError as error:
+            if not path.exists():
+                raise
+            names = (path.with_stem(f"{path.stem}-{count}") for count in itertools.count(2))
+            kept = part.replace(next(name for name in names if not name.exists()))
+            raise RunError(f"{path} was made by another command meanwhile; what this one made is in {kept}") from error
+
+
+def writable_folder(folder: Path) -> Path:
+    """``folder``, made where missing.
+
+    Raises:
+        UserError: it cannot be made, or nothing can be written in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}; name another place") from error
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """``value`` as indented JSON, whole or not at all."""
+    with written_whole(path) as part:
+        part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping that a JSON file holds; empty where the file is missing, damaged or holds something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
