@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 
 import torch
+from diffcli.experiments.models import Choice, pick_model, pick_sampling, training_split
 
 from diffcli.assembly import load_source, samplers_for
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.evaluation.extractors import Extractor, choose
-from diffcli.evaluation.metrics import fid
-from diffcli.experiments.models import Choice, pick_model, pick_sampling, training_split
+from diffcli.evaluation.scores import fid
 from diffcli.generation import generate
 
 VARIANTS = {"ddim": ("{name: ddim, eta: 1}", "{name: ddim, eta: 0}")}

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from diffcli.config import Component, Preset, Sampler
-from diffcli.data.datasets import Source, image_shape
+from diffcli.data.datasets import Source
+from diffcli.data.sources import default_data_dir, image_shape
 from diffcli.diffusion.degradations import Degradation, check_degradation
 from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser, check_prediction
 from diffcli.diffusion.guidance import X0Function, clipped
@@ -19,7 +20,7 @@ from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, timesteps
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.errors import UserError, unknown
-from diffcli.registry import KINDS, asks_for, build, checked, resolved
+from diffcli.registry import KINDS, asks_for, build, checked, registered, required, resolved, somebodys
 
 MAX_PARAMETERS = 1_000_000_000
 
@@ -44,7 +45,7 @@ def resolve(preset: Preset) -> Preset:
         raise UserError(f"training.t_distribution: {known}")
     degradation = build_degradation(preset, image_shape_of(preset))
     _check_network(preset)
-    steps_of(preset.sampler.steps, degradation)
+    steps_of(preset.sampler.steps, degradation.T)
     _check_prediction(preset.prediction, degradation)
     _check_sampler(preset.sampler, degradation)
     _check_prior(preset.prior, degradation)
@@ -95,31 +96,38 @@ def _check_prior(prior: Component, degradation: Degradation) -> None:
         raise UserError(f"prior: {prior.name} is not where a {degradation.name} ends; use {' or '.join(fitting)}{more}")
 
 
-def steps_of(steps: int | None, degradation: Degradation) -> list[int]:
-    """The sampler's time steps.
+def steps_of(steps: int | None, T: int) -> list[int]:
+    """A sampler's time steps from ``T`` to 0; None takes every one.
 
     Raises:
         UserError: more steps than T.
     """
     try:
-        return timesteps(degradation.T, steps)
+        return timesteps(T, steps)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def load_source(preset: Preset, data_dir: Path, download: bool = True) -> Source:
+def load_source(preset: Preset, data_dir: Path | str | None, download: bool = True) -> Source:
     """The preset's data set, whole and in memory.
+
+    Args:
+        data_dir: folder of the data sets; None is :func:`~diffcli.data.sources.default_data_dir`.
 
     Raises:
         UserError: it is not there and cannot be had.
     """
-    source: Source = build("data", preset.data, {"data_dir": data_dir, "download": download})
+    folder = default_data_dir() if data_dir is None else Path(data_dir)
+    source: Source = build("data", preset.data, {"data_dir": folder, "download": download})
     return source
 
 
 def image_shape_of(preset: Preset) -> tuple[int, int, int]:
     """(C, H, W) of a resolved preset's images."""
-    return image_shape(preset.data.name, preset.data.parameters)
+    try:
+        return image_shape(registered("data", preset.data.name), preset.data.parameters)
+    except ValueError as error:
+        raise UserError(f"data {preset.data.name}: {error}") from error
 
 
 def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degradation:
@@ -139,10 +147,11 @@ def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degr
         raise UserError(f"schedule: degradation {name} takes none; leave it out")
     degradation: Degradation = build("degradation", preset.degradation, supplied)
     degradation.name, degradation.image_shape = name, image_shape
-    try:
-        check_degradation(degradation)
-    except ValueError as error:
-        raise UserError(f"degradation {name}: {error}") from error
+    with somebodys("degradation", name):
+        try:
+            check_degradation(degradation)
+        except ValueError as error:
+            raise UserError(f"degradation {name}: {error}") from error
     if preset.noise is not None:
         if degradation.stochastic:
             raise UserError(f"noise: degradation {name} has its own; leave it out")
@@ -170,8 +179,9 @@ def build_prior(component: Component) -> Prior:
 
 def candidate_priors(preset: Preset) -> dict[str, Prior]:
     """The preset's own prior and, where it has to be fitted, every other one that has; unfitted, by name."""
-    components = {name: Component(name=name) for name in PRIORS} | {preset.prior.name: preset.prior}
-    priors = {name: build_prior(component) for name, component in components.items()}
+    others = [name for name in PRIORS if name != preset.prior.name and not required("prior", name)]
+    components = [preset.prior, *(Component(name=name) for name in others)]
+    priors = {component.name: build_prior(component) for component in components}
     needs_fit = priors[preset.prior.name].needs_fit
     return {name: prior for name, prior in priors.items() if prior.needs_fit == needs_fit}
 

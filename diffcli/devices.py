@@ -1,4 +1,4 @@
-"""The processes of one sampling or evaluation: each does its share of the batches, and all get the whole."""
+"""Devices, and the processes of a sampling or evaluation: each does its share of the batches, and all get the whole."""
 
 from __future__ import annotations
 
@@ -30,12 +30,25 @@ ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 
 @dataclass(frozen=True)
 class Devices:
-    """Which devices the processes of a command work on, in Lightning's words."""
+    """The devices that a command works on, in Lightning's words.
+
+    Args:
+        accelerator: one of ``ACCELERATORS``; a training takes others of Lightning's, too.
+        devices: a number, a list such as ``0,1``, or ``auto`` for all.
+        num_nodes: machines.
+        strategy: ``auto`` or ``ddp``; a training takes others of Lightning's, too.
+        precision: of a training.
+    """
 
     accelerator: str = "auto"
-    devices: str = "1"
+    devices: str = "auto"
     num_nodes: int = 1
     strategy: str = "auto"
+    precision: str = "32-true"
+
+
+ONE_DEVICE = Devices(devices="1")
+"""What sampling and evaluations use unless they are told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -71,24 +84,24 @@ class Processes:
 
 
 def pick_device(accelerator: str) -> torch.device:
-    """The device that ``--accelerator`` means.
+    """The device that ``accelerator`` means.
 
     Raises:
         UserError: it is unknown, or this machine has none.
     """
     if accelerator not in ACCELERATORS:
-        raise UserError(f"--accelerator: {unknown('accelerator', accelerator, ACCELERATORS)}")
+        raise UserError(f"`accelerator`: {unknown('accelerator', accelerator, ACCELERATORS)}")
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     wanted = "cuda" if accelerator == "gpu" else accelerator
     if wanted == "auto":
         wanted = next(name for name, there in available.items() if there)
     if not available[wanted]:
-        raise UserError(f"--accelerator {accelerator}: PyTorch sees no such device here; use auto or cpu")
+        raise UserError(f"`accelerator` {accelerator}: PyTorch sees no such device here; use auto or cpu")
     return torch.device(wanted)
 
 
 def device_setting(devices: str) -> int | str:
-    """``--devices`` as Lightning takes it: a number as a number, a list or ``auto`` as text."""
+    """``devices`` as Lightning takes it: a number as a number, a list or ``auto`` as text."""
     return int(devices) if devices.lstrip("-").isdigit() else devices
 
 
@@ -106,44 +119,46 @@ def _lightnings_errors() -> Iterator[None]:
         yield
     except (ValueError, TypeError, RuntimeError) as error:
         message = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--devices, --num-nodes, --strategy or --precision: {message}") from error
+        raise UserError(f"`devices`, `num_nodes`, `strategy` or `precision`: {message}") from error
 
 
-def fabric_of(hardware: Devices, precision: str | None = None) -> Fabric:
+def fabric_of(devices: Devices) -> Fabric:
     """Lightning's Fabric over the devices that were asked for; nothing is started yet.
 
     Raises:
         UserError: an option is not usable on this machine.
     """
-    if hardware.strategy not in STRATEGIES:
+    if devices.strategy not in STRATEGIES:
         raise UserError(
-            f"--strategy {hardware.strategy}: sampling needs the whole model in each process; use {' or '.join(STRATEGIES)}"
+            f"`strategy` {devices.strategy}: sampling needs the whole model in each process; use {' or '.join(STRATEGIES)}"
         )
     from lightning.fabric import Fabric
 
     hush_lightning()
-    device = pick_device(hardware.accelerator)
+    device = pick_device(devices.accelerator)
     with _lightnings_errors():
         return Fabric(
             accelerator=device.type,
-            devices=device_setting(hardware.devices),
-            num_nodes=hardware.num_nodes,
-            strategy=hardware.strategy,
-            precision=precision,  # type: ignore[arg-type]
+            devices=device_setting(devices.devices),
+            num_nodes=devices.num_nodes,
+            strategy=devices.strategy,
+            precision=devices.precision,  # type: ignore[arg-type]
         )
 
 
-def launch(hardware: Devices) -> Processes:
+def launch(devices: Devices) -> Processes:
     """Starts the processes that were asked for, or joins those that are started already.
 
     Raises:
         UserError: an option is not usable on this machine.
     """
-    device = pick_device(hardware.accelerator)
+    if devices.precision != Devices.precision:
+        raise UserError(f"`precision` {devices.precision} is for trainings; sampling computes in {Devices.precision}")
+    device = pick_device(devices.accelerator)
     started = int(os.environ.get("WORLD_SIZE") or 1) > 1  # by torchrun, or by a training before
-    if hardware.devices == "1" and hardware.num_nodes == 1 and hardware.strategy == "auto" and not started:
+    if devices.devices == "1" and devices.num_nodes == 1 and devices.strategy == "auto" and not started:
         return Processes(device)
-    fabric = fabric_of(hardware)
+    fabric = fabric_of(devices)
     peers.watched()
     with _lightnings_errors():
         fabric.launch()

@@ -1,4 +1,8 @@
-"""The two ways a command can fail, each shown as one line and never as a traceback."""
+"""The two ways to fail that a user sees, each told in one line.
+
+A message names arguments and preset keys that the caller gave in backticks, as Python knows them; the command line shows
+them as its flags.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +57,7 @@ def failed_write(error: BaseException | None) -> OSError | None:
 def explain(error: BaseException) -> tuple[str, str] | None:
     """(what failed, what may help, '' where nothing is known to), for failures of the machine; None where it is a bug."""
     if is_out_of_memory(error):
-        return "out of memory", "a smaller --batch-size needs less"
+        return "out of memory", "a smaller `batch_size` needs less"
     failed = failed_write(error) or error
     if isinstance(failed, OSError):
         place = f"{failed.filename}: " if failed.filename else "a file cannot be written: "

@@ -67,3 +67,24 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def check_output(out: Path, suffixes: tuple[str, ...], argument: str) -> Path:
+    """Checks that ``out`` can be written before hours are spent on what goes there; '' in ``suffixes`` is a folder.
+
+    Args:
+        argument: what the caller calls ``out``.
+
+    Raises:
+        UserError: the extension is unknown, the place cannot be written, or the folder is not empty.
+    """
+    kinds = ", ".join(suffix or "a folder (no extension)" for suffix in suffixes)
+    if out.suffix.lower() not in suffixes:
+        raise UserError(f"`{argument}` {out}: unknown extension '{out.suffix}'; use {kinds}")
+    if out.suffix and out.is_dir():
+        raise UserError(f"`{argument}` {out} is a folder; name a file")
+    if not out.suffix and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"`{argument}` {out} is not an empty folder; name a new one")
+    ancestor = next(folder for folder in out.absolute().parents if folder.exists())
+    writable_folder(ancestor)
+    return out

@@ -43,7 +43,8 @@ class Sampling:
     """
 
     denoiser: Denoiser
-    prior: Prior
+    prior: Prior | None
+    """Where unconditional sampling starts; None where it does not."""
     sampler: Sampler
     steps: Sequence[int]
     seed: int
@@ -94,6 +95,7 @@ def fit_prior(prior: Prior, degradation: Degradation, images: Tensor) -> Prior:
 
 def draw_xT(sampling: Sampling, generators: Sequence[torch.Generator], image_shape: tuple[int, int, int]) -> Tensor:
     """x_T of the prior, (B, C, H, W) on the sampling's device; image i is drawn from ``generators[i]``."""
+    assert sampling.prior is not None
     drawn: Tensor = sampling.prior(generators, image_shape, sampling.device)
     degradation = sampling.denoiser.degradation
     if not sampling.prior.of_signal or not degradation.sigmas[degradation.T] > 0:
@@ -114,11 +116,25 @@ def generate(sampling: Sampling, n: int, image_shape: tuple[int, int, int], trac
     yield from sampling.processes.shared(sampling.batches(n), draw)
 
 
-def degraded(sampling: Sampling, x0: Tensor, t: int, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+def degraded(
+    degradation: Degradation, x0: Tensor, t: int, generators: Sequence[torch.Generator]
+) -> tuple[Tensor, Tensor]:
     """(x_t, t as a vector) for a batch of clean images, each with its own generator's noise."""
-    noise = randn_images(generators, tuple(x0.shape[1:]), sampling.device)
-    at_t = torch.full((len(x0),), t, device=sampling.device)
-    return sampling.denoiser.degradation.degrade(x0, at_t, noise), at_t
+    noise = randn_images(generators, tuple(x0.shape[1:]), x0.device)
+    at_t = torch.full((len(x0),), t, device=x0.device)
+    return degradation.degrade(x0, at_t, noise), at_t
+
+
+@torch.inference_mode()
+def restore(sampling: Sampling, xt: Tensor, track: Track = iter) -> Iterator[Tensor]:
+    """Batches of what the sampler makes of degraded images (N, C, H, W) at its first step, float (B, C, H, W), on the CPU."""
+
+    def draw(indices: range) -> Tensor:
+        generators = image_generators(sampling.seed, Stream.RESTORATION, indices)
+        batch = xt[indices.start : indices.stop].to(sampling.device)
+        return last(track(sampling.trajectory(batch, generators))).cpu()
+
+    yield from sampling.processes.shared(sampling.batches(len(xt)), draw)
 
 
 @torch.inference_mode()
@@ -131,7 +147,7 @@ def reconstruct(sampling: Sampling, images: Tensor, track: Track = iter) -> Iter
     def draw(indices: range) -> tuple[Tensor, Tensor]:
         generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, indices)
         x0 = to_model(images[indices.start : indices.stop].to(sampling.device))
-        xT, at_T = degraded(sampling, x0, sampling.steps[0], generators)
+        xT, at_T = degraded(sampling.denoiser.degradation, x0, sampling.steps[0], generators)
         direct = sampling.denoiser(xT, at_T)
         return last(track(sampling.trajectory(xT, generators))).cpu(), direct.cpu()
 
@@ -150,7 +166,7 @@ def conditional_rows(sampling: Sampling, images: Tensor, track: Track = iter) ->
     rows = [("$x$", x0)]
     for t in sorted({max(T // 4, 1), max(T // 2, 1), T}):
         generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, range(len(images)))
-        xt, at_t = degraded(sampling, x0, t, generators)
+        xt, at_t = degraded(sampling.denoiser.degradation, x0, t, generators)
         rows += [(f"$z_{{{t}}}$", xt), (f"$x_{{{t}}}$", sampling.denoiser(xt, at_t))]
     # The last t is T, with the same noise that reconstruct() starts from.
     rows.append((r"$\hat{x}$", last(track(sampling.trajectory(xt, generators)))))

@@ -2,62 +2,285 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from diffcli.checkpoints import check_weights, read_checkpoint
-from diffcli.config import Preset, validate
-from diffcli.errors import UserError
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from diffcli.assembly import build_prior, load_source, resolve, steps_of
+from diffcli.config import Component, Preset, Sampler
+from diffcli.data.datasets import ImageSet, split
+from diffcli.data.pixels import to_model, to_uint8
+from diffcli.devices import Processes
+from diffcli.diffusion.denoiser import Denoiser
+from diffcli.diffusion.priors import PRIORS, Prior
+from diffcli.diffusion.randomness import Stream, image_generators
+from diffcli.diffusion.samplers import Step
+from diffcli.errors import UserError, unknown
+from diffcli.generation import Sampling, counting, degraded, draw_xT, fit_prior, generate, reconstruct, restore
+from diffcli.options import takes_as_method
+from diffcli.presets import sampler_named
+from diffcli.progress import progress
+from diffcli.runs import Run
 
-    from diffcli.diffusion.denoiser import Denoiser
+MAX_SAMPLES = 10_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerOptions:
+    """How a trained model is sampled; None is what its preset says.
+
+    Args:
+        seed: same seed, same images, whatever the batch size.
+        sampler: a name, or a name with parameters: ``{"name": "ddim", "eta": 0.5}``.
+        steps: of the sampler, 1..T.
+        batch_size: images at a time.
+        quiet: no progress bar.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    seed: int = 0
+    sampler: str | Mapping[str, Any] | None = None
+    steps: int | None = None
+    batch_size: int = 128
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"`batch_size` must be at least 1, got {self.batch_size}")
+        if self.seed < 0:
+            raise UserError(f"`seed` must be at least 0, got {self.seed}")
 
 
 @dataclass(frozen=True)
+class _Draws(SamplerOptions):
+    """``n`` images that start from ``prior``, None the preset's own."""
+
+    n: int = 64
+    prior: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.n <= MAX_SAMPLES:
+            raise UserError(f"`n` must be in 1..{MAX_SAMPLES:,}, got {self.n}")
+
+
+@dataclass(frozen=True)
+class _Restorations(SamplerOptions):
+    """Degraded images ``xt`` (N, C, H, W) at step ``t``."""
+
+    xt: Tensor
+    t: int
+
+
+@dataclass(frozen=True)
+class _Reconstructions(SamplerOptions):
+    """``images``, uint8 (N, C, H, W), to be degraded and restored."""
+
+    images: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
-    """A trained model as a checkpoint holds it."""
+    """A trained model as a checkpoint holds it; :func:`diffcli.load` makes one.
+
+    Images that go in and come out are uint8 (N, C, H, W); degraded images, which may exceed the range of pixels, are float
+    with pixels in about [-0.5, 0.5].
+    """
 
     checkpoint: Path
     preset_name: str
     preset: Preset
     image_shape: tuple[int, int, int]
+    """(C, H, W)."""
     denoiser: Denoiser
     epoch: int
     """Epochs done, counted from 1."""
-    priors: dict[str, dict[str, Tensor]]
+    fitted: dict[str, dict[str, Tensor]]
     """What each fitted prior learnt from the training split, as state dicts by name."""
+    run: Run | None = None
+    """The run that it belongs to, if any."""
+    data_dir: Path | str | None = None
+    """Folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``."""
+    processes: Processes = field(default_factory=lambda: Processes(torch.device("cpu")))
+
+    @property
+    def T(self) -> int:
+        """Number of steps of the degradation."""
+        return self.denoiser.degradation.T
+
+    def on(self, processes: Processes) -> Model:
+        """The model on the device of this process."""
+        return replace(self, denoiser=self.denoiser.to(processes.device), processes=processes)
+
+    @takes_as_method(_Draws)
+    def sample(self, options: _Draws) -> Tensor:
+        """New images, uint8 (n, C, H, W), the same as those of ``diffcli sample`` with the same seed.
+
+        ``n`` images (64) are drawn from ``prior``; for the other arguments see :class:`SamplerOptions`.
+
+        Raises:
+            UserError: an option is out of range or does not fit the model.
+        """
+        sampling = self.sampling(options, self.prior(options.prior))
+        with progress(f"sampling {options.n} images", sampling.total_steps(options.n), "steps", options.quiet) as done:
+            batches = list(generate(sampling, options.n, self.image_shape, counting(done)))
+        return to_uint8(torch.cat(batches))
+
+    @takes_as_method(_Draws)
+    def trajectory(self, options: _Draws) -> Iterator[Step]:
+        """The sampling of ``n`` images (64) step by step, as they are drawn: :class:`Step` with x_T, then with each x_s.
+
+        The last step's ``xs``, at s = 0, are the images of :meth:`sample`, as floats. All are drawn at once, on the model's
+        device, whatever ``batch_size``.
+
+        Raises:
+            UserError: an option is out of range or does not fit the model.
+        """
+        sampling = self.sampling(options, self.prior(options.prior))
+
+        @torch.inference_mode()
+        def steps() -> Iterator[Step]:
+            generators = image_generators(sampling.seed, Stream.SAMPLE, range(options.n))
+            yield from sampling.trajectory(draw_xT(sampling, generators, self.image_shape), generators)
+
+        return steps()
+
+    @torch.inference_mode()
+    def degrade(self, images: Tensor, t: int, seed: int = 0) -> Tensor:
+        """x_t of uint8 images (N, C, H, W), float (N, C, H, W) on the CPU; ``t`` in 0..T.
+
+        Raises:
+            UserError: the images are of another shape or type, or ``t`` is out of range.
+        """
+        self._check_images(images)
+        self._check_t(t, smallest=0)
+        generators = image_generators(seed, Stream.RECONSTRUCTION, range(len(images)))
+        x0 = to_model(images.to(self.processes.device))
+        return degraded(self.denoiser.degradation, x0, t, generators)[0].cpu()
+
+    @takes_as_method(_Restorations)
+    def restore(self, options: _Restorations) -> Tensor:
+        """Images, uint8 (N, C, H, W), that the sampler makes of degraded images ``xt`` (N, C, H, W) at step ``t`` in 1..T.
+
+        ``steps`` counts from ``t`` to 0; without it, the preset's steps from T to 0 in proportion.
+
+        Raises:
+            UserError: an option is out of range or does not fit the model.
+        """
+        self._check_shape(options.xt)
+        self._check_t(options.t)
+        sampling = self.sampling(options)
+        steps = options.steps or max(1, round((len(sampling.steps) - 1) * options.t / self.T))
+        sampling = replace(sampling, steps=steps_of(steps, options.t))
+        count = len(options.xt)
+        with progress(f"restoring {count} images", sampling.total_steps(count), "steps", options.quiet) as done:
+            return to_uint8(torch.cat(list(restore(sampling, options.xt, counting(done)))))
+
+    @takes_as_method(_Reconstructions)
+    def reconstruct(self, options: _Reconstructions) -> Tensor:
+        """What the sampler makes of x_T of uint8 ``images`` (N, C, H, W): uint8 (N, C, H, W).
+
+        Raises:
+            UserError: the images are of another shape or type, or an option does not fit the model.
+        """
+        self._check_images(options.images)
+        sampling = self.sampling(options)
+        count = len(options.images)
+        with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", options.quiet) as done:
+            made = [sampled for sampled, _ in reconstruct(sampling, options.images, counting(done))]
+        return to_uint8(torch.cat(made))
+
+    def _check_shape(self, images: Tensor) -> None:
+        if images.ndim != 4 or not len(images) or tuple(images.shape[1:]) != self.image_shape:
+            expected = ", ".join(map(str, self.image_shape))
+            raise UserError(f"images must be of shape (N, {expected}), got {tuple(images.shape)}")
+
+    def _check_images(self, images: Tensor) -> None:
+        self._check_shape(images)
+        if images.dtype != torch.uint8:
+            raise UserError(f"images must be uint8 in 0..255, got {str(images.dtype).removeprefix('torch.')}")
+
+    def _check_t(self, t: int, smallest: int = 1) -> None:
+        if not smallest <= t <= self.T:
+            raise UserError(f"`t` must be in {smallest}..{self.T}, got {t}")
+
+    def training_split(self) -> ImageSet:
+        """The images that it was trained on.
+
+        Raises:
+            UserError: the data set is not there.
+        """
+        return training_split(self.preset, load_source(self.preset, self.data_dir).development)
+
+    def prior_component(self, name: str | None) -> Component:
+        """A prior by name with its parameters; None is the preset's own.
+
+        Raises:
+            UserError: it is unknown, or does not fit the degradation.
+        """
+        own = self.preset.prior
+        if name is not None and name not in PRIORS:
+            raise UserError(f"`prior`: {unknown('prior', name, PRIORS)}")
+        component = own if name in (None, own.name) else Component(name=str(name))
+        return resolve(self.preset.model_copy(update={"prior": component})).prior
+
+    def prior(self, name: str | None) -> Prior:
+        """A prior by name as it was fitted when the model was trained; None is the preset's own.
+
+        Raises:
+            UserError: see :meth:`prior_component`; or it was not stored and the data to fit it to are missing.
+        """
+        component = self.prior_component(name)
+        prior = build_prior(component)
+        if component.name in self.fitted:
+            try:
+                prior.load_state_dict(self.fitted[component.name])
+            except KeyError as error:
+                raise UserError(
+                    f"checkpoint {self.checkpoint} is damaged: prior {component.name} lacks {error}"
+                ) from error
+        elif prior.needs_fit:
+            fit_prior(prior, self.denoiser.degradation, self.training_split().images)
+        return prior
+
+    def sampler(self, options: SamplerOptions) -> tuple[Sampler, list[int]]:
+        """The preset's sampler but for what the options change, and its time steps, T to 0.
+
+        Raises:
+            UserError: the sampler is unknown or does not serve the degradation, or there are more steps than T.
+        """
+        sampler = self.preset.sampler
+        if options.sampler is not None and options.sampler != sampler.name:
+            chosen = sampler_named(options.sampler)
+            kept = {key: getattr(sampler, key) for key in ("steps", "clip") if key not in chosen.model_fields_set}
+            sampler = chosen.model_copy(update=kept)
+        sampler = resolve(self.preset.model_copy(update={"sampler": sampler})).sampler
+        return sampler, steps_of(sampler.steps if options.steps is None else options.steps, self.T)
+
+    def sampling(self, options: SamplerOptions, prior: Prior | None = None) -> Sampling:
+        """Everything that decides what is drawn with these options, from ``prior`` or from what is handed to the sampler.
+
+        Raises:
+            UserError: an option does not fit the model.
+        """
+        sampler, steps = self.sampler(options)
+        return Sampling(
+            denoiser=self.denoiser,
+            prior=prior,
+            sampler=sampler,
+            steps=steps,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            processes=self.processes,
+        )
 
 
-def load_model(path: Path) -> Model:
-    """A checkpoint's model, on the CPU and in evaluation mode.
-
-    Raises:
-        UserError: see :func:`read_checkpoint`; or its weights do not fit the network that its preset names.
-    """
-    from diffcli.assembly import build_denoiser, image_shape_of, resolve
-
-    content = read_checkpoint(path)
-    held = content["hyper_parameters"]
-    preset = resolve(validate(held["preset"], f"checkpoint {path}"))
-    image_shape = image_shape_of(preset)
-    denoiser = build_denoiser(preset, image_shape)
-    try:
-        weights = {key.removeprefix("denoiser."): value for key, value in content["state_dict"].items()}
-        check_weights(path, weights, denoiser)
-        denoiser.load_state_dict(weights)
-        epoch = int(content.get("epoch", 0)) + 1
-        priors = {str(name): dict(state) for name, state in content.get("priors", {}).items()}
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise UserError(f"checkpoint {path} is damaged: it holds something else than weights") from error
-    return Model(
-        checkpoint=path,
-        preset_name=str(held["preset_name"]),
-        preset=preset,
-        image_shape=image_shape,
-        denoiser=denoiser.eval().requires_grad_(False),
-        epoch=epoch,
-        priors=priors,
-    )
+def training_split(preset: Preset, development: ImageSet) -> ImageSet:
+    """Of the images of a data set, those that a preset's model is trained on."""
+    return split(development, preset.training.val_share, preset.training.seed)[0]

@@ -47,7 +47,7 @@ def check_count(asked: int) -> None:
     """
     started = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else max(asked, rank() + 1)
     if started != asked:
-        raise UserError(f"{started} processes were started, but --devices and --num-nodes make {asked}; let them agree")
+        raise UserError(f"{started} processes were started, but `devices` and `num_nodes` make {asked}; let them agree")
 
 
 def is_loss(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,15 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _parse(text: str, where: str) -> Any:
+def parse_value(text: str, where: str) -> Any:
+    """The value of YAML text such as ``5``, ``2e-4`` or ``{name: cosine, T: 500}``.
+
+    Args:
+        where: what messages call the text.
+
+    Raises:
+        UserError: it is not YAML.
+    """
     try:
         return yaml.load(text, Loader=_Loader)
     # A tag that does not fit its value, such as !!timestamp y, makes PyYAML stumble in its own ways.
@@ -95,33 +104,32 @@ def read_values(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_PRESET_BYTES:
             raise UserError(f"{path} is larger than {MAX_PRESET_BYTES} bytes: this is not a preset")
-        return _parse(path.read_text(encoding="utf-8"), str(path))
+        return parse_value(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as a preset: {error}") from error
 
 
-def with_overrides(values: Any, assignments: list[str]) -> Any:
-    """``values`` with each ``a.b=value`` of ``--set`` applied; a value is YAML, so ``{name: cosine, T: 500}`` works.
+def with_overrides(values: Any, overrides: Mapping[str, Any]) -> Any:
+    """``values`` with each ``{"a.b": value}`` applied, in their order; a value may be a whole component.
 
     Raises:
-        UserError: an assignment has no ``=``, an empty key, or leads through something that is not a mapping.
+        UserError: a key is empty, unknown, or leads through something that is not a mapping.
     """
-    if not assignments or not isinstance(values, dict):
+    if not overrides or not isinstance(values, dict):
         return values
     changed = _copied(values)
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
+    for key, value in overrides.items():
         *parents, last = key.strip().split(".")
-        if not equals or not all([*parents, last]):
-            raise UserError(f"--set {assignment}: write it as key.key=value, for example training.epochs=5")
+        if not all([*parents, last]):
+            raise UserError(f"key '{key}' is not of the form key.key")
         target = changed
         for parent in parents:
             if parent not in target:
-                raise UserError(f"--set {assignment}: {unknown('key', parent, target)}")
+                raise UserError(f"{key}: {unknown('key', parent, target)}")
             target = target[parent]
             if not isinstance(target, dict):
-                raise UserError(f"--set {assignment}: '{parent}' holds one value, so nothing can be set below it")
-        target[last] = _parse(text, f"--set {key}")
+                raise UserError(f"{key}: '{parent}' holds one value, so nothing can be set below it")
+        target[last] = _copied(value)
     return changed
 
 
@@ -129,28 +137,28 @@ def _copied(values: Any) -> Any:
     return {key: _copied(value) for key, value in values.items()} if isinstance(values, dict) else values
 
 
-def sampler_named(text: str) -> Sampler:
-    """The value of ``--sampler``: a name, or a name with parameters as in a preset, ``{name: ddim, eta: 0.5}``.
+def sampler_named(chosen: str | Mapping[str, Any]) -> Sampler:
+    """A sampler by name, or by name with parameters as in a preset, ``{name: ddim, eta: 0.5}``, as YAML or as a mapping.
 
     Raises:
         UserError: it is neither.
     """
-    value = _parse(text, "--sampler")
+    value = parse_value(chosen, "`sampler`") if isinstance(chosen, str) else dict(chosen)
     try:
-        return Sampler.model_validate(value if isinstance(value, dict) else {"name": text})
+        return Sampler.model_validate(value if isinstance(value, dict) else {"name": chosen})
     except ValidationError as error:
-        raise UserError(f"--sampler: {explain(error)}") from error
+        raise UserError(f"`sampler`: {explain(error)}") from error
 
 
-def load_preset(name_or_path: str, assignments: list[str] | None = None) -> tuple[str, Preset]:
-    """A preset's name (the file's stem) and its checked values, ``--set`` assignments applied.
+def load_preset(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> tuple[str, Preset]:
+    """A preset's name (the file's stem) and its checked values, ``overrides`` applied.
 
     Raises:
         UserError: it is not found, not readable, or not valid.
     """
     path = find_preset(name_or_path)
     name = path.stem.lstrip(".") or "preset"  # it becomes a folder's name, and must not lead out of the runs
-    values = with_overrides(read_values(path), assignments or [])
+    values = with_overrides(read_values(path), overrides or {})
     return name, validate(values, f"preset {name}")
 
 

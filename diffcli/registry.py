@@ -7,33 +7,56 @@ preset. Parameters that the program supplies itself (the image shape, the beta t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from diffcli.config import Component, explain
+from diffcli.config import Component, Preset, explain
 from diffcli.data.datasets import DATASETS
-from diffcli.diffusion.degradations import DEGRADATIONS
+from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
 from diffcli.diffusion.noise_levels import NOISE_LEVELS
-from diffcli.diffusion.priors import PRIORS
+from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import SAMPLERS
 from diffcli.diffusion.schedules import SCHEDULES
-from diffcli.errors import UserError, unknown
+from diffcli.errors import DiffcliError, UserError, unknown
 from diffcli.networks import NETWORKS
+from diffcli.plugins import is_plugins, load_configured, told
 
 AnyComponent = TypeVar("AnyComponent", bound=Component)
 
-KINDS: dict[str, tuple[Mapping[str, Callable[..., Any]], tuple[str, ...]]] = {
-    "data": (DATASETS, ("data_dir", "download")),
-    "schedule": (SCHEDULES, ()),
-    "degradation": (DEGRADATIONS, ("betas", "image_shape")),
-    "noise": (NOISE_LEVELS, ("T",)),
-    "network": (NETWORKS, ("image_shape",)),
-    "prior": (PRIORS, ()),
-    "sampler": (SAMPLERS, ("denoiser", "degradation", "xT", "timesteps", "draw")),
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component in a preset.
+
+    Args:
+        registry: its components by name.
+        supplied: parameters that the program supplies, and a preset cannot set.
+        base: the class that its components are of; None where they are functions.
+    """
+
+    registry: dict[str, Any]
+    supplied: tuple[str, ...] = ()
+    base: type | None = None
+
+
+KINDS = {
+    "data": Kind(DATASETS, ("data_dir", "download")),
+    "schedule": Kind(SCHEDULES),
+    "degradation": Kind(DEGRADATIONS, ("betas", "image_shape"), Degradation),
+    "noise": Kind(NOISE_LEVELS, ("T",)),
+    "network": Kind(NETWORKS, ("image_shape",)),
+    "prior": Kind(PRIORS, (), Prior),
+    "sampler": Kind(SAMPLERS, ("denoiser", "degradation", "xT", "timesteps", "draw")),
 }
-"""For each kind of component in a preset: its registry, and the parameters that the program supplies."""
+
+
+def components_of(preset: Preset) -> dict[str, str]:
+    """The name of a preset's component of each kind."""
+    return {kind: component.name for kind in KINDS if (component := getattr(preset, kind)) is not None}
 
 
 def registered(kind: str, name: str) -> Callable[..., Any]:
@@ -42,15 +65,33 @@ def registered(kind: str, name: str) -> Callable[..., Any]:
     Raises:
         UserError: nothing is; the line names the nearest known one.
     """
-    registry, _ = KINDS[kind]
+    load_configured()
+    registry = KINDS[kind].registry
     if name not in registry:
         raise UserError(f"{kind}.name: {unknown(kind, name, registry)}")
-    return registry[name]
+    found: Callable[..., Any] = registry[name]
+    return found
 
 
 def asks_for(kind: str, component: Component, parameter: str) -> bool:
     """Whether the component has a parameter of that name."""
     return parameter in inspect.signature(registered(kind, component.name)).parameters
+
+
+def _parameters(kind: str, name: str) -> dict[str, inspect.Parameter]:
+    """What a preset may set of a component."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(registered(kind, name)).parameters
+    return {
+        name: parameter
+        for name, parameter in parameters.items()
+        if name not in KINDS[kind].supplied and parameter.kind not in variadic
+    }
+
+
+def required(kind: str, name: str) -> list[str]:
+    """The parameters of a component that a preset has to set."""
+    return [key for key, parameter in _parameters(kind, name).items() if parameter.default is inspect.Parameter.empty]
 
 
 def checked(kind: str, component: Component) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -60,12 +101,10 @@ def checked(kind: str, component: Component) -> tuple[Callable[..., Any], dict[s
         UserError: the component is unknown, or one of its parameters is unknown, missing or of the wrong type.
     """
     function = registered(kind, component.name)
-    _, supplied = KINDS[kind]
     hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
     fields: dict[str, Any] = {
-        name: (hints[name], ... if parameter.default is inspect.Parameter.empty else parameter.default)
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name not in supplied
+        name: (hints.get(name, Any), ... if parameter.default is inspect.Parameter.empty else parameter.default)
+        for name, parameter in _parameters(kind, component.name).items()
     }
     schema = create_model(kind, __config__=ConfigDict(extra="forbid", strict=True), **fields)
     try:
@@ -82,10 +121,28 @@ def build(kind: str, component: Component, supplied: Mapping[str, Any]) -> Any:
     """
     function, parameters = checked(kind, component)
     accepted = inspect.signature(function).parameters
+    with somebodys(kind, component.name):
+        try:
+            return function(**parameters, **{key: value for key, value in supplied.items() if key in accepted})
+        except ValueError as error:
+            raise UserError(f"{kind} {component.name}: {error}") from error
+
+
+@contextmanager
+def somebodys(kind: str, name: str) -> Iterator[None]:
+    """Where the component is a plug-in's, what fails in the block is told in one line, with its place.
+
+    Raises:
+        UserError: something fails.
+    """
     try:
-        return function(**parameters, **{key: value for key, value in supplied.items() if key in accepted})
-    except ValueError as error:
-        raise UserError(f"{kind} {component.name}: {error}") from error
+        yield
+    except DiffcliError:
+        raise
+    except Exception as error:
+        if not is_plugins(kind, name):
+            raise
+        raise UserError(f"{kind} {name} fails: {told(error)}") from error
 
 
 def resolved(kind: str, component: AnyComponent) -> AnyComponent:

@@ -111,7 +111,7 @@ def claimed(preset_name: str, folder: Path | None) -> Iterator[Run]:
         try:
             if any(path != run.info_file and path.name[0] != "." for path in run.folder.iterdir()):
                 raise UserError(
-                    f"--out {run.folder} is not an empty folder; name a new one, or go on with --resume {run.folder}"
+                    f"`out` {run.folder} is not an empty folder; name a new one, or go on with `resume` {run.folder}"
                 )
             yield run
         finally:
@@ -240,4 +240,4 @@ def best_checkpoint(run: Run) -> Path:
     for path in (run.best, run.last):
         if path.is_file():
             return path
-    raise UserError(f"{run.folder} has no checkpoint yet; train it with 'diffcli train --resume {run.folder}'")
+    raise UserError(f"{run.folder} has no checkpoint yet; train it on with `resume` {run.folder}")

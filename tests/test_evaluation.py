@@ -17,7 +17,7 @@ from diffcli.data.datasets import digits, mnist
 from diffcli.errors import UserError
 from diffcli.evaluation import extractors
 from diffcli.evaluation.classifier import CLASSIFIED, load_classifier, probabilities, weights_path
-from diffcli.evaluation.metrics import fid, kid, psnr, rmse, ssim
+from diffcli.evaluation.scores import fid, kid, psnr, rmse, ssim
 
 CPU = torch.device("cpu")
 

@@ -39,7 +39,7 @@ def images_of(changes: dict[str, Any], steps: int | None = None) -> torch.Tensor
     shape = image_shape_of(preset)
     denoiser = build_denoiser(preset, shape).eval().requires_grad_(False)
     prior = fit_prior(build_prior(preset.prior), denoiser.degradation, digits().development.images[:100])
-    path = steps_of(None if steps is None else min(steps, denoiser.degradation.T), denoiser.degradation)
+    path = steps_of(None if steps is None else min(steps, denoiser.degradation.T), denoiser.degradation.T)
     sampling = Sampling(denoiser, prior, preset.sampler, path, 0, 3, Processes(torch.device("cpu")))
     return torch.cat(list(generate(sampling, 3, shape)))
 

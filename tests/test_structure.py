@@ -15,7 +15,7 @@ ALLOWED = {
     "networks": {"networks"},
     "data": {"data", "config", "errors"},
     "evaluation": {"evaluation", "data", "diffusion", "errors"},
-    "reporting": {"reporting", "data", "diffusion", "errors"},
+    "reporting": {"reporting", "report", "data", "diffusion", "errors"},
 }
 
 

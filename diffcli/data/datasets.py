@@ -6,19 +6,19 @@ command line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from diffcli.data.folders import folder
 from diffcli.data.idx import fashion_mnist, kmnist, mnist
-from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, split
+from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, of_shape, split
 
-__all__ = ["DATASETS", "NO_LABEL", "SHAPES", "ImageSet", "Inventory", "Source", "digits", "image_shape", "split"]
+__all__ = ["DATASETS", "NO_LABEL", "ImageSet", "Inventory", "Source", "digits", "split"]
 
 
+@of_shape(1, 8, 8)
 def digits() -> Source:
     """scikit-learn's 1,797 real grey digits, 8x8; embedded, so it needs no network. A fixed fifth is the test split."""
     from sklearn.datasets import load_digits
@@ -26,15 +26,6 @@ def digits() -> Source:
     data = load_digits()
     images = torch.from_numpy(np.round(data.images * (255.0 / 16.0)).astype(np.uint8))[:, None]
     return Source(*hold_out_test(ImageSet(images, torch.from_numpy(data.target).long())))
-
-
-SHAPES = {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28), "kmnist": (1, 28, 28), "digits": (1, 8, 8)}
-"""(C, H, W) of the sets whose images come in one size."""
-
-
-def image_shape(name: str, parameters: Mapping[str, Any]) -> tuple[int, int, int]:
-    """(C, H, W) of a data set's images, known without loading them."""
-    return SHAPES.get(name) or (parameters["channels"], parameters["size"], parameters["size"])
 
 
 DATASETS: dict[str, Callable[..., Source]] = {

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from diffcli.data.image_files import BadImage, read_image, readable
-from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test
+from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, shaped_by
 from diffcli.errors import UserError
 
 MIN_IMAGES = 10
@@ -93,6 +93,7 @@ def _printable(path: object) -> str:
     )
 
 
+@shaped_by(lambda channels, size, **others: (channels, size, size))
 def folder(
     path: Annotated[str, Field(min_length=1)],
     size: Annotated[int, Field(ge=4, le=1024)],
@@ -123,7 +124,7 @@ def folder(
     def refuse_or_skip(file: object, problem: object) -> None:
         line = f"{_printable(file)} {problem}"
         if on_bad_image == "refuse":
-            raise UserError(f"data.path: {line}; remove it, save it again, or leave it out with --on-bad-image skip")
+            raise UserError(f"data.path: {line}; remove it, save it again, or leave it out with `on_bad_image` skip")
         skipped.append(line)
 
     for error in errors:

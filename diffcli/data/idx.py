@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffcli.data.sources import ImageSet, Source
+from diffcli.data.sources import ImageSet, Source, of_shape
 from diffcli.errors import UserError
 
 SIDE = 28
@@ -91,7 +91,7 @@ class _Files:
             raise UserError(
                 f"{self.name} is not whole in {self.raw}: {', '.join(missing)} {verb} missing and {reason}; put "
                 f"its idx files there, as they are or as .gz, or name the folder that holds {self.folder}/ with "
-                f"--data-dir or DIFFCLI_DATA"
+                f"`data_dir` or DIFFCLI_DATA"
             )
 
     def _missing(self) -> list[str]:
@@ -156,6 +156,7 @@ def _read(name: str, folder: str, data_dir: Path, download: bool) -> Source:
     return Source(development, test)
 
 
+@of_shape(1, 28, 28)
 def mnist(*, data_dir: Path, download: bool) -> Source:
     """MNIST: 60,000 and 10,000 grey digits, 28x28 (LeCun et al. 1998).
 
@@ -165,6 +166,7 @@ def mnist(*, data_dir: Path, download: bool) -> Source:
     return _read("MNIST", "MNIST", data_dir, download)
 
 
+@of_shape(1, 28, 28)
 def fashion_mnist(*, data_dir: Path, download: bool) -> Source:
     """Fashion-MNIST: 60,000 and 10,000 grey garments, 28x28 (Xiao et al. 2017).
 
@@ -174,6 +176,7 @@ def fashion_mnist(*, data_dir: Path, download: bool) -> Source:
     return _read("Fashion-MNIST", "FashionMNIST", data_dir, download)
 
 
+@of_shape(1, 28, 28)
 def kmnist(*, data_dir: Path, download: bool) -> Source:
     """Kuzushiji-MNIST: 60,000 and 10,000 grey cursive characters, 28x28 (Clanuwat et al. 2018).
 

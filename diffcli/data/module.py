@@ -34,7 +34,7 @@ def batch_sizes(count: int, batch_size: int, world_size: int) -> list[int]:
         UserError: not even one batch has an image for every process.
     """
     if min(count, batch_size) < world_size:
-        raise UserError(f"{world_size} processes cannot share batches of {min(count, batch_size)}; raise --batch-size")
+        raise UserError(f"{world_size} processes cannot share batches of {min(count, batch_size)}; raise `batch_size`")
     whole, rest = divmod(count, batch_size)
     sizes = [batch_size] * whole
     if rest >= world_size:

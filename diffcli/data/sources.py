@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -89,6 +92,44 @@ class Source:
     """Files that could not be used, each with the reason."""
     inventory: Inventory | None = None
     """What was read of a folder of images; None for the built-in sets."""
+
+
+Load = TypeVar("Load", bound=Callable[..., Source])
+Shape = tuple[int, int, int]
+
+
+def of_shape(channels: int, height: int, width: int) -> Callable[[Load], Load]:
+    """A decorator that says of a data set what shape its images have, (C, H, W)."""
+    return shaped_by(lambda **parameters: (channels, height, width))
+
+
+def shaped_by(shape: Callable[..., Shape]) -> Callable[[Load], Load]:
+    """As :func:`of_shape`, of a data set whose parameters decide that."""
+
+    def mark(load: Load) -> Load:
+        vars(load)["image_shape"] = shape
+        return load
+
+    return mark
+
+
+def image_shape(load: Callable[..., Source], parameters: Mapping[str, Any]) -> Shape:
+    """(C, H, W) of a data set's images, known without loading them.
+
+    Raises:
+        ValueError: it does not say.
+    """
+    shape: Callable[..., Shape] | None = getattr(load, "image_shape", None)
+    if shape is None:
+        raise ValueError(
+            "it does not say the shape of its images; put @diffcli.of_shape(channels, height, width) above it"
+        )
+    return shape(**parameters)
+
+
+def default_data_dir() -> Path:
+    """The folder of the data sets: ``DIFFCLI_DATA``, else ``data`` here."""
+    return Path(os.environ.get("DIFFCLI_DATA") or "data")
 
 
 def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:

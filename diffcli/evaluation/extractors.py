@@ -52,7 +52,7 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
 
     Raises:
         Unavailable: it is not in the cache and cannot be downloaded; the line names the file and
-            ``--inception-weights``.
+            ```inception_weights``.
         UserError: the file is missing, damaged or not an Inception.
     """
     from torchmetrics.image.fid import NoTrainInceptionV3
@@ -63,7 +63,7 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
         torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(file)).to(device)
     except FileNotFoundError as error:
-        raise UserError(f"--inception-weights {file} does not exist; name a copy of {INCEPTION_FILE}") from error
+        raise UserError(f"`inception_weights` {file} does not exist; name a copy of {INCEPTION_FILE}") from error
     except (
         RuntimeError,
         pickle.UnpicklingError,
@@ -76,7 +76,7 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
     ) as error:
         raise UserError(
             f"{file} does not hold Inception weights; name a copy of {INCEPTION_FILE} with "
-            "--inception-weights, or take --extractor classifier"
+            "`inception_weights`, or take `extractor` classifier"
         ) from error
 
     @torch.inference_mode()
@@ -112,7 +112,7 @@ def _downloaded() -> Path:
         except (URLError, OSError, RuntimeError) as error:
             raise Unavailable(
                 f"the Inception weights {INCEPTION_FILE} are not in {cache.parent} and cannot be downloaded; "
-                "give a local copy with --inception-weights FILE, or use --extractor classifier"
+                "give a local copy with `inception_weights` FILE, or use `extractor` classifier"
             ) from error
     return cache
 
@@ -135,8 +135,8 @@ def classifier(dataset: str, device: torch.device) -> Extractor:
     """
     if dataset not in CLASSIFIED:
         raise Unavailable(
-            f"--extractor classifier reads {' and '.join(CLASSIFIED)} only, not {dataset}; "
-            "use --extractor inception with --inception-weights FILE"
+            f"`extractor` classifier reads {' and '.join(CLASSIFIED)} only, not {dataset}; "
+            "use `extractor` inception with `inception_weights` FILE"
         )
     network = load_classifier(dataset).network.to(device)
 

@@ -1,90 +1,92 @@
-"""Scores of reconstructions and of samples, by torchmetrics. Images are float (N, C, H, W) in [0, 1]."""
+"""What is known of each metric, in one table: command-line flags, tables, pages and comparisons all read it."""
 
 from __future__ import annotations
 
-import math
-import warnings
-
-import torch
-from torch import Tensor, nn
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
-
-KID_SUBSETS = 50
-KID_SUBSET_SIZE = 500
+from dataclasses import dataclass
+from typing import Literal
 
 
-def ssim_sigma(side: int) -> float:
-    """Width of SSIM's Gaussian window in pixels: 1.5 (11 taps; Wang et al. 2004), 0.5 (5 taps) where 11 do not fit."""
-    return 1.5 if side >= 11 else 0.5
+@dataclass(frozen=True)
+class Metric:
+    """A score of a trained model.
 
-
-def rmse(originals: Tensor, images: Tensor) -> Tensor:
-    """Root mean squared error of each image, (N,)."""
-    return (originals - images).square().flatten(1).mean(dim=1).sqrt()
-
-
-def psnr(originals: Tensor, images: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB at data range 1, (N,)."""
-    values = peak_signal_noise_ratio(images, originals, data_range=1.0, reduction="none", dim=(1, 2, 3))
-    assert isinstance(values, Tensor)
-    return values
-
-
-def ssim(originals: Tensor, images: Tensor) -> Tensor:
-    """Structural similarity of each image at data range 1, (N,) (Wang et al. 2004)."""
-    values = structural_similarity_index_measure(
-        images, originals, data_range=1.0, sigma=ssim_sigma(images.shape[-1]), reduction="none"
-    )
-    assert isinstance(values, Tensor)
-    return values.reshape(-1)
-
-
-def nearest(images: Tensor, references: Tensor) -> Tensor:
-    """Root mean squared error of each image to the nearest of ``references`` (M, C, H, W), (N,)."""
-    others = references.flatten(1)
-    return torch.cat([torch.cdist(part.flatten(1), others).amin(dim=1) for part in images.split(250)]) / math.sqrt(
-        others.shape[1]
-    )
-
-
-RECONSTRUCTION_METRICS = {"rmse": rmse, "ssim": ssim, "psnr": psnr}
-
-
-class _Features(nn.Module):
-    """Hands features that are already extracted to a torchmetrics metric.
-
-    Of several processes each holds all of them, so a metric that gathered them once more would count them twice.
+    Args:
+        name: the first part of its key in ``eval.json``; the rest says of what: ``fid_classifier``, ``rmse_direct``.
+        about: what it measures, as a sentence; the help of its flag.
+        source: what is measured: unconditional samples, reconstructions of test images, or the denoiser itself.
+        better: the better direction; None where neither is.
+        shared: settings of an evaluation in which two runs must agree to be compared.
+        instrument: what must be at hand to measure it, if anything.
     """
 
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.num_features = count
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
-
-
-def fid(real: Tensor, fake: Tensor) -> float:
-    """Frechet distance between two sets of features, (N, F) and (M, F) (Heusel et al. 2017, Eq. 6)."""
-    metric = FrechetInceptionDistance(feature=_Features(real.shape[1]), sync_on_compute=False)
-    metric.update(real, real=True)
-    metric.update(fake, real=False)
-    return float(metric.compute())
+    name: str
+    about: str
+    source: Literal["samples", "reconstructions", "denoiser"]
+    better: Literal["higher", "lower"] | None
+    shared: tuple[str, ...]
+    instrument: Literal["extractor", "classifier"] | None = None
 
 
-def kid(real: Tensor, fake: Tensor, seed: int) -> float:
-    """Kernel distance, the mean over random subsets drawn from ``seed``; unbiased (Binkowski et al. 2018)."""
-    size = min(KID_SUBSET_SIZE, len(real), len(fake))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of the memory that keeping all features takes
-        metric = KernelInceptionDistance(
-            feature=_Features(real.shape[1]), subsets=KID_SUBSETS, subset_size=size, sync_on_compute=False
-        )
-    metric.update(real, real=True)
-    metric.update(fake, real=False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        mean, _ = metric.compute()
-    return float(mean)
+_RECONSTRUCTED = ("test_images", "n_test")
+_SAMPLED = ("test_images", "n_fid", "extractor", "kind")
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("fid", "Frechet distance of samples to test images.", "samples", "lower", _SAMPLED, "extractor"),
+        Metric("kid", "Kernel distance of samples to test images.", "samples", "lower", _SAMPLED, "extractor"),
+        Metric(
+            "nearest",
+            "Median distance of samples to their nearest training image.",
+            "samples",
+            # Far from every training image is poor, nearer than the test images are is copied.
+            None,
+            ("training_images", "n_nearest"),
+        ),
+        Metric(
+            "ssim", "Structural similarity of reconstructions.", "reconstructions", "higher", (*_RECONSTRUCTED, "ssim")
+        ),
+        Metric(
+            "psnr",
+            "Peak signal-to-noise ratio of reconstructions, dB.",
+            "reconstructions",
+            "higher",
+            _RECONSTRUCTED,
+        ),
+        Metric("rmse", "Root mean squared error of reconstructions.", "reconstructions", "lower", _RECONSTRUCTED),
+        Metric(
+            "loss",
+            "Training loss on the test images.",
+            "denoiser",
+            "lower",
+            # Errors of eps, of x0 and of v have different scales; and a schedule decides how hard the tasks are.
+            (*_RECONSTRUCTED, "prediction", "degradation", "schedule", "noise"),
+        ),
+        Metric(
+            "class_kept",
+            "Share of reconstructions read as their original's digit.",
+            "reconstructions",
+            "higher",
+            (*_RECONSTRUCTED, "classifier"),
+            "classifier",
+        ),
+    )
+}
+
+BESIDE = {"direct": "direct (one step)", "floor": "real training images", "test": "test images"}
+"""Scores that stand beside another one: the suffix of the key, and how a table names it."""
+
+
+def metric_of(key: str) -> Metric | None:
+    """The metric of a score's key; None where it is not known."""
+    return next((metric for name, metric in METRICS.items() if key == name or key.startswith(f"{name}_")), None)
+
+
+def is_beside(key: str) -> bool:
+    """Whether a score stands beside another one, and has no row or column of its own."""
+    return key.endswith(tuple(f"_{suffix}" for suffix in BESIDE))
+
+
+def measured_on(source: str) -> list[str]:
+    """The names of the metrics of samples, of reconstructions or of the denoiser, in the order of the table."""
+    return [metric.name for metric in METRICS.values() if metric.source == source]

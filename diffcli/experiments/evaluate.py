@@ -1,4 +1,4 @@
-"""``diffcli eval``: the report's protocol (section 2.4)."""
+"""Scores of a trained model, by the report's protocol (section 2.4)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from torch import Tensor
 
 from diffcli import __version__
 from diffcli.assembly import load_source
-from diffcli.data.datasets import ImageSet, Source
-from diffcli.data.pixels import to_model, to_uint8, to_unit
-from diffcli.devices import Processes
+from diffcli.data.datasets import ImageSet
+from diffcli.data.pixels import to_model, to_unit
+from diffcli.devices import launch
 from diffcli.diffusion.losses import fixed_loss
-from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream
 from diffcli.errors import UserError
 from diffcli.evaluation.classifier import TrainedClassifier, classifier_settings, load_classifier, probabilities
 from diffcli.evaluation.extractors import Extractor, Unavailable, choose
-from diffcli.evaluation.metrics import RECONSTRUCTION_METRICS, fid, kid, nearest
-from diffcli.experiments.models import Choice, pick_prior, pick_sampling, training_split
-from diffcli.experiments.protocol import MAX_NEAREST, METRICS, Request, Subject, allowed, pick_subject, protocol
+from diffcli.evaluation.metrics import METRICS, measured_on
+from diffcli.evaluation.scores import RECONSTRUCTION_METRICS
+from diffcli.experiments.distances import Distances, by_prior
+from diffcli.experiments.protocol import EvaluateOptions, Subject, allowed, pick_subject, protocol
 from diffcli.files import writable_folder, write_json
-from diffcli.generation import Sampling, counting, generate, reconstruct
-from diffcli.model import Model
+from diffcli.generation import Sampling, counting, reconstruct
+from diffcli.model import Model, training_split
+from diffcli.options import takes
 from diffcli.progress import progress
 
-FEATURE_BATCH = 250
 TENTHS = 10
 
 T = TypeVar("T")
@@ -62,51 +62,54 @@ class Evaluation:
         }
 
 
-def evaluate(choice: Choice, request: Request, quiet: bool) -> Evaluation:
-    """Scores a trained model and writes ``eval.json`` into its run folder; see :func:`measure`."""
-    subject = pick_subject(choice)
-    if subject.run is not None:
-        writable_folder(subject.run.folder)
-    sampling = pick_sampling(subject.model, first_prior(choice, request))
-    result = measure(subject, sampling, choice, request, quiet)
-    if subject.run is None:
+@takes(EvaluateOptions)
+def evaluate(options: EvaluateOptions) -> Evaluation:
+    """Scores a trained model and writes ``eval.json`` into its run folder.
+
+    See :class:`EvaluateOptions` for the arguments and :func:`measure` for the scores.
+
+    Raises:
+        UserError: an option is not usable, or a metric that was named cannot be had.
+    """
+    subject = pick_subject(options)
+    run = subject.model.run
+    if run is not None:
+        writable_folder(run.folder)
+    subject.model.sampler(options)  # a bad option is told before the processes start
+    for name in options.priors:
+        subject.model.prior_component(name)
+    if not isinstance(options.run, Model):
+        subject = replace(subject, model=subject.model.on(launch(options.devices)))
+    result = measure(subject, options)
+    if run is None:
         return result
-    if sampling.processes.first:
-        write_json(subject.run.eval_file, result.as_dict())
-    return replace(result, file=subject.run.eval_file)
+    if subject.model.processes.first:
+        write_json(run.eval_file, result.as_dict())
+    return replace(result, file=run.eval_file)
 
 
-def first_prior(choice: Choice, request: Request) -> Choice:
-    """The choice with the first of the priors asked for."""
-    return replace(choice, prior=next(iter(request.priors), None))
-
-
-def measure(subject: Subject, sampling: Sampling, choice: Choice, request: Request, quiet: bool) -> Evaluation:
-    """The scores of a trained model, on each of the sampling's processes.
+def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
+    """The scores of a trained model, on each of its processes.
 
     Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_T of test images and come twice: by the sampler
     (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare unconditional samples with the
     test images, the extractor's name in the key; beside them, as ``..._floor``, as many real training images. ``nearest``
     is the median distance of samples to their nearest training image; beside it, that of test images.
 
-    Args:
-        sampling: what ``choice`` and the first prior of ``request`` give for the model.
-
     Raises:
         UserError: an option is not usable, or a metric that was named cannot be had.
     """
     model = subject.model
-    source = load_source(model.preset, choice.data_dir)
+    source = load_source(model.preset, model.data_dir)
     if source.test.image_shape != model.image_shape:
         raise UserError(f"the test images are {source.test.image_shape}, the model's {model.image_shape} (C, H, W)")
-    settings = protocol(subject, choice, request, source)
-    starts = {settings["prior"]: sampling.prior}
-    for name in request.priors:
-        if name not in starts:
-            starts[name] = pick_prior(model, name, choice.data_dir)
-    reader, extractor, notes = _instruments(request, model.preset.data.name, sampling.device)
-    wanted = allowed(request, extractor is not None, reader is not None)
-    quiet = quiet or not sampling.processes.first
+    settings = protocol(subject, options, source)
+    # The first prior's name may be the preset's own.
+    starts = {name: model.prior(name) for name in options.priors or [settings["prior"]]}
+    sampling = model.sampling(options, starts[settings["prior"]])
+    reader, extractor, notes = _instruments(options, model.preset.data.name, sampling.device)
+    wanted = allowed(options, extractor is not None, reader is not None)
+    quiet = options.quiet or not sampling.processes.first
     test = source.test[torch.arange(settings["n_test"])]
     started = time.perf_counter()
     scores: dict[str, float] = {}
@@ -114,17 +117,27 @@ def measure(subject: Subject, sampling: Sampling, choice: Choice, request: Reque
     if "loss" in wanted:
         scores["loss"], loss_by_t = _loss(sampling, test, quiet)
     scores |= _reconstruction_scores(sampling, test, wanted, reader, quiet)
-    by_prior = {}
-    if {"fid", "kid", "nearest"} & set(wanted):
-        by_prior = _by_prior(sampling, starts, model, source, extractor, wanted, request.n_fid, quiet)
-        scores |= by_prior[settings["prior"]]
+    scores_by_prior: dict[str, dict[str, float]] = {}
+    if set(measured_on("samples")) & set(wanted):
+        distances = Distances(
+            train=training_split(model.preset, source.development).images,
+            test=source.test.images,
+            wanted=frozenset(wanted),
+            extractor=extractor,
+            n=options.n_fid,
+            seed=options.seed,
+            processes=model.processes,
+            quiet=quiet,
+        )
+        scores_by_prior = by_prior(sampling, starts, model.image_shape, distances)
+        scores |= scores_by_prior[settings["prior"]]
     settings |= {
         "preset": model.preset_name,
         "data": model.preset.data.name,
         "checkpoint": str(model.checkpoint),
         "epoch": model.epoch,
         "metrics": wanted,
-        "n_fid": request.n_fid if by_prior else None,
+        "n_fid": options.n_fid if scores_by_prior else None,
         "n_nearest": settings["n_nearest"] if "nearest" in wanted else None,
         "extractor": extractor.settings if extractor else None,
         "classifier": classifier_settings(reader.dataset) if reader else None,
@@ -134,11 +147,11 @@ def measure(subject: Subject, sampling: Sampling, choice: Choice, request: Reque
         "date": datetime.now().isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    return Evaluation(scores, settings, by_prior, loss_by_t, notes)
+    return Evaluation(scores, settings, scores_by_prior, loss_by_t, notes)
 
 
 def _instruments(
-    request: Request, dataset: str, device: torch.device
+    options: EvaluateOptions, dataset: str, device: torch.device
 ) -> tuple[TrainedClassifier | None, Extractor | None, list[str]]:
     """The classifier and the extractor, None where not wanted or not there, and notes of what is left out for that.
 
@@ -147,19 +160,20 @@ def _instruments(
     """
     notes: list[str] = []
 
-    def optional(names: Sequence[str], get: Callable[[], T]) -> T | None:
-        if not set(names) & set(request.metrics or METRICS):
+    def optional(instrument: str, get: Callable[[], T]) -> T | None:
+        names = [metric.name for metric in METRICS.values() if metric.instrument == instrument]
+        if not set(names) & set(options.metrics or METRICS):
             return None
         try:
             return get()
         except Unavailable as error:
-            if request.metrics:
+            if options.metrics:
                 raise
             notes.append(f"left out {', '.join(names)}: {error}")
             return None
 
-    reader = optional(["class_kept"], lambda: load_classifier(dataset))
-    extractor = optional(["fid", "kid"], lambda: choose(request.extractor, dataset, request.inception_weights, device))
+    reader = optional("classifier", lambda: load_classifier(dataset))
+    extractor = optional("extractor", lambda: choose(options.extractor, dataset, options.weights, device))
     return reader, extractor, notes
 
 
@@ -205,60 +219,3 @@ def _reconstruction_scores(
                     read = probabilities(reader.network.cpu(), images).argmax(dim=1)
                     per_image["class_kept" + suffix].append((read == batch.labels).float())
     return {key: float(torch.cat(values).double().mean()) for key, values in per_image.items()}
-
-
-def _features(extractor: Extractor, images: Tensor, title: str, processes: Processes, quiet: bool) -> Tensor:
-    """Features of uint8 images (N, C, H, W), (N, F)."""
-    batches = images.split(FEATURE_BATCH)
-    total = sum(len(batch) for batch in processes.mine(batches))
-    with progress(f"{extractor.name} features of {title}", total, "images", quiet) as advance:
-
-        def features_of(batch: Tensor) -> Tensor:
-            features = extractor.features(to_unit(to_model(batch)))
-            advance(len(batch))
-            return features
-
-        return torch.cat(list(processes.shared(batches, features_of)))
-
-
-def _by_prior(
-    sampling: Sampling,
-    starts: dict[str, Prior],
-    model: Model,
-    source: Source,
-    extractor: Extractor | None,
-    wanted: Sequence[str],
-    n: int,
-    quiet: bool,
-) -> dict[str, dict[str, float]]:
-    """Scores of ``n`` unconditional samples from each prior, beside those of real images, which are the same for all."""
-    train = training_split(source, model.preset).images
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(sampling.seed))[:n]
-    test = source.test.images
-    real = floor = None
-    if extractor is not None:
-        real = _features(extractor, test, "test images", sampling.processes, quiet)
-        floor = _features(extractor, train[order], "training images", sampling.processes, quiet)
-    if "nearest" in wanted:
-        known = to_unit(to_model(train))
-        test_distances = nearest(to_unit(to_model(test[:MAX_NEAREST])), known)
-    found = {}
-    for name, prior in starts.items():
-        from_prior = replace(sampling, prior=prior)
-        title = f"sampling {n} images from {name}"
-        with progress(title, sampling.total_steps(n), "steps", quiet) as advance:
-            batches = generate(from_prior, n, model.image_shape, counting(advance))
-            samples = torch.cat([to_uint8(batch) for batch in batches])
-        scores = {}
-        if extractor is not None and real is not None and floor is not None:
-            fake = _features(extractor, samples, "samples", sampling.processes, quiet)
-            distances = {"fid": fid, "kid": lambda a, b: kid(a, b, sampling.seed)}
-            for metric, distance in distances.items():
-                if metric in wanted:
-                    scores[f"{metric}_{extractor.name}"] = distance(real, fake)
-                    scores[f"{metric}_{extractor.name}_floor"] = distance(real, floor)
-        if "nearest" in wanted:
-            scores["nearest"] = float(nearest(to_unit(to_model(samples[:MAX_NEAREST])), known).median())
-            scores["nearest_test"] = float(test_distances.median())
-        found[name] = scores
-    return found

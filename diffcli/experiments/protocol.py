@@ -5,90 +5,112 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from diffcli.data.datasets import Source
+from diffcli.devices import ONE_DEVICE, Devices
 from diffcli.diffusion.priors import PRIORS
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE, settings_at_hand
 from diffcli.evaluation.fingerprints import of_file, of_images
-from diffcli.evaluation.metrics import ssim_sigma
-from diffcli.experiments.models import Choice, pick_checkpoint, pick_sampler, prior_component, training_split
-from diffcli.model import Model, load_model
+from diffcli.evaluation.metrics import METRICS
+from diffcli.evaluation.scores import ssim_sigma
+from diffcli.experiments.distances import MAX_NEAREST
+from diffcli.loading import find_checkpoint, read_model
+from diffcli.model import Model, SamplerOptions, training_split
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.runs import Run
 
-METRICS = ("fid", "kid", "nearest", "ssim", "psnr", "rmse", "loss", "class_kept")
-MAX_NEAREST = 1000
 INFORMATION = frozenset({"preset", "data", "checkpoint", "epoch", "device", "processes", "diffcli", "date", "seconds"})
 """Settings of an evaluation that are recorded for the user's information: the scores do not depend on them."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """What an evaluation measures, and on how much, as asked for.
+class EvaluateOptions(SamplerOptions):
+    """What is measured of a trained model, and on how much.
 
     Args:
-        metrics: some of ``METRICS``; none is all that the data set allows.
-        n_test: test images for loss and reconstructions; None is all.
+        run: see :func:`diffcli.load`; or a model at hand.
+        metrics: keys of :data:`~diffcli.evaluation.metrics.METRICS`; none is all that the data set allows.
+        n_test: test images for the loss and for reconstructions; None is all.
         n_fid: unconditional samples for the distances.
-        extractor: one of ``EXTRACTORS``.
+        extractor: of features, one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
-        priors: where sampling starts, each in its turn; none is the preset's.
+        prior: where sampling starts, one name or several, each in its turn; none is the preset's.
+        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
 
     Raises:
         UserError: a value is unknown or out of range, or two do not go together.
     """
 
+    run: Run | Model | Path | str = "last"
     metrics: Sequence[str] = ()
     n_test: int | None = None
     n_fid: int = 1000
     extractor: str = "auto"
-    inception_weights: Path | None = None
-    priors: Sequence[str] = ()
+    inception_weights: Path | str | None = None
+    prior: str | Sequence[str] = ()
+    batch_size: int = field(default=250, kw_only=True)
+    data_dir: Path | str | None = None
+    devices: Devices = ONE_DEVICE
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.metrics:
+            if name not in METRICS:
+                raise UserError(f"`metrics`: {unknown('metric', name, METRICS)}")
         if self.extractor not in EXTRACTORS:
-            raise UserError(f"--extractor: {unknown('extractor', self.extractor, EXTRACTORS)}")
+            raise UserError(f"`extractor`: {unknown('extractor', self.extractor, EXTRACTORS)}")
         if self.n_test is not None and self.n_test < 1:
-            raise UserError(f"--n-test must be at least 1, got {self.n_test}")
+            raise UserError(f"`n_test` must be at least 1, got {self.n_test}")
         if self.n_fid < 2:
-            raise UserError(f"--n-fid must be at least 2, got {self.n_fid}: a distance compares covariances")
+            raise UserError(f"`n_fid` must be at least 2, got {self.n_fid}: a distance compares covariances")
         if self.inception_weights is not None:
             if self.extractor == "classifier":
-                raise UserError("--inception-weights does not go with --extractor classifier; leave one of them out")
-            if not self.inception_weights.is_file():
+                raise UserError("`inception_weights` does not go with `extractor` classifier; leave one of them out")
+            if not Path(self.inception_weights).is_file():
                 raise UserError(
-                    f"--inception-weights {self.inception_weights} does not exist; name a copy of {INCEPTION_FILE}"
+                    f"`inception_weights` {self.inception_weights} does not exist; name a copy of {INCEPTION_FILE}"
                 )
+
+    @property
+    def weights(self) -> Path | None:
+        """The file of the Inception weights."""
+        return None if self.inception_weights is None else Path(self.inception_weights)
+
+    @property
+    def priors(self) -> list[str]:
+        """The priors asked for, each once."""
+        return list(dict.fromkeys([self.prior] if isinstance(self.prior, str) else self.prior))
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The model that is evaluated, and the run that it belongs to."""
+    """The model that is evaluated, and a checksum of its weights."""
 
-    run: Run | None
     model: Model
     checkpoint_sha256: str
 
 
-def pick_subject(choice: Choice) -> Subject:
-    """The model that was asked for.
+def pick_subject(options: EvaluateOptions) -> Subject:
+    """The model that was asked for, on the CPU unless it is at hand.
 
     Raises:
         UserError: there is none, or it cannot be loaded.
     """
-    run, checkpoint = pick_checkpoint(choice)
+    if isinstance(options.run, Model):
+        return Subject(options.run, of_file(options.run.checkpoint))
+    run, checkpoint = find_checkpoint(options.run)
     # Before the weights are read: should a training replace the file in between, then the scores are of newer weights
     # than the checksum says, and are measured again, not taken for those of older ones.
     checksum = of_file(checkpoint) if checkpoint.is_file() else ""
-    return Subject(run, load_model(checkpoint), checksum)
+    return Subject(replace(read_model(checkpoint), run=run, data_dir=options.data_dir), checksum)
 
 
-def protocol(subject: Subject, choice: Choice, request: Request, source: Source | None) -> dict[str, Any]:
+def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) -> dict[str, Any]:
     """Everything that decides the scores, as ``eval.json`` holds it, but for the extractor: see :func:`instruments`.
 
     Args:
@@ -98,8 +120,8 @@ def protocol(subject: Subject, choice: Choice, request: Request, source: Source 
         UserError: an option does not fit the model.
     """
     model = subject.model
-    sampler, steps = pick_sampler(model, choice)
-    components = [prior_component(model, name) for name in request.priors or [model.preset.prior.name]]
+    sampler, steps = model.sampler(options)
+    components = [model.prior_component(name) for name in options.priors or [model.preset.prior.name]]
     first = components[0]
     settings = {
         "checkpoint_sha256": subject.checkpoint_sha256,
@@ -110,37 +132,38 @@ def protocol(subject: Subject, choice: Choice, request: Request, source: Source 
         "prior": first.name,
         "kind": RESTORATION if PRIORS[first.name].restores else "generation",
         "sampler": sampler.model_dump() | {"steps": len(steps) - 1},
-        "seed": choice.seed,
-        "n_fid": request.n_fid,
-        "n_nearest": min(request.n_fid, MAX_NEAREST),
+        "seed": options.seed,
+        "n_fid": options.n_fid,
+        "n_nearest": min(options.n_fid, MAX_NEAREST),
         "ssim": {"sigma": ssim_sigma(model.image_shape[-1]), "data_range": 1.0},
     }
-    if request.n_test is not None:
-        settings["n_test"] = request.n_test
+    if options.n_test is not None:
+        settings["n_test"] = options.n_test
     if source is not None:
         settings["test_images"] = of_images(source.test)
-        settings["training_images"] = of_images(training_split(source, model.preset))
-        settings["n_test"] = min(request.n_test or len(source.test), len(source.test))
+        settings["training_images"] = of_images(training_split(model.preset, source.development))
+        settings["n_test"] = min(options.n_test or len(source.test), len(source.test))
     # As a file gives it back: no tuples.
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain
 
 
-def instruments(request: Request, dataset: str) -> dict[str, Any]:
+def instruments(options: EvaluateOptions, dataset: str) -> dict[str, Any]:
     """The extractor and the classifier that are at hand for a data set, and the metrics that they allow."""
-    extractor = settings_at_hand(request.extractor, dataset, request.inception_weights)
+    extractor = settings_at_hand(options.extractor, dataset, options.weights)
     classifier = classifier_settings(dataset) if dataset in CLASSIFIED else None
     return {
         "extractor": extractor,
         "classifier": classifier,
-        "metrics": allowed(request, extractor is not None, classifier is not None),
+        "metrics": allowed(options, extractor is not None, classifier is not None),
     }
 
 
-def allowed(request: Request, extractor: bool, classifier: bool) -> list[str]:
+def allowed(options: EvaluateOptions, extractor: bool, classifier: bool) -> list[str]:
     """The metrics asked for that can be measured, in the order of ``METRICS``."""
-    missing = (set() if extractor else {"fid", "kid"}) | (set() if classifier else {"class_kept"})
-    return [name for name in METRICS if name in (request.metrics or METRICS) and name not in missing]
+    at_hand = {None: True, "extractor": extractor, "classifier": classifier}
+    asked = [METRICS[name] for name in METRICS if name in (options.metrics or METRICS)]
+    return [metric.name for metric in asked if at_hand[metric.instrument]]
 
 
 def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

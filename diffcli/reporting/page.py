@@ -17,10 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from diffcli import __version__
+from diffcli.evaluation.metrics import is_beside
 from diffcli.report.claims import Claim
-
-BESIDE = ("_direct", "_floor", "_test")
-"""Scores that stand beside another one and have no column of their own."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def picture_of(source: Path | Figure, caption: str, pixels: bool = False) -> Pic
 def columns(scores: Sequence[Mapping[str, float]]) -> list[str]:
     """The metrics that any run has, in order, without those that stand beside another."""
     keys = dict.fromkeys(key for held in scores for key in held)
-    return [key for key in keys if not key.endswith(BESIDE)]
+    return [key for key in keys if not is_beside(key)]
 
 
 def html_page(

@@ -8,7 +8,6 @@ from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
-import torch
 from numpy.lib import format as npy_format
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
@@ -102,10 +101,3 @@ def frame_steps(steps: Sequence[int]) -> set[int]:
     """Which of a sampler's steps an animation shows: at most 60, the last one always."""
     stride = max(1, math.ceil((len(steps) - 1) / MAX_FRAMES))
     return set(steps[::stride]) | {steps[-1]}
-
-
-def as_bytes(images: Tensor) -> Tensor:
-    """float (N, C, H, W) in [-0.5, 0.5], any values beyond clamped -> uint8, on the CPU."""
-    from diffcli.data.pixels import to_uint8
-
-    return to_uint8(torch.as_tensor(images)).cpu()

@@ -13,13 +13,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from diffcli.assembly import steps_of
+from diffcli.data.pixels import to_uint8
 from diffcli.devices import Processes
 from diffcli.diffusion.priors import PRIORS
 from diffcli.files import written_whole
 from diffcli.generation import Sampling, conditional_rows, generate
 from diffcli.progress import bar, console
 from diffcli.reporting.figures import conditional_figure
-from diffcli.reporting.pictures import RESTORATION, as_bytes, save_grid
+from diffcli.reporting.pictures import RESTORATION, save_grid
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget
@@ -175,25 +176,25 @@ class EpochSamples(Callback):
         preset, epoch = pl_module.preset, trainer.current_epoch + 1
         if epoch not in preset.training.sample_epochs or not trainer.is_global_zero:
             return
+        prior = pl_module.priors[preset.prior.name]
         sampling = Sampling(
             denoiser=pl_module.denoiser,
-            prior=pl_module.priors[preset.prior.name],
+            prior=prior,
             sampler=preset.sampler,
-            steps=steps_of(preset.sampler.steps, pl_module.denoiser.degradation),
+            steps=steps_of(preset.sampler.steps, pl_module.denoiser.degradation.T),
             seed=preset.training.seed,
             batch_size=preset.training.sample_n,
             processes=Processes(pl_module.device),
         )
         pl_module.eval()
         with self.average.in_use(pl_module) if self.average else nullcontext():
-            self._draw(sampling, self.folder / f"epoch-{epoch:03d}")
+            self._draw(sampling, self.folder / f"epoch-{epoch:03d}", RESTORATION if prior.restores else None)
         pl_module.train()
 
-    def _draw(self, sampling: Sampling, stem: Path) -> None:
+    def _draw(self, sampling: Sampling, stem: Path, label: str | None) -> None:
         (samples,) = generate(sampling, sampling.batch_size, tuple(self.images.shape[1:]))  # type: ignore[arg-type]
-        label = RESTORATION if sampling.prior.restores else None
         with written_whole(stem.with_name(f"{stem.name}-unconditional.png")) as part:
-            save_grid(as_bytes(samples), part, label)
+            save_grid(to_uint8(samples), part, label)
         rows = conditional_rows(sampling, self.images)
         with written_whole(stem.with_name(f"{stem.name}-conditional.png")) as part:
             conditional_figure(rows).savefig(part)

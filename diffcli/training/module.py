@@ -30,9 +30,12 @@ class DiffusionModule(LightningModule):
         preset: the resolved preset as plain types, so that a checkpoint can be read without executing anything.
         preset_name: its name, for sampling from the checkpoint alone.
         image_shape: (C, H, W).
+        plugins: those that it needs, see :func:`~diffcli.plugins.needed_by`.
     """
 
-    def __init__(self, preset: dict[str, Any], preset_name: str, image_shape: list[int]) -> None:
+    def __init__(
+        self, preset: dict[str, Any], preset_name: str, image_shape: list[int], plugins: dict[str, str]
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.preset = validate(preset, "checkpoint")
@@ -47,8 +50,9 @@ class DiffusionModule(LightningModule):
         checkpoint["lr_schedulers"] = []  # version 0.1 had one
         candidates = candidate_priors(self.preset)
         for name, state in checkpoint.get("priors", {}).items():
-            candidates[name].load_state_dict(state)
-            self.priors[name] = candidates[name]
+            if name in candidates:
+                candidates[name].load_state_dict(state)
+                self.priors[name] = candidates[name]
 
     def on_fit_start(self) -> None:
         images = self.trainer.datamodule.train.images  # type: ignore[attr-defined]

@@ -26,11 +26,15 @@ CONDITIONAL_IMAGES = 8
 
 
 @dataclass(frozen=True)
-class Hardware(Devices):
-    """The devices of a training, all of them unless told otherwise, and its precision, in Lightning's words."""
+class Setting:
+    """What a Trainer is built for: the run that it writes into, on which devices, and after how many steps it goes on."""
 
-    devices: str = "auto"
-    precision: str = "32-true"
+    run: Run
+    preset: Preset
+    devices: Devices
+    data: ImageDataModule
+    step: int = 0
+    quiet: bool = False
 
 
 PRECISIONS: dict[str, Literal["32-true", "16-mixed", "bf16-mixed"]] = {
@@ -51,7 +55,7 @@ def checked_precision(name: str) -> Literal["32-true", "16-mixed", "bf16-mixed"]
         UserError: it is none of ``PRECISIONS``.
     """
     if name not in PRECISIONS:
-        raise UserError(f"--precision: {unknown('precision', name, PRECISIONS)}; weights and averages stay float32")
+        raise UserError(f"`precision`: {unknown('precision', name, PRECISIONS)}; weights and averages stay float32")
     return PRECISIONS[name]
 
 
@@ -66,8 +70,8 @@ def check_compiler(device: torch.device) -> None:
     except Exception as error:
         reason = next(line for line in f"{error}\n{type(error).__name__}".splitlines() if line.strip())
         raise UserError(
-            f"--compile: PyTorch cannot compile for {device.type} here ({reason.strip()}); install a C++ compiler such as g++, "
-            "or leave --compile out"
+            f"`compile`: PyTorch cannot compile for {device.type} here ({reason.strip()}); install a C++ compiler such as g++, "
+            "or leave `compile` out"
         ) from error
 
 
@@ -79,57 +83,35 @@ def compile_in_place(network: nn.Module, device: torch.device) -> None:
     network.compile(options={"layout_optimization": device.type != "cpu"})
 
 
-def build_trainer(
-    run: Run,
-    preset: Preset,
-    hardware: Hardware,
-    data: ImageDataModule,
-    interrupts: Interrupts,
-    step: int,
-    quiet: bool,
-) -> Trainer:
-    """A Trainer that writes into ``run`` and goes on after ``step`` steps.
+def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
+    """The Trainer of a training.
 
     Raises:
-        UserError: Lightning does not accept the hardware options.
+        UserError: Lightning does not accept the devices.
     """
-    if "spawn" in hardware.strategy:
-        raise UserError(f"--strategy {hardware.strategy}: a training cannot be copied into other processes; use ddp")
+    run, devices, training = setting.run, setting.devices, setting.preset.training
+    if "spawn" in devices.strategy:
+        raise UserError(f"`strategy` {devices.strategy}: a training cannot be copied into other processes; use ddp")
     hush_lightning()
-    training = preset.training
-    agreement = interrupts.agreement
-    history = History(run.metrics_file)
-    average = ExponentialAverage(training.ema) if training.ema is not None else None
-    budget = TimeBudget(seconds(training.max_time), agreement) if training.max_time is not None else None
-    callbacks: list[Callback | None] = [
-        agreement,
-        interrupts,
-        FiniteLoss(),
-        average,
-        budget,
-        history,
-        TrainingProgress(history, quiet, budget),
-        EpochSamples(run.samples, data.val.images[:CONDITIONAL_IMAGES], average),
-        BestCheckpoint(run.best),
-        LastCheckpoint(run.last, interrupts),
-    ]
     try:
         trainer = Trainer(
-            accelerator=hardware.accelerator,
-            devices=device_setting(hardware.devices),
-            num_nodes=hardware.num_nodes,
-            strategy=hardware.strategy,
-            precision=checked_precision(hardware.precision),
+            accelerator=devices.accelerator,
+            devices=device_setting(devices.devices),
+            num_nodes=devices.num_nodes,
+            strategy=devices.strategy,
+            precision=checked_precision(devices.precision),
             max_epochs=training.epochs,
             check_val_every_n_epoch=training.val_every,
             gradient_clip_val=training.clip_norm,
-            limit_train_batches=data.limit_batches,
-            limit_val_batches=data.limit_batches,
-            callbacks=[callback for callback in callbacks if callback is not None],
+            limit_train_batches=setting.data.limit_batches,
+            limit_val_batches=setting.data.limit_batches,
+            callbacks=_callbacks(setting, interrupts),
             plugins=[AtomicCheckpointIO(run)],
             default_root_dir=run.folder,
             # What was logged after the checkpoint of a resume is hidden from the curves: it comes again.
-            logger=EventLog(run.folder, name="logs", version="", default_hp_metric=False, purge_step=step or None),
+            logger=EventLog(
+                run.folder, name="logs", version="", default_hp_metric=False, purge_step=setting.step or None
+            ),
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_progress_bar=False,
@@ -141,4 +123,26 @@ def build_trainer(
         return trainer
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         message = str(error).strip().splitlines()[0]
-        raise UserError(f"--accelerator, --devices, --num-nodes, --strategy or --precision: {message}") from error
+        raise UserError(f"`accelerator`, `devices`, `num_nodes`, `strategy` or `precision`: {message}") from error
+
+
+def _callbacks(setting: Setting, interrupts: Interrupts) -> list[Callback]:
+    """In the order in which Lightning calls them: progress shows what the history has counted."""
+    run, training = setting.run, setting.preset.training
+    agreement = interrupts.agreement
+    history = History(run.metrics_file)
+    average = ExponentialAverage(training.ema) if training.ema is not None else None
+    budget = TimeBudget(seconds(training.max_time), agreement) if training.max_time is not None else None
+    callbacks: list[Callback | None] = [
+        agreement,
+        interrupts,
+        FiniteLoss(),
+        average,
+        budget,
+        history,
+        TrainingProgress(history, setting.quiet, budget),
+        EpochSamples(run.samples, setting.data.val.images[:CONDITIONAL_IMAGES], average),
+        BestCheckpoint(run.best),
+        LastCheckpoint(run.last, interrupts),
+    ]
+    return [callback for callback in callbacks if callback is not None]

@@ -1,14 +1,14 @@
-"""``diffcli schedule-plot``."""
+"""Schedules of presets, plotted or as numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from diffcli.assembly import build_degradation, image_shape_of, resolve
 from diffcli.errors import UserError
-from diffcli.experiments.sample import check_output
-from diffcli.files import written_whole
+from diffcli.files import check_output, written_whole
 from diffcli.presets import find_preset, load_preset
 from diffcli.reporting.figures import comparable, schedule_figure, schedule_table, write_schedules
 from diffcli.reporting.labels import unique_labels
@@ -16,7 +16,7 @@ from diffcli.reporting.labels import unique_labels
 SUFFIXES = (".png", ".svg", ".pdf", ".csv")
 
 
-def schedule_plot(presets: Sequence[str], overrides: list[str], out: Path) -> Path:
+def schedule_plot(presets: Sequence[str], overrides: Mapping[str, Any], out: Path) -> Path:
     """Plots the schedules of presets over t/T, or writes the numbers as .csv; returns the file.
 
     What is drawn is what the degradation describes. For noise: beta_t, alpha_t and log SNR (report Figure 5). For blur: the
@@ -27,7 +27,7 @@ def schedule_plot(presets: Sequence[str], overrides: list[str], out: Path) -> Pa
     Raises:
         UserError: a preset is not usable or given twice, two have no column in common, or the file cannot be written.
     """
-    check_output(out, SUFFIXES, "--out")
+    check_output(out, SUFFIXES, "out")
     files = [find_preset(chosen).resolve() for chosen in presets]
     if len(set(files)) < len(files):
         raise UserError("a preset is named twice; name each once")

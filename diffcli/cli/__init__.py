@@ -1,0 +1,7 @@
+"""The command line: a file for each command, which parses, calls one function and prints. Heavy imports wait until then."""
+
+from diffcli.cli import train, sample, evaluate, schedule_plot, compare, study, presets, runs  # noqa: F401, I001 (the order of the help)
+from diffcli.cli.app import app
+from diffcli.cli.main import main
+
+__all__ = ["app", "main"]

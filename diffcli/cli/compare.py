@@ -1,0 +1,70 @@
+"""``diffcli compare``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffcli.cli.app import app
+from diffcli.cli.options import (
+    AcceleratorOption,
+    DataDir,
+    DevicesOption,
+    ExtractorOption,
+    InceptionOption,
+    NFidOption,
+    NodesOption,
+    NTestOption,
+    Quiet,
+    StepsOption,
+    StrategyOption,
+)
+from diffcli.cli.tables import print_comparison
+
+
+@app.command(epilog="Examples: `diffcli compare ddpm-const-lowbeta ddpm-const-highbeta` · `diffcli compare quickstart "
+             "quickstart-blur --out compare.html`")  # fmt: skip
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders, or preset names (newest run).")],
+    out: Annotated[
+        Path | None, typer.Option(help=".html (one self-contained page), .md or .json.", show_default="only the table")
+    ] = None,
+    n_test: NTestOption = None,
+    n_fid: NFidOption = 1000,
+    steps: StepsOption = None,
+    extractor: ExtractorOption = "auto",
+    inception_weights: InceptionOption = None,
+    data_dir: DataDir = None,
+    accelerator: AcceleratorOption = "auto",
+    devices: DevicesOption = "1",
+    num_nodes: NodesOption = 1,
+    strategy: StrategyOption = "auto",
+    json_: Annotated[bool, typer.Option("--json", help="Print what a .json holds instead of a table.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Lay runs side by side, with the report's own numbers; what is not evaluated with these settings is, first."""
+    from diffcli.devices import Devices
+    from diffcli.experiments.compare import compare as lay_side_by_side
+
+    comparison = lay_side_by_side(
+        runs,
+        out,
+        n_test,
+        n_fid,
+        steps,
+        extractor,
+        inception_weights,
+        data_dir,
+        Devices(accelerator, devices, num_nodes, strategy),
+        quiet,
+    )
+    if json_:
+        print(json.dumps(comparison.as_dict(), indent=2))
+    else:
+        print_comparison(comparison)
+    if comparison.file:
+        print(comparison.file, file=sys.stderr if json_ else sys.stdout)

@@ -1,0 +1,111 @@
+"""``diffcli eval``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from diffcli.cli.app import app
+from diffcli.cli.options import (
+    AcceleratorOption,
+    BatchOption,
+    CheckpointOption,
+    DataDir,
+    DevicesOption,
+    ExtractorOption,
+    InceptionOption,
+    NFidOption,
+    NodesOption,
+    NTestOption,
+    Quiet,
+    RunOption,
+    SamplerOption,
+    SeedOption,
+    StepsOption,
+    StrategyOption,
+    chosen,
+)
+from diffcli.cli.tables import print_evaluation
+from diffcli.evaluation.metrics import METRICS
+
+
+def metric_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command a flag for each metric of the table in place of its parameter ``metrics``."""
+
+    @wraps(command)
+    def with_flags(**options: Any) -> None:
+        command(metrics=[name for name in METRICS if options.pop(name)], **options)
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    flags = [
+        inspect.Parameter(
+            metric.name,
+            kind,
+            default=False,
+            annotation=Annotated[bool, typer.Option(f"--{metric.name.replace('_', '-')}", help=metric.about)],
+        )
+        for metric in METRICS.values()
+    ]
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    others = [parameter.replace(kind=kind) for parameter in own if parameter.name != "metrics"]
+    with_flags.__signature__ = inspect.Signature([*flags, *others])  # type: ignore[attr-defined]
+    with_flags.__annotations__ = {parameter.name: parameter.annotation for parameter in [*flags, *others]}
+    return with_flags
+
+
+@app.command(name="eval", epilog="Examples: `diffcli eval` · `diffcli eval --fid --ssim --n-test 500` · "
+             "`diffcli eval --run quickstart --json`")  # fmt: skip
+@metric_flags
+def evaluate(
+    metrics: list[str],
+    run: RunOption = None,
+    checkpoint: CheckpointOption = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(help="Start of a blur model; repeatable, a row for each.", show_default="the preset's"),
+    ] = None,
+    sampler: SamplerOption = None,
+    steps: StepsOption = None,
+    seed: SeedOption = 0,
+    batch_size: BatchOption = 250,
+    n_test: NTestOption = None,
+    n_fid: NFidOption = 1000,
+    extractor: ExtractorOption = "auto",
+    inception_weights: InceptionOption = None,
+    data_dir: DataDir = None,
+    accelerator: AcceleratorOption = "auto",
+    devices: DevicesOption = "1",
+    num_nodes: NodesOption = 1,
+    strategy: StrategyOption = "auto",
+    json_: Annotated[bool, typer.Option("--json", help="Print the content of eval.json instead of a table.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a trained model (no metric named: all of them); eval.json goes into its run folder."""
+    from diffcli.devices import Devices
+    from diffcli.experiments.evaluate import evaluate as measure
+
+    result = measure(
+        chosen(run, checkpoint),
+        metrics,
+        n_test,
+        n_fid,
+        extractor,
+        inception_weights,
+        prior or (),
+        data_dir,
+        Devices(accelerator, devices, num_nodes, strategy),
+        sampler=sampler,
+        steps=steps,
+        seed=seed,
+        batch_size=batch_size,
+        quiet=quiet,
+    )
+    if json_:
+        print(json.dumps(result.as_dict(), indent=2))
+    else:
+        print_evaluation(result)

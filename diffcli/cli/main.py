@@ -1,0 +1,52 @@
+"""Runs the command line, and tells of what fails in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import NoReturn
+
+from diffcli import peers
+from diffcli.cli.app import app
+from diffcli.cli.flags import with_flags
+from diffcli.errors import DiffcliError, explain
+from diffcli.output import one_line, prepare
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    peers.end()
+    speaker = "" if peers.is_first() else f"{peers.name_of(peers.rank())}: "
+    print(f"error: {speaker}{one_line(with_flags(message))}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs the command line: exit code 2 and one line for bad input, 1 for what failed at run time, 130 for Ctrl-C."""
+    prepare()
+    try:
+        code = app(args=arguments, standalone_mode=False, prog_name="diffcli")
+        sys.stdout.flush()
+    except DiffcliError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        if not peers.is_first():
+            raise SystemExit(130) from None
+        _fail("interrupted; nothing was left half written", 130)
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except Exception as error:
+        # The parser's own errors know their exit code and their one line; anything else is a bug and shows itself.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            _fail(f"{error.format_message()} See 'diffcli --help'.", error.exit_code)
+        if type(error).__name__ == "Abort":
+            _fail("interrupted", 130)
+        if peers.is_loss(error):
+            _fail(peers.explain_loss(error), 1)
+        explained = explain(error)
+        if explained is None:
+            peers.end()
+            raise
+        _fail("; ".join(filter(None, explained)), 2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1)
+    raise SystemExit(code or 0)

@@ -1,0 +1,62 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffcli.errors import UserError
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the data sets (MNIST/raw/... below it).", show_default="DIFFCLI_DATA, else data"),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+RunOption = Annotated[
+    str | None,
+    typer.Option("--run", help="Run folder, preset name (its newest run), or last.", show_default="the newest run"),
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(help="Checkpoint file, in place of a run's best one.", show_default=False),
+]
+SamplerOption = Annotated[
+    str | None,
+    typer.Option(
+        help="On noise: ancestral, ddim, dpm-solver++ or heun; on either: cold (the improved one; DDIM on noise) or "
+        "cold-naive. With parameters: '{name: ddim, eta: 0.5}'.",
+        show_default="the preset's",
+    ),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(help="Sampler steps, 1..T; fewer are faster.", show_default="the preset's, else T"),
+]
+SeedOption = Annotated[int, typer.Option(help="Same seed, same images, whatever the batch size.")]
+BatchOption = Annotated[int, typer.Option(help="Images at a time.")]
+ExtractorOption = Annotated[str, typer.Option(help="Features of the distances: auto, inception or classifier.")]
+InceptionOption = Annotated[Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)]
+AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+DevicesOption = Annotated[str, typer.Option(help="Lightning's: a number, a list, or auto.")]
+NodesOption = Annotated[int, typer.Option(help="Machines.")]
+StrategyOption = Annotated[str, typer.Option(help="auto or ddp; train takes others of Lightning's, too.")]
+PrecisionOption = Annotated[str, typer.Option(help="Of the training, Lightning's: 32-true, bf16-mixed, 16-mixed, ...")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one preset key, e.g. training.lr=1e-3; repeatable."),
+]
+NTestOption = Annotated[int | None, typer.Option(help="Test images to reconstruct.", show_default="all")]
+NFidOption = Annotated[int, typer.Option(help="Samples for the distances.")]
+
+
+def chosen(run: str | None, checkpoint: Path | None) -> str | Path:
+    """The model that ``--run`` or ``--checkpoint`` names, the newest run without either.
+
+    Raises:
+        UserError: both are given.
+    """
+    if run is not None and checkpoint is not None:
+        raise UserError("--run and --checkpoint name two models; give one of them")
+    return checkpoint or run or "last"

@@ -1,0 +1,35 @@
+"""``diffcli presets``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from diffcli.cli.app import app
+from diffcli.output import print_table
+
+
+@app.command(epilog="Examples: `diffcli presets` · `diffcli presets quickstart > mine.yaml`")
+def presets(
+    name: Annotated[str | None, typer.Argument(help="Print this preset's YAML.", show_default=False)] = None,
+    json_: Annotated[bool, typer.Option("--json", help="A list of names and descriptions.")] = False,
+) -> None:
+    """List the presets, or print one."""
+    from diffcli.experiments import listing
+    from diffcli.presets import find_preset
+
+    if name is not None:
+        content = find_preset(name).read_bytes()
+        if sys.stdout.isatty():
+            print(content.decode("utf-8", "replace"), end="")
+        else:  # a copy is the same file, whatever the encoding here
+            sys.stdout.buffer.write(content)
+        return
+    rows = listing.presets()
+    if json_:
+        print(json.dumps([{"name": row[0], "description": row[1]} for row in rows], indent=2))
+        return
+    print_table(("preset", "description"), rows, framed=False)

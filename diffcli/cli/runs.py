@@ -1,0 +1,43 @@
+"""``diffcli runs``."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from diffcli.cli.app import app
+from diffcli.evaluation.metrics import is_beside
+from diffcli.output import print_table
+
+
+@app.command()
+def runs(json_: Annotated[bool, typer.Option("--json", help="One object per run.")] = False) -> None:
+    """List the runs: preset, date, epochs done, best validation loss, scores."""
+    from diffcli.experiments import listing
+    from diffcli.runs import runs_root
+
+    rows = listing.runs()
+    if json_:
+        print(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        print(f"no runs in {runs_root()}/ yet; make one with: diffcli train --preset quickstart")
+        return
+    cells = []
+    for row in rows:
+        best = "-" if row["best_val_loss"] is None else f"{row['best_val_loss']:.5f}"
+        shown = {key: value for key, value in row["scores"].items() if not is_beside(key)}
+        scores = ", ".join(f"{key} {value:.4g}" for key, value in shown.items()) or "not evaluated"
+        cells.append(
+            (
+                row["run"],
+                datetime.fromisoformat(row["started"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+                str(row["epochs"]),
+                best,
+                scores,
+            )
+        )
+    print_table(("run", "started", "epochs", "best val loss", "scores"), cells, framed=False)

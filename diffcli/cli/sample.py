@@ -1,0 +1,81 @@
+"""``diffcli sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffcli.cli.app import app
+from diffcli.cli.options import (
+    AcceleratorOption,
+    BatchOption,
+    CheckpointOption,
+    DataDir,
+    DevicesOption,
+    NodesOption,
+    Quiet,
+    RunOption,
+    SamplerOption,
+    SeedOption,
+    StepsOption,
+    StrategyOption,
+    chosen,
+)
+
+
+@app.command(epilog="Examples: `diffcli sample --n 64 --out grid.png` · `diffcli sample --run quickstart --steps 50 --sampler cold "
+             "--out images.npz` · `diffcli sample --trajectory walk.gif`")  # fmt: skip
+def sample(
+    n: Annotated[int | None, typer.Option(help="Images.", show_default="64; 8 with --conditional")] = None,
+    out: Annotated[
+        Path, typer.Option(help=".png (a grid), .npz (uint8 NHWC under 'images'), or a folder (a PNG each).")
+    ] = Path("samples.png"),
+    run: RunOption = None,
+    checkpoint: CheckpointOption = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="Start of a blur model: uniform, gaussian, mixture, blurred-data.", show_default="the preset's"
+        ),
+    ] = None,
+    sampler: SamplerOption = None,
+    steps: StepsOption = None,
+    seed: SeedOption = 0,
+    batch_size: BatchOption = 128,
+    conditional: Annotated[
+        bool, typer.Option("--conditional", help="Reconstruct test images (report Figures 2 and 9).")
+    ] = False,
+    trajectory: Annotated[
+        Path | None, typer.Option(help="Also write the walk from x_T as a .gif.", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+    accelerator: AcceleratorOption = "auto",
+    devices: DevicesOption = "1",
+    num_nodes: NodesOption = 1,
+    strategy: StrategyOption = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Sample from a trained model; the files written are printed."""
+    from diffcli.devices import Devices
+    from diffcli.experiments.sample import SampleOptions
+    from diffcli.experiments.sample import sample as draw
+
+    options = SampleOptions(
+        chosen(run, checkpoint),
+        n,
+        out,
+        conditional,
+        trajectory,
+        prior,
+        data_dir,
+        Devices(accelerator, devices, num_nodes, strategy),
+        sampler=sampler,
+        steps=steps,
+        seed=seed,
+        batch_size=batch_size,
+        quiet=quiet,
+    )
+    for path in draw(options):
+        print(path)

@@ -1,0 +1,25 @@
+"""``diffcli schedule-plot``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffcli.cli.app import app
+from diffcli.cli.flags import overrides
+from diffcli.cli.options import SetOption
+
+
+@app.command(name="schedule-plot", epilog="Example: `diffcli schedule-plot --preset ddpm-const-lowbeta --preset ddpm-const-highbeta "
+             "--out schedules.png`")  # fmt: skip
+def schedule_plot(
+    preset: Annotated[list[str], typer.Option(help="Preset name or YAML file; repeatable.")],
+    out: Annotated[Path, typer.Option(help=".png, .svg, .pdf, or .csv for the numbers.")] = Path("schedule.png"),
+    set_: SetOption = None,
+) -> None:
+    """Plot beta, alpha and log SNR of presets over t/T (report Figure 5)."""
+    from diffcli.experiments.schedules import schedule_plot as plot
+
+    print(plot(preset, overrides(set_), out))

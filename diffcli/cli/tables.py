@@ -1,0 +1,62 @@
+"""Results as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diffcli.cli.flags import with_flags
+from diffcli.evaluation.metrics import BESIDE, is_beside
+from diffcli.output import console, one_line, print_table
+
+if TYPE_CHECKING:
+    from diffcli.experiments.comparison import Comparison
+    from diffcli.experiments.evaluate import Evaluation
+
+
+def print_evaluation(result: Evaluation) -> None:
+    """Prints the scores of a model, the settings that matter, what was left out, and the file."""
+    settings, scores = result.settings, result.scores
+    used = settings["extractor"]
+    rows = []
+
+    def add_row(key: str, values: dict[str, float], n: int, prior: str) -> None:
+        beside = {suffix: values.get(f"{key}_{suffix}") for suffix in BESIDE}
+        note = ", ".join(f"{BESIDE[suffix]}: {number:.4g}" for suffix, number in beside.items() if number is not None)
+        rows.append((key, f"{values[key]:.4g}", note, str(n), prior))
+
+    drawn: dict[str, dict[str, float]] = result.by_prior
+    for key in (key for key in scores if not is_beside(key) and not any(key in values for values in drawn.values())):
+        add_row(key, scores, settings["n_test"], "")
+    for prior, values in drawn.items():
+        for key in (key for key in values if not is_beside(key)):
+            label = f"{prior} (restoration)" if prior == "blurred-data" else prior
+            add_row(key, values, settings["n_nearest" if key == "nearest" else "n_fid"], label)
+    title = f"{settings['preset']}, epoch {settings['epoch']}, {settings['sampler']['name']}, {settings['sampler']['steps']} steps"
+    print_table(("metric", "value", "beside it", "n", "prior"), rows, title)
+    if used:
+        weights = used.get("weights") or used["weights_sha256"][:8]
+        known = "" if used.get("official_weights", True) else ", not the official ones: compare with nothing published"
+        console().print(one_line(f"features: {used['name']} ({used['features']}-d, weights {weights}{known})"))
+    for note in result.notes:
+        console().print(one_line(with_flags(note)), style="yellow")
+    if result.file:
+        print(result.file)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Prints the scores of runs side by side, remarks on them, and the report's claims."""
+    scores, best = comparison.scores, comparison.best
+    # Runs across, metrics down: a terminal is narrower than the list of metrics.
+    rows = []
+    for metric in best:
+        cells = [
+            f"{values[metric]:.4g}{' *' if name in best[metric] else ''}" if metric in values else "-"
+            for name, values in scores.items()
+        ]
+        rows.append((metric, *cells))
+    print_table(("metric", *scores), rows, "the best value of each metric is marked *")
+    for remark in comparison.remarks:
+        console().print(one_line(with_flags(remark)))
+    for claim in comparison.claims:
+        if claim.holds is not None:
+            console().print(one_line(f"{claim.verdict}: {claim.text} {claim.evidence}"))

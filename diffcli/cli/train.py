@@ -1,0 +1,98 @@
+"""``diffcli train``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffcli.cli.app import app
+from diffcli.cli.flags import overrides
+from diffcli.cli.options import DataDir, DevicesOption, NodesOption, PrecisionOption, Quiet, SetOption, StrategyOption
+
+
+@app.command(epilog="Examples: `diffcli train --preset quickstart` · `diffcli train --preset ddpm-linear --epochs 10` · "
+             "`diffcli train --resume last`")  # fmt: skip
+def train(
+    preset: Annotated[str | None, typer.Option(help="Preset name or YAML file.", show_default=False)] = None,
+    set_: SetOption = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs in all.", show_default="the preset's")] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            help="End after this time, 90s, 10m or 2h, the learning rate decayed.", show_default="the preset's"
+        ),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.", show_default="the preset's")] = None,
+    lr: Annotated[float | None, typer.Option(help="AdamW's learning rate.", show_default="the preset's")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.", show_default="the preset's")] = None,
+    data_dir: DataDir = None,
+    on_bad_image: Annotated[
+        str | None,
+        typer.Option(help="Of a folder of images: refuse or skip what cannot be used.", show_default="the preset's"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/PRESET/TIME")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Go on with a run: its folder, a preset name, or last.", show_default=False),
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps, ...")] = "auto",
+    devices: DevicesOption = "auto",
+    num_nodes: NodesOption = 1,
+    strategy: StrategyOption = "auto",
+    precision: PrecisionOption = "32-true",
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")] = False,
+    limit_batches: Annotated[
+        int | None,
+        typer.Option(help="Batches per epoch, for a quick look.", show_default="all"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved preset and its sizes; write nothing.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a preset's model; the run folder is printed at the end."""
+    from diffcli.devices import Devices
+    from diffcli.experiments.planning import TrainOptions, plan
+    from diffcli.experiments.train import Interrupted, carry_out
+    from diffcli.plugins import files
+
+    given = {
+        "training.epochs": epochs,
+        "training.max_time": max_time,
+        "training.batch_size": batch_size,
+        "training.lr": lr,
+        "training.seed": seed,
+        "data.on_bad_image": on_bad_image,
+    }
+    options = TrainOptions(
+        preset,
+        overrides(set_, given),
+        resume=resume,
+        out=out,
+        data_dir=data_dir,
+        limit_batches=limit_batches,
+        devices=Devices(accelerator, devices, num_nodes, strategy, precision),
+        compile=compile_,
+        quiet=quiet,
+    )
+    planned = plan(options, download=not dry_run)
+    if dry_run:
+        print(planned.describe(), end="")
+        return
+    try:
+        print(carry_out(planned).folder)
+    except Interrupted as error:
+        command = [
+            "diffcli",
+            *(word for file in files() for word in ("--plugin", str(file))),
+            "train",
+            "--resume",
+            str(error.run.folder),
+        ]
+        if data_dir is not None:
+            command += ["--data-dir", str(data_dir)]
+        error.args = (f"{error}. Go on with: {shlex.join(command)}",)
+        raise

@@ -1,0 +1,90 @@
+"""Scores of reconstructions and of samples, by torchmetrics. Images are float (N, C, H, W) in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+KID_SUBSETS = 50
+KID_SUBSET_SIZE = 500
+
+
+def ssim_sigma(side: int) -> float:
+    """Width of SSIM's Gaussian window in pixels: 1.5 (11 taps; Wang et al. 2004), 0.5 (5 taps) where 11 do not fit."""
+    return 1.5 if side >= 11 else 0.5
+
+
+def rmse(originals: Tensor, images: Tensor) -> Tensor:
+    """Root mean squared error of each image, (N,)."""
+    return (originals - images).square().flatten(1).mean(dim=1).sqrt()
+
+
+def psnr(originals: Tensor, images: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each image in dB at data range 1, (N,)."""
+    values = peak_signal_noise_ratio(images, originals, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    assert isinstance(values, Tensor)
+    return values
+
+
+def ssim(originals: Tensor, images: Tensor) -> Tensor:
+    """Structural similarity of each image at data range 1, (N,) (Wang et al. 2004)."""
+    values = structural_similarity_index_measure(
+        images, originals, data_range=1.0, sigma=ssim_sigma(images.shape[-1]), reduction="none"
+    )
+    assert isinstance(values, Tensor)
+    return values.reshape(-1)
+
+
+def nearest(images: Tensor, references: Tensor) -> Tensor:
+    """Root mean squared error of each image to the nearest of ``references`` (M, C, H, W), (N,)."""
+    others = references.flatten(1)
+    return torch.cat([torch.cdist(part.flatten(1), others).amin(dim=1) for part in images.split(250)]) / math.sqrt(
+        others.shape[1]
+    )
+
+
+RECONSTRUCTION_METRICS = {"rmse": rmse, "ssim": ssim, "psnr": psnr}
+
+
+class _Features(nn.Module):
+    """Hands features that are already extracted to a torchmetrics metric.
+
+    Of several processes each holds all of them, so a metric that gathered them once more would count them twice.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.num_features = count
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def fid(real: Tensor, fake: Tensor) -> float:
+    """Frechet distance between two sets of features, (N, F) and (M, F) (Heusel et al. 2017, Eq. 6)."""
+    metric = FrechetInceptionDistance(feature=_Features(real.shape[1]), sync_on_compute=False)
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    return float(metric.compute())
+
+
+def kid(real: Tensor, fake: Tensor, seed: int) -> float:
+    """Kernel distance, the mean over random subsets drawn from ``seed``; unbiased (Binkowski et al. 2018)."""
+    size = min(KID_SUBSET_SIZE, len(real), len(fake))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of the memory that keeping all features takes
+        metric = KernelInceptionDistance(
+            feature=_Features(real.shape[1]), subsets=KID_SUBSETS, subset_size=size, sync_on_compute=False
+        )
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mean, _ = metric.compute()
+    return float(mean)

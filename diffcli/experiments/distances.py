@@ -1,0 +1,102 @@
+"""How far unconditional samples are from real images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from diffcli.data.pixels import to_model, to_uint8, to_unit
+from diffcli.devices import Processes
+from diffcli.diffusion.priors import Prior
+from diffcli.evaluation.extractors import Extractor
+from diffcli.evaluation.scores import fid, kid, nearest
+from diffcli.generation import Sampling, counting, generate
+from diffcli.progress import progress
+
+FEATURE_BATCH = 250
+MAX_NEAREST = 1000
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Scores of samples against real images, uint8 (N, C, H, W), beside those of as many real training images.
+
+    Args:
+        wanted: names of metrics.
+        extractor: of features for fid and kid; None leaves them out.
+        n: how many samples.
+    """
+
+    train: Tensor
+    test: Tensor
+    wanted: frozenset[str]
+    extractor: Extractor | None
+    n: int
+    seed: int
+    processes: Processes
+    quiet: bool
+
+    def of(self, samples: Tensor) -> dict[str, float]:
+        """The scores of uint8 samples (n, C, H, W)."""
+        scores = {}
+        if self.extractor is not None:
+            fake = self._features(self.extractor, samples, "samples")
+            real, floor = self._real_features
+            distances = {"fid": fid, "kid": lambda a, b: kid(a, b, self.seed)}
+            for metric, distance in distances.items():
+                if metric in self.wanted:
+                    scores[f"{metric}_{self.extractor.name}"] = distance(real, fake)
+                    scores[f"{metric}_{self.extractor.name}_floor"] = distance(real, floor)
+        if "nearest" in self.wanted:
+            scores["nearest"] = float(nearest(to_unit(to_model(samples[:MAX_NEAREST])), self._known).median())
+            scores["nearest_test"] = self._nearest_test
+        return scores
+
+    @cached_property
+    def _real_features(self) -> tuple[Tensor, Tensor]:
+        """Of the test images, and of ``n`` training images."""
+        assert self.extractor is not None
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))[: self.n]
+        return (
+            self._features(self.extractor, self.test, "test images"),
+            self._features(self.extractor, self.train[order], "training images"),
+        )
+
+    @cached_property
+    def _known(self) -> Tensor:
+        return to_unit(to_model(self.train))
+
+    @cached_property
+    def _nearest_test(self) -> float:
+        return float(nearest(to_unit(to_model(self.test[:MAX_NEAREST])), self._known).median())
+
+    def _features(self, extractor: Extractor, images: Tensor, title: str) -> Tensor:
+        """Features of uint8 images (N, C, H, W), (N, F)."""
+        batches = images.split(FEATURE_BATCH)
+        total = sum(len(batch) for batch in self.processes.mine(batches))
+        with progress(f"{extractor.name} features of {title}", total, "images", self.quiet) as advance:
+
+            def features_of(batch: Tensor) -> Tensor:
+                features = extractor.features(to_unit(to_model(batch)))
+                advance(len(batch))
+                return features
+
+            return torch.cat(list(self.processes.shared(batches, features_of)))
+
+
+def by_prior(
+    sampling: Sampling, priors: Mapping[str, Prior], image_shape: tuple[int, int, int], distances: Distances
+) -> dict[str, dict[str, float]]:
+    """The scores of unconditional samples from each of the priors, by name."""
+    found = {}
+    for name, prior in priors.items():
+        title = f"sampling {distances.n} images from {name}"
+        with progress(title, sampling.total_steps(distances.n), "steps", distances.quiet) as advance:
+            batches = generate(replace(sampling, prior=prior), distances.n, image_shape, counting(advance))
+            samples = torch.cat([to_uint8(batch) for batch in batches])
+        found[name] = distances.of(samples)
+    return found

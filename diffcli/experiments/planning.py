@@ -1,0 +1,189 @@
+"""What a training is asked for, and the plan of it, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diffcli.assembly import load_source, resolve
+from diffcli.checkpoints import check_weights, read_checkpoint
+from diffcli.config import Preset, seconds, validate
+from diffcli.data.datasets import Inventory, split
+from diffcli.data.module import ImageDataModule
+from diffcli.devices import Devices
+from diffcli.errors import UserError
+from diffcli.evaluation.fingerprints import of_images
+from diffcli.plugins import check_loaded, needed_by
+from diffcli.presets import load_preset, to_yaml, with_overrides
+from diffcli.registry import components_of
+from diffcli.runs import Run, find_run, run_preset
+from diffcli.training.module import DiffusionModule
+from diffcli.training.pace import time_spent
+from diffcli.training.resuming import check_changes
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What is trained, and where.
+
+    Args:
+        preset: a preset's name or its YAML file.
+        overrides: preset keys and their new values: ``{"training.epochs": 2, "sampler": {"name": "ddim"}}``.
+        resume: in place of a preset, a run to go on with: the run, its folder, a preset's name, or ``last``.
+        out: the run folder; None is ``runs/PRESET/TIME``.
+        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
+        limit_batches: batches in an epoch, for a quick look; None is all.
+        compile: compiles the network with torch.compile.
+        quiet: prints nothing.
+
+    Raises:
+        UserError: an option is out of range, or two do not go together.
+    """
+
+    preset: Path | str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    resume: Run | Path | str | None = None
+    out: Path | str | None = None
+    data_dir: Path | str | None = None
+    limit_batches: int | None = None
+    devices: Devices = field(default_factory=Devices)
+    compile: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.preset is None) == (self.resume is None):
+            raise UserError("give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets")
+        if self.resume is not None and self.out is not None:
+            raise UserError("`out` does not go with `resume`: the run stays in its folder")
+        if self.limit_batches is not None and self.limit_batches < 1:
+            raise UserError(f"`limit_batches` must be at least 1, got {self.limit_batches}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked training, before anything is written."""
+
+    name: str
+    preset: Preset
+    module: DiffusionModule
+    data: ImageDataModule
+    options: TrainOptions
+    run: Run | None = None
+    """What is gone on with."""
+    skipped: tuple[str, ...] = ()
+    """Files of the data set that were left out, each with the reason."""
+    inventory: Inventory | None = None
+    """What was read of a folder of images."""
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters."""
+        return sum(weight.numel() for weight in self.module.parameters() if weight.requires_grad)
+
+    def describe(self) -> str:
+        """The resolved preset as YAML, with the sizes that follow from it as comments."""
+        sizes = {
+            "parameters": self.parameters,
+            "batches per epoch": self.data.batches_per_epoch,
+            "training images": len(self.data.train),
+            "validation images": len(self.data.val),
+        }
+        read = f"# {self.inventory}\n" if self.inventory else ""
+        return to_yaml(self.preset) + "".join(f"# {key}: {value:,}\n" for key, value in sizes.items()) + read
+
+
+def plan(options: TrainOptions, download: bool = True) -> Plan:
+    """Loads the data and builds the model; writes nothing into run folders.
+
+    Raises:
+        UserError: the preset or its data are not usable, or the run cannot be gone on with.
+    """
+    if options.resume is None:
+        name, preset = load_preset(str(options.preset), options.overrides)
+        return _plan(name, preset, options, options.limit_batches, download)
+    return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
+
+
+def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int | None, download: bool = True) -> Plan:
+    preset = resolve(preset)
+    source = load_source(preset, options.data_dir, download)
+    images = source.development
+    training = preset.training
+    train, val = split(images, training.val_share, training.seed)
+    if not len(train) or not len(val):
+        raise UserError(f"training.val_share {training.val_share} leaves no images on one side of {len(images)}")
+    import torch
+
+    torch.manual_seed(training.seed)  # the network's initial weights
+    module = DiffusionModule(preset.model_dump(), name, list(images.image_shape), needed_by(components_of(preset)))
+    data = ImageDataModule(train, val, training.batch_size, training.seed, limit_batches)
+    return Plan(name, preset, module, data, options, skipped=source.skipped, inventory=source.inventory)
+
+
+def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
+    """The plan that goes on with a run, the overrides applied to its own preset.
+
+    A run that was killed before its first checkpoint starts from its beginning.
+
+    Raises:
+        UserError: it is done, a change is none that a resume can make, or the images are not those of its beginning.
+    """
+    recorded = run_preset(run)
+    check_loaded(run.info().get("plugins", {}), str(run.folder))
+    after = validate(with_overrides(recorded.model_dump(), options.overrides), str(run.folder))
+    content = read_checkpoint(run.last) if run.last.is_file() else None
+    # The checkpoint says what was trained, whatever was written into the preset's file since.
+    before = validate(content["hyper_parameters"]["preset"], f"checkpoint {run.last}") if content else recorded
+    info = run.info()
+    name = content["hyper_parameters"]["preset_name"] if content else info.get("preset", run.folder.name)
+    limit_batches = options.limit_batches
+    if "limit_batches" in info:
+        began = info["limit_batches"]
+        if limit_batches not in (None, began):
+            raise UserError(
+                f"`limit_batches` {limit_batches}: the run began with {began or 'all'}, and its epochs stay as long"
+            )
+        limit_batches = began
+    resumed = _plan(name, after, options, limit_batches)
+    check_changes(resolve(before), resumed.preset)
+    _check_images(run, resumed)
+    if content is not None:
+        _check_resumable(run, resumed, content)
+    return Plan(**{**vars(resumed), "run": run})
+
+
+def _check_images(run: Run, resumed: Plan) -> None:
+    then, now = run.info(), images_of(resumed.data)
+    if any(key in then and then[key] != value for key, value in now.items()):
+        images = "training_images", "validation_images"
+        counts = [sum(int(facts.get(key, 0)) for key in images) for facts in (then, now)]
+        raise UserError(
+            f"the images of data {resumed.preset.data.name} are not those that the run began with "
+            f"({counts[0]:,} then, {counts[1]:,} now): a new split would validate on what was trained on; "
+            "put them back as they were, or train a new run"
+        )
+
+
+def images_of(data: ImageDataModule) -> dict[str, Any]:
+    """What tells the images of a run, and how they were split, from any others."""
+    return {
+        "training_images": len(data.train),
+        "validation_images": len(data.val),
+        "training_sha256": of_images(data.train),
+        "validation_sha256": of_images(data.val),
+    }
+
+
+def _check_resumable(run: Run, resumed: Plan, content: dict[str, Any]) -> None:
+    check_weights(run.last, content["state_dict"], resumed.module)
+    epochs, batches = resumed.preset.training.epochs, resumed.data.batches_per_epoch
+    if content["global_step"] >= epochs * batches:
+        done = content["global_step"] // batches
+        raise UserError(
+            f"{run.folder} is done: {done} epochs; train on with `resume` {run.folder} `training.epochs` {done + 10}"
+        )
+    budget = resumed.preset.training.max_time
+    if budget is not None and time_spent(content) >= seconds(budget):
+        raise UserError(f"{run.folder} is done: its {budget} are spent; train on with a longer `training.max_time`")
