@@ -25,17 +25,17 @@ def high_water() -> float:
 def sample_digits(count: str) -> None:
     """Trains ``quickstart`` for a few batches and samples ``count`` images into a file, 20 steps each."""
     from diffcli.devices import Devices
-    from diffcli.experiments.models import Choice
-    from diffcli.experiments.sample import sample
-    from diffcli.experiments.train import plan_new, train
-    from diffcli.training.trainer import Hardware
+    from diffcli.experiments.sample import SampleOptions, sample
+    from diffcli.experiments.train import train
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = ["training.epochs=1", "training.sample_epochs=[]"]
-        plan = plan_new("quickstart", settings, Path(folder), 2, download=False)
-        run = train(plan, None, Path(folder) / "run", Hardware("cpu"), False, True)
-        choice = Choice(run=str(run.folder), sampler="ddim", steps=20, batch_size=256, hardware=Devices("cpu"))
-        sample(choice, int(count), Path(folder) / "images.npz", False, None, True)
+        devices, out = Devices("cpu", "1"), Path(folder) / "run"
+        short = {"training.epochs": 1, "training.sample_epochs": []}
+        run = train("quickstart", short, out=out, limit_batches=2, devices=devices, quiet=True)
+        file = Path(folder) / "images.npz"
+        sample(
+            SampleOptions(run, int(count), file, devices=devices, sampler="ddim", steps=20, batch_size=256, quiet=True)
+        )
 
 
 def train_ours(data_dir: str) -> None:

@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 
 import torch
-from diffcli.experiments.models import Choice, pick_model, pick_sampling, training_split
 
 from diffcli.assembly import load_source, samplers_for
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.scores import fid
 from diffcli.generation import generate
+from diffcli.loading import load
+from diffcli.model import SamplerOptions, training_split
 
 VARIANTS = {"ddim": ("{name: ddim, eta: 1}", "{name: ddim, eta: 0}")}
 """How a sampler is run where that is not once with its defaults."""
@@ -35,12 +36,11 @@ def features(extractor: Extractor, images: torch.Tensor) -> torch.Tensor:
 
 def measure(run: str, evaluations: list[int], n: int, ancestral: int | None, data_dir: Path) -> None:
     """Prints the table of one run, row by row."""
-    choice = Choice(run=run, data_dir=data_dir, batch_size=250)
-    _, model = pick_model(choice)
+    model = load(run, data_dir=data_dir)
     source = load_source(model.preset, data_dir, download=False)
     extractor = choose("classifier", model.preset.data.name, None, torch.device("cpu"))
     real = features(extractor, source.test.images)
-    train = training_split(source, model.preset).images
+    train = training_split(model.preset, source.development).images
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:n]
     floor = fid(real, features(extractor, train[order]))
     fitting = samplers_for(model.denoiser.degradation)
@@ -56,7 +56,7 @@ def measure(run: str, evaluations: list[int], n: int, ancestral: int | None, dat
         steps = (count + 1) // 2 if sampler == "heun" else count
         if steps > model.denoiser.degradation.T:
             continue
-        sampling = pick_sampling(model, Choice(sampler=sampler, steps=steps, batch_size=250, data_dir=data_dir))
+        sampling = model.sampling(SamplerOptions(sampler=sampler, steps=steps, batch_size=250), model.prior(None))
         started = time.perf_counter()
         samples = torch.cat([to_uint8(batch) for batch in generate(sampling, n, model.image_shape)])
         seconds = time.perf_counter() - started

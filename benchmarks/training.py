@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from torchvision.datasets import MNIST
 
 from benchmarks import peers
 from benchmarks.rounds import Side, alternate, rate_of, ratios, spread, table
-from diffcli.experiments.train import Plan, plan_new, train
+from diffcli.devices import Devices
+from diffcli.experiments import planning
+from diffcli.experiments.planning import Plan, TrainOptions
+from diffcli.experiments.train import carry_out
 from diffcli.networks.compact import CompactUNet
-from diffcli.training.trainer import Hardware, compile_in_place
+from diffcli.training.trainer import compile_in_place
 
 CNN = "ddpm-const-lowbeta"
 FAST = "mnist-fast"
@@ -26,18 +30,22 @@ SHAPE = (1, 28, 28)
 MATMUL_SIDE = 2048
 
 
-def plan_of(preset: str, data_dir: Path, batches: int, *changes: str) -> Plan:
+def plan_of(preset: str, data_dir: Path, batches: int, precision: str = "32-true", **changes: object) -> Plan:
     """A preset's training for one epoch of ``batches`` batches, without pictures and validation."""
-    settings = ["training.epochs=1", "training.sample_epochs=[]", "training.val_every=1000", "training.max_time=null"]
-    return plan_new(preset, [*settings, *changes], data_dir, batches, download=False)
+    short = {"training.epochs": 1, "training.sample_epochs": [], "training.val_every": 1000, "training.max_time": None}
+    devices = Devices("cpu", "1", precision=precision)
+    options = TrainOptions(
+        preset, short | changes, data_dir=data_dir, limit_batches=batches, devices=devices, quiet=True
+    )
+    return planning.plan(options, download=False)
 
 
-def ours(plan: Plan, precision: str = "32-true") -> Side:
+def ours(planned: Plan) -> Side:
     """Training as ``diffcli train`` does it, all callbacks and logs included."""
 
     def side() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            run = train(plan, None, Path(folder) / "run", Hardware("cpu", precision=precision), False, True)
+            run = carry_out(replace(planned, options=replace(planned.options, out=Path(folder) / "run")))
             row = run.metrics_file.read_text().splitlines()[-1].split(",")
         return float(row[4])
 
@@ -87,12 +95,12 @@ def matched_width(target: float) -> int:
 
 def against_notebook(data_dir: Path, rounds: int, batches: int) -> str:
     """The report's CNN: ours as it is and compiled, and the notebook's loop, the same network in each."""
-    plans = {name: plan_of(CNN, data_dir, batches) for name in ("diffcli", "compiled", "mixed", "notebook")}
+    plans = {name: plan_of(CNN, data_dir, batches) for name in ("diffcli", "compiled", "notebook")}
     compile_in_place(plans["compiled"].module.denoiser.network, torch.device("cpu"))
     sides = {
         "diffcli": ours(plans["diffcli"]),
         "diffcli --compile": ours(plans["compiled"]),
-        "diffcli --precision bf16-mixed": ours(plans["mixed"], "bf16-mixed"),
+        "diffcli --precision bf16-mixed": ours(plan_of(CNN, data_dir, batches, "bf16-mixed")),
         "notebook-style loop": notebook(plans["notebook"], data_dir, batches),
     }
     rates = alternate(sides, rounds)
@@ -109,7 +117,7 @@ def against_peers(data_dir: Path, rounds: int, batches: int) -> str:
     ):
         network = build()
         width = matched_width(flops(network))
-        plan = plan_of(FAST, data_dir, batches, f"network.width={width}")
+        plan = plan_of(FAST, data_dir, batches, **{"network.width": width})
         size = plan.preset.training.batch_size
         step = make_step(network, peers.random_batches(plan.data.train.images, size))
         sides = {"diffcli": ours(plan), name: rate_of(_repeated(step, batches), batches * size)}

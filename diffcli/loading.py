@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
     """
     if isinstance(name, Run):
         return name, best_checkpoint(name)
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.suffix == ".ckpt" or path.is_file() or (isinstance(name, Path) and not path.is_dir()):
         folder = path.parent.parent
         return Run(folder) if (folder / "preset.yaml").is_file() else None, path
@@ -58,7 +59,7 @@ def read_model(checkpoint: Path) -> Model:
     """
     content = read_checkpoint(checkpoint)
     about = content["hyper_parameters"]
-    check_loaded(about.get("plugins", {}), f"checkpoint {checkpoint}")
+    check_loaded(about.get("plugins") or {}, f"checkpoint {checkpoint}")
     preset = resolve(validate(about["preset"], f"checkpoint {checkpoint}"))
     image_shape = image_shape_of(preset)
     denoiser = build_denoiser(preset, image_shape)

@@ -74,7 +74,7 @@ def plugin(file: Path | str) -> ModuleType:
     Raises:
         UserError: there is no such file, or it fails; the line names the place.
     """
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))
     if not path.is_file() or path.suffix != ".py":
         raise UserError(f"plug-in {file}: there is no such Python file; name one that ends in .py")
     spec = importlib.util.spec_from_file_location(f"diffcli_plugin_{path.stem}", path)

@@ -117,12 +117,12 @@ def test_noise_on_noise_is_refused() -> None:
 
 
 def test_a_fitted_prior_serves_noise_that_leaves_much_of_the_image() -> None:
-    short = ["schedule={name: constant, T: 10, beta: 0.01}"]
+    short = {"schedule": {"name": "constant", "T": 10, "beta": 0.01}}
     with pytest.raises(
         UserError, match=r"standard-normal is not where a gaussian-noise ends.* or a schedule with more noise"
     ):
         resolve(load_preset("quickstart", short)[1])
-    hot = resolve(load_preset("quickstart", [*short, "prior={name: mixture}"])[1])
+    hot = resolve(load_preset("quickstart", short | {"prior": {"name": "mixture"}})[1])
     assert "standard-normal" not in candidate_priors(hot)
 
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from diffcli.assembly import build_denoiser, resolve
+from diffcli.cli.flags import overrides
 from diffcli.config import validate
 from diffcli.errors import UserError
 from diffcli.presets import CHECKOUT_PRESETS, find_preset, load_preset, preset_files, to_yaml, with_overrides
@@ -69,18 +70,20 @@ def test_presets_are_found_by_name_by_path_and_beside_the_user(workplace: Path, 
 
 
 def test_scientific_numbers_without_a_dot_are_numbers(tiny: Path) -> None:
-    assert load_preset(str(tiny), ["training.lr=3e-4"])[1].training.lr == 3e-4
+    assert load_preset(str(tiny), overrides(["training.lr=3e-4"]))[1].training.lr == 3e-4
 
 
 def test_set_replaces_a_value_or_a_whole_component(tiny: Path) -> None:
-    preset = load_preset(str(tiny), ["schedule={name: cosine, T: 7}", "training.seed=5", "sampler.steps=3"])[1]
+    preset = load_preset(str(tiny), overrides(["schedule={name: cosine, T: 7}", "training.seed=5", "sampler.steps=3"]))[
+        1
+    ]
     assert preset.schedule.model_dump() == {"name": "cosine", "T": 7}
     assert (preset.training.seed, preset.sampler.steps) == (5, 3)
 
 
 def test_set_does_not_change_what_it_was_given() -> None:
     values = {"training": {"epochs": 1}}
-    assert with_overrides(values, ["training.epochs=2"]) == {"training": {"epochs": 2}}
+    assert with_overrides(values, {"training.epochs": 2}) == {"training": {"epochs": 2}}
     assert values == {"training": {"epochs": 1}}
 
 
@@ -120,7 +123,7 @@ BAD = {
 @pytest.mark.parametrize("assignment", BAD)
 def test_bad_values_are_named(assignment: str, tiny: Path) -> None:
     with pytest.raises(UserError, match=BAD[assignment]) as caught:
-        build_denoiser(resolve(load_preset(str(tiny), [assignment])[1]), (1, 8, 8))
+        build_denoiser(resolve(load_preset(str(tiny), overrides([assignment]))[1]), (1, 8, 8))
     assert "\n" not in str(caught.value)
 
 

@@ -13,14 +13,14 @@ from diffcli.data.pixels import to_model
 from diffcli.devices import Devices
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
-from diffcli.experiments.models import Choice, pick_model, pick_sampling
 from diffcli.generation import Sampling, conditional_rows, counting, draw_xT, generate, reconstruct
+from diffcli.loading import load
+from diffcli.model import SamplerOptions
 
 
 def sampling_of(trained: Path, **changes: object) -> Sampling:
-    choice = Choice(run=str(trained), hardware=Devices("cpu"), **changes)  # type: ignore[arg-type]
-    _, model = pick_model(choice)
-    return pick_sampling(model, choice)
+    model = load(trained, devices=Devices("cpu", "1"))
+    return model.sampling(SamplerOptions(**changes), model.prior(None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sampler", ["ancestral", "cold"])

@@ -16,7 +16,8 @@ import pytest
 import torch
 from conftest import TINY, Cli
 
-from diffcli.data.datasets import DATASETS, SHAPES, mnist
+from diffcli.data.datasets import DATASETS, mnist
+from diffcli.data.sources import image_shape
 from diffcli.errors import UserError
 
 FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -44,7 +45,7 @@ def test_the_original_files_are_read_with_their_own_test_split(name: str, tmp_pa
     write_idx_files(tmp_path, folder=FOLDERS[name])
     source = DATASETS[name](data_dir=tmp_path, download=False)
     assert (len(source.development), len(source.test)) == (50, 20)
-    assert source.development.image_shape == SHAPES[name]
+    assert source.development.image_shape == image_shape(DATASETS[name], {})
     assert source.test.labels.tolist()[:3] == [0, 1, 2]
     assert source.test.labels.dtype == torch.int64
     expected = np.random.default_rng(0).integers(0, 256, (50, 28, 28), dtype=np.uint8)
@@ -213,12 +214,12 @@ def test_a_folder_in_a_files_place_and_a_broken_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_missing_files_are_named_with_the_folder_and_the_options(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"{FOLDERS[name]}/raw.*--data-dir or DIFFCLI_DATA") as caught:
+    with pytest.raises(UserError, match=rf"{FOLDERS[name]}/raw.*`data_dir` or DIFFCLI_DATA") as caught:
         DATASETS[name](data_dir=tmp_path, download=False)
     assert all(file in str(caught.value) for file in NAMES)
     raw = write_idx_files(tmp_path, folder=FOLDERS[name])
     (raw / NAMES[3]).unlink()
-    with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte is missing.*--data-dir or DIFFCLI_DATA") as caught:
+    with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte is missing.*`data_dir` or DIFFCLI_DATA") as caught:
         DATASETS[name](data_dir=tmp_path, download=False)
     assert not any(file in str(caught.value) for file in NAMES[:3])
 
@@ -251,7 +252,7 @@ def test_a_download_that_fails_is_one_line(error: Exception, tmp_path: Path, mon
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", fail)
     with pytest.raises(
-        UserError, match=r"missing.* could not be downloaded \(.+\).*--data-dir or DIFFCLI_DATA"
+        UserError, match=r"missing.* could not be downloaded \(.+\).*`data_dir` or DIFFCLI_DATA"
     ) as caught:
         mnist(data_dir=tmp_path, download=True)
     assert "\n" not in str(caught.value)

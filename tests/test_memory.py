@@ -14,8 +14,7 @@ from conftest import SLOW
 from PIL import Image
 
 from diffcli.devices import Devices
-from diffcli.experiments.models import Choice
-from diffcli.experiments.sample import sample
+from diffcli.experiments.sample import SampleOptions, sample
 from diffcli.reporting.pictures import save_array
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's /proc")
@@ -29,11 +28,11 @@ def mebibytes() -> float:
 
 @LINUX
 def test_sampling_again_and_again_leaks_nothing(workplace: Path, trained: Path) -> None:
-    choice = Choice(run=str(trained), steps=2, hardware=Devices("cpu"))
+    options = SampleOptions(trained, 1, Path("image.png"), devices=Devices("cpu", "1"), steps=2, quiet=True)
 
     def again(times: int) -> float:
         for _ in range(times):
-            sample(choice, 1, Path("image.png"), False, None, True)
+            sample(options)
         gc.collect()
         return mebibytes()
 
@@ -46,11 +45,10 @@ def test_sampling_again_and_again_leaks_nothing(workplace: Path, trained: Path) 
 PEAK = """
 import sys
 from pathlib import Path
-from diffcli.experiments.models import Choice
-from diffcli.experiments.sample import sample
+from diffcli.experiments.sample import SampleOptions, sample
 from diffcli.devices import Devices
-choice = Choice(run=sys.argv[1], steps=2, batch_size=100, hardware=Devices("cpu"))
-sample(choice, int(sys.argv[2]), Path(sys.argv[3]), False, None, True)
+run, count, out = sys.argv[1:]
+sample(SampleOptions(run, int(count), Path(out), devices=Devices("cpu", "1"), steps=2, batch_size=100, quiet=True))
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 

@@ -111,9 +111,9 @@ def test_the_average_is_in_state_dict_and_the_weights_beside_it(cli, workplace: 
     key = next(key for key in averaged if key.endswith("weight"))
     assert not torch.equal(averaged[key], current[key])
     assert (averaged[key] - current[key]).abs().max() < 0.1
-    from diffcli.model import load_model
+    from diffcli.loading import read_model
 
-    sampled_with = load_model(Run(Path("run")).last).denoiser.state_dict()[key.removeprefix("denoiser.")]
+    sampled_with = read_model(Run(Path("run")).last).denoiser.state_dict()[key.removeprefix("denoiser.")]
     assert torch.equal(sampled_with, averaged[key])
 
 

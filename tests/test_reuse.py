@@ -46,7 +46,7 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen, real = [], module.measure
 
     def measure(subject, *rest):
-        seen.append(str(subject.run.folder))
+        seen.append(str(subject.model.run.folder))
         return real(subject, *rest)
 
     monkeypatch.setattr(module, "measure", measure)

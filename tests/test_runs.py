@@ -13,7 +13,7 @@ from killing import start
 from diffcli.checkpoints import read_checkpoint
 from diffcli.errors import UserError
 from diffcli.files import written_whole
-from diffcli.model import load_model
+from diffcli.loading import read_model
 from diffcli.runs import Run, all_runs, best_checkpoint, claimed, find_run, locked
 
 
@@ -107,7 +107,7 @@ def test_a_trained_run_holds_what_it_promises(trained: Path) -> None:
 
 
 def test_a_checkpoint_loads_into_the_same_weights(trained: Path) -> None:
-    model = load_model(Run(trained).last)
+    model = read_model(Run(trained).last)
     state = read_checkpoint(Run(trained).last)["state_dict"]
     assert (model.preset_name, model.image_shape, model.epoch) == ("tiny", (1, 8, 8), 2)
     for key, value in model.denoiser.state_dict().items():
@@ -135,7 +135,7 @@ def test_bad_checkpoints_are_refused_in_one_line(workplace: Path, trained: Path)
         pickle.dump(Trap(mark), stream)
     for name in ("truncated", "noise", "empty", "other", "list", "code", "pickle", "missing"):
         with pytest.raises(UserError, match=rf"checkpoint {name}\.ckpt ") as caught:
-            load_model(Path(f"{name}.ckpt"))
+            read_model(Path(f"{name}.ckpt"))
         assert "\n" not in str(caught.value)
     assert not mark.exists()
 
@@ -145,11 +145,11 @@ def test_a_checkpoint_of_another_network_is_refused(workplace: Path, trained: Pa
     content["hyper_parameters"]["preset"]["network"]["channels"] = [4, 6]
     torch.save(content, "changed.ckpt")
     with pytest.raises(UserError, match=r"is of another network: network\.blocks"):
-        load_model(Path("changed.ckpt"))
+        read_model(Path("changed.ckpt"))
     content["hyper_parameters"]["preset"]["network"]["channels"] = [4, 4, 4]
     torch.save(content, "changed.ckpt")
     with pytest.raises(UserError, match="is of another network"):
-        load_model(Path("changed.ckpt"))
+        read_model(Path("changed.ckpt"))
 
 
 def test_four_trainings_started_together_are_four_runs(workplace: Path, tiny: Path) -> None:

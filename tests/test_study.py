@@ -14,8 +14,8 @@ from test_idx import write_idx_files
 from diffcli.checkpoints import read_checkpoint
 from diffcli.errors import RunError
 from diffcli.experiments import study as module
-from diffcli.experiments.study import MODELS, Budget, Effort
 from diffcli.report.claims import HIGH, LOW
+from diffcli.report.study import MODELS, Budget, Effort
 from diffcli.runs import Run
 
 
@@ -30,7 +30,7 @@ def minute(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def test_an_interrupted_study_goes_on(cli, minute: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
-    real_train, trained = module.train, []
+    real_train, trained = module.carry_out, []
 
     def train_two(plan, *rest):
         if len(trained) == 2:
@@ -38,11 +38,13 @@ def test_an_interrupted_study_goes_on(cli, minute: list[object], monkeypatch: py
         trained.append(plan.name)
         return real_train(plan, *rest)
 
-    monkeypatch.setattr(module, "train", train_two)
+    monkeypatch.setattr(module, "carry_out", train_two)
     assert cli(*minute).code == 1
     first = Run(Path("study") / MODELS[0]).last.stat().st_mtime_ns
 
-    monkeypatch.setattr(module, "train", lambda plan, *rest: (trained.append(plan.name), real_train(plan, *rest))[1])
+    monkeypatch.setattr(
+        module, "carry_out", lambda plan, *rest: (trained.append(plan.name), real_train(plan, *rest))[1]
+    )
     result = cli(*minute)
     assert result.code == 0, result.err
     assert trained == list(MODELS)  # each once: what was done is not done again
@@ -75,6 +77,7 @@ HOW = ["--accelerator", "cpu", "--extractor", "classifier", "--data-dir", ".", "
 SMALL_STUDY = f"""\
 import os, pathlib, sys
 from diffcli.experiments import study
+from diffcli.report.study import Budget, Effort
 from diffcli.cli import main
 
 replace = pathlib.Path.replace
@@ -86,8 +89,8 @@ def logged(self, target):
 
 pathlib.Path.replace = logged
 study.MODELS = {TWO_MODELS}
-efforts = {{name: study.Effort(epochs=2, limit_batches=1) for name in study.MODELS}}
-study.BUDGETS["quick"] = study.Budget("a test", efforts, n_test=6, n_fid=6, steps=2)
+efforts = {{name: Effort(epochs=2, limit_batches=1) for name in study.MODELS}}
+study.BUDGETS["quick"] = Budget("a test", efforts, n_test=6, n_fid=6, steps=2)
 main(sys.argv[1:])
 """
 

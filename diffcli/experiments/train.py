@@ -139,6 +139,6 @@ def _facts(plan: Plan, resumed: bool) -> dict[str, Any]:
         **images_of(plan.data),
         "limit_batches": plan.data.limit_batches,
         "parameters": plan.parameters,
-        "plugins": dict(plan.module.hparams["plugins"]),
+        "plugins": plan.module.hparams["plugins"] or {},
         "resumed": resumed,
     }

@@ -34,7 +34,7 @@ class DiffusionModule(LightningModule):
     """
 
     def __init__(
-        self, preset: dict[str, Any], preset_name: str, image_shape: list[int], plugins: dict[str, str]
+        self, preset: dict[str, Any], preset_name: str, image_shape: list[int], plugins: dict[str, str] | None = None
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
