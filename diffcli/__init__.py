@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from diffcli.loading import load as load
     from diffcli.model import Model as Model
     from diffcli.plugins import plugin as plugin
-    from diffcli.plugins import register as register
+    from diffcli.registry import register as register
     from diffcli.reporting.pictures import grid as grid
     from diffcli.runs import Run as Run
 
@@ -64,7 +64,7 @@ _HOMES = {
     "load": "loading",
     "Model": "model",
     "plugin": "plugins",
-    "register": "plugins",
+    "register": "registry",
     "grid": "reporting.pictures",
     "Run": "runs",
 }

@@ -20,7 +20,9 @@ from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, timesteps
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.errors import UserError, unknown
-from diffcli.registry import KINDS, asks_for, build, checked, registered, required, resolved, somebodys
+from diffcli.origins import of_plugin
+from diffcli.plugins import load_configured
+from diffcli.registry import KINDS, asks_for, build, checked, registered, required, resolved
 
 MAX_PARAMETERS = 1_000_000_000
 
@@ -35,6 +37,7 @@ def resolve(preset: Preset) -> Preset:
         UserError: a component is unknown or does not fit the others, or a parameter is unknown, of the wrong type or out of
             range.
     """
+    load_configured()
     components = {kind: resolved(kind, given) for kind in KINDS if (given := getattr(preset, kind)) is not None}
     preset = preset.model_copy(update=components)
     if preset.prediction not in PREDICTIONS:
@@ -147,7 +150,7 @@ def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degr
         raise UserError(f"schedule: degradation {name} takes none; leave it out")
     degradation: Degradation = build("degradation", preset.degradation, supplied)
     degradation.name, degradation.image_shape = name, image_shape
-    with somebodys("degradation", name):
+    with of_plugin("degradation", name):
         try:
             check_degradation(degradation)
         except ValueError as error:

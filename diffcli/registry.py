@@ -7,8 +7,8 @@ preset. Parameters that the program supplies itself (the image shape, the beta t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
@@ -21,11 +21,14 @@ from diffcli.diffusion.noise_levels import NOISE_LEVELS
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import SAMPLERS
 from diffcli.diffusion.schedules import SCHEDULES
-from diffcli.errors import DiffcliError, UserError, unknown
+from diffcli.errors import UserError, unknown
 from diffcli.networks import NETWORKS
-from diffcli.plugins import is_plugins, load_configured, told
+from diffcli.origins import current, of_plugin, origin_of, record
 
+Registered = TypeVar("Registered", bound=Callable[..., Any])
 AnyComponent = TypeVar("AnyComponent", bound=Component)
+
+NAME = re.compile(r"[a-z0-9][a-z0-9+._-]*")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,35 @@ KINDS = {
 }
 
 
+def register(kind: str, name: str) -> Callable[[Registered], Registered]:
+    """Adds a component under a name that presets can use; a decorator of a class or function.
+
+    Args:
+        kind: "data", "schedule", "degradation", "noise", "network", "prior" or "sampler".
+        name: lower-case letters, digits, ``-``, ``+``, ``.`` and ``_``.
+
+    Raises:
+        UserError: the kind is unknown, the name is not usable or another's, or what is registered is of another kind.
+    """
+    if kind not in KINDS:
+        raise UserError(unknown("kind", kind, KINDS))
+    if not NAME.fullmatch(name):
+        raise UserError(f"'{name}' is no name of a {kind}: write it in lower case, for example my-{kind}")
+
+    def add(component: Registered) -> Registered:
+        entry = KINDS[kind]
+        if entry.base is not None and not (inspect.isclass(component) and issubclass(component, entry.base)):
+            raise UserError(f"{kind} '{name}' must be a subclass of diffcli.{entry.base.__name__}")
+        owner = origin_of(kind, name) or "diffcli"
+        if name in entry.registry and owner != current(component):
+            raise UserError(f"{kind} '{name}' is {owner}'s already; give yours another name")
+        entry.registry[name] = component
+        record(kind, name, component)
+        return component
+
+    return add
+
+
 def components_of(preset: Preset) -> dict[str, str]:
     """The name of a preset's component of each kind."""
     return {kind: component.name for kind in KINDS if (component := getattr(preset, kind)) is not None}
@@ -65,7 +97,6 @@ def registered(kind: str, name: str) -> Callable[..., Any]:
     Raises:
         UserError: nothing is; the line names the nearest known one.
     """
-    load_configured()
     registry = KINDS[kind].registry
     if name not in registry:
         raise UserError(f"{kind}.name: {unknown(kind, name, registry)}")
@@ -121,28 +152,11 @@ def build(kind: str, component: Component, supplied: Mapping[str, Any]) -> Any:
     """
     function, parameters = checked(kind, component)
     accepted = inspect.signature(function).parameters
-    with somebodys(kind, component.name):
+    with of_plugin(kind, component.name):
         try:
             return function(**parameters, **{key: value for key, value in supplied.items() if key in accepted})
         except ValueError as error:
             raise UserError(f"{kind} {component.name}: {error}") from error
-
-
-@contextmanager
-def somebodys(kind: str, name: str) -> Iterator[None]:
-    """Where the component is a plug-in's, what fails in the block is told in one line, with its place.
-
-    Raises:
-        UserError: something fails.
-    """
-    try:
-        yield
-    except DiffcliError:
-        raise
-    except Exception as error:
-        if not is_plugins(kind, name):
-            raise
-        raise UserError(f"{kind} {name} fails: {told(error)}") from error
 
 
 def resolved(kind: str, component: AnyComponent) -> AnyComponent:

@@ -16,8 +16,9 @@ from conftest import TINY
 from PIL import Image
 
 from diffcli.report.claims import BLUR, CLAIMS, HIGH, LOW, NOISE, check
+from diffcli.report.values import reported_values
 from diffcli.reporting.comparable import best_of, remarks
-from diffcli.reporting.page import html_page, markdown_page, reported_values
+from diffcli.reporting.page import Page, html_page, markdown_page
 
 OPTIONS = ["--n-test", 10, "--n-fid", 20, "--steps", 4, "--extractor", "classifier", "--accelerator", "cpu", "--quiet"]
 
@@ -147,12 +148,12 @@ def test_values_are_escaped() -> None:
     from diffcli.reporting.page import RunView
 
     view = RunView("<b>x</b>", "n", "<script>1</script>", "p", {"rmse": 1.0}, {}, {}, [])
-    text = html_page("<i>", [view], {"rmse": set()}, ["<u>"], [], [])
+    text = html_page(Page("<i>", [view], {"rmse": set()}, ["<u>"]))
     assert "<script>" not in text
     assert "&lt;b&gt;x" in text
     assert "&lt;u&gt;" in text
     view = RunView("<b>x</b>|\ny", "n", "a", "p", {"rmse|<i>": 1.0}, {}, {}, [])
-    lines = markdown_page("<script>1</script>", [view], {"rmse|<i>": set()}, ["<u>"], []).splitlines()
+    lines = markdown_page(Page("<script>1</script>", [view], {"rmse|<i>": set()}, ["<u>"])).splitlines()
     assert lines[0] == "# &lt;script&gt;1&lt;/script&gt;"
     assert lines[2:5] == ["| run | rmse\\|&lt;i&gt; |", "| --- | --- |", "| &lt;b&gt;x&lt;/b&gt;\\| y | 1 |"]
     assert "- &lt;u&gt;" in lines

@@ -144,7 +144,7 @@ def test_eval_with_inception_has_its_own_keys(stand_in_weights: Path, trained: P
 
 
 def test_inception_file_errors_name_the_option(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--inception-weights .*does not exist"):
+    with pytest.raises(UserError, match=r"`inception_weights` .*does not exist"):
         extractors.inception(tmp_path / "none.pth", CPU)
     (tmp_path / "noise.pth").write_bytes(b"not weights")
     with pytest.raises(UserError, match="does not hold Inception weights"):
@@ -191,7 +191,7 @@ def test_auto_falls_back_to_the_classifier_without_network(no_network: None) -> 
 
 def test_auto_without_classifier_names_file_and_option(no_network: None) -> None:
     for name in ("auto", "inception"):
-        with pytest.raises(UserError, match=rf"{extractors.INCEPTION_FILE}.*--inception-weights"):
+        with pytest.raises(UserError, match=rf"{extractors.INCEPTION_FILE}.*`inception_weights`"):
             extractors.choose(name, "folder", None, CPU)
 
 

@@ -130,7 +130,7 @@ def test_what_cannot_run_is_told_before_anything_is_written(cli, workplace: Path
         ("--devices", "0", "--devices"),
         ("--strategy", "nope", "nope"),
         ("--precision", "12-bit", "12-bit"),
-        ("--num-nodes", "0", "num_nodes"),
+        ("--num-nodes", "0", "--num-nodes must be a positive integer"),
         ("--accelerator", "tpu", "unknown accelerator"),
         ("--inception-weights", "none.pth", "none.pth does not exist"),
     ]:

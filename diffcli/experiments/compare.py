@@ -19,7 +19,8 @@ from diffcli.experiments.evaluate import Evaluation, measure
 from diffcli.experiments.protocol import EvaluateOptions, Subject, digest, fits, instruments, pick_subject, protocol
 from diffcli.files import check_output, writable_folder, write_json, written_whole
 from diffcli.options import takes
-from diffcli.report.claims import Claim, check
+from diffcli.report.claims import check
+from diffcli.reporting.claim import Claim
 from diffcli.reporting.labels import unique_labels
 from diffcli.runs import Run, find_run
 

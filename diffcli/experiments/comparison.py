@@ -9,7 +9,7 @@ from typing import Any
 from diffcli.config import Preset
 from diffcli.experiments.listing import history
 from diffcli.experiments.protocol import EvaluateOptions, digest
-from diffcli.report.claims import Claim
+from diffcli.reporting.claim import Claim
 from diffcli.reporting.comparable import best_of, remarks
 from diffcli.reporting.page import columns
 from diffcli.runs import Run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from diffcli.assembly import build_degradation, image_shape_of
 from diffcli.devices import Processes
@@ -13,9 +14,10 @@ from diffcli.experiments.listing import history
 from diffcli.experiments.protocol import pick_subject
 from diffcli.experiments.sample import SampleOptions, write_samples
 from diffcli.presets import to_yaml
+from diffcli.report.values import REPORT, reported_values
 from diffcli.reporting.comparable import differences
 from diffcli.reporting.figures import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
-from diffcli.reporting.page import Picture, RunView, html_page, markdown_page, picture_of, reported_values
+from diffcli.reporting.page import Page, Picture, RunView, html_page, markdown_page, picture_of
 
 
 def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
@@ -31,10 +33,10 @@ def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
     )
     with_pictures = suffix == ".html"
     views = [_view(run, _pictures(run, processes) if with_pictures else []) for run in comparison.runs]
+    page = Page(title, views, comparison.best, comparison.remarks, comparison.claims, REPORT)
     if not with_pictures:
-        return markdown_page(title, views, comparison.best, comparison.remarks, comparison.claims)
-    shared = _shared(comparison.runs)
-    return html_page(title, views, comparison.best, comparison.remarks, shared, comparison.claims)
+        return markdown_page(page)
+    return html_page(replace(page, shared=_shared(comparison.runs)))
 
 
 def _view(run: Compared, pictures: list[Picture]) -> RunView:

@@ -15,7 +15,8 @@ from diffcli.data.module import ImageDataModule
 from diffcli.devices import Devices
 from diffcli.errors import UserError
 from diffcli.evaluation.fingerprints import of_images
-from diffcli.plugins import check_loaded, needed_by
+from diffcli.origins import needed_by
+from diffcli.plugins import check_loaded
 from diffcli.presets import load_preset, to_yaml, with_overrides
 from diffcli.registry import components_of
 from diffcli.runs import Run, find_run, run_preset

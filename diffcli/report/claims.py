@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from diffcli.reporting.claim import Claim
 from diffcli.reporting.comparable import better, differences
 
 Results = Mapping[str, Mapping[str, Any]]
 """By preset, what ``eval.json`` holds, and ``alpha_T`` under its key."""
 
 LOW, HIGH, BLUR, NOISE = "ddpm-const-lowbeta", "ddpm-const-highbeta", "blur-const", "ddpm-cosine-unet"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A finding of the report; ``holds`` is None where the runs at hand cannot tell."""
-
-    text: str
-    holds: bool | None
-    evidence: str
-
-    @property
-    def verdict(self) -> str:
-        """One word."""
-        return {True: "confirmed", False: "contradicted", None: "not measured"}[self.holds]
 
 
 class NotMeasured(Exception):

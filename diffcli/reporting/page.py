@@ -8,17 +8,14 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from diffcli import __version__
 from diffcli.evaluation.metrics import is_beside
-from diffcli.report.claims import Claim
+from diffcli.reporting.claim import Claim
 
 
 @dataclass(frozen=True)
@@ -49,13 +46,6 @@ class RunView:
         return list(next(iter(self.by_prior.values()), {}))
 
 
-def reported_values() -> dict[str, dict[str, Any]]:
-    """The report's own values by preset: ``where`` they stand, and ``scores`` by the keys of eval.json."""
-    text = resources.files("diffcli.report").joinpath("report.yaml").read_text(encoding="utf-8")
-    values: dict[str, dict[str, Any]] = yaml.safe_load(text)
-    return values
-
-
 def picture_of(source: Path | Figure, caption: str, pixels: bool = False) -> Picture:
     """A PNG file or a figure as a picture that needs no other file."""
     if isinstance(source, Figure):
@@ -73,34 +63,32 @@ def columns(scores: Sequence[Mapping[str, float]]) -> list[str]:
     return [key for key in keys if not is_beside(key)]
 
 
-def html_page(
-    title: str,
-    runs: Sequence[RunView],
-    best: Mapping[str, set[str]],
-    remarks: Sequence[str],
-    shared: Sequence[tuple[str, list[Picture]]],
-    claims: Sequence[Claim],
-) -> str:
-    """The page; every value is escaped, every picture inlined, no script.
+@dataclass(frozen=True)
+class Page:
+    """What a comparison shows.
 
     Args:
         best: by score, in the order of the columns, the runs whose value is marked.
         remarks: what is to be said of the scores, a line each.
+        claims: statements checked against the scores, and their source.
         shared: headings and pictures that concern all the runs.
     """
+
+    title: str
+    runs: Sequence[RunView]
+    best: Mapping[str, set[str]]
+    remarks: Sequence[str] = ()
+    claims: Sequence[Claim] = ()
+    source: str = ""
+    shared: Sequence[tuple[str, list[Picture]]] = ()
+
+
+def html_page(page: Page) -> str:
+    """The page as one HTML file; every value is escaped, every picture inlined, no script."""
     loader = PackageLoader("diffcli.reporting", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("compare.html").render(
-        title=title,
-        runs=runs,
-        best=best,
-        remarks=remarks,
-        shared=shared,
-        claims=claims,
-        version=__version__,
-        date=date.today().isoformat(),
-    )
-    return _encodable(page)
+    template = environment.get_template("compare.html")
+    return _encodable(template.render(**vars(page), version=__version__, date=date.today().isoformat()))
 
 
 def _encodable(text: str) -> str:
@@ -113,24 +101,20 @@ def _plain(text: str) -> str:
     return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
-def markdown_page(
-    title: str,
-    runs: Sequence[RunView],
-    best: Mapping[str, set[str]],
-    remarks: Sequence[str],
-    claims: Sequence[Claim],
-) -> str:
+def markdown_page(page: Page) -> str:
     """The scores and the claims as Markdown; the report's value in brackets, the best of each column bold."""
-    heading = " | ".join(_plain(metric) for metric in best)
-    lines = [f"# {_plain(title)}", "", f"| run | {heading} |", "| --- " * (len(best) + 1) + "|"]
-    for run in runs:
+    heading = " | ".join(_plain(metric) for metric in page.best)
+    lines = [f"# {_plain(page.title)}", "", f"| run | {heading} |", "| --- " * (len(page.best) + 1) + "|"]
+    for run in page.runs:
         cells = []
-        for metric in best:
+        for metric in page.best:
             value = f"{run.scores[metric]:.4g}" if metric in run.scores else "-"
-            value = f"**{value}**" if run.name in best[metric] else value
+            value = f"**{value}**" if run.name in page.best[metric] else value
             cells.append(value + (f" (report: {run.reported[metric]:.4g})" if metric in run.reported else ""))
         lines.append(f"| {_plain(run.name)} | {' | '.join(cells)} |")
-    lines += ["", *(f"- {_plain(remark)}" for remark in remarks)] if remarks else []
-    lines += ["", "## The report's findings, checked", ""]
-    lines += [f"{i}. {claim.text} **{claim.verdict}**: {_plain(claim.evidence)}" for i, claim in enumerate(claims, 1)]
+    lines += ["", *(f"- {_plain(remark)}" for remark in page.remarks)] if page.remarks else []
+    lines += ["", "## The report's findings, checked", "", f"The report: {_plain(page.source)}.", ""]
+    lines += [
+        f"{i}. {claim.text} **{claim.verdict}**: {_plain(claim.evidence)}" for i, claim in enumerate(page.claims, 1)
+    ]
     return _encodable("\n".join(lines) + "\n")

@@ -30,7 +30,7 @@ class DiffusionModule(LightningModule):
         preset: the resolved preset as plain types, so that a checkpoint can be read without executing anything.
         preset_name: its name, for sampling from the checkpoint alone.
         image_shape: (C, H, W).
-        plugins: those that it needs, see :func:`~diffcli.plugins.needed_by`.
+        plugins: those that it needs, see :func:`~diffcli.origins.needed_by`.
     """
 
     def __init__(
