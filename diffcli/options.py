@@ -50,7 +50,7 @@ def takes_as_method(
         itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
         parameters = inspect.signature(options).parameters.values()
         call.__signature__ = inspect.Signature([itself, *parameters])  # type: ignore[attr-defined]
-        return call
+        return call  # type: ignore[return-value]  # of wraps, which names self a keyword
 
     return decorate
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,8 @@ from PIL import Image
 
 from diffcli.runs import Run
 
-TRAIN = ["train", "--preset", "tiny.yaml", "--accelerator", "cpu", "-q"]
+RESUME = ["train", "--accelerator", "cpu", "-q", "--resume"]
+TRAIN = ["train", "--accelerator", "cpu", "-q", "--preset", "tiny.yaml"]
 
 
 @contextmanager
@@ -128,3 +129,37 @@ def test_results_that_cannot_be_printed_end_in_one_line(workplace: Path, command
         )
     assert finished.returncode == 1, finished
     assert finished.stderr == "error: a file cannot be written: No space left on device\n"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with disk_of(1024, tmp_path / "disk") as disk:
+        yield disk
+
+
+def fill(file: Path) -> None:
+    """Writes until the disk is full to the last block."""
+    with file.open("wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(b"\0" * 4096):
+            pass
+
+
+def test_a_full_disk_loses_no_checkpoint(cli, tiny: Path, small_disk: Path) -> None:
+    run = small_disk / "run"
+    assert cli(*TRAIN, "--out", run).code == 0
+    last = Run(run).last.read_bytes()
+    fill(small_disk / "filler")
+    for command in (
+        [*RESUME, run, "--epochs", 4],
+        ["sample", "--run", run, "--n", 64, "--out", small_disk / "images.npz"],
+        ["sample", "--run", run, "--n", 64, "--out", small_disk / "images"],
+        ["eval", "--run", run, "--loss", "--n-test", 20],
+    ):
+        result = cli(*command)
+        assert result.code in (1, 2), (command, result)
+        assert result.err.count("\n") == 1, result.err
+        assert "No space left" in result.err
+        assert Run(run).last.read_bytes() == last
+        assert {path.name for path in small_disk.iterdir()} == {"run", "filler"}
+    (small_disk / "filler").unlink()
+    assert cli(*RESUME, run, "--epochs", 4).code == 0

@@ -24,7 +24,7 @@ SHORT = [case for case in CASES if case[0] in ("quickstart", "mnist-fast", "blur
 
 
 @pytest.mark.parametrize(
-    ("name", "precision", "recipe"),
+    "case",
     CASES if SLOW else [*random.Random(0).sample(SHORT, 4), ("mnist-fast", "bf16-mixed", RECIPES[0])],
     ids=str,
 )
@@ -33,10 +33,9 @@ def test_a_precision_trains_a_preset(
     workplace: Path,
     small_mnist: Path,
     monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    precision: str,
-    recipe: dict[str, str],
+    case: tuple[str, str, dict[str, str]],
 ) -> None:
+    name, precision, recipe = case
     monkeypatch.setenv("DIFFCLI_DATA", str(small_mnist))
     small = ["--limit-batches", 2, "--batch-size", 4, "--epochs", 1, "--set", "training.sample_epochs=[]"]
     changed = [f"--set=training.{key}={value}" for key, value in recipe.items()]

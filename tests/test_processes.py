@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -124,11 +125,11 @@ def test_a_strategy_that_cannot_work_is_refused(cli: Cli, workplace: Path, tiny:
 STARTED = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0"}
 
 
-@pytest.mark.parametrize("devices", ["1", "4"])
-@pytest.mark.parametrize("command", ["train", "sample"])
+@pytest.mark.parametrize("case", itertools.product(["train", "sample"], ["1", "4"]), ids=str)
 def test_other_processes_than_were_started_are_refused(
-    cli: Cli, workplace: Path, tiny: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, command: str, devices: str
+    cli: Cli, workplace: Path, tiny: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str]
 ) -> None:
+    command, devices = case
     for name, value in STARTED.items():
         monkeypatch.setenv(name, value)
     before = sorted(workplace.rglob("*"))

@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -222,48 +220,6 @@ def test_a_folder_that_cannot_be_written_is_named(cli, tiny: Path, workplace: Pa
         result = cli(*command)
         assert (result.code, result.err.count("\n")) == (2, 1)
         assert "locked cannot be written" in result.err
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one mebibyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=False)
-
-
-def fill(file: Path) -> None:
-    """Writes until the disk is full to the last block."""
-    with file.open("wb", buffering=0) as filler, suppress(OSError):
-        while filler.write(b"\0" * 4096):
-            pass
-
-
-def test_a_full_disk_loses_no_checkpoint(cli, tiny: Path, small_disk: Path) -> None:
-    run = small_disk / "run"
-    assert cli(*TRAIN, "--preset", tiny, "--out", run).code == 0
-    last = Run(run).last.read_bytes()
-    fill(small_disk / "filler")
-    for command in (
-        [*TRAIN, "--resume", run, "--epochs", 4],
-        ["sample", "--run", run, "--n", 64, "--out", small_disk / "images.npz"],
-        ["sample", "--run", run, "--n", 64, "--out", small_disk / "images"],
-        ["eval", "--run", run, "--loss", "--n-test", 20],
-    ):
-        result = cli(*command)
-        assert result.code in (1, 2), (command, result)
-        assert result.err.count("\n") == 1, result.err
-        assert "No space left" in result.err
-        assert Run(run).last.read_bytes() == last
-        assert {path.name for path in small_disk.iterdir()} == {"run", "filler"}
-    (small_disk / "filler").unlink()
-    assert cli(*TRAIN, "--resume", run, "--epochs", 4).code == 0
 
 
 @pytest.mark.slow

@@ -8,8 +8,6 @@ from typing import Literal
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from diffcli.diffusion.degradations import GaussianBlur, GaussianNoise
@@ -189,24 +187,6 @@ def test_naive_sampler_draws_fresh_noise_where_there_is_any() -> None:
     assert all(torch.equal(first.xs, second.xs) for first, second in zip(*runs, strict=True))
     eps = [noise.noise_from(step.xs, torch.full((2,), step.s), x0) for step in runs[0][:-1]]
     assert not torch.allclose(eps[0], eps[1], atol=0.1)
-
-
-@given(T=st.integers(1, 3000), data=st.data())
-def test_timesteps_descend_from_T_to_0(T: int, data: st.DataObject) -> None:
-    steps = data.draw(st.integers(1, T))
-    path = timesteps(T, steps)
-    assert (path[0], path[-1], len(path)) == (T, 0, steps + 1)
-    assert all(earlier > later for earlier, later in pairwise(path))
-
-
-def test_all_steps_visit_every_t() -> None:
-    assert timesteps(5) == [5, 4, 3, 2, 1, 0]
-
-
-@pytest.mark.parametrize("steps", [0, -1, 11])
-def test_steps_out_of_range_are_refused(steps: int) -> None:
-    with pytest.raises(ValueError, match=r"steps must be in 1..10"):
-        timesteps(10, steps)
 
 
 def test_every_step_is_yielded_and_none_is_taken_before_it_is_asked_for() -> None:

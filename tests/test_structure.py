@@ -41,7 +41,7 @@ def imported(file: Path) -> set[str]:
     parts = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "diffcli":
-            first, *rest = node.module.split(".")
+            _, *rest = node.module.split(".")
             parts |= {rest[0]} if rest else {name.name for name in node.names}
         elif isinstance(node, ast.Import):
             parts |= {name.name.split(".")[1] for name in node.names if name.name.startswith("diffcli.")}

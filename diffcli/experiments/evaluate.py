@@ -21,8 +21,14 @@ from diffcli.devices import launch
 from diffcli.diffusion.losses import fixed_loss
 from diffcli.diffusion.randomness import Stream
 from diffcli.errors import UserError
-from diffcli.evaluation.classifier import TrainedClassifier, classifier_settings, load_classifier, probabilities
-from diffcli.evaluation.extractors import Extractor, Unavailable, choose
+from diffcli.evaluation.classifier import (
+    TrainedClassifier,
+    Unavailable,
+    classifier_settings,
+    load_classifier,
+    probabilities,
+)
+from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.metrics import METRICS, measured_on
 from diffcli.evaluation.scores import RECONSTRUCTION_METRICS
 from diffcli.experiments.distances import Distances, by_prior

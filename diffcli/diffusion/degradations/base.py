@@ -67,7 +67,7 @@ class Degradation(nn.Module, ABC):
         for name, value in list(self.__dict__.items()):
             if isinstance(value, Tensor) and name not in self.host_tables:
                 setattr(self, name, move(value))
-        return super()._apply(move, recurse)  # type: ignore[no-untyped-call]
+        return super()._apply(move, recurse)
 
     @abstractmethod
     def signal(self, x0: Tensor, t: Tensor) -> Tensor:
