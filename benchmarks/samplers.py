@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from diffcli.assembly import load_source, samplers_for
+from diffcli.assembly import load_source, samplers_for, training_split
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.scores import fid
 from diffcli.generation import generate
 from diffcli.loading import load
-from diffcli.model import SamplerOptions, training_split
+from diffcli.model import SamplerOptions
 
 VARIANTS = {"ddim": ("{name: ddim, eta: 1}", "{name: ddim, eta: 0}")}
 """How a sampler is run where that is not once with its defaults."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffcli.config import Component, Preset, Sampler
-from diffcli.data.datasets import Source
+from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.data.sources import default_data_dir, image_shape
 from diffcli.diffusion.degradations import Degradation, check_degradation
 from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser, check_prediction
@@ -123,6 +123,11 @@ def load_source(preset: Preset, data_dir: Path | str | None, download: bool = Tr
     folder = default_data_dir() if data_dir is None else Path(data_dir)
     source: Source = build("data", preset.data, {"data_dir": folder, "download": download})
     return source
+
+
+def training_split(preset: Preset, development: ImageSet) -> ImageSet:
+    """Of the images of a data set, those that a preset's model is trained on."""
+    return split(development, preset.training.val_share, preset.training.seed)[0]
 
 
 def image_shape_of(preset: Preset) -> tuple[int, int, int]:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcli.assembly import build_prior, load_source, resolve, steps_of
+from diffcli.assembly import build_prior, load_source, resolve, steps_of, training_split
 from diffcli.config import Component, Preset, Sampler
-from diffcli.data.datasets import ImageSet, split
+from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_uint8
 from diffcli.devices import Processes
 from diffcli.diffusion.denoiser import Denoiser
@@ -182,6 +182,21 @@ class Model:
         with progress(f"restoring {count} images", sampling.total_steps(count), "steps", options.quiet) as done:
             return to_uint8(torch.cat(list(restore(sampling, options.xt, counting(done)))))
 
+    @torch.inference_mode()
+    def estimate(self, xt: Tensor, t: int) -> Tensor:
+        """x0_hat: what the network takes degraded images ``xt`` (N, C, H, W) at step ``t`` in 1..T for, in one step.
+
+        Returns:
+            uint8 (N, C, H, W).
+
+        Raises:
+            UserError: the images are of another shape, or ``t`` is out of range.
+        """
+        self._check_shape(xt)
+        self._check_t(t)
+        at_t = torch.full((len(xt),), t, device=self.processes.device)
+        return to_uint8(self.denoiser(xt.to(self.processes.device), at_t)).cpu()
+
     @takes_as_method(_Reconstructions)
     def reconstruct(self, options: _Reconstructions) -> Tensor:
         """What the sampler makes of x_T of uint8 ``images`` (N, C, H, W): uint8 (N, C, H, W).
@@ -279,8 +294,3 @@ class Model:
             batch_size=options.batch_size,
             processes=self.processes,
         )
-
-
-def training_split(preset: Preset, development: ImageSet) -> ImageSet:
-    """Of the images of a data set, those that a preset's model is trained on."""
-    return split(development, preset.training.val_share, preset.training.seed)[0]

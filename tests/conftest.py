@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +62,25 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, no settings from outside, and no network cache."""
     monkeypatch.chdir(tmp_path)
-    for name in ("DIFFCLI_RUNS", "DIFFCLI_DATA"):
+    for name in ("DIFFCLI_RUNS", "DIFFCLI_DATA", "DIFFCLI_PLUGINS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a test registers is gone after it."""
+    from diffcli import origins, plugins
+    from diffcli.registry import KINDS
+
+    before = [(kind.registry, dict(kind.registry)) for kind in KINDS.values()]
+    yield
+    for registry, content in before:
+        registry.clear()
+        registry.update(content)
+    origins._origins.clear()
+    plugins._files.clear()
 
 
 @pytest.fixture(scope="session")

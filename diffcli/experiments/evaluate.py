@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffcli import __version__
-from diffcli.assembly import load_source
+from diffcli.assembly import load_source, training_split
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_unit
 from diffcli.devices import launch
@@ -35,7 +35,7 @@ from diffcli.experiments.distances import Distances, by_prior
 from diffcli.experiments.protocol import EvaluateOptions, Subject, allowed, pick_subject, protocol
 from diffcli.files import writable_folder, write_json
 from diffcli.generation import Sampling, counting, reconstruct
-from diffcli.model import Model, training_split
+from diffcli.model import Model
 from diffcli.options import takes
 from diffcli.progress import progress
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from diffcli.assembly import training_split
 from diffcli.data.datasets import Source
 from diffcli.devices import ONE_DEVICE, Devices
 from diffcli.diffusion.priors import PRIORS
@@ -20,7 +21,7 @@ from diffcli.evaluation.metrics import METRICS
 from diffcli.evaluation.scores import ssim_sigma
 from diffcli.experiments.distances import MAX_NEAREST
 from diffcli.loading import find_checkpoint, read_model
-from diffcli.model import Model, SamplerOptions, training_split
+from diffcli.model import Model, SamplerOptions
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.runs import Run
 

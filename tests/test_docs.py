@@ -1,0 +1,51 @@
+"""The pages' Python: every snippet runs, a page's snippets one after another as in a notebook; files are what they say."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"```(\w+)(?: file=(\S+))?\n(.*?)```", flags=re.DOTALL)
+QUICK = {
+    "train": "--epochs 1 --limit-batches 2 --accelerator cpu",
+    "sample": "--steps 2",
+    "eval": "--n-test 5 --n-fid 5 --steps 2",
+}
+
+
+def snippets(page: Path) -> list[tuple[str, str, str]]:
+    """(language, file, text) of each fenced block that names its language."""
+    return FENCE.findall(page.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_snippets_run(page: Path, workplace: Path, registries: None) -> None:
+    names: dict[str, object] = {}
+    for language, file, text in snippets(page):
+        if file:
+            Path(file).write_text(text)
+        elif language == "python":
+            exec(compile(text, str(page), "exec"), names)
+
+
+def test_the_degradation_of_ones_own_is_trained_sampled_and_plotted(cli, workplace: Path, registries: None) -> None:
+    page = ROOT / "docs" / "your-own-degradation.md"
+    for _, file, text in snippets(page):
+        if file:
+            Path(file).write_text(text)
+    assert len(Path("swirl.py").read_text().splitlines()) <= 20
+    ran = set()
+    for command in re.findall(r"^diffcli (.*)$", page.read_text(), flags=re.MULTILINE):
+        option, file, name, *words = shlex.split(command)
+        result = cli(option, file, name, *words, *shlex.split(QUICK.get(name, "")))
+        assert result.code == 0, (command, result.err)
+        ran.add(name)
+    assert ran == {"train", "sample", "eval", "schedule-plot"}
+    assert Path("swirl.png").is_file()
+    assert Path("swirl.gif").is_file()
+    assert Path("swirl-schedule.png").is_file()
