@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +10,6 @@ from diffcli.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    TypeError,
-    MemoryError,
-)
-"""What reading a file of damaged bytes can raise."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -53,11 +35,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(
             f"checkpoint {path} is refused: it is damaged, or holds code instead of plain weights"
         ) from error
-    except DAMAGE as error:
+    except UserError:
+        raise
+    except Exception as error:  # bytes that are damaged can raise anything
         raise UserError(f"checkpoint {path} is damaged or not a checkpoint; use another one") from error
     expected = {"preset", "preset_name", "image_shape"}
-    held = content.get("hyper_parameters") if isinstance(content, dict) else None
-    if not isinstance(held, dict) or not expected <= set(held) or not isinstance(content.get("state_dict"), dict):
+    about = content.get("hyper_parameters") if isinstance(content, dict) else None
+    if not isinstance(about, dict) or not expected <= set(about) or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"checkpoint {path} was not written by diffcli: it holds no preset")
     return content
 
@@ -70,8 +54,8 @@ def check_weights(path: Path, weights: dict[str, Any], denoiser: nn.Module) -> N
     """
     shapes = {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}
     for key in sorted(shapes.keys() | weights.keys()):
-        held = tuple(weights[key].shape) if key in weights else "none"
-        if held != shapes.get(key, "none"):
+        there = tuple(weights[key].shape) if key in weights else "none"
+        if there != shapes.get(key, "none"):
             raise UserError(
-                f"checkpoint {path} is of another network: {key} is {held} there and {shapes.get(key, 'none')} here"
+                f"checkpoint {path} is of another network: {key} is {there} there and {shapes.get(key, 'none')} here"
             )

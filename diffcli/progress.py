@@ -1,9 +1,10 @@
-"""One progress bar for everything that takes long: rate and remaining time, on stderr, silent where nobody looks."""
+"""One progress bar for everything that takes long: rate and remaining time, on stderr, in a notebook too, silent where nobody looks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import (
@@ -33,7 +34,7 @@ class RateColumn(ProgressColumn):
 
 
 def bar(unit: str, quiet: bool = False) -> Progress:
-    """A Rich progress display of ``unit`` per second; shown on a terminal only."""
+    """A Rich progress display of ``unit`` per second, for a terminal or a notebook."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -45,8 +46,13 @@ def bar(unit: str, quiet: bool = False) -> Progress:
         TextColumn("{task.fields[note]}", style="dim", markup=False),
         console=console,
         speed_estimate_period=60,
-        disable=quiet or not console.is_terminal,
+        disable=quiet or not _is_watched(),
     )
+
+
+def _is_watched() -> bool:
+    """Whether a bar can move: on a terminal, and in a notebook that has ipywidgets."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if not peers.is_first():
             raise SystemExit(130) from None
         _fail("interrupted; nothing was left half written", 130)
-    except BrokenPipeError:  # the reader of our output, such as head, has gone
+    except BrokenPipeError:  # what read our output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except Exception as error:

@@ -26,7 +26,7 @@ from diffcli.cli.options import (
 
 
 @app.command(epilog="Examples: `diffcli sample --n 64 --out grid.png` · `diffcli sample --run quickstart --steps 50 --sampler cold "
-             "--out images.npz` · `diffcli sample --trajectory walk.gif`")  # fmt: skip
+             "--out images.npz` · `diffcli sample --trajectory trajectory.gif`")  # fmt: skip
 def sample(
     n: Annotated[int | None, typer.Option(help="Images.", show_default="64; 8 with --conditional")] = None,
     out: Annotated[
@@ -48,7 +48,7 @@ def sample(
         bool, typer.Option("--conditional", help="Reconstruct test images (report Figures 2 and 9).")
     ] = False,
     trajectory: Annotated[
-        Path | None, typer.Option(help="Also write the walk from x_T as a .gif.", show_default=False)
+        Path | None, typer.Option(help="Also write the trajectory from x_T as a .gif.", show_default=False)
     ] = None,
     data_dir: DataDir = None,
     accelerator: AcceleratorOption = "auto",

@@ -30,7 +30,7 @@ Residual = Annotated[float, Field(gt=0, lt=1)]
 class Prior(nn.Module):
     """Draws the signal A_T x_0, or x_T itself, float32 (B, *shape), image i from ``generators[i]``, on ``device``.
 
-    What a fit learns is held in buffers, so that it travels in a checkpoint as a state dict.
+    What a fit learns is kept in buffers, so that it travels in a checkpoint as a state dict.
     """
 
     needs_fit: bool = True

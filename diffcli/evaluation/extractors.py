@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,16 +63,7 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
         network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(file)).to(device)
     except FileNotFoundError as error:
         raise UserError(f"`inception_weights` {file} does not exist; name a copy of {INCEPTION_FILE}") from error
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        TypeError,
-    ) as error:
+    except Exception as error:  # bytes that are damaged can raise anything
         raise UserError(
             f"{file} does not hold Inception weights; name a copy of {INCEPTION_FILE} with "
             "`inception_weights`, or take `extractor` classifier"

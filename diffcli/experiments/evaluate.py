@@ -113,8 +113,8 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     # The first prior's name may be the preset's own.
     starts = {name: model.prior(name) for name in options.priors or [settings["prior"]]}
     sampling = model.sampling(options, starts[settings["prior"]])
-    reader, extractor, notes = _instruments(options, model.preset.data.name, sampling.device)
-    wanted = allowed(options, extractor is not None, reader is not None)
+    classifier, extractor, notes = _instruments(options, model.preset.data.name, sampling.device)
+    wanted = allowed(options, extractor is not None, classifier is not None)
     quiet = options.quiet or not sampling.processes.first
     test = source.test[torch.arange(settings["n_test"])]
     started = time.perf_counter()
@@ -122,7 +122,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     loss_by_t: list[float | None] = []
     if "loss" in wanted:
         scores["loss"], loss_by_t = _loss(sampling, test, quiet)
-    scores |= _reconstruction_scores(sampling, test, wanted, reader, quiet)
+    scores |= _reconstruction_scores(sampling, test, wanted, classifier, quiet)
     scores_by_prior: dict[str, dict[str, float]] = {}
     if set(measured_on("samples")) & set(wanted):
         distances = Distances(
@@ -146,7 +146,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         "n_fid": options.n_fid if scores_by_prior else None,
         "n_nearest": settings["n_nearest"] if "nearest" in wanted else None,
         "extractor": extractor.settings if extractor else None,
-        "classifier": classifier_settings(reader.dataset) if reader else None,
+        "classifier": classifier_settings(classifier.dataset) if classifier else None,
         "device": str(sampling.device),
         "processes": sampling.processes.count,
         "diffcli": __version__,
@@ -178,9 +178,9 @@ def _instruments(
             notes.append(f"left out {', '.join(names)}: {error}")
             return None
 
-    reader = optional("classifier", lambda: load_classifier(dataset))
+    classifier = optional("classifier", lambda: load_classifier(dataset))
     extractor = optional("extractor", lambda: choose(options.extractor, dataset, options.weights, device))
-    return reader, extractor, notes
+    return classifier, extractor, notes
 
 
 @torch.inference_mode()
@@ -205,10 +205,10 @@ def _loss(sampling: Sampling, test: ImageSet, quiet: bool) -> tuple[float, list[
 
 
 def _reconstruction_scores(
-    sampling: Sampling, test: ImageSet, wanted: Sequence[str], reader: TrainedClassifier | None, quiet: bool
+    sampling: Sampling, test: ImageSet, wanted: Sequence[str], classifier: TrainedClassifier | None, quiet: bool
 ) -> dict[str, float]:
     functions = {name: function for name, function in RECONSTRUCTION_METRICS.items() if name in wanted}
-    if not functions and reader is None:
+    if not functions and classifier is None:
         return {}
     per_image: dict[str, list[Tensor]] = defaultdict(list)
     start = 0
@@ -221,7 +221,7 @@ def _reconstruction_scores(
             for suffix, images in (("", to_unit(sampled)), ("_direct", to_unit(direct))):
                 for name, function in functions.items():
                     per_image[name + suffix].append(function(originals, images))
-                if reader is not None:
-                    read = probabilities(reader.network.cpu(), images).argmax(dim=1)
+                if classifier is not None:
+                    read = probabilities(classifier.network.cpu(), images).argmax(dim=1)
                     per_image["class_kept" + suffix].append((read == batch.labels).float())
     return {key: float(torch.cat(values).double().mean()) for key, values in per_image.items()}

@@ -59,7 +59,7 @@ def picture_of(source: Path | Figure, caption: str, pixels: bool = False) -> Pic
 
 def columns(scores: Sequence[Mapping[str, float]]) -> list[str]:
     """The metrics that any run has, in order, without those that stand beside another."""
-    keys = dict.fromkeys(key for held in scores for key in held)
+    keys = dict.fromkeys(key for values in scores for key in values)
     return [key for key in keys if not is_beside(key)]
 
 

@@ -88,10 +88,13 @@ class Interrupts(Callback):
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
     def _listen(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # where Python lets nobody listen
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
 
