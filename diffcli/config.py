@@ -1,4 +1,4 @@
-"""The preset's schema, and how presets are found, read and changed from the command line.
+"""The schema of presets: which components a model is made of, and how it is trained.
 
 A preset names one component of each kind (``schedule: {name: constant, T: 2000, beta: 0.001}``). The parameters that a
 component takes are those of the function or class that is registered under the name, so the schema of a new one is its

@@ -1,7 +1,7 @@
 """The data sets: each function returns whole sets of uint8 images in memory.
 
 A function's own signature is its part of the preset's schema; ``data_dir`` and ``download`` come from the
-command line.
+caller.
 """
 
 from __future__ import annotations
