@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[Mapping[str, Callable[..., Any]], tuple[str, ...]]] = {
     "schedule": (SCHEDULES, ()),
     "degradation": (DEGRADATIONS, ("betas", "image_shape")),
     "noise": (NOISE_LEVELS, ("T",)),
-    "network": (NETWORKS, ("image_shape",)),
+    "network": (NETWORKS, ("image_shape", "classes")),
     "prior": (PRIORS, ()),
     "sampler": (SAMPLERS, ("denoiser", "degradation", "xT", "timesteps", "draw")),
 }

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from diffcli.data.folders import folder
-from diffcli.data.idx import fashion_mnist, kmnist, mnist
+from diffcli.data.idx import CHARACTERS, DIGITS, GARMENTS, fashion_mnist, kmnist, mnist
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, split
 
 __all__ = ["DATASETS", "NO_LABEL", "SHAPES", "ImageSet", "Inventory", "Source", "digits", "image_shape", "split"]
@@ -25,11 +25,26 @@ def digits() -> Source:
 
     data = load_digits()
     images = torch.from_numpy(np.round(data.images * (255.0 / 16.0)).astype(np.uint8))[:, None]
-    return Source(*hold_out_test(ImageSet(images, torch.from_numpy(data.target).long())))
+    labelled = ImageSet(images, torch.from_numpy(data.target).long())
+    return Source(*hold_out_test(labelled), classes=DIGITS)
 
 
 SHAPES = {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28), "kmnist": (1, 28, 28), "digits": (1, 8, 8)}
 """(C, H, W) of the sets whose images come in one size."""
+
+
+CLASSES: dict[str, tuple[str, ...]] = {
+    "mnist": DIGITS,
+    "digits": DIGITS,
+    "fashion-mnist": GARMENTS,
+    "kmnist": CHARACTERS,
+}
+"""Names of the labels of the sets that always have the same ones."""
+
+
+def class_names(name: str, parameters: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Names of a data set's classes, label 0 first; None where they are known only once it is loaded."""
+    return CLASSES.get(name)
 
 
 def image_shape(name: str, parameters: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ import torch
 from PIL import ImageColor
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
+from torch import Tensor
 
 from diffcli.data.image_files import BadImage, read_image, readable
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test
@@ -102,7 +103,8 @@ def folder(
 ) -> Source:
     """Any folder of images, searched recursively: centre-cropped to a square, resized to ``size`` pixels a side.
 
-    Links are followed, each image is read once; hidden files and folders are not read. EXIF orientation is applied.
+    Links are followed, each image is read once; hidden files and folders are not read. EXIF orientation is applied. The
+    sub-folders are the classes, as in torchvision's ImageFolder; images beside them have no label.
 
     Args:
         path: the folder.
@@ -129,19 +131,29 @@ def folder(
     for error in errors:
         refuse_or_skip(error.filename, f"cannot be read: {error.strerror}")
     pixels = np.empty((len(files), channels, size, size), np.uint8)
-    count = 0
+    read: list[Path] = []
     for file in files:
         try:
-            pixels[count] = read_image(file, size, channels, background)
-            count += 1
+            pixels[len(read)] = read_image(file, size, channels, background)
+            read.append(file)
         except BadImage as problem:
             refuse_or_skip(file, problem)
+    count = len(read)
     all_equal = count > 1 and all(np.array_equal(image, pixels[0]) for image in pixels[1:count])
     inventory = replace(found, images=count, skipped=len(files) - count, all_equal=all_equal)
     if count < MIN_IMAGES:
         raise UserError(
             f"data.path: {inventory.folder} holds {count} images; at least {MIN_IMAGES} are needed ({inventory.counts})"
         )
-    images = ImageSet(torch.from_numpy(pixels[:count]), torch.full((count,), NO_LABEL))
-    development, test = hold_out_test(images)
-    return Source(development, test, tuple(skipped), inventory)
+    names, labels = _classes(root, read)
+    development, test = hold_out_test(ImageSet(torch.from_numpy(pixels[:count]), labels))
+    return Source(development, test, tuple(skipped), inventory, names)
+
+
+def _classes(root: Path, files: list[Path]) -> tuple[tuple[str, ...], Tensor]:
+    """The names of the sub-folders of ``root`` that hold images, sorted, and the index of each file's, int64 (N,)."""
+    parts = [file.relative_to(root).parts for file in files]
+    names = sorted({path[0] for path in parts if len(path) > 1})
+    labels = {name: label for label, name in enumerate(names)}
+    of_files = [labels[path[0]] if len(path) > 1 else NO_LABEL for path in parts]
+    return tuple(map(_printable, names)), torch.tensor(of_files)

@@ -18,7 +18,9 @@ from diffcli.data.sources import ImageSet, Source
 from diffcli.errors import UserError
 
 SIDE = 28
-CLASSES = 10
+DIGITS = tuple("0123456789")
+GARMENTS = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+CHARACTERS = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 SPLITS = ("train", "t10k")
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 UNSIGNED_BYTE = 0x08
@@ -61,8 +63,8 @@ def parse_idx(content: bytes, dimensions: int) -> np.ndarray[Any, Any]:
 class _Files:
     """The four files of one data set in ``data_dir``/``folder``/raw."""
 
-    def __init__(self, name: str, folder: str, data_dir: Path, download: bool) -> None:
-        self.name, self.folder, self.data_dir = name, folder, data_dir
+    def __init__(self, name: str, folder: str, classes: tuple[str, ...], data_dir: Path, download: bool) -> None:
+        self.name, self.folder, self.classes, self.data_dir = name, folder, classes, data_dir
         self.raw = data_dir / folder / "raw"
         self.download = download
 
@@ -128,8 +130,8 @@ class _Files:
         if len(labels) != count:
             beside = self.path(f"{split}-{IMAGES}")
             self.refuse(f"{split}-{LABELS}", f"holds {len(labels):,} labels, for the {count:,} images of {beside}")
-        if labels.max() >= CLASSES:
-            self.refuse(f"{split}-{LABELS}", f"holds the label {labels.max()}, not 0 to {CLASSES - 1} alone")
+        if labels.max() >= len(self.classes):
+            self.refuse(f"{split}-{LABELS}", f"holds the label {labels.max()}, not 0 to {len(self.classes) - 1} alone")
         return ImageSet(_tensor(images)[:, None], _tensor(labels).long())
 
     def refuse(self, name: str, problem: str) -> NoReturn:
@@ -147,13 +149,13 @@ def _tensor(values: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(values.copy())  # a buffer of bytes cannot be written to
 
 
-def _read(name: str, folder: str, data_dir: Path, download: bool) -> Source:
-    files = _Files(name, folder, Path(os.path.expanduser(data_dir)), download)
+def _read(name: str, folder: str, classes: tuple[str, ...], data_dir: Path, download: bool) -> Source:
+    files = _Files(name, folder, classes, Path(os.path.expanduser(data_dir)), download)
     files.complete()
     development, test = (files.split(split) for split in SPLITS)
     if torch.equal(development.images, test.images):
         files.refuse(f"train-{IMAGES}", f"and t10k-{IMAGES} hold the same images")
-    return Source(development, test)
+    return Source(development, test, classes=classes)
 
 
 def mnist(*, data_dir: Path, download: bool) -> Source:
@@ -162,7 +164,7 @@ def mnist(*, data_dir: Path, download: bool) -> Source:
     Raises:
         UserError: files are missing and cannot be downloaded, or one is damaged.
     """
-    return _read("MNIST", "MNIST", data_dir, download)
+    return _read("MNIST", "MNIST", DIGITS, data_dir, download)
 
 
 def fashion_mnist(*, data_dir: Path, download: bool) -> Source:
@@ -171,7 +173,7 @@ def fashion_mnist(*, data_dir: Path, download: bool) -> Source:
     Raises:
         UserError: files are missing and cannot be downloaded, or one is damaged.
     """
-    return _read("Fashion-MNIST", "FashionMNIST", data_dir, download)
+    return _read("Fashion-MNIST", "FashionMNIST", GARMENTS, data_dir, download)
 
 
 def kmnist(*, data_dir: Path, download: bool) -> Source:
@@ -180,4 +182,4 @@ def kmnist(*, data_dir: Path, download: bool) -> Source:
     Raises:
         UserError: files are missing and cannot be downloaded, or one is damaged.
     """
-    return _read("Kuzushiji-MNIST", "KMNIST", data_dir, download)
+    return _read("Kuzushiji-MNIST", "KMNIST", CHARACTERS, data_dir, download)

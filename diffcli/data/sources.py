@@ -89,6 +89,8 @@ class Source:
     """Files that could not be used, each with the reason."""
     inventory: Inventory | None = None
     """What was read of a folder of images; None for the built-in sets."""
+    classes: tuple[str, ...] = ()
+    """Names of the labels, label 0 first; none where there are no labels."""
 
 
 def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:

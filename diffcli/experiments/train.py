@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcli import peers
-from diffcli.assembly import load_source, resolve
+from diffcli.assembly import load_source, resolve, with_classes
 from diffcli.checkpoints import check_weights, read_checkpoint
 from diffcli.config import Preset, seconds, validate
 from diffcli.data.datasets import Inventory, split
@@ -84,6 +84,7 @@ def plan(name: str, preset: Preset, data_dir: Path, limit_batches: int | None, d
     if limit_batches is not None and limit_batches < 1:
         raise UserError(f"--limit-batches must be at least 1, got {limit_batches}")
     source = load_source(preset, data_dir, download)
+    preset = with_classes(preset, source.classes)
     images = source.development
     training = preset.training
     train, val = split(images, training.val_share, training.seed)

@@ -16,7 +16,7 @@ from diffcli.data.module import ImageDataModule
 from diffcli.devices import Devices, device_setting, hush_lightning
 from diffcli.errors import UserError, unknown
 from diffcli.runs import Run
-from diffcli.training.averaging import ExponentialAverage
+from diffcli.training.averaging import EarlyAverage, ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
 from diffcli.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from diffcli.training.pace import TimeBudget
@@ -107,9 +107,10 @@ def build_trainer(
         FiniteLoss(),
         average,
         budget,
+        EarlyAverage(training.guide_at, average) if training.guide_at is not None else None,
         history,
         TrainingProgress(history, quiet, budget),
-        EpochSamples(run.samples, data.val.images[:CONDITIONAL_IMAGES], average),
+        EpochSamples(run.samples, data.val[torch.arange(min(CONDITIONAL_IMAGES, len(data.val)))], average),
         BestCheckpoint(run.best),
         LastCheckpoint(run.last, interrupts),
     ]
@@ -129,7 +130,7 @@ def build_trainer(
             plugins=[AtomicCheckpointIO(run)],
             default_root_dir=run.folder,
             # What was logged after the checkpoint of a resume is hidden from the curves: it comes again.
-            logger=EventLog(run.folder, name="logs", version="", default_hp_metric=False, purge_step=step or None),
+            logger=EventLog(run.folder, name="logs", version="", default_hp_metric=False, purge_step=step),
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_progress_bar=False,
