@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffcli.data.folders import folder
-from diffcli.data.idx import CHARACTERS, DIGITS, GARMENTS, fashion_mnist, kmnist, mnist
+from diffcli.data.cifar import OBJECTS, cifar10
+from diffcli.data.folders import folder, sides
+from diffcli.data.idx import CHARACTERS, DIGITS, EMNIST, GARMENTS, emnist, fashion_mnist, kmnist, mnist
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, split
 
 __all__ = ["DATASETS", "NO_LABEL", "SHAPES", "ImageSet", "Inventory", "Source", "digits", "image_shape", "split"]
@@ -29,7 +30,14 @@ def digits() -> Source:
     return Source(*hold_out_test(labelled), classes=DIGITS)
 
 
-SHAPES = {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28), "kmnist": (1, 28, 28), "digits": (1, 8, 8)}
+SHAPES = {
+    "mnist": (1, 28, 28),
+    "fashion-mnist": (1, 28, 28),
+    "kmnist": (1, 28, 28),
+    "emnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+    "digits": (1, 8, 8),
+}
 """(C, H, W) of the sets whose images come in one size."""
 
 
@@ -38,24 +46,27 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "digits": DIGITS,
     "fashion-mnist": GARMENTS,
     "kmnist": CHARACTERS,
+    "cifar10": OBJECTS,
 }
 """Names of the labels of the sets that always have the same ones."""
 
 
 def class_names(name: str, parameters: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Names of a data set's classes, label 0 first; None where they are known only once it is loaded."""
-    return CLASSES.get(name)
+    return EMNIST[parameters["split"]] if name == "emnist" else CLASSES.get(name)
 
 
 def image_shape(name: str, parameters: Mapping[str, Any]) -> tuple[int, int, int]:
     """(C, H, W) of a data set's images, known without loading them."""
-    return SHAPES.get(name) or (parameters["channels"], parameters["size"], parameters["size"])
+    return SHAPES.get(name) or (parameters["channels"], *sides(parameters["size"]))
 
 
 DATASETS: dict[str, Callable[..., Source]] = {
     "mnist": mnist,
     "fashion-mnist": fashion_mnist,
     "kmnist": kmnist,
+    "emnist": emnist,
+    "cifar10": cifar10,
     "digits": digits,
     "folder": folder,
 }
