@@ -16,6 +16,7 @@ from diffcli.checkpoints import read_checkpoint
 from diffcli.config import Sampler
 from diffcli.data.sources import NO_LABEL as IN_DATA
 from diffcli.devices import Processes
+from diffcli.diffusion import guidance
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import autoguided, classifier_free, clipped, with_labels
 from diffcli.diffusion.labels import NO_LABEL, Labels, hidden_labels, shares_of
@@ -52,7 +53,11 @@ def test_both_halves_of_the_house_mean_the_same_by_no_label() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 1.7, 0.3])
 @pytest.mark.parametrize("interval", [None, (4.0, 6.0), (0.0, 10.0), (7.0, 8.0)])
-def test_guidance_is_extrapolation_within_its_interval(weight: float, interval: tuple[float, float] | None) -> None:
+@pytest.mark.parametrize("cpu_batch", [2, 16])
+def test_guidance_is_extrapolation_within_its_interval(
+    weight: float, interval: tuple[float, float] | None, cpu_batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guidance, "CPU_BATCH", cpu_batch)  # one call, or two
     labels = torch.tensor([3, 0, NO_LABEL])
     good, bad = Counted(), Counted(0.5)
     labelled, none = good(XT, T3, labels), good(XT, T3)
