@@ -20,7 +20,7 @@ from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.scores import fid
 from diffcli.generation import generate
 from diffcli.loading import load
-from diffcli.model import SamplerOptions
+from diffcli.sampler_options import SamplerOptions
 
 VARIANTS = {"ddim": ("{name: ddim, eta: 1}", "{name: ddim, eta: 0}")}
 """How a sampler is run where that is not once with its defaults."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
-from diffcli.data.sources import default_data_dir, image_shape
+from diffcli.data.sources import class_names, default_data_dir, image_shape
 from diffcli.diffusion.degradations import Degradation, check_degradation
 from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser, check_prediction
 from diffcli.diffusion.guidance import X0Function, clipped
@@ -20,6 +20,7 @@ from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, timesteps
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.errors import UserError, unknown
+from diffcli.networks import NETWORKS
 from diffcli.origins import of_plugin
 from diffcli.plugins import load_configured
 from diffcli.registry import KINDS, asks_for, build, checked, registered, required, resolved
@@ -40,6 +41,8 @@ def resolve(preset: Preset) -> Preset:
     load_configured()
     components = {kind: resolved(kind, given) for kind in KINDS if (given := getattr(preset, kind)) is not None}
     preset = preset.model_copy(update=components)
+    if (names := class_names(registered("data", preset.data.name), preset.data.parameters)) is not None:
+        preset = with_classes(preset, names)
     if preset.prediction not in PREDICTIONS:
         raise UserError(f"prediction: {unknown('prediction', preset.prediction, PREDICTIONS)}")
     training = preset.training
@@ -52,6 +55,7 @@ def resolve(preset: Preset) -> Preset:
     _check_prediction(preset.prediction, degradation)
     _check_sampler(preset.sampler, degradation)
     _check_prior(preset.prior, degradation)
+    _check_guidance(preset)
     if training.min_snr is not None and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
         raise UserError(
             f"training.min_snr needs a degradation with one ratio of signal to noise at each t; {degradation.name} has none"
@@ -59,11 +63,46 @@ def resolve(preset: Preset) -> Preset:
     return preset
 
 
+def with_classes(preset: Preset, names: Sequence[str]) -> Preset:
+    """The preset with the names of its data set's classes, where it asks for labels.
+
+    Raises:
+        UserError: the data set has no classes, or others than the preset names.
+    """
+    if preset.labels is None:
+        return preset
+    if not names:
+        raise UserError(
+            f"labels: data {preset.data.name} has no classes: those of a folder are its sub-folders; "
+            "sort the images into some, or leave labels out"
+        )
+    if preset.labels.classes not in (None, list(names)):
+        raise UserError(
+            f"labels.classes: the classes of data {preset.data.name} are {', '.join(names):.200}; leave the key out"
+        )
+    return preset.model_copy(update={"labels": preset.labels.model_copy(update={"classes": list(names)})})
+
+
+def _check_guidance(preset: Preset) -> None:
+    sampler = preset.sampler
+    if sampler.guidance != 1 and preset.labels is None:
+        raise UserError("sampler.guidance needs a model with labels; add 'labels: {}' to the preset")
+    if sampler.autoguidance != 1 and preset.training.guide_at is None:
+        raise UserError("sampler.autoguidance needs an early average; set training.guide_at, for example to 0.1")
+    low, high = sampler.guided_t
+    if low >= high:
+        raise UserError(f"sampler.guided_t is an interval of t/T, its lower end first, got [{low}, {high}]")
+
+
 def _check_network(preset: Preset) -> None:
+    if preset.labels is not None and not asks_for("network", preset.network, "classes"):
+        fitting = [name for name in NETWORKS if asks_for("network", Component(name=name), "classes")]
+        raise UserError(f"labels: network {preset.network.name} takes none; use {' or '.join(fitting)}")
     # On the meta device nothing is allocated: a network that would fill the memory is refused before it does.
     try:
         with torch.device("meta"):
-            network = build("network", preset.network, {"image_shape": image_shape_of(preset)})
+            supplied = {"image_shape": image_shape_of(preset), "classes": preset.classes}
+            network = build("network", preset.network, supplied)
     except (RuntimeError, OverflowError, TypeError) as error:
         raise UserError(f"network {preset.network.name} cannot be built: {str(error).splitlines()[0]}") from error
     parameters = sum(weight.numel() for weight in network.parameters())
@@ -168,15 +207,15 @@ def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degr
 
 
 def build_denoiser(preset: Preset, image_shape: tuple[int, int, int]) -> Denoiser:
-    """The untrained denoiser for images of (C, H, W).
+    """The untrained denoiser of a resolved preset for images of (C, H, W).
 
     Raises:
         UserError: the network cannot take that shape, or the prediction does not fit the degradation.
     """
-    network = build("network", preset.network, {"image_shape": image_shape})
+    network = build("network", preset.network, {"image_shape": image_shape, "classes": preset.classes})
     degradation = build_degradation(preset, image_shape)
     _check_prediction(preset.prediction, degradation)
-    return Denoiser(network, degradation, preset.prediction)
+    return Denoiser(network, degradation, preset.prediction, preset.classes)
 
 
 def build_prior(component: Component) -> Prior:

@@ -8,7 +8,7 @@ signature; :mod:`diffcli.registry` checks them.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from diffcli.errors import UserError, unknown
 
 Positive = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0, le=100)]
 
 
 class Strict(BaseModel):
@@ -43,10 +44,16 @@ class Sampler(Component):
         steps: how many from T to 0; null is all T.
         clip: every estimate of the clean image is clipped to the range of pixels (Ho et al. 2020's code does; Saharia et
             al. 2022, section 2.3, "static thresholding").
+        guidance: weight of classifier-free guidance by labels (Ho & Salimans 2022); 1 is none.
+        autoguidance: weight of the guidance by an early average of the weights (Karras et al. 2024); 1 is none.
+        guided_t: the interval of t/T in which estimates are guided (Kynkäänniemi et al. 2024).
     """
 
     steps: Positive | None = None
     clip: bool = False
+    guidance: Weight = 1.0
+    autoguidance: Weight = 1.0
+    guided_t: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)] = [0.0, 1.0]
 
 
 def seconds(duration: str) -> float:
@@ -69,6 +76,18 @@ def _checked_duration(duration: str) -> str:
 Duration = Annotated[str, AfterValidator(_checked_duration)]
 
 
+class Labels(Strict):
+    """That a model is told each image's label.
+
+    Args:
+        dropped: share of the images whose label is hidden in a training step, so that the model can do without one.
+        classes: their names, label 0 first; null takes them from the data set, which has to have these.
+    """
+
+    dropped: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    classes: list[str] | None = None
+
+
 class Training(Strict):
     """How a model is trained (report 2.3.2; the defaults are the report's).
 
@@ -76,12 +95,15 @@ class Training(Strict):
         epochs: passes over the training split, counted from 1.
         max_time: ends the training earlier, and ``lr_decay`` with it; fitting the prior and time spent before a resume
             count.
+        optimizer: ``muon`` trains the hidden convolutions by Muon at a learning rate of 0.02 (Jordan et al. 2024), and the
+            other weights by AdamW.
         lr: AdamW's learning rate.
         warmup: steps over which the learning rate grows from 0 to ``lr``.
         lr_decay: half a cosine from ``lr`` to 0 over the training (Loshchilov & Hutter 2017, Eq. 5).
-        weight_decay: AdamW's (Loshchilov & Hutter 2019); with 0 it is Adam.
+        weight_decay: AdamW's (Loshchilov & Hutter 2019), with which 0 is Adam, and Muon's.
         clip_norm: the gradient's norm is clipped to this.
         ema: decay a step of the exponential moving average of the weights, which validation and sampling then use.
+        guide_at: share of the training at which a copy of the average, or of the weights, is put aside for autoguidance.
         t_distribution: of t / T in training, see :mod:`diffcli.diffusion.times`.
         stratified_t: spreads the t of each batch evenly.
         min_snr: gamma of the min-SNR weighting (Hang et al. 2023); noise only.
@@ -93,12 +115,14 @@ class Training(Strict):
     epochs: Positive = 50
     max_time: Duration | None = None
     batch_size: Positive = 128
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
     warmup: Annotated[int, Field(ge=0)] = 0
     lr_decay: bool = False
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    guide_at: Annotated[float, Field(gt=0, lt=1)] | None = None
     t_distribution: str = "uniform"
     stratified_t: bool = False
     min_snr: Annotated[float, Field(gt=0)] | None = None
@@ -114,6 +138,7 @@ class Preset(Strict):
 
     Args:
         schedule: of the degradation's betas; null where it takes none.
+        labels: null is a model without.
         noise: what is added to a degradation that draws none of its own, see :mod:`diffcli.diffusion.noise_levels`.
     """
 
@@ -127,6 +152,12 @@ class Preset(Strict):
     prior: Component
     sampler: Sampler
     training: Training
+    labels: Labels | None = None
+
+    @property
+    def classes(self) -> int:
+        """Number of labels that the network knows, in a resolved preset; 0 where it takes none."""
+        return len(self.labels.classes or []) if self.labels is not None else 0
 
 
 def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]] | None = None) -> str:
@@ -157,7 +188,11 @@ def validate(values: Any, where: str) -> Preset:
     """
     if not isinstance(values, dict):
         raise UserError(f"{where}: a preset is a mapping of keys to values; see 'diffcli presets quickstart'")
-    known = {"": list(Preset.model_fields), "training": list(Training.model_fields)}
+    known = {
+        "": list(Preset.model_fields),
+        "training": list(Training.model_fields),
+        "labels": list(Labels.model_fields),
+    }
     try:
         return Preset.model_validate(values)
     except ValidationError as error:

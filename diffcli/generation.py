@@ -15,9 +15,12 @@ from diffcli.data.pixels import to_model
 from diffcli.devices import Processes
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.denoiser import Denoiser
+from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, with_labels
+from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import FIT_IMAGES, Prior
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, last
+from diffcli.errors import UserError
 
 Track = Callable[[Iterator[Step]], Iterator[Step]]
 """A loop over a batch's steps that yields them on: whoever wants to see a batch as it is drawn puts one around it."""
@@ -39,7 +42,15 @@ def counting(advance: Callable[[int], None]) -> Track:
 class Sampling:
     """Everything that decides what comes out of a trained denoiser.
 
-    ``steps`` descends from T to 0; ``seed`` and an image's index decide its noise.
+    ``steps`` descends from T to 0; ``seed`` and an image's index decide its noise, and its label where that is drawn.
+
+    Args:
+        labels: which label each sample gets; None is none.
+        guide: the early average of the weights, which the sampler's autoguidance needs.
+
+    Raises:
+        UserError: labels, or guidance by them, are asked of a model that was trained without; a label is unknown; or there
+            is no guide for autoguidance.
     """
 
     denoiser: Denoiser
@@ -50,6 +61,18 @@ class Sampling:
     seed: int
     batch_size: int
     processes: Processes
+    labels: Labels | None = None
+    guide: Denoiser | None = None
+
+    def __post_init__(self) -> None:
+        classes = self.denoiser.classes
+        if not classes and (self.labels is not None or self.sampler.guidance != 1):
+            raise UserError("this model was trained without labels; train one whose preset has 'labels: {}'")
+        unknown = [label for label in (self.labels.given if self.labels else ()) if not -1 <= label < classes]
+        if unknown:
+            raise UserError(f"label {unknown[0]} is unknown: this model's are 0..{classes - 1}, and -1 for none")
+        if self.sampler.autoguidance != 1 and self.guide is None:
+            raise UserError("this model has no early average to be guided by; train one with training.guide_at: 0.1")
 
     @property
     def device(self) -> torch.device:
@@ -61,14 +84,39 @@ class Sampling:
         """The sampler with its parameters, looked up and checked once."""
         return bind_sampler(self.sampler, self.denoiser.degradation)
 
-    def trajectory(self, xT: Tensor, generators: Sequence[torch.Generator]) -> Iterator[Step]:
-        """x_T (B, C, H, W) -> ``Step(T, xT, xT)``, then a step for each of the sampler's, the last one at s = 0."""
+    def labels_of(self, indices: Sequence[int]) -> Tensor | None:
+        """The labels of the samples with these indices, int64 (B,), on the device; None where they have none."""
+        return None if self.labels is None else self.labels.of(self.seed, indices).to(self.device)
+
+    def estimate(self, labels: Tensor | None) -> X0Function:
+        """x0_hat of a batch of images of these labels, int64 (B,), guided as the sampler says."""
+        good: X0Function = self.denoiser
+        bad: X0Function | None = self.guide
+        if labels is not None:
+            good = classifier_free(self.denoiser, labels, self.sampler.guidance, self.guided_t)
+            bad = None if self.guide is None else with_labels(self.guide, labels)
+        return good if bad is None else autoguided(good, bad, self.sampler.autoguidance, self.guided_t)
+
+    @property
+    def guided_t(self) -> tuple[float, float] | None:
+        """The interval of t in which estimates are guided; None is everywhere."""
+        low, high = self.sampler.guided_t
+        return None if (low, high) == (0, 1) else (low * self.steps[0], high * self.steps[0])
+
+    def trajectory(
+        self, xT: Tensor, generators: Sequence[torch.Generator], labels: Tensor | None = None
+    ) -> Iterator[Step]:
+        """x_T (B, C, H, W) -> ``Step(T, xT, xT)``, then a step for each of the sampler's, the last one at s = 0.
+
+        Args:
+            labels: int64 (B,), -1 for none.
+        """
         yield Step(self.steps[0], xT, xT)
 
         def draw() -> Tensor:
             return randn_images(generators, tuple(xT.shape[1:]), xT.device)
 
-        yield from self.bound_sampler(self.denoiser, xT, self.steps, draw)
+        yield from self.bound_sampler(self.estimate(labels), xT, self.steps, draw)
 
     def batches(self, n: int) -> list[range]:
         """The indices of ``n`` images in batches."""
@@ -80,8 +128,12 @@ class Sampling:
 
 
 @torch.no_grad()
-def fit_prior(prior: Prior, degradation: Degradation, images: Tensor) -> Prior:
-    """``prior`` after it has seen A_T x_0 of uint8 training images (N, C, H, W) in random order, the first 50,000."""
+def fit_prior(prior: Prior, degradation: Degradation, images: Tensor, labels: Tensor | None = None) -> Prior:
+    """``prior`` after it has seen A_T x_0 of uint8 training images (N, C, H, W) in random order, the first 50,000.
+
+    Args:
+        labels: int64 (N,), for a model that knows them: the prior then draws by label.
+    """
     if prior.needs_fit:
 
         def signal(batch: Tensor) -> Tensor:
@@ -89,14 +141,20 @@ def fit_prior(prior: Prior, degradation: Degradation, images: Tensor) -> Prior:
             at_T = torch.full((len(x0),), degradation.T, device=x0.device)
             return degradation.degrade(x0, at_T, torch.zeros_like(x0)).cpu()
 
-        prior.fit(torch.cat([signal(batch) for batch in torch.split(images[:FIT_IMAGES], 1000)]))
+        seen = torch.cat([signal(batch) for batch in torch.split(images[:FIT_IMAGES], 1000)])
+        prior.fit(seen, None if labels is None else labels[:FIT_IMAGES])
     return prior
 
 
-def draw_xT(sampling: Sampling, generators: Sequence[torch.Generator], image_shape: tuple[int, int, int]) -> Tensor:
-    """x_T of the prior, (B, C, H, W) on the sampling's device; image i is drawn from ``generators[i]``."""
+def draw_xT(
+    sampling: Sampling,
+    generators: Sequence[torch.Generator],
+    image_shape: tuple[int, int, int],
+    labels: Tensor | None = None,
+) -> Tensor:
+    """x_T of the prior, (B, C, H, W) on the sampling's device; image i is drawn from ``generators[i]``, by its label."""
     assert sampling.prior is not None
-    drawn: Tensor = sampling.prior(generators, image_shape, sampling.device)
+    drawn: Tensor = sampling.prior(generators, image_shape, sampling.device, labels)
     degradation = sampling.denoiser.degradation
     if not sampling.prior.of_signal or not degradation.sigmas[degradation.T] > 0:
         return drawn
@@ -106,14 +164,20 @@ def draw_xT(sampling: Sampling, generators: Sequence[torch.Generator], image_sha
 
 @torch.inference_mode()
 def generate(sampling: Sampling, n: int, image_shape: tuple[int, int, int], track: Track = iter) -> Iterator[Tensor]:
-    """Batches of unconditional samples, float (B, C, H, W), on the CPU; ``n`` images in all."""
+    """Batches of samples, float (B, C, H, W), on the CPU; ``n`` images in all, of the sampling's labels."""
 
     def draw(indices: range) -> Tensor:
         generators = image_generators(sampling.seed, Stream.SAMPLE, indices)
-        xT = draw_xT(sampling, generators, image_shape)
-        return last(track(sampling.trajectory(xT, generators))).cpu()
+        labels = sampling.labels_of(indices)
+        xT = draw_xT(sampling, generators, image_shape, labels)
+        return last(track(sampling.trajectory(xT, generators, labels))).cpu()
 
     yield from sampling.processes.shared(sampling.batches(n), draw)
+
+
+def _told(sampling: Sampling, labels: Tensor | None) -> Tensor | None:
+    """The labels on the sampling's device; None where its denoiser knows none."""
+    return None if labels is None or not sampling.denoiser.classes else labels.to(sampling.device)
 
 
 def degraded(
@@ -126,48 +190,67 @@ def degraded(
 
 
 @torch.inference_mode()
-def restore(sampling: Sampling, xt: Tensor, track: Track = iter) -> Iterator[Tensor]:
-    """Batches of what the sampler makes of degraded images (N, C, H, W) at its first step, float (B, C, H, W), on the CPU."""
+def restore(sampling: Sampling, xt: Tensor, track: Track = iter, labels: Tensor | None = None) -> Iterator[Tensor]:
+    """Batches of what the sampler makes of degraded images (N, C, H, W) at its first step, float (B, C, H, W), on the CPU.
+
+    Args:
+        labels: of the images, int64 (N,); a model without labels does not look at them.
+    """
+    told = _told(sampling, labels)
 
     def draw(indices: range) -> Tensor:
         generators = image_generators(sampling.seed, Stream.RESTORATION, indices)
         batch = xt[indices.start : indices.stop].to(sampling.device)
-        return last(track(sampling.trajectory(batch, generators))).cpu()
+        own = None if told is None else told[indices.start : indices.stop]
+        return last(track(sampling.trajectory(batch, generators, own))).cpu()
 
     yield from sampling.processes.shared(sampling.batches(len(xt)), draw)
 
 
 @torch.inference_mode()
-def reconstruct(sampling: Sampling, images: Tensor, track: Track = iter) -> Iterator[tuple[Tensor, Tensor]]:
+def reconstruct(
+    sampling: Sampling, images: Tensor, track: Track = iter, labels: Tensor | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of reconstructions from x_T of uint8 images (N, C, H, W): (sampled, direct), each float (B, C, H, W).
 
-    ``sampled`` is where the sampler ends; ``direct`` is x0_hat in one step from x_T. On the CPU.
+    ``sampled`` is where the sampler ends; ``direct`` is x0_hat in one step from x_T, unguided. On the CPU.
+
+    Args:
+        labels: what the denoiser is told of the images, int64 (N,); None, and -1, is nothing.
     """
+    told = _told(sampling, labels)
 
     def draw(indices: range) -> tuple[Tensor, Tensor]:
         generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, indices)
         x0 = to_model(images[indices.start : indices.stop].to(sampling.device))
         xT, at_T = degraded(sampling.denoiser.degradation, x0, sampling.steps[0], generators)
-        direct = sampling.denoiser(xT, at_T)
-        return last(track(sampling.trajectory(xT, generators))).cpu(), direct.cpu()
+        own = None if told is None else told[indices.start : indices.stop]
+        direct = sampling.denoiser(xT, at_T, own)
+        return last(track(sampling.trajectory(xT, generators, own))).cpu(), direct.cpu()
 
     yield from sampling.processes.shared(sampling.batches(len(images)), draw)
 
 
 @torch.inference_mode()
-def conditional_rows(sampling: Sampling, images: Tensor, track: Track = iter) -> list[tuple[str, Tensor]]:
+def conditional_rows(
+    sampling: Sampling, images: Tensor, track: Track = iter, labels: Tensor | None = None
+) -> list[tuple[str, Tensor]]:
     """The rows of the report's Figures 2 and 9 for uint8 images (N, C, H, W): captions and float images (N, C, H, W).
 
     The image x; at t = T/4, T/2 and T the degraded z_t and its one-step reconstruction x_t; and the sampler's
     reconstruction from z_T.
+
+    Args:
+        labels: what the denoiser is told of the images, int64 (N,); None, and -1, is nothing.
     """
+    told = _told(sampling, labels)
     T = sampling.steps[0]
     x0 = to_model(images.to(sampling.device))
     rows = [("$x$", x0)]
     for t in sorted({max(T // 4, 1), max(T // 2, 1), T}):
         generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, range(len(images)))
         xt, at_t = degraded(sampling.denoiser.degradation, x0, t, generators)
-        rows += [(f"$z_{{{t}}}$", xt), (f"$x_{{{t}}}$", sampling.denoiser(xt, at_t))]
+        rows += [(f"$z_{{{t}}}$", xt), (f"$x_{{{t}}}$", sampling.denoiser(xt, at_t, told))]
     # The last t is T, with the same noise that reconstruct() starts from.
-    rows.append((r"$\hat{x}$", last(track(sampling.trajectory(xt, generators)))))
+    rows.append((r"$\hat{x}$", last(track(sampling.trajectory(xt, generators, told)))))
     return [(caption, row.cpu()) for caption, row in rows]

@@ -68,6 +68,12 @@ def read_model(checkpoint: Path) -> Model:
         check_weights(checkpoint, weights, denoiser)
         denoiser.load_state_dict(weights)
         epoch = int(content.get("epoch", 0)) + 1
+        guide = build_denoiser(preset, image_shape) if content.get("guide") else None
+        if guide is not None:
+            check_weights(checkpoint, content["guide"], guide)
+            guide.load_state_dict(content["guide"])
+            guide.eval().requires_grad_(False)
+        shares = tuple(float(share) for share in content.get("class_shares", ()))
         fitted = {str(name): dict(state) for name, state in content.get("priors", {}).items()}
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(f"checkpoint {checkpoint} is damaged: it holds something else than weights") from error
@@ -79,4 +85,6 @@ def read_model(checkpoint: Path) -> Model:
         denoiser=denoiser.eval().requires_grad_(False),
         epoch=epoch,
         fitted=fitted,
+        guide=guide,
+        class_shares=shares,
     )

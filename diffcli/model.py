@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,45 +15,18 @@ from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_uint8
 from diffcli.devices import Processes
 from diffcli.diffusion.denoiser import Denoiser
+from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
 from diffcli.errors import UserError, unknown
 from diffcli.generation import Sampling, counting, degraded, draw_xT, fit_prior, generate, reconstruct, restore
 from diffcli.options import takes_as_method
-from diffcli.presets import sampler_named
 from diffcli.progress import progress
 from diffcli.runs import Run
+from diffcli.sampler_options import SamplerOptions, label_numbers
 
 MAX_SAMPLES = 10_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplerOptions:
-    """How a trained model is sampled; None is what its preset says.
-
-    Args:
-        seed: same seed, same images, whatever the batch size.
-        sampler: a name, or a name with parameters: ``{"name": "ddim", "eta": 0.5}``.
-        steps: of the sampler, 1..T.
-        batch_size: images at a time.
-        quiet: no progress bar.
-
-    Raises:
-        UserError: a number is out of range.
-    """
-
-    seed: int = 0
-    sampler: str | Mapping[str, Any] | None = None
-    steps: int | None = None
-    batch_size: int = 128
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"`batch_size` must be at least 1, got {self.batch_size}")
-        if self.seed < 0:
-            raise UserError(f"`seed` must be at least 0, got {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -103,6 +75,10 @@ class Model:
     """Epochs done, counted from 1."""
     fitted: dict[str, dict[str, Tensor]]
     """What each fitted prior learnt from the training split, as state dicts by name."""
+    guide: Denoiser | None = None
+    """With an early average of the weights, for autoguidance."""
+    class_shares: tuple[float, ...] = ()
+    """How frequent each label was in the training split."""
     run: Run | None = None
     """The run that it belongs to, if any."""
     data_dir: Path | str | None = None
@@ -116,7 +92,13 @@ class Model:
 
     def on(self, processes: Processes) -> Model:
         """The model on the device of this process."""
-        return replace(self, denoiser=self.denoiser.to(processes.device), processes=processes)
+        guide = None if self.guide is None else self.guide.to(processes.device)
+        return replace(self, denoiser=self.denoiser.to(processes.device), guide=guide, processes=processes)
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of its labels, label 0 first; none where it was trained without."""
+        return (self.preset.labels.classes or []) if self.preset.labels else []
 
     @takes_as_method(_Draws)
     def sample(self, options: _Draws) -> Tensor:
@@ -146,8 +128,10 @@ class Model:
 
         @torch.inference_mode()
         def steps() -> Iterator[Step]:
-            generators = image_generators(sampling.seed, Stream.SAMPLE, range(options.n))
-            yield from sampling.trajectory(draw_xT(sampling, generators, self.image_shape), generators)
+            indices = range(options.n)
+            generators, labels = image_generators(sampling.seed, Stream.SAMPLE, indices), sampling.labels_of(indices)
+            xT = draw_xT(sampling, generators, self.image_shape, labels)
+            yield from sampling.trajectory(xT, generators, labels)
 
         return steps()
 
@@ -180,7 +164,8 @@ class Model:
         sampling = replace(sampling, steps=steps_of(steps, options.t))
         count = len(options.xt)
         with progress(f"restoring {count} images", sampling.total_steps(count), "steps", options.quiet) as done:
-            return to_uint8(torch.cat(list(restore(sampling, options.xt, counting(done)))))
+            labels = self.told(options, count)
+            return to_uint8(torch.cat(list(restore(sampling, options.xt, counting(done), labels))))
 
     @torch.inference_mode()
     def estimate(self, xt: Tensor, t: int) -> Tensor:
@@ -208,7 +193,8 @@ class Model:
         sampling = self.sampling(options)
         count = len(options.images)
         with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", options.quiet) as done:
-            made = [sampled for sampled, _ in reconstruct(sampling, options.images, counting(done))]
+            labels = self.told(options, count)
+            made = [sampled for sampled, _ in reconstruct(sampling, options.images, counting(done), labels)]
         return to_uint8(torch.cat(made))
 
     def _check_shape(self, images: Tensor) -> None:
@@ -261,7 +247,8 @@ class Model:
                     f"checkpoint {self.checkpoint} is damaged: prior {component.name} lacks {error}"
                 ) from error
         elif prior.needs_fit:
-            fit_prior(prior, self.denoiser.degradation, self.training_split().images)
+            seen = self.training_split()
+            fit_prior(prior, self.denoiser.degradation, seen.images, seen.labels if self.classes else None)
         return prior
 
     def sampler(self, options: SamplerOptions) -> tuple[Sampler, list[int]]:
@@ -270,11 +257,7 @@ class Model:
         Raises:
             UserError: the sampler is unknown or does not serve the degradation, or there are more steps than T.
         """
-        sampler = self.preset.sampler
-        if options.sampler is not None and options.sampler != sampler.name:
-            chosen = sampler_named(options.sampler)
-            kept = {key: getattr(sampler, key) for key in ("steps", "clip") if key not in chosen.model_fields_set}
-            sampler = chosen.model_copy(update=kept)
+        sampler = options.changed(self.preset.sampler)
         sampler = resolve(self.preset.model_copy(update={"sampler": sampler})).sampler
         return sampler, steps_of(sampler.steps if options.steps is None else options.steps, self.T)
 
@@ -285,6 +268,7 @@ class Model:
             UserError: an option does not fit the model.
         """
         sampler, steps = self.sampler(options)
+        given = label_numbers(options.label, self.classes)
         return Sampling(
             denoiser=self.denoiser,
             prior=prior,
@@ -293,4 +277,15 @@ class Model:
             seed=options.seed,
             batch_size=options.batch_size,
             processes=self.processes,
+            labels=Labels(given, self.class_shares) if self.classes else None,
+            guide=self.guide,
         )
+
+    def told(self, options: SamplerOptions, count: int) -> Tensor | None:
+        """The labels that are given for ``count`` images at hand, int64 (count,); None where none is.
+
+        Raises:
+            UserError: a label is unknown, or the model has none.
+        """
+        given = label_numbers(options.label, self.classes)
+        return Labels(given).of(options.seed, range(count)) if given else None

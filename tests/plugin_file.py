@@ -71,10 +71,10 @@ class Grey(diffcli.Prior):
         self.spread = spread
         self.register_buffer("level", torch.empty(0))
 
-    def fit(self, signal):
+    def fit(self, signal, labels=None):
         self.level = signal.mean().view(1)
 
-    def forward(self, generators, shape, device="cpu"):
+    def forward(self, generators, shape, device="cpu", labels=None):
         drawn = torch.stack([torch.randn(1, generator=generator) for generator in generators])
         return (self.level + self.spread * drawn).view(-1, 1, 1, 1).expand(-1, *shape).to(device)
 

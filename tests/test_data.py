@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffcli.data.datasets import NO_LABEL, digits, folder, split
+from diffcli.data.datasets import ImageSet, digits, folder, split
 from diffcli.data.module import Batches, batch_sizes, epoch_order
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.errors import UserError
@@ -56,7 +56,7 @@ def test_folder_reads_any_images_as_asked(tmp_path: Path, channels: int, mode: s
     source = folder(str(make_folder(tmp_path / "images", mode=mode)), size=8, channels=channels)  # type: ignore[arg-type]
     assert source.development.image_shape == (channels, 8, 8)
     assert len(source.development) + len(source.test) == 12
-    assert set(source.test.labels.tolist()) == {NO_LABEL}
+    assert (source.classes, set(source.test.labels.tolist())) == (("below",), {0})
 
 
 def test_folder_keeps_colours_in_their_channels(tmp_path: Path) -> None:
@@ -79,17 +79,18 @@ def test_folder_errors_name_the_culprit(tmp_path: Path) -> None:
 
 def test_batches_gather_by_index_and_cover_the_epoch_once() -> None:
     images = digits().test
-    batches = Batches(images.images, 100, lambda: (epoch_order(len(images), seed=0, epoch=0), 0))
+    batches = Batches(images, 100, lambda: (epoch_order(len(images), seed=0, epoch=0), 0))
     seen = list(batches)
     assert [batch.size for batch in seen] == [100, 100, 100, 59]
     assert len(batches) == 4
     index = torch.cat([batch.indices for batch in seen])
     assert sorted(index.tolist()) == list(range(len(images)))
     assert torch.equal(torch.cat([batch.images for batch in seen]), images.images[index])
+    assert torch.equal(torch.cat([batch.labels for batch in seen]), images.labels[index])
 
 
 def test_processes_share_every_batch() -> None:
-    images = torch.arange(17, dtype=torch.uint8).view(17, 1, 1, 1)
+    images = ImageSet(torch.arange(17, dtype=torch.uint8).view(17, 1, 1, 1), torch.arange(17) % 3)
     shares = [list(Batches(images, 4, lambda: (torch.arange(17), 1), rank, 3)) for rank in range(3)]
     # The lone last image of four batches of four would leave two processes without one.
     assert [batch.size for batch in shares[0]] == [4, 4, 5]

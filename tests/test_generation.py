@@ -15,7 +15,7 @@ from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
 from diffcli.generation import Sampling, conditional_rows, counting, draw_xT, generate, reconstruct
 from diffcli.loading import load
-from diffcli.model import SamplerOptions
+from diffcli.sampler_options import SamplerOptions
 
 
 def sampling_of(trained: Path, **changes: object) -> Sampling:

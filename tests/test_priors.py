@@ -13,6 +13,7 @@ from diffcli.data.pixels import to_model
 from diffcli.devices import Processes
 from diffcli.diffusion.degradations import Degradation, GaussianBlur
 from diffcli.diffusion.denoiser import Denoiser
+from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.priors import PRIORS, BlurredData, Gaussian, Mixture, Prior, StandardNormal, Uniform
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.schedules import constant
@@ -120,6 +121,57 @@ def test_what_was_learnt_travels_as_a_state_dict(name: str, xT: Tensor) -> None:
     assert torch.equal(draw(prior, 3), draw(copy, 3))
     # A summary, not the images: far smaller than what it was fitted to.
     assert sum(table.numel() for table in prior.state_dict().values()) < xT.numel() / 5
+
+
+@pytest.mark.parametrize("kind", [Gaussian, Mixture, BlurredData])
+def test_a_prior_that_saw_labels_draws_by_label(kind: type[Prior]) -> None:
+    torch.manual_seed(0)
+    labels = torch.tensor([0, 2, 2, 2]).repeat(200)
+    images = labels.view(-1, 1, 1, 1) + 0.1 * torch.randn(800, *SHAPE)
+    prior = kind()
+    prior.fit(images, labels)
+    generators = image_generators(0, Stream.SAMPLE, range(400))
+    asked = torch.tensor([0, 2, NO_LABEL, 1]).repeat(100)
+    levels = prior(generators, SHAPE, "cpu", asked).mean(dim=(1, 2, 3)).round()
+    assert torch.equal(levels[asked == 0], torch.zeros(100))
+    assert torch.equal(levels[asked == 2], torch.full((100,), 2.0))
+    # Without a label, or with one that was never seen, the shares of the labels are kept.
+    for label in (NO_LABEL, 1):
+        assert 0.6 < float((levels[asked == label] == 2).float().mean()) < 0.9
+        assert set(levels[asked == label].tolist()) == {0.0, 2.0}
+    again = prior(image_generators(0, Stream.SAMPLE, [5]), SHAPE, "cpu", asked[5:6])
+    assert torch.equal(again.mean(dim=(1, 2, 3)).round(), levels[5:6])
+
+
+def test_the_labels_share_the_components(xT: Tensor) -> None:
+    labels = digits().development.labels
+    mixture, gaussian = Mixture(components=40), Gaussian()
+    for prior in (mixture, gaussian):
+        prior.fit(xT, labels)
+    counts = torch.bincount(mixture.labels)
+    assert (len(counts), int(counts.min()), int(counts.max())) == (10, 4, 4)
+    assert torch.bincount(gaussian.labels).tolist() == [1] * 10
+    shares = torch.zeros(10).index_add(0, mixture.labels, mixture.weights)
+    assert torch.allclose(shares, torch.bincount(labels) / len(labels), atol=1e-5)
+
+
+def test_mixtures_of_version_0_1_are_read(xT: Tensor) -> None:
+    prior, copy = Mixture(components=3), Mixture()
+    prior.fit(xT)
+    state = prior.state_dict()
+    del state["labels"]
+    copy.load_state_dict(state)
+    assert torch.equal(draw(copy, 3), draw(prior, 3))
+    assert torch.equal(copy(image_generators(0, Stream.SAMPLE, [0]), SHAPE, "cpu", torch.tensor([4])), draw(prior, 1))
+
+
+def test_one_image_of_a_label_stands_for_itself() -> None:
+    torch.manual_seed(0)
+    images, labels = torch.randn(41, *SHAPE), torch.tensor([0] * 40 + [1])
+    prior = Mixture()
+    prior.fit(images, labels)
+    drawn = prior(image_generators(0, Stream.SAMPLE, [0]), SHAPE, "cpu", torch.tensor([1]))
+    assert torch.allclose(drawn[0], images[40], atol=0.1)
 
 
 def test_a_fit_repeats(xT: Tensor) -> None:

@@ -22,7 +22,13 @@ from diffcli.runs import Run
 
 TWO = ["--devices", "2", "--strategy", "ddp"]
 # A batch of 51: the two never have equal parts.
-RECIPE = TINY.replace("batch_size: 128", "batch_size: 51, ema: 0.9, stratified_t: true, lr_decay: true, clip_norm: 1.0")
+RECIPE = (
+    TINY.replace(
+        "batch_size: 128",
+        "batch_size: 51, ema: 0.9, stratified_t: true, lr_decay: true, clip_norm: 1.0, optimizer: muon, guide_at: 0.3",
+    )
+    + "labels: {dropped: 0.3}\n"
+)
 
 
 def diffcli(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -57,6 +63,9 @@ def test_two_processes_train_like_one(workplace: Path) -> None:
     for a, b in zip(one, two, strict=True):
         assert float(a["val_loss"]) == pytest.approx(float(b["val_loss"]), abs=1e-4)
         assert float(a["train_loss"]) == pytest.approx(float(b["train_loss"]), abs=1e-4)
+    guides = [torch.load(Run(Path(run)).last, weights_only=True)["guide"] for run in ("one", "two")]
+    for key, weight in guides[0].items():
+        assert torch.allclose(weight, guides[1][key], atol=1e-3), key
     # And the run of two goes on as one.
     diffcli("train", "--resume", "two", "--epochs", 3, "--devices", "1")
     assert history("two")[-1]["epoch"] == "3"

@@ -124,7 +124,7 @@ def assert_equal_runs(one: Path, other: Path) -> None:
         assert [file.is_file() for file in files] in ([True] * 2, [False] * 2)
         if files[0].is_file():
             contents = [torch.load(file, weights_only=True) for file in files]
-            for key in ("state_dict", "current_model_state", "optimizer_states", "priors", "global_step"):
+            for key in ("state_dict", "current_model_state", "optimizer_states", "priors", "guide", "global_step"):
                 ours, theirs = (list(tensors(content.get(key))) for content in contents)
                 assert len(ours) == len(theirs)
                 assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)), (name, key)
@@ -151,6 +151,10 @@ def random_preset(rng: random.Random) -> str:
         training |= {"max_time": "9h", "lr_decay": "false"}
     if rng.random() < 0.5:
         training |= {"clip_norm": 0.5, "weight_decay": 0.01}
+    if rng.random() < 0.5:
+        training |= {"optimizer": "muon"}
+    if rng.random() < 0.5:
+        training |= {"guide_at": rng.choice([0.1, 0.4])}
     keys = ", ".join(f"{key}: {value}" for key, value in training.items())
     preset = TINY[: TINY.index("training:")] + f"training: {{{keys}}}\n"
     if rng.random() < 0.5:
@@ -162,7 +166,7 @@ def random_preset(rng: random.Random) -> str:
             .replace("{name: standard-normal}", prior)
             .replace("{name: ancestral}", "{name: cold}")
         )
-    return preset
+    return preset + rng.choice(["", "labels: {dropped: 0.2}\n"])
 
 
 def check(cli: Cli, struck: Struck, start: list[object], rng: random.Random, strikes: int) -> None:

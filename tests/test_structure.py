@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"errors", "diffusion", "networks"},
     {"config", "data", "files", "output", "options", "checkpoints", "origins"},
     {"presets", "registry", "peers", "progress", "evaluation"},
-    {"plugins", "devices", "runs", "reporting"},
+    {"plugins", "devices", "runs", "reporting", "sampler_options"},
     {"assembly", "report"},
     {"generation"},
     {"model", "training"},

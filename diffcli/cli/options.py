@@ -34,6 +34,21 @@ StepsOption = Annotated[
     int | None,
     typer.Option(help="Sampler steps, 1..T; fewer are faster.", show_default="the preset's, else T"),
 ]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Of the images: a number, a class's name, a range such as 0-9, or none; repeatable.",
+        show_default="as frequent as in the training images",
+    ),
+]
+GuidanceOption = Annotated[
+    float | None,
+    typer.Option(help="Weight of classifier-free guidance towards the label; 1 is none.", show_default="the preset's"),
+]
+AutoguidanceOption = Annotated[
+    float | None,
+    typer.Option(help="Weight of guidance by an early average of the weights; 1 is none.", show_default="the preset's"),
+]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same images, whatever the batch size.")]
 BatchOption = Annotated[int, typer.Option(help="Images at a time.")]
 ExtractorOption = Annotated[str, typer.Option(help="Features of the distances: auto, inception or classifier.")]

@@ -10,10 +10,13 @@ import typer
 from diffcli.cli.app import app
 from diffcli.cli.options import (
     AcceleratorOption,
+    AutoguidanceOption,
     BatchOption,
     CheckpointOption,
     DataDir,
     DevicesOption,
+    GuidanceOption,
+    LabelOption,
     NodesOption,
     Quiet,
     RunOption,
@@ -42,6 +45,9 @@ def sample(
     ] = None,
     sampler: SamplerOption = None,
     steps: StepsOption = None,
+    label: LabelOption = None,
+    guidance: GuidanceOption = None,
+    autoguidance: AutoguidanceOption = None,
     seed: SeedOption = 0,
     batch_size: BatchOption = 128,
     conditional: Annotated[
@@ -73,6 +79,9 @@ def sample(
         Devices(accelerator, devices, num_nodes, strategy),
         sampler=sampler,
         steps=steps,
+        label=label,
+        guidance=guidance,
+        autoguidance=autoguidance,
         seed=seed,
         batch_size=batch_size,
         quiet=quiet,

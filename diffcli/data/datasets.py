@@ -11,27 +11,31 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from diffcli.data.cifar import cifar10
 from diffcli.data.folders import folder
-from diffcli.data.idx import fashion_mnist, kmnist, mnist
+from diffcli.data.idx import DIGITS, emnist, fashion_mnist, kmnist, mnist
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, of_shape, split
 
 __all__ = ["DATASETS", "NO_LABEL", "ImageSet", "Inventory", "Source", "digits", "split"]
 
 
-@of_shape(1, 8, 8)
+@of_shape(1, 8, 8, classes=DIGITS)
 def digits() -> Source:
     """scikit-learn's 1,797 real grey digits, 8x8; embedded, so it needs no network. A fixed fifth is the test split."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
     images = torch.from_numpy(np.round(data.images * (255.0 / 16.0)).astype(np.uint8))[:, None]
-    return Source(*hold_out_test(ImageSet(images, torch.from_numpy(data.target).long())))
+    labelled = ImageSet(images, torch.from_numpy(data.target).long())
+    return Source(*hold_out_test(labelled), classes=DIGITS)
 
 
 DATASETS: dict[str, Callable[..., Source]] = {
     "mnist": mnist,
     "fashion-mnist": fashion_mnist,
     "kmnist": kmnist,
+    "emnist": emnist,
+    "cifar10": cifar10,
     "digits": digits,
     "folder": folder,
 }

@@ -6,13 +6,14 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from PIL import ImageColor
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
+from torch import Tensor
 
 from diffcli.data.image_files import BadImage, read_image, readable
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, shaped_by
@@ -32,6 +33,23 @@ def _checked_colour(colour: str) -> str:
     raise PydanticCustomError("colour", "a colour is a name or '#rrggbb', for example white, black or '#808080'")
 
 
+def sides(size: int | list[int]) -> tuple[int, int]:
+    """(H, W) of images whose preset says so much of their size: one side of a square, or both."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
+def _checked_size(size: Any) -> Any:
+    both = size if isinstance(size, list) and len(size) == 2 else [size]
+    if not all(type(side) is int and 4 <= side <= 1024 for side in both):
+        raise PydanticCustomError(
+            "size", "a size is one side in pixels or [height, width], each greater than or equal to 4 and at most 1024"
+        )
+    return size
+
+
+Size = Annotated[Any, AfterValidator(_checked_size)]
+"""int, or a list of two."""
 Colour = Annotated[str, AfterValidator(_checked_colour)]
 
 
@@ -93,21 +111,22 @@ def _printable(path: object) -> str:
     )
 
 
-@shaped_by(lambda channels, size, **others: (channels, size, size))
+@shaped_by(lambda channels, size, **others: (channels, *sides(size)))
 def folder(
     path: Annotated[str, Field(min_length=1)],
-    size: Annotated[int, Field(ge=4, le=1024)],
+    size: Size,
     channels: Literal[1, 3] = 3,
     background: Colour = "white",
     on_bad_image: Literal["refuse", "skip"] = "refuse",
 ) -> Source:
-    """Any folder of images, searched recursively: centre-cropped to a square, resized to ``size`` pixels a side.
+    """Any folder of images, searched recursively: centre-cropped to the shape of ``size``, resized.
 
-    Links are followed, each image is read once; hidden files and folders are not read. EXIF orientation is applied.
+    Links are followed, each image is read once; hidden files and folders are not read. EXIF orientation is applied. The
+    sub-folders are the classes, as in torchvision's ImageFolder; images beside them have no label.
 
     Args:
         path: the folder.
-        size: side in pixels, 4..1024.
+        size: side of a square in pixels, or [height, width]; each 4..1024.
         channels: 1 (grey) or 3 (RGB).
         background: a colour's name or '#rrggbb'; it shows where an image is transparent.
         on_bad_image: what to do with a file that cannot be used; what is skipped is named.
@@ -129,20 +148,31 @@ def folder(
 
     for error in errors:
         refuse_or_skip(error.filename, f"cannot be read: {error.strerror}")
-    pixels = np.empty((len(files), channels, size, size), np.uint8)
-    count = 0
+    height, width = sides(size)
+    pixels = np.empty((len(files), channels, height, width), np.uint8)
+    read: list[Path] = []
     for file in files:
         try:
-            pixels[count] = read_image(file, size, channels, background)
-            count += 1
+            pixels[len(read)] = read_image(file, (height, width), channels, background)
+            read.append(file)
         except BadImage as problem:
             refuse_or_skip(file, problem)
+    count = len(read)
     all_equal = count > 1 and all(np.array_equal(image, pixels[0]) for image in pixels[1:count])
     inventory = replace(found, images=count, skipped=len(files) - count, all_equal=all_equal)
     if count < MIN_IMAGES:
         raise UserError(
             f"data.path: {inventory.folder} holds {count} images; at least {MIN_IMAGES} are needed ({inventory.counts})"
         )
-    images = ImageSet(torch.from_numpy(pixels[:count]), torch.full((count,), NO_LABEL))
-    development, test = hold_out_test(images)
-    return Source(development, test, tuple(skipped), inventory)
+    names, labels = _classes(root, read)
+    development, test = hold_out_test(ImageSet(torch.from_numpy(pixels[:count]), labels))
+    return Source(development, test, tuple(skipped), inventory, names)
+
+
+def _classes(root: Path, files: list[Path]) -> tuple[tuple[str, ...], Tensor]:
+    """The names of the sub-folders of ``root`` that hold images, sorted, and the index of each file's, int64 (N,)."""
+    parts = [file.relative_to(root).parts for file in files]
+    names = sorted({path[0] for path in parts if len(path) > 1})
+    labels = {name: label for label, name in enumerate(names)}
+    of_files = [labels[path[0]] if len(path) > 1 else NO_LABEL for path in parts]
+    return tuple(map(_printable, names)), torch.tensor(of_files)

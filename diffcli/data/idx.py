@@ -7,8 +7,11 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -18,9 +21,22 @@ from diffcli.data.sources import ImageSet, Source, of_shape
 from diffcli.errors import UserError
 
 SIDE = 28
-CLASSES = 10
+DIGITS = tuple("0123456789")
+GARMENTS = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+CHARACTERS = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 SPLITS = ("train", "t10k")
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
+MERGED = "abdefghnqrt"
+"""The small letters of EMNIST that do not look like their capitals."""
+EMNIST: dict[str, tuple[str, ...]] = {
+    "balanced": (*DIGITS, *ascii_uppercase, *MERGED),
+    "bymerge": (*DIGITS, *ascii_uppercase, *MERGED),
+    "byclass": (*DIGITS, *ascii_uppercase, *ascii_lowercase),
+    "letters": tuple(ascii_lowercase),
+    "digits": DIGITS,
+    "mnist": DIGITS,
+}
+"""Its splits, and the classes of each (Cohen et al. 2017)."""
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -59,12 +75,15 @@ def parse_idx(content: bytes, dimensions: int) -> np.ndarray[Any, Any]:
 
 
 class _Files:
-    """The four files of one data set in ``data_dir``/``folder``/raw."""
+    """The four files of one data set in ``data_dir``/``folder``/raw; ``splits`` begin their names."""
 
-    def __init__(self, name: str, folder: str, data_dir: Path, download: bool) -> None:
-        self.name, self.folder, self.data_dir = name, folder, data_dir
+    def __init__(
+        self, name: str, folder: str, labels: range, data_dir: Path, download: bool, splits: Sequence[str] = SPLITS
+    ) -> None:
+        self.name, self.folder, self.labels, self.data_dir = name, folder, labels, data_dir
         self.raw = data_dir / folder / "raw"
         self.download = download
+        self.splits = splits
 
     def path(self, name: str) -> Path | None:
         """The file, or else its compressed copy; None where there is neither."""
@@ -95,7 +114,7 @@ class _Files:
             )
 
     def _missing(self) -> list[str]:
-        names = [f"{split}-{kind}" for split in SPLITS for kind in (IMAGES, LABELS)]
+        names = [f"{split}-{kind}" for split in self.splits for kind in (IMAGES, LABELS)]
         return [name for name in names if self.path(name) is None]
 
     def read(self, name: str, dimensions: int) -> np.ndarray[Any, Any]:
@@ -118,7 +137,7 @@ class _Files:
             self.refuse(name, f"cannot be read: {error.strerror}")
 
     def split(self, split: str) -> ImageSet:
-        """The images and labels of ``train`` or ``t10k``."""
+        """The images and labels of one of the splits, the lowest label as 0."""
         images, labels = self.read(f"{split}-{IMAGES}", 3), self.read(f"{split}-{LABELS}", 1)
         count, *sides = images.shape
         if not count:
@@ -128,9 +147,10 @@ class _Files:
         if len(labels) != count:
             beside = self.path(f"{split}-{IMAGES}")
             self.refuse(f"{split}-{LABELS}", f"holds {len(labels):,} labels, for the {count:,} images of {beside}")
-        if labels.max() >= CLASSES:
-            self.refuse(f"{split}-{LABELS}", f"holds the label {labels.max()}, not 0 to {CLASSES - 1} alone")
-        return ImageSet(_tensor(images)[:, None], _tensor(labels).long())
+        if foreign := sorted(set(np.unique(labels).tolist()) - set(self.labels)):
+            known = f"{self.labels[0]} to {self.labels[-1]} alone"
+            self.refuse(f"{split}-{LABELS}", f"holds the label {foreign[-1]}, not {known}")
+        return ImageSet(_tensor(images)[:, None], _tensor(labels).long() - self.labels[0])
 
     def refuse(self, name: str, problem: str) -> NoReturn:
         """Raises the error of one file: what is wrong, and what would be right."""
@@ -147,40 +167,68 @@ def _tensor(values: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(values.copy())  # a buffer of bytes cannot be written to
 
 
-def _read(name: str, folder: str, data_dir: Path, download: bool) -> Source:
-    files = _Files(name, folder, Path(os.path.expanduser(data_dir)), download)
+def _read(name: str, folder: str, classes: tuple[str, ...], data_dir: Path, download: bool) -> Source:
+    return _source(_Files(name, folder, range(len(classes)), Path(os.path.expanduser(data_dir)), download), classes)
+
+
+def _source(files: _Files, classes: tuple[str, ...]) -> Source:
     files.complete()
-    development, test = (files.split(split) for split in SPLITS)
+    development, test = (files.split(split) for split in files.splits)
     if torch.equal(development.images, test.images):
-        files.refuse(f"train-{IMAGES}", f"and t10k-{IMAGES} hold the same images")
-    return Source(development, test)
+        train, held_out = files.splits
+        files.refuse(f"{train}-{IMAGES}", f"and {held_out}-{IMAGES} hold the same images")
+    return Source(development, test, classes=classes)
 
 
-@of_shape(1, 28, 28)
+@of_shape(1, 28, 28, classes=DIGITS)
 def mnist(*, data_dir: Path, download: bool) -> Source:
     """MNIST: 60,000 and 10,000 grey digits, 28x28 (LeCun et al. 1998).
 
     Raises:
         UserError: files are missing and cannot be downloaded, or one is damaged.
     """
-    return _read("MNIST", "MNIST", data_dir, download)
+    return _read("MNIST", "MNIST", DIGITS, data_dir, download)
 
 
-@of_shape(1, 28, 28)
+@of_shape(1, 28, 28, classes=GARMENTS)
 def fashion_mnist(*, data_dir: Path, download: bool) -> Source:
     """Fashion-MNIST: 60,000 and 10,000 grey garments, 28x28 (Xiao et al. 2017).
 
     Raises:
         UserError: files are missing and cannot be downloaded, or one is damaged.
     """
-    return _read("Fashion-MNIST", "FashionMNIST", data_dir, download)
+    return _read("Fashion-MNIST", "FashionMNIST", GARMENTS, data_dir, download)
 
 
-@of_shape(1, 28, 28)
+@of_shape(1, 28, 28, classes=CHARACTERS)
 def kmnist(*, data_dir: Path, download: bool) -> Source:
     """Kuzushiji-MNIST: 60,000 and 10,000 grey cursive characters, 28x28 (Clanuwat et al. 2018).
 
     Raises:
         UserError: files are missing and cannot be downloaded, or one is damaged.
     """
-    return _read("Kuzushiji-MNIST", "KMNIST", data_dir, download)
+    return _read("Kuzushiji-MNIST", "KMNIST", CHARACTERS, data_dir, download)
+
+
+@of_shape(1, 28, 28, classes=lambda split: EMNIST[split])
+def emnist(
+    *,
+    split: Literal["balanced", "bymerge", "byclass", "letters", "digits", "mnist"] = "balanced",
+    data_dir: Path,
+) -> Source:
+    """EMNIST: grey handwritten letters and digits, 28x28 (Cohen et al. 2017).
+
+    Args:
+        split: which of the six sets that it comes as; they differ in their classes.
+
+    Raises:
+        UserError: files are missing, which are not downloaded, or one is damaged.
+    """
+    classes = EMNIST[split]
+    first = 1 if split == "letters" else 0
+    labels, splits = range(first, first + len(classes)), [f"emnist-{split}-{part}" for part in ("train", "test")]
+    files = _Files("EMNIST", "EMNIST", labels, Path(os.path.expanduser(data_dir)), False, splits)
+    source = _source(files, classes)
+    # Its files hold each image column by column.
+    upright = [replace(part, images=part.images.mT.contiguous()) for part in (source.development, source.test)]
+    return replace(source, development=upright[0], test=upright[1])

@@ -38,12 +38,12 @@ def readable() -> tuple[frozenset[str], tuple[str, ...]]:
     return suffixes, tuple(kind for kind in FORMATS if kind in Image.OPEN)
 
 
-def read_image(path: Path, size: int, channels: int, background: str) -> np.ndarray[Any, Any]:
-    """The first frame of a file, cropped to its central square and resized: uint8 (channels, size, size).
+def read_image(path: Path, sides: tuple[int, int], channels: int, background: str) -> np.ndarray[Any, Any]:
+    """The first frame of a file, its centre cropped to the shape of ``sides`` and resized: uint8 (channels, H, W).
 
     Args:
         path: of a file in one of ``FORMATS``, whatever its suffix.
-        size: side in pixels.
+        sides: (H, W) in pixels.
         channels: 1 (grey) or 3 (RGB).
         background: the colour, as Pillow names colours, that shows where the image is transparent.
 
@@ -60,8 +60,8 @@ def read_image(path: Path, size: int, channels: int, background: str) -> np.ndar
             with Image.open(path, formats=readable()[1]) as image:
                 image.load()
                 flat = flatten(_eight_bits(_upright(image), image), background)
-        square = _square(flat.convert("L" if channels == 1 else "RGB"), size)
-        return square.reshape(size, size, channels).transpose(2, 0, 1)
+        pixels = _cropped(flat.convert("L" if channels == 1 else "RGB"), sides)
+        return pixels.reshape(*sides, channels).transpose(2, 0, 1)
     except (BadImage, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -103,8 +103,11 @@ def flatten(image: Image.Image, background: str) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", over.size, background), over).convert("RGB")
 
 
-def _square(image: Image.Image, size: int) -> np.ndarray[Any, Any]:
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box=square))
+def _cropped(image: Image.Image, sides: tuple[int, int]) -> np.ndarray[Any, Any]:
+    height, width = sides
+    scale = min(image.height / height, image.width / width)
+    # Whole pixels, as many as the shape of the result allows, but at least one.
+    rows, columns = max(round(scale * height), 1), max(round(scale * width), 1)
+    left, top = (image.width - columns) // 2, (image.height - rows) // 2
+    box = (left, top, left + columns, top + rows)
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS, box=box))

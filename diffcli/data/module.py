@@ -19,6 +19,8 @@ class Batch(NamedTuple):
 
     images: Tensor
     """uint8 (B, C, H, W)."""
+    labels: Tensor
+    """int64 (B,), -1 where there is none."""
     indices: Tensor
     """Of the images in their split, int64 (B,)."""
     size: int
@@ -42,18 +44,18 @@ def batch_sizes(count: int, batch_size: int, world_size: int) -> list[int]:
     return [*sizes[:-1], batch_size + rest]
 
 
-def resident(images: Tensor, device: torch.device) -> Tensor:
-    """``images`` on ``device``, where batches are then gathered, if they take at most a quarter of its free memory."""
-    if device.type != "cuda" or images.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
-        return images
-    return images.to(device)
+def resident(split: ImageSet, device: torch.device) -> ImageSet:
+    """``split`` on ``device``, where batches are then gathered, if it takes at most a quarter of its free memory."""
+    if device.type != "cuda" or split.images.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
+        return split
+    return ImageSet(split.images.to(device), split.labels.to(device))
 
 
 class Batches:
     """One epoch of batches at a time; nothing is done per image in Python.
 
     Args:
-        images: uint8 (N, C, H, W), the split.
+        split: all the images.
         batch_size: images in a batch, over all processes.
         indices: called when an epoch starts; the order of its images, int64 (N,), and the batch to begin with.
         rank: which of ``world_size`` processes this is; each takes its own images of every batch.
@@ -61,14 +63,14 @@ class Batches:
 
     def __init__(
         self,
-        images: Tensor,
+        split: ImageSet,
         batch_size: int,
         indices: Callable[[], tuple[Tensor, int]],
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.images = images
-        self.sizes = batch_sizes(len(images), batch_size, world_size)
+        self.split = split
+        self.sizes = batch_sizes(len(split), batch_size, world_size)
         self.indices = indices
         self.rank, self.world_size = rank, world_size
 
@@ -79,10 +81,11 @@ class Batches:
         # A generator, so that indices() is called when the first batch is asked for: by then a resumed
         # trainer has restored its step counter.
         order, first = self.indices()
-        batches = order.to(self.images.device).split(self.sizes)
+        batches = order.to(self.split.images.device).split(self.sizes)
         for whole in batches[first:]:
             index = whole[self.rank :: self.world_size]
-            yield Batch(self.images[index], index, len(whole))
+            part = self.split[index]
+            yield Batch(part.images, part.labels, index, len(whole))
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
@@ -127,8 +130,8 @@ class ImageDataModule(LightningDataModule):
 
     def _batches(self, split: ImageSet, indices: Callable[[], tuple[Tensor, int]]) -> Batches:
         assert self.trainer is not None
-        images = resident(split.images, self.trainer.strategy.root_device)
-        return Batches(images, self.batch_size, indices, self.trainer.global_rank, self.trainer.world_size)
+        split = resident(split, self.trainer.strategy.root_device)
+        return Batches(split, self.batch_size, indices, self.trainer.global_rank, self.trainer.world_size)
 
     def _order(self) -> tuple[Tensor, int]:
         assert self.trainer is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,22 +92,30 @@ class Source:
     """Files that could not be used, each with the reason."""
     inventory: Inventory | None = None
     """What was read of a folder of images; None for the built-in sets."""
+    classes: tuple[str, ...] = ()
+    """Names of the labels, label 0 first; none where there are no labels."""
 
 
 Load = TypeVar("Load", bound=Callable[..., Source])
 Shape = tuple[int, int, int]
+Names = Sequence[str] | Callable[..., Sequence[str]]
 
 
-def of_shape(channels: int, height: int, width: int) -> Callable[[Load], Load]:
-    """A decorator that says of a data set what shape its images have, (C, H, W)."""
-    return shaped_by(lambda **parameters: (channels, height, width))
+def of_shape(channels: int, height: int, width: int, classes: Names | None = None) -> Callable[[Load], Load]:
+    """A decorator that says of a data set what shape its images have, (C, H, W), and which classes.
+
+    Args:
+        classes: their names, label 0 first, or a function of the data set's parameters; None where they are known only once
+            it is loaded.
+    """
+    return shaped_by(lambda **parameters: (channels, height, width), classes)
 
 
-def shaped_by(shape: Callable[..., Shape]) -> Callable[[Load], Load]:
-    """As :func:`of_shape`, of a data set whose parameters decide that."""
+def shaped_by(shape: Callable[..., Shape], classes: Names | None = None) -> Callable[[Load], Load]:
+    """As :func:`of_shape`, of a data set whose parameters decide the shape."""
 
     def mark(load: Load) -> Load:
-        vars(load)["image_shape"] = shape
+        vars(load).update(image_shape=shape, classes=classes)
         return load
 
     return mark
@@ -125,6 +133,12 @@ def image_shape(load: Callable[..., Source], parameters: Mapping[str, Any]) -> S
             "it does not say the shape of its images; put @diffcli.of_shape(channels, height, width) above it"
         )
     return shape(**parameters)
+
+
+def class_names(load: Callable[..., Source], parameters: Mapping[str, Any]) -> Sequence[str] | None:
+    """The names of a data set's classes, label 0 first; None where they are known only once it is loaded."""
+    classes: Names | None = getattr(load, "classes", None)
+    return classes(**parameters) if callable(classes) else classes
 
 
 def default_data_dir() -> Path:

@@ -66,35 +66,38 @@ class Denoiser(nn.Module):
     """Network + degradation + prediction type -> x0_hat and the training loss.
 
     Args:
-        network: forward(xt (B, C, H, W), t / T (B,)) -> (B, C, H, W).
+        network: forward(xt (B, C, H, W), t / T (B,)) -> (B, C, H, W); with classes, ``labels`` are its third argument.
         degradation: what the network undoes.
         prediction: a key of ``PREDICTIONS``.
+        classes: number of labels that the network was built for; where it is 0, labels are not looked at.
 
     Raises:
         ValueError: see :func:`check_prediction`.
     """
 
-    def __init__(self, network: nn.Module, degradation: Degradation, prediction: str) -> None:
+    def __init__(self, network: nn.Module, degradation: Degradation, prediction: str, classes: int = 0) -> None:
         super().__init__()
         check_prediction(prediction, degradation)
         self.network = network
         self.degradation = degradation
         self.prediction = prediction
+        self.classes = classes
 
-    def output(self, xt: Tensor, t: Tensor) -> Tensor:
+    def output(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """The network's raw output g[x_t, t / T], (B, C, H, W), in the precision of ``xt``, under autocast too."""
-        output: Tensor = self.network(xt, t.to(xt.dtype) / self.degradation.T)
+        time = t.to(xt.dtype) / self.degradation.T
+        output: Tensor = self.network(xt, time, labels) if self.classes else self.network(xt, time)
         return output.to(xt.dtype)
 
-    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        """x0_hat, (B, C, H, W), for t in 1..T, int64 (B,)."""
-        return PREDICTIONS[self.prediction].to_x0(self.degradation, xt, t, self.output(xt, t))
+    def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        """x0_hat, (B, C, H, W), for t in 1..T, int64 (B,), and labels, int64 (B,), -1 for none; None is none for all."""
+        return PREDICTIONS[self.prediction].to_x0(self.degradation, xt, t, self.output(xt, t, labels))
 
-    def loss(self, x0: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
+    def loss(self, x0: Tensor, t: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         """Mean squared error of the prediction, one value per image, (B,) (report Algorithm 1, lines 7 to 9)."""
         xt = self.degradation.degrade(x0, t, noise)
         target = PREDICTIONS[self.prediction].target(self.degradation, x0, t, noise)
-        return (self.output(xt, t) - target).square().flatten(1).mean(dim=1)
+        return (self.output(xt, t, labels) - target).square().flatten(1).mean(dim=1)
 
     def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
         """What to weigh each image's loss with, (B,), so that x0_hat's errors count min(SNR, gamma) (Hang et al. 2023,

@@ -4,13 +4,94 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
+
+from diffcli.diffusion.labels import NO_LABEL
 
 X0Function = Callable[[Tensor, Tensor], Tensor]
 """(xt (B, C, H, W), t int64 (B,) in 1..T) -> x0_hat (B, C, H, W)."""
+
+LabelledX0Function = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(xt, t, labels int64 (B,), -1 for none) -> x0_hat: a :class:`~diffcli.diffusion.denoiser.Denoiser` is one."""
+
+CPU_BATCH = 16
+"""Two calls with more images than this fit a CPU's caches better than one call with twice as many."""
+Interval = tuple[float, float]
+"""The lowest and the highest t at which an estimate is guided; at the others the model's own is used."""
 
 
 def clipped(estimate: X0Function) -> X0Function:
     """``estimate`` clamped to the range of pixels, [-0.5, 0.5] (Ho et al. 2020's code; "static thresholding" in Saharia
     et al. 2022, section 2.3)."""
     return lambda xt, t: estimate(xt, t).clamp(-0.5, 0.5)
+
+
+def with_labels(estimate: LabelledX0Function, labels: Tensor) -> X0Function:
+    """``estimate`` for images of these labels, int64 (B,)."""
+    return lambda xt, t: estimate(xt, t, labels)
+
+
+def autoguided(good: X0Function, bad: X0Function, weight: float, interval: Interval | None = None) -> X0Function:
+    """x0_hat = bad + w (good - bad): away from what a worse model gets wrong (Karras et al. 2024, Eq. 4).
+
+    Args:
+        bad: a model that has the same faults as ``good``, but larger: less trained, for example.
+        weight: w; 1 is ``good`` and 0 is ``bad``, one evaluation each, where others take two.
+        interval: of t; None is everywhere.
+    """
+    return _extrapolated(good, bad, lambda xt, t: (good(xt, t), bad(xt, t)), weight, interval)
+
+
+def classifier_free(
+    estimate: LabelledX0Function, labels: Tensor, weight: float, interval: Interval | None = None
+) -> X0Function:
+    """x0_hat = none + w (labelled - none): further into the class (Ho & Salimans 2022, Eq. 6, whose w is ours - 1).
+
+    Args:
+        labels: int64 (B,).
+        weight: w; 1 is the labelled estimate and 0 the one without labels, one evaluation each; others take two, as one
+            call with twice the images where that is faster.
+        interval: of t (Kynkäänniemi et al. 2024); None is everywhere.
+    """
+    none = torch.full_like(labels, NO_LABEL)
+    labelled, unlabelled = with_labels(estimate, labels), with_labels(estimate, none)
+
+    def both(xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        if xt.device.type == "cpu" and len(xt) > CPU_BATCH:
+            return labelled(xt, t), unlabelled(xt, t)
+        doubled = estimate(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([labels, none]))
+        return doubled[: len(xt)], doubled[len(xt) :]
+
+    return _extrapolated(labelled, unlabelled, both, weight, interval)
+
+
+def _extrapolated(
+    good: X0Function,
+    bad: X0Function,
+    both: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    weight: float,
+    interval: Interval | None,
+) -> X0Function:
+    """bad + w (good - bad) in the interval, ``good`` outside; only what is needed is evaluated."""
+    if weight == 1:
+        return good
+
+    def estimate(xt: Tensor, t: Tensor) -> Tensor:
+        better, worse = both(xt, t)
+        return worse + weight * (better - worse)
+
+    guided = bad if weight == 0 else estimate
+    if interval is None:
+        return guided
+    low, high = interval
+
+    def within(xt: Tensor, t: Tensor) -> Tensor:
+        inside = (t >= low) & (t <= high)
+        if not bool(inside.any()):
+            return good(xt, t)
+        if bool(inside.all()):
+            return guided(xt, t)
+        return torch.where(inside.view(-1, 1, 1, 1), guided(xt, t), good(xt, t))
+
+    return within

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.randomness import randn_images
 
 MAX_MODES = 64
@@ -24,13 +25,16 @@ FIT_IMAGES = 50_000
 FIT_ITERATIONS = 25
 """Steps of expectation maximisation at most; they bound the time of a fit."""
 
+Array = np.ndarray[Any, Any]
 Residual = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Prior(nn.Module):
     """Draws the signal A_T x_0, or x_T itself, float32 (B, *shape), image i from ``generators[i]``, on ``device``.
 
-    What a fit learns is kept in buffers, so that it travels in a checkpoint as a state dict.
+    Where ``labels``, int64 (B,), are given, a prior that was fitted with labels draws image i among those of its label, and
+    among all where that is -1 or none was seen; others ignore them. What a fit learns is kept in buffers, so that it travels
+    in a checkpoint as a state dict.
     """
 
     needs_fit: bool = True
@@ -44,14 +48,15 @@ class Prior(nn.Module):
     def __init__(self) -> None:
         super().__init__()
 
-    def fit(self, signal: Tensor) -> None:
-        """Learns from A_T x_0 of training images, float (N, C, H, W)."""
+    def fit(self, signal: Tensor, labels: Tensor | None = None) -> None:
+        """Learns from A_T x_0 of training images, float (N, C, H, W), and their labels, int64 (N,)."""
 
     def forward(
         self,
         generators: Sequence[torch.Generator],
         shape: tuple[int, int, int],
         device: torch.device | str = "cpu",
+        labels: Tensor | None = None,
     ) -> Tensor:
         raise NotImplementedError
 
@@ -68,7 +73,11 @@ class StandardNormal(Prior):
     of_signal = False
 
     def forward(
-        self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"
+        self,
+        generators: Sequence[torch.Generator],
+        shape: tuple[int, int, int],
+        device: torch.device | str = "cpu",
+        labels: Tensor | None = None,
     ) -> Tensor:
         return randn_images(generators, shape, device)
 
@@ -91,14 +100,18 @@ class Uniform(Prior):
         self.register_buffer("mean", torch.empty(0))
         self.register_buffer("factor", torch.empty(0))
 
-    def fit(self, signal: Tensor) -> None:
+    def fit(self, signal: Tensor, labels: Tensor | None = None) -> None:
         levels = signal.cpu().double().mean(dim=(2, 3))
         self.mean = levels.mean(dim=0).float()
         covariance = levels.T.cov(correction=min(1, len(levels) - 1)).reshape(levels.shape[1], -1)
         self.factor = torch.linalg.cholesky(covariance + 1e-12 * torch.eye(len(covariance))).float()
 
     def forward(
-        self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"
+        self,
+        generators: Sequence[torch.Generator],
+        shape: tuple[int, int, int],
+        device: torch.device | str = "cpu",
+        labels: Tensor | None = None,
     ) -> Tensor:
         levels = self.mean + torch.stack([torch.randn(shape[0], generator=g) for g in generators]) @ self.factor.T
         return levels[:, :, None, None].to(device) + self.noise * randn_images(generators, shape, device)
@@ -111,8 +124,11 @@ class Mixture(Prior):
     components whose rest is below ``residual``, at most 64; each is scaled to unit variance, and scikit-learn fits a
     mixture of full Gaussians to them. Where all images are equal none is kept: their mean is what is drawn.
 
+    With labels there is one mixture for each, in the same modes, and each weighs as much as its label has images.
+
     Args:
-        components: Gaussians in the mixture; fewer where there are less than 20 images for each.
+        components: Gaussians in all, shared by the labels as the images are; fewer where there are less than 20 images
+            for each.
         residual: root mean square, per pixel, of what the dropped modes may hold, for images in [-0.5, 0.5].
     """
 
@@ -121,48 +137,73 @@ class Mixture(Prior):
     weights: Tensor
     means: Tensor
     factors: Tensor
+    labels: Tensor
+    """Of each Gaussian, -1 where the images had none."""
 
     def __init__(self, components: Annotated[int, Field(ge=1, le=1000)] = 250, residual: Residual = 2e-6) -> None:
         super().__init__()
         self.components = components
         self.residual = residual
-        for name in ("mean", "modes", "weights", "means", "factors"):
+        for name in ("mean", "modes", "weights", "means", "factors", "labels"):
             self.register_buffer(name, torch.empty(0))
 
-    def fit(self, signal: Tensor) -> None:
+    def fit(self, signal: Tensor, labels: Tensor | None = None) -> None:
         from sklearn.decomposition import PCA
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
 
         flat = signal.flatten(1).cpu().double().numpy()
         mean = flat.mean(axis=0)
         if (flat - mean).std() <= self.residual:
-            self._learn(mean, np.empty((0, len(mean))), np.ones(1), np.empty((1, 0)), np.empty((1, 0, 0)))
+            self._learn(mean, np.empty((0, len(mean))), [(NO_LABEL, np.ones(1), np.empty((1, 0)), np.empty((1, 0, 0)))])
             return
         pca = PCA(n_components=min(MAX_MODES, *flat.shape), random_state=0).fit(flat)
         dropped = (flat - pca.mean_).var(axis=0, ddof=1).sum() - pca.explained_variance_.cumsum()
         kept = min(1 + int((dropped > self.residual**2 * flat.shape[1]).sum()), len(pca.components_))
         scale = pca.explained_variance_[:kept, None] ** 0.5
         coordinates = (flat - pca.mean_) @ (pca.components_[:kept] / scale).T
-        components = max(1, min(self.components, len(flat) // 20))
+        of_image = np.full(len(flat), NO_LABEL) if labels is None else labels.cpu().numpy()
+        self._learn(
+            pca.mean_,
+            pca.components_[:kept] * scale,
+            [(int(label), *self._mixture(coordinates, of_image == label)) for label in np.unique(of_image)],
+        )
+
+    def _mixture(self, coordinates: Array, chosen: Array) -> tuple[Array, Array, Array]:
+        """(weights, which add up to the share of what is chosen; means; Cholesky factors) of the chosen rows' mixture."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+
+        own, share = coordinates[chosen], chosen.mean()
+        components = max(1, min(round(self.components * share), len(own) // 20))
         mixture = GaussianMixture(components, init_params="k-means++", max_iter=FIT_ITERATIONS, random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            mixture.fit(coordinates)
-        factors = np.linalg.cholesky(mixture.covariances_)
-        self._learn(pca.mean_, pca.components_[:kept] * scale, mixture.weights_, mixture.means_, factors)
+            # One image has no covariance: it stands for itself.
+            mixture.fit(own if len(own) > 1 else np.repeat(own, 2, axis=0))
+        return share * mixture.weights_, mixture.means_, np.linalg.cholesky(mixture.covariances_)
 
-    def _learn(self, *tables: np.ndarray[Any, Any]) -> None:
+    def _learn(self, mean: Array, modes: Array, mixtures: list[tuple[int, Array, Array, Array]]) -> None:
+        of_label, *tables = zip(*mixtures, strict=True)
+        self.labels = torch.tensor(of_label).repeat_interleave(torch.tensor([len(weights) for weights in tables[0]]))
         self.mean, self.modes, self.weights, self.means, self.factors = (
-            torch.from_numpy(table).float() for table in tables
+            torch.from_numpy(table).float() for table in (mean, modes, *map(np.concatenate, tables))
         )
 
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
+        # Version 0.1 fitted without labels.
+        state.setdefault(prefix + "labels", torch.full((len(state[prefix + "weights"]),), NO_LABEL))
+        super()._load_from_state_dict(state, prefix, *rest)
+
     def forward(
-        self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"
+        self,
+        generators: Sequence[torch.Generator],
+        shape: tuple[int, int, int],
+        device: torch.device | str = "cpu",
+        labels: Tensor | None = None,
     ) -> Tensor:
         drawn = []
-        for generator in generators:
-            component = int(torch.multinomial(self.weights, 1, generator=generator))
+        for generator, label in zip(generators, _listed(labels, len(generators)), strict=True):
+            fitting = _of_label(self.labels, label)
+            component = int(torch.multinomial(self.weights * fitting, 1, generator=generator))
             noise = torch.randn(len(self.modes), generator=generator)
             drawn.append(self.means[component] + self.factors[component] @ noise)
         # One product for each image, so that an image does not depend on how many are drawn beside it.
@@ -189,14 +230,32 @@ class BlurredData(Prior):
 
     restores = True
 
-    def fit(self, signal: Tensor) -> None:
+    def fit(self, signal: Tensor, labels: Tensor | None = None) -> None:
         self.images = signal
+        self.labels = torch.full((len(signal),), NO_LABEL) if labels is None else labels.cpu()
 
     def forward(
-        self, generators: Sequence[torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu"
+        self,
+        generators: Sequence[torch.Generator],
+        shape: tuple[int, int, int],
+        device: torch.device | str = "cpu",
+        labels: Tensor | None = None,
     ) -> Tensor:
-        indices = [int(torch.randint(len(self.images), (1,), generator=generator)) for generator in generators]
+        indices = []
+        for generator, label in zip(generators, _listed(labels, len(generators)), strict=True):
+            fitting = _of_label(self.labels, label).nonzero().flatten()
+            indices.append(int(fitting[torch.randint(len(fitting), (1,), generator=generator)]))
         return self.images[indices].to(device)
+
+
+def _listed(labels: Tensor | None, count: int) -> list[int]:
+    return [NO_LABEL] * count if labels is None else labels.tolist()
+
+
+def _of_label(labels: Tensor, label: int) -> Tensor:
+    """Which of ``labels`` are ``label``, bool; all where that is none, or not among them."""
+    fitting = labels == label
+    return fitting if label != NO_LABEL and bool(fitting.any()) else torch.ones_like(fitting)
 
 
 PRIORS: dict[str, type[Prior]] = {

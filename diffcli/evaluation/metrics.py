@@ -16,7 +16,7 @@ class Metric:
         source: what is measured: unconditional samples, reconstructions of test images, or the denoiser itself.
         better: the better direction; None where neither is.
         shared: settings of an evaluation in which two runs must agree to be compared.
-        instrument: what must be at hand to measure it, if anything.
+        needs: what must be at hand to measure it.
     """
 
     name: str
@@ -24,17 +24,17 @@ class Metric:
     source: Literal["samples", "reconstructions", "denoiser"]
     better: Literal["higher", "lower"] | None
     shared: tuple[str, ...]
-    instrument: Literal["extractor", "classifier"] | None = None
+    needs: tuple[Literal["extractor", "classifier", "labels"], ...] = ()
 
 
 _RECONSTRUCTED = ("test_images", "n_test")
-_SAMPLED = ("test_images", "n_fid", "extractor", "kind")
+_SAMPLED = ("test_images", "n_fid", "extractor", "kind", "label")
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("fid", "Frechet distance of samples to test images.", "samples", "lower", _SAMPLED, "extractor"),
-        Metric("kid", "Kernel distance of samples to test images.", "samples", "lower", _SAMPLED, "extractor"),
+        Metric("fid", "Frechet distance of samples to test images.", "samples", "lower", _SAMPLED, ("extractor",)),
+        Metric("kid", "Kernel distance of samples to test images.", "samples", "lower", _SAMPLED, ("extractor",)),
         Metric(
             "nearest",
             "Median distance of samples to their nearest training image.",
@@ -42,6 +42,14 @@ METRICS = {
             # Far from every training image is poor, nearer than the test images are is copied.
             None,
             ("training_images", "n_nearest"),
+        ),
+        Metric(
+            "label_kept",
+            "Share of samples read as the label that was asked for.",
+            "samples",
+            "higher",
+            ("n_fid", "classifier", "label"),
+            ("classifier", "labels"),
         ),
         Metric(
             "ssim", "Structural similarity of reconstructions.", "reconstructions", "higher", (*_RECONSTRUCTED, "ssim")
@@ -68,7 +76,7 @@ METRICS = {
             "reconstructions",
             "higher",
             (*_RECONSTRUCTED, "classifier"),
-            "classifier",
+            ("classifier",),
         ),
     )
 }

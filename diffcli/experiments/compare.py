@@ -141,7 +141,7 @@ def _evaluated(run: Compared, processes: Processes) -> Compared:
 
 def _found(run: Compared) -> dict[str, Any] | None:
     """The evaluation, by ``eval`` or by a comparison, that holds what is wanted; None where there is none."""
-    at_hand = instruments(run.options, run.preset.data.name)
+    at_hand = instruments(run.options, run.preset)
     if run.evaluation and fits(run.evaluation["settings"], at_hand):
         return run.evaluation
     wanted = run.wanted | at_hand

@@ -12,6 +12,7 @@ from torch import Tensor
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.devices import Processes
 from diffcli.diffusion.priors import Prior
+from diffcli.evaluation.classifier import TrainedClassifier, probabilities
 from diffcli.evaluation.extractors import Extractor
 from diffcli.evaluation.scores import fid, kid, nearest
 from diffcli.generation import Sampling, counting, generate
@@ -28,6 +29,7 @@ class Distances:
     Args:
         wanted: names of metrics.
         extractor: of features for fid and kid; None leaves them out.
+        classifier: for label_kept.
         n: how many samples.
     """
 
@@ -35,13 +37,14 @@ class Distances:
     test: Tensor
     wanted: frozenset[str]
     extractor: Extractor | None
+    classifier: TrainedClassifier | None
     n: int
     seed: int
     processes: Processes
     quiet: bool
 
-    def of(self, samples: Tensor) -> dict[str, float]:
-        """The scores of uint8 samples (n, C, H, W)."""
+    def of(self, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
+        """The scores of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,)."""
         scores = {}
         if self.extractor is not None:
             fake = self._features(self.extractor, samples, "samples")
@@ -51,6 +54,8 @@ class Distances:
                 if metric in self.wanted:
                     scores[f"{metric}_{self.extractor.name}"] = distance(real, fake)
                     scores[f"{metric}_{self.extractor.name}_floor"] = distance(real, floor)
+        if "label_kept" in self.wanted and self.classifier is not None and labels is not None and (labels >= 0).any():
+            scores["label_kept"] = self._label_kept(self.classifier, samples[labels >= 0], labels[labels >= 0])
         if "nearest" in self.wanted:
             scores["nearest"] = float(nearest(to_unit(to_model(samples[:MAX_NEAREST])), self._known).median())
             scores["nearest_test"] = self._nearest_test
@@ -65,6 +70,13 @@ class Distances:
             self._features(self.extractor, self.test, "test images"),
             self._features(self.extractor, self.train[order], "training images"),
         )
+
+    def _label_kept(self, classifier: TrainedClassifier, samples: Tensor, labels: Tensor) -> float:
+        read = [
+            probabilities(classifier.network.cpu(), to_unit(to_model(batch))).argmax(dim=1)
+            for batch in samples.split(FEATURE_BATCH)
+        ]
+        return float((torch.cat(read) == labels).double().mean())
 
     @cached_property
     def _known(self) -> Tensor:
@@ -98,5 +110,6 @@ def by_prior(
         with progress(title, sampling.total_steps(distances.n), "steps", distances.quiet) as advance:
             batches = generate(replace(sampling, prior=prior), distances.n, image_shape, counting(advance))
             samples = torch.cat([to_uint8(batch) for batch in batches])
-        found[name] = distances.of(samples)
+        labels = sampling.labels_of(range(distances.n))
+        found[name] = distances.of(samples, None if labels is None else labels.cpu())
     return found

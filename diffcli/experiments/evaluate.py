@@ -114,15 +114,17 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     starts = {name: model.prior(name) for name in options.priors or [settings["prior"]]}
     sampling = model.sampling(options, starts[settings["prior"]])
     classifier, extractor, notes = _instruments(options, model.preset.data.name, sampling.device)
-    wanted = allowed(options, extractor is not None, classifier is not None)
+    wanted = allowed(options, model.preset, extractor is not None, classifier is not None)
     quiet = options.quiet or not sampling.processes.first
     test = source.test[torch.arange(settings["n_test"])]
     started = time.perf_counter()
     scores: dict[str, float] = {}
     loss_by_t: list[float | None] = []
+    given = model.told(options, len(test))
+    told = test.labels if given is None else given
     if "loss" in wanted:
-        scores["loss"], loss_by_t = _loss(sampling, test, quiet)
-    scores |= _reconstruction_scores(sampling, test, wanted, classifier, quiet)
+        scores["loss"], loss_by_t = _loss(sampling, test, told, quiet)
+    scores |= _reconstruction_scores(sampling, test, told, wanted, classifier, quiet)
     scores_by_prior: dict[str, dict[str, float]] = {}
     if set(measured_on("samples")) & set(wanted):
         distances = Distances(
@@ -130,6 +132,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
             test=source.test.images,
             wanted=frozenset(wanted),
             extractor=extractor,
+            classifier=classifier,
             n=options.n_fid,
             seed=options.seed,
             processes=model.processes,
@@ -167,7 +170,7 @@ def _instruments(
     notes: list[str] = []
 
     def optional(instrument: str, get: Callable[[], T]) -> T | None:
-        names = [metric.name for metric in METRICS.values() if metric.instrument == instrument]
+        names = [metric.name for metric in METRICS.values() if instrument in metric.needs]
         if not set(names) & set(options.metrics or METRICS):
             return None
         try:
@@ -184,7 +187,7 @@ def _instruments(
 
 
 @torch.inference_mode()
-def _loss(sampling: Sampling, test: ImageSet, quiet: bool) -> tuple[float, list[float | None]]:
+def _loss(sampling: Sampling, test: ImageSet, told: Tensor, quiet: bool) -> tuple[float, list[float | None]]:
     """Mean training loss over the test images, t and noise fixed per image; and the means in each tenth of t/T."""
     batches = sampling.batches(len(test))
     total = sum(len(indices) for indices in sampling.processes.mine(batches))
@@ -193,7 +196,9 @@ def _loss(sampling: Sampling, test: ImageSet, quiet: bool) -> tuple[float, list[
         def losses_of(indices: range) -> tuple[Tensor, Tensor]:
             index = torch.arange(indices.start, indices.stop)
             x0 = to_model(test.images[index].to(sampling.device))
-            loss, t = fixed_loss(sampling.denoiser, x0, index, sampling.seed, Stream.TEST)
+            loss, t = fixed_loss(
+                sampling.denoiser, x0, index, sampling.seed, Stream.TEST, told[index].to(sampling.device)
+            )
             advance(len(indices))
             return loss.cpu().double(), t  # there is no float64 on MPS
 
@@ -205,16 +210,22 @@ def _loss(sampling: Sampling, test: ImageSet, quiet: bool) -> tuple[float, list[
 
 
 def _reconstruction_scores(
-    sampling: Sampling, test: ImageSet, wanted: Sequence[str], classifier: TrainedClassifier | None, quiet: bool
+    sampling: Sampling,
+    test: ImageSet,
+    told: Tensor,
+    wanted: Sequence[str],
+    classifier: TrainedClassifier | None,
+    quiet: bool,
 ) -> dict[str, float]:
     functions = {name: function for name, function in RECONSTRUCTION_METRICS.items() if name in wanted}
+    classifier = classifier if "class_kept" in wanted else None
     if not functions and classifier is None:
         return {}
     per_image: dict[str, list[Tensor]] = defaultdict(list)
     start = 0
     title = f"reconstructing {len(test)} test images"
     with progress(title, sampling.total_steps(len(test)), "steps", quiet) as advance:
-        for sampled, direct in reconstruct(sampling, test.images, counting(advance)):
+        for sampled, direct in reconstruct(sampling, test.images, counting(advance), told):
             batch = test[torch.arange(start, start + len(sampled))]
             originals = to_unit(to_model(batch.images))
             start += len(sampled)

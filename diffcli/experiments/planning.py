@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffcli.assembly import load_source, resolve
+from diffcli.assembly import load_source, resolve, with_classes
 from diffcli.checkpoints import check_weights, read_checkpoint
 from diffcli.config import Preset, seconds, validate
 from diffcli.data.datasets import Inventory, split
@@ -110,6 +110,7 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
 def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int | None, download: bool = True) -> Plan:
     preset = resolve(preset)
     source = load_source(preset, options.data_dir, download)
+    preset = with_classes(preset, source.classes)
     images = source.development
     training = preset.training
     train, val = split(images, training.val_share, training.seed)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcli.assembly import training_split
+from diffcli.config import Preset
 from diffcli.data.datasets import Source
 from diffcli.devices import ONE_DEVICE, Devices
 from diffcli.diffusion.priors import PRIORS
@@ -21,9 +22,10 @@ from diffcli.evaluation.metrics import METRICS
 from diffcli.evaluation.scores import ssim_sigma
 from diffcli.experiments.distances import MAX_NEAREST
 from diffcli.loading import find_checkpoint, read_model
-from diffcli.model import Model, SamplerOptions
+from diffcli.model import Model
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.runs import Run
+from diffcli.sampler_options import SamplerOptions, label_numbers
 
 INFORMATION = frozenset({"preset", "data", "checkpoint", "epoch", "device", "processes", "diffcli", "date", "seconds"})
 """Settings of an evaluation that are recorded for the user's information: the scores do not depend on them."""
@@ -124,7 +126,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     sampler, steps = model.sampler(options)
     components = [model.prior_component(name) for name in options.priors or [model.preset.prior.name]]
     first = components[0]
-    settings = {
+    settings: dict[str, Any] = {
         "checkpoint_sha256": subject.checkpoint_sha256,
         "prediction": model.preset.prediction,
         "degradation": model.preset.degradation.model_dump(),
@@ -138,6 +140,9 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         "n_nearest": min(options.n_fid, MAX_NEAREST),
         "ssim": {"sigma": ssim_sigma(model.image_shape[-1]), "data_range": 1.0},
     }
+    if model.classes:
+        # Which labels samples and reconstructions get; none given is those of the data.
+        settings["label"] = label_numbers(options.label, model.classes) or "data"
     if options.n_test is not None:
         settings["n_test"] = options.n_test
     if source is not None:
@@ -149,22 +154,23 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     return plain
 
 
-def instruments(options: EvaluateOptions, dataset: str) -> dict[str, Any]:
-    """The extractor and the classifier that are at hand for a data set, and the metrics that they allow."""
+def instruments(options: EvaluateOptions, preset: Preset) -> dict[str, Any]:
+    """The extractor and the classifier that are at hand for a model's data set, and the metrics that they allow."""
+    dataset = preset.data.name
     extractor = settings_at_hand(options.extractor, dataset, options.weights)
     classifier = classifier_settings(dataset) if dataset in CLASSIFIED else None
     return {
         "extractor": extractor,
         "classifier": classifier,
-        "metrics": allowed(options, extractor is not None, classifier is not None),
+        "metrics": allowed(options, preset, extractor is not None, classifier is not None),
     }
 
 
-def allowed(options: EvaluateOptions, extractor: bool, classifier: bool) -> list[str]:
+def allowed(options: EvaluateOptions, preset: Preset, extractor: bool, classifier: bool) -> list[str]:
     """The metrics asked for that can be measured, in the order of ``METRICS``."""
-    at_hand = {None: True, "extractor": extractor, "classifier": classifier}
+    at_hand = {"extractor": extractor, "classifier": classifier, "labels": bool(preset.classes)}
     asked = [METRICS[name] for name in METRICS if name in (options.metrics or METRICS)]
-    return [metric.name for metric in asked if at_hand[metric.instrument]]
+    return [metric.name for metric in asked if all(at_hand[need] for need in metric.needs)]
 
 
 def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

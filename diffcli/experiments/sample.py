@@ -18,13 +18,23 @@ from diffcli.errors import UserError
 from diffcli.files import check_output, written_whole
 from diffcli.generation import conditional_rows, counting, generate
 from diffcli.loading import find_checkpoint, read_model
-from diffcli.model import MAX_SAMPLES, Model, SamplerOptions
+from diffcli.model import MAX_SAMPLES, Model
 from diffcli.progress import console, progress
 from diffcli.reporting.figures import conditional_figure
-from diffcli.reporting.pictures import RESTORATION, frame_steps, save_animation, save_array, save_files, save_grid
+from diffcli.reporting.pictures import (
+    RESTORATION,
+    frame_steps,
+    in_rows,
+    save_animation,
+    save_array,
+    save_files,
+    save_grid,
+)
 from diffcli.runs import Run
+from diffcli.sampler_options import SamplerOptions, label_numbers
 
 MAX_ANIMATED = 64
+PER_LABEL = 8
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class SampleOptions(SamplerOptions):
 
     Args:
         run: see :func:`diffcli.load`.
-        n: how many images; None is 64, or 8 where ``conditional``.
+        n: how many images; None is 64, 8 for each of several labels, or 8 where ``conditional``.
         out: .png (a grid), .npz (``images``, uint8 NHWC), or a folder (one PNG an image).
         conditional: reconstruct test images instead, in the layout of the report's Figures 2 and 9.
         trajectory: a .gif of the first 64 images on their way from x_T to x_0.
@@ -57,7 +67,7 @@ class SampleOptions(SamplerOptions):
         super().__post_init__()
         if self.n is not None and not 1 <= self.n <= MAX_SAMPLES:
             raise UserError(f"`n` must be in 1..{MAX_SAMPLES:,}, got {self.n}")
-        check_output(self.out, (".png",) if self.conditional else tuple(WRITERS), "out")
+        check_output(self.out, (".png",) if self.conditional else (".png", *WRITERS), "out")
         if self.conditional and self.prior is not None:
             raise UserError("`prior` is where unconditional samples start; leave it out with `conditional`")
         if self.trajectory is not None:
@@ -76,6 +86,7 @@ def sample(options: SampleOptions) -> list[Path]:
     model = replace(read_model(checkpoint), run=run, data_dir=options.data_dir)
     model.sampler(options)  # a bad option is told before the processes start
     model.prior_component(options.prior)
+    label_numbers(options.label, model.classes)
     return write_samples(model.on(launch(options.devices)), options)
 
 
@@ -87,17 +98,20 @@ def write_samples(model: Model, options: SampleOptions) -> list[Path]:
 def _conditional(model: Model, options: SampleOptions) -> list[Path]:
     if not model.processes.first:  # one batch: nothing to share
         return []
-    images = load_source(model.preset, options.data_dir).test.images[: options.n or 8]
+    test = load_source(model.preset, options.data_dir).test
+    test = test[torch.arange(min(options.n or 8, len(test)))]
+    told = model.told(options, len(test))
     sampling = model.sampling(options)
     with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:
-        rows = conditional_rows(sampling, images, counting(advance))
+        rows = conditional_rows(sampling, test.images, counting(advance), test.labels if told is None else told)
     with written_whole(options.out) as part:
         conditional_figure(rows).savefig(part, format="png")
     return [options.out]
 
 
 def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
-    n, first = options.n or 64, model.processes.first
+    given, first = label_numbers(options.label, model.classes), model.processes.first
+    n = options.n or (PER_LABEL * len(given) if len(given) > 1 else 64)
     prior = model.prior(options.prior)
     sampling = model.sampling(options, prior)
     frames = Frames(sampling.steps)
@@ -116,7 +130,11 @@ def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
             deque(batches, maxlen=0)
             return []
         with written_whole(options.out) as part:
-            WRITERS[options.out.suffix.lower()](batches, n, part, label)
+            if options.out.suffix.lower() == ".png":
+                images, columns = in_rows(torch.cat(list(batches)), given)
+                save_grid(images, part, label, columns)
+            else:
+                WRITERS[options.out.suffix.lower()](batches, n, part, label)
     if options.trajectory is None:
         return [options.out]
     with written_whole(options.trajectory) as part:
@@ -129,16 +147,11 @@ def _write_files(batches: Iterable[Tensor], n: int, part: Path, label: str | Non
     save_files(batches, part, label)
 
 
-def _write_grid(batches: Iterable[Tensor], n: int, part: Path, label: str | None) -> None:
-    save_grid(torch.cat(list(batches)), part, label)
-
-
 WRITERS: dict[str, Callable[[Iterable[Tensor], int, Path, str | None], None]] = {
-    ".png": _write_grid,
     ".npz": save_array,
     "": _write_files,
 }
-"""What is written of n images, by extension; none is a folder. A label goes into the file, and onto a picture."""
+"""What is written of n images besides a grid, by extension; none is a folder. The label goes into the file."""
 
 
 class Frames:

@@ -1,4 +1,7 @@
-"""Networks: forward(xt (B, C, H, W), t / T (B,)) -> (B, C, H, W)."""
+"""Networks: forward(xt (B, C, H, W), t / T (B,), labels int64 (B,) or None) -> (B, C, H, W).
+
+A network that has no parameter ``classes`` takes no labels: it is called with the first two arguments alone.
+"""
 
 from collections.abc import Callable
 

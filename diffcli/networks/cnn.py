@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from diffcli.networks.embeddings import FourierTimeEncoding
+from diffcli.networks.embeddings import FourierTimeEncoding, LabelEmbedding
 
 MAX_FREQUENCIES = 100
 """The highest one grows as 1.5 to this power."""
@@ -24,6 +24,7 @@ class CNN(nn.Module):
         kernel_size: side of the hidden convolutions, odd.
         frequencies: how many frequencies encode the time.
         time_width: units in each of the two hidden layers of the time MLP.
+        classes: number of labels; 0 for a network without.
 
     Raises:
         ValueError: no channels, a value below 1, or an even kernel.
@@ -36,6 +37,7 @@ class CNN(nn.Module):
         kernel_size: int = 7,
         frequencies: int = 16,
         time_width: int = 128,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         if not channels or min(channels) < 1:
@@ -64,11 +66,12 @@ class CNN(nn.Module):
             nn.GELU(),
             nn.Linear(time_width, channels[0]),
         )
+        self.label = LabelEmbedding(classes, channels[0])
 
-    def forward(self, xt: Tensor, t_fraction: Tensor) -> Tensor:
-        """(xt (B, C, H, W), t / T (B,)) -> (B, C, H, W)."""
+    def forward(self, xt: Tensor, t_fraction: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(xt (B, C, H, W), t / T (B,), labels int64 (B,), -1 for none) -> (B, C, H, W)."""
         first, *rest = self.blocks
-        hidden = first(xt) + self.time(t_fraction)[:, :, None, None]
+        hidden = first(xt) + self.label(self.time(t_fraction), labels)[:, :, None, None]
         for block in rest:
             hidden = block(hidden)
         return self.head(hidden)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffcli.networks.embeddings import FourierTimeEncoding
+from diffcli.networks.embeddings import FourierTimeEncoding, LabelEmbedding
 
 GROUPS = 8
 TIME_WIDTH = 128
@@ -70,6 +70,7 @@ class CompactUNet(nn.Module):
         blocks: residual blocks on each side at half resolution.
         middle: residual blocks at a quarter; None is one more than ``blocks``.
         attention: after every block at a quarter, where it is cheap, and where the parts of a figure have to agree.
+        classes: number of labels; 0 for a network without.
 
     Raises:
         ValueError: a size that the network cannot take.
@@ -82,6 +83,7 @@ class CompactUNet(nn.Module):
         blocks: int = 1,
         middle: int | None = None,
         attention: bool = False,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         channels, height, width_px = image_shape
@@ -113,10 +115,11 @@ class CompactUNet(nn.Module):
             nn.Conv2d(width, 4 * channels, 3, padding=1),
             nn.PixelShuffle(2),
         )
+        self.label = LabelEmbedding(classes, TIME_WIDTH)
 
-    def forward(self, xt: Tensor, t_fraction: Tensor) -> Tensor:
-        """(xt (B, C, H, W), t / T (B,)) -> (B, C, H, W)."""
-        time = self.time(t_fraction)
+    def forward(self, xt: Tensor, t_fraction: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(xt (B, C, H, W), t / T (B,), labels int64 (B,), -1 for none) -> (B, C, H, W)."""
+        time = self.label(self.time(t_fraction), labels)
         hidden = self.stem(xt)
         for block in self.down:
             hidden = block(hidden, time)

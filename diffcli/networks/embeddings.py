@@ -1,4 +1,4 @@
-"""Encodings of the scalar time t / T."""
+"""Encodings of what a network is told beside the image: the scalar time t / T, and a label."""
 
 from __future__ import annotations
 
@@ -47,3 +47,26 @@ class SinusoidalTimeEmbedding(nn.Module):
     def forward(self, t_fraction: Tensor) -> Tensor:
         phase = t_fraction[:, None] * self.frequencies
         return torch.cat([phase.sin(), phase.cos()], dim=1)
+
+
+class LabelEmbedding(nn.Module):
+    """Adds the embedding of each image's label to that of its time: (B, width) -> (B, width).
+
+    "No label" has an embedding of its own, which is what classifier-free guidance needs (Ho & Salimans 2022). Without
+    classes nothing is added, and there are no parameters.
+
+    Args:
+        classes: number of labels, 0..classes - 1.
+        width: of the time embedding.
+    """
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(classes + 1, width) if classes else None
+
+    def forward(self, time: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``labels`` is int64 (B,), -1 where there is none; None is none for all."""
+        if self.table is None:
+            return time
+        rows = time.new_zeros(len(time), dtype=torch.int64) if labels is None else labels + 1
+        return time + self.table(rows).to(time.dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffcli.networks.embeddings import SinusoidalTimeEmbedding
+from diffcli.networks.embeddings import LabelEmbedding, SinusoidalTimeEmbedding
 
 EXPANSION = 2
 TIME_EXPANSION = 4
@@ -97,12 +97,15 @@ class UNet(nn.Module):
         image_shape: (C, H, W); H and W divisible by 2 to the power of ``downsamplings``.
         width: feature maps at full resolution.
         downsamplings: how many times the sides are halved.
+        classes: number of labels; 0 for a network without.
 
     Raises:
         ValueError: a size that the network cannot take.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 32, downsamplings: int = 2) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], width: int = 32, downsamplings: int = 2, classes: int = 0
+    ) -> None:
         super().__init__()
         channels, height, width_px = image_shape
         if width < 4 or width % 2 or not 0 <= downsamplings <= 6:
@@ -126,10 +129,11 @@ class UNet(nn.Module):
         self.grow = nn.ModuleList(nn.ConvTranspose2d(above, above, 4, stride=2, padding=1) for above, _ in ups)
         self.last = ConvNextBlock(width, width, width)
         self.head = nn.Conv2d(width, channels, 1)
+        self.label = LabelEmbedding(classes, width)
 
-    def forward(self, xt: Tensor, t_fraction: Tensor) -> Tensor:
-        """(xt (B, C, H, W), t / T (B,)) -> (B, C, H, W)."""
-        time = self.time(t_fraction)
+    def forward(self, xt: Tensor, t_fraction: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(xt (B, C, H, W), t / T (B,), labels int64 (B,), -1 for none) -> (B, C, H, W)."""
+        time = self.label(self.time(t_fraction), labels)
         top, *lower = self.down
         hidden = top(xt, time)
         skips = []

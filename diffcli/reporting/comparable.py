@@ -19,6 +19,7 @@ WORDS = {
     "n_fid": "number of samples",
     "n_nearest": "number of samples",
     "kind": "generation or restoration",
+    "label": "labels asked for",
     "ssim": "window of SSIM",
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
+import torch
 from numpy.lib import format as npy_format
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
@@ -16,6 +17,8 @@ from torchvision.utils import make_grid
 
 MIN_TILE = 32
 MAX_FRAMES = 60
+PADDING = 64
+"""The grey between the images of a grid."""
 CAPTION_HEIGHT = 16
 RESTORATION = "restoration, not generation"
 """The label of whatever starts from blurred training images."""
@@ -32,8 +35,22 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     scale = max(1, math.ceil(MIN_TILE / images.shape[-1]))
     enlarged = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
     columns = columns or math.ceil(math.sqrt(len(images)))
-    tiled = make_grid(enlarged, nrow=columns, padding=2, pad_value=64)
+    tiled = make_grid(enlarged, nrow=columns, padding=2, pad_value=PADDING)
     return to_image(tiled[: images.shape[1]])  # make_grid triples a grey channel
+
+
+def in_rows(images: Tensor, given: Sequence[int]) -> tuple[Tensor, int | None]:
+    """Images (N, C, H, W) whose labels are ``given`` in turn, ordered for a grid with a row for each; and its columns.
+
+    Without several labels they stay as they are, in as many columns as :func:`grid` likes.
+    """
+    if len(set(given)) < 2:
+        return images, None
+    rows = [images[start :: len(given)] for start in range(min(len(given), len(images)))]
+    columns = len(rows[0])
+    blank = torch.full_like(images[:1], PADDING)
+    padded = [torch.cat([row, blank.expand(columns - len(row), *images.shape[1:])]) for row in rows]
+    return torch.cat(padded), columns
 
 
 def _captioned(picture: Image.Image, label: str | None) -> Image.Image:
@@ -52,9 +69,9 @@ def _png_info(label: str | None) -> PngInfo:
     return info
 
 
-def save_grid(images: Tensor, file: Path, label: str | None = None) -> None:
+def save_grid(images: Tensor, file: Path, label: str | None = None, columns: int | None = None) -> None:
     """uint8 (N, C, H, W) -> a PNG grid; a label stands above it and in the file's comment."""
-    _captioned(grid(images), label).save(file, format="PNG", pnginfo=_png_info(label))
+    _captioned(grid(images, columns), label).save(file, format="PNG", pnginfo=_png_info(label))
 
 
 def save_files(batches: Iterable[Tensor], folder: Path, label: str | None = None) -> int:

@@ -1,14 +1,17 @@
-"""The exponential moving average of the weights."""
+"""Averages of the weights: the exponential moving one, and the early one that guides."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+
+from diffcli.training.module import DiffusionModule
 
 
 class ExponentialAverage(WeightAveraging):
@@ -56,3 +59,34 @@ class ExponentialAverage(WeightAveraging):
         # Interrupted in a validation: what is saved next must not take the average for the weights.
         if self._swapped:
             self._swap_models(pl_module)
+
+
+class EarlyAverage(Callback):
+    """A copy of the denoiser's weights early in the training, for autoguidance (Karras et al. 2024); in checkpoints it is
+    ``guide``, a state dict of the denoiser, from the moment that it was made.
+
+    Args:
+        at: the share of the training, in (0, 1), at which it is made.
+        average: of the weights, copied in their place.
+    """
+
+    def __init__(self, at: float, average: ExponentialAverage | None) -> None:
+        self.at = at
+        self.average = average
+        self.weights: dict[str, Tensor] | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, DiffusionModule)
+        if self.weights is None and pl_module.progress() >= self.at:
+            with self.average.in_use(pl_module) if self.average else nullcontext():
+                state = pl_module.denoiser.state_dict()
+                self.weights = {name: weight.detach().to("cpu", copy=True) for name, weight in state.items()}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.weights is not None:
+            checkpoint["guide"] = self.weights
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.weights = checkpoint.get("guide")

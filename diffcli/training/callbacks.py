@@ -13,8 +13,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from diffcli.assembly import steps_of
+from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_uint8
 from diffcli.devices import Processes
+from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import PRIORS
 from diffcli.files import written_whole
 from diffcli.generation import Sampling, conditional_rows, generate
@@ -158,15 +160,16 @@ class TrainingProgress(Callback):
 
 
 class EpochSamples(Callback):
-    """Unconditional grid and conditional figure at the preset's epochs (report Figures 2 and 3).
+    """Grid of samples and conditional figure at the preset's epochs (report Figures 2 and 3); without autoguidance, whose
+    guide may not be there yet.
 
     Args:
         folder: where ``epoch-005-unconditional.png`` and ``epoch-005-conditional.png`` go.
-        images: uint8 (N, C, H, W), what the conditional figure reconstructs.
+        images: what the conditional figure reconstructs.
         average: of the weights, drawn from in their place.
     """
 
-    def __init__(self, folder: Path, images: Tensor, average: ExponentialAverage | None = None) -> None:
+    def __init__(self, folder: Path, images: ImageSet, average: ExponentialAverage | None = None) -> None:
         self.folder = folder
         self.images = images
         self.average = average
@@ -180,11 +183,12 @@ class EpochSamples(Callback):
         sampling = Sampling(
             denoiser=pl_module.denoiser,
             prior=prior,
-            sampler=preset.sampler,
+            sampler=preset.sampler.model_copy(update={"autoguidance": 1.0}),
             steps=steps_of(preset.sampler.steps, pl_module.denoiser.degradation.T),
             seed=preset.training.seed,
             batch_size=preset.training.sample_n,
             processes=Processes(pl_module.device),
+            labels=Labels(shares=pl_module.class_shares) if preset.classes else None,
         )
         pl_module.eval()
         with self.average.in_use(pl_module) if self.average else nullcontext():
@@ -192,9 +196,9 @@ class EpochSamples(Callback):
         pl_module.train()
 
     def _draw(self, sampling: Sampling, stem: Path, label: str | None) -> None:
-        (samples,) = generate(sampling, sampling.batch_size, tuple(self.images.shape[1:]))  # type: ignore[arg-type]
+        (samples,) = generate(sampling, sampling.batch_size, self.images.image_shape)
         with written_whole(stem.with_name(f"{stem.name}-unconditional.png")) as part:
             save_grid(to_uint8(samples), part, label)
-        rows = conditional_rows(sampling, self.images)
+        rows = conditional_rows(sampling, self.images.images, labels=self.images.labels)
         with written_whole(stem.with_name(f"{stem.name}-conditional.png")) as part:
             conditional_figure(rows).savefig(part)

@@ -12,11 +12,13 @@ from diffcli.assembly import build_denoiser, candidate_priors
 from diffcli.config import validate
 from diffcli.data.module import Batch
 from diffcli.data.pixels import to_model
+from diffcli.diffusion.labels import NO_LABEL, hidden_labels, shares_of
 from diffcli.diffusion.losses import fixed_loss
 from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.diffusion.times import draw_times
 from diffcli.generation import fit_prior
+from diffcli.training.optimizers import MUON_LR, OPTIMIZERS
 from diffcli.training.pace import TimeBudget, lr_factor
 from diffcli.training.position import loops_at, resume_at
 
@@ -55,13 +57,14 @@ class DiffusionModule(LightningModule):
                 self.priors[name] = candidates[name]
 
     def on_fit_start(self) -> None:
-        images = self.trainer.datamodule.train.images  # type: ignore[attr-defined]
+        train = self.trainer.datamodule.train  # type: ignore[attr-defined]
+        labels = train.labels if self.preset.classes else None
         for name, prior in candidate_priors(self.preset).items():
             # What a checkpoint brought is kept; copies of training images are only held where the preset wants them.
             if name in self.priors or (prior.restores and name != self.preset.prior.name):
                 continue
             if self.trainer.is_global_zero or prior.restores:
-                fit_prior(prior, self.denoiser.degradation, images)
+                fit_prior(prior, self.denoiser.degradation, train.images, labels)
             if self.trainer.world_size > 1:
                 prior.load_state_dict(self.trainer.strategy.broadcast(prior.state_dict()))
             self.priors[name] = prior
@@ -69,6 +72,13 @@ class DiffusionModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         stored = {name: prior for name, prior in self.priors.items() if prior.needs_fit and not prior.restores}
         checkpoint["priors"] = {name: prior.state_dict() for name, prior in stored.items()}
+        if self.preset.classes:
+            checkpoint["class_shares"] = self.class_shares
+
+    @property
+    def class_shares(self) -> tuple[float, ...]:
+        """How frequent each label is in the training split: what samples' labels are drawn from."""
+        return shares_of(self.trainer.datamodule.train.labels, self.preset.classes)  # type: ignore[attr-defined]
 
     def draw(self, size: int, image_shape: torch.Size) -> tuple[Tensor, Tensor | None]:
         """(t in 1..T, int64 (size,); noise (size, C, H, W), if any): a function of (seed, global step)."""
@@ -80,13 +90,22 @@ class DiffusionModule(LightningModule):
             return t, None
         return t, torch.randn((size, *image_shape), generator=generator, device=self.device)
 
+    def labels(self, batch: Batch) -> Tensor:
+        """The labels of this process's images, int64 (B,), those that this step hides left out: which ones those are is
+        a function of (seed, global step), too."""
+        assert self.preset.labels is not None
+        generator = generator_for(self.preset.training.seed, Stream.TRAIN, 1, self.global_step)
+        hidden = hidden_labels(batch.size, self.preset.labels.dropped, generator)
+        own = hidden[self.trainer.global_rank :: self.trainer.world_size]
+        return batch.labels.masked_fill(own.to(batch.labels.device), NO_LABEL)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x0 = to_model(batch.images)
         # Every process draws for the whole batch and takes its own rows: as many give the same training as one.
         t, noise = self.draw(batch.size, x0.shape[1:])
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         t, noise = t[rank::world_size], None if noise is None else noise[rank::world_size]
-        losses = self.denoiser.loss(x0, t, noise)
+        losses = self.denoiser.loss(x0, t, noise, self.labels(batch) if self.preset.classes else None)
         if self.preset.training.min_snr is not None:
             losses = losses * self.denoiser.min_snr_weight(t, self.preset.training.min_snr)
         # Lightning averages the gradients of the processes, whose parts of a batch may differ by one image.
@@ -94,7 +113,7 @@ class DiffusionModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         x0, seed = to_model(batch.images), self.preset.training.seed
-        losses, _ = fixed_loss(self.denoiser, x0, batch.indices, seed, Stream.VALIDATION)
+        losses, _ = fixed_loss(self.denoiser, x0, batch.indices, seed, Stream.VALIDATION, batch.labels)
         self.log("val_loss", losses.mean(), on_epoch=True, sync_dist=True, batch_size=len(x0))
 
     def progress(self) -> float:
@@ -107,8 +126,7 @@ class DiffusionModule(LightningModule):
         # The fused step is one pass over all the weights instead of dozens of small ones; but Lightning does not clip
         # the gradients of an optimizer that would unscale them itself.
         fused = training.clip_norm is None or self.trainer.precision == "32-true"
-        weights = self.denoiser.parameters()
-        return torch.optim.AdamW(weights, lr=training.lr, weight_decay=training.weight_decay, fused=fused)
+        return OPTIMIZERS[training.optimizer](self.denoiser.network, training.lr, training.weight_decay, fused)
 
     def on_train_start(self) -> None:
         resume_at(self.trainer, self.global_step)
@@ -119,5 +137,6 @@ class DiffusionModule(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         training = self.preset.training
         factor = lr_factor(self.global_step, self.progress(), training.warmup, training.lr_decay)
-        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
-            group["lr"] = training.lr * factor
+        groups = self.optimizers(use_pl_optimizer=False).param_groups  # type: ignore[union-attr]
+        for group, lr in zip(groups, (training.lr, MUON_LR), strict=False):
+            group["lr"] = lr * factor

@@ -16,7 +16,7 @@ from diffcli.data.module import ImageDataModule
 from diffcli.devices import Devices, device_setting, hush_lightning
 from diffcli.errors import UserError, unknown
 from diffcli.runs import Run
-from diffcli.training.averaging import ExponentialAverage
+from diffcli.training.averaging import EarlyAverage, ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
 from diffcli.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from diffcli.training.pace import TimeBudget
@@ -129,7 +129,7 @@ def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
 def _callbacks(setting: Setting, interrupts: Interrupts) -> list[Callback]:
     """In the order in which Lightning calls them: progress shows what the history has counted."""
     run, training = setting.run, setting.preset.training
-    agreement = interrupts.agreement
+    agreement, val = interrupts.agreement, setting.data.val
     history = History(run.metrics_file)
     average = ExponentialAverage(training.ema) if training.ema is not None else None
     budget = TimeBudget(seconds(training.max_time), agreement) if training.max_time is not None else None
@@ -139,9 +139,10 @@ def _callbacks(setting: Setting, interrupts: Interrupts) -> list[Callback]:
         FiniteLoss(),
         average,
         budget,
+        EarlyAverage(training.guide_at, average) if training.guide_at is not None else None,
         history,
         TrainingProgress(history, setting.quiet, budget),
-        EpochSamples(run.samples, setting.data.val.images[:CONDITIONAL_IMAGES], average),
+        EpochSamples(run.samples, val[torch.arange(min(CONDITIONAL_IMAGES, len(val)))], average),
         BestCheckpoint(run.best),
         LastCheckpoint(run.last, interrupts),
     ]

@@ -1,0 +1,47 @@
+"""Labels, int64 (B,): which ones a training step hides, and which ones samples get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffcli.diffusion.randomness import Stream, generator_for
+
+NO_LABEL = -1
+
+
+def hidden_labels(count: int, share: float, generator: torch.Generator) -> Tensor:
+    """Which of ``count`` images lose their label in a training step, bool (count,): a random ``share``, so that the network
+    learns to do without, too (Ho & Salimans 2022, Algorithm 1)."""
+    return torch.rand(count, generator=generator) < share
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which label image i of a set of samples has: a function of (seed, i).
+
+    Args:
+        given: repeated over the images in turn; empty where labels are drawn.
+        shares: how frequent each label is, (classes,): what they are drawn from.
+    """
+
+    given: tuple[int, ...] = ()
+    shares: tuple[float, ...] = ()
+
+    def of(self, seed: int, indices: Sequence[int]) -> Tensor:
+        """The labels of the images with these indices, int64 (B,)."""
+        if self.given:
+            return torch.tensor([self.given[index % len(self.given)] for index in indices])
+        shares = torch.tensor(self.shares, dtype=torch.float64)
+        return torch.cat(
+            [torch.multinomial(shares, 1, generator=generator_for(seed, Stream.LABEL, index)) for index in indices]
+        )
+
+
+def shares_of(labels: Tensor, classes: int) -> tuple[float, ...]:
+    """The share of each class in labels, int64 (N,), among those that have one; equal shares where none has."""
+    counts = torch.bincount(labels[labels >= 0], minlength=classes).double()
+    return tuple((counts / counts.sum() if counts.sum() else torch.full((classes,), 1 / classes)).tolist())

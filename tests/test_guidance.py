@@ -1,0 +1,310 @@
+"""Labels and guidance: the algebra of the wrappers, and that a model without labels is what it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, Cli
+from torch import Tensor, nn
+
+from diffcli.assembly import build_denoiser, resolve
+from diffcli.checkpoints import read_checkpoint
+from diffcli.cli.flags import overrides
+from diffcli.config import Sampler
+from diffcli.data.sources import NO_LABEL as IN_DATA
+from diffcli.devices import Processes
+from diffcli.diffusion import guidance
+from diffcli.diffusion.denoiser import Denoiser
+from diffcli.diffusion.guidance import autoguided, classifier_free, clipped, with_labels
+from diffcli.diffusion.labels import NO_LABEL, Labels, hidden_labels, shares_of
+from diffcli.diffusion.priors import StandardNormal
+from diffcli.diffusion.samplers import timesteps
+from diffcli.errors import UserError
+from diffcli.generation import Sampling, conditional_rows, generate, reconstruct
+from diffcli.loading import read_model
+from diffcli.networks import NETWORKS
+from diffcli.presets import load_preset
+from diffcli.runs import Run
+
+SHAPE = (1, 8, 8)
+XT = torch.linspace(-1, 1, 3 * 64).view(3, *SHAPE)
+T3 = torch.tensor([1, 5, 10])
+LABELLED = TINY + "labels: {dropped: 0.3}\n"
+
+
+class Counted:
+    """x0_hat = (label + 2) xt / t, and how many calls and images it was asked for."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor, self.calls, self.images = factor, 0, 0
+
+    def __call__(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        self.calls, self.images = self.calls + 1, self.images + len(xt)
+        labels = torch.full((len(xt),), NO_LABEL) if labels is None else labels
+        return self.factor * (labels + 2).view(-1, 1, 1, 1) * xt / t.view(-1, 1, 1, 1)
+
+
+def test_both_halves_of_the_house_mean_the_same_by_no_label() -> None:
+    assert NO_LABEL == IN_DATA == -1
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 1.7, 0.3])
+@pytest.mark.parametrize("interval", [None, (4.0, 6.0), (0.0, 10.0), (7.0, 8.0)])
+@pytest.mark.parametrize("cpu_batch", [2, 16])
+def test_guidance_is_extrapolation_within_its_interval(
+    weight: float, interval: tuple[float, float] | None, cpu_batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guidance, "CPU_BATCH", cpu_batch)  # one call, or two
+    labels = torch.tensor([3, 0, NO_LABEL])
+    good, bad = Counted(), Counted(0.5)
+    labelled, none = good(XT, T3, labels), good(XT, T3)
+    low, high = interval or (0, 10)
+    inside = ((low <= T3) & (high >= T3)).view(-1, 1, 1, 1)
+    free = classifier_free(good, labels, weight, interval)(XT, T3)
+    assert torch.allclose(free, torch.where(inside, none + weight * (labelled - none), labelled))
+    worse = bad(XT, T3, labels)
+    auto = autoguided(with_labels(good, labels), with_labels(bad, labels), weight, interval)(XT, T3)
+    assert torch.allclose(auto, torch.where(inside, worse + weight * (labelled - worse), labelled))
+
+
+@pytest.mark.parametrize(("weight", "of_good", "of_bad"), [(1.0, 3, 0), (0.0, 0, 3), (1.5, 3, 3)])
+def test_only_what_is_needed_is_evaluated(weight: float, of_good: int, of_bad: int) -> None:
+    labels, (good, bad) = torch.tensor([1, 2, 3]), (Counted(), Counted())
+    autoguided(with_labels(good, labels), with_labels(bad, labels), weight)(XT, T3)
+    assert (good.images, bad.images) == (of_good, of_bad)
+    alone = Counted()
+    guided = classifier_free(alone, labels, weight)
+    expected = alone(XT, T3, labels) if weight == 1 else alone(XT, T3)
+    alone.calls = alone.images = 0
+    result = guided(XT, T3)
+    assert (alone.calls, alone.images) == (1, of_good + of_bad)
+    if weight in (0, 1):
+        assert torch.equal(result, expected)
+    outside = Counted()
+    classifier_free(outside, labels, 1.5, (20, 30))(XT, T3)
+    assert outside.images == 3
+
+
+def test_guidance_composes_with_clipping_and_with_itself() -> None:
+    labels, (good, bad) = torch.tensor([3, 0, 1]), (Counted(), Counted(0.5))
+    free = classifier_free(good, labels, 2.0)
+    both = clipped(autoguided(free, with_labels(bad, labels), 1.5))(XT, T3)
+    worse = bad(XT, T3, labels)
+    expected = worse + 1.5 * (2 * good(XT, T3, labels) - good(XT, T3) - worse)
+    assert torch.allclose(both, expected.clamp(-0.5, 0.5))
+    assert float(expected.abs().max()) > 0.5
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_networks_take_labels_where_they_have_classes(name: str) -> None:
+    def built(classes: int) -> nn.Module:
+        torch.manual_seed(0)
+        network = NETWORKS[name](image_shape=SHAPE, classes=classes).eval()
+        return network
+
+    plain, labelled = built(0), built(4)
+    assert not any("label" in key for key in plain.state_dict())
+    for key, weight in plain.state_dict().items():
+        assert torch.equal(weight, labelled.state_dict()[key]), "the labels' embedding is drawn last"
+    for weight in labelled.parameters():
+        nn.init.normal_(weight, std=0.1)  # some layers begin at 0
+    xt, time = torch.randn(3, *SHAPE), torch.tensor([0.1, 0.5, 1.0])
+    none = labelled(xt, time)
+    assert torch.equal(labelled(xt, time, torch.tensor([-1, -1, -1])), none)
+    mixed = labelled(xt, time, torch.tensor([0, -1, 3]))
+    assert torch.allclose(mixed[1], none[1], atol=1e-6)
+    assert not torch.allclose(mixed[0], none[0], atol=1e-4)
+    assert not torch.allclose(mixed[0], labelled(xt, time, torch.tensor([1, -1, 3]))[0], atol=1e-4)
+
+
+def test_hidden_labels_are_a_share() -> None:
+    def draw(count: int) -> Tensor:
+        return hidden_labels(count, 0.3, torch.Generator().manual_seed(5))
+
+    assert float(draw(50_000).float().mean()) == pytest.approx(0.3, abs=0.01)
+    assert torch.equal(draw(51), draw(51))
+    assert torch.equal(hidden_labels(5, 0.0, torch.Generator()), torch.zeros(5, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_a_step_hides_the_same_labels_on_any_number_of_processes(world_size: int, monkeypatch: Any) -> None:
+    from types import SimpleNamespace
+
+    from diffcli.data.module import Batch
+    from diffcli.training.module import DiffusionModule
+
+    preset = resolve(load_preset("quickstart", {"labels": {"dropped": 0.3}})[1])
+    module = DiffusionModule(preset.model_dump(), "x", list(SHAPE))
+    whole, step = torch.arange(51) % 10, 7
+    monkeypatch.setattr(DiffusionModule, "global_step", property(lambda self: step))
+
+    def part(rank: int, count: int) -> Tensor:
+        module._trainer = SimpleNamespace(global_rank=rank, world_size=count)  # type: ignore[assignment]
+        monkeypatch.setattr(DiffusionModule, "trainer", property(lambda self: self._trainer))
+        labels = whole[rank::count]
+        return module.labels(Batch(torch.zeros(len(labels), *SHAPE), labels, labels, 51))
+
+    alone = part(0, 1)
+    hidden = alone == NO_LABEL
+    assert torch.equal(alone[~hidden], whole[~hidden])
+    assert 5 < int(hidden.sum()) < 25
+    for rank in range(world_size):
+        assert torch.equal(part(rank, world_size), alone[rank::world_size])
+    step = 8
+    assert not torch.equal(part(0, 1), alone)
+
+
+def test_labels_are_repeated_or_drawn_from_the_shares() -> None:
+    assert Labels(given=(7, 1)).of(0, range(1, 5)).tolist() == [1, 7, 1, 7]
+    shares = shares_of(torch.tensor([0, 2, 2, -1, 2]), 3)
+    assert shares == (0.25, 0.0, 0.75)
+    drawn = Labels(shares=shares).of(3, range(2000))
+    assert torch.equal(drawn[40:50], Labels(shares=shares).of(3, range(40, 50)))
+    assert not torch.equal(drawn, Labels(shares=shares).of(4, range(2000)))
+    assert float((drawn == 2).float().mean()) == pytest.approx(0.75, abs=0.03)
+    assert int((drawn == 1).sum()) == 0
+    assert shares_of(torch.tensor([-1]), 2) == (0.5, 0.5)
+
+
+def untrained(seed: int = 0, **options: Any) -> Denoiser:
+    preset = resolve(load_preset("quickstart", overrides([f"{key}={value}" for key, value in options.items()]))[1])
+    torch.manual_seed(seed)
+    denoiser = build_denoiser(preset, SHAPE).eval().requires_grad_(False)
+    for weight in denoiser.parameters():
+        nn.init.normal_(weight, std=0.1)
+    return denoiser
+
+
+def sampling_of(denoiser: Denoiser, sampler: dict[str, Any], batch_size: int = 8, **more: Any) -> Sampling:
+    steps = timesteps(denoiser.degradation.T, 4)
+    settings = Sampler.model_validate(sampler)
+    cpu = Processes(torch.device("cpu"))
+    return Sampling(denoiser, StandardNormal(), settings, steps, 0, batch_size, cpu, **more)
+
+
+SAMPLERS = ["ancestral", "ddim", "dpm-solver++", "heun", "cold-naive", "cold"]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_guided_images_belong_to_their_seed_whatever_the_batch_size(name: str) -> None:
+    denoiser, guide = untrained(labels="{}"), untrained(1, labels="{}")
+    sampler = {"name": name, "guidance": 1.5, "autoguidance": 1.3, "guided_t": [0.2, 0.8], "clip": True}
+    shares = (0.1,) * 10
+
+    def drawn(**changes: Any) -> Tensor:
+        more = {"labels": Labels(shares=shares), "guide": guide} | changes
+        return torch.cat(list(generate(sampling_of(denoiser, sampler, **more), 7, SHAPE)))
+
+    whole = drawn()
+    for size in (1, 3):
+        assert torch.allclose(drawn(batch_size=size), whole, atol=1e-4)
+    plain = torch.cat(list(generate(sampling_of(denoiser, {"name": name}, labels=Labels(shares=shares)), 7, SHAPE)))
+    assert not torch.allclose(plain, whole, atol=1e-3)
+    asked = drawn(labels=Labels(given=(3,)))
+    of_label = Labels(shares=shares).of(0, range(7)) == 3
+    assert torch.allclose(asked[of_label], whole[of_label], atol=1e-4)
+
+
+def test_without_a_label_a_labelled_model_is_not_guided_by_any() -> None:
+    denoiser = untrained(labels="{}")
+    none = torch.cat(list(generate(sampling_of(denoiser, {"name": "ddim"}), 3, SHAPE)))
+    for labels in (None, Labels(given=(NO_LABEL,))):
+        guided = sampling_of(denoiser, {"name": "ddim", "guidance": 1.5}, labels=labels)
+        assert torch.allclose(torch.cat(list(generate(guided, 3, SHAPE))), none, atol=1e-5)
+
+
+def test_reconstructions_are_told_their_labels() -> None:
+    images = torch.randint(0, 256, (4, *SHAPE), dtype=torch.uint8)
+    sampling = sampling_of(untrained(labels="{}"), {"name": "ddim"}, batch_size=3)
+    labels = torch.tensor([1, 2, 3, 4])
+    told = [torch.cat(parts) for parts in zip(*reconstruct(sampling, images, labels=labels), strict=True)]
+    for which, untold in enumerate(zip(*reconstruct(sampling, images), strict=True)):
+        assert not torch.allclose(told[which], torch.cat(untold), atol=1e-3)
+    rows = conditional_rows(sampling, images, labels=labels)
+    assert torch.allclose(rows[-1][1], told[0], atol=1e-5)
+    assert torch.allclose(rows[-2][1], told[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "sampler", "more", "message"),
+    [
+        ({}, {}, {"labels": Labels(given=(1,))}, "trained without labels"),
+        ({}, {"guidance": 1.5}, {}, "trained without labels"),
+        ({"labels": "{}"}, {}, {"labels": Labels(given=(10,))}, r"label 10 is unknown: this model's are 0\.\.9"),
+        ({"labels": "{}"}, {}, {"labels": Labels(given=(-2,))}, "label -2 is unknown"),
+        ({"labels": "{}"}, {"autoguidance": 1.5}, {}, "no early average"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused(options: Any, sampler: Any, more: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        sampling_of(untrained(**options), {"name": "ddim"} | sampler, **more)
+
+
+BAD = {
+    "labels.drop=1": "unknown key 'labels.drop'; did you mean 'labels.dropped'",
+    "labels.dropped=1.0": "labels.dropped: .*less than 1",
+    "labels.classes=[a, b]": "labels.classes: the classes of data digits are 0, 1, 2",
+    "sampler.autoguidance=1.5": "sampler.autoguidance needs an early average; set training.guide_at",
+    "sampler.guidance=-1": "sampler.guidance: .*greater than or equal to 0",
+    "sampler.guided_t=[0.5]": "sampler.guided_t: .*at least 2",
+    "sampler.guided_t=[0.5, 0.2]": "sampler.guided_t is an interval of t/T, its lower end first",
+    "training.guide_at=1.0": "training.guide_at: .*less than 1",
+    "training.optimizer=sgd": "training.optimizer: .*'adamw' or 'muon'",
+}
+
+
+@pytest.mark.parametrize("assignment", BAD)
+def test_bad_values_are_named(assignment: str, workplace: Path) -> None:
+    Path("labelled.yaml").write_text(LABELLED)
+    with pytest.raises(UserError, match=BAD[assignment]):
+        resolve(load_preset("labelled.yaml", overrides([assignment]))[1])
+
+
+def test_guidance_by_labels_needs_labels(tiny: Path) -> None:
+    with pytest.raises(UserError, match=r"sampler\.guidance needs a model with labels"):
+        resolve(load_preset(str(tiny), overrides(["sampler.guidance=1.5"]))[1])
+
+
+def test_a_network_without_classes_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain(nn.Module):
+        def __init__(self, image_shape: tuple[int, int, int]) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(image_shape[0], image_shape[0], 1)
+
+        def forward(self, xt: Tensor, time: Tensor) -> Tensor:
+            return self.layer(xt)
+
+    monkeypatch.setitem(NETWORKS, "plain", Plain)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="labels: network plain takes none; use cnn or compact-unet or unet"):
+        resolve(load_preset(str(tiny), overrides(["network={name: plain}", "labels={}"]))[1])
+    denoiser = build_denoiser(resolve(load_preset(str(tiny), overrides(["network={name: plain}"]))[1]), SHAPE)
+    assert denoiser(torch.zeros(2, *SHAPE), torch.tensor([1, 2]), torch.tensor([3, 4])).shape == (2, *SHAPE)
+
+
+def test_a_trained_model_keeps_its_classes_shares_and_early_average(cli: Cli, workplace: Path) -> None:
+    recipe = LABELLED.replace("lr: 1e-3", "lr: 1e-3, ema: 0.9, guide_at: 0.3")
+    recipe = recipe.replace("{name: ancestral}", "{name: ancestral, autoguidance: 1.5, guidance: 1.2}")
+    Path("recipe.yaml").write_text(recipe)
+    assert cli("train", "--preset", "recipe.yaml", "--out", "run", "--accelerator", "cpu", "-q").code == 0
+    content = read_checkpoint(Run(Path("run")).last)
+    model = read_model(Run(Path("run")).last)
+    assert model.preset.labels is not None
+    assert model.preset.labels.classes == list("0123456789")
+    assert (model.preset.classes, model.denoiser.classes) == (10, 10)
+    shares = content["class_shares"]
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares) > 0.05
+    guide = build_denoiser(model.preset, SHAPE).eval()
+    guide.load_state_dict(content["guide"])
+    difference = {
+        key: float((weight - guide.state_dict()[key]).abs().max())
+        for key, weight in model.denoiser.state_dict().items()
+    }
+    assert 0 < max(difference.values()) < 0.1
+    sampling = sampling_of(model.denoiser, {"name": "ddim", "autoguidance": 1.5}, guide=guide)
+    labelled = replace(sampling, labels=Labels(shares=shares))
+    assert not torch.equal(*(next(generate(chosen, 2, SHAPE)) for chosen in (sampling, labelled)))
