@@ -78,12 +78,12 @@ def test_broken_links_and_what_is_no_file_are_named(tmp_path: Path) -> None:
     photos = make_images(tmp_path / "photos")
     (photos / "broken.png").symlink_to(tmp_path / "nowhere.png")
     with pytest.raises(
-        UserError, match=r"broken\.png cannot be read: No such file or directory; .*--on-bad-image skip"
+        UserError, match=r"broken\.png cannot be read: No such file or directory; .*`data.on_bad_image` skip"
     ):
         read(photos)
     (photos / "broken.png").unlink()
     os.mkfifo(photos / "pipe.png")
-    with pytest.raises(UserError, match=r"pipe\.png is not a regular file; .*--on-bad-image skip"):
+    with pytest.raises(UserError, match=r"pipe\.png is not a regular file; .*`data.on_bad_image` skip"):
         read(photos)
     source = read(photos, on_bad_image="skip")
     assert levels(source) == list(range(12))

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, features
 
 from diffcli.assembly import resolve
+from diffcli.cli.flags import overrides
 from diffcli.data.datasets import folder
 from diffcli.errors import UserError
 from diffcli.presets import load_preset
@@ -129,7 +130,7 @@ def test_a_grey_image_of_a_coloured_background(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["nocolour", "7", "[1, 2]", "'#12'", "'#ffffff00'", "null", "''"])
 def test_a_background_that_is_no_colour_is_refused(value: str) -> None:
-    _, preset = load_preset("quickstart", [f"data={{name: folder, path: x, size: 8, background: {value}}}"])
+    _, preset = load_preset("quickstart", overrides([f"data={{name: folder, path: x, size: 8, background: {value}}}"]))
     with pytest.raises(UserError, match=r"^data\.background: .*(colour|string)"):
         resolve(preset)
 
