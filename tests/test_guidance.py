@@ -23,7 +23,7 @@ from diffcli.diffusion.labels import NO_LABEL, Labels, hidden_labels, shares_of
 from diffcli.diffusion.priors import StandardNormal
 from diffcli.diffusion.samplers import timesteps
 from diffcli.errors import UserError
-from diffcli.generation import Sampling, conditional_rows, generate, reconstruct
+from diffcli.generation import Sampling, conditional_rows, evaluations, generate, reconstruct
 from diffcli.model import load_model
 from diffcli.networks import NETWORKS
 from diffcli.presets import load_preset
@@ -206,6 +206,26 @@ def test_guided_images_belong_to_their_seed_whatever_the_batch_size(name: str) -
     asked = drawn(labels=Labels(given=(3,)))
     of_label = Labels(shares=shares).of(0, range(7)) == 3
     assert torch.allclose(asked[of_label], whole[of_label], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "labels", "count"),
+    [
+        ({}, None, 4),
+        ({"guidance": 1.5}, Labels(given=(1,)), 8),
+        ({"guidance": 0.0}, Labels(given=(1,)), 4),
+        ({"autoguidance": 1.5}, None, 8),
+        ({"autoguidance": 1.5, "guidance": 1.5}, Labels(given=(1,)), 12),
+        ({"guidance": 1.5, "guided_t": [0.4, 0.8]}, Labels(given=(1,)), 6),
+        ({"name": "heun", "guidance": 1.5}, Labels(given=(1,)), 14),
+    ],
+)
+def test_evaluations_are_counted(sampler: dict[str, Any], labels: Labels | None, count: int) -> None:
+    guide = untrained(1, labels="{}")
+    assert (
+        evaluations(sampling_of(untrained(labels="{}"), {"name": "ddim"} | sampler, labels=labels, guide=guide))
+        == count
+    )
 
 
 def test_without_a_label_a_labelled_model_is_not_guided_by_any() -> None:
