@@ -100,8 +100,8 @@ class Sampling:
     @property
     def guided_t(self) -> tuple[float, float] | None:
         """The interval of t in which estimates are guided; None is everywhere."""
-        low, high = self.sampler.guided_t
-        return None if (low, high) == (0, 1) else (low * self.steps[0], high * self.steps[0])
+        (low, high), T = self.sampler.guided_t, self.denoiser.degradation.T
+        return None if (low, high) == (0, 1) else (low * T, high * T)
 
     def trajectory(
         self, xT: Tensor, generators: Sequence[torch.Generator], labels: Tensor | None = None

@@ -228,6 +228,12 @@ def test_evaluations_are_counted(sampler: dict[str, Any], labels: Labels | None,
     )
 
 
+def test_the_guided_interval_is_of_t_over_T_wherever_sampling_starts() -> None:
+    denoiser = untrained(labels="{}")
+    sampling = sampling_of(denoiser, {"name": "ddim", "guidance": 1.5, "guided_t": [0.4, 0.8]})
+    assert replace(sampling, steps=[50, 20, 0]).guided_t == (40, 80)
+
+
 def test_without_a_label_a_labelled_model_is_not_guided_by_any() -> None:
     denoiser = untrained(labels="{}")
     none = torch.cat(list(generate(sampling_of(denoiser, {"name": "ddim"}), 3, SHAPE)))

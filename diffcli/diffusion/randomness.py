@@ -22,7 +22,7 @@ class Stream(IntEnum):
     TEST = 2
     SAMPLE = 3
     RECONSTRUCTION = 4
-    LABEL = 5
+    LABEL = 6
 
 
 def generator_for(seed: int, stream: Stream, *index: int, device: torch.device | str = "cpu") -> torch.Generator:
