@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffcli.assembly import BoundSampler, bind_sampler
 from diffcli.config import Sampler
@@ -100,8 +101,8 @@ class Sampling:
     @property
     def guided_t(self) -> tuple[float, float] | None:
         """The interval of t in which estimates are guided; None is everywhere."""
-        low, high = self.sampler.guided_t
-        return None if (low, high) == (0, 1) else (low * self.steps[0], high * self.steps[0])
+        (low, high), T = self.sampler.guided_t, self.denoiser.degradation.T
+        return None if (low, high) == (0, 1) else (low * T, high * T)
 
     def trajectory(
         self, xT: Tensor, generators: Sequence[torch.Generator], labels: Tensor | None = None
@@ -125,6 +126,29 @@ class Sampling:
     def total_steps(self, n: int) -> int:
         """Sampler steps that this process takes for ``n`` images, batch by batch."""
         return len(self.processes.mine(self.batches(n))) * (len(self.steps) - 1)
+
+
+class _Counting(nn.Module):
+    """Stands for a denoiser: adds the images that it is asked for to ``seen``."""
+
+    def __init__(self, like: Denoiser, seen: list[int]) -> None:
+        super().__init__()
+        self.degradation, self.classes, self.seen = like.degradation, like.classes, seen
+
+    def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        self.seen.append(len(xt))
+        return torch.zeros_like(xt)
+
+
+@torch.inference_mode()
+def evaluations(sampling: Sampling) -> int:
+    """How many times an image passes a network on its way from x_T to x_0, guidance included."""
+    seen: list[int] = []
+    counting: Any = _Counting(sampling.denoiser, seen)
+    counted = replace(sampling, denoiser=counting, guide=counting if sampling.guide is not None else None)
+    xT = torch.zeros(1, *sampling.denoiser.degradation.image_shape, device=sampling.device)
+    last(counted.trajectory(xT, image_generators(0, Stream.SAMPLE, [0]), counted.labels_of([0])))
+    return sum(seen)
 
 
 @torch.no_grad()

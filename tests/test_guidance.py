@@ -24,7 +24,7 @@ from diffcli.diffusion.labels import NO_LABEL, Labels, hidden_labels, shares_of
 from diffcli.diffusion.priors import StandardNormal
 from diffcli.diffusion.samplers import timesteps
 from diffcli.errors import UserError
-from diffcli.generation import Sampling, conditional_rows, generate, reconstruct
+from diffcli.generation import Sampling, conditional_rows, evaluations, generate, reconstruct
 from diffcli.loading import read_model
 from diffcli.networks import NETWORKS
 from diffcli.presets import load_preset
@@ -207,6 +207,32 @@ def test_guided_images_belong_to_their_seed_whatever_the_batch_size(name: str) -
     asked = drawn(labels=Labels(given=(3,)))
     of_label = Labels(shares=shares).of(0, range(7)) == 3
     assert torch.allclose(asked[of_label], whole[of_label], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "labels", "count"),
+    [
+        ({}, None, 4),
+        ({"guidance": 1.5}, Labels(given=(1,)), 8),
+        ({"guidance": 0.0}, Labels(given=(1,)), 4),
+        ({"autoguidance": 1.5}, None, 8),
+        ({"autoguidance": 1.5, "guidance": 1.5}, Labels(given=(1,)), 12),
+        ({"guidance": 1.5, "guided_t": [0.4, 0.8]}, Labels(given=(1,)), 6),
+        ({"name": "heun", "guidance": 1.5}, Labels(given=(1,)), 14),
+    ],
+)
+def test_evaluations_are_counted(sampler: dict[str, Any], labels: Labels | None, count: int) -> None:
+    guide = untrained(1, labels="{}")
+    assert (
+        evaluations(sampling_of(untrained(labels="{}"), {"name": "ddim"} | sampler, labels=labels, guide=guide))
+        == count
+    )
+
+
+def test_the_guided_interval_is_of_t_over_T_wherever_sampling_starts() -> None:
+    denoiser = untrained(labels="{}")
+    sampling = sampling_of(denoiser, {"name": "ddim", "guidance": 1.5, "guided_t": [0.4, 0.8]})
+    assert replace(sampling, steps=[50, 20, 0]).guided_t == (40, 80)
 
 
 def test_without_a_label_a_labelled_model_is_not_guided_by_any() -> None:

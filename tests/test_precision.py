@@ -16,8 +16,10 @@ from diffcli.runs import Run
 PRESETS = sorted(preset_files())
 MIXED = ("bf16-mixed", "16-mixed")
 RECIPES = [
-    {"clip_norm": clip, "ema": ema, "lr_decay": decay}
-    for clip, ema, decay in itertools.product(("0.5", "null"), ("0.9", "null"), ("true", "false"))
+    {"training.clip_norm": clip, "training.ema": ema, "training.lr_decay": decay} | more
+    for clip, ema, decay, more in itertools.product(
+        ("0.5", "null"), ("0.9", "null"), ("true", "false"), ({"training.optimizer": "muon", "labels": "{}"}, {})
+    )
 ]
 CASES = list(itertools.product(PRESETS, MIXED, RECIPES))
 SHORT = [case for case in CASES if case[0] in ("quickstart", "mnist-fast", "blur-fast") and "true" in str(case[2])]
@@ -38,7 +40,7 @@ def test_a_precision_trains_a_preset(
     name, precision, recipe = case
     monkeypatch.setenv("DIFFCLI_DATA", str(small_mnist))
     small = ["--limit-batches", 2, "--batch-size", 4, "--epochs", 1, "--set", "training.sample_epochs=[]"]
-    changed = [f"--set=training.{key}={value}" for key, value in recipe.items()]
+    changed = [f"--set={key}={value}" for key, value in recipe.items()]
     command = ["train", "--preset", name, *small, *changed, "--out", "run", "--accelerator", "cpu", "-q"]
     result = cli(*command, "--precision", precision)
     assert result.code == 0, result.err

@@ -72,11 +72,12 @@ def test_two_processes_train_like_one(workplace: Path) -> None:
 
 
 def test_two_processes_fit_a_prior_once_and_share_it(workplace: Path) -> None:
-    settings = ["--epochs", 1, "--limit-batches", 2, "--set", "training.sample_epochs=[]"]
+    settings = ["--epochs", 1, "--limit-batches", 2, "--set", "training.sample_epochs=[]", "--set", "labels={}"]
     for out, how in (("one", ["--devices", "1"]), ("two", TWO)):
         diffcli("train", "--preset", "quickstart-blur", "--out", out, *settings, *how)
     one, two = (torch.load(Run(Path(run)).last, weights_only=True)["priors"]["mixture"] for run in ("one", "two"))
     assert all(torch.equal(one[key], two[key]) for key in one)
+    assert set(one["labels"].tolist()) == set(range(10))
 
 
 def test_two_processes_sample_the_same_images(workplace: Path, trained: Path) -> None:

@@ -143,7 +143,9 @@ def folder(
     def refuse_or_skip(file: object, problem: object) -> None:
         line = f"{_printable(file)} {problem}"
         if on_bad_image == "refuse":
-            raise UserError(f"data.path: {line}; remove it, save it again, or leave it out with `data.on_bad_image` skip")
+            raise UserError(
+                f"data.path: {line}; remove it, save it again, or leave it out with `data.on_bad_image` skip"
+            )
         skipped.append(line)
 
     for error in errors:

@@ -22,8 +22,8 @@ class Stream(IntEnum):
     TEST = 2
     SAMPLE = 3
     RECONSTRUCTION = 4
-    LABEL = 5
-    RESTORATION = 6
+    RESTORATION = 5
+    LABEL = 6
 
 
 def generator_for(seed: int, stream: Stream, *index: int, device: torch.device | str = "cpu") -> torch.Generator:
