@@ -103,6 +103,21 @@ def test_unet_does_not_depend_on_the_memory_format_of_its_input() -> None:
     assert torch.equal(unet(xt, t), unet(xt.contiguous(memory_format=torch.channels_last), t))
 
 
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_unet_keeps_its_channels_last(channels: int, bfloat16: bool) -> None:
+    torch.manual_seed(0)
+    unet, first = UNet((channels, 8, 8)), []
+    for name, module in unet.named_modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.register_forward_hook(
+                lambda _, __, out, name=name: first.append(name) if out.is_contiguous() else None
+            )
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        unet(torch.randn(2, channels, 8, 8), torch.rand(2))
+    assert not [name for name in first if name != "head"]
+
+
 def test_unet_keeps_the_names_and_shapes_of_its_weights() -> None:
     def block(name: str, before: int, after: int) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {

@@ -143,8 +143,9 @@ class UNet(nn.Module):
         """(xt (B, C, H, W), t / T (B,)) -> (B, C, H, W)."""
         time = self.time(t_fraction)
         top, *lower = self.down
-        # Channels last in memory: norms and 1x1 convolutions need no copies, and all else is faster for it.
-        hidden = top(xt.contiguous(memory_format=torch.channels_last), time)
+        # Channels last in memory: norms and 1x1 convolutions need no copies, and all else is faster for it. A clone, for the
+        # one channel of a grey image is last already to ``contiguous``, but first to the convolutions.
+        hidden = top(xt.clone(memory_format=torch.channels_last), time)
         skips = []
         for shrink, level in zip(self.shrink, lower, strict=True):
             hidden = level(shrink(hidden), time)
