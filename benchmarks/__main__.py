@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from benchmarks import blur, growth, sampling, training
+from benchmarks import blur, growth, sampling, training, unet
 from benchmarks.rounds import machine
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -26,6 +26,7 @@ def sections(data_dir: Path, rounds: int, batches: int) -> dict[str, Callable[[]
         "training-matmul": lambda: training.against_matmul(data_dir, rounds, batches),
         "training-variants": lambda: training.variants(data_dir, rounds, batches),
         "training-profile": lambda: training.profile(data_dir),
+        "training-unet": lambda: unet.against_plain(rounds),
         "training-memory": lambda: growth.training_memory(data_dir),
         "sampling-peers": lambda: sampling.against_peers(rounds),
         "blur": lambda: blur.against_torchvision(data_dir, rounds),

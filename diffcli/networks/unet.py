@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffcli.networks.depthwise import depthwise_conv
 from diffcli.networks.embeddings import LabelEmbedding, SinusoidalTimeEmbedding
 
 EXPANSION = 2
@@ -25,8 +26,9 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        last = F.layer_norm(hidden.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias)
-        return last.permute(0, 3, 1, 2)
+        last = F.layer_norm(hidden.permute(0, 2, 3, 1), self.weight.shape)
+        # Gain and bias apart: in bfloat16 on a CPU, layer_norm sums their gradients in bfloat16, up to 90 % wrong.
+        return torch.addcmul(self.bias.to(last.dtype), last, self.weight.to(last.dtype)).permute(0, 3, 1, 2)
 
 
 class ConvNextBlock(nn.Module):
@@ -50,7 +52,11 @@ class ConvNextBlock(nn.Module):
         self.residual = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        return self.main(self.depthwise(x) + self.time(time)[:, :, None, None]) + self.residual(x)
+        assert self.depthwise.bias is not None
+        shift = self.time(time)
+        shift = shift + self.depthwise.bias.to(shift.dtype)
+        hidden = depthwise_conv(x, self.depthwise.weight) + shift[:, :, None, None]
+        return self.main(hidden) + self.residual(x)
 
 
 class LinearAttention(nn.Module):
@@ -65,13 +71,19 @@ class LinearAttention(nn.Module):
         self.out = nn.Conv2d(heads * head_width, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, _, height, width = x.shape
-        # (B, 3 heads C', H, W) -> three of (B, heads, C', pixels).
-        q, k, v = self.to_qkv(self.norm(x)).reshape(batch, 3, self.heads, -1, height * width).unbind(dim=1)
-        # The keys' summary of the values, (B, heads, C', C'), is all that a pixel's query reads.
-        context = k.softmax(dim=-1) @ v.mT
-        read = context.mT @ (q * self.scale)
-        return x + self.out(read.reshape(batch, -1, height, width))
+        batch, channels, height, width = x.shape
+        q, k, v = self.to_qkv.weight.view(3, self.heads, -1, channels)
+        pixels = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)
+        # Each key, heads by C' in all, pools the pixels: (B, heads C', pixels) @ (B, pixels, C).
+        weights = (k.flatten(0, 1).expand(batch, -1, -1) @ pixels.mT).softmax(dim=-1)
+        pooled = (weights @ pixels).unflatten(1, (self.heads, -1))
+        # Values, queries and output are linear: applied to the pools, they make one C x C matrix for all pixels of an image.
+        context = torch.einsum("bhkc,hvc->bhkv", pooled, v)
+        read = torch.einsum("bhkv,ohv->bohk", context, self.out.weight.view(channels, self.heads, -1))
+        mix = read.flatten(2) @ (q * self.scale).flatten(0, 1)
+        assert self.out.bias is not None
+        out = torch.baddbmm(self.out.bias, pixels, mix.mT)
+        return x + out.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class Level(nn.Module):
@@ -135,7 +147,9 @@ class UNet(nn.Module):
         """(xt (B, C, H, W), t / T (B,), labels int64 (B,), -1 for none) -> (B, C, H, W)."""
         time = self.label(self.time(t_fraction), labels)
         top, *lower = self.down
-        hidden = top(xt, time)
+        # Channels last in memory: norms and 1x1 convolutions need no copies, and all else is faster for it. A clone, for the
+        # one channel of a grey image is last already to ``contiguous``, but first to the convolutions.
+        hidden = top(xt.clone(memory_format=torch.channels_last), time)
         skips = []
         for shrink, level in zip(self.shrink, lower, strict=True):
             hidden = level(shrink(hidden), time)
