@@ -74,6 +74,9 @@ def evaluate(
     ] = None,
     sampler: SamplerOption = None,
     steps: StepsOption = None,
+    per_label: Annotated[
+        bool, typer.Option("--per-label", help="Also the Frechet distance of each label's samples.")
+    ] = False,
     label: LabelOption = None,
     guidance: GuidanceOption = None,
     autoguidance: AutoguidanceOption = None,
@@ -103,6 +106,7 @@ def evaluate(
         extractor,
         inception_weights,
         prior or (),
+        per_label,
         data_dir,
         Devices(accelerator, devices, num_nodes, strategy),
         sampler=sampler,

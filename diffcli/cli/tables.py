@@ -31,7 +31,10 @@ def print_evaluation(result: Evaluation) -> None:
         for key in (key for key in values if not is_beside(key)):
             label = f"{prior} (restoration)" if prior == "blurred-data" else prior
             add_row(key, values, settings["n_nearest" if key == "nearest" else "n_fid"], label)
-    title = f"{settings['preset']}, epoch {settings['epoch']}, {settings['sampler']['name']}, {settings['sampler']['steps']} steps"
+    for name, value in result.by_label.items():
+        rows.append((f"fid of {name}", f"{value:.4g}", "", "", settings["prior"]))
+    sampler = settings["sampler"]
+    title = f"{settings['preset']}, epoch {settings['epoch']}, {sampler['name']}, {sampler['steps']} steps, {settings['evaluations']} evaluations"
     print_table(("metric", "value", "beside it", "n", "prior"), rows, title)
     if used:
         weights = used.get("weights") or used["weights_sha256"][:8]

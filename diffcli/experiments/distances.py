@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.devices import Processes
-from diffcli.diffusion.priors import Prior
 from diffcli.evaluation.classifier import TrainedClassifier, probabilities
 from diffcli.evaluation.extractors import Extractor
 from diffcli.evaluation.scores import fid, kid, nearest
@@ -24,7 +23,7 @@ MAX_NEAREST = 1000
 
 @dataclass(frozen=True)
 class Distances:
-    """Scores of samples against real images, uint8 (N, C, H, W), beside those of as many real training images.
+    """Scores of samples against real images, beside those of as many real training images.
 
     Args:
         wanted: names of metrics.
@@ -33,8 +32,8 @@ class Distances:
         n: how many samples.
     """
 
-    train: Tensor
-    test: Tensor
+    train: ImageSet
+    test: ImageSet
     wanted: frozenset[str]
     extractor: Extractor | None
     classifier: TrainedClassifier | None
@@ -47,19 +46,26 @@ class Distances:
         """The scores of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,)."""
         scores = {}
         if self.extractor is not None:
-            fake = self._features(self.extractor, samples, "samples")
-            real, floor = self._real_features
+            fake, (real, floor) = self._features(self.extractor, samples, "samples"), self._real_features
             distances = {"fid": fid, "kid": lambda a, b: kid(a, b, self.seed)}
             for metric, distance in distances.items():
                 if metric in self.wanted:
                     scores[f"{metric}_{self.extractor.name}"] = distance(real, fake)
                     scores[f"{metric}_{self.extractor.name}_floor"] = distance(real, floor)
         if "label_kept" in self.wanted and self.classifier is not None and labels is not None and (labels >= 0).any():
-            scores["label_kept"] = self._label_kept(self.classifier, samples[labels >= 0], labels[labels >= 0])
+            scores["label_kept"] = self._read(self.classifier, samples[labels >= 0], labels[labels >= 0])
+            scores["label_kept_test"] = self._test_read
         if "nearest" in self.wanted:
             scores["nearest"] = float(nearest(to_unit(to_model(samples[:MAX_NEAREST])), self._known).median())
             scores["nearest_test"] = self._nearest_test
         return scores
+
+    def by_label(self, samples: Tensor, labels: Tensor) -> dict[int, float]:
+        """The Frechet distance of the samples of each label to the test images of that label, where there are two of each."""
+        assert self.extractor is not None
+        fake, (real, _) = self._features(self.extractor, samples, "samples"), self._real_features
+        pairs = {label: (real[self.test.labels == label], fake[labels == label]) for label in labels.unique().tolist()}
+        return {label: fid(*pair) for label, pair in pairs.items() if label >= 0 and min(map(len, pair)) > 1}
 
     @cached_property
     def _real_features(self) -> tuple[Tensor, Tensor]:
@@ -67,11 +73,17 @@ class Distances:
         assert self.extractor is not None
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))[: self.n]
         return (
-            self._features(self.extractor, self.test, "test images"),
-            self._features(self.extractor, self.train[order], "training images"),
+            self._features(self.extractor, self.test.images, "test images"),
+            self._features(self.extractor, self.train.images[order], "training images"),
         )
 
-    def _label_kept(self, classifier: TrainedClassifier, samples: Tensor, labels: Tensor) -> float:
+    @cached_property
+    def _test_read(self) -> float:
+        assert self.classifier is not None
+        return self._read(self.classifier, self.test.images, self.test.labels)
+
+    def _read(self, classifier: TrainedClassifier, samples: Tensor, labels: Tensor) -> float:
+        """The share of uint8 images (N, C, H, W) that are read as their label, int64 (N,)."""
         read = [
             probabilities(classifier.network.cpu(), to_unit(to_model(batch))).argmax(dim=1)
             for batch in samples.split(FEATURE_BATCH)
@@ -80,11 +92,11 @@ class Distances:
 
     @cached_property
     def _known(self) -> Tensor:
-        return to_unit(to_model(self.train))
+        return to_unit(to_model(self.train.images))
 
     @cached_property
     def _nearest_test(self) -> float:
-        return float(nearest(to_unit(to_model(self.test[:MAX_NEAREST])), self._known).median())
+        return float(nearest(to_unit(to_model(self.test.images[:MAX_NEAREST])), self._known).median())
 
     def _features(self, extractor: Extractor, images: Tensor, title: str) -> Tensor:
         """Features of uint8 images (N, C, H, W), (N, F)."""
@@ -100,16 +112,16 @@ class Distances:
             return torch.cat(list(self.processes.shared(batches, features_of)))
 
 
-def by_prior(
-    sampling: Sampling, priors: Mapping[str, Prior], image_shape: tuple[int, int, int], distances: Distances
-) -> dict[str, dict[str, float]]:
-    """The scores of unconditional samples from each of the priors, by name."""
-    found = {}
-    for name, prior in priors.items():
-        title = f"sampling {distances.n} images from {name}"
-        with progress(title, sampling.total_steps(distances.n), "steps", distances.quiet) as advance:
-            batches = generate(replace(sampling, prior=prior), distances.n, image_shape, counting(advance))
-            samples = torch.cat([to_uint8(batch) for batch in batches])
-        labels = sampling.labels_of(range(distances.n))
-        found[name] = distances.of(samples, None if labels is None else labels.cpu())
-    return found
+def drawn(
+    sampling: Sampling, image_shape: tuple[int, int, int], n: int, title: str, quiet: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Unconditional samples, uint8 (n, C, H, W), and the labels that they were asked for, int64 (n,), if any.
+
+    Args:
+        title: what the progress bar says.
+    """
+    with progress(title, sampling.total_steps(n), "steps", quiet) as advance:
+        batches = generate(sampling, n, image_shape, counting(advance))
+        samples = torch.cat([to_uint8(batch) for batch in batches])
+    labels = sampling.labels_of(range(n))
+    return samples, None if labels is None else labels.cpu()

@@ -31,10 +31,10 @@ from diffcli.evaluation.classifier import (
 from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.metrics import METRICS, measured_on
 from diffcli.evaluation.scores import RECONSTRUCTION_METRICS
-from diffcli.experiments.distances import Distances, by_prior
+from diffcli.experiments.distances import Distances, drawn
 from diffcli.experiments.protocol import EvaluateOptions, Subject, allowed, pick_subject, protocol
 from diffcli.files import writable_folder, write_json
-from diffcli.generation import Sampling, counting, reconstruct
+from diffcli.generation import Sampling, counting, evaluations, reconstruct
 from diffcli.model import Model
 from diffcli.options import takes
 from diffcli.progress import progress
@@ -55,6 +55,8 @@ class Evaluation:
     loss_by_t: list[float | None] = field(default_factory=list)
     """Test loss in each tenth of t/T; None where no test image fell into it."""
     notes: list[str] = field(default_factory=list)
+    by_label: dict[str, float] = field(default_factory=dict)
+    """The Frechet distance of the samples of each label, by its name, where that was asked for."""
     file: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class Evaluation:
         return {
             "scores": self.scores,
             "by_prior": self.by_prior,
+            "by_label": self.by_label,
             "loss_by_t": self.loss_by_t,
             "settings": self.settings,
             "notes": self.notes,
@@ -125,11 +128,12 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     if "loss" in wanted:
         scores["loss"], loss_by_t = _loss(sampling, test, told, quiet)
     scores |= _reconstruction_scores(sampling, test, told, wanted, classifier, quiet)
-    scores_by_prior: dict[str, dict[str, float]] = {}
+    by_prior: dict[str, dict[str, float]] = {}
+    by_label: dict[str, float] = {}
     if set(measured_on("samples")) & set(wanted):
         distances = Distances(
-            train=training_split(model.preset, source.development).images,
-            test=source.test.images,
+            train=training_split(model.preset, source.development),
+            test=source.test,
             wanted=frozenset(wanted),
             extractor=extractor,
             classifier=classifier,
@@ -138,25 +142,31 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
             processes=model.processes,
             quiet=quiet,
         )
-        scores_by_prior = by_prior(sampling, starts, model.image_shape, distances)
-        scores |= scores_by_prior[settings["prior"]]
+        for name, prior in starts.items():
+            title = f"sampling {options.n_fid} images from {name}"
+            samples, labels = drawn(replace(sampling, prior=prior), model.image_shape, options.n_fid, title, quiet)
+            by_prior[name] = distances.of(samples, labels)
+            if options.per_label and labels is not None and name == settings["prior"]:
+                by_label = {model.classes[label]: value for label, value in distances.by_label(samples, labels).items()}
+        scores |= by_prior[settings["prior"]]
     settings |= {
         "preset": model.preset_name,
         "data": model.preset.data.name,
         "checkpoint": str(model.checkpoint),
         "epoch": model.epoch,
         "metrics": wanted,
-        "n_fid": options.n_fid if scores_by_prior else None,
+        "n_fid": options.n_fid if by_prior else None,
         "n_nearest": settings["n_nearest"] if "nearest" in wanted else None,
         "extractor": extractor.settings if extractor else None,
         "classifier": classifier_settings(classifier.dataset) if classifier else None,
+        "evaluations": evaluations(sampling),
         "device": str(sampling.device),
         "processes": sampling.processes.count,
         "diffcli": __version__,
         "date": datetime.now().isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    return Evaluation(scores, settings, scores_by_prior, loss_by_t, notes)
+    return Evaluation(scores, settings, by_prior, loss_by_t, notes, by_label)
 
 
 def _instruments(

@@ -27,7 +27,9 @@ from diffcli.reporting.pictures import RESTORATION
 from diffcli.runs import Run
 from diffcli.sampler_options import SamplerOptions, label_numbers
 
-INFORMATION = frozenset({"preset", "data", "checkpoint", "epoch", "device", "processes", "diffcli", "date", "seconds"})
+INFORMATION = frozenset(
+    {"preset", "data", "checkpoint", "epoch", "evaluations", "device", "processes", "diffcli", "date", "seconds"}
+)
 """Settings of an evaluation that are recorded for the user's information: the scores do not depend on them."""
 
 
@@ -43,6 +45,7 @@ class EvaluateOptions(SamplerOptions):
         extractor: of features, one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
         prior: where sampling starts, one name or several, each in its turn; none is the preset's.
+        per_label: also the Frechet distance of the samples of each label to the test images of that label.
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
 
     Raises:
@@ -56,6 +59,7 @@ class EvaluateOptions(SamplerOptions):
     extractor: str = "auto"
     inception_weights: Path | str | None = None
     prior: str | Sequence[str] = ()
+    per_label: bool = False
     batch_size: int = field(default=250, kw_only=True)
     data_dir: Path | str | None = None
     devices: Devices = ONE_DEVICE
@@ -143,6 +147,9 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     if model.classes:
         # Which labels samples and reconstructions get; none given is those of the data.
         settings["label"] = label_numbers(options.label, model.classes) or "data"
+        settings["per_label"] = options.per_label
+    elif options.per_label:
+        raise UserError("`per_label`: this model was trained without labels")
     if options.n_test is not None:
         settings["n_test"] = options.n_test
     if source is not None:
