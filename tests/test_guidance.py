@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, Cli
+from conftest import TINY
 from torch import Tensor, nn
 
 from diffcli.assembly import build_denoiser, resolve
-from diffcli.checkpoints import read_checkpoint
 from diffcli.config import Sampler
 from diffcli.data.sources import NO_LABEL as IN_DATA
 from diffcli.devices import Processes
@@ -24,10 +22,8 @@ from diffcli.diffusion.priors import StandardNormal
 from diffcli.diffusion.samplers import timesteps
 from diffcli.errors import UserError
 from diffcli.generation import Sampling, conditional_rows, evaluations, generate, reconstruct
-from diffcli.model import load_model
 from diffcli.networks import NETWORKS
 from diffcli.presets import load_preset
-from diffcli.runs import Run
 
 SHAPE = (1, 8, 8)
 XT = torch.linspace(-1, 1, 3 * 64).view(3, *SHAPE)
@@ -267,69 +263,3 @@ def test_reconstructions_are_told_their_labels() -> None:
 def test_what_a_model_cannot_do_is_refused(options: Any, sampler: Any, more: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         sampling_of(untrained(**options), {"name": "ddim"} | sampler, **more)
-
-
-BAD = {
-    "labels.drop=1": "unknown key 'labels.drop'; did you mean 'labels.dropped'",
-    "labels.dropped=1.0": "labels.dropped: .*less than 1",
-    "labels.classes=[a, b]": "labels.classes: the classes of data digits are 0, 1, 2",
-    "sampler.autoguidance=1.5": "sampler.autoguidance needs an early average; set training.guide_at",
-    "sampler.guidance=-1": "sampler.guidance: .*greater than or equal to 0",
-    "sampler.guided_t=[0.5]": "sampler.guided_t: .*at least 2",
-    "sampler.guided_t=[0.5, 0.2]": "sampler.guided_t is an interval of t/T, its lower end first",
-    "training.guide_at=1.0": "training.guide_at: .*less than 1",
-    "training.optimizer=sgd": "training.optimizer: .*'adamw' or 'muon'",
-}
-
-
-@pytest.mark.parametrize("assignment", BAD)
-def test_bad_values_are_named(assignment: str, workplace: Path) -> None:
-    Path("labelled.yaml").write_text(LABELLED)
-    with pytest.raises(UserError, match=BAD[assignment]):
-        resolve(load_preset("labelled.yaml", [assignment])[1])
-
-
-def test_guidance_by_labels_needs_labels(tiny: Path) -> None:
-    with pytest.raises(UserError, match=r"sampler\.guidance needs a model with labels"):
-        resolve(load_preset(str(tiny), ["sampler.guidance=1.5"])[1])
-
-
-def test_a_network_without_classes_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Plain(nn.Module):
-        def __init__(self, image_shape: tuple[int, int, int]) -> None:
-            super().__init__()
-            self.layer = nn.Conv2d(image_shape[0], image_shape[0], 1)
-
-        def forward(self, xt: Tensor, time: Tensor) -> Tensor:
-            return self.layer(xt)
-
-    monkeypatch.setitem(NETWORKS, "plain", Plain)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="labels: network plain takes none; use cnn or compact-unet or unet"):
-        resolve(load_preset(str(tiny), ["network={name: plain}", "labels={}"])[1])
-    denoiser = build_denoiser(resolve(load_preset(str(tiny), ["network={name: plain}"])[1]), SHAPE)
-    assert denoiser(torch.zeros(2, *SHAPE), torch.tensor([1, 2]), torch.tensor([3, 4])).shape == (2, *SHAPE)
-
-
-def test_a_trained_model_keeps_its_classes_shares_and_early_average(cli: Cli, workplace: Path) -> None:
-    recipe = LABELLED.replace("lr: 1e-3", "lr: 1e-3, ema: 0.9, guide_at: 0.3")
-    recipe = recipe.replace("{name: ancestral}", "{name: ancestral, autoguidance: 1.5, guidance: 1.2}")
-    Path("recipe.yaml").write_text(recipe)
-    assert cli("train", "--preset", "recipe.yaml", "--out", "run", "--accelerator", "cpu", "-q").code == 0
-    content = read_checkpoint(Run(Path("run")).last)
-    model = load_model(Run(Path("run")).last)
-    assert model.preset.labels is not None
-    assert model.preset.labels.classes == list("0123456789")
-    assert (model.preset.classes, model.denoiser.classes) == (10, 10)
-    shares = content["class_shares"]
-    assert sum(shares) == pytest.approx(1)
-    assert min(shares) > 0.05
-    guide = build_denoiser(model.preset, SHAPE).eval()
-    guide.load_state_dict(content["guide"])
-    difference = {
-        key: float((weight - guide.state_dict()[key]).abs().max())
-        for key, weight in model.denoiser.state_dict().items()
-    }
-    assert 0 < max(difference.values()) < 0.1
-    sampling = sampling_of(model.denoiser, {"name": "ddim", "autoguidance": 1.5}, guide=guide)
-    labelled = replace(sampling, labels=Labels(shares=shares))
-    assert not torch.equal(*(next(generate(chosen, 2, SHAPE)) for chosen in (sampling, labelled)))
