@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from diffcli.assembly import load_source, resolve, with_classes
 from diffcli.checkpoints import check_weights, read_checkpoint
 from diffcli.config import Preset, seconds, validate
-from diffcli.data.datasets import Inventory, split
+from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory, split
 from diffcli.data.module import ImageDataModule
 from diffcli.devices import Devices
 from diffcli.errors import UserError
@@ -116,8 +118,6 @@ def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int |
     train, val = split(images, training.val_share, training.seed)
     if not len(train) or not len(val):
         raise UserError(f"training.val_share {training.val_share} leaves no images on one side of {len(images)}")
-    import torch
-
     torch.manual_seed(training.seed)  # the network's initial weights
     module = DiffusionModule(preset.model_dump(), name, list(images.image_shape), needed_by(components_of(preset)))
     data = ImageDataModule(train, val, training.batch_size, training.seed, limit_batches)
@@ -158,7 +158,9 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
 
 def _check_images(run: Run, resumed: Plan) -> None:
     then, now = run.info(), images_of(resumed.data)
-    if any(key in then and then[key] != value for key, value in now.items()):
+    # Version 0.1 knew no labels of folders.
+    kinds = [now] if resumed.preset.labels else [now, images_of(resumed.data, labelled=False)]
+    if all(any(key in then and then[key] != value for key, value in kind.items()) for kind in kinds):
         images = "training_images", "validation_images"
         counts = [sum(int(facts.get(key, 0)) for key in images) for facts in (then, now)]
         raise UserError(
@@ -168,13 +170,17 @@ def _check_images(run: Run, resumed: Plan) -> None:
         )
 
 
-def images_of(data: ImageDataModule) -> dict[str, Any]:
-    """What tells the images of a run, and how they were split, from any others."""
+def images_of(data: ImageDataModule, labelled: bool = True) -> dict[str, Any]:
+    """What tells the images of a run, and how they were split, from any others; their labels, too, where ``labelled``."""
+    splits = [data.train, data.val]
+    if not labelled:
+        splits = [ImageSet(split.images, torch.full_like(split.labels, NO_LABEL)) for split in splits]
+    train, val = splits
     return {
-        "training_images": len(data.train),
-        "validation_images": len(data.val),
-        "training_sha256": of_images(data.train),
-        "validation_sha256": of_images(data.val),
+        "training_images": len(train),
+        "validation_images": len(val),
+        "training_sha256": of_images(train),
+        "validation_sha256": of_images(val),
     }
 
 
