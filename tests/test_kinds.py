@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,8 @@ def block_mean(x0: Tensor, grid: int) -> Tensor:
     """Pixelation by plain loops over the blocks."""
     out = torch.empty_like(x0)
     edges = [[math.floor(j * side / grid + 0.5) for j in range(grid + 1)] for side in x0.shape[2:]]
-    for top, bottom in zip(edges[0], edges[0][1:], strict=False):
-        for left, right in zip(edges[1], edges[1][1:], strict=False):
+    for top, bottom in pairwise(edges[0]):
+        for left, right in pairwise(edges[1]):
             if bottom > top and right > left:
                 out[..., top:bottom, left:right] = x0[..., top:bottom, left:right].mean(dim=(2, 3), keepdim=True)
     return out
@@ -131,7 +132,7 @@ def test_pixelation_is_a_mean_of_blocks_at_each_doubling_and_between_them_its_de
 def test_coarser_pixels_hold_nothing_that_finer_ones_lack() -> None:
     pixelate = DEGRADATIONS["pixelate"](image_shape=(1, 13, 28), T=30, grid=3)
     for table in (pixelate.rows, pixelate.columns):
-        for fine, coarse in zip(table, table[1:], strict=False):
+        for fine, coarse in pairwise(table):
             assert torch.allclose(coarse @ fine, coarse, atol=1e-6)
             assert torch.allclose(fine @ coarse, coarse, atol=1e-6)
 
