@@ -127,6 +127,10 @@ def _check_sampler(sampler: Component, degradation: Degradation) -> None:
     fitting = samplers_for(degradation)
     if sampler.name not in fitting:
         raise UserError(f"sampler: {sampler.name} does not undo a {degradation.name}; use {' or '.join(fitting)}")
+    if sampler.name == "cold" and sampler.parameters.get("eta") and not degradation.stochastic:
+        raise UserError(
+            f"sampler: eta draws noise anew, and a {degradation.name} has none; add noise, or leave eta out"
+        )
 
 
 def _check_prior(prior: Component, degradation: Degradation) -> None:

@@ -8,8 +8,8 @@ from torch import nn
 import diffcli
 
 
-@diffcli.register("degradation", "fade")
-class Fade(diffcli.Degradation):
+@diffcli.register("degradation", "dim")
+class Dim(diffcli.Degradation):
     """Towards the grey of ``level``; deterministic."""
 
     T = 6

@@ -50,7 +50,7 @@ def check_finite_or_refused(changes: dict[str, Any], steps: int | None) -> bool:
         images = images_of(changes, steps)
     except UserError as refusal:
         line = str(refusal)
-        assert line.startswith(("schedule", "degradation", "noise", "prediction", "prior")), line
+        assert line.startswith(("schedule", "degradation", "noise", "prediction", "prior", "sampler: eta")), line
         assert "\n" not in line
         return False
     assert bool(torch.isfinite(images).all()), changes
@@ -157,3 +157,39 @@ def test_every_noise_on_a_blur_samples_finite_images_or_is_refused(noise: dict[s
             "sampler": {"name": sampler},
         }
         check_finite_or_refused(changes, steps)
+
+
+@pytest.mark.parametrize(
+    "degradation",
+    [
+        {"name": "pixelate", "T": 1, "grid": 1},
+        {"name": "pixelate", "T": 9, "grid": 7},
+        {"name": "mask", "T": 5, "width": 0.2, "left": 1e-30},
+        {"name": "mask", "T": 5, "width": 10.0, "left": 0.999, "start": "border"},
+        {"name": "fade", "T": 5, "left": 1e-30},
+        {"name": "fade", "T": 5, "left": 1e-300, "colour": 1},
+        {"name": "heat", "schedule": {"name": "log-widths", "T": 6}},
+        {"name": "heat", "schedule": {"name": "log-widths", "T": 6, "width_min": 1e-150, "width_max": 90.0}},
+        {"name": "heat", "schedule": {"name": "constant", "T": 6, "beta": 1e4}},
+    ],
+    ids=str,
+)
+def test_every_kind_samples_finite_images_or_is_refused(degradation: dict[str, Any]) -> None:
+    kind = {key: value for key, value in degradation.items() if key != "schedule"}
+    levels: tuple[dict[str, Any] | None, ...] = (
+        None,
+        {"name": "sine"},
+        {"name": "geometric", "sigma_min": 1e-6, "sigma_max": 100.0},
+    )
+    for noise, prior, steps in itertools.product(levels, ("uniform", "mixture", "standard-normal"), (1, None)):
+        for sampler in ({"name": "cold"}, {"name": "cold-naive"}, {"name": "cold", "eta": 1.0}):
+            changes = {
+                "degradation": kind,
+                "schedule": degradation.get("schedule"),
+                "noise": noise,
+                "prediction": "x0",
+                "prior": {"name": prior},
+                "sampler": sampler,
+            }
+            accepted = check_finite_or_refused(changes, steps)
+            assert accepted or prior == "standard-normal" or "eta" in sampler or "e-" in str(degradation)

@@ -20,17 +20,17 @@ PLUGIN = Path(__file__).with_name("plugin_file.py")
 CNN = {"name": "cnn", "channels": [4, 4], "kernel_size": 3}
 COLD = {"prediction": "x0", "prior": {"name": "gaussian"}, "sampler": {"name": "cold"}, "schedule": None}
 OURS = {
-    "a deterministic degradation": {**COLD, "degradation": {"name": "fade", "level": 0.1}},
+    "a deterministic degradation": {**COLD, "degradation": {"name": "dim", "level": 0.1}},
     "a degradation with noise": {**COLD, "degradation": {"name": "fog"}, "schedule": {"name": "steep", "T": 7}},
     "a network": {"network": {"name": "one-layer", "kernel_size": 5}},
     "a data set": {"data": {"name": "stripes"}},
     "a prior and a sampler": {
         **COLD,
-        "degradation": {"name": "fade"},
+        "degradation": {"name": "dim"},
         "prior": {"name": "grey", "spread": 0.1},
         "sampler": {"name": "jump", "share": 0.9},
     },
-    "noise on a degradation": {**COLD, "degradation": {"name": "fade"}, "noise": {"name": "late", "sigma": 0.1}},
+    "noise on a degradation": {**COLD, "degradation": {"name": "dim"}, "noise": {"name": "late", "sigma": 0.1}},
 }
 SMALL = ["--accelerator", "cpu", "-q"]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffcli.diffusion.noise_levels import NOISE_LEVELS
-from diffcli.diffusion.schedules import SCHEDULES, constant, cosine, linear
+from diffcli.diffusion.schedules import SCHEDULES, constant, cosine, linear, log_widths
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,8 @@ def test_tables_are_float64_with_a_zero_first(name: str) -> None:
     assert betas.dtype == torch.float64
     assert betas.shape == (8,)
     assert float(betas[0]) == 0
-    assert bool(((betas[1:] > 0) & (betas[1:] < 1)).all())
+    assert bool((betas[1:] > 0).all())
+    assert name == "log-widths" or bool((betas[1:] < 1).all())  # those are square pixels
 
 
 @given(T=st.integers(1, 500), beta=st.floats(1e-5, 0.999))
@@ -85,7 +86,7 @@ def test_a_beta_that_is_no_variance_is_refused(beta: float) -> None:
 
 @pytest.mark.parametrize("T", [0, -1, 10**9])
 def test_T_out_of_range_is_refused(T: int) -> None:
-    for schedule in (lambda: constant(T, 0.1), lambda: linear(T), lambda: cosine(T)):
+    for schedule in (lambda: constant(T, 0.1), lambda: linear(T), lambda: cosine(T), lambda: log_widths(T)):
         with pytest.raises(ValueError, match="T must be in"):
             schedule()
 
@@ -100,3 +101,24 @@ def test_noise_levels_start_at_0_and_are_lines() -> None:
     levels = NOISE_LEVELS["linear"](T=4, sigma_max=0.3, sigma_min=0.1)
     assert levels.dtype == torch.float64
     assert levels.tolist() == pytest.approx([0, 0.15, 0.2, 0.25, 0.3])
+
+
+def test_widths_of_heat_dissipation_grow_by_the_same_factor() -> None:
+    widths = log_widths(100).cumsum(0).sqrt()
+    assert (float(widths[1]), float(widths[100])) == pytest.approx((0.5, 20))
+    assert (widths[2:] / widths[1:-1]).tolist() == pytest.approx([40 ** (1 / 99)] * 99)
+    assert float(log_widths(1)[1]) == pytest.approx(400)
+    for widest, message in ((0.5, "must be more than width_min, got 0.5 <= 0.5"), (math.inf, "must be positive")):
+        with pytest.raises(ValueError, match=message):
+            log_widths(5, 0.5, widest)
+
+
+def test_noise_levels_that_grow_by_a_factor_and_as_a_sine() -> None:
+    levels = NOISE_LEVELS["geometric"](T=3, sigma_min=0.01, sigma_max=1.0)
+    assert levels.tolist() == pytest.approx([0, 0.01, 0.1, 1.0])
+    assert NOISE_LEVELS["geometric"](T=1, sigma_min=0.01, sigma_max=1.0).tolist() == [0, 1.0]
+    levels = NOISE_LEVELS["sine"](T=6, sigma_max=2.0)
+    assert levels.tolist() == pytest.approx([2 * math.sin(math.pi * t / 12) for t in range(7)])
+    # The noise of the cosine schedule without its offset.
+    alphas = torch.cumprod(1 - cosine(6, s=1e-9, beta_clip=1 - 1e-12), dim=0)
+    assert torch.allclose(NOISE_LEVELS["sine"](T=6)[:6], (1 - alphas[:6]).sqrt(), atol=1e-4)

@@ -36,4 +36,35 @@ def linear(T: int, sigma_max: PositiveLevel, sigma_min: Level = 0.0) -> Tensor:
     return sigmas
 
 
-NOISE_LEVELS: dict[str, Callable[..., Tensor]] = {"constant": constant, "linear": linear}
+def geometric(T: int, sigma_min: PositiveLevel, sigma_max: PositiveLevel) -> Tensor:
+    """sigma_t grows by the same factor at each step, sigma_1 = sigma_min, sigma_T = sigma_max (Song & Ermon 2019, section 4.3).
+
+    With T = 1 it is ``sigma_max``.
+
+    Returns:
+        sigmas, float64 (T + 1,).
+    """
+    shares = torch.arange(T, -1, -1, dtype=torch.float64) / max(T - 1, 1)
+    sigmas = sigma_max * (sigma_min / sigma_max) ** (shares if T > 1 else 0 * shares)
+    sigmas[0] = 0.0
+    return sigmas
+
+
+def sine(T: int, sigma_max: PositiveLevel = 1.0) -> Tensor:
+    """sigma_t = sigma_max sin(pi t / (2 T)): the noise of blurring diffusion (Hoogeboom & Salimans 2022, section 4).
+
+    That is the noise of the cosine schedule, here without its scaling of the image: the blur alone takes the image away.
+    With ``sigma_max`` 1 nothing but the coarsest modes stands out of the noise at T.
+
+    Returns:
+        sigmas, float64 (T + 1,).
+    """
+    return sigma_max * torch.sin(torch.pi / 2 * torch.arange(T + 1, dtype=torch.float64) / T)
+
+
+NOISE_LEVELS: dict[str, Callable[..., Tensor]] = {
+    "constant": constant,
+    "linear": linear,
+    "geometric": geometric,
+    "sine": sine,
+}

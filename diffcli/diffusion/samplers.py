@@ -117,18 +117,44 @@ def cold_naive(
         yield Step(s, xt, x0_hat)
 
 
+def _new_noise(degradation: Degradation, t: int, s: int, eta: float) -> float:
+    """tau: the standard deviation of the noise of x_s that is drawn anew in a step from t to s, at most sigma_s."""
+    sigma = float(degradation.sigmas[s])
+    if eta == 0 or sigma == 0:
+        return 0.0
+    snr = degradation.snr(torch.tensor([t, s], device=degradation.device))
+    ratio = 0.0 if snr is None else float(snr[0] / snr[1])
+    return eta * sigma * math.sqrt(max(1 - ratio, 0.0))
+
+
 def cold(
-    denoiser: X0Function, degradation: Degradation, xT: Tensor, timesteps: Sequence[int], draw: Draw
+    denoiser: X0Function,
+    degradation: Degradation,
+    xT: Tensor,
+    timesteps: Sequence[int],
+    draw: Draw,
+    *,
+    eta: Share = 0.0,
 ) -> Iterator[Step]:
     """The improved cold sampler, x_s = x_t - D(x0_hat, t, eps) + D(x0_hat, s, eps) (Bansal et al. 2022, Algorithm 2).
 
-    eps is the noise that (x_t, x0_hat) implies. On Gaussian noise this is DDIM with eta = 0 (Song et al. 2021, Eq. 12).
+    eps is the noise that (x_t, x0_hat) implies. With ``eta`` a part tau of it is drawn anew: x_s = A_s x0_hat +
+    sqrt(sigma_s^2 - tau^2) eps + tau eps', which keeps the distribution of x_s for any tau up to sigma_s. On Gaussian noise
+    this is DDIM with the same eta (Song et al. 2021, Eq. 12 and 16): tau^2 = eta^2 sigma_s^2 (1 - SNR_t / SNR_s). Where A_t is
+    more than a number there is no such ratio, and tau = eta sigma_s.
+
+    Args:
+        eta: 0 draws nothing after x_T; needs a degradation with noise.
     """
     xt = xT
     for t, s in pairwise(timesteps):
         at_t, at_s = _at(t, xt), _at(s, xt)
         x0_hat, eps = _estimates(denoiser, degradation, xt, t)
         xt = xt - degradation.degrade(x0_hat, at_t, eps) + degradation.degrade(x0_hat, at_s, eps)
+        tau = _new_noise(degradation, t, s, eta)
+        if tau > 0:
+            sigma = float(degradation.sigmas[s])
+            xt = xt + (math.sqrt(max(sigma**2 - tau**2, 0.0)) - sigma) * eps + tau * draw()
         yield Step(s, xt, x0_hat)
 
 

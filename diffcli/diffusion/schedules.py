@@ -107,4 +107,36 @@ def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999, shift: float = 1.
     return _with_zero((1 - alphas[1:] / alphas[:-1]).clamp(max=beta_clip))
 
 
-SCHEDULES: dict[str, Callable[..., Tensor]] = {"constant": constant, "linear": linear, "cosine": cosine}
+def log_widths(T: int, width_min: float = 0.5, width_max: float = 20.0) -> Tensor:
+    """A blur whose total width grows by the same factor at each step: w_1 = width_min, ..., w_T = width_max pixels.
+
+    beta_t = w_t^2 - w_{t-1}^2, w_0 = 0; the defaults are those of inverse heat dissipation for 28x28 images (Rissanen et al.
+    2022, appendix B).
+
+    Args:
+        T: number of steps, at least 1; a single one is of ``width_max``.
+        width_min: standard deviation of the first step's blur in pixels, positive.
+        width_max: of all steps' blur together, more than ``width_min``.
+
+    Returns:
+        betas, float64 (T + 1,).
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    _check_steps(T)
+    _check_positive("width_min", width_min)
+    _check_positive("width_max", width_max)
+    if width_max <= width_min:
+        raise ValueError(f"width_max must be more than width_min, got {width_max} <= {width_min}")
+    shares = torch.arange(T - 1, -1, -1, dtype=torch.float64) / max(T - 1, 1)
+    widths = width_max * (width_min / width_max) ** shares
+    return _with_zero(widths.square()).diff(prepend=torch.zeros(1, dtype=torch.float64))
+
+
+SCHEDULES: dict[str, Callable[..., Tensor]] = {
+    "constant": constant,
+    "linear": linear,
+    "cosine": cosine,
+    "log-widths": log_widths,
+}

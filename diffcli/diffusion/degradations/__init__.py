@@ -6,8 +6,30 @@ from collections.abc import Callable
 
 from diffcli.diffusion.degradations.base import Degradation, check_degradation
 from diffcli.diffusion.degradations.blur import GaussianBlur, Padding
+from diffcli.diffusion.degradations.fade import Fade
+from diffcli.diffusion.degradations.heat import Heat
+from diffcli.diffusion.degradations.mask import Mask
 from diffcli.diffusion.degradations.noise import GaussianNoise
+from diffcli.diffusion.degradations.pixelate import Pixelate
 
-__all__ = ["DEGRADATIONS", "Degradation", "GaussianBlur", "GaussianNoise", "Padding", "check_degradation"]
+__all__ = [
+    "DEGRADATIONS",
+    "Degradation",
+    "Fade",
+    "GaussianBlur",
+    "GaussianNoise",
+    "Heat",
+    "Mask",
+    "Padding",
+    "Pixelate",
+    "check_degradation",
+]
 
-DEGRADATIONS: dict[str, Callable[..., Degradation]] = {"gaussian-noise": GaussianNoise, "gaussian-blur": GaussianBlur}
+DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
+    "gaussian-noise": GaussianNoise,
+    "gaussian-blur": GaussianBlur,
+    "heat": Heat,
+    "pixelate": Pixelate,
+    "mask": Mask,
+    "fade": Fade,
+}

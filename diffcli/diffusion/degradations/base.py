@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 IDENTITY_TOLERANCE = 1e-4
 """How far A_0 x may be from x, for pixels of unit size."""
 SMALLEST_SIGMA = 1e-12
 """Of what is not 0: what is divided by less may overflow float32."""
+
+Steps = Annotated[int, Field(ge=1, le=10_000)]
+"""T of a degradation that has no schedule."""
+Share = Annotated[float, Field(gt=0, lt=1)]
+"""What is left of an image, or of a part of it: neither all nor nothing."""
 
 
 class Degradation(nn.Module, ABC):

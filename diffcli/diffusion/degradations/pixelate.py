@@ -1,0 +1,77 @@
+"""Pixelation: averages over growing blocks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from diffcli.diffusion.degradations.base import Degradation, Steps
+
+
+def block_averages(side: int, blocks: int) -> Tensor:
+    """The matrix that replaces each of ``side`` pixels by the mean of its block, float64 (side, side).
+
+    Block j ends at pixel round((j + 1) side / blocks), so sizes differ by one pixel at most, and the blocks of twice as many
+    lie within these.
+    """
+    ends = (2 * torch.arange(1, blocks + 1) * side + blocks) // (2 * blocks)
+    block = torch.bucketize(torch.arange(side), ends, right=True)
+    same = (block[:, None] == block).double()
+    return same / same.sum(dim=1, keepdim=True)
+
+
+def nested_averages(side: int, grid: int) -> Tensor:
+    """Block averages from single pixels to ``grid`` blocks, each with half as many blocks as the last, float64 (L, side, side).
+
+    Blocks are nested, so the matrices are projections, and each contains all that the next one leaves.
+    """
+    counts = [grid]
+    while counts[0] < side:
+        counts.insert(0, 2 * counts[0])
+    return torch.stack([block_averages(side, count) for count in counts])
+
+
+class Pixelate(Degradation):
+    """Averages over blocks that grow by factors of two: the super-resolution of Bansal et al. 2022, section 4.3, where each step is one doubling.
+
+    The T steps are spread evenly over the L - 1 doublings. Within one, the detail between two block sizes fades out
+    linearly: with the position p = (L - 1) t / T = l + u, one axis is M_t = (1 - u) P_l + u P_{l+1}, and z_t = M_t x M_t'.
+    So z_t is continuous in t, and at whole l it is the image of square pixels.
+
+    Args:
+        image_shape: (C, H, W).
+        T: number of steps.
+        grid: blocks along each axis at t = T, fewer than pixels; they need not divide the sides.
+
+    Raises:
+        ValueError: the image has no more pixels than the grid.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, image_shape: tuple[int, int, int], T: Steps = 60, grid: Annotated[int, Field(ge=1)] = 4) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        self.T = T
+        _, height, width = image_shape
+        if grid >= min(height, width):
+            raise ValueError(f"grid must be less than the sides of {height}x{width} images, got {grid}")
+        # A table of the block sizes, not of t: it stays small whatever T is.
+        for name, side in (("rows", height), ("columns", width)):
+            self.register_buffer(name, nested_averages(side, grid).float(), persistent=False)
+
+    def axis(self, averages: Tensor, t: Tensor) -> Tensor:
+        """M_t of the axis that ``averages`` (L, n, n) belongs to, float32 (B, 1, n, n)."""
+        position = t * (len(averages) - 1)
+        size = position // self.T
+        share = (position % self.T / self.T).view(-1, 1, 1)
+        coarser = (size + 1).clamp(max=len(averages) - 1)
+        return torch.lerp(averages[size], averages[coarser], share)[:, None]
+
+    def signal(self, x0: Tensor, t: Tensor) -> Tensor:
+        """z_t = M_t x M_t'."""
+        return self.axis(self.rows, t) @ x0 @ self.axis(self.columns, t).mT
