@@ -10,9 +10,10 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from diffcli.config import Component, Preset, explain
 from diffcli.data.datasets import DATASETS
@@ -125,6 +126,17 @@ def required(kind: str, name: str) -> list[str]:
     return [key for key, parameter in _parameters(kind, name).items() if parameter.default is inspect.Parameter.empty]
 
 
+@cache
+def _schema(kind: str, name: str, function: Callable[..., Any]) -> type[BaseModel]:
+    """What pydantic checks a component's parameters by; made once, for a preset is checked many times."""
+    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
+    fields: dict[str, Any] = {
+        key: (hints.get(key, Any), ... if parameter.default is inspect.Parameter.empty else parameter.default)
+        for key, parameter in _parameters(kind, name).items()
+    }
+    return create_model(kind, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+
+
 def checked(kind: str, component: Component) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The registered callable and its parameters with defaults filled in.
 
@@ -132,16 +144,11 @@ def checked(kind: str, component: Component) -> tuple[Callable[..., Any], dict[s
         UserError: the component is unknown, or one of its parameters is unknown, missing or of the wrong type.
     """
     function = registered(kind, component.name)
-    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
-    fields: dict[str, Any] = {
-        name: (hints.get(name, Any), ... if parameter.default is inspect.Parameter.empty else parameter.default)
-        for name, parameter in _parameters(kind, component.name).items()
-    }
-    schema = create_model(kind, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    schema = _schema(kind, component.name, function)
     try:
         return function, schema.model_validate(component.parameters).model_dump()
     except ValidationError as error:
-        raise UserError(f"{explain(error, kind, {'': list(fields)})} ({kind} {component.name})") from error
+        raise UserError(f"{explain(error, kind, {'': list(schema.model_fields)})} ({kind} {component.name})") from error
 
 
 def build(kind: str, component: Component, supplied: Mapping[str, Any]) -> Any:

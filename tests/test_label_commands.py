@@ -106,7 +106,9 @@ def test_scores_of_labels(cli: Cli, workplace: Path, labelled: Path, trained: Pa
         "eval", "--run", labelled, "--label-kept", "--per-label", "--fid", "--extractor", "classifier", *options
     ).out
     assert "label_kept" in table
-    assert "2 evaluations" in table
+    assert "evaluations" not in table
+    guided = cli("eval", "--run", labelled, "--label-kept", "--guidance", 2, *options).out
+    assert "2 steps, 4 network evaluations" in guided
     result = cli("compare", labelled, trained, *options)
     assert result.code == 0, result.err
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import TINY, Cli
 from rich.console import Console
 
-from diffcli import progress
+from diffcli import bars
 from diffcli.output import one_line
 from diffcli.presets import preset_files
 from diffcli.reporting.figures import literal, loss_figure
@@ -77,8 +77,8 @@ def test_a_preset_is_copied_byte_for_byte(workplace: Path) -> None:
 
 def test_progress_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
-    monkeypatch.setattr(progress, "console", Console(file=stream, force_terminal=True, width=200, color_system=None))
-    with progress.bar("steps") as display:
+    monkeypatch.setattr(bars, "console", Console(file=stream, force_terminal=True, width=200, color_system=None))
+    with bars.bar("steps") as display:
         display.add_task("[red]a[/red] [/]", total=1, note="[/b] loss")
     assert "[red]a[/red] [/]" in stream.getvalue()
     assert "[/b] loss" in stream.getvalue()

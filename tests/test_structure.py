@@ -15,7 +15,7 @@ PACKAGE = ROOT / "diffcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: list[set[str]] = [
     {"errors", "diffusion", "networks"},
-    {"config", "data", "files", "output", "options", "checkpoints", "origins"},
+    {"config", "data", "files", "output", "bars", "options", "checkpoints", "origins"},
     {"presets", "registry", "peers", "progress", "evaluation"},
     {"plugins", "devices", "runs", "reporting", "sampler_options"},
     {"assembly", "report"},
@@ -96,19 +96,3 @@ def test_every_public_name_is_there() -> None:
     for name in diffcli.__all__:
         assert getattr(diffcli, name) is not None
     assert set(diffcli.__all__) <= set(dir(diffcli))
-
-
-def test_sampling_and_evaluation_load_no_lightning(trained: Path) -> None:
-    code = (
-        "import sys\n"
-        "from diffcli.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit as end: assert not end.code\n"
-        "print(sorted({'lightning', 'sklearn', 'torchmetrics'} & set(sys.modules)))\n"
-    )
-    options = ["--run", str(trained), "--steps", "2", "-q", "--accelerator", "cpu"]
-    for words, expected in (
-        (["sample", *options, "--n", "1", "--out", "one.png"], []),
-        (["eval", *options, "--rmse", "--n-test", "2"], ["sklearn", "torchmetrics"]),
-    ):
-        assert run(code, *words).splitlines()[-1] == str(expected)

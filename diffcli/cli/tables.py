@@ -34,7 +34,9 @@ def print_evaluation(result: Evaluation) -> None:
     for name, value in result.by_label.items():
         rows.append((f"fid of {name}", f"{value:.4g}", "", "", settings["prior"]))
     sampler = settings["sampler"]
-    title = f"{settings['preset']}, epoch {settings['epoch']}, {sampler['name']}, {sampler['steps']} steps, {settings['evaluations']} evaluations"
+    title = f"{settings['preset']}, epoch {settings['epoch']}, {sampler['name']}, {sampler['steps']} steps"
+    if settings["evaluations"] != sampler["steps"]:
+        title += f", {settings['evaluations']} network evaluations"
     print_table(("metric", "value", "beside it", "n", "prior"), rows, title)
     if used:
         weights = used.get("weights") or used["weights_sha256"][:8]

@@ -1,4 +1,7 @@
-"""Scores of reconstructions and of samples, by torchmetrics. Images are float (N, C, H, W) in [0, 1]."""
+"""Scores of reconstructions and of samples. Images are float (N, C, H, W) in [0, 1].
+
+torchmetrics takes seconds to load: each score that it computes loads it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,6 @@ import warnings
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
 
 KID_SUBSETS = 50
 KID_SUBSET_SIZE = 500
@@ -27,6 +27,8 @@ def rmse(originals: Tensor, images: Tensor) -> Tensor:
 
 def psnr(originals: Tensor, images: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each image in dB at data range 1, (N,)."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     values = peak_signal_noise_ratio(images, originals, data_range=1.0, reduction="none", dim=(1, 2, 3))
     assert isinstance(values, Tensor)
     return values
@@ -34,6 +36,8 @@ def psnr(originals: Tensor, images: Tensor) -> Tensor:
 
 def ssim(originals: Tensor, images: Tensor) -> Tensor:
     """Structural similarity of each image at data range 1, (N,) (Wang et al. 2004)."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     values = structural_similarity_index_measure(
         images, originals, data_range=1.0, sigma=ssim_sigma(images.shape[-1]), reduction="none"
     )
@@ -68,6 +72,8 @@ class _Features(nn.Module):
 
 def fid(real: Tensor, fake: Tensor) -> float:
     """Frechet distance between two sets of features, (N, F) and (M, F) (Heusel et al. 2017, Eq. 6)."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     metric = FrechetInceptionDistance(feature=_Features(real.shape[1]), sync_on_compute=False)
     metric.update(real, real=True)
     metric.update(fake, real=False)
@@ -76,6 +82,8 @@ def fid(real: Tensor, fake: Tensor) -> float:
 
 def kid(real: Tensor, fake: Tensor, seed: int) -> float:
     """Kernel distance, the mean over random subsets drawn from ``seed``; unbiased (Binkowski et al. 2018)."""
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     size = min(KID_SUBSET_SIZE, len(real), len(fake))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of the memory that keeping all features takes

@@ -19,7 +19,7 @@ from diffcli.files import check_output, written_whole
 from diffcli.generation import conditional_rows, counting, generate
 from diffcli.loading import find_checkpoint, read_model
 from diffcli.model import MAX_SAMPLES, Model
-from diffcli.progress import console, progress
+from diffcli.progress import note, progress
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import (
     RESTORATION,
@@ -117,7 +117,7 @@ def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
     frames = Frames(sampling.steps)
     label = RESTORATION if prior.restores else None
     if label and first:
-        console.print(f"note: {label}; it starts from blurred training images", soft_wrap=True)
+        note(f"note: {label}; it starts from blurred training images")
     quiet = options.quiet or not first
     with progress(f"sampling {n} images", sampling.total_steps(n), "steps", quiet) as advance:
         count = counting(advance)

@@ -17,7 +17,7 @@ from diffcli.experiments.train import carry_out
 from diffcli.files import written_whole
 from diffcli.options import takes
 from diffcli.peers import is_first
-from diffcli.progress import console
+from diffcli.progress import note
 from diffcli.report.study import BUDGETS, MODELS
 from diffcli.runs import Run
 
@@ -111,7 +111,7 @@ def study(options: StudyOptions) -> Comparison:
             part.write_text(options.budget + "\n", encoding="utf-8")
     for number, planned in enumerate(plans, 1):
         if first and not options.quiet:
-            console.print(f"{number}/{len(plans)} {planned.name}", soft_wrap=True)
+            note(f"{number}/{len(plans)} {planned.name}")
         _finish(planned, Run(options.out / planned.name))
     runs = [Run(options.out / planned.name) for planned in plans]
     return compare(**vars(options.comparison_of(runs)))

@@ -16,7 +16,7 @@ from diffcli.errors import DiffcliError, RunError, UserError, explain
 from diffcli.experiments.planning import Plan, TrainOptions, images_of, plan
 from diffcli.options import takes
 from diffcli.output import is_text
-from diffcli.progress import console
+from diffcli.progress import note
 from diffcli.runs import Run, claimed, locked, record_run, runs_root
 from diffcli.training.agreement import Agreement
 from diffcli.training.checkpoints import remove_leftovers, run_of
@@ -55,7 +55,7 @@ def carry_out(plan: Plan) -> Run:
     if not plan.options.quiet:
         for line in (*(f"skipped: {file}" for file in plan.skipped), plan.inventory):
             if line is not None:
-                console.print(str(line), soft_wrap=True)
+                note(str(line))
     with _folder_of(plan, first) as run:
         return _train_in(run, plan, first)
 

@@ -7,21 +7,30 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.degradations import Degradation
 from diffcli.reporting.pictures import to_image
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def _figure(width: float, height: float, **options: Any) -> Figure:
+    """An empty figure, its sides in inches."""
+    from matplotlib.figure import Figure  # takes half a second, which numbers and grids need not wait for
+
+    return Figure(figsize=(width, height), dpi=120, **options)
+
 
 def conditional_figure(rows: Sequence[tuple[str, Tensor]]) -> Figure:
     """Labelled rows of float images (N, C, H, W) in [-0.5, 0.5], in the layout of the report's Figure 2."""
     columns = len(rows[0][1])
-    figure = Figure(figsize=(0.9 * columns + 0.8, 0.9 * len(rows)), dpi=120)
+    figure = _figure(0.9 * columns + 0.8, 0.9 * len(rows))
     axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
     for (label, images), cells in zip(rows, axes, strict=True):
         for image, cell in zip(to_uint8(images), cells, strict=True):
@@ -117,7 +126,7 @@ def schedule_figure(tables: Mapping[str, Table]) -> Figure:
             curves[title] = curve
     columns = min(len(panels), PANELS_PER_ROW)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.8 * rows), dpi=120, layout="constrained")
+    figure = _figure(4.2 * columns, 3.8 * rows, layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False).flatten()
     for cell, (title, lines) in zip(cells, panels.items(), strict=False):
         curve = curves[title]
@@ -136,7 +145,7 @@ def schedule_figure(tables: Mapping[str, Table]) -> Figure:
 
 def loss_figure(histories: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
     """Training (line) and validation loss (dots) by epoch for each run's rows of metrics.csv (report Figures 1 and 6)."""
-    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    figure = _figure(7, 4, layout="constrained")
     cell = figure.subplots()
     for number, (name, rows) in enumerate(histories.items()):
         points = {
@@ -156,7 +165,7 @@ def loss_figure(histories: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
 
 def loss_by_t_figure(losses: Mapping[str, Sequence[float | None]]) -> Figure:
     """Test loss in each tenth of t/T, a line per run."""
-    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    figure = _figure(7, 4, layout="constrained")
     cell = figure.subplots()
     for name, values in losses.items():
         centres = (np.arange(len(values)) + 0.5) / len(values)

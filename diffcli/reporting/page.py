@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from diffcli import __version__
 from diffcli.evaluation.metrics import is_beside
 from diffcli.reporting.claim import Claim
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,12 @@ class RunView:
 
 def picture_of(source: Path | Figure, caption: str, pixels: bool = False) -> Picture:
     """A PNG file or a figure as a picture that needs no other file."""
-    if isinstance(source, Figure):
+    if isinstance(source, Path):
+        content = source.read_bytes()
+    else:
         buffer = io.BytesIO()
         source.savefig(buffer, format="png")
         content = buffer.getvalue()
-    else:
-        content = source.read_bytes()
     return Picture(f"data:image/png;base64,{base64.b64encode(content).decode()}", caption, pixels)
 
 
@@ -85,6 +86,8 @@ class Page:
 
 def html_page(page: Page) -> str:
     """The page as one HTML file; every value is escaped, every picture inlined, no script."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     loader = PackageLoader("diffcli.reporting", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("compare.html")

@@ -13,13 +13,14 @@ from numpy.lib import format as npy_format
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
-from torchvision.utils import make_grid
+from torch.nn import functional as F
 
 MIN_TILE = 32
 MAX_FRAMES = 60
-PADDING = 64
-"""The grey between the images of a grid."""
 CAPTION_HEIGHT = 16
+GAP = 2
+"""Pixels around each tile of a grid."""
+GAP_GREY = 64
 RESTORATION = "restoration, not generation"
 """The label of whatever starts from blurred training images."""
 
@@ -34,9 +35,19 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     """uint8 (N, C, H, W) -> one picture, near square unless ``columns`` is given; tiles below 32 pixels are enlarged by a whole factor."""
     scale = max(1, math.ceil(MIN_TILE / images.shape[-1]))
     enlarged = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    columns = columns or math.ceil(math.sqrt(len(images)))
-    tiled = make_grid(enlarged, nrow=columns, padding=2, pad_value=PADDING)
-    return to_image(tiled[: images.shape[1]])  # make_grid triples a grey channel
+    return to_image(_tiled(enlarged, min(columns or math.ceil(math.sqrt(len(images))), len(images))))
+
+
+def _tiled(images: Tensor, columns: int) -> Tensor:
+    """(N, C, H, W) -> one image (C, H', W'): rows of ``columns`` tiles with gaps around them; a single one stays as it is."""
+    if len(images) == 1:
+        return images[0]
+    rows = -(-len(images) // columns)
+    tiles = F.pad(images, (GAP, 0, GAP, 0), value=GAP_GREY)  # each has the gaps above it and to its left
+    empty = tiles.new_full((rows * columns - len(tiles), *tiles.shape[1:]), GAP_GREY)
+    cells = torch.cat([tiles, empty]).unflatten(0, (rows, columns))
+    whole = cells.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+    return F.pad(whole, (0, GAP, 0, GAP), value=GAP_GREY)
 
 
 def in_rows(images: Tensor, given: Sequence[int]) -> tuple[Tensor, int | None]:
@@ -48,7 +59,7 @@ def in_rows(images: Tensor, given: Sequence[int]) -> tuple[Tensor, int | None]:
         return images, None
     rows = [images[start :: len(given)] for start in range(min(len(given), len(images)))]
     columns = len(rows[0])
-    blank = torch.full_like(images[:1], PADDING)
+    blank = torch.full_like(images[:1], GAP_GREY)
     padded = [torch.cat([row, blank.expand(columns - len(row), *images.shape[1:])]) for row in rows]
     return torch.cat(padded), columns
 

@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from diffcli.assembly import steps_of
+from diffcli.bars import bar
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_uint8
 from diffcli.devices import Processes
@@ -20,7 +21,7 @@ from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import PRIORS
 from diffcli.files import written_whole
 from diffcli.generation import Sampling, conditional_rows, generate
-from diffcli.progress import bar, console
+from diffcli.progress import note
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import RESTORATION, save_grid
 from diffcli.training.averaging import ExponentialAverage
@@ -117,7 +118,7 @@ class TrainingProgress(Callback):
         assert isinstance(pl_module, DiffusionModule)
         to_fit = PRIORS[pl_module.preset.prior.name].needs_fit and not pl_module.priors
         if to_fit and trainer.is_global_zero and not self.quiet:
-            console.print("fitting the priors to the degraded training images; up to two minutes", soft_wrap=True)
+            note("fitting the priors to the degraded training images; up to two minutes")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         images = trainer.datamodule.images_per_epoch  # type: ignore[attr-defined]
@@ -150,7 +151,7 @@ class TrainingProgress(Callback):
         self.display.update(self.task, note=losses)
         if trainer.is_global_zero and not self.quiet and self.display.disable and row["val_loss"] is not None:
             speed = f"{row['images_per_second']:,.0f} images/s"
-            console.print(f"epoch {row['epoch']}/{trainer.max_epochs}: {losses}, {speed}", soft_wrap=True)
+            note(f"epoch {row['epoch']}/{trainer.max_epochs}: {losses}, {speed}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.display.stop()
