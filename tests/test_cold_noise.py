@@ -77,6 +77,7 @@ def test_it_is_its_formula_in_float64(kind: str, eta: float) -> None:
 @pytest.mark.parametrize("kind", ["blur", "heat", "pixelate"])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_a_perfect_denoiser_keeps_the_distribution_of_every_step(kind: str, eta: float) -> None:
+    torch.manual_seed(0)
     degradation = noisy(kind)
     x0 = torch.rand(50, *SHAPE) - 0.5
     xT = degradation.degrade(x0, torch.full((50,), 30))
