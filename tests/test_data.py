@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torch import Tensor
 
 from diffcli.data.datasets import ImageSet, digits, folder, split
-from diffcli.data.module import Batches, batch_sizes, epoch_order
+from diffcli.data.module import Batches, Epoch, batch_sizes, epoch_mirrored, epoch_order
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.errors import UserError
 
@@ -79,7 +80,7 @@ def test_folder_errors_name_the_culprit(tmp_path: Path) -> None:
 
 def test_batches_gather_by_index_and_cover_the_epoch_once() -> None:
     images = digits().test
-    batches = Batches(images, 100, lambda: (epoch_order(len(images), seed=0, epoch=0), 0))
+    batches = Batches(images, 100, lambda: Epoch(epoch_order(len(images), seed=0, epoch=0)))
     seen = list(batches)
     assert [batch.size for batch in seen] == [100, 100, 100, 59]
     assert len(batches) == 4
@@ -91,7 +92,7 @@ def test_batches_gather_by_index_and_cover_the_epoch_once() -> None:
 
 def test_processes_share_every_batch() -> None:
     images = ImageSet(torch.arange(17, dtype=torch.uint8).view(17, 1, 1, 1), torch.arange(17) % 3)
-    shares = [list(Batches(images, 4, lambda: (torch.arange(17), 1), rank, 3)) for rank in range(3)]
+    shares = [list(Batches(images, 4, lambda: Epoch(torch.arange(17), 1), rank, 3)) for rank in range(3)]
     # The lone last image of four batches of four would leave two processes without one.
     assert [batch.size for batch in shares[0]] == [4, 4, 5]
     for parts in zip(*shares, strict=True):
@@ -125,3 +126,21 @@ def test_pixels_survive_the_round_trip() -> None:
     assert (float(scaled.min()), float(scaled.max())) == (-0.5, 0.5)
     assert torch.equal(to_uint8(scaled), pixels)
     assert (float(to_unit(scaled * 3).min()), float(to_unit(scaled * 3).max())) == (0.0, 1.0)
+
+
+def test_mirrored_images_are_a_function_of_seed_and_epoch() -> None:
+    images = ImageSet(torch.arange(17 * 4, dtype=torch.uint8).view(17, 1, 2, 2), torch.zeros(17, dtype=torch.int64))
+    mirrored = epoch_mirrored(17, seed=0, epoch=3)
+    assert torch.equal(mirrored, epoch_mirrored(17, seed=0, epoch=3))
+    assert not torch.equal(mirrored, epoch_mirrored(17, seed=0, epoch=4))
+    assert 300 < int(epoch_mirrored(1000, seed=0, epoch=0).sum()) < 700
+    order = epoch_order(17, seed=0, epoch=3)
+    expected = torch.where(mirrored.view(-1, 1, 1, 1), images.images[order].flip(-1), images.images[order])
+
+    def shown(rank: int, processes: int, first: int = 0) -> Tensor:
+        batches = Batches(images, 4, lambda: Epoch(order, first, mirrored), rank, processes)
+        return torch.cat([batch.images for batch in batches])
+
+    assert torch.equal(shown(0, 1), expected)
+    assert torch.equal(shown(0, 1, first=2), expected[8:])
+    assert sorted(torch.cat([shown(0, 2), shown(1, 2)]).flatten(1).tolist()) == sorted(expected.flatten(1).tolist())

@@ -26,8 +26,11 @@ MAX_BYTES = 10_000 * RECORD
 
 
 @of_shape(3, 32, 32, classes=OBJECTS)
-def cifar10(*, data_dir: Path) -> Source:
+def cifar10(*, mirrored: bool = True, data_dir: Path) -> Source:
     """CIFAR-10: 50,000 and 10,000 small colour photographs, 32x32 (Krizhevsky 2009), in their binary version.
+
+    Args:
+        mirrored: training shows each image mirrored left to right in half of the epochs.
 
     Raises:
         UserError: a file is missing or damaged; it is not downloaded.
@@ -53,7 +56,7 @@ def cifar10(*, data_dir: Path) -> Source:
     parts = [_images(name, content, place) for name, content in files.items()]
     *train, test = parts
     development = ImageSet(torch.cat([part.images for part in train]), torch.cat([part.labels for part in train]))
-    return Source(development, test, classes=OBJECTS)
+    return Source(development, test, classes=OBJECTS, mirrored=mirrored)
 
 
 def _of_file(file: Path) -> bytes:

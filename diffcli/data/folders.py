@@ -118,6 +118,7 @@ def folder(
     channels: Literal[1, 3] = 3,
     background: Colour = "white",
     on_bad_image: Literal["refuse", "skip"] = "refuse",
+    mirrored: bool = False,
 ) -> Source:
     """Any folder of images, searched recursively: centre-cropped to the shape of ``size``, resized.
 
@@ -130,6 +131,7 @@ def folder(
         channels: 1 (grey) or 3 (RGB).
         background: a colour's name or '#rrggbb'; it shows where an image is transparent.
         on_bad_image: what to do with a file that cannot be used; what is skipped is named.
+        mirrored: training shows each image mirrored left to right in half of the epochs.
 
     Raises:
         UserError: the folder is missing, holds fewer than ten images, or one of them is bad and not to be skipped.
@@ -168,7 +170,7 @@ def folder(
         )
     names, labels = _classes(root, read)
     development, test = hold_out_test(ImageSet(torch.from_numpy(pixels[:count]), labels))
-    return Source(development, test, tuple(skipped), inventory, names)
+    return Source(development, test, tuple(skipped), inventory, names, mirrored)
 
 
 def _classes(root: Path, files: list[Path]) -> tuple[tuple[str, ...], Tensor]:

@@ -51,13 +51,24 @@ def resident(split: ImageSet, device: torch.device) -> ImageSet:
     return ImageSet(split.images.to(device), split.labels.to(device))
 
 
+class Epoch(NamedTuple):
+    """What an epoch shows of a split, and where it begins."""
+
+    order: Tensor
+    """The images in their order, int64 (N,)."""
+    first: int = 0
+    """The batch to begin with."""
+    mirrored: Tensor | None = None
+    """Which of them, in that order, are shown mirrored, bool (N,)."""
+
+
 class Batches:
     """One epoch of batches at a time; nothing is done per image in Python.
 
     Args:
         split: all the images.
         batch_size: images in a batch, over all processes.
-        indices: called when an epoch starts; the order of its images, int64 (N,), and the batch to begin with.
+        epoch: called when one starts.
         rank: which of ``world_size`` processes this is; each takes its own images of every batch.
     """
 
@@ -65,27 +76,31 @@ class Batches:
         self,
         split: ImageSet,
         batch_size: int,
-        indices: Callable[[], tuple[Tensor, int]],
+        epoch: Callable[[], Epoch],
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.split = split
         self.sizes = batch_sizes(len(split), batch_size, world_size)
-        self.indices = indices
+        self.epoch = epoch
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator, so that indices() is called when the first batch is asked for: by then a resumed
+        # A generator, so that epoch() is called when the first batch is asked for: by then a resumed
         # trainer has restored its step counter.
-        order, first = self.indices()
-        batches = order.to(self.split.images.device).split(self.sizes)
-        for whole in batches[first:]:
+        epoch, device = self.epoch(), self.split.images.device
+        batches = epoch.order.to(device).split(self.sizes)
+        turned = [None] * len(batches) if epoch.mirrored is None else epoch.mirrored.to(device).split(self.sizes)
+        for whole, mirrored in zip(batches[epoch.first :], turned[epoch.first :], strict=True):
             index = whole[self.rank :: self.world_size]
-            part = self.split[index]
-            yield Batch(part.images, part.labels, index, len(whole))
+            images, labels = self.split.images[index], self.split.labels[index]
+            if mirrored is not None:
+                own = mirrored[self.rank :: self.world_size].view(-1, 1, 1, 1)
+                images = torch.where(own, images.flip(-1), images)
+            yield Batch(images, labels, index, len(whole))
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
@@ -93,15 +108,31 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(count))
 
 
+def epoch_mirrored(count: int, seed: int, epoch: int) -> Tensor:
+    """Which of ``count`` images are mirrored left to right in an epoch, half of them: a function of (seed, epoch)."""
+    return torch.from_numpy(np.random.default_rng([seed, epoch, 1]).random(count) < 0.5)
+
+
 class ImageDataModule(LightningDataModule):
     """Train and validation batches; the training order is a function of (seed, global step), so a resumed run goes on
-    with the images that the interrupted one would have seen next."""
+    with the images that the interrupted one would have seen next.
+
+    Args:
+        splits: the training and the validation images.
+        mirrored: whether each training image is mirrored left to right in half of the epochs.
+    """
 
     def __init__(
-        self, train: ImageSet, val: ImageSet, batch_size: int, seed: int, limit_batches: int | None = None
+        self,
+        splits: tuple[ImageSet, ImageSet],
+        batch_size: int,
+        seed: int,
+        limit_batches: int | None = None,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
-        self.train, self.val = train, val
+        self.train, self.val = splits
+        self.mirrored = mirrored
         self.batch_size = batch_size
         self.seed = seed
         self.limit_batches = limit_batches
@@ -123,17 +154,19 @@ class ImageDataModule(LightningDataModule):
         return sum(self.epoch_batch_sizes)
 
     def train_dataloader(self) -> Batches:
-        return self._batches(self.train, self._order)
+        return self._batches(self.train, self._epoch)
 
     def val_dataloader(self) -> Batches:
-        return self._batches(self.val, lambda: (torch.arange(len(self.val)), 0))
+        return self._batches(self.val, lambda: Epoch(torch.arange(len(self.val))))
 
-    def _batches(self, split: ImageSet, indices: Callable[[], tuple[Tensor, int]]) -> Batches:
+    def _batches(self, split: ImageSet, epoch: Callable[[], Epoch]) -> Batches:
         assert self.trainer is not None
         split = resident(split, self.trainer.strategy.root_device)
-        return Batches(split, self.batch_size, indices, self.trainer.global_rank, self.trainer.world_size)
+        return Batches(split, self.batch_size, epoch, self.trainer.global_rank, self.trainer.world_size)
 
-    def _order(self) -> tuple[Tensor, int]:
+    def _epoch(self) -> Epoch:
         assert self.trainer is not None
         epoch, batch = divmod(self.trainer.global_step, self.batches_per_epoch)
-        return epoch_order(len(self.train), self.seed, epoch), batch
+        count = len(self.train)
+        mirrored = epoch_mirrored(count, self.seed, epoch) if self.mirrored else None
+        return Epoch(epoch_order(count, self.seed, epoch), batch, mirrored)

@@ -94,6 +94,8 @@ class Source:
     """What was read of a folder of images; None for the built-in sets."""
     classes: tuple[str, ...] = ()
     """Names of the labels, label 0 first; none where there are no labels."""
+    mirrored: bool = False
+    """Whether training shows each image mirrored left to right in half of the epochs."""
 
 
 Load = TypeVar("Load", bound=Callable[..., Source])

@@ -120,7 +120,7 @@ def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int |
         raise UserError(f"training.val_share {training.val_share} leaves no images on one side of {len(images)}")
     torch.manual_seed(training.seed)  # the network's initial weights
     module = DiffusionModule(preset.model_dump(), name, list(images.image_shape), needed_by(components_of(preset)))
-    data = ImageDataModule(train, val, training.batch_size, training.seed, limit_batches)
+    data = ImageDataModule((train, val), training.batch_size, training.seed, limit_batches, source.mirrored)
     return Plan(name, preset, module, data, options, skipped=source.skipped, inventory=source.inventory)
 
 

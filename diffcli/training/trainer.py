@@ -109,9 +109,7 @@ def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
             plugins=[AtomicCheckpointIO(run)],
             default_root_dir=run.folder,
             # What was logged after the checkpoint of a resume is hidden from the curves: it comes again.
-            logger=EventLog(
-                run.folder, name="logs", version="", default_hp_metric=False, purge_step=setting.step or None
-            ),
+            logger=EventLog(run.folder, name="logs", version="", default_hp_metric=False, purge_step=setting.step),
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_progress_bar=False,
