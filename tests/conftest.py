@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ def tiny(workplace: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder whose MNIST is 300 and 60 of scikit-learn's digits, enlarged to 28x28."""
+    """A data folder whose MNIST and Fashion-MNIST are 300 and 60 of scikit-learn's digits, enlarged to 28x28; and whose
+    CIFAR-10 is 300 and 60 pictures of noise."""
     from sklearn.datasets import load_digits
 
     place = tmp_path_factory.mktemp("data")
@@ -131,4 +133,10 @@ def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for kind, array in (("images-idx3", pixels), ("labels-idx1", labels)):
             header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
             (raw / f"{part}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    shutil.copytree(place / "MNIST", place / "FashionMNIST")
+    (place / "cifar-10-batches-bin").mkdir()
+    for number, name in enumerate([*(f"data_batch_{batch}" for batch in range(1, 6)), "test_batch"]):
+        records = np.random.default_rng(number).integers(0, 256, (60, 1 + 3 * 32 * 32), np.uint8)
+        records[:, 0] %= 10
+        (place / "cifar-10-batches-bin" / f"{name}.bin").write_bytes(records.tobytes())
     return place
