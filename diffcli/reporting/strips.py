@@ -39,5 +39,7 @@ def strips_figure(rows: Mapping[str, tuple[Tensor, list[int]]]) -> Figure:
             cell.set_title(f"{t}", fontsize=8, pad=2)
         cells[0].set_ylabel(literal(name), rotation=0, ha="right", va="center", labelpad=6, fontsize=9)
     left = labels / (0.75 * COLUMNS + labels)
-    figure.subplots_adjust(left=left, right=0.995, top=1 - 0.2 / (0.95 * len(rows)), bottom=0.01, wspace=0.06, hspace=0.3)
+    figure.subplots_adjust(
+        left=left, right=0.995, top=1 - 0.2 / (0.95 * len(rows)), bottom=0.01, wspace=0.06, hspace=0.3
+    )
     return figure
