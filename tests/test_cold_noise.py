@@ -46,6 +46,16 @@ def noisy(kind: str) -> Degradation:
     return blur
 
 
+def new_share(degradation: Degradation, t: int, s: int) -> float:
+    """tau / sigma_s at eta 1, from what is left of white noise."""
+    x0 = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0)) - 0.5
+    snr = {}
+    for step in (t, s):
+        left = degradation.signal(x0, torch.tensor([step])).double()
+        snr[step] = float(left.square().sum() / degradation.sigmas[step] ** 2)
+    return math.sqrt(1 - snr[t] / snr[s])
+
+
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("steps", [None, 9, 2, 1])
 @pytest.mark.parametrize("betas", [constant(40, 0.05), linear(40, 1e-3, 0.3), cosine(40)], ids=["c", "l", "cos"])
@@ -68,7 +78,7 @@ def test_it_is_its_formula_in_float64(kind: str, eta: float) -> None:
         x0_hat = predict(xt, torch.full((3,), t))
         signals = [degradation.signal(x0_hat.float(), torch.full((3,), at)).double() for at in (t, s)]
         sigma_t, sigma_s = float(degradation.sigmas[t]), float(degradation.sigmas[s])
-        tau = eta * sigma_s
+        tau = eta * new_share(degradation, t, s) * sigma_s if s else 0.0
         kept = math.sqrt(sigma_s**2 - tau**2)
         xt = signals[1] + kept * (xt - signals[0]) / sigma_t + (tau * draw().double() if s else 0)
     assert torch.allclose(end.double(), xt, atol=1e-4)
@@ -79,19 +89,38 @@ def test_it_is_its_formula_in_float64(kind: str, eta: float) -> None:
 def test_a_perfect_denoiser_keeps_the_distribution_of_every_step(kind: str, eta: float) -> None:
     torch.manual_seed(0)
     degradation = noisy(kind)
-    x0 = torch.rand(50, *SHAPE) - 0.5
-    xT = degradation.degrade(x0, torch.full((50,), 30))
-    *between, end = cold(lambda xt, t: x0, degradation, xT, timesteps(30, 6), draws(0, 50), eta=eta)
+    x0 = torch.rand(400, *SHAPE, generator=torch.Generator().manual_seed(0)) - 0.5
+    at_T = torch.full((400,), 30)
+    xT = degradation.degrade(x0, at_T, draws(5, 400)())
+    *between, end = cold(lambda xt, t: x0, degradation, xT, timesteps(30, 6), draws(0, 400), eta=eta)
     assert torch.allclose(end.xs, x0, atol=1e-5)
-    before = (xT - degradation.signal(x0, torch.full((50,), 30))) / 0.5
+    before = (xT - degradation.signal(x0, at_T)) / 0.5
     for step in between:
-        left = step.xs - degradation.signal(x0, torch.full((50,), step.s))
+        left = step.xs - degradation.signal(x0, torch.full((400,), step.s))
         sigma = float(degradation.sigmas[step.s])
         assert float(left.std()) == pytest.approx(sigma, rel=0.05)
         # What is kept of the noise before, as eta says.
         kept = float((left / sigma * before).mean())
-        assert kept == pytest.approx(math.sqrt(1 - eta**2), abs=0.05)
+        share = eta * new_share(degradation, step.s + 5, step.s)
+        assert kept == pytest.approx(math.sqrt(1 - share**2), abs=0.04)
         before = left / sigma
+
+
+def test_power_is_what_is_left_of_white_noise() -> None:
+    noise = GaussianNoise(cosine(20))
+    noise.image_shape = SHAPE
+    t = torch.tensor([0, 5, 20])
+    assert torch.allclose(noise.power(t).double(), noise.alphas_cumprod[t], rtol=1e-4)
+    # The colour that is faded to is no signal.
+    fade = DEGRADATIONS["fade"](image_shape=SHAPE, T=20, colour=1, left=0.1)
+    assert fade.power(t).tolist() == pytest.approx([1, 0.775**2, 0.01], rel=1e-4)
+    blur = noisy("heat")
+    exact = float(blur.rows[10].square().sum() * blur.columns[10].square().sum()) / 64  # the mean over white noise
+    assert float(blur.power(torch.tensor([10]))) == pytest.approx(exact, rel=0.5)
+    nothing = DEGRADATIONS["fade"](image_shape=SHAPE, T=4, left=1e-300)
+    nothing.sigmas = NOISE_LEVELS["constant"](T=4, sigma=0.1)
+    steps = cold(predict, nothing, draws(3, 2)(), timesteps(4), draws(1, 2), eta=1.0)
+    assert all(bool(step.xs.isfinite().all()) for step in steps)
 
 
 def test_without_eta_nothing_is_drawn_and_the_arithmetic_is_algorithm_2s() -> None:

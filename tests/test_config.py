@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from diffcli.assembly import build_denoiser, resolve
+from diffcli.assembly import build_denoiser, image_shape_of, resolve
 from diffcli.cli.flags import overrides
 from diffcli.config import validate
 from diffcli.errors import UserError
@@ -23,13 +23,13 @@ def test_every_preset_builds_and_takes_a_training_step(name: str) -> None:
     from diffcli.training.module import DiffusionModule
 
     preset = resolve(load_preset(name)[1])
-    side = 8 if preset.data.name == "digits" else 28
-    module = DiffusionModule(preset.model_dump(), name, [1, side, side])
+    shape = image_shape_of(preset)
+    module = DiffusionModule(preset.model_dump(), name, list(shape))
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
-    images = torch.randint(0, 256, (2, 1, side, side), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, *shape), dtype=torch.uint8)
     from diffcli.data.pixels import to_model
 
-    T = preset.schedule.parameters["T"]
+    T = module.denoiser.degradation.T
     before = [weight.clone() for weight in module.parameters()]
     module.denoiser.loss(to_model(images), torch.tensor([1, T]), torch.randn(images.shape)).mean().backward()
     optimizer.step()

@@ -119,12 +119,12 @@ def cold_naive(
 
 def _new_noise(degradation: Degradation, t: int, s: int, eta: float) -> float:
     """tau: the standard deviation of the noise of x_s that is drawn anew in a step from t to s, at most sigma_s."""
-    sigma = float(degradation.sigmas[s])
-    if eta == 0 or sigma == 0:
+    sigma_t, sigma_s = (float(degradation.sigmas[step]) for step in (t, s))
+    if eta == 0 or sigma_s == 0 or sigma_t == 0:
         return 0.0
-    snr = degradation.snr(torch.tensor([t, s], device=degradation.device))
-    ratio = 0.0 if snr is None else float(snr[0] / snr[1])
-    return eta * sigma * math.sqrt(max(1 - ratio, 0.0))
+    power_t, power_s = degradation.power(torch.tensor([t, s], device=degradation.device)).tolist()
+    ratio = power_t / power_s * (sigma_s / sigma_t) ** 2 if power_s > 0 else 0.0
+    return eta * sigma_s * math.sqrt(max(1 - ratio, 0.0))
 
 
 def cold(
@@ -139,9 +139,9 @@ def cold(
     """The improved cold sampler, x_s = x_t - D(x0_hat, t, eps) + D(x0_hat, s, eps) (Bansal et al. 2022, Algorithm 2).
 
     eps is the noise that (x_t, x0_hat) implies. With ``eta`` a part tau of it is drawn anew: x_s = A_s x0_hat +
-    sqrt(sigma_s^2 - tau^2) eps + tau eps', which keeps the distribution of x_s for any tau up to sigma_s. On Gaussian noise
-    this is DDIM with the same eta (Song et al. 2021, Eq. 12 and 16): tau^2 = eta^2 sigma_s^2 (1 - SNR_t / SNR_s). Where A_t is
-    more than a number there is no such ratio, and tau = eta sigma_s.
+    sqrt(sigma_s^2 - tau^2) eps + tau eps', which keeps the distribution of x_s for any tau up to sigma_s. As in DDIM (Song et al.
+    2021, Eq. 12 and 16), tau^2 = eta^2 sigma_s^2 (1 - SNR_t / SNR_s), SNR the ratio of signal to noise on an image of white
+    noise: the more of the image is degraded in a step, the more of its noise is new. On Gaussian noise the two are equal.
 
     Args:
         eta: 0 draws nothing after x_T; needs a degradation with noise.

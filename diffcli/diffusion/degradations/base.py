@@ -118,13 +118,27 @@ class Degradation(nn.Module, ABC):
         """Signal-to-noise ratio a_t^2 / sigma_t^2, (B,), for t >= 1; None unless A_t is a number a_t for every pixel."""
         return None
 
+    def _white_noise(self) -> Tensor:
+        """One image of white noise, always the same, uniform in the range of pixels, (1, C, H, W)."""
+        return torch.rand(1, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(self.device) - 0.5
+
+    def power(self, t: Tensor) -> Tensor:
+        """The mean square of what is left of white noise of unit variance, float32 (B,): a_t^2 where A_t is a number a_t.
+
+        Measured on one image; a constant part of the signal, such as a colour that it fades to, is left out.
+        """
+        x0 = self._white_noise()
+        images = torch.cat([x0, torch.zeros_like(x0)]).repeat_interleave(len(t), dim=0)
+        left, constant = self._signal(images, t.repeat(2)).chunk(2)
+        return (left - constant).flatten(1).square().mean(dim=1) / x0.square().mean()
+
     def describe(self) -> dict[str, Tensor]:
         """Curves over t = 1..T that a plot of the schedule shows, float64 (T,) each.
 
         Here, measured on one image of white noise: ``signal``, the root mean square of A_t x_0, and ``change``, that of
         A_t x_0 - x_0, both relative to x_0's; ``sigma`` where noise is drawn.
         """
-        x0 = torch.rand(1, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(self.device) - 0.5
+        x0 = self._white_noise()
         size = x0.square().mean().sqrt()
         rows = []
         for t in torch.split(torch.arange(1, self.T + 1, device=self.device), 100):
