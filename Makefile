@@ -20,10 +20,10 @@ $(STAMP): pyproject.toml
 demo: setup ## Train and sample a hot and a cold model of digits (under 3 minutes after the install)
 	@mkdir -p demo
 	$(BIN)/diffcli train --preset quickstart
-	$(BIN)/diffcli sample --run quickstart --n 64 --out demo/digits.png
+	$(BIN)/diffcli sample --run quickstart --label 0-9 --out demo/digits.png
 	$(BIN)/diffcli eval --run quickstart --extractor classifier --n-fid 359
 	$(BIN)/diffcli train --preset quickstart-blur
-	$(BIN)/diffcli sample --run quickstart-blur --n 64 --out demo/digits-cold.png --trajectory demo/digits-cold.gif
+	$(BIN)/diffcli sample --run quickstart-blur --label 0-9 --out demo/digits-cold.png --trajectory demo/digits-cold.gif
 	@echo "Done. The pictures: $(CURDIR)/demo/digits.png (hot) and $(CURDIR)/demo/digits-cold.png (cold)"
 
 test: setup lint ## Lint, check types, run the tests

@@ -229,8 +229,8 @@ def test_reconstructions_are_told_their_labels() -> None:
 @pytest.mark.parametrize(
     ("options", "sampler", "more", "message"),
     [
-        ({}, {}, {"labels": Labels(given=(1,))}, "trained without labels"),
-        ({}, {"guidance": 1.5}, {}, "trained without labels"),
+        ({"labels": "null"}, {}, {"labels": Labels(given=(1,))}, "trained without labels"),
+        ({"labels": "null"}, {"guidance": 1.5}, {}, "trained without labels"),
         ({"labels": "{}"}, {}, {"labels": Labels(given=(10,))}, r"label 10 is unknown: this model's are 0\.\.9"),
         ({"labels": "{}"}, {}, {"labels": Labels(given=(-2,))}, "label -2 is unknown"),
         ({"labels": "{}"}, {"autoguidance": 1.5}, {}, "no early average"),
