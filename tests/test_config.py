@@ -29,7 +29,7 @@ def test_every_preset_builds_and_takes_a_training_step(name: str) -> None:
     images = torch.randint(0, 256, (2, 1, side, side), dtype=torch.uint8)
     from diffcli.data.pixels import to_model
 
-    T = preset.schedule.parameters["T"]
+    T = module.denoiser.degradation.T
     before = [weight.clone() for weight in module.parameters()]
     module.denoiser.loss(to_model(images), torch.tensor([1, T]), torch.randn(images.shape)).mean().backward()
     optimizer.step()
