@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation, GaussianNoise
@@ -148,7 +149,24 @@ def test_the_command_measures_presets_and_plugins(cli, workplace: Path, registri
     assert sorted(path.name for path in workplace.iterdir()) == ["dim.yaml", "mine.py"]
 
 
+def test_the_command_draws_an_image_over_t(cli, workplace: Path) -> None:
+    presets = ["--preset", "quickstart", "--preset", "quickstart-pixelate", "--n", 5]
+    result = cli("degradation-report", *presets, "--out", "strips.png")
+    assert result.code == 0, result.err
+    assert result.out.endswith("strips.png\n")
+    with Image.open("strips.png") as picture:
+        assert picture.width > 3 * picture.height
+    from diffcli.reporting.strips import strip
+
+    x0 = images(1)[0]
+    drawn, steps = strip(Scaled([1, 0.75, 0.5, 0.25, 0]), x0, torch.zeros(9, *SHAPE))
+    assert steps == [0, 0, 1, 2, 2, 2, 3, 4, 4]  # of four steps, each is drawn about twice
+    assert torch.allclose(drawn[2], 0.75 * x0)
+    assert torch.equal(drawn[0], x0)
+
+
 BAD = {
+    "out": (["--out", "strips.gif"], "--out"),
     "n": (["--n", 1], "--n must be at least 2, got 1"),
     "disturbance": (["--disturbance", "nan"], "--disturbance must be in 0..1, got nan"),
     "twice": (["--preset", "quickstart"], "named twice"),
