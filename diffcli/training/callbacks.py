@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,17 @@ class History(Callback):
     """``metrics.csv``: one row per epoch; a resumed run goes on below the epochs that its checkpoint has done.
 
     The part of an epoch that is done travels in checkpoints, so that the row of an interrupted epoch is that of the whole.
+
+    Args:
+        file: ``metrics.csv``.
+        show: called with each new row.
     """
 
     FIELDS = ("epoch", "step", "train_loss", "val_loss", "images_per_second", "seconds")
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, show: Callable[[Trainer, dict[str, Any]], None]) -> None:
         self.file = file
+        self.show = show
         self.rows: list[dict[str, Any]] = []
         self._begin_epoch()
 
@@ -82,6 +88,7 @@ class History(Callback):
             "seconds": round(self.seconds, 2),
         }
         self.rows.append(row)
+        self.show(trainer, row)
         if trainer.is_global_zero:
             with written_whole(self.file) as part, part.open("w", newline="", encoding="utf-8") as stream:
                 writer = csv.DictWriter(stream, self.FIELDS)
@@ -108,8 +115,7 @@ class History(Callback):
 class TrainingProgress(Callback):
     """One bar over the whole training with images/s and time left; a line per epoch where nobody watches a bar."""
 
-    def __init__(self, history: History, quiet: bool, budget: TimeBudget | None = None) -> None:
-        self.history = history
+    def __init__(self, quiet: bool, budget: TimeBudget | None = None) -> None:
         self.quiet = quiet
         self.budget = budget
         self.display = bar("images", quiet)
@@ -128,8 +134,9 @@ class TrainingProgress(Callback):
         self.display.start()
         self.task = self.display.add_task("training", total=total, note="")
         # Progress made before a resume must not count as speed.
-        done = images * trainer.current_epoch + self.history.images
-        self.total = total - done
+        sizes = trainer.datamodule.epoch_batch_sizes  # type: ignore[attr-defined]
+        epochs, batches = divmod(trainer.global_step, len(sizes))
+        self.total = total - images * epochs - sum(sizes[:batches])
         self.display.reset(self.task, total=self.total)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -143,8 +150,8 @@ class TrainingProgress(Callback):
             done = self.display.tasks[self.task].completed
             self.display.update(self.task, total=min(self.total, done * self.budget.stretch))
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        row = self.history.rows[-1]
+    def show(self, trainer: Trainer, row: dict[str, Any]) -> None:
+        """Shows a new row of the history."""
         losses = f"train loss {row['train_loss']:.4f}" + (
             f", val loss {row['val_loss']:.4f}" if row["val_loss"] is not None else ""
         )

@@ -125,12 +125,12 @@ def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
 
 
 def _callbacks(setting: Setting, interrupts: Interrupts) -> list[Callback]:
-    """In the order in which Lightning calls them: progress shows what the history has counted."""
+    """In the order in which Lightning calls them."""
     run, training = setting.run, setting.preset.training
     agreement, val = interrupts.agreement, setting.data.val
-    history = History(run.metrics_file)
     average = ExponentialAverage(training.ema) if training.ema is not None else None
     budget = TimeBudget(seconds(training.max_time), agreement) if training.max_time is not None else None
+    progress = TrainingProgress(setting.quiet, budget)
     callbacks: list[Callback | None] = [
         agreement,
         interrupts,
@@ -138,8 +138,8 @@ def _callbacks(setting: Setting, interrupts: Interrupts) -> list[Callback]:
         average,
         budget,
         EarlyAverage(training.guide_at, average) if training.guide_at is not None else None,
-        history,
-        TrainingProgress(history, setting.quiet, budget),
+        History(run.metrics_file, progress.show),
+        progress,
         EpochSamples(run.samples, val[torch.arange(min(CONDITIONAL_IMAGES, len(val)))], average),
         BestCheckpoint(run.best),
         LastCheckpoint(run.last, interrupts),
