@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from diffcli.assembly import build_prior, load_source, resolve, steps_of, training_split
+from diffcli.computing import prepared
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_uint8
-from diffcli.devices import Processes
+from diffcli.devices import Precision, Processes
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.randomness import Stream, image_generators
@@ -108,15 +109,18 @@ class Model:
     data_dir: Path | str | None = None
     """Folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``."""
     processes: Processes = field(default_factory=lambda: Processes(torch.device("cpu")))
+    precision: Precision = "32-true"
 
     @property
     def T(self) -> int:
         """Number of steps of the degradation."""
         return self.denoiser.degradation.T
 
-    def on(self, processes: Processes) -> Model:
-        """The model on the device of this process."""
-        return replace(self, denoiser=self.denoiser.to(processes.device), processes=processes)
+    def on(self, processes: Processes, precision: Precision = "32-true", compiled: bool = False) -> Model:
+        """The model on the device of this process, its network in a precision; do that once."""
+        denoiser = self.denoiser.to(processes.device)
+        denoiser.network = prepared(denoiser.network, precision, compiled)
+        return replace(self, denoiser=denoiser, processes=processes, precision=precision)
 
     @takes_as_method(_Draws)
     def sample(self, options: _Draws) -> Tensor:
