@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 from torch import distributed
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 STRATEGIES = ("auto", "ddp")
 """What samples: others split a model over the processes, or start them in ways of their own."""
@@ -37,7 +38,8 @@ class Devices:
         devices: a number, a list such as ``0,1``, or ``auto`` for all.
         num_nodes: machines.
         strategy: ``auto`` or ``ddp``; a training takes others of Lightning's, too.
-        precision: of a training.
+        precision: one of :data:`diffcli.computing.PRECISIONS`, or ``auto``.
+        compile: compiles the network with torch.compile.
     """
 
     accelerator: str = "auto"
@@ -45,6 +47,7 @@ class Devices:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "32-true"
+    compile: bool = False
 
 
 ONE_DEVICE = Devices(devices="1")
@@ -119,7 +122,7 @@ def _lightnings_errors() -> Iterator[None]:
         yield
     except (ValueError, TypeError, RuntimeError) as error:
         message = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"`devices`, `num_nodes`, `strategy` or `precision`: {message}") from error
+        raise UserError(f"`devices`, `num_nodes` or `strategy`: {message}") from error
 
 
 def fabric_of(devices: Devices) -> Fabric:
@@ -142,7 +145,6 @@ def fabric_of(devices: Devices) -> Fabric:
             devices=device_setting(devices.devices),
             num_nodes=devices.num_nodes,
             strategy=devices.strategy,
-            precision=devices.precision,  # type: ignore[arg-type]
         )
 
 
@@ -152,8 +154,6 @@ def launch(devices: Devices) -> Processes:
     Raises:
         UserError: an option is not usable on this machine.
     """
-    if devices.precision != Devices.precision:
-        raise UserError(f"`precision` {devices.precision} is for trainings; sampling computes in {Devices.precision}")
     device = pick_device(devices.accelerator)
     started = int(os.environ.get("WORLD_SIZE") or 1) > 1  # by torchrun, or by a training before
     if devices.devices == "1" and devices.num_nodes == 1 and devices.strategy == "auto" and not started:

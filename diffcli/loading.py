@@ -8,8 +8,9 @@ from pathlib import Path
 
 from diffcli.assembly import build_denoiser, image_shape_of, resolve
 from diffcli.checkpoints import check_weights, read_checkpoint
+from diffcli.computing import check_compiler, precision_of
 from diffcli.config import validate
-from diffcli.devices import ONE_DEVICE, Devices, launch
+from diffcli.devices import ONE_DEVICE, Devices, Processes, launch
 from diffcli.errors import UserError
 from diffcli.model import Model
 from diffcli.plugins import check_loaded
@@ -47,7 +48,23 @@ def load(
     """
     run, checkpoint = find_checkpoint(name)
     model = read_model(checkpoint)
-    return replace(model, run=run, data_dir=data_dir).on(launch(devices))
+    return started(replace(model, run=run, data_dir=data_dir), devices)
+
+
+def started(model: Model, devices: Devices, processes: Processes | None = None) -> Model:
+    """A model on the devices that were asked for, computing as they say.
+
+    Args:
+        processes: those that are started already.
+
+    Raises:
+        UserError: an option is not usable on this machine.
+    """
+    precision = precision_of(devices)
+    processes = processes or launch(devices)
+    if devices.compile:
+        check_compiler(processes.device)
+    return model.on(processes, precision, devices.compile)
 
 
 def read_model(checkpoint: Path) -> Model:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from diffcli.assembly import build_prior, load_source, resolve, steps_of, training_split
+from diffcli.computing import prepared
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_uint8
-from diffcli.devices import Processes
+from diffcli.devices import Precision, Processes
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import PRIORS, Prior
@@ -84,16 +85,19 @@ class Model:
     data_dir: Path | str | None = None
     """Folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``."""
     processes: Processes = field(default_factory=lambda: Processes(torch.device("cpu")))
+    precision: Precision = "32-true"
 
     @property
     def T(self) -> int:
         """Number of steps of the degradation."""
         return self.denoiser.degradation.T
 
-    def on(self, processes: Processes) -> Model:
-        """The model on the device of this process."""
-        guide = None if self.guide is None else self.guide.to(processes.device)
-        return replace(self, denoiser=self.denoiser.to(processes.device), guide=guide, processes=processes)
+    def on(self, processes: Processes, precision: Precision = "32-true", compiled: bool = False) -> Model:
+        """The model on the device of this process, its networks in a precision; do that once."""
+        for denoiser in filter(None, (self.denoiser, self.guide)):
+            denoiser.to(processes.device)
+            denoiser.network = prepared(denoiser.network, precision, compiled)
+        return replace(self, processes=processes, precision=precision)
 
     @property
     def classes(self) -> list[str]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import SLOW, Cli
 
+from diffcli.computing import precision_of
+from diffcli.devices import Devices
+from diffcli.loading import load
 from diffcli.presets import preset_files
 from diffcli.runs import Run
 
@@ -61,21 +67,83 @@ def test_other_precisions_are_refused(cli: Cli, workplace: Path, tiny: Path, pre
     assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
 
 
-def test_compile_without_a_compiler_is_refused(
+def test_auto_is_what_the_processor_is_fast_at(
     cli: Cli, workplace: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diffcli.training import trainer
+    short = ["--epochs", 1, "--limit-batches", 1, "--accelerator", "cpu", "-q"]
+    for number, (features, expected) in enumerate(
+        [({}, "32-true"), ({"avx512_bf16": True}, "bf16-mixed"), ({"amx_bf16": True}, "bf16-mixed")]
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda features=features: features, raising=False)
+        assert precision_of(Devices("cpu", precision="auto")) == expected
+        if number < 2:
+            result = cli("train", "--preset", tiny, "--out", f"run{number}", "--precision", "auto", *short)
+            assert result.code == 0, result.err
+            assert Run(Path(f"run{number}")).info()["precision"] == expected
 
+
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((9, 0), "bf16-mixed"), ((8, 0), "bf16-mixed"), ((7, 5), "32-true")]
+)
+def test_auto_on_cuda(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert precision_of(Devices("cuda", precision="auto")) == expected
+
+
+def test_samples_and_scores_in_bfloat16(cli: Cli, trained: Path, workplace: Path) -> None:
+    shutil.copytree(trained, "run")
+    words = ["--run", "run", "--steps", 3, "--accelerator", "cpu", "-q"]
+    images, scores = {}, {}
+    for precision in ("32-true", "bf16-mixed"):
+        result = cli("sample", *words, "--n", 6, "--out", f"{precision}.npz", "--precision", precision)
+        assert result.code == 0, result.err
+        images[precision] = np.load(f"{precision}.npz")["images"].astype(float)
+        result = cli("eval", *words, "--rmse", "--loss", "--n-test", 4, "--json", "--precision", precision)
+        assert result.code == 0, result.err
+        evaluation = json.loads(result.out)
+        assert evaluation["settings"]["precision"] == precision
+        scores[precision] = evaluation["scores"]
+    difference = np.abs(images["32-true"] - images["bf16-mixed"])
+    assert difference.max() > 0
+    assert difference.mean() < 3
+    for key, value in scores["32-true"].items():
+        assert 0 < abs(scores["bf16-mixed"][key] - value) < 0.05 * value, key
+
+
+def test_bfloat16_changes_the_network_alone(trained: Path) -> None:
+    model = load(trained, devices=Devices("cpu", "1", precision="bf16-mixed"))
+    seen = []
+    module = next(m for m in model.denoiser.network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear))
+    module.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
+    step = list(model.trajectory(2, steps=2))[-1]
+    assert set(seen) == {torch.bfloat16}
+    assert step.xs.dtype == step.x0_hat.dtype == torch.float32
+    assert {weight.dtype for weight in model.denoiser.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("command", ["sample", "eval"])
+def test_other_precisions_are_refused_there_too(cli: Cli, trained: Path, workplace: Path, command: str) -> None:
+    result = cli(command, "--run", trained, "--precision", "half")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "--precision: unknown precision" in result.err
+    assert not list(workplace.iterdir())
+
+
+def test_compile_without_a_compiler_is_refused(
+    cli: Cli, trained: Path, workplace: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_compiler(*_: object, **__: object) -> None:
         raise RuntimeError("No working C++ compiler found in cpp.cxx: (None, 'g++')\nSet TORCHDYNAMO_VERBOSE=1")
 
-    monkeypatch.setattr(trainer.torch, "compile", lambda function: no_compiler)
-    result = cli("train", "--preset", tiny, "--compile")
-    assert result.code == 2
-    assert "No working C++ compiler found" in result.err
-    assert "leave --compile out" in result.err
-    assert result.err.count("\n") == 1
-    assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
+    monkeypatch.setattr(torch, "compile", lambda function: no_compiler)
+    for command in (["train", "--preset", tiny], ["sample", "--run", trained], ["eval", "--run", trained]):
+        result = cli(*command, "--compile")
+        assert result.code == 2
+        assert "No working C++ compiler found" in result.err
+        assert "leave --compile out" in result.err
+        assert result.err.count("\n") == 1
+        assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
 
 
 @pytest.mark.slow

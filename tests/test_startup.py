@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -71,3 +72,39 @@ def test_a_comparison_of_evaluated_runs_loads_no_metrics(copied: Path) -> None:
     effort = ["--n-test", "2", "--n-fid", "4", "--steps", "2", "--extractor", "classifier", "--accelerator", "cpu"]
     loaded("compare", copied, *effort)
     assert loaded("compare", copied, *effort) <= {"torch"} | OF_DIGITS
+
+
+SPINS = (
+    "import os, sys\n"
+    "from diffcli.cli import main\n"
+    "try: main(['--version'])\n"
+    "except SystemExit: pass\n"
+    "print({name: os.environ.get(name) for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')}, 'torch' in sys.modules)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, {"OMP_WAIT_POLICY": None, "GOMP_SPINCOUNT": "1000"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": None}),
+        ({"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": None, "GOMP_SPINCOUNT": "7"}),
+    ],
+)
+def test_waiting_threads_yield_unless_the_user_says_otherwise(
+    chosen: dict[str, str], expected: dict[str, str | None]
+) -> None:
+    outside = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    command = [sys.executable, "-c", SPINS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=outside | chosen)
+    assert done.stdout.splitlines()[-1] == f"{expected} False"
+
+
+def test_the_spins_are_not_set_once_pytorch_is_loaded() -> None:
+    import torch  # noqa: F401
+
+    from diffcli.cli.threads import yield_cores
+
+    environment: dict[str, str] = {}
+    yield_cores(environment)
+    assert environment == {}

@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"config", "data", "files", "output", "bars", "options", "checkpoints", "origins"},
     {"presets", "registry", "peers", "progress", "evaluation"},
     {"plugins", "devices", "runs", "reporting", "sampler_options"},
-    {"assembly", "report"},
+    {"assembly", "computing", "report"},
     {"generation"},
     {"model", "training"},
     {"loading"},

@@ -10,6 +10,7 @@ from typing import NoReturn
 from diffcli import peers
 from diffcli.cli.app import app
 from diffcli.cli.flags import with_flags
+from diffcli.cli.threads import yield_cores
 from diffcli.errors import DiffcliError, explain
 from diffcli.output import one_line, prepare
 
@@ -24,6 +25,7 @@ def _fail(message: str, code: int) -> NoReturn:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line: exit code 2 and one line for bad input, 1 for what failed at run time, 130 for Ctrl-C."""
     prepare()
+    yield_cores()
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="diffcli")
         sys.stdout.flush()

@@ -57,7 +57,10 @@ AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DevicesOption = Annotated[str, typer.Option(help="Lightning's: a number, a list, or auto.")]
 NodesOption = Annotated[int, typer.Option(help="Machines.")]
 StrategyOption = Annotated[str, typer.Option(help="auto or ddp; train takes others of Lightning's, too.")]
-PrecisionOption = Annotated[str, typer.Option(help="Of the training, Lightning's: 32-true, bf16-mixed, 16-mixed, ...")]
+PrecisionOption = Annotated[
+    str, typer.Option(help="32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device is fast at it.")
+]
+CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one preset key, e.g. training.lr=1e-3; repeatable."),

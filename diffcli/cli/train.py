@@ -10,7 +10,16 @@ import typer
 
 from diffcli.cli.app import app
 from diffcli.cli.flags import overrides
-from diffcli.cli.options import DataDir, DevicesOption, NodesOption, PrecisionOption, Quiet, SetOption, StrategyOption
+from diffcli.cli.options import (
+    CompileOption,
+    DataDir,
+    DevicesOption,
+    NodesOption,
+    PrecisionOption,
+    Quiet,
+    SetOption,
+    StrategyOption,
+)
 
 
 @app.command(epilog="Examples: `diffcli train --preset quickstart` · `diffcli train --preset ddpm-linear --epochs 10` · "
@@ -43,7 +52,7 @@ def train(
     num_nodes: NodesOption = 1,
     strategy: StrategyOption = "auto",
     precision: PrecisionOption = "32-true",
-    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")] = False,
+    compile_: CompileOption = False,
     limit_batches: Annotated[
         int | None,
         typer.Option(help="Batches per epoch, for a quick look.", show_default="all"),
@@ -74,8 +83,7 @@ def train(
         out=out,
         data_dir=data_dir,
         limit_batches=limit_batches,
-        devices=Devices(accelerator, devices, num_nodes, strategy, precision),
-        compile=compile_,
+        devices=Devices(accelerator, devices, num_nodes, strategy, precision, compile_),
         quiet=quiet,
     )
     planned = plan(options, download=not dry_run)

@@ -18,6 +18,7 @@ from diffcli.experiments.comparison_page import render
 from diffcli.experiments.evaluate import Evaluation, measure
 from diffcli.experiments.protocol import EvaluateOptions, Subject, digest, fits, instruments, pick_subject, protocol
 from diffcli.files import check_output, writable_folder, write_json, written_whole
+from diffcli.loading import started
 from diffcli.options import takes
 from diffcli.report.claims import check
 from diffcli.reporting.claim import Claim
@@ -133,7 +134,9 @@ def _evaluated(run: Compared, processes: Processes) -> Compared:
     if found is None:
         writable_folder(run.run.folder)
         subject = pick_subject(run.options)
-        found = measure(replace(subject, model=subject.model.on(processes)), run.options).as_dict()
+        found = measure(
+            replace(subject, model=started(subject.model, run.options.devices, processes)), run.options
+        ).as_dict()
         if processes.first:
             write_json(run.run.compared / digest(found["settings"]) / run.run.eval_file.name, found)
     return replace(run, evaluation=found)

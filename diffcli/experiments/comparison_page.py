@@ -13,6 +13,7 @@ from diffcli.experiments.comparison import Compared, Comparison
 from diffcli.experiments.listing import history
 from diffcli.experiments.protocol import pick_subject
 from diffcli.experiments.sample import SampleOptions, write_samples
+from diffcli.loading import started
 from diffcli.presets import to_yaml
 from diffcli.report.values import REPORT, reported_values
 from diffcli.reporting.comparable import differences
@@ -74,7 +75,7 @@ def _pictures(run: Compared, processes: Processes) -> list[Picture]:
         file = run.pictures / name
         if not file.is_file():
             options = run.options
-            model = pick_subject(options).model.on(Processes(processes.device))
+            model = started(pick_subject(options).model, options.devices, Processes(processes.device))
             what = SampleOptions(
                 out=file,
                 conditional=conditional,

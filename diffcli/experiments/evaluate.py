@@ -17,7 +17,6 @@ from diffcli import __version__
 from diffcli.assembly import load_source, training_split
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_unit
-from diffcli.devices import launch
 from diffcli.diffusion.losses import fixed_loss
 from diffcli.diffusion.randomness import Stream
 from diffcli.errors import UserError
@@ -35,6 +34,7 @@ from diffcli.experiments.distances import Distances, drawn
 from diffcli.experiments.protocol import EvaluateOptions, Subject, allowed, pick_subject, protocol
 from diffcli.files import writable_folder, write_json
 from diffcli.generation import Sampling, counting, evaluations, reconstruct
+from diffcli.loading import started
 from diffcli.model import Model
 from diffcli.options import takes
 from diffcli.progress import progress
@@ -88,7 +88,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     for name in options.priors:
         subject.model.prior_component(name)
     if not isinstance(options.run, Model):
-        subject = replace(subject, model=subject.model.on(launch(options.devices)))
+        subject = replace(subject, model=started(subject.model, options.devices))
     result = measure(subject, options)
     if run is None:
         return result
@@ -120,7 +120,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     wanted = allowed(options, model.preset, extractor is not None, classifier is not None)
     quiet = options.quiet or not sampling.processes.first
     test = source.test[torch.arange(settings["n_test"])]
-    started = time.perf_counter()
+    began = time.perf_counter()
     scores: dict[str, float] = {}
     loss_by_t: list[float | None] = []
     given = model.told(options, len(test))
@@ -164,7 +164,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         "processes": sampling.processes.count,
         "diffcli": __version__,
         "date": datetime.now().isoformat(timespec="seconds"),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(time.perf_counter() - began, 1),
     }
     return Evaluation(scores, settings, by_prior, loss_by_t, notes, by_label)
 

@@ -38,7 +38,6 @@ class TrainOptions:
         out: the run folder; None is ``runs/PRESET/TIME``.
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
         limit_batches: batches in an epoch, for a quick look; None is all.
-        compile: compiles the network with torch.compile.
         quiet: prints nothing.
 
     Raises:
@@ -52,7 +51,6 @@ class TrainOptions:
     data_dir: Path | str | None = None
     limit_batches: int | None = None
     devices: Devices = field(default_factory=Devices)
-    compile: bool = False
     quiet: bool = False
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcli.assembly import training_split
+from diffcli.computing import precision_of
 from diffcli.config import Preset
 from diffcli.data.datasets import Source
 from diffcli.devices import ONE_DEVICE, Devices
@@ -140,6 +141,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         "kind": RESTORATION if PRIORS[first.name].restores else "generation",
         "sampler": sampler.model_dump() | {"steps": len(steps) - 1},
         "seed": options.seed,
+        "precision": model.precision if isinstance(options.run, Model) else precision_of(options.devices),
         "n_fid": options.n_fid,
         "n_nearest": min(options.n_fid, MAX_NEAREST),
         "ssim": {"sigma": ssim_sigma(model.image_shape[-1]), "data_range": 1.0},
@@ -182,6 +184,7 @@ def allowed(options: EvaluateOptions, preset: Preset, extractor: bool, classifie
 
 def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether an evaluation with the settings ``recorded`` has the scores that are ``wanted``."""
+    recorded = {"precision": "32-true", **recorded}  # evaluations of before knew no other
     whole = recorded.keys() >= INFORMATION | {"n_test"}
     return whole and all(name in recorded and recorded[name] == value for name, value in wanted.items())
 

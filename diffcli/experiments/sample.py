@@ -12,12 +12,12 @@ from torch import Tensor
 
 from diffcli.assembly import load_source
 from diffcli.data.pixels import to_uint8
-from diffcli.devices import ONE_DEVICE, Devices, launch
+from diffcli.devices import ONE_DEVICE, Devices
 from diffcli.diffusion.samplers import Step
 from diffcli.errors import UserError
 from diffcli.files import check_output, written_whole
 from diffcli.generation import conditional_rows, counting, generate
-from diffcli.loading import find_checkpoint, read_model
+from diffcli.loading import find_checkpoint, read_model, started
 from diffcli.model import MAX_SAMPLES, Model
 from diffcli.progress import note, progress
 from diffcli.reporting.figures import conditional_figure
@@ -87,7 +87,7 @@ def sample(options: SampleOptions) -> list[Path]:
     model.sampler(options)  # a bad option is told before the processes start
     model.prior_component(options.prior)
     label_numbers(options.label, model.classes)
-    return write_samples(model.on(launch(options.devices)), options)
+    return write_samples(started(model, options.devices), options)
 
 
 def write_samples(model: Model, options: SampleOptions) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcli.checkpoints import read_checkpoint
+from diffcli.computing import precision_of
 from diffcli.devices import Devices, fabric_of
 from diffcli.errors import UserError, unknown
 from diffcli.experiments.compare import CompareOptions, compare
@@ -69,7 +70,7 @@ class StudyOptions:
             extractor=self.extractor,
             inception_weights=self.inception_weights,
             data_dir=self.data_dir,
-            devices=replace(self.devices, precision=Devices.precision),
+            devices=replace(self.devices, precision=Devices.precision, compile=False),
             quiet=self.quiet,
         )
 
@@ -100,6 +101,7 @@ def study(options: StudyOptions) -> Comparison:
     Raises:
         UserError: the data are missing, or ``out`` is of another budget.
     """
+    precision_of(options.devices)
     fabric_of(options.devices)  # a bad option is told before hours of training
     plans = [plan(options.training_of(preset)) for preset in MODELS]
     marker = options.out / "budget.txt"

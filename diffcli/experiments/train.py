@@ -10,6 +10,7 @@ from typing import Any
 
 from diffcli import peers
 from diffcli.checkpoints import read_checkpoint
+from diffcli.computing import check_compiler, compile_in_place
 from diffcli.data.module import batch_sizes
 from diffcli.devices import silence
 from diffcli.errors import DiffcliError, RunError, UserError, explain
@@ -21,7 +22,7 @@ from diffcli.runs import Run, claimed, locked, record_run, runs_root
 from diffcli.training.agreement import Agreement
 from diffcli.training.checkpoints import remove_leftovers, run_of
 from diffcli.training.safety import Diverged, Interrupts, silent_writers
-from diffcli.training.trainer import Setting, build_trainer, check_compiler, compile_in_place
+from diffcli.training.trainer import Setting, build_trainer
 
 
 class Interrupted(RunError):
@@ -86,13 +87,14 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
     trainer = build_trainer(Setting(run, plan.preset, options.devices, plan.data, step, options.quiet), interrupts)
     peers.check_count(trainer.num_devices * trainer.num_nodes)
     batch_sizes(len(plan.data.train), plan.preset.training.batch_size, trainer.world_size)
-    if options.compile:
+    if options.devices.compile:
         check_compiler(trainer.strategy.root_device)
         compile_in_place(plan.module.denoiser.network, trainer.strategy.root_device)
     if first:
         if resumed:
             remove_leftovers(run)
-        record_run(run, plan.name, plan.preset, _facts(plan, resumed))
+        facts = _facts(plan, resumed) | {"precision": str(trainer.precision)}
+        record_run(run, plan.name, plan.preset, facts)
     peers.watched(lambda: _saved(run))
     with interrupts.handled(), silent_writers():
         try:

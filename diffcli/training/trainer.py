@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
-from torch import nn
 
+from diffcli.computing import precision_of
 from diffcli.config import Preset, seconds
 from diffcli.data.module import ImageDataModule
 from diffcli.devices import Devices, device_setting, hush_lightning
-from diffcli.errors import UserError, unknown
+from diffcli.errors import UserError
 from diffcli.runs import Run
 from diffcli.training.averaging import EarlyAverage, ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
@@ -37,52 +36,6 @@ class Setting:
     quiet: bool = False
 
 
-PRECISIONS: dict[str, Literal["32-true", "16-mixed", "bf16-mixed"]] = {
-    "32": "32-true",
-    "32-true": "32-true",
-    "16": "16-mixed",
-    "16-mixed": "16-mixed",
-    "bf16": "bf16-mixed",
-    "bf16-mixed": "bf16-mixed",
-}
-"""What ``precision`` may be; the weights stay float32 in each, so that a checkpoint is the same whatever trained it."""
-
-
-def checked_precision(name: str) -> Literal["32-true", "16-mixed", "bf16-mixed"]:
-    """Lightning's full name of a precision.
-
-    Raises:
-        UserError: it is none of ``PRECISIONS``.
-    """
-    if name not in PRECISIONS:
-        raise UserError(f"`precision`: {unknown('precision', name, PRECISIONS)}; weights and averages stay float32")
-    return PRECISIONS[name]
-
-
-def check_compiler(device: torch.device) -> None:
-    """Compiles a function of one addition, so that a missing compiler shows before anything is written.
-
-    Raises:
-        UserError: torch.compile does not work here.
-    """
-    try:
-        torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
-    except Exception as error:
-        reason = next(line for line in f"{error}\n{type(error).__name__}".splitlines() if line.strip())
-        raise UserError(
-            f"`compile`: PyTorch cannot compile for {device.type} here ({reason.strip()}); install a C++ compiler such as g++, "
-            "or leave `compile` out"
-        ) from error
-
-
-def compile_in_place(network: nn.Module, device: torch.device) -> None:
-    """torch.compile, which leaves the names of the weights as they are.
-
-    On CPUs Inductor would turn every convolution to channels last, which is slower for the few channels of small networks.
-    """
-    network.compile(options={"layout_optimization": device.type != "cpu"})
-
-
 def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
     """The Trainer of a training.
 
@@ -99,7 +52,7 @@ def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
             devices=device_setting(devices.devices),
             num_nodes=devices.num_nodes,
             strategy=devices.strategy,
-            precision=checked_precision(devices.precision),
+            precision=precision_of(devices),
             max_epochs=training.epochs,
             check_val_every_n_epoch=training.val_every,
             gradient_clip_val=training.clip_norm,

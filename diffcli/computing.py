@@ -1,0 +1,100 @@
+"""How networks compute on a device: in which precision, compiled or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffcli.devices import ACCELERATORS, Devices, Precision, pick_device
+from diffcli.errors import UserError, unknown
+
+PRECISIONS: dict[str, Precision] = {
+    "32": "32-true",
+    "32-true": "32-true",
+    "16": "16-mixed",
+    "16-mixed": "16-mixed",
+    "bf16": "bf16-mixed",
+    "bf16-mixed": "bf16-mixed",
+}
+"""What ``precision`` may be, besides ``auto``; the weights stay float32 in each, so that a checkpoint is the same whatever
+trained it."""
+AMPERE = (8, 0)
+"""The first CUDA capability with tensor cores for bfloat16."""
+
+
+def precision_of(devices: Devices) -> Precision:
+    """Lightning's full name of a precision; ``auto`` is bf16-mixed where the device computes fast in bfloat16.
+
+    Raises:
+        UserError: it is unknown.
+    """
+    name = devices.precision
+    if name == "auto":
+        # Lightning knows more accelerators than those; what they compute fast in is not known here.
+        known = devices.accelerator in ACCELERATORS
+        return "bf16-mixed" if known and has_fast_bfloat16(pick_device(devices.accelerator)) else "32-true"
+    if name not in PRECISIONS:
+        known_names = ["auto", *PRECISIONS]
+        raise UserError(f"`precision`: {unknown('precision', name, known_names)}; weights and averages stay float32")
+    return PRECISIONS[name]
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products in bfloat16: CPUs AMX or AVX512_BF16, CUDA from sm_80 on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= AMPERE
+    # Older releases of PyTorch cannot say.
+    features: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+
+
+class Autocast(nn.Module):
+    """A network whose products are computed in a lower precision; all around it stays float32.
+
+    Args:
+        dtype: torch.bfloat16 or torch.float16.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = network
+        self.dtype = dtype
+
+    def forward(self, xt: Tensor, *others: Any) -> Any:
+        with torch.autocast(xt.device.type, dtype=self.dtype):
+            return self.network(xt, *others)
+
+
+def prepared(network: nn.Module, precision: Precision, compiled: bool) -> nn.Module:
+    """A network on its device for sampling and evaluations: in a precision, compiled or not."""
+    if compiled:
+        compile_in_place(network, next(network.parameters()).device)
+    dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    return Autocast(network, dtypes[precision]) if precision in dtypes else network
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compiles a function of one addition, so that a missing compiler shows before anything is written.
+
+    Raises:
+        UserError: torch.compile does not work here.
+    """
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
+    except Exception as error:
+        reason = next(line for line in f"{error}\n{type(error).__name__}".splitlines() if line.strip())
+        raise UserError(
+            f"`compile`: PyTorch cannot compile for {device.type} here ({reason.strip()}); install a C++ compiler such as g++, "
+            "or leave `compile` out"
+        ) from error
+
+
+def compile_in_place(network: nn.Module, device: torch.device) -> None:
+    """torch.compile, which leaves the names of the weights as they are.
+
+    On CPUs Inductor would turn every convolution to channels last, which is slower for the few channels of small networks.
+    """
+    network.compile(options={"layout_optimization": device.type != "cpu"})
