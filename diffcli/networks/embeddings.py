@@ -62,7 +62,12 @@ class LabelEmbedding(nn.Module):
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
-        self.table = nn.Embedding(classes + 1, width) if classes else None
+        self.table = None
+        if classes:
+            values = torch.empty(classes + 1, width)
+            if not values.is_meta:  # drawing there loads torch._dynamo, which takes a second
+                values.normal_()
+            self.table = nn.Embedding.from_pretrained(values, freeze=False)
 
     def forward(self, time: Tensor, labels: Tensor | None = None) -> Tensor:
         """``labels`` is int64 (B,), -1 where there is none; None is none for all."""
