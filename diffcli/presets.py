@@ -113,7 +113,7 @@ def with_overrides(values: Any, overrides: Mapping[str, Any]) -> Any:
     """``values`` with each ``{"a.b": value}`` applied, in their order; a value may be a whole component.
 
     Raises:
-        UserError: a key is empty, unknown, or leads through something that is not a mapping.
+        UserError: a key is empty or leads through something that is not a mapping.
     """
     if not overrides or not isinstance(values, dict):
         return values
@@ -124,8 +124,8 @@ def with_overrides(values: Any, overrides: Mapping[str, Any]) -> Any:
             raise UserError(f"key '{key}' is not of the form key.key")
         target = changed
         for parent in parents:
-            if parent not in target:
-                raise UserError(f"{key}: {unknown('key', parent, target)}")
+            if target.get(parent) is None:  # a section that is off or has its defaults; the schema knows which there are
+                target[parent] = {}
             target = target[parent]
             if not isinstance(target, dict):
                 raise UserError(f"{key}: '{parent}' holds one value, so nothing can be set below it")
