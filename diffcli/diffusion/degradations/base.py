@@ -118,19 +118,31 @@ class Degradation(nn.Module, ABC):
         """Signal-to-noise ratio a_t^2 / sigma_t^2, (B,), for t >= 1; None unless A_t is a number a_t for every pixel."""
         return None
 
+    def step_norms(self) -> Tensor | None:
+        """At most how many times as large step t makes a difference of images: ||A_t x|| <= norm_t ||A_{t-1} x|| for all x.
+
+        Float64 (T + 1,), norm_0 = 1; None where that is not known. Only the bound on the likelihood asks for it, and is the
+        tighter for it: :mod:`diffcli.diffusion.likelihood`.
+        """
+        return None
+
     def _white_noise(self) -> Tensor:
         """One image of white noise, always the same, uniform in the range of pixels, (1, C, H, W)."""
         return torch.rand(1, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(self.device) - 0.5
 
-    def power(self, t: Tensor) -> Tensor:
-        """The mean square of what is left of white noise of unit variance, float32 (B,): a_t^2 where A_t is a number a_t.
+    def white_noise_left(self, t: Tensor) -> Tensor:
+        """What is left of one image of white noise of unit variance, always the same, float32 (B, C, H, W).
 
-        Measured on one image; a constant part of the signal, such as a colour that it fades to, is left out.
+        A constant part of the signal, such as a colour that it fades to, is left out.
         """
         x0 = self._white_noise()
         images = torch.cat([x0, torch.zeros_like(x0)]).repeat_interleave(len(t), dim=0)
         left, constant = self._signal(images, t.repeat(2)).chunk(2)
-        return (left - constant).flatten(1).square().mean(dim=1) / x0.square().mean()
+        return (left - constant) / x0.square().mean().sqrt()
+
+    def power(self, t: Tensor) -> Tensor:
+        """The mean square of :meth:`white_noise_left`, float32 (B,): a_t^2 where A_t is a number a_t."""
+        return self.white_noise_left(t).flatten(1).square().mean(dim=1)
 
     def describe(self) -> dict[str, Tensor]:
         """Curves over t = 1..T that a plot of the schedule shows, float64 (T,) each.

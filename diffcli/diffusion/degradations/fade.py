@@ -66,6 +66,13 @@ class Fade(Degradation):
         shares = 1 - (1 - left) * torch.arange(T + 1, dtype=torch.float64) / T
         self.register_buffer("shares", shares.float(), persistent=False)
 
+    def step_norms(self) -> Tensor:
+        """Of rho I + (1 - rho) G, rho = a_t / a_{t-1}: more than 1 where G, the image's own grey, spreads over its colours."""
+        shares = self.shares.cpu().double()
+        rho = torch.cat([shares[:1], shares[1:] / shares[:-1]]).view(-1, 1, 1)
+        identity = torch.eye(len(self.mix), dtype=torch.float64)
+        return torch.linalg.matrix_norm(rho * identity + (1 - rho) * self.mix.cpu().double(), 2)
+
     def signal(self, x0: Tensor, t: Tensor) -> Tensor:
         """a_t x_0 + (1 - a_t) g."""
         share = self.shares[t].view(-1, 1, 1, 1)

@@ -60,6 +60,10 @@ class Heat(Degradation):
         """The image's cosine modes, each decayed: z_t = M_t x M_t' with M_t = V' exp(-...) V."""
         return self.rows[t][:, None] @ x0 @ self.columns[t][:, None].mT
 
+    def step_norms(self) -> Tensor:
+        """1: no cosine mode grows."""
+        return torch.ones(self.T + 1, dtype=torch.float64)
+
     def describe(self) -> dict[str, Tensor]:
         """Curves over t = 1..T, float64 (T,): the blur's width w_t in pixels, and ``mode_k``, what is left of the k-th cosine
         mode along the columns' axis; ``sigma`` where noise was added."""

@@ -66,6 +66,10 @@ class Mask(Degradation):
         depth = torch.cat([torch.zeros_like(depth[:1]), depth])
         self.register_buffer("masks", torch.exp(math.log(left) * depth / depth[T].min()).float(), persistent=False)
 
+    def step_norms(self) -> Tensor:
+        """1: no pixel grows."""
+        return torch.ones(self.T + 1, dtype=torch.float64)
+
     def signal(self, x0: Tensor, t: Tensor) -> Tensor:
         """m_t times the image."""
         return self.masks[t][:, None] * x0

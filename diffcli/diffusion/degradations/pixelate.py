@@ -64,6 +64,10 @@ class Pixelate(Degradation):
         for name, side in (("rows", height), ("columns", width)):
             self.register_buffer(name, nested_averages(side, grid).float(), persistent=False)
 
+    def step_norms(self) -> Tensor:
+        """1: the averages are projections, each within the last, and what a step takes from one of them only shrinks."""
+        return torch.ones(self.T + 1, dtype=torch.float64)
+
     def axis(self, averages: Tensor, t: Tensor) -> Tensor:
         """M_t of the axis that ``averages`` (L, n, n) belongs to, float32 (B, 1, n, n)."""
         position = t * (len(averages) - 1)
