@@ -174,13 +174,11 @@ class Degradation(nn.Module, ABC):
         return abs(sigma - 1) <= 0.5 and float(left.flatten(1).square().mean(dim=1).sqrt().max()) <= sigma
 
 
-@torch.no_grad()
-def check_degradation(degradation: Degradation) -> None:
-    """Checks what every degradation must keep to, on one image of its shape.
+def check_tables(degradation: Degradation) -> None:
+    """Checks T and ``sigmas``.
 
     Raises:
-        ValueError: T or ``sigmas`` is not as it must be, A_0 is not the identity, or A_T x is of another shape or not
-            finite.
+        ValueError: one is not as it must be.
     """
     T = getattr(degradation, "T", None)
     if not isinstance(T, int) or T < 1:
@@ -191,9 +189,20 @@ def check_degradation(degradation: Degradation) -> None:
         raise ValueError(
             f"sigmas must be {T + 1} numbers (t = 0..T), each 0 or at least {SMALLEST_SIGMA}, the first of them 0"
         )
+
+
+@torch.no_grad()
+def check_basics(degradation: Degradation) -> None:
+    """Checks what a model cannot do without, on one image of its shape; :mod:`diffcli.testing` has the whole set of rules.
+
+    Raises:
+        ValueError: T or ``sigmas`` is not as it must be, A_0 is not the identity, or A_T x is of another shape or not
+            finite.
+    """
+    check_tables(degradation)
     x0 = torch.rand(2, *degradation.image_shape, generator=torch.Generator().manual_seed(0)) - 0.5
     x0 = x0.to(degradation.device)
-    for t in (0, T):
+    for t in (0, degradation.T):
         left = degradation._signal(x0, torch.full((2,), t, device=x0.device))
         if left.shape != x0.shape or not bool(torch.isfinite(left).all()):
             raise ValueError(f"signal(x0, t) must be finite and of x0's shape {tuple(x0.shape)}; it is not at t = {t}")
