@@ -108,10 +108,10 @@ def measured(data: GaussianData, degradation: Degradation, x0: Tensor, evaluatio
 
 @pytest.mark.parametrize("kind", ["noise", "heat", "blur", "mask", "pixelate"])
 def test_the_bound_of_the_exact_denoiser_is_the_likelihood_of_gaussian_data(kind: str) -> None:
-    degradation = KINDS[kind](200)
+    degradation = KINDS[kind](300)
     data = GaussianData(degradation)
-    x0 = data.images(200)
-    exact, bound = float(data.bits(x0).mean()), float(measured(data, degradation, x0, 200).mean())
+    x0 = data.images(150)
+    exact, bound = float(data.bits(x0).mean()), float(measured(data, degradation, x0, 300).mean())
     assert bound == pytest.approx(exact, rel=0.01)
     assert bound > exact * 0.999
 

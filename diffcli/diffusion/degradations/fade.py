@@ -19,7 +19,7 @@ Intensity = Annotated[float, Field(ge=0, le=1)]
 class Fade(Degradation):
     """x_t = a_t x_0 + (1 - a_t) g, a_t = 1 - (1 - left) t / T, g a colour or the image's own grey.
 
-    The defading and decolouring of the code of Bansal et al. (2022).
+    After the defading and decolouring in the code of Bansal et al. (2022), where grey is the mean of the channels.
 
     Towards mid-grey (0.5, the default) A_t is linear; towards another colour it is affine, which is the same to every sampler.
 

@@ -64,7 +64,7 @@ class GaussianNoise(Degradation):
         return torch.cat([alphas[:1], alphas[1:] / alphas[:-1]]).sqrt()
 
     def snr(self, t: Tensor) -> Tensor:
-        """Signal-to-noise ratio alpha_t / (1 - alpha_t), (B,), for t >= 1 (Kingma et al. 2021, Eq. 3)."""
+        """Signal-to-noise ratio alpha_t / (1 - alpha_t), (B,), for t >= 1 (Kingma et al. 2021, Eq. 2)."""
         return (self.scale(t) / self.sigma(t)).square().flatten()
 
     def step(self, x_prev: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
