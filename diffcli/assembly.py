@@ -13,7 +13,7 @@ from torch import Tensor
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.data.sources import class_names, default_data_dir, image_shape
-from diffcli.diffusion.degradations import Degradation, check_degradation
+from diffcli.diffusion.degradations import Degradation, check_basics
 from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser, check_prediction
 from diffcli.diffusion.guidance import X0Function, clipped
 from diffcli.diffusion.priors import PRIORS, Prior
@@ -200,7 +200,7 @@ def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degr
     degradation.name, degradation.image_shape = name, image_shape
     with of_plugin("degradation", name):
         try:
-            check_degradation(degradation)
+            check_basics(degradation)
         except ValueError as error:
             raise UserError(f"degradation {name}: {error}") from error
     if preset.noise is not None:

@@ -73,6 +73,9 @@ def test_eval_gives_a_table_json_and_a_file(cli, trained: Path) -> None:
         "kid_classifier",
         "fid_classifier_floor",
         "kid_classifier_floor",
+        "nll",
+        "nll_kl",
+        "nll_error",
     }
     expected |= {name + suffix for name in ("rmse", "ssim", "psnr", "class_kept") for suffix in ("", "_direct")}
     assert set(report["scores"]) == expected

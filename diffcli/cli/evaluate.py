@@ -79,6 +79,13 @@ def evaluate(
     per_label: Annotated[
         bool, typer.Option("--per-label", help="Also the Frechet distance of each label's samples.")
     ] = False,
+    nll_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Network evaluations for each image of --nll, 2..T: an unbiased estimate, with T the exact sum.",
+            show_default="20, or T if less",
+        ),
+    ] = None,
     label: LabelOption = None,
     guidance: GuidanceOption = None,
     autoguidance: AutoguidanceOption = None,
@@ -115,6 +122,7 @@ def evaluate(
         Devices(accelerator, devices, num_nodes, strategy, precision, compile_),
         sampler=sampler,
         steps=steps,
+        nll_steps=nll_steps,
         label=label,
         guidance=guidance,
         autoguidance=autoguidance,

@@ -7,6 +7,7 @@ where the degradation draws noise, sigma_T eps is added to what the prior draws.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from diffcli.diffusion.gaussians import mixture_log_density
 from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.randomness import randn_images
 
@@ -60,6 +62,13 @@ class Prior(nn.Module):
     ) -> Tensor:
         raise NotImplementedError
 
+    def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
+        """log p(x_T) in nats, float64 (B,), of x_T (B, C, H, W) on the CPU, by its labels as :meth:`forward` takes them.
+
+        x_T is what the prior draws, with ``sigma`` eps added where it draws A_T x_0. A prior that has none leaves this out.
+        """
+        raise NotImplementedError
+
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
         # A fit decides the sizes of the buffers, so they are taken as they come.
         for name, _ in list(self.named_buffers(recurse=False)):
@@ -80,6 +89,10 @@ class StandardNormal(Prior):
         labels: Tensor | None = None,
     ) -> Tensor:
         return randn_images(generators, shape, device)
+
+    def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
+        flat = xT.flatten(1).double()
+        return -0.5 * (flat.square() + math.log(2 * math.pi)).sum(dim=1)
 
 
 class Uniform(Prior):
@@ -115,6 +128,15 @@ class Uniform(Prior):
     ) -> Tensor:
         levels = self.mean + torch.stack([torch.randn(shape[0], generator=g) for g in generators]) @ self.factor.T
         return levels[:, :, None, None].to(device) + self.noise * randn_images(generators, shape, device)
+
+    def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
+        channels, pixels = xT.shape[1], xT[0, 0].numel()
+        one_a_channel = torch.eye(channels).repeat_interleave(pixels, dim=1)
+        noise = math.hypot(sigma, self.noise)
+        only = torch.zeros(1)
+        return mixture_log_density(
+            xT.flatten(1), one_a_channel, self.mean[None].cpu(), self.factor[None].cpu(), only, noise
+        )
 
 
 class Mixture(Prior):
@@ -209,6 +231,13 @@ class Mixture(Prior):
         # One product for each image, so that an image does not depend on how many are drawn beside it.
         flat = (torch.stack(drawn)[:, :, None] * self.modes).sum(dim=1) + self.mean
         return flat.view(-1, *shape).to(device)
+
+    def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
+        fitting = torch.stack([_of_label(self.labels, label) for label in _listed(labels, len(xT))])
+        weights = self.weights.double() * fitting
+        log_weights = (weights / weights.sum(dim=1, keepdim=True)).log()
+        offset = xT.flatten(1).double() - self.mean.double()
+        return mixture_log_density(offset, self.modes, self.means, self.factors, log_weights, sigma)
 
 
 class Gaussian(Mixture):

@@ -24,6 +24,8 @@ class Stream(IntEnum):
     RECONSTRUCTION = 4
     RESTORATION = 5
     LABEL = 6
+    LIKELIHOOD = 7
+    DECODER = 8
 
 
 def generator_for(seed: int, stream: Stream, *index: int, device: torch.device | str = "cpu") -> torch.Generator:

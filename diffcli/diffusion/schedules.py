@@ -110,8 +110,8 @@ def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999, shift: float = 1.
 def log_widths(T: int, width_min: float = 0.5, width_max: float = 20.0) -> Tensor:
     """A blur whose total width grows by the same factor at each step: w_1 = width_min, ..., w_T = width_max pixels.
 
-    beta_t = w_t^2 - w_{t-1}^2, w_0 = 0; the defaults are those of inverse heat dissipation for 28x28 images (Rissanen et al.
-    2022, appendix B).
+    beta_t = w_t^2 - w_{t-1}^2, w_0 = 0; the defaults are those of inverse heat dissipation for MNIST (Rissanen et al.
+    2022, their code).
 
     Args:
         T: number of steps, at least 1; a single one is of ``width_max``.

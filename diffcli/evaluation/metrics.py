@@ -24,7 +24,7 @@ class Metric:
     source: Literal["samples", "reconstructions", "denoiser"]
     better: Literal["higher", "lower"] | None
     shared: tuple[str, ...]
-    needs: tuple[Literal["extractor", "classifier", "labels"], ...] = ()
+    needs: tuple[Literal["extractor", "classifier", "labels", "likelihood"], ...] = ()
 
 
 _RECONSTRUCTED = ("test_images", "n_test")
@@ -71,6 +71,15 @@ METRICS = {
             (*_RECONSTRUCTED, "prediction", "degradation", "schedule", "noise"),
         ),
         Metric(
+            "nll",
+            "Negative log-likelihood of test images, an upper bound in bits per dimension; needs noise.",
+            "denoiser",
+            "lower",
+            # Bits are bits, whatever the degradation; of an image whose label is told they are fewer.
+            (*_RECONSTRUCTED, "label"),
+            ("likelihood",),
+        ),
+        Metric(
             "class_kept",
             "Share of reconstructions read as their original's digit.",
             "reconstructions",
@@ -81,7 +90,13 @@ METRICS = {
     )
 }
 
-BESIDE = {"direct": "direct (one step)", "floor": "real training images", "test": "test images"}
+BESIDE = {
+    "direct": "direct (one step)",
+    "floor": "real training images",
+    "test": "test images",
+    "kl": "of it KL terms",
+    "error": "standard error",
+}
 """Scores that stand beside another one: the suffix of the key, and how a table names it."""
 
 

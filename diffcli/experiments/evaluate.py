@@ -31,7 +31,8 @@ from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.metrics import METRICS, measured_on
 from diffcli.evaluation.scores import RECONSTRUCTION_METRICS
 from diffcli.experiments.distances import Distances, drawn
-from diffcli.experiments.protocol import EvaluateOptions, Subject, allowed, pick_subject, protocol
+from diffcli.experiments.likelihood import bits_of, decoder_width, why_none
+from diffcli.experiments.protocol import EvaluateOptions, Subject, allowed, check_metrics, pick_subject, protocol
 from diffcli.files import writable_folder, write_json
 from diffcli.generation import Sampling, counting, evaluations, reconstruct
 from diffcli.loading import started
@@ -87,6 +88,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     subject.model.sampler(options)  # a bad option is told before the processes start
     for name in options.priors:
         subject.model.prior_component(name)
+    check_metrics(options, subject.model)
     if not isinstance(options.run, Model):
         subject = replace(subject, model=started(subject.model, options.devices))
     result = measure(subject, options)
@@ -103,7 +105,9 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_T of test images and come twice: by the sampler
     (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare unconditional samples with the
     test images, the extractor's name in the key; beside them, as ``..._floor``, as many real training images. ``nearest``
-    is the median distance of samples to their nearest training image; beside it, that of test images.
+    is the median distance of samples to their nearest training image; beside it, that of test images. ``nll`` is a bound
+    on the likelihood of the test images, from the first prior; beside it the KL terms' part of it, as ``nll_kl``, and its
+    standard error, as ``nll_error``.
 
     Raises:
         UserError: an option is not usable, or a metric that was named cannot be had.
@@ -127,6 +131,12 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     told = test.labels if given is None else given
     if "loss" in wanted:
         scores["loss"], loss_by_t = _loss(sampling, test, told, quiet)
+    if "nll" in wanted:
+        settings["decoder_width"] = decoder_width(sampling, training_split(model.preset, source.development))
+        steps, width = settings["nll_steps"], settings["decoder_width"]
+        scores |= bits_of(sampling, test, told, steps, width, quiet)
+    elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):
+        notes.append(f"left out nll: {reason}")
     scores |= _reconstruction_scores(sampling, test, told, wanted, classifier, quiet)
     by_prior: dict[str, dict[str, float]] = {}
     by_label: dict[str, float] = {}

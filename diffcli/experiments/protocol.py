@@ -22,6 +22,7 @@ from diffcli.evaluation.fingerprints import of_file, of_images
 from diffcli.evaluation.metrics import METRICS
 from diffcli.evaluation.scores import ssim_sigma
 from diffcli.experiments.distances import MAX_NEAREST
+from diffcli.experiments.likelihood import evaluations_of, why_none
 from diffcli.loading import find_checkpoint, read_model
 from diffcli.model import Model
 from diffcli.reporting.pictures import RESTORATION
@@ -46,6 +47,8 @@ class EvaluateOptions(SamplerOptions):
         extractor: of features, one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
         prior: where sampling starts, one name or several, each in its turn; none is the preset's.
+        nll_steps: network evaluations for each image of the likelihood's bound, 2..T; T is the exact sum over t, fewer are an
+            unbiased estimate. None is 20, or T where that is less.
         per_label: also the Frechet distance of the samples of each label to the test images of that label.
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
 
@@ -61,6 +64,7 @@ class EvaluateOptions(SamplerOptions):
     inception_weights: Path | str | None = None
     prior: str | Sequence[str] = ()
     per_label: bool = False
+    nll_steps: int | None = field(default=None, kw_only=True)
     batch_size: int = field(default=250, kw_only=True)
     data_dir: Path | str | None = None
     devices: Devices = ONE_DEVICE
@@ -152,6 +156,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         settings["per_label"] = options.per_label
     elif options.per_label:
         raise UserError("`per_label`: this model was trained without labels")
+    if why_none(model.preset, first.name) is None:
+        settings["nll_steps"] = evaluations_of(options.nll_steps, model.T)
     if options.n_test is not None:
         settings["n_test"] = options.n_test
     if source is not None:
@@ -177,9 +183,29 @@ def instruments(options: EvaluateOptions, preset: Preset) -> dict[str, Any]:
 
 def allowed(options: EvaluateOptions, preset: Preset, extractor: bool, classifier: bool) -> list[str]:
     """The metrics asked for that can be measured, in the order of ``METRICS``."""
-    at_hand = {"extractor": extractor, "classifier": classifier, "labels": bool(preset.classes)}
+    likelihood = why_none(preset, (options.priors or [preset.prior.name])[0]) is None
+    at_hand = {
+        "extractor": extractor,
+        "classifier": classifier,
+        "labels": bool(preset.classes),
+        "likelihood": likelihood,
+    }
     asked = [METRICS[name] for name in METRICS if name in (options.metrics or METRICS)]
     return [metric.name for metric in asked if all(at_hand[need] for need in metric.needs)]
+
+
+def check_metrics(options: EvaluateOptions, model: Model) -> None:
+    """Checks that the metrics which were asked for by name exist for a model.
+
+    Raises:
+        UserError: one does not; the line says why.
+    """
+    reason = why_none(model.preset, (options.priors or [model.preset.prior.name])[0])
+    if "label_kept" in options.metrics and not model.classes:
+        raise UserError("`label_kept`: this model was trained without labels")
+    if reason and ("nll" in options.metrics or options.nll_steps is not None):
+        raise UserError(f"{'`nll`' if 'nll' in options.metrics else '`nll_steps`'}: {reason}")
+    evaluations_of(options.nll_steps, model.T)
 
 
 def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from diffcli.diffusion.degradations.base import Degradation, check_degradation
+from diffcli.diffusion.degradations.base import Degradation, check_basics
 from diffcli.diffusion.degradations.blur import GaussianBlur, Padding
 from diffcli.diffusion.degradations.fade import Fade
 from diffcli.diffusion.degradations.heat import Heat
@@ -22,7 +22,7 @@ __all__ = [
     "Mask",
     "Padding",
     "Pixelate",
-    "check_degradation",
+    "check_basics",
 ]
 
 DEGRADATIONS: dict[str, Callable[..., Degradation]] = {

@@ -118,19 +118,31 @@ class Degradation(nn.Module, ABC):
         """Signal-to-noise ratio a_t^2 / sigma_t^2, (B,), for t >= 1; None unless A_t is a number a_t for every pixel."""
         return None
 
+    def step_norms(self) -> Tensor | None:
+        """At most how many times as large step t makes a difference of images: ||A_t x|| <= norm_t ||A_{t-1} x|| for all x.
+
+        Float64 (T + 1,), norm_0 = 1; None where that is not known. Only the bound on the likelihood asks for it, and is the
+        tighter for it: :mod:`diffcli.diffusion.likelihood`.
+        """
+        return None
+
     def _white_noise(self) -> Tensor:
         """One image of white noise, always the same, uniform in the range of pixels, (1, C, H, W)."""
         return torch.rand(1, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(self.device) - 0.5
 
-    def power(self, t: Tensor) -> Tensor:
-        """The mean square of what is left of white noise of unit variance, float32 (B,): a_t^2 where A_t is a number a_t.
+    def white_noise_left(self, t: Tensor) -> Tensor:
+        """What is left of one image of white noise of unit variance, always the same, float32 (B, C, H, W).
 
-        Measured on one image; a constant part of the signal, such as a colour that it fades to, is left out.
+        A constant part of the signal, such as a colour that it fades to, is left out.
         """
         x0 = self._white_noise()
         images = torch.cat([x0, torch.zeros_like(x0)]).repeat_interleave(len(t), dim=0)
         left, constant = self._signal(images, t.repeat(2)).chunk(2)
-        return (left - constant).flatten(1).square().mean(dim=1) / x0.square().mean()
+        return (left - constant) / x0.square().mean().sqrt()
+
+    def power(self, t: Tensor) -> Tensor:
+        """The mean square of :meth:`white_noise_left`, float32 (B,): a_t^2 where A_t is a number a_t."""
+        return self.white_noise_left(t).flatten(1).square().mean(dim=1)
 
     def describe(self) -> dict[str, Tensor]:
         """Curves over t = 1..T that a plot of the schedule shows, float64 (T,) each.
@@ -162,13 +174,11 @@ class Degradation(nn.Module, ABC):
         return abs(sigma - 1) <= 0.5 and float(left.flatten(1).square().mean(dim=1).sqrt().max()) <= sigma
 
 
-@torch.no_grad()
-def check_degradation(degradation: Degradation) -> None:
-    """Checks what every degradation must keep to, on one image of its shape.
+def check_tables(degradation: Degradation) -> None:
+    """Checks T and ``sigmas``.
 
     Raises:
-        ValueError: T or ``sigmas`` is not as it must be, A_0 is not the identity, or A_T x is of another shape or not
-            finite.
+        ValueError: one is not as it must be.
     """
     T = getattr(degradation, "T", None)
     if not isinstance(T, int) or T < 1:
@@ -179,9 +189,20 @@ def check_degradation(degradation: Degradation) -> None:
         raise ValueError(
             f"sigmas must be {T + 1} numbers (t = 0..T), each 0 or at least {SMALLEST_SIGMA}, the first of them 0"
         )
+
+
+@torch.no_grad()
+def check_basics(degradation: Degradation) -> None:
+    """Checks what a model cannot do without, on one image of its shape; :mod:`diffcli.testing` has the whole set of rules.
+
+    Raises:
+        ValueError: T or ``sigmas`` is not as it must be, A_0 is not the identity, or A_T x is of another shape or not
+            finite.
+    """
+    check_tables(degradation)
     x0 = torch.rand(2, *degradation.image_shape, generator=torch.Generator().manual_seed(0)) - 0.5
     x0 = x0.to(degradation.device)
-    for t in (0, T):
+    for t in (0, degradation.T):
         left = degradation._signal(x0, torch.full((2,), t, device=x0.device))
         if left.shape != x0.shape or not bool(torch.isfinite(left).all()):
             raise ValueError(f"signal(x0, t) must be finite and of x0's shape {tuple(x0.shape)}; it is not at t = {t}")

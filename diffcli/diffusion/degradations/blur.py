@@ -96,6 +96,14 @@ class GaussianBlur(Degradation):
         """z_t = M_t x M_t' (report Eq. 5)."""
         return self.rows[t][:, None] @ x0 @ self.columns[t][:, None].mT
 
+    def step_norms(self) -> Tensor:
+        """Of the matrices of both axes: slightly more than 1 with ``reflect``, which counts the pixels beside the border twice."""
+        kernels = self.kernels.cpu().double()
+        rows, columns = (
+            torch.linalg.matrix_norm(axis_matrices(kernels, side, self.padding), 2) for side in self.image_shape[1:]
+        )
+        return rows * columns
+
     def step(self, x_prev: Tensor, t: Tensor) -> Tensor:
         """z_t = G_t * z_{t-1}, one step of the chain: a padded convolution along each axis, no table of powers."""
         reach = self.kernel_size // 2

@@ -19,7 +19,7 @@ Intensity = Annotated[float, Field(ge=0, le=1)]
 class Fade(Degradation):
     """x_t = a_t x_0 + (1 - a_t) g, a_t = 1 - (1 - left) t / T, g a colour or the image's own grey.
 
-    The defading and decolouring of the code of Bansal et al. (2022).
+    After the defading and decolouring in the code of Bansal et al. (2022), where grey is the mean of the channels.
 
     Towards mid-grey (0.5, the default) A_t is linear; towards another colour it is affine, which is the same to every sampler.
 
@@ -65,6 +65,13 @@ class Fade(Degradation):
         self.register_buffer("colour", constant.float(), persistent=False)
         shares = 1 - (1 - left) * torch.arange(T + 1, dtype=torch.float64) / T
         self.register_buffer("shares", shares.float(), persistent=False)
+
+    def step_norms(self) -> Tensor:
+        """Of rho I + (1 - rho) G, rho = a_t / a_{t-1}: more than 1 where G, the image's own grey, spreads over its colours."""
+        shares = self.shares.cpu().double()
+        rho = torch.cat([shares[:1], shares[1:] / shares[:-1]]).view(-1, 1, 1)
+        identity = torch.eye(len(self.mix), dtype=torch.float64)
+        return torch.linalg.matrix_norm(rho * identity + (1 - rho) * self.mix.cpu().double(), 2)
 
     def signal(self, x0: Tensor, t: Tensor) -> Tensor:
         """a_t x_0 + (1 - a_t) g."""

@@ -23,12 +23,12 @@ def decays(betas: Tensor, side: int) -> Tensor:
 
 
 class Heat(Degradation):
-    """Heat dissipation (Rissanen et al. 2022, section 3): the exact Gaussian blur of any width w_t, mirrored at the border.
+    """Heat dissipation (Rissanen et al. 2022): the exact Gaussian blur of any width w_t, mirrored at the border.
 
     The heat equation lets cosine mode k of an axis of n pixels decay as exp(-(pi k / n)^2 w_t^2 / 2), where w_t^2 = beta_1 +
     ... + beta_t; brightness stays. ``gaussian-blur`` multiplies sampled kernels instead, which are cut off at their size.
-    The paper's widths are the schedule ``log-widths``; it adds noise of constant sigma 0.01 (the preset's key ``noise``). With
-    noise that grows until it drowns the image it is blurring diffusion (Hoogeboom & Salimans 2022).
+    Its authors' widths for MNIST are the schedule ``log-widths``; they add noise of constant sigma 0.01 (the preset's key
+    ``noise``). With noise that grows until it drowns the image it is blurring diffusion (Hoogeboom & Salimans 2022).
 
     Args:
         betas: float64 (T + 1,) with ``betas[0] = 0``; the variance that each step adds, in square pixels.
@@ -59,6 +59,10 @@ class Heat(Degradation):
     def signal(self, x0: Tensor, t: Tensor) -> Tensor:
         """The image's cosine modes, each decayed: z_t = M_t x M_t' with M_t = V' exp(-...) V."""
         return self.rows[t][:, None] @ x0 @ self.columns[t][:, None].mT
+
+    def step_norms(self) -> Tensor:
+        """1: no cosine mode grows."""
+        return torch.ones(self.T + 1, dtype=torch.float64)
 
     def describe(self) -> dict[str, Tensor]:
         """Curves over t = 1..T, float64 (T,): the blur's width w_t in pixels, and ``mode_k``, what is left of the k-th cosine

@@ -28,11 +28,11 @@ def distances(height: int, width: int, start: Literal["centre", "border"]) -> Te
 
 
 class Mask(Degradation):
-    """A soft Gaussian hole that grows until next to nothing is left: in-painting (after Bansal et al. 2022, section 4.2).
+    """A soft Gaussian hole that grows until next to nothing is left: in-painting (after Bansal et al. 2022).
 
     A_t multiplies each pixel at distance r by m_t(r) = exp(-(c / T) sum of exp(-r^2 / (2 w_i^2)) over i = 1..t), with
-    w_i = width i / T, and c such that ``left`` remains of the farthest pixel at T. In the paper each step multiplies by
-    1 - exp(-r^2 / (2 w_i^2)), which puts out the centre at t = 1; here each step takes the same share of it, so m_t is smooth
+    w_i = width i / T, and c such that ``left`` remains of the farthest pixel at T. In its authors' code each step multiplies
+    by 1 - exp(-r^2 / (2 w_i^2)), which puts out the centre at t = 1; here each step takes the same share of it, so m_t is smooth
     in t whatever T is. What is masked becomes mid-grey, 0.
 
     The hole has one place for all images. A place for each would be a part of A_t that neither the network nor the sampler
@@ -65,6 +65,10 @@ class Mask(Degradation):
         depth = torch.exp(-squared / (2 * widths.square())).cumsum(dim=0)
         depth = torch.cat([torch.zeros_like(depth[:1]), depth])
         self.register_buffer("masks", torch.exp(math.log(left) * depth / depth[T].min()).float(), persistent=False)
+
+    def step_norms(self) -> Tensor:
+        """1: no pixel grows."""
+        return torch.ones(self.T + 1, dtype=torch.float64)
 
     def signal(self, x0: Tensor, t: Tensor) -> Tensor:
         """m_t times the image."""

@@ -58,8 +58,13 @@ class GaussianNoise(Degradation):
         """sqrt(alpha_t) x0, the mean of x_t (report Eq. 2)."""
         return self.scale(t) * x0
 
+    def step_norms(self) -> Tensor:
+        """sqrt(1 - beta_t)."""
+        alphas = self.alphas_cumprod
+        return torch.cat([alphas[:1], alphas[1:] / alphas[:-1]]).sqrt()
+
     def snr(self, t: Tensor) -> Tensor:
-        """Signal-to-noise ratio alpha_t / (1 - alpha_t), (B,), for t >= 1 (Kingma et al. 2021, Eq. 3)."""
+        """Signal-to-noise ratio alpha_t / (1 - alpha_t), (B,), for t >= 1 (Kingma et al. 2021, Eq. 2)."""
         return (self.scale(t) / self.sigma(t)).square().flatten()
 
     def step(self, x_prev: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:

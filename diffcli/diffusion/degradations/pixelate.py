@@ -35,8 +35,9 @@ def nested_averages(side: int, grid: int) -> Tensor:
 
 
 class Pixelate(Degradation):
-    """Averages over blocks that grow by factors of two: the super-resolution of Bansal et al. 2022, section 4.3, where each step is one doubling.
+    """Averages over blocks that grow by factors of two: super-resolution (after Bansal et al. 2022).
 
+    In its authors' code a step is one doubling, or one pixel less.
     The T steps are spread evenly over the L - 1 doublings. Within one, the detail between two block sizes fades out
     linearly: with the position p = (L - 1) t / T = l + u, one axis is M_t = (1 - u) P_l + u P_{l+1}, and z_t = M_t x M_t'.
     So z_t is continuous in t, and at whole l it is the image of square pixels.
@@ -63,6 +64,10 @@ class Pixelate(Degradation):
         # A table of the block sizes, not of t: it stays small whatever T is.
         for name, side in (("rows", height), ("columns", width)):
             self.register_buffer(name, nested_averages(side, grid).float(), persistent=False)
+
+    def step_norms(self) -> Tensor:
+        """1: the averages are projections, each within the last, and what a step takes from one of them only shrinks."""
+        return torch.ones(self.T + 1, dtype=torch.float64)
 
     def axis(self, averages: Tensor, t: Tensor) -> Tensor:
         """M_t of the axis that ``averages`` (L, n, n) belongs to, float32 (B, 1, n, n)."""
