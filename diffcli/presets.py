@@ -124,7 +124,9 @@ def with_overrides(values: Any, overrides: Mapping[str, Any]) -> Any:
             raise UserError(f"key '{key}' is not of the form key.key")
         target = changed
         for parent in parents:
-            if target.get(parent) is None:  # a section that is off or has its defaults; the schema knows which there are
+            if (
+                target.get(parent) is None
+            ):  # a section that is off or has its defaults; the schema knows which there are
                 target[parent] = {}
             target = target[parent]
             if not isinstance(target, dict):
