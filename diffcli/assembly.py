@@ -14,7 +14,7 @@ from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.data.sources import class_names, default_data_dir, image_shape
 from diffcli.diffusion.degradations import Degradation, check_basics
-from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser, check_prediction
+from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, check_input, check_prediction
 from diffcli.diffusion.guidance import X0Function, clipped
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, timesteps
@@ -45,6 +45,8 @@ def resolve(preset: Preset) -> Preset:
         preset = with_classes(preset, names)
     if preset.prediction not in PREDICTIONS:
         raise UserError(f"prediction: {unknown('prediction', preset.prediction, PREDICTIONS)}")
+    if preset.input not in INPUTS:
+        raise UserError(f"input: {unknown('input', preset.input, INPUTS)}")
     training = preset.training
     if training.t_distribution not in TIME_DISTRIBUTIONS:
         known = unknown("distribution", training.t_distribution, TIME_DISTRIBUTIONS)
@@ -52,7 +54,7 @@ def resolve(preset: Preset) -> Preset:
     degradation = build_degradation(preset, image_shape_of(preset))
     _check_network(preset)
     steps_of(preset.sampler.steps, degradation.T)
-    _check_prediction(preset.prediction, degradation)
+    _check_denoiser(preset, degradation)
     _check_sampler(preset.sampler, degradation)
     _check_prior(preset.prior, degradation)
     _check_guidance(preset)
@@ -110,11 +112,12 @@ def _check_network(preset: Preset) -> None:
         raise UserError(f"network {preset.network.name} has {parameters:,} parameters, more than {MAX_PARAMETERS:,}")
 
 
-def _check_prediction(prediction: str, degradation: Degradation) -> None:
-    try:
-        check_prediction(prediction, degradation)
-    except ValueError as error:
-        raise UserError(f"prediction: {error}") from error
+def _check_denoiser(preset: Preset, degradation: Degradation) -> None:
+    for key, check in (("prediction", check_prediction), ("input", check_input)):
+        try:
+            check(getattr(preset, key), degradation)
+        except ValueError as error:
+            raise UserError(f"{key}: {error}") from error
 
 
 def samplers_for(degradation: Degradation) -> list[str]:
@@ -214,12 +217,12 @@ def build_denoiser(preset: Preset, image_shape: tuple[int, int, int]) -> Denoise
     """The untrained denoiser of a resolved preset for images of (C, H, W).
 
     Raises:
-        UserError: the network cannot take that shape, or the prediction does not fit the degradation.
+        UserError: the network cannot take that shape, or the prediction or the input does not fit the degradation.
     """
     network = build("network", preset.network, {"image_shape": image_shape, "classes": preset.classes})
     degradation = build_degradation(preset, image_shape)
-    _check_prediction(preset.prediction, degradation)
-    return Denoiser(network, degradation, preset.prediction, preset.classes)
+    _check_denoiser(preset, degradation)
+    return Denoiser(network, degradation, preset.prediction, preset.classes, preset.input)
 
 
 def build_prior(component: Component) -> Prior:

@@ -139,6 +139,8 @@ class Preset(Strict):
     Args:
         schedule: of the degradation's betas; null where it takes none.
         labels: null is a model without.
+        input: what the network is given: x_t as it is (``degraded``), or the linear estimate of x_0 from it (``wiener``), in
+            which the modes that a blur left are as strong as in an image; blurs only.
         noise: what is added to a degradation that draws none of its own, see :mod:`diffcli.diffusion.noise_levels`.
     """
 
@@ -148,6 +150,7 @@ class Preset(Strict):
     degradation: Component
     noise: Component | None = None
     network: Component
+    input: str = "degraded"
     prediction: str
     prior: Component
     sampler: Sampler

@@ -95,6 +95,7 @@ def test_every_key_of_the_table_is_tried() -> None:
     assert set(REASONS) <= {key.partition(".")[0] for key in REFUSED} | set(REFUSED) | {
         "data",
         "degradation",
+        "input",
         "noise",
         "prior",
     }

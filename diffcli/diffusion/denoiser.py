@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffcli.diffusion.degradations import Degradation, GaussianNoise
+from diffcli.diffusion.degradations import Degradation, GaussianNoise, Separable
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,34 @@ PREDICTIONS: dict[str, Prediction] = {
 }
 
 
+@dataclass(frozen=True)
+class Input:
+    """What a network is given for x_t."""
+
+    of: Callable[[Any, Tensor, Tensor], Tensor]
+    """(degradation, xt, t) -> (B, C, H, W)."""
+    degradation: type
+    """Which degradations it can be had for."""
+
+
+INPUTS: dict[str, Input] = {
+    "degraded": Input(of=lambda degradation, xt, t: xt, degradation=Degradation),
+    "wiener": Input(of=lambda degradation, xt, t: degradation.wiener(xt, t), degradation=Separable),
+}
+
+
+def check_input(input: str, degradation: Degradation) -> None:
+    """Checks that a network can be given ``input``.
+
+    Raises:
+        ValueError: it is unknown, or the degradation does not have it.
+    """
+    if input not in INPUTS:
+        raise ValueError(f"input must be one of {', '.join(INPUTS)}, got {input}")
+    if not isinstance(degradation, INPUTS[input].degradation):
+        raise ValueError(f"input {input} needs a blur; use degraded")
+
+
 def check_prediction(prediction: str, degradation: Degradation) -> None:
     """Checks that a network can be asked for ``prediction``.
 
@@ -70,23 +98,29 @@ class Denoiser(nn.Module):
         degradation: what the network undoes.
         prediction: a key of ``PREDICTIONS``.
         classes: number of labels that the network was built for; where it is 0, labels are not looked at.
+        input: a key of ``INPUTS``: x_t itself, or what a linear filter makes of it.
 
     Raises:
-        ValueError: see :func:`check_prediction`.
+        ValueError: see :func:`check_prediction` and :func:`check_input`.
     """
 
-    def __init__(self, network: nn.Module, degradation: Degradation, prediction: str, classes: int = 0) -> None:
+    def __init__(
+        self, network: nn.Module, degradation: Degradation, prediction: str, classes: int = 0, input: str = "degraded"
+    ) -> None:
         super().__init__()
         check_prediction(prediction, degradation)
+        check_input(input, degradation)
         self.network = network
         self.degradation = degradation
         self.prediction = prediction
         self.classes = classes
+        self.input = input
 
     def output(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """The network's raw output g[x_t, t / T], (B, C, H, W), in the precision of ``xt``, under autocast too."""
         time = t.to(xt.dtype) / self.degradation.T
-        output: Tensor = self.network(xt, time, labels) if self.classes else self.network(xt, time)
+        given = INPUTS[self.input].of(self.degradation, xt, t)
+        output: Tensor = self.network(given, time, labels) if self.classes else self.network(given, time)
         return output.to(xt.dtype)
 
     def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:

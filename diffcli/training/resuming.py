@@ -32,6 +32,7 @@ REASONS = {
     "degradation": "the network has learnt to undo the old one",
     "noise": "the network has learnt to undo the degradation with the old noise",
     "network": "the weights belong to the old one",
+    "input": "the network has learnt to read the old one",
     "prediction": "the network has learnt to predict the old one",
     "prior": "it was fitted before the first step; name one for sampling with `prior`",
     "sampler": "the best checkpoint would go on sampling with the old one; name one for sampling with `sampler`",

@@ -11,6 +11,7 @@ from diffcli.diffusion.degradations.heat import Heat
 from diffcli.diffusion.degradations.mask import Mask
 from diffcli.diffusion.degradations.noise import GaussianNoise
 from diffcli.diffusion.degradations.pixelate import Pixelate
+from diffcli.diffusion.degradations.separable import Separable
 
 __all__ = [
     "DEGRADATIONS",
@@ -22,6 +23,7 @@ __all__ = [
     "Mask",
     "Padding",
     "Pixelate",
+    "Separable",
     "check_basics",
 ]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffcli.diffusion.degradations.base import Degradation
+from diffcli.diffusion.degradations.separable import Separable
 
 Padding = Literal["reflect", "circular", "zero"]
 MAX_BLUR_VARIANCE = 1e4
@@ -40,7 +40,7 @@ def axis_matrices(kernels: Tensor, side: int, padding: Padding) -> Tensor:
     return torch.einsum("ijk,nk->nij", padded.unfold(0, size, 1), kernels)
 
 
-class GaussianBlur(Degradation):
+class GaussianBlur(Separable):
     """Repeated Gaussian blur of variance beta_t pixels^2 a step: cold diffusion (report Eq. 5; Bansal et al. 2022).
 
     A blur is linear and acts on rows and columns alike, so t of them are z_t = M_t x M_t', where M_t = K_t ... K_1 is the
@@ -57,8 +57,6 @@ class GaussianBlur(Degradation):
     """
 
     kernels: Tensor
-    rows: Tensor
-    columns: Tensor
 
     def __init__(
         self,
@@ -91,10 +89,6 @@ class GaussianBlur(Degradation):
             for step in steps[1:]:
                 powers.append(step @ powers[-1])
             self.register_buffer(name, torch.stack(powers).float(), persistent=False)
-
-    def signal(self, x0: Tensor, t: Tensor) -> Tensor:
-        """z_t = M_t x M_t' (report Eq. 5)."""
-        return self.rows[t][:, None] @ x0 @ self.columns[t][:, None].mT
 
     def step_norms(self) -> Tensor:
         """Of the matrices of both axes: slightly more than 1 with ``reflect``, which counts the pixels beside the border twice."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffcli.diffusion.degradations.base import Degradation
 from diffcli.diffusion.degradations.blur import MAX_BLUR_VARIANCE, MODES
+from diffcli.diffusion.degradations.separable import Separable
 
 
 def cosine_basis(side: int) -> Tensor:
@@ -22,11 +22,12 @@ def decays(betas: Tensor, side: int) -> Tensor:
     return torch.exp(-torch.outer(betas.cumsum(dim=0), frequencies.square()) / 2)
 
 
-class Heat(Degradation):
+class Heat(Separable):
     """Heat dissipation (Rissanen et al. 2022): the exact Gaussian blur of any width w_t, mirrored at the border.
 
     The heat equation lets cosine mode k of an axis of n pixels decay as exp(-(pi k / n)^2 w_t^2 / 2), where w_t^2 = beta_1 +
-    ... + beta_t; brightness stays. ``gaussian-blur`` multiplies sampled kernels instead, which are cut off at their size.
+    ... + beta_t; brightness stays: z_t = M_t x M_t' with
+    M_t = V' exp(-...) V, V the cosine basis. ``gaussian-blur`` multiplies sampled kernels instead, which are cut off at their size.
     Its authors' widths for MNIST are the schedule ``log-widths``; they add noise of constant sigma 0.01 (the preset's key
     ``noise``). With noise that grows until it drowns the image it is blurring diffusion (Hoogeboom & Salimans 2022).
 
@@ -38,8 +39,6 @@ class Heat(Degradation):
         ValueError: a beta is out of its range.
     """
 
-    rows: Tensor
-    columns: Tensor
     host_tables = ("sigmas", "betas")
 
     def __init__(self, betas: Tensor, image_shape: tuple[int, int, int]) -> None:
@@ -55,10 +54,6 @@ class Heat(Degradation):
             # The identity at t = 0 is written as such: the product of the basis with itself is one up to rounding only.
             table = torch.cat([torch.eye(side).double()[None], (basis.T * decays(betas, side)[1:, None]) @ basis])
             self.register_buffer(name, table.float(), persistent=False)
-
-    def signal(self, x0: Tensor, t: Tensor) -> Tensor:
-        """The image's cosine modes, each decayed: z_t = M_t x M_t' with M_t = V' exp(-...) V."""
-        return self.rows[t][:, None] @ x0 @ self.columns[t][:, None].mT
 
     def step_norms(self) -> Tensor:
         """1: no cosine mode grows."""
