@@ -91,8 +91,9 @@ def read_model(checkpoint: Path) -> Model:
             guide.load_state_dict(content["guide"])
             guide.eval().requires_grad_(False)
         shares = tuple(float(share) for share in content.get("class_shares", ()))
+        clusters = content["clusters"].float() if preset.labels and preset.labels.clusters else None
         fitted = {str(name): dict(state) for name, state in content.get("priors", {}).items()}
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(f"checkpoint {checkpoint} is damaged: it holds something else than weights") from error
     return Model(
         checkpoint=checkpoint,
@@ -104,4 +105,5 @@ def read_model(checkpoint: Path) -> Model:
         fitted=fitted,
         guide=guide,
         class_shares=shares,
+        clusters=clusters,
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 from diffcli.assembly import build_prior, load_source, resolve, steps_of, training_split
 from diffcli.computing import prepared
 from diffcli.config import Component, Preset, Sampler
+from diffcli.data.clusters import clustered
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_uint8
 from diffcli.devices import Precision, Processes
@@ -80,6 +81,8 @@ class Model:
     """With an early average of the weights, for autoguidance."""
     class_shares: tuple[float, ...] = ()
     """How frequent each label was in the training split."""
+    clusters: Tensor | None = None
+    """Where its labels are clusters, their centres, (K, C * H * W)."""
     run: Run | None = None
     """The run that it belongs to, if any."""
     data_dir: Path | str | None = None
@@ -102,7 +105,11 @@ class Model:
     @property
     def classes(self) -> list[str]:
         """The names of its labels, label 0 first; none where it was trained without."""
-        return (self.preset.labels.classes or []) if self.preset.labels else []
+        return self.preset.labels.names if self.preset.labels else []
+
+    def labelled(self, images: ImageSet) -> ImageSet:
+        """Images with the labels that this model knows them by: the data set's, or their clusters."""
+        return images if self.clusters is None else clustered(images, self.clusters)
 
     @takes_as_method(_Draws)
     def sample(self, options: _Draws) -> Tensor:
@@ -251,7 +258,7 @@ class Model:
                     f"checkpoint {self.checkpoint} is damaged: prior {component.name} lacks {error}"
                 ) from error
         elif prior.needs_fit:
-            seen = self.training_split()
+            seen = self.labelled(self.training_split())
             fit_prior(prior, self.denoiser.degradation, seen.images, seen.labels if self.classes else None)
         return prior
 

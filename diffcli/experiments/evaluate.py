@@ -128,11 +128,13 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     scores: dict[str, float] = {}
     loss_by_t: list[float | None] = []
     given = model.told(options, len(test))
-    told = test.labels if given is None else given
+    told = model.labelled(test).labels if given is None else given
     if "loss" in wanted:
         scores["loss"], loss_by_t = _loss(sampling, test, told, quiet)
     if "nll" in wanted:
-        settings["decoder_width"] = decoder_width(sampling, training_split(model.preset, source.development))
+        settings["decoder_width"] = decoder_width(
+            sampling, model.labelled(training_split(model.preset, source.development))
+        )
         steps, width = settings["nll_steps"], settings["decoder_width"]
         scores |= bits_of(sampling, test, told, steps, width, quiet)
     elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):

@@ -154,8 +154,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         # Which labels samples and reconstructions get; none given is those of the data.
         settings["label"] = label_numbers(options.label, model.classes) or "data"
         settings["per_label"] = options.per_label
-    elif options.per_label:
-        raise UserError("`per_label`: this model was trained without labels")
+    if options.per_label:
+        _check_labels("per_label", model.preset)
     if why_none(model.preset, first.name) is None:
         settings["nll_steps"] = evaluations_of(options.nll_steps, model.T)
     if options.n_test is not None:
@@ -187,7 +187,7 @@ def allowed(options: EvaluateOptions, preset: Preset, extractor: bool, classifie
     at_hand = {
         "extractor": extractor,
         "classifier": classifier,
-        "labels": bool(preset.classes),
+        "labels": bool(preset.classes) and not _by_cluster(preset),
         "likelihood": likelihood,
     }
     asked = [METRICS[name] for name in METRICS if name in (options.metrics or METRICS)]
@@ -201,11 +201,24 @@ def check_metrics(options: EvaluateOptions, model: Model) -> None:
         UserError: one does not; the line says why.
     """
     reason = why_none(model.preset, (options.priors or [model.preset.prior.name])[0])
-    if "label_kept" in options.metrics and not model.classes:
-        raise UserError("`label_kept`: this model was trained without labels")
+    if "label_kept" in options.metrics:
+        _check_labels("label_kept", model.preset)
     if reason and ("nll" in options.metrics or options.nll_steps is not None):
         raise UserError(f"{'`nll`' if 'nll' in options.metrics else '`nll_steps`'}: {reason}")
     evaluations_of(options.nll_steps, model.T)
+
+
+def _by_cluster(preset: Preset) -> bool:
+    return preset.labels is not None and preset.labels.clusters is not None
+
+
+def _check_labels(name: str, preset: Preset) -> None:
+    if not preset.classes:
+        raise UserError(f"`{name}`: this model was trained without labels")
+    if _by_cluster(preset):
+        raise UserError(
+            f"`{name}`: this model's labels are clusters of the training images, not the data set's classes"
+        )
 
 
 def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -103,7 +103,9 @@ def _conditional(model: Model, options: SampleOptions) -> list[Path]:
     told = model.told(options, len(test))
     sampling = model.sampling(options)
     with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:
-        rows = conditional_rows(sampling, test.images, counting(advance), test.labels if told is None else told)
+        rows = conditional_rows(
+            sampling, test.images, counting(advance), model.labelled(test).labels if told is None else told
+        )
     with written_whole(options.out) as part:
         conditional_figure(rows).savefig(part, format="png")
     return [options.out]

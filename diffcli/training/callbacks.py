@@ -29,6 +29,8 @@ from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget
 
+CONDITIONAL_IMAGES = 8
+
 
 class History(Callback):
     """``metrics.csv``: one row per epoch; a resumed run goes on below the epochs that its checkpoint has done.
@@ -173,13 +175,11 @@ class EpochSamples(Callback):
 
     Args:
         folder: where ``epoch-005-unconditional.png`` and ``epoch-005-conditional.png`` go.
-        images: what the conditional figure reconstructs.
         average: of the weights, drawn from in their place.
     """
 
-    def __init__(self, folder: Path, images: ImageSet, average: ExponentialAverage | None = None) -> None:
+    def __init__(self, folder: Path, average: ExponentialAverage | None = None) -> None:
         self.folder = folder
-        self.images = images
         self.average = average
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -200,13 +200,15 @@ class EpochSamples(Callback):
         )
         pl_module.eval()
         with self.average.in_use(pl_module) if self.average else nullcontext():
-            self._draw(sampling, self.folder / f"epoch-{epoch:03d}", RESTORATION if prior.restores else None)
+            val = trainer.datamodule.val  # type: ignore[attr-defined]
+            shown = val[torch.arange(min(CONDITIONAL_IMAGES, len(val)))]
+            self._draw(sampling, shown, self.folder / f"epoch-{epoch:03d}", RESTORATION if prior.restores else None)
         pl_module.train()
 
-    def _draw(self, sampling: Sampling, stem: Path, label: str | None) -> None:
-        (samples,) = generate(sampling, sampling.batch_size, self.images.image_shape)
+    def _draw(self, sampling: Sampling, images: ImageSet, stem: Path, label: str | None) -> None:
+        (samples,) = generate(sampling, sampling.batch_size, images.image_shape)
         with written_whole(stem.with_name(f"{stem.name}-unconditional.png")) as part:
             save_grid(to_uint8(samples), part, label)
-        rows = conditional_rows(sampling, self.images.images, labels=self.images.labels)
+        rows = conditional_rows(sampling, images.images, labels=images.labels)
         with written_whole(stem.with_name(f"{stem.name}-conditional.png")) as part:
             conditional_figure(rows).savefig(part)
