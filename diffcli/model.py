@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from diffcli.data.given import read_given
 from diffcli.data.pixels import to_model, to_uint8
 from diffcli.diffusion.inpainting import MOST_ROUNDS, ROUNDS, Resampling
 from diffcli.diffusion.randomness import Stream, image_generators
@@ -21,6 +23,8 @@ from diffcli.sampler_options import Label, SamplerOptions
 from diffcli.trained import Trained
 
 MAX_SAMPLES = 10_000_000
+AT_ONCE = 1000
+"""Images that are degraded together."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,18 @@ class Model(Trained):
 
         return steps()
 
+    def read(self, files: Sequence[Path | str], background: str | None = None) -> Tensor:
+        """The images of files and folders, uint8 (N, C, H, W): upright, their centres in the model's shape, grey where that is.
+
+        Args:
+            background: a colour's name or '#rrggbb', which shows where an image is transparent; None is the preset's, else
+                white.
+
+        Raises:
+            UserError: there is none, or one cannot be read.
+        """
+        return read_given(files, self.image_shape, background or self.background).images
+
     @torch.inference_mode()
     def degrade(self, images: Tensor, t: int, seed: int = 0) -> Tensor:
         """x_t of uint8 images (N, C, H, W), float (N, C, H, W) on the CPU; ``t`` in 0..T.
@@ -122,9 +138,12 @@ class Model(Trained):
         """
         self._check_images(images)
         self.check_t(t, smallest=0)
-        generators = image_generators(seed, Stream.RECONSTRUCTION, range(len(images)))
-        x0 = to_model(images.to(self.processes.device))
-        return degraded(self.denoiser.degradation, x0, t, generators)[0].cpu()
+        parts = []
+        for indices in torch.arange(len(images)).split(AT_ONCE):
+            generators = image_generators(seed, Stream.RECONSTRUCTION, indices.tolist())
+            x0 = to_model(images[indices].to(self.processes.device))
+            parts.append(degraded(self.denoiser.degradation, x0, t, generators)[0].cpu())
+        return torch.cat(parts)
 
     @takes_as_method(_Restorations)
     def restore(self, options: _Restorations) -> Tensor:

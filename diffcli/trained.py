@@ -65,6 +65,11 @@ class Trained:
         return replace(self, processes=processes, precision=precision)
 
     @property
+    def background(self) -> str:
+        """The colour that shows where an image is transparent: that of the images that it was trained on, if known."""
+        return str(self.preset.data.parameters.get("background", "white"))
+
+    @property
     def classes(self) -> list[str]:
         """The names of its labels, label 0 first; none where it was trained without."""
         return (self.preset.labels.classes or []) if self.preset.labels else []
