@@ -134,7 +134,7 @@ class Sampling:
         def sample(xt: Tensor, steps: Sequence[int]) -> Iterator[Step]:
             return self.bound_sampler(known.kept(estimate), xt, steps, draw)
 
-        yield from resampled(sample, degradation, xT, self.steps, draw, known.resampling)
+        yield from resampled(sample, degradation, xT, self.steps, draw, known.rounds)
 
     def batches(self, n: int) -> list[range]:
         """The indices of ``n`` images in batches."""

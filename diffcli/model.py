@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffcli.data.given import read_given
 from diffcli.data.pixels import to_model, to_uint8
-from diffcli.diffusion.inpainting import MOST_ROUNDS, ROUNDS, Resampling
+from diffcli.diffusion.inpainting import MOST_ROUNDS, ROUNDS
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
 from diffcli.errors import UserError
@@ -61,7 +61,7 @@ class _Paintings(SamplerOptions):
 
     Args:
         mask: bool, (H, W) for all images or (N, H, W).
-        resampling: how often each part of the way is taken, see :mod:`diffcli.diffusion.inpainting`; 1 is the fastest.
+        resampling: how often each step is taken, see :mod:`diffcli.diffusion.inpainting`; 1 is the fastest.
     """
 
     images: Tensor
@@ -199,8 +199,8 @@ class Model(Trained):
     def inpaint(self, options: _Paintings) -> Tensor:
         """``images``, uint8 (N, C, H, W), with what ``mask`` marks drawn anew to fit the rest, which stays exactly as it is.
 
-        ``mask`` is bool, (H, W) for all images or (N, H, W); True is drawn. ``resampling`` says how often each part of the way
-        is taken (Lugmayr et al. 2022): more fit better and take longer. Only models of Gaussian noise do this.
+        ``mask`` is bool, (H, W) for all images or (N, H, W); True is drawn. ``resampling`` says how often each step is
+        taken (Lugmayr et al. 2022): more fit better and take longer. Only models of Gaussian noise do this.
 
         Raises:
             UserError: the images or the mask are of another shape or type, the mask marks nothing or everything of an image,
@@ -211,11 +211,11 @@ class Model(Trained):
         painted = self._painted(mask, len(images))
         self.check_inpaints()
         sampling = self.sampling(options, self.prior(None))
-        resampling = Resampling.of(len(sampling.steps) - 1, options.resampling)
-        total = options.resampling * sampling.total_steps(len(images))
+        rounds = options.resampling
+        total = rounds * sampling.total_steps(len(images))
         with progress(f"in-painting {len(images)} images", total, "steps", options.quiet) as done:
             told = self.told(options, len(images))
-            made = to_uint8(torch.cat(list(inpaint(sampling, images, painted, resampling, counting(done), told))))
+            made = to_uint8(torch.cat(list(inpaint(sampling, images, painted, rounds, counting(done), told))))
         return torch.where(painted, made, images)
 
     def _painted(self, mask: Tensor, count: int) -> Tensor:

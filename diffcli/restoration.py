@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import Degradation
-from diffcli.diffusion.inpainting import Known, Resampling
+from diffcli.diffusion.inpainting import Known
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import last
 from diffcli.generation import Sampling, Track, draw_xT
@@ -119,7 +119,7 @@ def inpaint(
     sampling: Sampling,
     images: Tensor,
     painted: Tensor,
-    resampling: Resampling,
+    rounds: int,
     track: Track = iter,
     labels: Tensor | None = None,
 ) -> Iterator[Tensor]:
@@ -127,6 +127,7 @@ def inpaint(
 
     Args:
         painted: bool (N, 1, H, W), True where a pixel is drawn.
+        rounds: how often each step is taken.
         labels: of the images, int64 (N,); a model without labels does not look at them.
     """
     told = _told(sampling, labels)
@@ -135,7 +136,7 @@ def inpaint(
         generators = image_generators(sampling.seed, Stream.INPAINTING, indices)
         at_hand = slice(indices.start, indices.stop)
         x0 = to_model(images[at_hand].to(sampling.device))
-        known = Known(x0, painted[at_hand].to(sampling.device), resampling)
+        known = Known(x0, painted[at_hand].to(sampling.device), rounds)
         own = None if told is None else told[at_hand]
         shape = (x0.shape[1], x0.shape[2], x0.shape[3])
         noise = randn_images(generators, shape, sampling.device)

@@ -40,7 +40,7 @@ class RestoreOptions(SamplerOptions):
         t: the step that the images are degraded to, 1..T; None is half of T.
         degraded: the images are x_t already.
         mask: an image that is white where the images are to be drawn anew, in place of ``t``.
-        resampling: with a mask, how often each part of the way is taken; None is 5.
+        resampling: with a mask, how often each step is taken; None is 5.
         background: shows where an image is transparent; None is the preset's, else white.
         invert: the images are negatives of what the model knows: dark on light, where those of the training are light on dark.
 
