@@ -13,8 +13,9 @@ from diffcli.data.pixels import to_model
 from diffcli.devices import Devices
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
-from diffcli.generation import Sampling, conditional_rows, counting, draw_xT, generate, reconstruct
+from diffcli.generation import Sampling, counting, draw_xT, generate
 from diffcli.loading import load
+from diffcli.restoration import conditional_rows, reconstruct
 from diffcli.sampler_options import SamplerOptions
 
 

@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
     {"plugins", "devices", "runs", "reporting", "sampler_options"},
     {"assembly", "computing", "report"},
     {"generation"},
+    {"restoration", "trained"},
     {"model", "training"},
     {"loading"},
     {"experiments"},

@@ -34,11 +34,12 @@ from diffcli.experiments.distances import Distances, drawn
 from diffcli.experiments.likelihood import bits_of, decoder_width, why_none
 from diffcli.experiments.protocol import EvaluateOptions, Subject, allowed, check_metrics, pick_subject, protocol
 from diffcli.files import writable_folder, write_json
-from diffcli.generation import Sampling, counting, evaluations, reconstruct
+from diffcli.generation import Sampling, counting, evaluations
 from diffcli.loading import started
 from diffcli.model import Model
 from diffcli.options import takes
 from diffcli.progress import progress
+from diffcli.restoration import reconstruct
 
 TENTHS = 10
 

@@ -21,10 +21,11 @@ from diffcli.devices import Processes
 from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import PRIORS
 from diffcli.files import written_whole
-from diffcli.generation import Sampling, conditional_rows, generate
+from diffcli.generation import Sampling, generate
 from diffcli.progress import note
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import RESTORATION, save_grid
+from diffcli.restoration import conditional_rows
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget
