@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.devices import Processes
 from diffcli.evaluation.classifier import TrainedClassifier, probabilities
 from diffcli.evaluation.extractors import Extractor
+from diffcli.evaluation.frechet import Reference
+from diffcli.evaluation.manifolds import precision, recall
+from diffcli.evaluation.resampling import standard_error
 from diffcli.evaluation.scores import fid, kid, nearest
 from diffcli.generation import Sampling, counting, generate
 from diffcli.progress import progress
@@ -44,14 +48,20 @@ class Distances:
 
     def of(self, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
         """The scores of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,)."""
-        scores = {}
+        scores: dict[str, float] = {}
         if self.extractor is not None:
             fake, (real, floor) = self._features(self.extractor, samples, "samples"), self._real_features
-            distances = {"fid": fid, "kid": lambda a, b: kid(a, b, self.seed)}
-            for metric, distance in distances.items():
+            if "fid" in self.wanted:
+                scores |= self._scored("fid", Reference.of(real).distance, fake, floor)
+            if "kid" in self.wanted:
+                scores[f"kid_{self.extractor.name}"] = kid(real, fake, self.seed)
+                scores[f"kid_{self.extractor.name}_floor"] = kid(real, floor, self.seed)
+            some = real[self._shuffled(len(real))[: self.n_manifold]]
+            for metric, share in {"sample_precision": precision, "sample_recall": recall}.items():
                 if metric in self.wanted:
-                    scores[f"{metric}_{self.extractor.name}"] = distance(real, fake)
-                    scores[f"{metric}_{self.extractor.name}_floor"] = distance(real, floor)
+                    scores |= self._scored(
+                        metric, partial(share, some), fake[: self.n_manifold], floor[: self.n_manifold]
+                    )
         if "label_kept" in self.wanted and self.classifier is not None and labels is not None and (labels >= 0).any():
             scores["label_kept"] = self._read(self.classifier, samples[labels >= 0], labels[labels >= 0])
             scores["label_kept_test"] = self._test_read
@@ -59,6 +69,25 @@ class Distances:
             scores["nearest"] = float(nearest(to_unit(to_model(samples[:MAX_NEAREST])), self._known).median())
             scores["nearest_test"] = self._nearest_test
         return scores
+
+    @property
+    def n_manifold(self) -> int:
+        """Samples for precision and recall: as many as the test images, of which as many are drawn."""
+        return manifold_size(self.n, len(self.test))
+
+    def _scored(self, metric: str, score: Callable[[Tensor], float], fake: Tensor, floor: Tensor) -> dict[str, float]:
+        """A score of samples, its standard error, and that of real training images, by key."""
+        assert self.extractor is not None
+        key = f"{metric}_{self.extractor.name}"
+        values = {
+            key: score(fake),
+            f"{key}_floor": score(floor),
+            f"{key}_error": standard_error(score, fake, self.seed),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _shuffled(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
 
     def by_label(self, samples: Tensor, labels: Tensor) -> dict[int, float]:
         """The Frechet distance of the samples of each label to the test images of that label, where there are two of each."""
@@ -71,7 +100,7 @@ class Distances:
     def _real_features(self) -> tuple[Tensor, Tensor]:
         """Of the test images, and of ``n`` training images."""
         assert self.extractor is not None
-        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))[: self.n]
+        order = self._shuffled(len(self.train))[: self.n]
         return (
             self._features(self.extractor, self.test.images, "test images"),
             self._features(self.extractor, self.train.images[order], "training images"),
@@ -110,6 +139,11 @@ class Distances:
                 return features
 
             return torch.cat(list(self.processes.shared(batches, features_of)))
+
+
+def manifold_size(n_fid: int, test_images: int) -> int:
+    """How many samples, and how many test images, precision and recall are of."""
+    return min(n_fid, test_images)
 
 
 def drawn(
