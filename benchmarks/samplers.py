@@ -19,14 +19,13 @@ import torch
 from diffcli.assembly import load_source, samplers_for, training_split
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.evaluation.extractors import Extractor, choose
-from diffcli.evaluation.scores import fid
+from diffcli.evaluation.frechet import Reference
+from diffcli.experiments.distances import floor_of
 from diffcli.generation import evaluations, generate
 from diffcli.loading import load
 from diffcli.model import Model
 from diffcli.sampler_options import SamplerOptions
 
-FLOORS = 20
-"""Sets of real training images whose mean distance is the floor."""
 UNGUIDED = {"guidance": 1.0, "autoguidance": 1.0}
 VARIANTS = {"ddim": ("{name: ddim, eta: 1}", "{name: ddim, eta: 0}")}
 """How a sampler is run where that is not once with its defaults."""
@@ -38,14 +37,6 @@ SAME_AS_DDIM = ("cold", "cold-naive")
 def features(extractor: Extractor, images: torch.Tensor) -> torch.Tensor:
     """Of uint8 images (N, C, H, W), (N, F)."""
     return torch.cat([extractor.features(to_unit(to_model(batch))) for batch in images.split(250)])
-
-
-def floor_of(real: torch.Tensor, train: torch.Tensor, n: int) -> tuple[float, float]:
-    """The mean distance of n features of training images (N, F) to those of the test images, and its standard deviation."""
-    seeded = torch.Generator().manual_seed(0)
-    sets = [train[torch.randperm(len(train), generator=seeded)[:n]] for _ in range(FLOORS)]
-    floors = torch.tensor([fid(real, chosen) for chosen in sets])
-    return float(floors.mean()), float(floors.std())
 
 
 def rows_of(model: Model, options: argparse.Namespace) -> Iterator[SamplerOptions]:
@@ -71,10 +62,9 @@ def measure(run: str, options: argparse.Namespace) -> None:
     extractor = choose("classifier", model.preset.data.name, None, torch.device("cpu"))
     real = features(extractor, source.test.images)
     train = training_split(model.preset, source.development).images
-    floor, spread = floor_of(real, features(extractor, train), n)
-    print(
-        f"\n`{model.preset_name}`, epoch {model.epoch}, {n} samples; real training images: {floor:.4f} ± {spread:.4f}\n"
-    )
+    distance_to = Reference.of(real).distance
+    floor = floor_of(distance_to, features(extractor, train), n, seed=0)
+    print(f"\n`{model.preset_name}`, epoch {model.epoch}, {n} samples; as many real training images: {floor:.4f}\n")
     print("| sampler | network evaluations | distance | times the floor | seconds |")
     print("| --- | --- | --- | --- | --- |")
     for row in rows_of(model, options):
@@ -82,7 +72,7 @@ def measure(run: str, options: argparse.Namespace) -> None:
         started = time.perf_counter()
         samples = torch.cat([to_uint8(batch) for batch in generate(sampling, n, model.image_shape)])
         seconds = time.perf_counter() - started
-        distance = fid(real, features(extractor, samples))
+        distance = distance_to(features(extractor, samples))
         taken = evaluations(sampling)
         print(f"| `{row.sampler}` | {taken} | {distance:.4f} | {distance / floor:.2f} | {seconds:.0f} |", flush=True)
 

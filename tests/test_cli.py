@@ -17,6 +17,8 @@ from PIL import Image
 
 from diffcli.runs import Run
 
+RECONSTRUCTED = ("rmse", "ssim", "psnr", "class_kept")
+
 
 def test_help_names_every_command(cli) -> None:
     result = cli("--help")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diffcli.cli.flags import with_flags
-from diffcli.evaluation.metrics import BESIDE, is_beside
+from diffcli.evaluation.metrics import BESIDE, is_beside, metric_of
 from diffcli.output import console, one_line, print_table
+from diffcli.reporting.numbers import with_error
 
 if TYPE_CHECKING:
     from diffcli.experiments.comparison import Comparison
@@ -24,13 +25,18 @@ def print_evaluation(result: Evaluation) -> None:
         note = ", ".join(f"{BESIDE[suffix]}: {number:.4g}" for suffix, number in beside.items() if number is not None)
         rows.append((key, f"{values[key]:.4g}", note, str(n), prior))
 
+    def count(key: str) -> int:
+        metric = metric_of(key)
+        assert metric is not None
+        return int(settings[metric.n])
+
     drawn: dict[str, dict[str, float]] = result.by_prior
     for key in (key for key in scores if not is_beside(key) and not any(key in values for values in drawn.values())):
-        add_row(key, scores, settings["n_test"], "")
+        add_row(key, scores, count(key), settings["prior"] if key == "cas" else "")
     for prior, values in drawn.items():
         for key in (key for key in values if not is_beside(key)):
             label = f"{prior} (restoration)" if prior == "blurred-data" else prior
-            add_row(key, values, settings["n_nearest" if key == "nearest" else "n_fid"], label)
+            add_row(key, values, count(key), label)
     for name, value in result.by_label.items():
         rows.append((f"fid of {name}", f"{value:.4g}", "", "", settings["prior"]))
     sampler = settings["sampler"]
@@ -55,11 +61,11 @@ def print_comparison(comparison: Comparison) -> None:
     rows = []
     for metric in best:
         cells = [
-            f"{values[metric]:.4g}{' *' if name in best[metric] else ''}" if metric in values else "-"
+            f"{with_error(metric, values)}{' *' if name in best[metric] else ''}" if metric in values else "-"
             for name, values in scores.items()
         ]
         rows.append((metric, *cells))
-    print_table(("metric", *scores), rows, "the best value of each metric is marked *")
+    print_table(("metric", *scores), rows, "the best value of each metric is marked *; ± is a standard error")
     for remark in comparison.remarks:
         console().print(one_line(with_flags(remark)))
     for claim in comparison.claims:

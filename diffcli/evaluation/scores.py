@@ -11,6 +11,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from diffcli.evaluation.frechet import Reference
+
 KID_SUBSETS = 50
 KID_SUBSET_SIZE = 500
 
@@ -72,12 +74,7 @@ class _Features(nn.Module):
 
 def fid(real: Tensor, fake: Tensor) -> float:
     """Frechet distance between two sets of features, (N, F) and (M, F) (Heusel et al. 2017, Eq. 6)."""
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    metric = FrechetInceptionDistance(feature=_Features(real.shape[1]), sync_on_compute=False)
-    metric.update(real, real=True)
-    metric.update(fake, real=False)
-    return float(metric.compute())
+    return Reference.of(real).distance(fake)
 
 
 def kid(real: Tensor, fake: Tensor, seed: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class CompareOptions:
         out: .html (a self-contained page), .md or .json; None writes nothing.
         n_test: test images for the loss and for reconstructions; None is all.
         n_fid: unconditional samples for the distances.
+        n_cas: samples for the accuracy score, where ``metrics`` names it.
+        metrics: see :class:`EvaluateOptions`.
         steps: of each run's own sampler; None is what its preset says.
         extractor: of features, one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
@@ -56,6 +58,8 @@ class CompareOptions:
     data_dir: Path | str | None = None
     devices: Devices = ONE_DEVICE
     quiet: bool = False
+    metrics: Sequence[str] = field(default=(), kw_only=True)
+    n_cas: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.out is not None:
@@ -66,8 +70,10 @@ class CompareOptions:
         """What a run is evaluated with, from its preset's own prior."""
         return EvaluateOptions(
             run,
+            metrics=self.metrics,
             n_test=self.n_test,
             n_fid=self.n_fid,
+            n_cas=self.n_cas,
             steps=self.steps,
             extractor=self.extractor,
             inception_weights=self.inception_weights,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from diffcli import __version__
 from diffcli.evaluation.metrics import is_beside
 from diffcli.reporting.claim import Claim
+from diffcli.reporting.numbers import error_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +45,7 @@ class RunView:
     @property
     def prior_keys(self) -> list[str]:
         """The scores that depend on the prior."""
-        return list(next(iter(self.by_prior.values()), {}))
+        return [key for key in next(iter(self.by_prior.values()), {}) if not key.endswith("_error")]
 
 
 def picture_of(source: Path | Figure, caption: str, pixels: bool = False) -> Picture:
@@ -113,6 +114,7 @@ def markdown_page(page: Page) -> str:
         for metric in page.best:
             value = f"{run.scores[metric]:.4g}" if metric in run.scores else "-"
             value = f"**{value}**" if run.name in page.best[metric] else value
+            value = f"{value} {error_of(metric, run.scores)}".strip()
             cells.append(value + (f" (report: {run.reported[metric]:.4g})" if metric in run.reported else ""))
         lines.append(f"| {_plain(run.name)} | {' | '.join(cells)} |")
     lines += ["", *(f"- {_plain(remark)}" for remark in page.remarks)] if page.remarks else []
