@@ -199,7 +199,7 @@ class EpochSamples(Callback):
             labels=Labels(shares=pl_module.class_shares) if preset.classes else None,
         )
         pl_module.eval()
-        with self.average.in_use(pl_module) if self.average else nullcontext():
+        with self.average.in_use() if self.average else nullcontext():
             self._draw(sampling, self.folder / f"epoch-{epoch:03d}", RESTORATION if prior.restores else None)
         pl_module.train()
 

@@ -94,10 +94,10 @@ class DiffusionModule(LightningModule):
         """The labels of this process's images, int64 (B,), those that this step hides left out: which ones those are is
         a function of (seed, global step), too."""
         assert self.preset.labels is not None
-        generator = generator_for(self.preset.training.seed, Stream.TRAIN, 1, self.global_step)
+        generator = generator_for(self.preset.training.seed, Stream.TRAIN, 1, self.global_step, device=self.device)
         hidden = hidden_labels(batch.size, self.preset.labels.dropped, generator)
         own = hidden[self.trainer.global_rank :: self.trainer.world_size]
-        return batch.labels.masked_fill(own.to(batch.labels.device), NO_LABEL)
+        return batch.labels.masked_fill(own, NO_LABEL)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x0 = to_model(batch.images)
