@@ -13,7 +13,7 @@ from diffcli.config import validate
 from diffcli.data.module import Batch
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.labels import NO_LABEL, hidden_labels, shares_of
-from diffcli.diffusion.losses import fixed_loss
+from diffcli.diffusion.losses import Draws, KeptDraws, fixed_draws, fixed_loss
 from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.diffusion.times import draw_times
@@ -45,6 +45,7 @@ class DiffusionModule(LightningModule):
         self.denoiser = build_denoiser(self.preset, (channels, height, width))
         # A plain dictionary: priors are not weights, and stay out of the state dict.
         self.priors: dict[str, Prior] = {}
+        self._val_draws = KeptDraws()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         batches = self.trainer.datamodule.batches_per_epoch  # type: ignore[attr-defined]
@@ -112,8 +113,14 @@ class DiffusionModule(LightningModule):
         return losses.sum() * (world_size / batch.size)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        x0, seed = to_model(batch.images), self.preset.training.seed
-        losses, _ = fixed_loss(self.denoiser, x0, batch.indices, seed, Stream.VALIDATION, batch.labels)
+        x0 = to_model(batch.images)
+
+        def draw() -> Draws:
+            seed, degradation = self.preset.training.seed, self.denoiser.degradation
+            return fixed_draws(degradation, batch.indices.tolist(), x0.shape[1:], seed, Stream.VALIDATION).to(x0.device)
+
+        # The batches are the same ones in every validation.
+        losses = fixed_loss(self.denoiser, x0, self._val_draws.of(batch_idx, draw), batch.labels)
         self.log("val_loss", losses.mean(), on_epoch=True, sync_dist=True, batch_size=len(x0))
 
     def progress(self) -> float:
