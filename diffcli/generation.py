@@ -19,7 +19,7 @@ from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, with_labels
 from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import FIT_IMAGES, Prior
-from diffcli.diffusion.randomness import Stream, image_generators, randn_images
+from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, last
 from diffcli.errors import UserError
 
@@ -113,10 +113,8 @@ class Sampling:
             labels: int64 (B,), -1 for none.
         """
         yield Step(self.steps[0], xT, xT)
-
-        def draw() -> Tensor:
-            return randn_images(generators, tuple(xT.shape[1:]), xT.device)
-
+        # Once a step at most, and never in the last one.
+        draw = Noise(generators, tuple(xT.shape[1:]), xT.device, calls=len(self.steps) - 2)
         yield from self.bound_sampler(self.estimate(labels), xT, self.steps, draw)
 
     def batches(self, n: int) -> list[range]:

@@ -11,6 +11,7 @@ import torch
 from diffcli.data.datasets import digits
 from diffcli.data.pixels import to_model
 from diffcli.devices import Devices
+from diffcli.diffusion import randomness
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
 from diffcli.generation import Sampling, conditional_rows, counting, draw_xT, generate, reconstruct
@@ -50,6 +51,16 @@ def test_a_clipping_sampler_keeps_every_estimate_in_the_range_of_pixels(trained:
         return max(seen[1:])  # the first step is x_T itself
 
     assert largest_estimate("true") == 0.5 < largest_estimate("false")
+
+
+@pytest.mark.parametrize(
+    "sampler", ["ancestral", "{name: ddim, eta: 0.5}", "{name: cold, eta: 0.5}", "cold-naive", "heun"]
+)
+def test_noise_drawn_ahead_changes_no_byte(trained: Path, sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = torch.cat(list(generate(sampling_of(trained, sampler=sampler), 3, (1, 8, 8))))
+    monkeypatch.setattr(randomness, "AHEAD_BYTES", 0)
+    one_by_one = torch.cat(list(generate(sampling_of(trained, sampler=sampler), 3, (1, 8, 8))))
+    assert torch.equal(ahead, one_by_one)
 
 
 def test_more_images_begin_with_the_same_ones(trained: Path) -> None:
