@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -118,8 +119,11 @@ class Sampling:
         yield from self.bound_sampler(self.estimate(labels), xT, self.steps, draw)
 
     def batches(self, n: int) -> list[range]:
-        """The indices of ``n`` images in batches."""
-        return [range(start, min(start + self.batch_size, n)) for start in range(0, n, self.batch_size)]
+        """The indices of ``n`` images in as few batches as ``batch_size`` allows, of even sizes: a small rest would cost nearly
+        as much as a whole batch."""
+        count = -(-n // self.batch_size)
+        bounds = [-(-n * i // count) for i in range(count + 1)] if n else []
+        return [range(start, end) for start, end in pairwise(bounds)]
 
     def total_steps(self, n: int) -> int:
         """Sampler steps that this process takes for ``n`` images, batch by batch."""
