@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, 
 from diffcli.diffusion.inpainting import Known, resampled
 from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import FIT_IMAGES, Prior
-from diffcli.diffusion.randomness import Stream, image_generators, randn_images
+from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, last
 from diffcli.errors import UserError
 
@@ -119,10 +120,9 @@ class Sampling:
             known: what is known of each image, for in-painting.
         """
         yield Step(self.steps[0], xT, xT)
-
-        def draw() -> Tensor:
-            return randn_images(generators, tuple(xT.shape[1:]), xT.device)
-
+        # Once a step at most, and never in the last one; in-painting once a round, and once between two rounds.
+        calls = len(self.steps) - 2 if known is None else (2 * known.rounds - 1) * (len(self.steps) - 1)
+        draw = Noise(generators, tuple(xT.shape[1:]), xT.device, calls)
         estimate = self.estimate(labels)
         if known is None:
             yield from self.bound_sampler(estimate, xT, self.steps, draw)
@@ -137,8 +137,11 @@ class Sampling:
         yield from resampled(sample, degradation, xT, self.steps, draw, known.rounds)
 
     def batches(self, n: int) -> list[range]:
-        """The indices of ``n`` images in batches."""
-        return [range(start, min(start + self.batch_size, n)) for start in range(0, n, self.batch_size)]
+        """The indices of ``n`` images in as few batches as ``batch_size`` allows, of even sizes: a small rest would cost nearly
+        as much as a whole batch."""
+        count = -(-n // self.batch_size)
+        bounds = [-(-n * i // count) for i in range(count + 1)] if n else []
+        return [range(start, end) for start, end in pairwise(bounds)]
 
     def total_steps(self, n: int) -> int:
         """Sampler steps that this process takes for ``n`` images, batch by batch."""

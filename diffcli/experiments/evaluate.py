@@ -17,7 +17,7 @@ from diffcli import __version__
 from diffcli.assembly import load_source, training_split
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_unit
-from diffcli.diffusion.losses import fixed_loss
+from diffcli.diffusion.losses import fixed_draws, fixed_loss
 from diffcli.diffusion.randomness import Stream
 from diffcli.errors import UserError
 from diffcli.evaluation.classifier import (
@@ -237,11 +237,11 @@ def _loss(
         def losses_of(indices: range) -> tuple[Tensor, Tensor]:
             index = torch.arange(indices.start, indices.stop)
             x0 = to_model(test.images[index].to(sampling.device))
-            loss, t = fixed_loss(
-                sampling.denoiser, x0, index, sampling.seed, Stream.TEST, told[index].to(sampling.device)
-            )
+            degradation = sampling.denoiser.degradation
+            draws = fixed_draws(degradation, indices, x0.shape[1:], sampling.seed, Stream.TEST)
+            loss = fixed_loss(sampling.denoiser, x0, draws, told[index])
             advance(len(indices))
-            return loss.cpu().double(), t  # there is no float64 on MPS
+            return loss.cpu().double(), draws.t  # there is no float64 on MPS
 
         losses, times = zip(*sampling.processes.shared(batches, losses_of), strict=True)
     all_losses = torch.cat(losses)

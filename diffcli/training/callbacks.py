@@ -200,7 +200,7 @@ class EpochSamples(Callback):
             labels=Labels(shares=pl_module.class_shares) if preset.classes else None,
         )
         pl_module.eval()
-        with self.average.in_use(pl_module) if self.average else nullcontext():
+        with self.average.in_use() if self.average else nullcontext():
             val = trainer.datamodule.val  # type: ignore[attr-defined]
             shown = val[torch.arange(min(CONDITIONAL_IMAGES, len(val)))]
             self._draw(sampling, shown, self.folder / f"epoch-{epoch:03d}", RESTORATION if prior.restores else None)

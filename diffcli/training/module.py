@@ -14,7 +14,7 @@ from diffcli.data.clusters import cluster_centres, clustered
 from diffcli.data.module import Batch
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.labels import NO_LABEL, hidden_labels, shares_of
-from diffcli.diffusion.losses import fixed_loss
+from diffcli.diffusion.losses import Draws, KeptDraws, fixed_draws, fixed_loss
 from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.diffusion.times import draw_times
@@ -47,6 +47,7 @@ class DiffusionModule(LightningModule):
         # A plain dictionary: priors are not weights, and stay out of the state dict.
         self.priors: dict[str, Prior] = {}
         self.clusters: Tensor | None = None
+        self._val_draws = KeptDraws()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         batches = self.trainer.datamodule.batches_per_epoch  # type: ignore[attr-defined]
@@ -113,10 +114,10 @@ class DiffusionModule(LightningModule):
         """The labels of this process's images, int64 (B,), those that this step hides left out: which ones those are is
         a function of (seed, global step), too."""
         assert self.preset.labels is not None
-        generator = generator_for(self.preset.training.seed, Stream.TRAIN, 1, self.global_step)
+        generator = generator_for(self.preset.training.seed, Stream.TRAIN, 1, self.global_step, device=self.device)
         hidden = hidden_labels(batch.size, self.preset.labels.dropped, generator)
         own = hidden[self.trainer.global_rank :: self.trainer.world_size]
-        return batch.labels.masked_fill(own.to(batch.labels.device), NO_LABEL)
+        return batch.labels.masked_fill(own, NO_LABEL)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x0 = to_model(batch.images)
@@ -131,8 +132,14 @@ class DiffusionModule(LightningModule):
         return losses.sum() * (world_size / batch.size)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        x0, seed = to_model(batch.images), self.preset.training.seed
-        losses, _ = fixed_loss(self.denoiser, x0, batch.indices, seed, Stream.VALIDATION, batch.labels)
+        x0 = to_model(batch.images)
+
+        def draw() -> Draws:
+            seed, degradation = self.preset.training.seed, self.denoiser.degradation
+            return fixed_draws(degradation, batch.indices.tolist(), x0.shape[1:], seed, Stream.VALIDATION).to(x0.device)
+
+        # The batches are the same ones in every validation.
+        losses = fixed_loss(self.denoiser, x0, self._val_draws.of(batch_idx, draw), batch.labels)
         self.log("val_loss", losses.mean(), on_epoch=True, sync_dist=True, batch_size=len(x0))
 
     def progress(self) -> float:
