@@ -63,6 +63,15 @@ def test_a_checkpoint_holds_the_centres_and_resumes_with_them(
     assert (trained_by_cluster / "samples" / "epoch-001-conditional.png").is_file()
 
 
+def test_a_model_file_holds_the_centres(cli: Cli, trained_by_cluster: Path) -> None:
+    assert cli("export", "run", "--out", "clusters.safetensors").code == 0
+    model, stored = read_model(Run(trained_by_cluster).best), read_model(Path("clusters.safetensors"))
+    assert model.clusters is not None
+    assert stored.clusters is not None
+    assert torch.equal(model.clusters, stored.clusters)
+    assert torch.equal(model.sample(4, label=3), stored.sample(4, label=3))
+
+
 def test_samples_of_a_cluster_are_asked_for_by_number(cli: Cli, trained_by_cluster: Path) -> None:
     for label in ("3", "11", "none"):
         assert cli("sample", "--run", "run", "--n", "4", "--label", label, "--out", f"{label}.png", "--quiet").code == 0

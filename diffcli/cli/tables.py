@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from diffcli.cli.flags import with_flags
@@ -12,6 +13,12 @@ from diffcli.reporting.numbers import with_error
 if TYPE_CHECKING:
     from diffcli.experiments.comparison import Comparison
     from diffcli.experiments.evaluate import Evaluation
+
+
+def scores_in_a_line(scores: Mapping[str, float]) -> str:
+    """The scores of a model, without those that stand beside another one."""
+    shown = {key: value for key, value in scores.items() if not is_beside(key)}
+    return ", ".join(f"{key} {value:.4g}" for key, value in shown.items()) or "not evaluated"
 
 
 def print_evaluation(result: Evaluation) -> None:

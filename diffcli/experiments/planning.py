@@ -186,7 +186,7 @@ def images_of(data: ImageDataModule, labelled: bool = True) -> dict[str, Any]:
 
 
 def _check_resumable(run: Run, resumed: Plan, content: dict[str, Any]) -> None:
-    check_weights(run.last, content["state_dict"], resumed.module)
+    check_weights(f"checkpoint {run.last}", content["state_dict"], resumed.module)
     epochs, batches = resumed.preset.training.epochs, resumed.data.batches_per_epoch
     if content["global_step"] >= epochs * batches:
         done = content["global_step"] // batches

@@ -18,7 +18,7 @@ from diffcli.diffusion.priors import PRIORS
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE, settings_at_hand
-from diffcli.evaluation.fingerprints import of_file, of_images
+from diffcli.evaluation.fingerprints import of_images
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.scores import ssim_sigma
 from diffcli.experiments.accuracy import cas_size
@@ -29,6 +29,7 @@ from diffcli.model import Model
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.runs import Run
 from diffcli.sampler_options import SamplerOptions, label_numbers
+from diffcli.stored import fingerprint
 
 INFORMATION = frozenset(
     {"preset", "data", "checkpoint", "epoch", "evaluations", "device", "processes", "diffcli", "date", "seconds"}
@@ -123,11 +124,11 @@ def pick_subject(options: EvaluateOptions) -> Subject:
         UserError: there is none, or it cannot be loaded.
     """
     if isinstance(options.run, Model):
-        return Subject(options.run, of_file(options.run.checkpoint))
+        return Subject(options.run, fingerprint(options.run.checkpoint))
     run, checkpoint = find_checkpoint(options.run)
     # Before the weights are read: should a training replace the file in between, then the scores are of newer weights
     # than the checksum says, and are measured again, not taken for those of older ones.
-    checksum = of_file(checkpoint) if checkpoint.is_file() else ""
+    checksum = fingerprint(checkpoint)
     return Subject(replace(read_model(checkpoint), run=run, data_dir=options.data_dir), checksum)
 
 
