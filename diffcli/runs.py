@@ -82,6 +82,15 @@ class Run:
     def last(self) -> Path:
         return self.checkpoints / "last.ckpt"
 
+    def kept_file(self, epoch: int) -> Path:
+        """The weights that were kept after an epoch."""
+        return self.checkpoints / f"epoch-{epoch:03d}.ckpt"
+
+    def kept(self) -> dict[int, Path]:
+        """The files of the weights that were kept along the training, by epoch."""
+        files = {file.stem.removeprefix("epoch-"): file for file in self.checkpoints.glob("epoch-*.ckpt")}
+        return dict(sorted((int(epoch), file) for epoch, file in files.items() if epoch.isdecimal()))
+
     def info(self) -> dict[str, Any]:
         """What ``run.json`` holds; empty where it is missing or damaged."""
         return read_json(self.info_file)

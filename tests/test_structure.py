@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"config", "data", "files", "output", "bars", "options", "checkpoints", "origins", "testing"},
     {"presets", "registry", "peers", "progress", "evaluation"},
     {"plugins", "devices", "runs", "reporting", "sampler_options"},
-    {"assembly", "computing", "report"},
+    {"assembly", "computing", "studies"},
     {"generation"},
     {"model", "training"},
     {"loading"},
