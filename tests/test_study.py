@@ -60,7 +60,7 @@ def test_six_lines_make_a_study(cli, mine: list[object]) -> None:
         scores = run["scores"]
         shown = f"{scores['fid_classifier']:.4g}"
         assert f"{shown}<small>± {scores['fid_classifier_error']:.2g}</small>" in page
-        assert f"{shown} (± {scores['fid_classifier_error']:.2g})" in text
+        assert f"{shown} (± {scores['fid_classifier_error']:.2g})" in text.replace("**", "")
         # Where each number comes from: folder, epoch, n, seed, extractor.
         assert f"mine/{run['label']}" in page
         assert f"sha256 {run['settings']['checkpoint_sha256'][:8]}" in text

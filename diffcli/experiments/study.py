@@ -167,7 +167,7 @@ def study(options: StudyOptions) -> StudyResult:
     budget = content.known_budgets[name]
     place = Place(options.folder, options.data_dir, options.devices, options.quiet)
     found = members(content, budget, options.runs, place)
-    check(found, content, place)
+    check(found, content, budget, place)
     for number, member in enumerate(found, 1):
         if is_first() and not options.quiet:
             note(f"{number}/{len(found)} {member.name}")

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from diffcli.assembly import build_degradation, image_shape_of, load_source, resolve, steps_of
 from diffcli.checkpoints import read_checkpoint
-from diffcli.config import Preset, seconds, validate
+from diffcli.config import Component, Preset, seconds, validate
 from diffcli.devices import Devices
 from diffcli.errors import UserError, unknown
+from diffcli.experiments.accuracy import cas_size
 from diffcli.experiments.planning import TrainOptions, plan
 from diffcli.experiments.train import carry_out
-from diffcli.runs import Run, best_checkpoint, find_run, run_preset
+from diffcli.runs import Run, best_checkpoint, find_run, is_free, run_preset
 from diffcli.studies.files import effort_of, evaluation_of, folder_of
-from diffcli.studies.schema import Budget, Study
+from diffcli.studies.schema import Budget, Study, StudyEvaluation
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import MAY_CHANGE, changes
 
@@ -98,32 +100,53 @@ def _training(study: Study, budget: Budget, label: str, seed: int | None, place:
     )
 
 
-def check(found: Sequence[Member], study: Study, place: Place) -> None:
+def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -> None:
     """Plans every training, and compares what is there with it; writes nothing.
 
     Raises:
-        UserError: a model cannot be trained, or a folder holds a run of other settings.
+        UserError: a model cannot be trained or measured as the study says, or a folder holds something else.
     """
     for member in found:
-        if member.training is not None:
-            wanted = plan(member.training).preset
-            if member.run.preset_file.is_file():
-                _check_begun(member, wanted)
-            continue
-        model = study.models[member.label]
-        wanted = plan(TrainOptions(model.preset, model.set, data_dir=place.data_dir)).preset
-        best_checkpoint(member.run)
-        for key in changes(run_preset(member.run).model_dump(), wanted.model_dump()):
-            if key not in OF_A_GIVEN_RUN and key.partition(".")[0] not in OF_A_GIVEN_RUN:
-                raise UserError(f"`run` {member.run.folder} is no run of '{member.label}': {key} is another")
+        model, given = study.models[member.label], member.training is None
+        options = member.training or TrainOptions(model.preset, model.set, data_dir=place.data_dir)
+        wanted = plan(options).preset
+        _check_measurable(wanted, model.priors, evaluation_of(study, budget), place)
+        if given:
+            best_checkpoint(member.run)
+            _check_given(member, wanted)
+        elif member.run.preset_file.is_file():
+            _check_begun(member, wanted, options)
+        elif member.run.folder.exists() and not is_free(member.run):
+            raise UserError(f"`out`: {member.run.folder} holds something else than a run; name a new folder")
 
 
-def _check_begun(member: Member, wanted: Preset) -> None:
+def _check_measurable(preset: Preset, priors: Sequence[str], evaluation: StudyEvaluation, place: Place) -> None:
+    """Checks that a model can be measured, before hours of training.
+
+    Raises:
+        UserError: it has fewer steps than are asked for, or not that prior or as many images.
+    """
+    T = build_degradation(preset, image_shape_of(preset)).T
+    for steps in (evaluation.steps, evaluation.by_epoch.steps if evaluation.by_epoch else None):
+        steps_of(steps, T)
+    for prior in priors:
+        if prior != preset.prior.name:
+            resolve(preset.model_copy(update={"prior": Component(name=prior)}))
+    if "cas" in evaluation.metrics:
+        cas_size(evaluation.n_cas, load_source(preset, place.data_dir))
+
+
+def _check_given(member: Member, wanted: Preset) -> None:
+    """Checks that a run which is handed over is one of the study's model."""
+    for key in _changed(member.run, wanted):
+        if key not in OF_A_GIVEN_RUN and key.partition(".")[0] not in OF_A_GIVEN_RUN:
+            raise UserError(f"`run` {member.run.folder} is no run of '{member.label}': {key} is another")
+
+
+def _check_begun(member: Member, wanted: Preset, options: TrainOptions) -> None:
     """Checks that a run which is there is the study's own."""
-    assert member.training is not None
-    limits = member.run.info().get("limit_batches"), member.training.limit_batches
     differing = [key for key in _changed(member.run, wanted) if key not in MAY_CHANGE]
-    differing += ["limit_batches"] if limits[0] != limits[1] else []
+    differing += ["limit_batches"] if member.run.info().get("limit_batches") != options.limit_batches else []
     if differing:
         raise UserError(
             f"`out`: {member.run.folder} holds a run of another study or budget: {differing[0]} is another; name a new folder"
@@ -131,14 +154,11 @@ def _check_begun(member: Member, wanted: Preset) -> None:
 
 
 def _changed(run: Run, wanted: Preset) -> list[str]:
-    return list(changes(_trained(run).model_dump(), wanted.model_dump()))
-
-
-def _trained(run: Run) -> Preset:
-    """What a run was trained with, which its checkpoint says best."""
-    if not run.last.is_file():
-        return run_preset(run)
-    return validate(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
+    """The keys in which a run's preset differs; of a checkpoint, which says best what was trained."""
+    trained = run_preset(run)
+    if run.last.is_file():
+        trained = validate(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
+    return list(changes(resolve(trained).model_dump(), wanted.model_dump()))
 
 
 def finish(member: Member) -> None:
