@@ -116,7 +116,7 @@ class Training(Strict):
         min_snr: gamma of the min-SNR weighting (Hang et al. 2023); noise only.
         val_share: of the development images, held out for validation.
         val_every: epochs from one validation to the next.
-        sample_epochs: epochs after which ``sample_n`` samples are drawn.
+        sample_epochs: epochs after which ``sample_n`` samples are drawn and the weights are kept, as ``epoch-005.ckpt``.
     """
 
     epochs: Positive = 50

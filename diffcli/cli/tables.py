@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from diffcli.cli.flags import with_flags
@@ -13,6 +13,8 @@ from diffcli.reporting.numbers import with_error
 if TYPE_CHECKING:
     from diffcli.experiments.comparison import Comparison
     from diffcli.experiments.evaluate import Evaluation
+    from diffcli.experiments.study import StudyResult
+    from diffcli.reporting.claim import Claim
 
 
 def scores_in_a_line(scores: Mapping[str, float]) -> str:
@@ -75,6 +77,27 @@ def print_comparison(comparison: Comparison) -> None:
     print_table(("metric", *scores), rows, "the best value of each metric is marked *; ± is a standard error")
     for remark in comparison.remarks:
         console().print(one_line(with_flags(remark)))
-    for claim in comparison.claims:
-        if claim.holds is not None:
-            console().print(one_line(f"{claim.verdict}: {claim.text} {claim.evidence}"))
+    print_claims(comparison.claims)
+
+
+def print_study(result: StudyResult) -> None:
+    """Prints the scores of a study's models side by side, remarks on them, and what became of its claims."""
+    from diffcli.experiments.study_page import score_table
+
+    table, remarks = score_table(result)
+    # Models across, metrics down: a terminal is narrower than the list of metrics.
+    columns = [
+        [" ".join([cell.text, *cell.below, *("*" if cell.best else "")]) for cell in row[1:]] for row in table.rows
+    ]
+    labels = [row[0].text for row in table.rows]
+    rows = [(key, *cells) for key, *cells in zip(table.head[1:], *columns, strict=True)]
+    print_table(("metric", *labels), rows, "the best value of each metric is marked *; ± is a standard error")
+    for remark in remarks:
+        console().print(one_line(with_flags(remark)))
+    print_claims(result.claims)
+
+
+def print_claims(claims: Sequence[Claim]) -> None:
+    """Prints each claim with its verdict."""
+    for claim in claims:
+        console().print(one_line(f"{claim.verdict}: {claim.text} {claim.evidence}"))

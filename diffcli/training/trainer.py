@@ -16,7 +16,7 @@ from diffcli.errors import UserError
 from diffcli.runs import Run
 from diffcli.training.averaging import EarlyAverage, ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
-from diffcli.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
+from diffcli.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, KeptCheckpoints, LastCheckpoint
 from diffcli.training.pace import TimeBudget
 from diffcli.training.safety import EventLog, FiniteLoss, Interrupts
 
@@ -91,6 +91,7 @@ def _callbacks(setting: Setting, interrupts: Interrupts) -> list[Callback]:
         History(run.metrics_file, progress.show),
         progress,
         EpochSamples(run.samples, average),
+        KeptCheckpoints(run, training.sample_epochs),
         BestCheckpoint(run.best),
         LastCheckpoint(run.last, interrupts),
     ]
