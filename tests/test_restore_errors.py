@@ -99,8 +99,8 @@ BAD = {
     ),
     "mask lies on its side": ([*GOOD, "--mask", "turned.png"], "--mask turned.png is 20x30 pixels, and good.png 30x20"),
     "mask fits one of two": ([*GOOD, "other.png", "--mask", "mask.png"], "is 30x20 pixels, and other.png 31x20"),
-    "mask marks nothing": ([*GOOD, "--mask", "black.png"], "--mask black.png marks nothing: what is to be painted is white"),
-    "mask marks all": ([*GOOD, "--mask", "white.png"], "--mask white.png marks all of the image: what is known is black"),
+    "mask marks nothing": ([*GOOD, "--mask", "black.png"], "--mask black.png marks nothing of the part that the model sees"),
+    "mask marks all": ([*GOOD, "--mask", "white.png"], "--mask white.png marks all of the part that the model sees"),
     "mask with blur": (
         ["good.png", "--run", "BLUR", "--mask", "mask.png"],
         "in-painting needs a model of gaussian-noise, which degrades each pixel for itself and draws what is missing; this "

@@ -95,9 +95,9 @@ def read_mask(file: Path | str, given: Given) -> Tensor:
             )
     painted = torch.from_numpy(covered(mask, (height, width)))
     if not bool(painted.any()):
-        raise UserError(f"{name} marks nothing: what is to be painted is white in it")
+        raise UserError(f"{name} marks nothing of the part that the model sees: what is to be painted is white")
     if bool(painted.all()):
-        raise UserError(f"{name} marks all of the image: what is known is black in it")
+        raise UserError(f"{name} marks all of the part that the model sees: what is known is black")
     return painted
 
 

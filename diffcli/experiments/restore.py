@@ -36,7 +36,8 @@ class RestoreOptions(SamplerOptions):
     Args:
         files: images, and folders of images.
         run: see :func:`diffcli.load`.
-        out: .png (rows: original, degraded, one step, restored), .npz (an array of each), or a folder (the restored images).
+        out: .png (rows: original, degraded, one step, restored), .npz (an array of each, the restored ones as ``images``), or a
+            folder (the restored images).
         t: the step that the images are degraded to, 1..T; None is half of T.
         degraded: the images are x_t already.
         mask: an image that is white where the images are to be drawn anew, in place of ``t``.
@@ -120,7 +121,7 @@ def _restored(model: Model, images: Tensor, options: RestoreOptions) -> Rows:
 def _painted(model: Model, images: Tensor, painted: Tensor, options: RestoreOptions) -> Rows:
     rounds = ROUNDS if options.resampling is None else options.resampling
     made = model.inpaint(images, painted, rounds, **_sampling_of(options))
-    return {"original": images, "known": images.masked_fill(painted, MID_GREY), "restored": made}
+    return {"original": images, "known": images.masked_fill(painted, MID_GREY), "painted": made}
 
 
 def _sampling_of(options: RestoreOptions) -> dict[str, Any]:
@@ -134,20 +135,22 @@ def _write_picture(rows: Rows, files: Sequence[Path], part: Path) -> None:
 
 def _write_arrays(rows: Rows, files: Sequence[Path], part: Path) -> None:
     arrays: dict[str, Any] = {name.replace(" ", "_"): row.permute(0, 2, 3, 1).numpy() for name, row in rows.items()}
-    np.savez_compressed(part, images=arrays.pop("restored"), **arrays)
+    *_, made = arrays
+    np.savez_compressed(part, images=arrays.pop(made), **arrays)
 
 
 def _write_files(rows: Rows, files: Sequence[Path], part: Path) -> None:
     part.mkdir()
     taken: Counter[str] = Counter()
-    for file, image in zip(files, rows["restored"], strict=True):
+    *_, made = rows.values()
+    for file, image in zip(files, made, strict=True):
         taken[file.stem] += 1
         number = f"-{taken[file.stem]}" if taken[file.stem] > 1 else ""
         to_image(image).save(part / f"{file.stem}{number}.png")
 
 
 Rows = dict[str, Tensor]
-"""By name: uint8 (N, C, H, W); x_t is float."""
+"""By name: uint8 (N, C, H, W); x_t is float. The last is what is made of the images."""
 WRITERS: dict[str, Callable[[Rows, Sequence[Path], Path], None]] = {
     ".png": _write_picture,
     ".npz": _write_arrays,
