@@ -15,8 +15,9 @@ from diffcli.diffusion import randomness
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
 from diffcli.experiments.sample import Frames
-from diffcli.generation import Sampling, conditional_rows, counting, draw_xT, generate, reconstruct
+from diffcli.generation import Sampling, counting, draw_xT, generate
 from diffcli.loading import load
+from diffcli.restoration import conditional_rows, reconstruct
 from diffcli.sampler_options import SamplerOptions
 
 

@@ -33,6 +33,7 @@ class Stream(IntEnum):
     LABEL = 6
     LIKELIHOOD = 7
     DECODER = 8
+    INPAINTING = 9
 
 
 def generator_for(seed: int, stream: Stream, *index: int, device: torch.device | str = "cpu") -> torch.Generator:

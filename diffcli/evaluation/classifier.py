@@ -35,20 +35,20 @@ class Unavailable(UserError):
 
 
 class DigitClassifier(nn.Module):
-    """Grey images, float (B, 1, H, W) in [0, 1] with H, W at least 4 -> logits (B, 10)."""
+    """Images, float (B, channels, H, W) in [0, 1] with H, W at least 4 -> logits (B, classes)."""
 
     num_features = FEATURES
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1, classes: int = 10) -> None:
         super().__init__()
         self.stages = nn.ModuleList(
             [
-                nn.Sequential(_conv(1, 32, 5), nn.MaxPool2d(2), _conv(32, 32, 3)),
+                nn.Sequential(_conv(channels, 32, 5), nn.MaxPool2d(2), _conv(32, 32, 3)),
                 nn.Sequential(_conv(32, FEATURES, 3), nn.MaxPool2d(2), _conv(FEATURES, FEATURES, 3)),
                 _conv(FEATURES, FEATURES, 3),
             ]
         )
-        self.head = nn.Linear(FEATURES, 10)
+        self.head = nn.Linear(FEATURES, classes)
 
     def features(self, images: Tensor) -> Tensor:
         """Penultimate features, (B, 64): the last feature map, averaged over space."""

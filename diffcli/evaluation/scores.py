@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcli.diffusion.precision import full_precision
+from diffcli.evaluation.frechet import Reference
 
 KID_SUBSETS = 50
 KID_SUBSET_SIZE = 500
@@ -79,13 +80,7 @@ class _Features(nn.Module):
 
 def fid(real: Tensor, fake: Tensor) -> float:
     """Frechet distance between two sets of features, (N, F) and (M, F) (Heusel et al. 2017, Eq. 6)."""
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    metric = FrechetInceptionDistance(feature=_Features(real.shape[1]), sync_on_compute=False).to(real.device)
-    metric.update(real, real=True)
-    metric.update(fake, real=False)
-    with full_precision(real.device):
-        return float(metric.compute())
+    return Reference.of(real).distance(fake)
 
 
 def kid(real: Tensor, fake: Tensor, seed: int) -> float:

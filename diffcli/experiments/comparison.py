@@ -27,6 +27,10 @@ class Compared:
     options: EvaluateOptions
     wanted: dict[str, Any]
     """Settings that decide the scores, see :func:`protocol`."""
+    parameters: int = 0
+    """Of the network."""
+    recorded: list[dict[str, Any]] = field(default_factory=list)
+    """The evaluation that a model file holds."""
     evaluation: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -69,7 +73,5 @@ class Comparison:
             "runs": [run.as_dict() for run in self.runs],
             "best": {key: sorted(names) for key, names in self.best.items()},
             "remarks": self.remarks,
-            "claims": [
-                {"text": claim.text, "verdict": claim.verdict, "evidence": claim.evidence} for claim in self.claims
-            ],
+            "claims": [vars(claim) for claim in self.claims],
         }

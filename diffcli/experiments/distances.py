@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -17,11 +17,18 @@ from diffcli.evaluation.cache import Cache
 from diffcli.evaluation.classifier import TrainedClassifier, classifier_settings, probabilities
 from diffcli.evaluation.extractors import Extractor
 from diffcli.evaluation.fingerprints import of_pixels
+from diffcli.evaluation.frechet import Reference
+from diffcli.evaluation.manifolds import precision, recall
+from diffcli.evaluation.resampling import standard_error
 from diffcli.evaluation.scores import fid, kid, nearest, where_measured
 from diffcli.generation import Sampling, counting, generate
 from diffcli.progress import progress
 
 FEATURE_BATCH = 250
+FLOOR_IMAGES = 10_000
+"""Real training images, at least, of which the floor's sets are drawn, where there are as many."""
+FLOORS = 20
+"""Sets of real training images whose mean distance is the floor: a single one of 2,000 digits varies by a third."""
 MAX_NEAREST = 1000
 
 
@@ -56,15 +63,24 @@ class Distances:
 
     def of(self, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
         """The scores of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,)."""
-        scores = {}
+        scores: dict[str, float] = {}
         if self.extractor is not None:
-            fake, (real, floor) = self._features(self.extractor, samples, "samples"), self._real_features
-            fake, real, floor = (features.to(self.device) for features in (fake, real, floor))
-            distances = {"fid": fid, "kid": lambda a, b: kid(a, b, self.seed)}
-            for metric, distance in distances.items():
+            fake, (real, known) = self._features(self.extractor, samples, "samples"), self._real_features
+            fake, real, known = (features.to(self.device) for features in (fake, real, known))
+            floor = known[: self.n]
+            if "fid" in self.wanted:
+                distance = Reference.of(real).distance
+                scores |= self._scored("fid", distance, fake, floor)
+                scores[f"fid_{self.extractor.name}_floor"] = floor_of(distance, known, self.n, self.seed)
+            if "kid" in self.wanted:
+                scores[f"kid_{self.extractor.name}"] = kid(real, fake, self.seed)
+                scores[f"kid_{self.extractor.name}_floor"] = kid(real, floor, self.seed)
+            some = real[self._shuffled(len(real))[: self.n_manifold]]
+            for metric, share in {"sample_precision": precision, "sample_recall": recall}.items():
                 if metric in self.wanted:
-                    scores[f"{metric}_{self.extractor.name}"] = distance(real, fake)
-                    scores[f"{metric}_{self.extractor.name}_floor"] = distance(real, floor)
+                    scores |= self._scored(
+                        metric, partial(share, some), fake[: self.n_manifold], floor[: self.n_manifold]
+                    )
         if "label_kept" in self.wanted and self.classifier is not None and labels is not None and (labels >= 0).any():
             read = self._read(self.classifier, samples[labels >= 0])
             scores["label_kept"] = float((read == labels[labels >= 0]).double().mean())
@@ -73,6 +89,25 @@ class Distances:
             scores["nearest"] = float(self._nearest(samples).median())
             scores["nearest_test"] = self._nearest_test
         return scores
+
+    @property
+    def n_manifold(self) -> int:
+        """Samples for precision and recall: as many as the test images, of which as many are drawn."""
+        return manifold_size(self.n, len(self.test))
+
+    def _scored(self, metric: str, score: Callable[[Tensor], float], fake: Tensor, floor: Tensor) -> dict[str, float]:
+        """A score of samples, its standard error, and that of real training images, by key."""
+        assert self.extractor is not None
+        key = f"{metric}_{self.extractor.name}"
+        values = {
+            key: score(fake),
+            f"{key}_floor": score(floor),
+            f"{key}_error": standard_error(score, fake, self.seed),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _shuffled(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
 
     def by_label(self, samples: Tensor, labels: Tensor) -> dict[int, float]:
         """The Frechet distance of the samples of each label to the test images of that label, where there are two of each."""
@@ -83,9 +118,9 @@ class Distances:
 
     @cached_property
     def _real_features(self) -> tuple[Tensor, Tensor]:
-        """Of the test images, and of ``n`` training images."""
+        """Of the test images, and of ``n`` training images or more, in random order."""
         assert self.extractor is not None
-        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))[: self.n]
+        order = self._shuffled(len(self.train))[: max(self.n, FLOOR_IMAGES)]
         return (
             self._features_of_real(self.extractor, self.test.images, "test images"),
             self._features_of_real(self.extractor, self.train.images[order], "training images"),
@@ -148,6 +183,20 @@ class Distances:
                 return features
 
             return torch.cat(list(self.processes.shared(batches, features_of)))
+
+
+def floor_of(distance: Callable[[Tensor], float], known: Tensor, n: int, seed: int) -> float:
+    """The mean distance of ``n`` features of real images, drawn from more of them, (N, F), several times."""
+    if len(known) <= n:
+        return distance(known)
+    generator = torch.Generator().manual_seed(seed)
+    sets = (known[torch.randperm(len(known), generator=generator)[:n]] for _ in range(FLOORS))
+    return sum(map(distance, sets)) / FLOORS
+
+
+def manifold_size(n_fid: int, test_images: int) -> int:
+    """How many samples, and how many test images, precision and recall are of."""
+    return min(n_fid, test_images)
 
 
 def drawn(

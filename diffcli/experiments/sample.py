@@ -16,7 +16,7 @@ from diffcli.devices import ONE_DEVICE, Devices
 from diffcli.diffusion.samplers import Step
 from diffcli.errors import UserError
 from diffcli.files import check_output, written_whole
-from diffcli.generation import conditional_rows, counting, generate
+from diffcli.generation import counting, generate
 from diffcli.loading import find_checkpoint, read_model, started
 from diffcli.model import MAX_SAMPLES, Model
 from diffcli.progress import note, progress
@@ -30,6 +30,7 @@ from diffcli.reporting.pictures import (
     save_files,
     save_grid,
 )
+from diffcli.restoration import conditional_rows
 from diffcli.runs import Run
 from diffcli.sampler_options import SamplerOptions, label_numbers
 
@@ -103,7 +104,9 @@ def _conditional(model: Model, options: SampleOptions) -> list[Path]:
     told = model.told(options, len(test))
     sampling = model.sampling(options)
     with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:
-        rows = conditional_rows(sampling, test.images, counting(advance), test.labels if told is None else told)
+        rows = conditional_rows(
+            sampling, test.images, counting(advance), model.labelled(test).labels if told is None else told
+        )
     with written_whole(options.out) as part:
         conditional_figure(rows).savefig(part, format="png")
     return [options.out]

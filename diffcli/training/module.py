@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffcli.assembly import build_denoiser, candidate_priors
 from diffcli.config import validate
+from diffcli.data.clusters import cluster_centres, clustered
 from diffcli.data.module import Batch
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.labels import NO_LABEL, hidden_labels, shares_of
@@ -45,12 +46,14 @@ class DiffusionModule(LightningModule):
         self.denoiser = build_denoiser(self.preset, (channels, height, width))
         # A plain dictionary: priors are not weights, and stay out of the state dict.
         self.priors: dict[str, Prior] = {}
+        self.clusters: Tensor | None = None
         self._val_draws = KeptDraws()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         batches = self.trainer.datamodule.batches_per_epoch  # type: ignore[attr-defined]
         checkpoint["loops"]["fit_loop"] |= loops_at(checkpoint["global_step"], batches)
         checkpoint["lr_schedulers"] = []  # version 0.1 had one
+        self.clusters = checkpoint.get("clusters")
         candidates = candidate_priors(self.preset)
         for name, state in checkpoint.get("priors", {}).items():
             if name in candidates:
@@ -58,6 +61,7 @@ class DiffusionModule(LightningModule):
                 self.priors[name] = candidates[name]
 
     def on_fit_start(self) -> None:
+        self._label_by_cluster()
         train = self.trainer.datamodule.train  # type: ignore[attr-defined]
         labels = train.labels if self.preset.classes else None
         for name, prior in candidate_priors(self.preset).items():
@@ -70,11 +74,26 @@ class DiffusionModule(LightningModule):
                 prior.load_state_dict(self.trainer.strategy.broadcast(prior.state_dict()))
             self.priors[name] = prior
 
+    def _label_by_cluster(self) -> None:
+        """Gives the images their clusters for labels, where the preset wants that; what a checkpoint brought is kept."""
+        if self.preset.labels is None or not self.preset.labels.clusters:
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.clusters is None:
+            if self.trainer.is_global_zero:
+                self.clusters = cluster_centres(data.train.images, self.preset.labels.clusters)
+            if self.trainer.world_size > 1:
+                self.clusters = self.trainer.strategy.broadcast(self.clusters)
+        assert self.clusters is not None
+        data.train, data.val = clustered(data.train, self.clusters), clustered(data.val, self.clusters)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         stored = {name: prior for name, prior in self.priors.items() if prior.needs_fit and not prior.restores}
         checkpoint["priors"] = {name: prior.state_dict() for name, prior in stored.items()}
         if self.preset.classes:
             checkpoint["class_shares"] = self.class_shares
+        if self.clusters is not None:
+            checkpoint["clusters"] = self.clusters
 
     @property
     def class_shares(self) -> tuple[float, ...]:
