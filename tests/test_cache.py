@@ -25,6 +25,8 @@ from diffcli.experiments import distances
 from diffcli.experiments.evaluate import Evaluation, evaluate
 
 KEY = {"features": {"name": "classifier"}, "images": "abc"}
+TEST_IMAGES, TRAINING_IMAGES = 359, 1151
+"""Of the digits, with a fifth held out for validation."""
 VALUES = torch.linspace(-1, 1, 12).view(4, 3)
 
 
@@ -179,15 +181,14 @@ def test_a_second_evaluation_pays_for_its_own_samples_only(
 ) -> None:
     run = Path(shutil.copytree(trained, workplace / "run"))
     first = scored(run)
-    test_images = 359
-    assert counted["features"] == 40 + test_images + 40
-    assert counted["nearest"] == 40 + test_images
+    assert counted["features"] == 40 + TEST_IMAGES + TRAINING_IMAGES
+    assert counted["nearest"] == 40 + TEST_IMAGES
     counted.update(features=0, nearest=0)
     assert scored(run).scores == first.scores
     assert (counted["features"], counted["nearest"]) == (40, 40)
     counted.update(features=0, nearest=0)
-    scored(run, seed=1)  # other training images beside them
-    assert (counted["features"], counted["nearest"]) == (80, 40)
+    scored(run, seed=1)  # training images in another order, as many as there are
+    assert (counted["features"], counted["nearest"]) == (40 + TRAINING_IMAGES, 40)
 
 
 def test_other_weights_of_an_extractor_have_features_of_their_own(
@@ -199,7 +200,7 @@ def test_other_weights_of_an_extractor_have_features_of_their_own(
     settings = extractors.classifier_settings
     monkeypatch.setattr(extractors, "classifier_settings", lambda name: settings(name) | {"weights_sha256": "other"})
     scored(run, metrics=("fid",))
-    assert counted["features"] == 40 + 359 + 40
+    assert counted["features"] == 40 + TEST_IMAGES + TRAINING_IMAGES
 
 
 def test_a_metric_is_the_same_from_a_damaged_cache(trained: Path, workplace: Path) -> None:

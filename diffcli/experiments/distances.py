@@ -20,7 +20,7 @@ from diffcli.evaluation.fingerprints import of_pixels
 from diffcli.evaluation.frechet import Reference
 from diffcli.evaluation.manifolds import precision, recall
 from diffcli.evaluation.resampling import standard_error
-from diffcli.evaluation.scores import fid, kid, nearest
+from diffcli.evaluation.scores import fid, kid, nearest, where_measured
 from diffcli.generation import Sampling, counting, generate
 from diffcli.progress import progress
 
@@ -56,11 +56,17 @@ class Distances:
     quiet: bool
     cache: Cache = field(default_factory=Cache)
 
+    @property
+    def device(self) -> torch.device:
+        """Where scores are computed."""
+        return where_measured(self.processes.device)
+
     def of(self, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
         """The scores of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,)."""
         scores: dict[str, float] = {}
         if self.extractor is not None:
             fake, (real, known) = self._features(self.extractor, samples, "samples"), self._real_features
+            fake, real, known = (features.to(self.device) for features in (fake, real, known))
             floor = known[: self.n]
             if "fid" in self.wanted:
                 distance = Reference.of(real).distance
@@ -135,18 +141,18 @@ class Distances:
     def _read(self, classifier: TrainedClassifier, images: Tensor) -> Tensor:
         """The labels that uint8 images (N, C, H, W) are read as, int64 (N,)."""
         read = [
-            probabilities(classifier.network.cpu(), to_unit(to_model(batch))).argmax(dim=1)
+            probabilities(classifier.network.to(self.device), to_unit(to_model(batch.to(self.device)))).argmax(dim=1)
             for batch in images.split(FEATURE_BATCH)
         ]
-        return torch.cat(read)
+        return torch.cat(read).cpu()
 
     @cached_property
     def _known(self) -> Tensor:
-        return to_unit(to_model(self.train.images))
+        return to_unit(to_model(self.train.images.to(self.device)))
 
     def _nearest(self, images: Tensor) -> Tensor:
         """Distances of the first uint8 images (N, C, H, W) to their nearest training images, at most 1,000."""
-        return nearest(to_unit(to_model(images[:MAX_NEAREST])), self._known)
+        return nearest(to_unit(to_model(images[:MAX_NEAREST].to(self.device))), self._known).cpu()
 
     @cached_property
     def _nearest_test(self) -> float:

@@ -30,7 +30,7 @@ from diffcli.evaluation.classifier import (
 from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.resampling import mean_and_error, with_error
-from diffcli.evaluation.scores import RECONSTRUCTION_METRICS
+from diffcli.evaluation.scores import RECONSTRUCTION_METRICS, where_measured
 from diffcli.experiments.accuracy import accuracy_scores
 from diffcli.experiments.distances import Distances, drawn
 from diffcli.experiments.likelihood import bits_of, decoder_width, why_none
@@ -263,18 +263,18 @@ def _reconstruction_scores(
     if not functions and classifier is None:
         return {}
     per_image: dict[str, list[Tensor]] = defaultdict(list)
-    start = 0
+    device, start = where_measured(sampling.device), 0
     title = f"reconstructing {len(test)} test images"
     with progress(title, sampling.total_steps(len(test)), "steps", quiet) as advance:
         for sampled, direct in reconstruct(sampling, test.images, counting(advance), told):
             batch = test[torch.arange(start, start + len(sampled))]
-            originals = to_unit(to_model(batch.images))
+            originals = to_unit(to_model(batch.images.to(device)))
             start += len(sampled)
-            for suffix, images in (("", to_unit(sampled)), ("_direct", to_unit(direct))):
+            for suffix, images in (("", to_unit(sampled.to(device))), ("_direct", to_unit(direct.to(device)))):
                 for name, function in functions.items():
-                    per_image[name + suffix].append(function(originals, images))
+                    per_image[name + suffix].append(function(originals, images).cpu())
                 if classifier is not None:
-                    read = probabilities(classifier.network.cpu(), images).argmax(dim=1)
+                    read = probabilities(classifier.network.to(device), images).argmax(dim=1).cpu()
                     per_image["class_kept" + suffix].append((read == batch.labels).float())
     scores: dict[str, float] = {}
     for key, values in per_image.items():
