@@ -168,3 +168,17 @@ def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         records[:, 0] %= 10
         (place / "cifar-10-batches-bin" / f"{name}.bin").write_bytes(records.tobytes())
     return place
+
+
+def save_own_images() -> None:
+    """The files that the pages' commands take for a user's own, in the current folder."""
+    from PIL import Image, ImageDraw
+
+    Path("drawings").mkdir()
+    photo = Image.radial_gradient("L").resize((90, 60)).convert("RGB")
+    for file in ("photo.jpg", "faded.png", "drawings/1.png"):
+        photo.save(file)
+    for file, size in (("hole.png", (90, 60)), ("lower.png", (8, 8))):
+        mask = Image.new("L", size)
+        ImageDraw.Draw(mask).rectangle((0, size[1] // 2, *size), fill=255)
+        mask.save(file)
