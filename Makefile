@@ -1,11 +1,14 @@
 # Two commands do everything on a fresh machine: make demo, make test.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench clean
+.PHONY: help setup demo test test-slow lint bench models clean
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+READY := mnist-fast blur-fast
+# make models RUNS="FOLDER FOLDER" makes the ready models of runs at hand.
+RUNS ?=
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -17,8 +20,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: setup ## Train and sample a hot and a cold model of digits (under 3 minutes after the install)
+demo: setup ## Sample the ready models, then train and sample a hot and a cold one (under 3 minutes after the install)
 	@mkdir -p demo
+	$(BIN)/diffcli sample --model mnist-fast --label 0-9 --out demo/mnist.png
+	$(BIN)/diffcli sample --model blur-fast --label 0-9 --out demo/mnist-cold.png
+	@echo "Ready models, hot and cold: $(CURDIR)/demo/mnist.png and $(CURDIR)/demo/mnist-cold.png"
 	$(BIN)/diffcli train --preset quickstart
 	$(BIN)/diffcli sample --run quickstart --label 0-9 --out demo/digits.png
 	$(BIN)/diffcli eval --run quickstart --extractor classifier --n-fid 359
@@ -41,6 +47,10 @@ lint: setup ## Lint and check types
 bench: setup ## Measure speed against two other tools; the tables go into docs/benchmarks.md (15 minutes)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks
+
+models: setup ## Train the ready models again and write them into diffcli/models (ten minutes each, and as long to measure)
+	$(if $(RUNS),,set -e; for preset in $(READY); do $(BIN)/diffcli train --preset $$preset; done)
+	$(BIN)/python -m benchmarks.models $(or $(RUNS),$(READY))
 
 clean: ## Remove the environment and all caches; runs stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache demo

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from diffcli.experiments.comparison import Comparison as Comparison
     from diffcli.experiments.evaluate import Evaluation as Evaluation
     from diffcli.experiments.evaluate import evaluate as evaluate
+    from diffcli.experiments.export import export as export
     from diffcli.experiments.study import study as study
     from diffcli.experiments.train import train as train
     from diffcli.loading import load as load
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "compare": "experiments.compare",
     "evaluate": "experiments.evaluate",
+    "export": "experiments.export",
     "study": "experiments.study",
     "train": "experiments.train",
     "to_uint8": "data.pixels",

@@ -46,8 +46,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_weights(path: Path, weights: dict[str, Any], denoiser: nn.Module) -> None:
+def check_weights(where: str, weights: dict[str, Any], denoiser: nn.Module) -> None:
     """Checks that weights fit a network, by name and shape.
+
+    Args:
+        where: what messages call the file that they come from.
 
     Raises:
         UserError: they belong to another network; the line names the first weight that does not fit.
@@ -56,6 +59,4 @@ def check_weights(path: Path, weights: dict[str, Any], denoiser: nn.Module) -> N
     for key in sorted(shapes.keys() | weights.keys()):
         there = tuple(weights[key].shape) if key in weights else "none"
         if there != shapes.get(key, "none"):
-            raise UserError(
-                f"checkpoint {path} is of another network: {key} is {there} there and {shapes.get(key, 'none')} here"
-            )
+            raise UserError(f"{where} is of another network: {key} is {there} there and {shapes.get(key, 'none')} here")

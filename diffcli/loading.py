@@ -1,24 +1,36 @@
-"""Trained models by name: from a run, a preset's newest run, or a checkpoint."""
+"""Trained models by name: from a run, a preset's newest run, a checkpoint, a model file, or among the ready ones."""
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffcli.assembly import build_denoiser, image_shape_of, resolve
-from diffcli.checkpoints import check_weights, read_checkpoint
+from diffcli.checkpoints import check_weights
 from diffcli.computing import check_compiler, precision_of
-from diffcli.config import validate
+from diffcli.config import Preset, validate
 from diffcli.devices import ONE_DEVICE, Devices, Processes, launch
+from diffcli.diffusion.denoiser import Denoiser
 from diffcli.errors import UserError
 from diffcli.model import Model
+from diffcli.peers import is_first
 from diffcli.plugins import check_loaded
-from diffcli.runs import Run, best_checkpoint, find_run
+from diffcli.progress import note
+from diffcli.ready import ready_models
+from diffcli.runs import Run, best_checkpoint, no_run, run_named
+from diffcli.stored import State, Stored, is_model_file, read_stored
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
-    """The checkpoint that a name stands for, see :func:`load`, and the run that it belongs to.
+    """The checkpoint or model file that a name stands for, see :func:`load`, and the run that it belongs to.
+
+    Where a ready model is taken, or could have been meant, a note says what is.
 
     Raises:
         UserError: there is none.
@@ -26,11 +38,29 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
     if isinstance(name, Run):
         return name, best_checkpoint(name)
     path = Path(os.path.expanduser(name))
-    if path.suffix == ".ckpt" or path.is_file() or (isinstance(name, Path) and not path.is_dir()):
+    if (
+        path.suffix == ".ckpt"
+        or is_model_file(path)
+        or path.is_file()
+        or (isinstance(name, Path) and not path.is_dir())
+    ):
         folder = path.parent.parent
         return Run(folder) if (folder / "preset.yaml").is_file() else None, path
-    run = find_run(str(name))
+    run, ready = run_named(str(name)), ready_models()
+    file = ready.get(str(name))
+    if run is None:
+        if file is None:
+            raise no_run(str(name), list(ready))
+        _tell(f"note: the ready model {name} is used; no run has that name")
+        return None, file
+    if file is not None:
+        _tell(f"note: your run {run.folder} is used; the ready model of that name is {file}")
     return run, best_checkpoint(run)
+
+
+def _tell(text: str) -> None:
+    if is_first():
+        note(text)
 
 
 def load(
@@ -39,7 +69,8 @@ def load(
     """A trained model.
 
     Args:
-        name: a run, its folder, a preset's name (its newest run), ``last`` (the newest of all), or a checkpoint file.
+        name: a run, its folder, a preset's name (its newest run), ``last`` (the newest of all), a ready model's name, or the
+            file of a checkpoint or of a model. A run comes before the ready model of its name.
         data_dir: folder of the data sets, which only some priors need; None is ``DIFFCLI_DATA``, else ``data``.
         devices: what it computes on.
 
@@ -67,41 +98,57 @@ def started(model: Model, devices: Devices, processes: Processes | None = None) 
     return model.on(processes, precision, devices.compile)
 
 
-def read_model(checkpoint: Path) -> Model:
-    """A checkpoint's model, on the CPU and in evaluation mode.
+def read_model(file: Path) -> Model:
+    """The model of a checkpoint or of a model file, on the CPU and in evaluation mode.
 
     Raises:
-        UserError: see :func:`~diffcli.checkpoints.read_checkpoint`; or its weights do not fit the network that its preset
-            names.
+        UserError: see :func:`~diffcli.stored.read_stored`; or its weights do not fit the network that its preset names.
     """
-    content = read_checkpoint(checkpoint)
-    about = content["hyper_parameters"]
-    check_loaded(about.get("plugins") or {}, f"checkpoint {checkpoint}")
-    preset = resolve(validate(about["preset"], f"checkpoint {checkpoint}"))
+    return model_of(read_stored(file))
+
+
+def model_of(stored: Stored) -> Model:
+    """A stored model, on the CPU and in evaluation mode.
+
+    Raises:
+        UserError: its preset is not valid here, or its weights do not fit the network that the preset names.
+    """
+    check_loaded(stored.plugins, stored.title)
+    preset = resolve(validate(stored.preset, stored.title))
     image_shape = image_shape_of(preset)
     denoiser = build_denoiser(preset, image_shape)
+    guide = build_denoiser(preset, image_shape) if stored.guide is not None else None
     try:
-        weights = {key.removeprefix("denoiser."): value for key, value in content["state_dict"].items()}
-        check_weights(checkpoint, weights, denoiser)
-        denoiser.load_state_dict(weights)
-        epoch = int(content.get("epoch", 0)) + 1
-        guide = build_denoiser(preset, image_shape) if content.get("guide") else None
-        if guide is not None:
-            check_weights(checkpoint, content["guide"], guide)
-            guide.load_state_dict(content["guide"])
-            guide.eval().requires_grad_(False)
-        shares = tuple(float(share) for share in content.get("class_shares", ()))
-        fitted = {str(name): dict(state) for name, state in content.get("priors", {}).items()}
+        _fill(denoiser, stored.weights, stored)
+        if guide is not None and stored.guide is not None:
+            _fill(guide, stored.guide, stored)
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise UserError(f"checkpoint {checkpoint} is damaged: it holds something else than weights") from error
+        raise UserError(f"{stored.title} is damaged: it holds something else than weights") from error
     return Model(
-        checkpoint=checkpoint,
-        preset_name=str(about["preset_name"]),
+        checkpoint=stored.file,
+        preset_name=stored.preset_name,
         preset=preset,
         image_shape=image_shape,
-        denoiser=denoiser.eval().requires_grad_(False),
-        epoch=epoch,
-        fitted=fitted,
+        denoiser=denoiser,
+        epoch=stored.epoch,
+        fitted=stored.fitted,
         guide=guide,
-        class_shares=shares,
+        class_shares=stored.class_shares,
+        clusters=_clusters_of(stored, preset),
     )
+
+
+def _clusters_of(stored: Stored, preset: Preset) -> Tensor | None:
+    """The centres of the clusters that are a model's labels, if they are."""
+    if preset.labels is None or not preset.labels.clusters:
+        return None
+    expected = (preset.labels.clusters, math.prod(image_shape_of(preset)))
+    if stored.clusters is None or tuple(stored.clusters.shape) != expected:
+        raise UserError(f"{stored.title} is damaged: it lacks the centres of its {preset.labels.clusters} clusters")
+    return stored.clusters.float()
+
+
+def _fill(denoiser: Denoiser, weights: State, stored: Stored) -> None:
+    check_weights(stored.title, weights, denoiser)
+    denoiser.load_state_dict(weights)
+    denoiser.eval().requires_grad_(False)

@@ -6,7 +6,7 @@ import itertools
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -220,20 +220,37 @@ def find_run(name: str) -> Run:
     Raises:
         UserError: there is none.
     """
+    run = run_named(name)
+    if run is None:
+        raise no_run(name)
+    return run
+
+
+def run_named(name: str) -> Run | None:
+    """As :func:`find_run`; None where there is none."""
     folder = Path(os.path.expanduser(name))
     if os.path.isfile(folder / "preset.yaml"):
         return Run(folder)
     runs = all_runs()
-    if not runs:
-        raise UserError(f"no run '{name}': {runs_root()}/ holds no runs yet; make one with 'diffcli train'")
-    by_preset = {run.folder.parent.name: run for run in runs}
     if name == "last":
-        return runs[-1]
-    if name in by_preset:
-        return by_preset[name]
-    if folder.is_dir():
-        raise UserError(f"{name} is not a run folder: it has no preset.yaml; 'diffcli runs' lists the runs")
-    raise UserError(unknown("run", name, ["last", *by_preset]) + "; or give a run folder")
+        return runs[-1] if runs else None
+    return next((run for run in reversed(runs) if run.folder.parent.name == name), None)
+
+
+def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
+    """What to tell where no run has a name.
+
+    Args:
+        ready: the names of models that can be had in place of a run.
+    """
+    runs = all_runs()
+    if os.path.isdir(os.path.expanduser(name)):
+        return UserError(f"{name} is not a run folder: it has no preset.yaml; 'diffcli runs' lists the runs")
+    if runs or (ready and name != "last"):
+        named = {run.folder.parent.name for run in runs}
+        return UserError(unknown("run", name, {*(["last"] if runs else []), *named, *ready}) + "; or give a run folder")
+    others = f", or take a ready model: {', '.join(ready)}" if ready else ""
+    return UserError(f"no run '{name}': {runs_root()}/ holds no runs yet; make one with 'diffcli train'{others}")
 
 
 def run_preset(run: Run) -> Preset:

@@ -60,12 +60,13 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder, no settings from outside, and no network cache."""
+def workplace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, no settings from outside, no network cache, and none of earlier evaluations."""
     monkeypatch.chdir(tmp_path)
     for name in ("DIFFCLI_RUNS", "DIFFCLI_DATA", "DIFFCLI_PLUGINS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("DIFFCLI_CACHE", str(tmp_path_factory.getbasetemp() / f"cache-{tmp_path.name}"))
     return tmp_path
 
 
@@ -84,29 +85,56 @@ def registries() -> Iterator[None]:
     plugins._files.clear()
 
 
+GUIDED = (
+    TINY.replace("lr: 1e-3", "lr: 1e-3, ema: 0.9, guide_at: 0.3").replace(
+        "{name: ancestral}", "{name: ddim, eta: 1.0, steps: 6, autoguidance: 1.5, guided_t: [0.3, 0.85]}"
+    )
+    + "labels: {}\n"
+)
+"""With labels, and an early average that guides in a part of the trajectory."""
+BLURRED = """\
+description: a tiny blur model for the tests
+data: {name: digits}
+schedule: {name: constant, T: 10, beta: 0.35}
+degradation: {name: gaussian-blur, kernel_size: 7}
+network: {name: compact-unet, width: 8, blocks: 1}
+prediction: x0
+prior: {name: mixture, components: 20}
+sampler: {name: cold, clip: true}
+labels: {}
+training: {epochs: 1, batch_size: 128, lr: 1e-3}
+"""
+
+
+def trained_in(place: Path, preset: str) -> Path:
+    """The run folder of a preset's model, trained on the CPU in a folder."""
+    from diffcli.cli import main
+
+    (place / "tiny.yaml").write_text(preset)
+    run = place / "run"
+    words = ["train", "--preset", place / "tiny.yaml", "--out", run, "--accelerator", "cpu", "--quiet"]
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    assert not caught.value.code
+    return run
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a tiny model trained for two epochs on digits; tests must not change it."""
-    from diffcli.cli import main
+    return trained_in(tmp_path_factory.mktemp("trained"), TINY)
 
-    place = tmp_path_factory.mktemp("trained")
-    (place / "tiny.yaml").write_text(TINY)
-    run = place / "run"
-    with pytest.raises(SystemExit) as caught:
-        main(
-            [
-                "train",
-                "--preset",
-                str(place / "tiny.yaml"),
-                "--out",
-                str(run),
-                "--accelerator",
-                "cpu",
-                "--quiet",
-            ]
-        )
-    assert not caught.value.code
-    return run
+
+@pytest.fixture(scope="session")
+def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``trained``, of ``GUIDED``."""
+    return trained_in(tmp_path_factory.mktemp("guided"), GUIDED)
+
+
+@pytest.fixture(scope="session")
+def blurred(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``trained``, of ``BLURRED``."""
+    return trained_in(tmp_path_factory.mktemp("blurred"), BLURRED)
 
 
 @pytest.fixture

@@ -16,11 +16,19 @@ DataDir = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 RunOption = Annotated[
     str | None,
-    typer.Option("--run", help="Run folder, preset name (its newest run), or last.", show_default="the newest run"),
+    typer.Option(
+        "--run",
+        "--model",
+        help="Run folder, preset name (its newest run), last, or a ready model, see 'diffcli models'.",
+        show_default="the newest run",
+    ),
 ]
 CheckpointOption = Annotated[
     Path | None,
-    typer.Option(help="Checkpoint file, in place of a run's best one.", show_default=False),
+    typer.Option(
+        help="Checkpoint file (.ckpt), in place of a run's best one; or a model file (.safetensors).",
+        show_default=False,
+    ),
 ]
 SamplerOption = Annotated[
     str | None,

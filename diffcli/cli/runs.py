@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from diffcli.cli.app import app
-from diffcli.evaluation.metrics import is_beside
+from diffcli.cli.tables import scores_in_a_line
 from diffcli.output import print_table
 
 
@@ -29,8 +29,7 @@ def runs(json_: Annotated[bool, typer.Option("--json", help="One object per run.
     cells = []
     for row in rows:
         best = "-" if row["best_val_loss"] is None else f"{row['best_val_loss']:.5f}"
-        shown = {key: value for key, value in row["scores"].items() if not is_beside(key)}
-        scores = ", ".join(f"{key} {value:.4g}" for key, value in shown.items()) or "not evaluated"
+        scores = scores_in_a_line(row["scores"])
         cells.append(
             (
                 row["run"],

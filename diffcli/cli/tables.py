@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from diffcli.cli.flags import with_flags
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from diffcli.experiments.evaluate import Evaluation
     from diffcli.experiments.study import StudyResult
     from diffcli.reporting.claim import Claim
+
+
+def scores_in_a_line(scores: Mapping[str, float]) -> str:
+    """The scores of a model, without those that stand beside another one."""
+    shown = {key: value for key, value in scores.items() if not is_beside(key)}
+    return ", ".join(f"{key} {value:.4g}" for key, value in shown.items()) or "not evaluated"
 
 
 def print_evaluation(result: Evaluation) -> None:

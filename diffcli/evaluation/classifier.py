@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffcli.diffusion.precision import full_precision
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.fingerprints import of_file
 
@@ -107,5 +108,6 @@ def load_classifier(dataset: str) -> TrainedClassifier:
 
 @torch.inference_mode()
 def probabilities(network: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
-    """Class probabilities (N, 10) for images (N, 1, H, W) in [0, 1]."""
-    return torch.cat([network(batch).softmax(dim=1) for batch in images.split(batch_size)])
+    """Class probabilities (N, 10) for images (N, 1, H, W) in [0, 1], on the network's device."""
+    with full_precision(images.device):
+        return torch.cat([network(batch).softmax(dim=1) for batch in images.split(batch_size)])

@@ -19,15 +19,18 @@ from diffcli.experiments.comparison_page import render
 from diffcli.experiments.evaluate import Evaluation, measure
 from diffcli.experiments.protocol import EvaluateOptions, Subject, digest, fits, instruments, pick_subject, protocol
 from diffcli.files import check_output, writable_folder, write_json, written_whole
-from diffcli.loading import started
+from diffcli.loading import find_checkpoint, started
 from diffcli.options import takes
 from diffcli.reporting.claim import Claim
 from diffcli.reporting.labels import unique_labels
-from diffcli.runs import Run, find_run
+from diffcli.runs import Run, runs_root
+from diffcli.stored import is_model_file, read_about
 from diffcli.studies.results import Measured
 from diffcli.studies.source import check_report
 
 SUFFIXES = (".html", ".md", ".json")
+DIGITS = 12
+"""Of a checksum, in the name of a folder."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class CompareOptions:
     """What is compared, and what each run is evaluated with.
 
     Args:
-        runs: see :func:`diffcli.load`; run folders, or preset names for their newest runs.
+        runs: see :func:`diffcli.load`; run folders, preset names for their newest runs, ready models, or model files.
         out: .html (a self-contained page), .md or .json; None writes nothing.
         n_test: test images for the loss and for reconstructions; None is all.
         n_fid: unconditional samples for the distances.
@@ -68,7 +71,7 @@ class CompareOptions:
             check_output(self.out, SUFFIXES, "out")
         self.evaluation_of("last")
 
-    def evaluation_of(self, run: Run | str) -> EvaluateOptions:
+    def evaluation_of(self, run: Run | Path | str) -> EvaluateOptions:
         """What a run is evaluated with, from its preset's own prior."""
         return EvaluateOptions(
             run,
@@ -95,13 +98,13 @@ def compare(options: CompareOptions) -> Comparison:
     Raises:
         UserError: a run is not there or given twice, an option does not fit it, or ``out`` cannot be written.
     """
-    runs = [run if isinstance(run, Run) else find_run(str(run)) for run in options.runs]
-    folders = [run.folder.resolve() for run in runs]
-    if len(set(folders)) < len(folders):
+    named = [_named(run) for run in options.runs]
+    places = [(loaded.folder if isinstance(loaded, Run) else loaded).resolve() for _, loaded in named]
+    if len({run.folder.resolve() for run, _ in named}) < len(named):
         raise UserError("a run is named twice; name each once")
     # Everything is checked before anything is measured, which may take hours.
-    compared = [prepared(run, options.evaluation_of(run)) for run in runs]
-    labels = unique_labels([run.preset_name for run in compared], folders)
+    compared = [prepared(run, options.evaluation_of(loaded)) for run, loaded in named]
+    labels = unique_labels([run.preset_name for run in compared], places)
     compared = [replace(run, name=label) for run, label in zip(compared, labels, strict=True)]
     processes = launch(options.devices)
     # Twice: evaluating one run may fetch the Inception weights, and so change what `auto` stands for in the others.
@@ -112,6 +115,25 @@ def compare(options: CompareOptions) -> Comparison:
         with written_whole(out) as part:
             part.write_text(render(comparison, out.suffix.lower(), processes), encoding="utf-8")
     return comparison
+
+
+def _named(name: Run | Path | str) -> tuple[Run, Run | Path]:
+    """Where comparisons of what is named are kept, and what is loaded: a run is both, and a model file has a folder below
+    the runs for what is measured of it.
+
+    Raises:
+        UserError: there is none, or it is a checkpoint.
+    """
+    if isinstance(name, Run):
+        return name, name
+    run, file = find_checkpoint(name)
+    if is_model_file(file):
+        about = read_about(file)
+        place = Run(runs_root() / ".models" / f"{file.stem}-{about['weights_sha256'][:DIGITS]}")
+        return place, file
+    if run is None or Path(name).suffix == ".ckpt":
+        raise UserError(f"{name} is a checkpoint; name its run, or make a model file of it with 'diffcli export'")
+    return run, run
 
 
 def prepared(run: Run, options: EvaluateOptions, every_prior: bool = True) -> Compared:
@@ -131,7 +153,12 @@ def prepared(run: Run, options: EvaluateOptions, every_prior: bool = True) -> Co
     degradation = subject.model.denoiser.degradation
     alpha_T = float(degradation.alphas_cumprod[-1]) if isinstance(degradation, GaussianNoise) else None
     name = subject.model.preset_name
-    return Compared(name, run, name, preset, alpha_T, options, _wanted(subject, options))
+    parameters = sum(weight.numel() for weight in subject.model.denoiser.network.parameters())
+    file = subject.model.checkpoint
+    recorded = read_about(file)["evaluation"] if is_model_file(file) else {}
+    return Compared(
+        name, run, name, preset, alpha_T, options, _wanted(subject, options), parameters, [recorded] if recorded else []
+    )
 
 
 def _wanted(subject: Subject, options: EvaluateOptions) -> dict[str, Any]:
@@ -163,7 +190,7 @@ def _found(run: Compared) -> dict[str, Any] | None:
     if run.evaluation and fits(run.evaluation["settings"], at_hand):
         return run.evaluation
     wanted = run.wanted | at_hand
-    for stored in run.run.evaluations():
+    for stored in [*run.recorded, *run.run.evaluations()]:
         try:
             evaluation = TypeAdapter(Evaluation).validate_python(stored)
         except ValidationError:  # a damaged file, or somebody else's

@@ -27,6 +27,10 @@ class Compared:
     options: EvaluateOptions
     wanted: dict[str, Any]
     """Settings that decide the scores, see :func:`protocol`."""
+    parameters: int = 0
+    """Of the network."""
+    recorded: list[dict[str, Any]] = field(default_factory=list)
+    """The evaluation that a model file holds."""
     evaluation: dict[str, Any] = field(default_factory=dict)
 
     @property

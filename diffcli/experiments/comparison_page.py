@@ -45,14 +45,14 @@ def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
 def _view(run: Compared, pictures: list[Picture]) -> RunView:
     settings = run.evaluation["settings"]
     extractor = (settings["extractor"] or {}).get("name", "none")
-    epochs = history(run.run)
+    epochs = len(history(run.run)) or settings["epoch"]  # a model file tells of no epochs after its own
     published = reported(run.preset_name)
     sampler = f"{settings['sampler']['name']} sampler with {settings['sampler']['steps']} steps"
     return RunView(
         name=run.name,
-        note=f"epoch {settings['epoch']} of {len(epochs)}, {sampler}, n_test {settings['n_test']}, n_fid {settings['n_fid']}",
+        note=f"epoch {settings['epoch']} of {epochs}, {sampler}, n_test {settings['n_test']}, n_fid {settings['n_fid']}",
         about=(
-            f"{run.preset.description}. {run.run.info().get('parameters', 0):,} parameters, {len(epochs)} epochs done, "
+            f"{run.preset.description}. {run.parameters:,} parameters, {epochs} epochs done, "
             f"{sampler}, prior {settings['prior']}, features by {extractor}. {run.run.folder}"
         ),
         preset=to_yaml(run.preset),

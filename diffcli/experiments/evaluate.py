@@ -17,7 +17,7 @@ from diffcli import __version__
 from diffcli.assembly import load_source, training_split
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_unit
-from diffcli.diffusion.losses import fixed_loss
+from diffcli.diffusion.losses import fixed_draws, fixed_loss
 from diffcli.diffusion.randomness import Stream
 from diffcli.errors import UserError
 from diffcli.evaluation.classifier import (
@@ -30,17 +30,18 @@ from diffcli.evaluation.classifier import (
 from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.resampling import mean_and_error, with_error
-from diffcli.evaluation.scores import RECONSTRUCTION_METRICS
+from diffcli.evaluation.scores import RECONSTRUCTION_METRICS, where_measured
 from diffcli.experiments.accuracy import accuracy_scores
 from diffcli.experiments.distances import Distances, drawn
 from diffcli.experiments.likelihood import bits_of, decoder_width, why_none
 from diffcli.experiments.protocol import EvaluateOptions, Subject, allowed, check_metrics, pick_subject, protocol
 from diffcli.files import writable_folder, write_json
-from diffcli.generation import Sampling, counting, evaluations, reconstruct
+from diffcli.generation import Sampling, counting, evaluations
 from diffcli.loading import started
 from diffcli.model import Model
 from diffcli.options import takes
 from diffcli.progress import progress
+from diffcli.restoration import reconstruct
 
 TENTHS = 10
 
@@ -134,12 +135,14 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     scores: dict[str, float] = {}
     by_t: tuple[list[float | None], list[float | None]] = [], []
     given = model.told(options, len(test))
-    told = test.labels if given is None else given
+    told = model.labelled(test).labels if given is None else given
     if "loss" in wanted:
         losses, by_t = _loss(sampling, test, told, quiet)
         scores |= losses
     if "nll" in wanted:
-        settings["decoder_width"] = decoder_width(sampling, training_split(model.preset, source.development))
+        settings["decoder_width"] = decoder_width(
+            sampling, model.labelled(training_split(model.preset, source.development))
+        )
         steps, width = settings["nll_steps"], settings["decoder_width"]
         scores |= bits_of(sampling, test, told, steps, width, quiet)
     elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):
@@ -234,11 +237,11 @@ def _loss(
         def losses_of(indices: range) -> tuple[Tensor, Tensor]:
             index = torch.arange(indices.start, indices.stop)
             x0 = to_model(test.images[index].to(sampling.device))
-            loss, t = fixed_loss(
-                sampling.denoiser, x0, index, sampling.seed, Stream.TEST, told[index].to(sampling.device)
-            )
+            degradation = sampling.denoiser.degradation
+            draws = fixed_draws(degradation, indices, x0.shape[1:], sampling.seed, Stream.TEST)
+            loss = fixed_loss(sampling.denoiser, x0, draws, told[index])
             advance(len(indices))
-            return loss.cpu().double(), t  # there is no float64 on MPS
+            return loss.cpu().double(), draws.t  # there is no float64 on MPS
 
         losses, times = zip(*sampling.processes.shared(batches, losses_of), strict=True)
     all_losses = torch.cat(losses)
@@ -260,18 +263,18 @@ def _reconstruction_scores(
     if not functions and classifier is None:
         return {}
     per_image: dict[str, list[Tensor]] = defaultdict(list)
-    start = 0
+    device, start = where_measured(sampling.device), 0
     title = f"reconstructing {len(test)} test images"
     with progress(title, sampling.total_steps(len(test)), "steps", quiet) as advance:
         for sampled, direct in reconstruct(sampling, test.images, counting(advance), told):
             batch = test[torch.arange(start, start + len(sampled))]
-            originals = to_unit(to_model(batch.images))
+            originals = to_unit(to_model(batch.images.to(device)))
             start += len(sampled)
-            for suffix, images in (("", to_unit(sampled)), ("_direct", to_unit(direct))):
+            for suffix, images in (("", to_unit(sampled.to(device))), ("_direct", to_unit(direct.to(device)))):
                 for name, function in functions.items():
-                    per_image[name + suffix].append(function(originals, images))
+                    per_image[name + suffix].append(function(originals, images).cpu())
                 if classifier is not None:
-                    read = probabilities(classifier.network.cpu(), images).argmax(dim=1)
+                    read = probabilities(classifier.network.to(device), images).argmax(dim=1).cpu()
                     per_image["class_kept" + suffix].append((read == batch.labels).float())
     scores: dict[str, float] = {}
     for key, values in per_image.items():

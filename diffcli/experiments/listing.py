@@ -1,4 +1,4 @@
-"""``diffcli presets`` and ``diffcli runs``: what there is, as plain rows."""
+"""``diffcli presets``, ``diffcli runs`` and ``diffcli models``: what there is, as plain rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from diffcli.errors import DiffcliError
 from diffcli.presets import preset_files, read_values
+from diffcli.ready import ready_models
 from diffcli.runs import Run, all_runs, started
+from diffcli.stored import read_about
 
 
 def presets() -> list[tuple[str, str]]:
@@ -48,4 +50,25 @@ def runs() -> list[dict[str, Any]]:
                 "scores": next(iter(run.evaluations()), {}).get("scores", {}),
             }
         )
+    return rows
+
+
+def models() -> list[dict[str, Any]]:
+    """One row per ready model: name, description, file, size in bytes, scores with their settings, and what is known of its
+    training. A damaged file is listed with what is wrong with it."""
+    rows = []
+    for name, file in ready_models().items():
+        row: dict[str, Any] = {"model": name, "file": str(file), "bytes": file.stat().st_size}
+        try:
+            about = read_about(file)
+            evaluation = about["evaluation"]
+            row |= {
+                "description": str(about["preset"]["description"]),
+                "scores": dict(evaluation.get("scores", {})),
+                "settings": dict(evaluation.get("settings", {})),
+                "training": dict(about["training"]),
+            }
+        except (DiffcliError, KeyError, TypeError, ValueError, AttributeError) as error:
+            row |= {"description": f"damaged: {error}", "scores": {}, "settings": {}, "training": {}}
+        rows.append(row)
     return rows

@@ -18,7 +18,7 @@ from diffcli.diffusion.priors import PRIORS
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE, settings_at_hand
-from diffcli.evaluation.fingerprints import of_file, of_images
+from diffcli.evaluation.fingerprints import of_images
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.scores import ssim_sigma
 from diffcli.experiments.accuracy import cas_size
@@ -29,6 +29,7 @@ from diffcli.model import Model
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.runs import Run
 from diffcli.sampler_options import SamplerOptions, label_numbers
+from diffcli.stored import fingerprint
 
 INFORMATION = frozenset(
     {"preset", "data", "checkpoint", "epoch", "evaluations", "device", "processes", "diffcli", "date", "seconds"}
@@ -123,11 +124,11 @@ def pick_subject(options: EvaluateOptions) -> Subject:
         UserError: there is none, or it cannot be loaded.
     """
     if isinstance(options.run, Model):
-        return Subject(options.run, of_file(options.run.checkpoint))
+        return Subject(options.run, fingerprint(options.run.checkpoint))
     run, checkpoint = find_checkpoint(options.run)
     # Before the weights are read: should a training replace the file in between, then the scores are of newer weights
     # than the checksum says, and are measured again, not taken for those of older ones.
-    checksum = of_file(checkpoint) if checkpoint.is_file() else ""
+    checksum = fingerprint(checkpoint)
     return Subject(replace(read_model(checkpoint), run=run, data_dir=options.data_dir), checksum)
 
 
@@ -165,8 +166,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         # Which labels samples and reconstructions get; none given is those of the data.
         settings["label"] = label_numbers(options.label, model.classes) or "data"
         settings["per_label"] = options.per_label
-    elif options.per_label:
-        raise UserError("`per_label`: this model was trained without labels")
+    if options.per_label:
+        _check_labels("per_label", model.preset)
     if why_none(model.preset, first.name) is None:
         settings["nll_steps"] = evaluations_of(options.nll_steps, model.T)
     if options.n_test is not None:
@@ -202,7 +203,7 @@ def allowed(options: EvaluateOptions, preset: Preset, extractor: bool, classifie
     at_hand = {
         "extractor": extractor,
         "classifier": classifier,
-        "labels": bool(preset.classes),
+        "labels": bool(preset.classes) and not _by_cluster(preset),
         "likelihood": likelihood,
     }
     asked = [METRICS[name] for name in chosen(options.metrics)]
@@ -217,14 +218,27 @@ def check_metrics(options: EvaluateOptions, model: Model) -> None:
     """
     reason = why_none(model.preset, (options.priors or [model.preset.prior.name])[0])
     for name in options.metrics:
-        if "labels" in METRICS[name].needs and not model.classes:
-            raise UserError(f"`{name}`: this model was trained without labels")
+        if "labels" in METRICS[name].needs:
+            _check_labels(name, model.preset)
     given = label_numbers(options.label, model.classes)
     if "cas" in options.metrics and given and max(given) < 0:
         raise UserError("`cas`: samples without a label teach no classifier; leave `label` out")
     if reason and ("nll" in options.metrics or options.nll_steps is not None):
         raise UserError(f"{'`nll`' if 'nll' in options.metrics else '`nll_steps`'}: {reason}")
     evaluations_of(options.nll_steps, model.T)
+
+
+def _by_cluster(preset: Preset) -> bool:
+    return preset.labels is not None and preset.labels.clusters is not None
+
+
+def _check_labels(name: str, preset: Preset) -> None:
+    if not preset.classes:
+        raise UserError(f"`{name}`: this model was trained without labels")
+    if _by_cluster(preset):
+        raise UserError(
+            f"`{name}`: this model's labels are clusters of the training images, not the data set's classes"
+        )
 
 
 def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

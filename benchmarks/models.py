@@ -1,0 +1,45 @@
+"""Makes ready models of runs: ``python -m benchmarks.models RUN...``, which ``make models`` calls.
+
+Each run's model is measured as it is and with its weights in float16; the latter is written into ``diffcli/models`` with the
+scores that were measured of it, and both are printed side by side.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffcli
+from diffcli.cli.tables import print_comparison
+from diffcli.ready import FOLDER
+from diffcli.runs import find_run
+from diffcli.stored import SUFFIX, read_about, read_stored, write_model_file
+
+
+def write(names: Sequence[str], folder: Path = FOLDER, **measured: Any) -> None:
+    """Writes a model file for each run, by its preset's name.
+
+    Args:
+        measured: how, see :class:`diffcli.experiments.compare.CompareOptions`.
+    """
+    for name in names:
+        run = find_run(name)
+        file = folder / f"{run.info()['preset']}{SUFFIX}"
+        with tempfile.TemporaryDirectory() as scratch:
+            half = Path(scratch) / file.name
+            diffcli.export(run, half, half=True)
+            comparison = diffcli.compare([run, half], **measured)
+            full, rounded = (
+                replace(run, name=kind) for run, kind in zip(comparison.runs, ("float32", "float16"), strict=True)
+            )
+            print_comparison(replace(comparison, runs=[full, rounded], claims=[]))
+            write_model_file(file, replace(read_stored(half), evaluation=rounded.evaluation))
+        print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, {read_about(file)['epoch']} epochs")
+
+
+if __name__ == "__main__":
+    write(sys.argv[1:])
