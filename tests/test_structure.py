@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"plugins", "devices", "runs", "reporting", "sampler_options", "stored"},
     {"assembly", "computing", "report", "ready"},
     {"generation"},
-    {"model", "training"},
+    {"model", "training", "graphs"},
     {"loading"},
     {"experiments"},
     {"__init__"},
