@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from benchmarks import blur, growth, sampling, training, unet
+from benchmarks import blur, evaluation, growth, sampling, step, training, unet
 from benchmarks.rounds import machine
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -23,12 +23,16 @@ def sections(data_dir: Path, rounds: int, batches: int) -> dict[str, Callable[[]
         "machine": lambda: f"{machine()}; {date.today()}; {rounds} rounds, {batches} batches a round.",
         "training-notebook": lambda: training.against_notebook(data_dir, rounds, batches),
         "training-peers": lambda: training.against_peers(data_dir, rounds, batches),
+        "training-step": lambda: step.against_bare(data_dir, rounds, 4 * batches),
         "training-matmul": lambda: training.against_matmul(data_dir, rounds, batches),
         "training-variants": lambda: training.variants(data_dir, rounds, batches),
         "training-profile": lambda: training.profile(data_dir),
         "training-unet": lambda: unet.against_plain(rounds),
         "training-memory": lambda: growth.training_memory(data_dir),
         "sampling-peers": lambda: sampling.against_peers(rounds),
+        "sampling-batch": lambda: sampling.cost_of_small_batches(rounds),
+        "sampling-noise": lambda: sampling.noise(rounds),
+        "evaluation": lambda: evaluation.again(data_dir, rounds),
         "blur": lambda: blur.against_torchvision(data_dir, rounds),
         "growth-training": lambda: growth.training(rounds),
         "growth-sampling": lambda: growth.sampling(rounds),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from benchmarks import peers
@@ -11,6 +13,7 @@ from diffcli.devices import Processes
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import StandardNormal
+from diffcli.diffusion.randomness import Noise, Stream, image_generators
 from diffcli.diffusion.samplers import timesteps
 from diffcli.diffusion.schedules import cosine
 from diffcli.generation import Sampling, generate
@@ -39,3 +42,54 @@ def against_peers(rounds: int, count: int = 250, steps: int = 25) -> str:
     rates = alternate(sides, rounds)
     rows = [[name, spread(rates[name]), spread(ratios(rates, "diffcli", name))] for name in sides]
     return table([f"compact UNet, DDIM, {steps} steps, {count} images", "images/s", "diffcli is times that"], rows)
+
+
+def cost_of_small_batches(rounds: int, steps: int = 25) -> str:
+    """The compact UNet's DDIM at several batch sizes, by image; beside it the network alone, without a sampler around it."""
+    network = CompactUNet(SHAPE, 32, 2).eval().requires_grad_(False)
+    sizes = {1: 8, 4: 32, 16: 64, 64: 128, 250: 250}
+
+    def alone(size: int, count: int) -> Callable[[], None]:
+        xt, t = torch.randn(size, *SHAPE), torch.rand(size)
+
+        @torch.inference_mode()
+        def work() -> None:
+            for _ in range(steps * count // size):
+                network(xt, t)
+
+        return work
+
+    def sampled(size: int, count: int) -> Callable[[], object]:
+        sampling = sampling_of(network, size, steps)
+        return lambda: list(generate(sampling, count, SHAPE))
+
+    sides = {f"sampled {size}": rate_of(sampled(size, count), count) for size, count in sizes.items()}
+    sides |= {f"alone {size}": rate_of(alone(size, count), count) for size, count in sizes.items()}
+    rates = alternate(sides, rounds)
+    rows = []
+    for size in sizes:
+        costs = [spread(ratios(rates, f"{kind} 250", f"{kind} {size}")) for kind in ("sampled", "alone")]
+        rows.append([size, spread(rates[f"sampled {size}"]), *costs])
+    header = ["batch", f"images/s, {steps} steps", "an image costs times that at 250", "the network alone"]
+    return table(header, rows)
+
+
+def noise(rounds: int, steps: int = 50) -> str:
+    """Per-image noise for the steps of a sampler, drawn ahead as samplers do, and step by step."""
+    rows = []
+    for count in (128, 1024):
+
+        def draw(ahead: bool, count: int = count) -> Callable[[], None]:
+            generators = image_generators(0, Stream.SAMPLE, range(count))
+
+            def work() -> None:
+                together = Noise(generators, SHAPE, calls=steps)
+                for _ in range(steps):
+                    (together if ahead else Noise(generators, SHAPE))()
+
+            return work
+
+        rates = alternate({"ahead": rate_of(draw(True), steps), "each": rate_of(draw(False), steps)}, rounds)
+        milliseconds = [spread([1000 / rate for rate in rates[name]]) for name in ("each", "ahead")]
+        rows.append([f"{count:,}", *milliseconds, spread(ratios(rates, "ahead", "each"))])
+    return table(["images of 28x28", "ms a step, step by step", "ms a step, ahead", "times as fast"], rows)

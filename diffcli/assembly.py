@@ -66,17 +66,21 @@ def resolve(preset: Preset) -> Preset:
 
 
 def with_classes(preset: Preset, names: Sequence[str]) -> Preset:
-    """The preset with the names of its data set's classes, where it asks for labels.
+    """The preset with the names of its data set's classes, where it asks for these.
 
     Raises:
         UserError: the data set has no classes, or others than the preset names.
     """
     if preset.labels is None:
         return preset
+    if preset.labels.clusters:
+        if preset.labels.classes is not None:
+            raise UserError("labels.classes: clusters are labels of their own; leave classes or clusters out")
+        return preset
     if not names:
         raise UserError(
             f"labels: data {preset.data.name} has no classes: those of a folder are its sub-folders; "
-            "sort the images into some, or leave labels out"
+            "sort the images into some, take labels.clusters, or leave labels out"
         )
     if preset.labels.classes not in (None, list(names)):
         raise UserError(

@@ -82,10 +82,17 @@ class Labels(Strict):
     Args:
         dropped: share of the images whose label is hidden in a training step, so that the model can do without one.
         classes: their names, label 0 first; null takes them from the data set, which has to have these.
+        clusters: labels found in the training images, in place of the data set's: so many k-means clusters, 0 first.
     """
 
     dropped: Annotated[float, Field(ge=0, lt=1)] = 0.1
     classes: list[str] | None = None
+    clusters: Annotated[int, Field(ge=2, le=10_000)] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Of the labels, label 0 first, in a resolved preset."""
+        return [str(number) for number in range(self.clusters)] if self.clusters else self.classes or []
 
 
 class Training(Strict):
@@ -109,7 +116,7 @@ class Training(Strict):
         min_snr: gamma of the min-SNR weighting (Hang et al. 2023); noise only.
         val_share: of the development images, held out for validation.
         val_every: epochs from one validation to the next.
-        sample_epochs: epochs after which ``sample_n`` samples are drawn.
+        sample_epochs: epochs after which ``sample_n`` samples are drawn and the weights are kept, as ``epoch-005.ckpt``.
     """
 
     epochs: Positive = 50
@@ -160,7 +167,7 @@ class Preset(Strict):
     @property
     def classes(self) -> int:
         """Number of labels that the network knows, in a resolved preset; 0 where it takes none."""
-        return len(self.labels.classes or []) if self.labels is not None else 0
+        return len(self.labels.names) if self.labels is not None else 0
 
 
 def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]] | None = None) -> str:

@@ -1,10 +1,11 @@
-"""Unconditional samples and reconstructions, in batches, the same images whatever the batch size and the processes."""
+"""Unconditional samples, in batches, the same images whatever the batch size and the processes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,12 +15,13 @@ from diffcli.assembly import BoundSampler, bind_sampler
 from diffcli.config import Sampler
 from diffcli.data.pixels import to_model
 from diffcli.devices import Processes
-from diffcli.diffusion.degradations import Degradation
+from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, with_labels
+from diffcli.diffusion.inpainting import Known, resampled
 from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import FIT_IMAGES, Prior
-from diffcli.diffusion.randomness import Stream, image_generators, randn_images
+from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, last
 from diffcli.errors import UserError
 
@@ -105,23 +107,41 @@ class Sampling:
         return None if (low, high) == (0, 1) else (low * T, high * T)
 
     def trajectory(
-        self, xT: Tensor, generators: Sequence[torch.Generator], labels: Tensor | None = None
+        self,
+        xT: Tensor,
+        generators: Sequence[torch.Generator],
+        labels: Tensor | None = None,
+        known: Known | None = None,
     ) -> Iterator[Step]:
         """x_T (B, C, H, W) -> ``Step(T, xT, xT)``, then a step for each of the sampler's, the last one at s = 0.
 
         Args:
             labels: int64 (B,), -1 for none.
+            known: what is known of each image, for in-painting.
         """
         yield Step(self.steps[0], xT, xT)
+        # Once a step at most, and never in the last one; in-painting once a round, and once between two rounds.
+        calls = len(self.steps) - 2 if known is None else (2 * known.rounds - 1) * (len(self.steps) - 1)
+        draw = Noise(generators, tuple(xT.shape[1:]), xT.device, calls)
+        estimate = self.estimate(labels)
+        if known is None:
+            yield from self.bound_sampler(estimate, xT, self.steps, draw)
+            return
 
-        def draw() -> Tensor:
-            return randn_images(generators, tuple(xT.shape[1:]), xT.device)
+        degradation = self.denoiser.degradation
+        assert isinstance(degradation, GaussianNoise)
 
-        yield from self.bound_sampler(self.estimate(labels), xT, self.steps, draw)
+        def sample(xt: Tensor, steps: Sequence[int]) -> Iterator[Step]:
+            return self.bound_sampler(known.kept(estimate), xt, steps, draw)
+
+        yield from resampled(sample, degradation, xT, self.steps, draw, known.rounds)
 
     def batches(self, n: int) -> list[range]:
-        """The indices of ``n`` images in batches."""
-        return [range(start, min(start + self.batch_size, n)) for start in range(0, n, self.batch_size)]
+        """The indices of ``n`` images in as few batches as ``batch_size`` allows, of even sizes: a small rest would cost nearly
+        as much as a whole batch."""
+        count = -(-n // self.batch_size)
+        bounds = [-(-n * i // count) for i in range(count + 1)] if n else []
+        return [range(start, end) for start, end in pairwise(bounds)]
 
     def total_steps(self, n: int) -> int:
         """Sampler steps that this process takes for ``n`` images, batch by batch."""
@@ -197,84 +217,3 @@ def generate(sampling: Sampling, n: int, image_shape: tuple[int, int, int], trac
         return last(track(sampling.trajectory(xT, generators, labels))).cpu()
 
     yield from sampling.processes.shared(sampling.batches(n), draw)
-
-
-def _told(sampling: Sampling, labels: Tensor | None) -> Tensor | None:
-    """The labels on the sampling's device; None where its denoiser knows none."""
-    return None if labels is None or not sampling.denoiser.classes else labels.to(sampling.device)
-
-
-def degraded(
-    degradation: Degradation, x0: Tensor, t: int, generators: Sequence[torch.Generator]
-) -> tuple[Tensor, Tensor]:
-    """(x_t, t as a vector) for a batch of clean images, each with its own generator's noise."""
-    noise = randn_images(generators, tuple(x0.shape[1:]), x0.device)
-    at_t = torch.full((len(x0),), t, device=x0.device)
-    return degradation.degrade(x0, at_t, noise), at_t
-
-
-@torch.inference_mode()
-def restore(sampling: Sampling, xt: Tensor, track: Track = iter, labels: Tensor | None = None) -> Iterator[Tensor]:
-    """Batches of what the sampler makes of degraded images (N, C, H, W) at its first step, float (B, C, H, W), on the CPU.
-
-    Args:
-        labels: of the images, int64 (N,); a model without labels does not look at them.
-    """
-    told = _told(sampling, labels)
-
-    def draw(indices: range) -> Tensor:
-        generators = image_generators(sampling.seed, Stream.RESTORATION, indices)
-        batch = xt[indices.start : indices.stop].to(sampling.device)
-        own = None if told is None else told[indices.start : indices.stop]
-        return last(track(sampling.trajectory(batch, generators, own))).cpu()
-
-    yield from sampling.processes.shared(sampling.batches(len(xt)), draw)
-
-
-@torch.inference_mode()
-def reconstruct(
-    sampling: Sampling, images: Tensor, track: Track = iter, labels: Tensor | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of reconstructions from x_T of uint8 images (N, C, H, W): (sampled, direct), each float (B, C, H, W).
-
-    ``sampled`` is where the sampler ends; ``direct`` is x0_hat in one step from x_T, unguided. On the CPU.
-
-    Args:
-        labels: what the denoiser is told of the images, int64 (N,); None, and -1, is nothing.
-    """
-    told = _told(sampling, labels)
-
-    def draw(indices: range) -> tuple[Tensor, Tensor]:
-        generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, indices)
-        x0 = to_model(images[indices.start : indices.stop].to(sampling.device))
-        xT, at_T = degraded(sampling.denoiser.degradation, x0, sampling.steps[0], generators)
-        own = None if told is None else told[indices.start : indices.stop]
-        direct = sampling.denoiser(xT, at_T, own)
-        return last(track(sampling.trajectory(xT, generators, own))).cpu(), direct.cpu()
-
-    yield from sampling.processes.shared(sampling.batches(len(images)), draw)
-
-
-@torch.inference_mode()
-def conditional_rows(
-    sampling: Sampling, images: Tensor, track: Track = iter, labels: Tensor | None = None
-) -> list[tuple[str, Tensor]]:
-    """The rows of the report's Figures 2 and 9 for uint8 images (N, C, H, W): captions and float images (N, C, H, W).
-
-    The image x; at t = T/4, T/2 and T the degraded z_t and its one-step reconstruction x_t; and the sampler's
-    reconstruction from z_T.
-
-    Args:
-        labels: what the denoiser is told of the images, int64 (N,); None, and -1, is nothing.
-    """
-    told = _told(sampling, labels)
-    T = sampling.steps[0]
-    x0 = to_model(images.to(sampling.device))
-    rows = [("$x$", x0)]
-    for t in sorted({max(T // 4, 1), max(T // 2, 1), T}):
-        generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, range(len(images)))
-        xt, at_t = degraded(sampling.denoiser.degradation, x0, t, generators)
-        rows += [(f"$z_{{{t}}}$", xt), (f"$x_{{{t}}}$", sampling.denoiser(xt, at_t, told))]
-    # The last t is T, with the same noise that reconstruct() starts from.
-    rows.append((r"$\hat{x}$", last(track(sampling.trajectory(xt, generators, told)))))
-    return [(caption, row.cpu()) for caption, row in rows]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffcli.assembly import build_denoiser, image_shape_of, resolve
 from diffcli.checkpoints import check_weights
 from diffcli.computing import check_compiler, precision_of
-from diffcli.config import validate
+from diffcli.config import Preset, validate
 from diffcli.devices import ONE_DEVICE, Devices, Processes, launch
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.errors import UserError
@@ -20,6 +22,9 @@ from diffcli.progress import note
 from diffcli.ready import ready_models
 from diffcli.runs import Run, best_checkpoint, no_run, run_named
 from diffcli.stored import State, Stored, is_model_file, read_stored
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
@@ -129,7 +134,18 @@ def model_of(stored: Stored) -> Model:
         fitted=stored.fitted,
         guide=guide,
         class_shares=stored.class_shares,
+        clusters=_clusters_of(stored, preset),
     )
+
+
+def _clusters_of(stored: Stored, preset: Preset) -> Tensor | None:
+    """The centres of the clusters that are a model's labels, if they are."""
+    if preset.labels is None or not preset.labels.clusters:
+        return None
+    expected = (preset.labels.clusters, math.prod(image_shape_of(preset)))
+    if stored.clusters is None or tuple(stored.clusters.shape) != expected:
+        raise UserError(f"{stored.title} is damaged: it lacks the centres of its {preset.labels.clusters} clusters")
+    return stored.clusters.float()
 
 
 def _fill(denoiser: Denoiser, weights: State, stored: Stored) -> None:

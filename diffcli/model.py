@@ -1,33 +1,30 @@
-"""A trained model, and all that one does with it."""
+"""What one does with a trained model: samples, degradations, restorations, in-painting."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from diffcli.assembly import build_prior, load_source, resolve, steps_of, training_split
-from diffcli.computing import prepared
-from diffcli.config import Component, Preset, Sampler
-from diffcli.data.datasets import ImageSet
+from diffcli.data.given import read_given
 from diffcli.data.pixels import to_model, to_uint8
-from diffcli.devices import Precision, Processes
-from diffcli.diffusion.denoiser import Denoiser
-from diffcli.diffusion.labels import Labels
-from diffcli.diffusion.priors import PRIORS, Prior
+from diffcli.diffusion.inpainting import MOST_ROUNDS, ROUNDS
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
-from diffcli.errors import UserError, unknown
-from diffcli.generation import Sampling, counting, degraded, draw_xT, fit_prior, generate, reconstruct, restore
+from diffcli.errors import UserError
+from diffcli.generation import counting, draw_xT, generate
 from diffcli.options import takes_as_method
 from diffcli.progress import progress
-from diffcli.runs import Run
-from diffcli.sampler_options import SamplerOptions, label_numbers
+from diffcli.restoration import degraded, estimated, inpaint, reconstruct, restore
+from diffcli.sampler_options import Label, SamplerOptions
+from diffcli.trained import Trained
 
 MAX_SAMPLES = 10_000_000
+AT_ONCE = 1000
+"""Images that are degraded together."""
 
 
 @dataclass(frozen=True)
@@ -58,51 +55,32 @@ class _Reconstructions(SamplerOptions):
     images: Tensor
 
 
+@dataclass(frozen=True)
+class _Paintings(SamplerOptions):
+    """``images``, uint8 (N, C, H, W), whose pixels are drawn anew where ``mask`` is True.
+
+    Args:
+        mask: bool, (H, W) for all images or (N, H, W).
+        resampling: how often each step is taken, see :mod:`diffcli.diffusion.inpainting`; 1 is the fastest.
+    """
+
+    images: Tensor
+    mask: Tensor
+    resampling: int = ROUNDS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.resampling <= MOST_ROUNDS:
+            raise UserError(f"`resampling` must be in 1..{MOST_ROUNDS}, got {self.resampling}")
+
+
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(Trained):
     """A trained model as a checkpoint holds it; :func:`diffcli.load` makes one.
 
     Images that go in and come out are uint8 (N, C, H, W); degraded images, which may exceed the range of pixels, are float
     with pixels in about [-0.5, 0.5].
     """
-
-    checkpoint: Path
-    preset_name: str
-    preset: Preset
-    image_shape: tuple[int, int, int]
-    """(C, H, W)."""
-    denoiser: Denoiser
-    epoch: int
-    """Epochs done, counted from 1."""
-    fitted: dict[str, dict[str, Tensor]]
-    """What each fitted prior learnt from the training split, as state dicts by name."""
-    guide: Denoiser | None = None
-    """With an early average of the weights, for autoguidance."""
-    class_shares: tuple[float, ...] = ()
-    """How frequent each label was in the training split."""
-    run: Run | None = None
-    """The run that it belongs to, if any."""
-    data_dir: Path | str | None = None
-    """Folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``."""
-    processes: Processes = field(default_factory=lambda: Processes(torch.device("cpu")))
-    precision: Precision = "32-true"
-
-    @property
-    def T(self) -> int:
-        """Number of steps of the degradation."""
-        return self.denoiser.degradation.T
-
-    def on(self, processes: Processes, precision: Precision = "32-true", compiled: bool = False) -> Model:
-        """The model on the device of this process, its networks in a precision; do that once."""
-        for denoiser in filter(None, (self.denoiser, self.guide)):
-            denoiser.to(processes.device)
-            denoiser.network = prepared(denoiser.network, precision, compiled)
-        return replace(self, processes=processes, precision=precision)
-
-    @property
-    def classes(self) -> list[str]:
-        """The names of its labels, label 0 first; none where it was trained without."""
-        return (self.preset.labels.classes or []) if self.preset.labels else []
 
     @takes_as_method(_Draws)
     def sample(self, options: _Draws) -> Tensor:
@@ -139,6 +117,18 @@ class Model:
 
         return steps()
 
+    def read(self, files: Sequence[Path | str], background: str | None = None) -> Tensor:
+        """The images of files and folders, uint8 (N, C, H, W): upright, their centres in the model's shape, grey where that is.
+
+        Args:
+            background: a colour's name or '#rrggbb', which shows where an image is transparent; None is the preset's, else
+                white.
+
+        Raises:
+            UserError: there is none, or one cannot be read.
+        """
+        return read_given(files, self.image_shape, background or self.background).images
+
     @torch.inference_mode()
     def degrade(self, images: Tensor, t: int, seed: int = 0) -> Tensor:
         """x_t of uint8 images (N, C, H, W), float (N, C, H, W) on the CPU; ``t`` in 0..T.
@@ -147,10 +137,13 @@ class Model:
             UserError: the images are of another shape or type, or ``t`` is out of range.
         """
         self._check_images(images)
-        self._check_t(t, smallest=0)
-        generators = image_generators(seed, Stream.RECONSTRUCTION, range(len(images)))
-        x0 = to_model(images.to(self.processes.device))
-        return degraded(self.denoiser.degradation, x0, t, generators)[0].cpu()
+        self.check_t(t, smallest=0)
+        parts = []
+        for indices in torch.arange(len(images)).split(AT_ONCE):
+            generators = image_generators(seed, Stream.RECONSTRUCTION, indices.tolist())
+            x0 = to_model(images[indices].to(self.processes.device))
+            parts.append(degraded(self.denoiser.degradation, x0, t, generators)[0].cpu())
+        return torch.cat(parts)
 
     @takes_as_method(_Restorations)
     def restore(self, options: _Restorations) -> Tensor:
@@ -161,30 +154,31 @@ class Model:
         Raises:
             UserError: an option is out of range or does not fit the model.
         """
-        self._check_shape(options.xt)
-        self._check_t(options.t)
-        sampling = self.sampling(options)
-        steps = options.steps or max(1, round((len(sampling.steps) - 1) * options.t / self.T))
-        sampling = replace(sampling, steps=steps_of(steps, options.t))
+        self._check_degraded(options.xt, options.t)
+        sampling = self.sampling_from(options.t, options)
         count = len(options.xt)
         with progress(f"restoring {count} images", sampling.total_steps(count), "steps", options.quiet) as done:
             labels = self.told(options, count)
             return to_uint8(torch.cat(list(restore(sampling, options.xt, counting(done), labels))))
 
-    @torch.inference_mode()
-    def estimate(self, xt: Tensor, t: int) -> Tensor:
+    def estimate(
+        self, xt: Tensor, t: int, label: Label | Sequence[Label] | None = None, batch_size: int = 128
+    ) -> Tensor:
         """x0_hat: what the network takes degraded images ``xt`` (N, C, H, W) at step ``t`` in 1..T for, in one step.
+
+        Args:
+            label: of the images, see :class:`SamplerOptions`; None is none.
 
         Returns:
             uint8 (N, C, H, W).
 
         Raises:
-            UserError: the images are of another shape, or ``t`` is out of range.
+            UserError: the images are of another shape or type, ``t`` is out of range, or the label is unknown.
         """
-        self._check_shape(xt)
-        self._check_t(t)
-        at_t = torch.full((len(xt),), t, device=self.processes.device)
-        return to_uint8(self.denoiser(xt.to(self.processes.device), at_t)).cpu()
+        options = SamplerOptions(label=label, batch_size=batch_size)
+        self._check_degraded(xt, t)
+        sampling = replace(self.sampling(options), steps=[t, 0])
+        return to_uint8(torch.cat(list(estimated(sampling, xt, self.told(options, len(xt))))))
 
     @takes_as_method(_Reconstructions)
     def reconstruct(self, options: _Reconstructions) -> Tensor:
@@ -201,6 +195,50 @@ class Model:
             made = [sampled for sampled, _ in reconstruct(sampling, options.images, counting(done), labels)]
         return to_uint8(torch.cat(made))
 
+    @takes_as_method(_Paintings)
+    def inpaint(self, options: _Paintings) -> Tensor:
+        """``images``, uint8 (N, C, H, W), with what ``mask`` marks drawn anew to fit the rest, which stays exactly as it is.
+
+        ``mask`` is bool, (H, W) for all images or (N, H, W); True is drawn. ``resampling`` says how often each step is
+        taken (Lugmayr et al. 2022): more fit better and take longer. Only models of Gaussian noise do this.
+
+        Raises:
+            UserError: the images or the mask are of another shape or type, the mask marks nothing or everything of an image,
+                the model is of another degradation, or an option does not fit it.
+        """
+        images, mask = options.images, options.mask
+        self._check_images(images)
+        painted = self._painted(mask, len(images))
+        self.check_inpaints()
+        sampling = self.sampling(options, self.prior(None))
+        rounds = options.resampling
+        total = rounds * sampling.total_steps(len(images))
+        with progress(f"in-painting {len(images)} images", total, "steps", options.quiet) as done:
+            told = self.told(options, len(images))
+            made = to_uint8(torch.cat(list(inpaint(sampling, images, painted, rounds, counting(done), told))))
+        return torch.where(painted, made, images)
+
+    def _painted(self, mask: Tensor, count: int) -> Tensor:
+        _, height, width = self.image_shape
+        if mask.dtype != torch.bool or tuple(mask.shape) not in ((height, width), (count, height, width)):
+            raise UserError(
+                f"`mask` must be bool, ({height}, {width}) or ({count}, {height}, {width}), "
+                f"got {str(mask.dtype).removeprefix('torch.')} {tuple(mask.shape)}"
+            )
+        painted = mask.cpu().expand(count, height, width)
+        shares = painted.flatten(1).float().mean(dim=1)
+        if bool((shares == 0).any()):
+            raise UserError("`mask` marks nothing to be painted")
+        if bool((shares == 1).any()):
+            raise UserError("`mask` marks all of an image, of which nothing is known then; draw new ones with sample")
+        return painted.unsqueeze(1)
+
+    def _check_degraded(self, xt: Tensor, t: int) -> None:
+        self._check_shape(xt)
+        if not xt.is_floating_point() or not bool(torch.isfinite(xt).all()):
+            raise UserError("degraded images must be finite float numbers, with pixels in about [-0.5, 0.5]")
+        self.check_t(t)
+
     def _check_shape(self, images: Tensor) -> None:
         if images.ndim != 4 or not len(images) or tuple(images.shape[1:]) != self.image_shape:
             expected = ", ".join(map(str, self.image_shape))
@@ -210,86 +248,3 @@ class Model:
         self._check_shape(images)
         if images.dtype != torch.uint8:
             raise UserError(f"images must be uint8 in 0..255, got {str(images.dtype).removeprefix('torch.')}")
-
-    def _check_t(self, t: int, smallest: int = 1) -> None:
-        if not smallest <= t <= self.T:
-            raise UserError(f"`t` must be in {smallest}..{self.T}, got {t}")
-
-    def training_split(self) -> ImageSet:
-        """The images that it was trained on.
-
-        Raises:
-            UserError: the data set is not there.
-        """
-        return training_split(self.preset, load_source(self.preset, self.data_dir).development)
-
-    def prior_component(self, name: str | None) -> Component:
-        """A prior by name with its parameters; None is the preset's own.
-
-        Raises:
-            UserError: it is unknown, or does not fit the degradation.
-        """
-        own = self.preset.prior
-        if name is not None and name not in PRIORS:
-            raise UserError(f"`prior`: {unknown('prior', name, PRIORS)}")
-        component = own if name in (None, own.name) else Component(name=str(name))
-        return resolve(self.preset.model_copy(update={"prior": component})).prior
-
-    def prior(self, name: str | None) -> Prior:
-        """A prior by name as it was fitted when the model was trained; None is the preset's own.
-
-        Raises:
-            UserError: see :meth:`prior_component`; or it was not stored and the data to fit it to are missing.
-        """
-        component = self.prior_component(name)
-        prior = build_prior(component)
-        if component.name in self.fitted:
-            try:
-                prior.load_state_dict(self.fitted[component.name])
-            except KeyError as error:
-                raise UserError(
-                    f"checkpoint {self.checkpoint} is damaged: prior {component.name} lacks {error}"
-                ) from error
-        elif prior.needs_fit:
-            seen = self.training_split()
-            fit_prior(prior, self.denoiser.degradation, seen.images, seen.labels if self.classes else None)
-        return prior
-
-    def sampler(self, options: SamplerOptions) -> tuple[Sampler, list[int]]:
-        """The preset's sampler but for what the options change, and its time steps, T to 0.
-
-        Raises:
-            UserError: the sampler is unknown or does not serve the degradation, or there are more steps than T.
-        """
-        sampler = options.changed(self.preset.sampler)
-        sampler = resolve(self.preset.model_copy(update={"sampler": sampler})).sampler
-        return sampler, steps_of(sampler.steps if options.steps is None else options.steps, self.T)
-
-    def sampling(self, options: SamplerOptions, prior: Prior | None = None) -> Sampling:
-        """Everything that decides what is drawn with these options, from ``prior`` or from what is handed to the sampler.
-
-        Raises:
-            UserError: an option does not fit the model.
-        """
-        sampler, steps = self.sampler(options)
-        given = label_numbers(options.label, self.classes)
-        return Sampling(
-            denoiser=self.denoiser,
-            prior=prior,
-            sampler=sampler,
-            steps=steps,
-            seed=options.seed,
-            batch_size=options.batch_size,
-            processes=self.processes,
-            labels=Labels(given, self.class_shares) if self.classes else None,
-            guide=self.guide,
-        )
-
-    def told(self, options: SamplerOptions, count: int) -> Tensor | None:
-        """The labels that are given for ``count`` images at hand, int64 (count,); None where none is.
-
-        Raises:
-            UserError: a label is unknown, or the model has none.
-        """
-        given = label_numbers(options.label, self.classes)
-        return Labels(given).of(options.seed, range(count)) if given else None

@@ -95,18 +95,18 @@ def find_preset(name_or_path: str) -> Path:
     return files[name_or_path]
 
 
-def read_values(path: Path) -> Any:
-    """The raw values of a preset file.
+def read_values(path: Path, kind: str = "preset") -> Any:
+    """The raw values of a YAML file of a kind, which messages name.
 
     Raises:
         UserError: the file cannot be read, is too large, or is not YAML.
     """
     try:
         if path.stat().st_size > MAX_PRESET_BYTES:
-            raise UserError(f"{path} is larger than {MAX_PRESET_BYTES} bytes: this is not a preset")
+            raise UserError(f"{path} is larger than {MAX_PRESET_BYTES} bytes: this is not a {kind}")
         return parse_value(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as a preset: {error}") from error
+        raise UserError(f"{path} cannot be read as a {kind}: {error}") from error
 
 
 def with_overrides(values: Any, overrides: Mapping[str, Any]) -> Any:

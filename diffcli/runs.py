@@ -82,6 +82,15 @@ class Run:
     def last(self) -> Path:
         return self.checkpoints / "last.ckpt"
 
+    def kept_file(self, epoch: int) -> Path:
+        """The weights that were kept after an epoch."""
+        return self.checkpoints / f"epoch-{epoch:03d}.ckpt"
+
+    def kept(self) -> dict[int, Path]:
+        """The files of the weights that were kept along the training, by epoch."""
+        files = {file.stem.removeprefix("epoch-"): file for file in self.checkpoints.glob("epoch-*.ckpt")}
+        return dict(sorted((int(epoch), file) for epoch, file in files.items() if epoch.isdecimal()))
+
     def info(self) -> dict[str, Any]:
         """What ``run.json`` holds; empty where it is missing or damaged."""
         return read_json(self.info_file)
@@ -109,7 +118,7 @@ def claimed(preset_name: str, folder: Path | None) -> Iterator[Run]:
     run = Run(writable_folder(wanted) if folder is not None else _new_folder(wanted))
     with locked(run):
         try:
-            if any(path != run.info_file and path.name[0] != "." for path in run.folder.iterdir()):
+            if not is_free(run):
                 raise UserError(
                     f"`out` {run.folder} is not an empty folder; name a new one, or go on with `resume` {run.folder}"
                 )
@@ -119,6 +128,11 @@ def claimed(preset_name: str, folder: Path | None) -> Iterator[Run]:
                 for path in (run.folder, *missing):
                     if path.exists():
                         path.rmdir()
+
+
+def is_free(run: Run) -> bool:
+    """Whether the folder of a run, which is there, holds no more than a kill leaves before a run has begun."""
+    return all(path == run.info_file or path.name[0] == "." for path in run.folder.iterdir())
 
 
 def _new_folder(wanted: Path) -> Path:

@@ -2,7 +2,7 @@
 
 A model file is a safetensors file (https://huggingface.co/docs/safetensors): tensors, and text in its metadata. Nothing in it can
 be executed. Its tensors are ``weights/...`` (the denoiser's average), ``guide/...`` (the early one, where there is one) and
-``prior/NAME/...`` (what each fitted prior learnt); ``diffcli`` in its metadata is JSON that says everything else.
+``prior/NAME/...`` (what each fitted prior learnt), ``labels/clusters`` (where its labels are clusters); ``diffcli`` in its metadata is JSON that says everything else.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Stored:
         guide: an early average of the weights, for autoguidance.
         fitted: what each fitted prior learnt, by name.
         class_shares: how frequent each label was in the training split.
+        clusters: the centres of the clusters that are its labels, if they are, (K, C * H * W).
         epoch: epochs done, counted from 1.
         training: facts of the training, for the user's information.
         evaluation: what ``eval.json`` holds of these weights; empty where they were not evaluated.
@@ -56,6 +57,7 @@ class Stored:
     guide: State | None = None
     fitted: dict[str, State] = field(default_factory=dict)
     class_shares: tuple[float, ...] = ()
+    clusters: Tensor | None = None
     epoch: int = 1
     training: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
@@ -93,6 +95,7 @@ def _of_checkpoint(path: Path) -> Stored:
             guide=content.get("guide") or None,
             fitted={str(name): dict(state) for name, state in content.get("priors", {}).items()},
             class_shares=tuple(float(share) for share in content.get("class_shares", ())),
+            clusters=content.get("clusters"),
             epoch=int(content.get("epoch", 0)) + 1,
         )
     except (TypeError, ValueError, AttributeError) as error:
@@ -153,6 +156,7 @@ def _of_model_file(path: Path) -> Stored:
             guide=parts.get("guide"),
             fitted=fitted,
             class_shares=tuple(float(share) for share in about["class_shares"]),
+            clusters=parts.get("labels", {}).get("clusters"),
             epoch=int(about["epoch"]),
             training=dict(about["training"]),
             evaluation=dict(about["evaluation"]),
@@ -205,6 +209,8 @@ def write_model_file(path: Path, stored: Stored) -> None:
     tensors |= {f"guide/{name}": tensor for name, tensor in (stored.guide or {}).items()}
     for prior, state in stored.fitted.items():
         tensors |= {f"prior/{prior}/{name}": tensor for name, tensor in state.items()}
+    if stored.clusters is not None:
+        tensors["labels/clusters"] = stored.clusters
     # Copies: safetensors refuses tensors that share their memory.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     checksum = _checksum(tensors)

@@ -60,12 +60,13 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder, no settings from outside, and no network cache."""
+def workplace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, no settings from outside, no network cache, and none of earlier evaluations."""
     monkeypatch.chdir(tmp_path)
     for name in ("DIFFCLI_RUNS", "DIFFCLI_DATA", "DIFFCLI_PLUGINS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("DIFFCLI_CACHE", str(tmp_path_factory.getbasetemp() / f"cache-{tmp_path.name}"))
     return tmp_path
 
 

@@ -17,6 +17,8 @@ from PIL import Image
 
 from diffcli.runs import Run
 
+RECONSTRUCTED = ("rmse", "ssim", "psnr", "class_kept")
+
 
 def test_help_names_every_command(cli) -> None:
     result = cli("--help")
@@ -77,7 +79,10 @@ def test_eval_gives_a_table_json_and_a_file(cli, trained: Path) -> None:
         "nll_kl",
         "nll_error",
     }
-    expected |= {name + suffix for name in ("rmse", "ssim", "psnr", "class_kept") for suffix in ("", "_direct")}
+    expected |= {name + suffix for name in RECONSTRUCTED for suffix in ("", "_direct", "_error")}
+    expected |= {"loss_error", "fid_classifier_error"}
+    of_neighbours = ("sample_precision_classifier", "sample_recall_classifier")
+    expected |= {name + suffix for name in of_neighbours for suffix in ("", "_floor", "_error")}
     assert set(report["scores"]) == expected
     assert report["settings"]["n_test"] == report["settings"]["n_fid"] == 20
     assert json.loads(Run(trained).eval_file.read_text()) == report

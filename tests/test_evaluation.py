@@ -140,7 +140,7 @@ def test_eval_with_inception_has_its_own_keys(stand_in_weights: Path, trained: P
     result = cli("eval", "--run", trained, *options)
     assert result.code == 0, result.err
     scores = json.loads(result.out)["scores"]
-    assert set(scores) == {"fid_inception", "fid_inception_floor"}
+    assert set(scores) == {"fid_inception", "fid_inception_floor", "fid_inception_error"}
 
 
 def test_inception_file_errors_name_the_option(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ import torch
 from diffcli.data.datasets import digits
 from diffcli.data.pixels import to_model
 from diffcli.devices import Devices
+from diffcli.diffusion import randomness
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
-from diffcli.generation import Sampling, conditional_rows, counting, draw_xT, generate, reconstruct
+from diffcli.experiments.sample import Frames
+from diffcli.generation import Sampling, counting, draw_xT, generate
 from diffcli.loading import load
+from diffcli.restoration import conditional_rows, reconstruct
 from diffcli.sampler_options import SamplerOptions
 
 
@@ -50,6 +53,16 @@ def test_a_clipping_sampler_keeps_every_estimate_in_the_range_of_pixels(trained:
         return max(seen[1:])  # the first step is x_T itself
 
     assert largest_estimate("true") == 0.5 < largest_estimate("false")
+
+
+@pytest.mark.parametrize(
+    "sampler", ["ancestral", "{name: ddim, eta: 0.5}", "{name: cold, eta: 0.5}", "cold-naive", "heun"]
+)
+def test_noise_drawn_ahead_changes_no_byte(trained: Path, sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = torch.cat(list(generate(sampling_of(trained, sampler=sampler), 3, (1, 8, 8))))
+    monkeypatch.setattr(randomness, "AHEAD_BYTES", 0)
+    one_by_one = torch.cat(list(generate(sampling_of(trained, sampler=sampler), 3, (1, 8, 8))))
+    assert torch.equal(ahead, one_by_one)
 
 
 def test_more_images_begin_with_the_same_ones(trained: Path) -> None:
@@ -92,6 +105,29 @@ def test_a_trajectory_goes_from_x_T_to_what_is_generated(trained: Path) -> None:
     assert (first.s, first.xs is xT) == (20, True)
     assert [step.s for step in steps] == [15, 10, 5, 0]
     assert torch.equal(steps[-1].xs, torch.cat(list(generate(sampling, 3, (1, 8, 8)))))
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "sizes"),
+    [(260, 250, [130, 130]), (250, 250, [250]), (7, 3, [3, 2, 2]), (1, 250, [1]), (10, 1, [1] * 10), (0, 5, [])],
+)
+def test_batches_are_few_and_even(trained: Path, n: int, batch_size: int, sizes: list[int]) -> None:
+    batches = sampling_of(trained, batch_size=batch_size).batches(n)
+    assert [len(indices) for indices in batches] == sizes
+    assert [index for indices in batches for index in indices] == list(range(n))
+
+
+def test_an_animation_shows_the_first_64_images_whatever_the_batch_size(trained: Path) -> None:
+    def frames(batch_size: int, alone: bool = True) -> list[torch.Tensor]:
+        sampling = sampling_of(trained, batch_size=batch_size, steps=3)
+        shown = Frames(sampling.steps, alone)
+        list(generate(sampling, 70, (1, 8, 8), shown.of_batch))
+        return shown.images
+
+    whole, parts = frames(70), frames(40)
+    assert [len(frame) for frame in whole] == [64] * 4
+    assert all(torch.allclose(a.int(), b.int(), atol=1) for a, b in zip(whole, parts, strict=True))
+    assert [len(frame) for frame in frames(40, alone=False)] == [35] * 4
 
 
 def test_a_sampler_is_looked_up_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

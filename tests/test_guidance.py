@@ -21,8 +21,9 @@ from diffcli.diffusion.labels import NO_LABEL, Labels, hidden_labels, shares_of
 from diffcli.diffusion.priors import StandardNormal
 from diffcli.diffusion.samplers import timesteps
 from diffcli.errors import UserError
-from diffcli.generation import Sampling, conditional_rows, evaluations, generate, reconstruct
+from diffcli.generation import Sampling, evaluations, generate
 from diffcli.presets import load_preset
+from diffcli.restoration import conditional_rows, reconstruct
 
 SHAPE = (1, 8, 8)
 XT = torch.linspace(-1, 1, 3 * 64).view(3, *SHAPE)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, Cli
+from PIL import Image
 
 from diffcli.devices import Processes
 from diffcli.runs import Run
@@ -87,6 +88,21 @@ def test_two_processes_sample_the_same_images(workplace: Path, trained: Path) ->
     one, two = np.load("one.npz")["images"], np.load("two.npz")["images"]
     assert one.shape == (64, 8, 8, 1)
     assert np.array_equal(one, two)
+
+
+def test_two_processes_restore_the_same_images(workplace: Path, trained: Path) -> None:
+    (workplace / "own").mkdir()
+    for number, image in enumerate(np.random.default_rng(0).integers(0, 256, (7, 9, 12), np.uint8)):
+        Image.fromarray(image).save(workplace / "own" / f"{number}.png")
+    Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), [5, 4], axis=0).repeat(12, axis=1)).save("mask.png")
+    for options in (["--t", 8], ["--mask", "mask.png", "--steps", 4, "--resampling", 2]):
+        command = ["restore", "own", "--run", trained, "--batch-size", 2, *options]
+        diffcli(*command, "--out", "one.npz")
+        assert diffcli(*command, "--out", "two.npz", *TWO).stdout == "two.npz\n"
+        with np.load("one.npz") as one, np.load("two.npz") as two:
+            assert {name: array.tobytes() for name, array in one.items()} == {
+                name: array.tobytes() for name, array in two.items()
+            }
 
 
 def test_two_processes_measure_the_same(workplace: Path, trained: Path) -> None:

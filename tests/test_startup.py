@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 HEAVY = {
     "jinja2",
@@ -38,7 +39,9 @@ OF_DIGITS = {"sklearn", "scipy", "rich.progress"}
 
 @pytest.fixture
 def copied(trained: Path, workplace: Path) -> Path:
-    """A run that an evaluation may write into."""
+    """A run that an evaluation may write into; beside it an image and a mask."""
+    for name, levels in (("photo", [90] * 4), ("mask", [0, 255] * 2)):
+        Image.frombytes("L", (2, 2), bytes(levels)).save(workplace / f"{name}.png")
     return Path(shutil.copytree(trained, workplace / "run"))
 
 
@@ -58,6 +61,8 @@ def loaded(*words: object) -> set[str]:
         (["models"], set()),
         (["sample", "RUN", "--n", "2", "--out", "two.png", "--trajectory", "two.gif"], {"torch"}),
         (["sample", "RUN", "--n", "2", "--conditional", "--out", "rows.png"], {"torch", "matplotlib"} | OF_DIGITS),
+        (["restore", "photo.png", "RUN", "--out", "rows.png"], {"torch"}),
+        (["restore", "photo.png", "RUN", "--mask", "mask.png", "--out", "painted"], {"torch"}),
         (["eval", "RUN", "--rmse", "--loss", "--n-test", "2"], {"torch"} | OF_DIGITS),
         (["schedule-plot", "--preset", "quickstart", "--out", "plot.csv"], {"torch"}),
     ],

@@ -1,83 +1,272 @@
-"""``diffcli study``: four models from one command, which goes on where it was."""
+"""``diffcli study``: models, evaluations and claims from one file, in one command that goes on where it was."""
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
+import torch
+import yaml
+from conftest import SLOW
+from killing import start
 from test_idx import write_idx_files
 
 from diffcli.checkpoints import read_checkpoint
 from diffcli.errors import RunError
-from diffcli.experiments import study as module
-from diffcli.report.claims import HIGH, LOW
-from diffcli.report.study import MODELS, Budget, Effort
+from diffcli.experiments import study_runs
 from diffcli.runs import Run
+from diffcli.studies.files import load_study, study_files
+
+MINE = """\
+title: Two trainings
+models:
+  short: {preset: tiny.yaml, set: {training.epochs: 1}}
+  long: tiny.yaml
+evaluation: {n_test: 10, n_fid: 20, steps: 4, by_epoch: {n_test: 5, n_fid: 10}}
+claims: [{better: long, than: short, metric: fid}]
+"""
+HOW = ["--extractor", "classifier", "--accelerator", "cpu", "-q"]
 
 
 @pytest.fixture
-def minute(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """A budget of two batches for each model, on sixty made-up images in the form of MNIST."""
-    write_idx_files(workplace, train=60, test=12)
-    efforts = {name: Effort(epochs=2, limit_batches=1) for name in MODELS}
-    monkeypatch.setitem(module.BUDGETS, "quick", Budget("a test", efforts, n_test=4, n_fid=4, steps=2))
-    options = ["study", "report", "--out", "study", "--data-dir", workplace, "--accelerator", "cpu"]
-    return [*options, "--extractor", "classifier", "--quiet"]
+def mine(tiny: Path) -> list[object]:
+    """A study of two tiny models, six lines."""
+    Path("mine.yaml").write_text(MINE)
+    return ["study", "mine.yaml", *HOW]
 
 
-def test_an_interrupted_study_goes_on(cli, minute: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
-    real_train, trained = module.carry_out, []
+def weights_of(folder: str) -> dict[str, torch.Tensor]:
+    return read_checkpoint(Run(Path(folder)).last)["state_dict"]
 
-    def train_two(plan, *rest):
-        if len(trained) == 2:
-            raise RunError("interrupted by the test")
-        trained.append(plan.name)
-        return real_train(plan, *rest)
 
-    monkeypatch.setattr(module, "carry_out", train_two)
-    assert cli(*minute).code == 1
-    first = Run(Path("study") / MODELS[0]).last.stat().st_mtime_ns
-
-    monkeypatch.setattr(
-        module, "carry_out", lambda plan, *rest: (trained.append(plan.name), real_train(plan, *rest))[1]
-    )
-    result = cli(*minute)
+def test_six_lines_make_a_study(cli, mine: list[object]) -> None:
+    result = cli(*mine)
     assert result.code == 0, result.err
-    assert trained == list(MODELS)  # each once: what was done is not done again
-    assert Run(Path("study") / MODELS[0]).last.stat().st_mtime_ns == first
-    assert all(read_checkpoint(Run(Path("study") / name).last)["global_step"] == 2 for name in MODELS)
+    assert result.out.splitlines()[-3:] == [f"studies/mine/mine.{suffix}" for suffix in ("html", "md", "json")]
+    held = json.loads(Path("studies/mine/mine.json").read_text())
+    assert [run["label"] for run in held["runs"]] == ["short", "long"]
+    (claim,) = held["claims"]
+    assert claim["verdict"] in ("confirmed", "not confirmed", "not settled")
+    assert f"{claim['verdict']}: long has a better fid than short." in result.out
+    page, text = Path("studies/mine/mine.html").read_text(), Path("studies/mine/mine.md").read_text()
+    for run in held["runs"]:
+        assert Path(run["run"]).parent == Path("studies/mine")
+        scores = run["scores"]
+        shown = f"{scores['fid_classifier']:.4g}"
+        assert f"{shown}<small>± {scores['fid_classifier_error']:.2g}</small>" in page
+        assert f"{shown} (± {scores['fid_classifier_error']:.2g})" in text.replace("**", "")
+        # Where each number comes from: folder, epoch, n, seed, extractor.
+        assert f"mine/{run['label']}" in page
+        assert f"sha256 {run['settings']['checkpoint_sha256'][:8]}" in text
+        assert "| 10 | 20 | 0 | classifier, weights digits |" in text
+        assert list(run["by_epoch"]) == ["1"]
+        assert run["by_epoch"]["1"]["settings"]["n_fid"] == 10
+    assert "<script" not in page
+    assert page.count("<img") == 1 + 2 + 2 + 2  # strips; loss, samples, reconstructions of each
 
-    page = Path("study/report.html").read_text()
-    for text in (*MODELS, "report 0.2312", "The uniform prior is what breaks unconditional blur"):
-        assert text in page
-    assert "report 233" not in page  # the report's FID is by another extractor
+
+def test_a_study_goes_on_where_it_was_and_repeats_nothing(cli, mine: list[object], monkeypatch) -> None:
+    real, trained = study_runs.carry_out, []
+
+    def train_one(plan, *rest):
+        if trained:
+            raise RunError("interrupted by the test")
+        trained.append(plan.options.out.name)
+        return real(plan, *rest)
+
+    monkeypatch.setattr(study_runs, "carry_out", train_one)
+    assert cli(*mine).code == 1
+    first = Run(Path("studies/mine/short")).last.stat().st_mtime_ns
+
+    def train(plan, *rest):
+        trained.append(plan.options.out.name)
+        return real(plan, *rest)
+
+    monkeypatch.setattr(study_runs, "carry_out", train)
+    for _ in range(2):
+        result = cli(*mine)
+        assert result.code == 0, result.err
+    assert trained == ["short", "long"]
+    assert Run(Path("studies/mine/short")).last.stat().st_mtime_ns == first
+    # The claims and the words may change; the runs stay.
+    Path("mine.yaml").write_text(MINE.replace("metric: fid", "metric: rmse, text: Nearer.").replace("Two", "2"))
+    assert "Nearer." in cli(*mine).out
+    assert trained == ["short", "long"]
 
 
-def test_bad_input_costs_one_line(cli, workplace: Path, minute: list[object]) -> None:
-    for arguments, expected in [
-        (["study", "reprot"], "did you mean 'report'"),
-        (["study", "--budget", "quik"], "did you mean 'quick'"),
-        (["study", "--data-dir", "nowhere", "--out", "s"], "--data-dir or DIFFCLI_DATA"),
+@pytest.mark.parametrize("moment", range(4 if SLOW else 1))
+def test_a_killed_study_goes_on_and_ends_as_one_that_was_not(
+    cli, mine: list[object], workplace: Path, moment: int
+) -> None:
+    Path("mine.yaml").write_text(
+        MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {training.epochs: 30}}")
+    )
+    assert cli(*mine, "--out", "whole").code == 0
+    process = start(workplace, *mine, "--out", "killed", seconds_between=0.0)
+    deadline = time.monotonic() + 120
+    while not Run(Path("killed/long")).last.is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1 * moment)
+    process.kill()
+    process.join()
+    steps = read_checkpoint(Run(Path("killed/long")).last)["global_step"]
+    result = cli(*mine, "--out", "killed")
+    assert result.code == 0, result.err
+    assert steps < read_checkpoint(Run(Path("killed/long")).last)["global_step"]
+    for label in ("short", "long"):
+        whole, killed = weights_of(f"whole/{label}"), weights_of(f"killed/{label}")
+        assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    claims = [json.loads(Path(f"{out}/mine.json").read_text())["claims"] for out in ("whole", "killed")]
+    assert claims[0] == claims[1]
+
+
+def test_several_seeds_give_mean_and_spread(cli, mine: list[object]) -> None:
+    Path("mine.yaml").write_text(MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, seeds: [3, 4]}"))
+    result = cli(*mine)
+    assert result.code == 0, result.err
+    runs = [run for run in json.loads(Path("studies/mine/mine.json").read_text())["runs"] if run["label"] == "long"]
+    assert [run["settings"]["seed"] for run in runs] == [3, 4]
+    assert [Path(run["run"]).name for run in runs] == ["long-seed-3", "long-seed-4"]
+    a, b = (run["scores"]["rmse"] for run in runs)
+    assert a != b
+    mean, spread = (a + b) / 2, abs(a - b) / 2**0.5
+    text = Path("studies/mine/mine.md").read_text()
+    assert f"{mean:.4g}" in text
+    assert f"± {spread:.2g})" in text
+    assert "long (2 seeds)" in text
+    assert "long, seed 4" in text
+
+
+def test_runs_at_hand_are_taken_as_they_are(cli, mine: list[object]) -> None:
+    assert (
+        cli("train", "--preset", "tiny.yaml", "--epochs", 3, "--out", "there", "--accelerator", "cpu", "-q").code == 0
+    )
+    before = Run(Path("there")).last.stat().st_mtime_ns
+    result = cli(*mine, "--run", "long=there", "--page", "pages/mine.html")
+    assert result.code == 0, result.err
+    assert Run(Path("there")).last.stat().st_mtime_ns == before
+    assert not Path("studies/mine/long").exists()
+    assert Path("pages/mine.md").is_file()
+    held = json.loads(Path("pages/mine.json").read_text())
+    assert [run["run"] for run in held["runs"]] == ["studies/mine/short", "there"]
+    other = ["--set", "prediction=x0", "--limit-batches", 1, "--accelerator", "cpu", "-q"]
+    assert cli("train", "--preset", "tiny.yaml", "--out", "other", *other).code == 0
+    for text, expected in [
+        ("long=other", "--run other is no run of 'long': prediction is another"),
+        ("lang=there", "unknown model 'lang'; did you mean 'long'"),
+        ("long=nowhere", "no run 'nowhere'"),
+        ("long", "write it as MODEL=RUN"),
     ]:
-        result = cli(*arguments)
+        result = cli(*mine, "--run", text)
         assert (result.code, result.err.count("\n")) == (2, 1), result
         assert expected in result.err
-    assert not Path("s").exists()
-    Path("other").mkdir()
-    Path("other/budget.txt").write_text("report\n")
-    assert "study of another budget" in cli("study", "--out", "other", "--data-dir", workplace).err
 
 
-TWO_MODELS = (LOW, HIGH)
-HOW = ["--accelerator", "cpu", "--extractor", "classifier", "--data-dir", ".", "-q"]
-SMALL_STUDY = f"""\
+def test_a_folder_of_another_study_is_refused(cli, mine: list[object]) -> None:
+    assert cli(*mine).code == 0
+    for change in (
+        MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {prediction: x0}}"),
+        MINE + "budget: {limit_batches: 1}\n",
+    ):
+        Path("mine.yaml").write_text(change)
+        result = cli(*mine)
+        assert (result.code, result.err.count("\n")) == (2, 1), result
+        assert "holds a run of another study or budget" in result.err
+    # More of the same training is none: it goes on.
+    Path("mine.yaml").write_text(MINE + "budget: {epochs: 3}\n")
+    assert cli(*mine).code == 0
+    assert {read_checkpoint(Run(Path(f"studies/mine/{label}")).last)["epoch"] for label in ("short", "long")} == {2}
+
+
+def test_json_and_show(cli, mine: list[object]) -> None:
+    result = cli(*mine, "--json")
+    assert json.loads(result.out) == json.loads(Path("studies/mine/mine.json").read_text())
+    for name, file in study_files().items():
+        assert cli("study", name, "--show").out == file.read_text()
+    assert set(study_files()) == {"degradations", "report"}
+
+
+def test_what_cannot_run_is_told_before_anything_is_written(cli, mine: list[object]) -> None:
+    for option, value, expected in [
+        ("--devices", "two", "--devices"),
+        ("--strategy", "nope", "nope"),
+        ("--precision", "12-bit", "12-bit"),
+        ("--num-nodes", "0", "--num-nodes must be a positive integer"),
+        ("--accelerator", "tpu", "unknown accelerator"),
+        ("--budget", "quik", "unknown budget 'quik'"),
+        ("--page", "page.pdf", "--page page.pdf: unknown extension"),
+    ]:
+        result = cli(*mine, option, value)
+        assert (result.code, result.err.count("\n")) == (2, 1), result
+        assert expected in result.err
+    result = cli("study", "mine.yaml", "--inception-weights", "none.pth")
+    assert "none.pth does not exist" in result.err
+    Path("mine.yaml").write_text(MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {schedule.T: 0}}"))
+    result = cli(*mine)
+    assert (result.code, result.err.count("\n")) == (2, 1), result
+    assert "schedule" in result.err
+    assert "did you mean 'report'" in cli("study", "reprot").err
+    assert "--data-dir or DIFFCLI_DATA" in cli("study", "report", "--data-dir", "nowhere", *HOW).err
+    assert not Path("studies").exists()
+
+
+def shortened(name: str, models: list[str], **evaluation: object) -> None:
+    """A shipped study of some of its models, trained for a batch or two."""
+    values = yaml.safe_load(study_files()[name].read_text())
+    left_out = [label for label in values["models"] if label not in models]
+    budget = {"epochs": 2, "limit_batches": 1, "without": left_out}
+    values = {key: value for key, value in values.items() if key not in ("budget", "budgets")}
+    values |= {"budget": budget, "evaluation": values["evaluation"] | evaluation}
+    Path(f"{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+def test_the_reports_study_shows_its_figures_and_claims(cli, workplace: Path) -> None:
+    write_idx_files(workplace, train=60, test=12)
+    along = {"n_test": 4, "n_fid": 4, "steps": 2, "metrics": ["fid", "sample_recall", "class_kept"]}
+    shortened("report", ["low beta", "high beta", "blur"], n_test=4, n_fid=4, steps=2, by_epoch=along)
+    result = cli("study", "report.yaml", "--data-dir", workplace, "--out", "study", *HOW)
+    assert result.code == 0, result.err
+    page = Path("study/report.html").read_text()
+    titles = re.findall(r"<h2>Figure (\d+):", page)
+    assert titles == [str(number) for number in range(1, 11)]
+    for text in ("reported 0.2312", "Vishal Jain", "noise was not trained on this budget", "low beta at epoch 45"):
+        assert text in page, text
+    assert "reported 233" not in page  # the report's FID is by another extractor
+    claims = json.loads(Path("study/report.json").read_text())["claims"]
+    assert len(claims) == len(load_study("report").claims)
+    verdicts = {claim["text"]: claim["verdict"] for claim in claims}
+    missing = [text for text, verdict in verdicts.items() if verdict == "not measured"]
+    for text in missing:  # for want of a model, not of a number
+        (evidence,) = [claim["evidence"] for claim in claims if claim["text"] == text]
+        assert re.search("no run of (noise|compact blur)|larger n_test|was not measured of blur", evidence), (
+            text,
+            evidence,
+        )
+    assert verdicts["An alpha_T of about 0.135 still generates (2.4)."] != "not measured"
+
+
+@pytest.mark.skipif(not SLOW, reason="trains four models: make test-slow")
+def test_the_teachers_study_runs_as_it_is(cli, workplace: Path) -> None:
+    result = cli("study", "degradations", *HOW)
+    assert result.code == 0, result.err
+    assert "not measured" not in result.out
+
+
+def test_the_teachers_study_runs_in_short(cli, workplace: Path) -> None:
+    shortened("degradations", ["noise", "hole"], n_test=4, n_fid=6, steps=2)
+    result = cli("study", "degradations.yaml", *HOW)
+    assert result.code == 0, result.err
+    assert "What noise leaves does not" in result.out
+
+
+SMALL_STUDY = """\
 import os, pathlib, sys
-from diffcli.experiments import study
-from diffcli.report.study import Budget, Effort
 from diffcli.cli import main
 
 replace = pathlib.Path.replace
@@ -88,54 +277,24 @@ def logged(self, target):
     return replace(self, target)
 
 pathlib.Path.replace = logged
-study.MODELS = {TWO_MODELS}
-efforts = {{name: Effort(epochs=2, limit_batches=1) for name in study.MODELS}}
-study.BUDGETS["quick"] = Budget("a test", efforts, n_test=6, n_fid=6, steps=2)
 main(sys.argv[1:])
 """
 
 
-def evaluations_of(out: str) -> list[dict[str, Any]]:
-    """The one evaluation of each model of a study."""
-    return [held for (held,) in (Run(Path(out) / name).evaluations() for name in TWO_MODELS)]
-
-
-def test_a_study_of_two_processes_is_that_of_one_and_writes_once(
-    cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_idx_files(workplace, train=60, test=12)
-    efforts = {name: Effort(epochs=2, limit_batches=1) for name in TWO_MODELS}
-    monkeypatch.setitem(module.BUDGETS, "quick", Budget("a test", efforts, n_test=6, n_fid=6, steps=2))
-    monkeypatch.setattr(module, "MODELS", TWO_MODELS)
-    assert cli("study", "--out", "one", "--devices", 1, *HOW).code == 0
+def test_a_study_of_two_processes_is_that_of_one_and_writes_once(cli, mine: list[object]) -> None:
+    assert cli(*mine, "--out", "one", "--devices", 1).code == 0
     Path("small.py").write_text(SMALL_STUDY)
     for _ in range(2):  # the second time there is nothing to train and to evaluate
-        command = [sys.executable, "small.py", "study", "--out", "two", "--devices", "2", "--strategy", "ddp", *HOW]
+        command = [sys.executable, "small.py", *mine, "--out", "two", "--devices", "2", "--strategy", "ddp"]
         finished = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert (finished.returncode, finished.stderr) == (0, "")
-        assert finished.stdout.count("report.html") == 1
-    for one, two in zip(evaluations_of("one"), evaluations_of("two"), strict=True):
-        assert (one["settings"]["processes"], two["settings"]["processes"]) == (1, 2)
-        assert one["scores"] == pytest.approx(two["scores"], rel=1e-3)
+        assert finished.stdout.count("mine.html") == 1
+    one, two = (json.loads(Path(f"{out}/mine.json").read_text())["runs"] for out in ("one", "two"))
+    for a, b in zip(one, two, strict=True):
+        assert (a["settings"]["processes"], b["settings"]["processes"]) == (1, 2)
+        assert a["scores"] == pytest.approx(b["scores"], rel=1e-3)
     written = [line.split() for line in Path("written.txt").read_text().splitlines()]
     assert {rank for rank, _ in written} == {"0"}
     times = Counter(target for _, target in written)
-    assert times["two/report.html"] == times["two/budget.txt"] == 2
+    assert times["two/mine.html"] == 2
     assert {count for target, count in times.items() if target.endswith("eval.json")} == {1}
-
-
-def test_what_cannot_run_is_told_before_anything_is_written(cli, workplace: Path, minute: list[object]) -> None:
-    for option, value, expected in [
-        ("--devices", "two", "--devices"),
-        ("--devices", "0", "--devices"),
-        ("--strategy", "nope", "nope"),
-        ("--precision", "12-bit", "12-bit"),
-        ("--num-nodes", "0", "--num-nodes must be a positive integer"),
-        ("--accelerator", "tpu", "unknown accelerator"),
-        ("--inception-weights", "none.pth", "none.pth does not exist"),
-    ]:
-        words = [word for word in minute if word != "classifier" and word != "--extractor"]
-        result = cli(*words, option, value)
-        assert (result.code, result.err.count("\n")) == (2, 1), result
-        assert expected in result.err
-    assert not Path("study").exists()

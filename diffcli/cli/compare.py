@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 
 from diffcli.cli.app import app
+from diffcli.cli.metric_flags import metric_flags
 from diffcli.cli.options import (
     AcceleratorOption,
     DataDir,
     DevicesOption,
     ExtractorOption,
     InceptionOption,
+    NCasOption,
     NFidOption,
     NodesOption,
     NTestOption,
@@ -28,13 +30,16 @@ from diffcli.cli.tables import print_comparison
 
 @app.command(epilog="Examples: `diffcli compare ddpm-const-lowbeta ddpm-const-highbeta` · `diffcli compare quickstart "
              "quickstart-blur --out compare.html`")  # fmt: skip
+@metric_flags
 def compare(
+    metrics: list[str],
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders, or preset names (newest run).")],
     out: Annotated[
         Path | None, typer.Option(help=".html (one self-contained page), .md or .json.", show_default="only the table")
     ] = None,
     n_test: NTestOption = None,
     n_fid: NFidOption = 1000,
+    n_cas: NCasOption = None,
     steps: StepsOption = None,
     extractor: ExtractorOption = "auto",
     inception_weights: InceptionOption = None,
@@ -46,7 +51,10 @@ def compare(
     json_: Annotated[bool, typer.Option("--json", help="Print what a .json holds instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Lay runs side by side, with the report's own numbers; what is not evaluated with these settings is, first."""
+    """Lay runs side by side, with the report's own numbers; what is not evaluated with these settings is, first.
+
+    No metric named: all but --cas.
+    """
     from diffcli.devices import Devices
     from diffcli.experiments.compare import compare as lay_side_by_side
 
@@ -61,6 +69,8 @@ def compare(
         data_dir,
         Devices(accelerator, devices, num_nodes, strategy),
         quiet,
+        metrics=metrics,
+        n_cas=n_cas,
     )
     if json_:
         print(json.dumps(comparison.as_dict(), indent=2))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable
-from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from diffcli.cli.app import app
+from diffcli.cli.metric_flags import metric_flags
 from diffcli.cli.options import (
     AcceleratorOption,
     AutoguidanceOption,
@@ -23,6 +21,7 @@ from diffcli.cli.options import (
     GuidanceOption,
     InceptionOption,
     LabelOption,
+    NCasOption,
     NFidOption,
     NodesOption,
     NTestOption,
@@ -36,31 +35,6 @@ from diffcli.cli.options import (
     chosen,
 )
 from diffcli.cli.tables import print_evaluation
-from diffcli.evaluation.metrics import METRICS
-
-
-def metric_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command a flag for each metric of the table in place of its parameter ``metrics``."""
-
-    @wraps(command)
-    def with_flags(**options: Any) -> None:
-        command(metrics=[name for name in METRICS if options.pop(name)], **options)
-
-    kind = inspect.Parameter.KEYWORD_ONLY
-    flags = [
-        inspect.Parameter(
-            metric.name,
-            kind,
-            default=False,
-            annotation=Annotated[bool, typer.Option(f"--{metric.name.replace('_', '-')}", help=metric.about)],
-        )
-        for metric in METRICS.values()
-    ]
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    others = [parameter.replace(kind=kind) for parameter in own if parameter.name != "metrics"]
-    with_flags.__signature__ = inspect.Signature([*flags, *others])  # type: ignore[attr-defined]
-    with_flags.__annotations__ = {parameter.name: parameter.annotation for parameter in [*flags, *others]}
-    return with_flags
 
 
 @app.command(name="eval", epilog="Examples: `diffcli eval` · `diffcli eval --fid --ssim --n-test 500` · "
@@ -93,6 +67,7 @@ def evaluate(
     batch_size: BatchOption = 250,
     n_test: NTestOption = None,
     n_fid: NFidOption = 1000,
+    n_cas: NCasOption = None,
     extractor: ExtractorOption = "auto",
     inception_weights: InceptionOption = None,
     data_dir: DataDir = None,
@@ -105,7 +80,7 @@ def evaluate(
     json_: Annotated[bool, typer.Option("--json", help="Print the content of eval.json instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a trained model (no metric named: all of them); eval.json goes into its run folder."""
+    """Score a trained model (no metric named: all but --cas); eval.json goes into its run folder."""
     from diffcli.devices import Devices
     from diffcli.experiments.evaluate import evaluate as measure
 
@@ -123,6 +98,7 @@ def evaluate(
         sampler=sampler,
         steps=steps,
         nll_steps=nll_steps,
+        n_cas=n_cas,
         label=label,
         guidance=guidance,
         autoguidance=autoguidance,

@@ -74,6 +74,9 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one preset key, e.g. training.lr=1e-3; repeatable."),
 ]
 NTestOption = Annotated[int | None, typer.Option(help="Test images to reconstruct.", show_default="all")]
+NCasOption = Annotated[
+    int | None, typer.Option(help="Samples that --cas trains a classifier on.", show_default="50000, or all images")
+]
 NFidOption = Annotated[int, typer.Option(help="Samples for the distances.")]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,16 +21,34 @@ from diffcli.cli.options import (
     Quiet,
     StrategyOption,
 )
-from diffcli.cli.tables import print_comparison
+from diffcli.cli.tables import print_study
+from diffcli.errors import UserError
 
 
-@app.command(epilog="Example: `diffcli study report --budget quick --out study`")
+@app.command(epilog="Examples: `diffcli study degradations` · `diffcli study report --budget quick --out study` · "
+             "`diffcli study mine.yaml` · `diffcli study degradations --show > mine.yaml`")  # fmt: skip
 def study(
-    name: Annotated[str, typer.Argument(metavar="STUDY", help="report: the source report's four models.")] = "report",
-    budget: Annotated[
-        str, typer.Option(help="quick (half an hour on two cores) or report (50 epochs each).")
-    ] = "quick",
-    out: Annotated[Path, typer.Option(help="Folder of the runs and the page; name it again to go on.")] = Path("study"),
+    name: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A YAML file, or one that comes along: degradations, report.")
+    ] = "report",
+    budget: Annotated[str | None, typer.Option(help="One of the study's budgets.", show_default="its first")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the runs; name it again to go on.", show_default="studies/STUDY"),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help=".html; beside it the same as .md and .json.", show_default="STUDY.html in --out"),
+    ] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL=RUN",
+            help="Take a run as it is in place of training the model; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the study's file and do nothing.")] = False,
     data_dir: DataDir = None,
     extractor: ExtractorOption = "auto",
     inception_weights: InceptionOption = None,
@@ -37,13 +57,36 @@ def study(
     num_nodes: NodesOption = 1,
     strategy: StrategyOption = "auto",
     precision: PrecisionOption = "32-true",
+    json_: Annotated[bool, typer.Option("--json", help="Print what the .json holds instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the report's models and compare them; interrupted, it goes on where it was."""
+    """Train the models of a study, measure them and check its claims; interrupted, it goes on where it was."""
     from diffcli.devices import Devices
     from diffcli.experiments.study import study as make
+    from diffcli.studies.files import find_study, load_study
 
+    if show:
+        load_study(name)
+        print(find_study(name).read_text(encoding="utf-8"), end="")
+        return
     hardware = Devices(accelerator, devices, num_nodes, strategy, precision)
-    comparison = make(name, budget, out, data_dir, extractor, inception_weights, hardware, quiet)
-    print_comparison(comparison)
-    print(comparison.file)
+    result = make(name, budget, out, page, _runs(run), data_dir, extractor, inception_weights, hardware, quiet)
+    if json_:
+        print(json.dumps(result.as_dict(), indent=2))
+    else:
+        print_study(result)
+    for file in result.files:
+        print(file, file=sys.stderr if json_ else sys.stdout)
+
+
+def _runs(given: list[str] | None) -> dict[str, list[str]]:
+    """By label, the runs of ``--run MODEL=RUN``."""
+    runs: dict[str, list[str]] = {}
+    for text in given or ():
+        label, equals, run = text.partition("=")
+        if not (label and equals and run):
+            raise UserError(
+                f"--run {text}: write it as MODEL=RUN, for example noise=runs/quickstart/2026-01-31_12-00-00"
+            )
+        runs.setdefault(label, []).append(run)
+    return runs

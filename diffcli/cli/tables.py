@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from diffcli.cli.flags import with_flags
-from diffcli.evaluation.metrics import BESIDE, is_beside
+from diffcli.evaluation.metrics import BESIDE, is_beside, metric_of
 from diffcli.output import console, one_line, print_table
+from diffcli.reporting.numbers import with_error
 
 if TYPE_CHECKING:
     from diffcli.experiments.comparison import Comparison
     from diffcli.experiments.evaluate import Evaluation
+    from diffcli.experiments.study import StudyResult
+    from diffcli.reporting.claim import Claim
 
 
 def scores_in_a_line(scores: Mapping[str, float]) -> str:
@@ -31,13 +34,18 @@ def print_evaluation(result: Evaluation) -> None:
         note = ", ".join(f"{BESIDE[suffix]}: {number:.4g}" for suffix, number in beside.items() if number is not None)
         rows.append((key, f"{values[key]:.4g}", note, str(n), prior))
 
+    def count(key: str) -> int:
+        metric = metric_of(key)
+        assert metric is not None
+        return int(settings[metric.n])
+
     drawn: dict[str, dict[str, float]] = result.by_prior
     for key in (key for key in scores if not is_beside(key) and not any(key in values for values in drawn.values())):
-        add_row(key, scores, settings["n_test"], "")
+        add_row(key, scores, count(key), settings["prior"] if key == "cas" else "")
     for prior, values in drawn.items():
         for key in (key for key in values if not is_beside(key)):
             label = f"{prior} (restoration)" if prior == "blurred-data" else prior
-            add_row(key, values, settings["n_nearest" if key == "nearest" else "n_fid"], label)
+            add_row(key, values, count(key), label)
     for name, value in result.by_label.items():
         rows.append((f"fid of {name}", f"{value:.4g}", "", "", settings["prior"]))
     sampler = settings["sampler"]
@@ -62,13 +70,34 @@ def print_comparison(comparison: Comparison) -> None:
     rows = []
     for metric in best:
         cells = [
-            f"{values[metric]:.4g}{' *' if name in best[metric] else ''}" if metric in values else "-"
+            f"{with_error(metric, values)}{' *' if name in best[metric] else ''}" if metric in values else "-"
             for name, values in scores.items()
         ]
         rows.append((metric, *cells))
-    print_table(("metric", *scores), rows, "the best value of each metric is marked *")
+    print_table(("metric", *scores), rows, "the best value of each metric is marked *; ± is a standard error")
     for remark in comparison.remarks:
         console().print(one_line(with_flags(remark)))
-    for claim in comparison.claims:
-        if claim.holds is not None:
-            console().print(one_line(f"{claim.verdict}: {claim.text} {claim.evidence}"))
+    print_claims(comparison.claims)
+
+
+def print_study(result: StudyResult) -> None:
+    """Prints the scores of a study's models side by side, remarks on them, and what became of its claims."""
+    from diffcli.experiments.study_page import score_table
+
+    table, remarks = score_table(result)
+    # Models across, metrics down: a terminal is narrower than the list of metrics.
+    columns = [
+        [" ".join([cell.text, *cell.below, *("*" if cell.best else "")]) for cell in row[1:]] for row in table.rows
+    ]
+    labels = [row[0].text for row in table.rows]
+    rows = [(key, *cells) for key, *cells in zip(table.head[1:], *columns, strict=True)]
+    print_table(("metric", *labels), rows, "the best value of each metric is marked *; ± is a standard error")
+    for remark in remarks:
+        console().print(one_line(with_flags(remark)))
+    print_claims(result.claims)
+
+
+def print_claims(claims: Sequence[Claim]) -> None:
+    """Prints each claim with its verdict."""
+    for claim in claims:
+        console().print(one_line(f"{claim.verdict}: {claim.text} {claim.evidence}"))

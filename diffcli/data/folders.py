@@ -24,7 +24,12 @@ COPIES = frozenset({"__MACOSX", "@eaDir"})
 """Folders where systems keep copies and thumbnails of what lies beside them, under no hidden name."""
 
 
-def _checked_colour(colour: str) -> str:
+def checked_colour(colour: str) -> str:
+    """A colour as presets name it.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
         if len(ImageColor.getrgb(colour)) == 3:
             return colour
@@ -50,10 +55,10 @@ def _checked_size(size: Any) -> Any:
 
 Size = Annotated[Any, AfterValidator(_checked_size)]
 """int, or a list of two."""
-Colour = Annotated[str, AfterValidator(_checked_colour)]
+Colour = Annotated[str, AfterValidator(checked_colour)]
 
 
-def _search(root: Path) -> tuple[list[Path], Inventory, list[OSError]]:
+def search(root: Path) -> tuple[list[Path], Inventory, list[OSError]]:
     """One name of each image file below ``root``, sorted; the numbers of the others; and which folders cannot be read."""
     suffixes, _ = readable()
     images: list[Path] = []
@@ -73,7 +78,7 @@ def _search(root: Path) -> tuple[list[Path], Inventory, list[OSError]]:
             files += 1
             suffix = os.path.splitext(name)[1].lower()
             if suffix not in suffixes:
-                passed_over[_printable(suffix)] += 1
+                passed_over[printable(suffix)] += 1
                 continue
             file = Path(folder, name)
             identity = _identity(file, real_folder)
@@ -83,7 +88,7 @@ def _search(root: Path) -> tuple[list[Path], Inventory, list[OSError]]:
                 seen.add(identity)
                 images.append(file)
     counts = dict(sorted(passed_over.items(), key=lambda item: (-item[1], item[0])))
-    found = Inventory(_printable(root), files=files, passed_over=counts, links=links, hidden=hidden)
+    found = Inventory(printable(root), files=files, passed_over=counts, links=links, hidden=hidden)
     return sorted(images), found, errors
 
 
@@ -102,7 +107,7 @@ def _identity(file: Path, real_folder: str) -> object:
     return os.path.realpath(file) if file.is_symlink() else os.path.join(real_folder, file.name)
 
 
-def _printable(path: object) -> str:
+def printable(path: object) -> str:
     """A path for a line of text: line breaks, and bytes that are no text, as escapes."""
     text = str(path)
     return "".join(
@@ -138,12 +143,12 @@ def folder(
     """
     root = Path(os.path.expanduser(path))
     if not os.path.isdir(root):
-        raise UserError(f"data.path: '{_printable(path)}' is not a folder; name one that holds images")
-    files, found, errors = _search(root)
+        raise UserError(f"data.path: '{printable(path)}' is not a folder; name one that holds images")
+    files, found, errors = search(root)
     skipped = []
 
     def refuse_or_skip(file: object, problem: object) -> None:
-        line = f"{_printable(file)} {problem}"
+        line = f"{printable(file)} {problem}"
         if on_bad_image == "refuse":
             raise UserError(
                 f"data.path: {line}; remove it, save it again, or leave it out with `data.on_bad_image` skip"
@@ -179,4 +184,4 @@ def _classes(root: Path, files: list[Path]) -> tuple[tuple[str, ...], Tensor]:
     names = sorted({path[0] for path in parts if len(path) > 1})
     labels = {name: label for label, name in enumerate(names)}
     of_files = [labels[path[0]] if len(path) > 1 else NO_LABEL for path in parts]
-    return tuple(map(_printable, names)), torch.tensor(of_files)
+    return tuple(map(printable, names)), torch.tensor(of_files)

@@ -6,6 +6,8 @@ import logging
 import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,30 +40,15 @@ def readable() -> tuple[frozenset[str], tuple[str, ...]]:
     return suffixes, tuple(kind for kind in FORMATS if kind in Image.OPEN)
 
 
-def read_image(path: Path, sides: tuple[int, int], channels: int, background: str) -> np.ndarray[Any, Any]:
-    """The first frame of a file, its centre cropped to the shape of ``sides`` and resized: uint8 (channels, H, W).
-
-    Args:
-        path: of a file in one of ``FORMATS``, whatever its suffix.
-        sides: (H, W) in pixels.
-        channels: 1 (grey) or 3 (RGB).
-        background: the colour, as Pillow names colours, that shows where the image is transparent.
-
-    Raises:
-        BadImage: it cannot be read or has too many pixels, or pixels of unknown range.
-    """
+@contextmanager
+def _named_failures() -> Iterator[None]:
+    """Turns whatever a damaged or unfit file makes Pillow raise into a :class:`BadImage`."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise BadImage("is not a regular file")
         # Pillow only warns of an image that would fill the memory, up to twice its limit.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is no harm, such as damaged EXIF data
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=readable()[1]) as image:
-                image.load()
-                flat = flatten(_eight_bits(_upright(image), image), background)
-        pixels = _cropped(flat.convert("L" if channels == 1 else "RGB"), sides)
-        return pixels.reshape(*sides, channels).transpose(2, 0, 1)
+            yield
     except (BadImage, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -70,6 +57,54 @@ def read_image(path: Path, sides: tuple[int, int], channels: int, background: st
         if isinstance(error, OSError) and error.errno:
             raise BadImage(f"cannot be read: {os.strerror(error.errno)}") from error
         raise BadImage("is not a readable image") from error
+
+
+def decoded(path: Path, background: str) -> Image.Image:
+    """The first frame of a file, upright, of 8 bits and without transparency: mode RGB.
+
+    Args:
+        path: of a file in one of ``FORMATS``, whatever its suffix.
+        background: the colour, as Pillow names colours, that shows where the image is transparent.
+
+    Raises:
+        BadImage: it cannot be read or has too many pixels, or pixels of unknown range.
+    """
+    with _named_failures():
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadImage("is not a regular file")
+        with Image.open(path, formats=readable()[1]) as image:
+            image.load()
+            return flatten(_eight_bits(_upright(image), image), background)
+
+
+def fitted(image: Image.Image, sides: tuple[int, int], channels: int) -> np.ndarray[Any, Any]:
+    """The centre of an RGB image, cropped to the shape of ``sides`` and resized: uint8 (channels, H, W).
+
+    Args:
+        sides: (H, W) in pixels.
+        channels: 1 (grey) or 3 (RGB).
+    """
+    with _named_failures():
+        pixels = _cropped(image.convert("L" if channels == 1 else "RGB"), sides, Image.Resampling.LANCZOS)
+        return pixels.reshape(*sides, channels).transpose(2, 0, 1)
+
+
+def covered(mask: Image.Image, sides: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """Where the light half of the levels of an RGB image reaches, cropped and resized as :func:`fitted` does: bool (H, W).
+
+    A pixel of the result that it only touches is covered, too.
+    """
+    light = np.where(np.asarray(mask.convert("L")) >= 128, np.float32(1), np.float32(0))
+    return _cropped(Image.fromarray(light), sides, Image.Resampling.BOX) > 0
+
+
+def read_image(path: Path, sides: tuple[int, int], channels: int, background: str) -> np.ndarray[Any, Any]:
+    """An image file's pixels as a model has them, uint8 (channels, H, W): :func:`decoded`, then :func:`fitted`.
+
+    Raises:
+        BadImage: see :func:`decoded`.
+    """
+    return fitted(decoded(path, background), sides, channels)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -103,11 +138,11 @@ def flatten(image: Image.Image, background: str) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", over.size, background), over).convert("RGB")
 
 
-def _cropped(image: Image.Image, sides: tuple[int, int]) -> np.ndarray[Any, Any]:
+def _cropped(image: Image.Image, sides: tuple[int, int], resampling: Image.Resampling) -> np.ndarray[Any, Any]:
     height, width = sides
     scale = min(image.height / height, image.width / width)
     # Whole pixels, as many as the shape of the result allows, but at least one.
     rows, columns = max(round(scale * height), 1), max(round(scale * width), 1)
     left, top = (image.width - columns) // 2, (image.height - rows) // 2
     box = (left, top, left + columns, top + rows)
-    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS, box=box))
+    return np.asarray(image.resize((width, height), resampling, box=box))

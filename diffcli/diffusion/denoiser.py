@@ -124,7 +124,9 @@ class Denoiser(nn.Module):
         return output.to(xt.dtype)
 
     def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        """x0_hat, (B, C, H, W), for t in 1..T, int64 (B,), and labels, int64 (B,), -1 for none; None is none for all."""
+        """x0_hat, (B, C, H, W), for t in 1..T, int64 (B,), on the CPU or where ``xt`` is, and labels, int64 (B,), -1 for none;
+        None is none for all."""
+        t = t.to(xt.device, non_blocking=True)
         return PREDICTIONS[self.prediction].to_x0(self.degradation, xt, t, self.output(xt, t, labels))
 
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> Tensor:

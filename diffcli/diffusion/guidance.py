@@ -11,7 +11,7 @@ from torch.compiler import is_exporting
 from diffcli.diffusion.labels import NO_LABEL
 
 X0Function = Callable[[Tensor, Tensor], Tensor]
-"""(xt (B, C, H, W), t int64 (B,) in 1..T) -> x0_hat (B, C, H, W)."""
+"""(xt (B, C, H, W), t int64 (B,) in 1..T, on the CPU or where xt is) -> x0_hat (B, C, H, W)."""
 
 LabelledX0Function = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(xt, t, labels int64 (B,), -1 for none) -> x0_hat: a :class:`~diffcli.diffusion.denoiser.Denoiser` is one."""
@@ -89,12 +89,12 @@ def _extrapolated(
     low, high = interval
 
     def within(xt: Tensor, t: Tensor) -> Tensor:
-        inside = (t >= low) & (t <= high)
+        inside = (t >= low) & (t <= high)  # read where it is: samplers have t on the CPU
         if not is_exporting():  # a graph cannot look at values
             if not bool(inside.any()):
                 return good(xt, t)
             if bool(inside.all()):
                 return guided(xt, t)
-        return torch.where(inside.view(-1, 1, 1, 1), guided(xt, t), good(xt, t))
+        return torch.where(inside.to(xt.device).view(-1, 1, 1, 1), guided(xt, t), good(xt, t))
 
     return within

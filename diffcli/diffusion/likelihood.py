@@ -19,7 +19,7 @@ from torch.special import log_ndtr
 
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.guidance import X0Function
-from diffcli.diffusion.randomness import randn_images
+from diffcli.diffusion.randomness import Noise
 
 LEVELS = 255
 """Steps between the intensities of 8-bit images, over the range of pixels."""
@@ -197,18 +197,16 @@ class Bound:
             width: of the decoder, see :func:`fitted_width`.
         """
         drawn, counts = zip(*(self.steps(generator) for generator in generators), strict=True)
-        prior = self._prior_cost(x0, self._noise(x0, generators), log_prior)
+        noise = Noise(generators, tuple(x0.shape[1:]), x0.device, calls=2 + self.draws)
+        prior = self._prior_cost(x0, noise(), log_prior)
         kl = torch.zeros_like(prior)
-        pixels = pixel_cost(x0, first_estimate(estimate, self.degradation, x0, generators), width)
+        pixels = pixel_cost(x0, first_estimate(estimate, self.degradation, x0, noise()), width)
         for t, count in zip(torch.stack(drawn, dim=1), torch.stack(counts, dim=1), strict=True):
             at_t = t.to(x0.device)
-            xt = self.degradation.degrade(x0, at_t, self._noise(x0, generators))
+            xt = self.degradation.degrade(x0, at_t, noise())
             # Pixels are known to be in their range, so the estimate may be.
             kl += count * self.kl(x0, estimate(xt, at_t).clamp(-0.5, 0.5), at_t)
         return Costs(prior, kl, pixels)
-
-    def _noise(self, x0: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        return randn_images(generators, tuple(x0.shape[1:]), x0.device)
 
     def _prior_cost(self, x0: Tensor, noise: Tensor, log_prior: LogDensity) -> Tensor:
         """log q(x_T | x_0) - log p(x_T) at one x_T: what is random in both cancels."""
@@ -219,9 +217,7 @@ class Bound:
         return -(0.5 * normal + math.log(sigma)).sum(dim=1) - log_prior(xT.cpu())
 
 
-def first_estimate(
-    estimate: X0Function, degradation: Degradation, x0: Tensor, generators: Sequence[torch.Generator]
-) -> Tensor:
-    """x0_hat from x_1, whose ends may lie beyond the range of pixels: black is likeliest under a Gaussian that does."""
+def first_estimate(estimate: X0Function, degradation: Degradation, x0: Tensor, noise: Tensor) -> Tensor:
+    """x0_hat from x_1 with that noise, (B, C, H, W), whose ends may lie beyond the range of pixels: black is likeliest under a Gaussian that does."""
     at_1 = torch.ones(len(x0), dtype=torch.int64, device=x0.device)
-    return estimate(degradation.degrade(x0, at_1, randn_images(generators, tuple(x0.shape[1:]), x0.device)), at_1)
+    return estimate(degradation.degrade(x0, at_1, noise), at_1)

@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 
+KEPT_BYTES = 128 << 20
+"""Of draws that are kept from one validation to the next: those of 40,000 images of 28x28."""
 
-def fixed_loss(
-    denoiser: Denoiser, x0: Tensor, indices: Tensor, seed: int, stream: Stream, labels: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Loss per image, (B,), and its t, int64 (B,): both belong to (seed, image index), comparable over epochs and runs."""
-    generators = image_generators(seed, stream, indices.tolist())
-    T = denoiser.degradation.T
-    t = torch.cat([torch.randint(1, T + 1, (1,), generator=generator) for generator in generators])
-    noise = randn_images(generators, tuple(x0.shape[1:]), x0.device)
-    return denoiser.loss(x0, t.to(x0.device), noise, None if labels is None else labels.to(x0.device)), t
+
+class Draws(NamedTuple):
+    """What the loss of a batch depends on besides the images."""
+
+    t: Tensor
+    """In 1..T, int64 (B,)."""
+    noise: Tensor | None
+    """Standard normal, (B, C, H, W); None where the degradation draws none."""
+
+    def to(self, device: torch.device) -> Draws:
+        return Draws(self.t.to(device), None if self.noise is None else self.noise.to(device))
+
+
+def fixed_draws(
+    degradation: Degradation, indices: Sequence[int], image_shape: Sequence[int], seed: int, stream: Stream
+) -> Draws:
+    """t and noise of the images with these indices, on the CPU: those of an image belong to (seed, stream, index)."""
+    generators = image_generators(seed, stream, indices)
+    t = torch.cat([torch.randint(1, degradation.T + 1, (1,), generator=generator) for generator in generators])
+    return Draws(t, randn_images(generators, tuple(image_shape)) if degradation.stochastic else None)
+
+
+class KeptDraws:
+    """The draws of each batch of a validation, made once, as far as they fit into a number of bytes.
+
+    Args:
+        limit: bytes of all that is kept; batches beyond it are drawn anew each time.
+    """
+
+    def __init__(self, limit: int = KEPT_BYTES) -> None:
+        self.limit = limit
+        self._kept: dict[int, Draws] = {}
+
+    def of(self, batch: int, draw: Callable[[], Draws]) -> Draws:
+        """The draws of the batch with this number: those kept, else what ``draw`` returns."""
+        if batch in self._kept:
+            return self._kept[batch]
+        draws = draw()
+        size = sum(part.nbytes for part in draws if part is not None)
+        if size <= self.limit:
+            self.limit -= size
+            self._kept[batch] = draws
+        return draws
+
+
+def fixed_loss(denoiser: Denoiser, x0: Tensor, draws: Draws, labels: Tensor | None = None) -> Tensor:
+    """Loss per image, (B,), at its own t and noise, so that it can be compared over epochs and runs."""
+    t, noise = draws.to(x0.device)
+    return denoiser.loss(x0, t, noise, None if labels is None else labels.to(x0.device))

@@ -6,12 +6,19 @@ them. Generators live on the CPU, so every device sees the same numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 import numpy as np
 import torch
 from torch import Tensor
+
+AHEAD_BYTES = 32 << 20
+"""Of noise that is drawn at once for the steps to come."""
+VECTOR = 16
+"""PyTorch's CPU generator turns numbers into normal ones in groups of so many: images of whole groups that are drawn in one
+call are those of as many calls, others are not."""
 
 
 class Stream(IntEnum):
@@ -26,6 +33,7 @@ class Stream(IntEnum):
     LABEL = 6
     LIKELIHOOD = 7
     DECODER = 8
+    INPAINTING = 9
 
 
 def generator_for(seed: int, stream: Stream, *index: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -44,4 +52,46 @@ def randn_images(
     generators: Sequence[torch.Generator], shape: tuple[int, ...], device: torch.device | str = "cpu"
 ) -> Tensor:
     """Standard normal, float32 (B, *shape): row i is drawn from ``generators[i]``."""
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
+    return Noise(generators, shape, device)()
+
+
+class Noise:
+    """Standard normal noise, float32 (B, *shape) at each call: that of image i is drawn from ``generators[i]``.
+
+    Of each generator the noise of several calls is drawn at once, which takes a few calls of PyTorch instead of one for each
+    image and step; the numbers are the same.
+
+    Args:
+        calls: how often it will be called, about; what is drawn ahead for calls that do not come is lost.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        shape: tuple[int, ...],
+        device: torch.device | str = "cpu",
+        calls: int = 1,
+    ) -> None:
+        self.generators, self.shape, self.device, self.calls = generators, shape, torch.device(device), calls
+        self._drawn: list[Tensor] = []  # the next one last
+
+    def __call__(self) -> Tensor:
+        if not self._drawn:
+            self._drawn = list(self._draw(self._ahead()).unbind(dim=0))[::-1]
+        self.calls -= 1
+        return self._drawn.pop()
+
+    def _ahead(self) -> int:
+        """For how many calls to draw."""
+        size = math.prod(self.shape)
+        if size == 0 or size % VECTOR:
+            return 1
+        return max(1, min(self.calls, AHEAD_BYTES // (4 * size * max(len(self.generators), 1))))
+
+    def _draw(self, count: int) -> Tensor:
+        """(count, B, *shape) on the device."""
+        drawn = [torch.randn(count, *self.shape, generator=generator) for generator in self.generators]
+        together = torch.stack(drawn, dim=1)
+        if self.device.type == "cuda":  # from pinned memory, so that neither waits for the other
+            together = together.pin_memory()
+        return together.to(self.device, non_blocking=True)

@@ -2,7 +2,8 @@
 
 Each takes (denoiser, degradation, xT, timesteps, draw) and never asks what the network predicts.
 
-- ``denoiser`` estimates the clean image, see :data:`X0Function`.
+- ``denoiser`` estimates the clean image, see :data:`X0Function`. It is told t on the CPU, where a wrapper may read it while the
+  device computes: nothing in a step waits for the device.
 - The type of ``degradation`` says which degradations the sampler serves.
 - ``xT`` is (B, C, H, W); ``timesteps`` descends from T to 0, see :func:`timesteps`.
 - ``draw()`` returns new standard normal noise of xT's shape, each image's from a generator of its own.
@@ -64,11 +65,15 @@ def _at(t: int, like: Tensor) -> Tensor:
     return torch.full((len(like),), t, dtype=torch.int64, device=like.device)
 
 
+def _estimate(denoiser: X0Function, xt: Tensor, t: int) -> Tensor:
+    """x0_hat, (B, C, H, W), of a batch that is all at step t."""
+    return denoiser(xt, torch.full((len(xt),), t, dtype=torch.int64))
+
+
 def _estimates(denoiser: X0Function, degradation: Degradation, xt: Tensor, t: int) -> tuple[Tensor, Tensor]:
     """(x0_hat, the noise that it implies), each (B, C, H, W), for a batch that is all at step t."""
-    at_t = _at(t, xt)
-    x0_hat = denoiser(xt, at_t)
-    return x0_hat, degradation.noise_from(xt, at_t, x0_hat)
+    x0_hat = _estimate(denoiser, xt, t)
+    return x0_hat, degradation.noise_from(xt, _at(t, xt), x0_hat)
 
 
 def ancestral(
@@ -111,20 +116,24 @@ def cold_naive(
     """
     xt = xT
     for t, s in pairwise(timesteps):
-        x0_hat = denoiser(xt, _at(t, xt))
+        x0_hat = _estimate(denoiser, xt, t)
         noise = draw() if degradation.stochastic and s > 0 else torch.zeros_like(xt)
         xt = degradation.degrade(x0_hat, _at(s, xt), noise)
         yield Step(s, xt, x0_hat)
 
 
-def _new_noise(degradation: Degradation, t: int, s: int, eta: float) -> float:
-    """tau: the standard deviation of the noise of x_s that is drawn anew in a step from t to s, at most sigma_s."""
-    sigma_t, sigma_s = (float(degradation.sigmas[step]) for step in (t, s))
-    if eta == 0 or sigma_s == 0 or sigma_t == 0:
-        return 0.0
-    power_t, power_s = degradation.power(torch.tensor([t, s], device=degradation.device)).tolist()
-    ratio = power_t / power_s * (sigma_s / sigma_t) ** 2 if power_s > 0 else 0.0
-    return eta * sigma_s * math.sqrt(max(1 - ratio, 0.0))
+def _new_noise(degradation: Degradation, timesteps: Sequence[int], eta: float) -> list[float]:
+    """tau of each step from t to s: the standard deviation of the noise of x_s that is drawn anew, at most sigma_s."""
+    sigmas = degradation.sigmas.tolist()
+    steps = [(t, s) for t, s in pairwise(timesteps) if eta > 0 and sigmas[t] > 0 and sigmas[s] > 0]
+    at = torch.tensor(steps, dtype=torch.int64, device=degradation.device)
+    # All that the steps ask of the device, before the first of them.
+    powers = torch.stack([degradation.power(pair) for pair in at]).tolist() if steps else []
+    taus = {}
+    for (t, s), (power_t, power_s) in zip(steps, powers, strict=True):
+        ratio = power_t / power_s * (sigmas[s] / sigmas[t]) ** 2 if power_s > 0 else 0.0
+        taus[s] = eta * sigmas[s] * math.sqrt(max(1 - ratio, 0.0))
+    return [taus.get(s, 0.0) for s in timesteps[1:]]
 
 
 def cold(
@@ -146,12 +155,11 @@ def cold(
     Args:
         eta: 0 draws nothing after x_T; needs a degradation with noise.
     """
-    xt = xT
-    for t, s in pairwise(timesteps):
+    xt, taus = xT, _new_noise(degradation, timesteps, eta)
+    for (t, s), tau in zip(pairwise(timesteps), taus, strict=True):
         at_t, at_s = _at(t, xt), _at(s, xt)
         x0_hat, eps = _estimates(denoiser, degradation, xt, t)
         xt = xt - degradation.degrade(x0_hat, at_t, eps) + degradation.degrade(x0_hat, at_s, eps)
-        tau = _new_noise(degradation, t, s, eta)
         if tau > 0:
             sigma = float(degradation.sigmas[s])
             xt = xt + (math.sqrt(max(sigma**2 - tau**2, 0.0)) - sigma) * eps + tau * draw()
@@ -199,7 +207,7 @@ def dpm_solver_pp(
     previous: Tensor | None = None
     xt, last_stride = xT, 1.0
     for t, s in pairwise(timesteps):
-        x0_hat = denoiser(xt, _at(t, xt))
+        x0_hat = _estimate(denoiser, xt, t)
         stride = half_log_snr[s] - half_log_snr[t]
         straight = x0_hat
         if previous is not None and s > 0:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffcli.diffusion.precision import full_precision
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.fingerprints import of_file
 
@@ -34,20 +35,20 @@ class Unavailable(UserError):
 
 
 class DigitClassifier(nn.Module):
-    """Grey images, float (B, 1, H, W) in [0, 1] with H, W at least 4 -> logits (B, 10)."""
+    """Images, float (B, channels, H, W) in [0, 1] with H, W at least 4 -> logits (B, classes)."""
 
     num_features = FEATURES
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1, classes: int = 10) -> None:
         super().__init__()
         self.stages = nn.ModuleList(
             [
-                nn.Sequential(_conv(1, 32, 5), nn.MaxPool2d(2), _conv(32, 32, 3)),
+                nn.Sequential(_conv(channels, 32, 5), nn.MaxPool2d(2), _conv(32, 32, 3)),
                 nn.Sequential(_conv(32, FEATURES, 3), nn.MaxPool2d(2), _conv(FEATURES, FEATURES, 3)),
                 _conv(FEATURES, FEATURES, 3),
             ]
         )
-        self.head = nn.Linear(FEATURES, 10)
+        self.head = nn.Linear(FEATURES, classes)
 
     def features(self, images: Tensor) -> Tensor:
         """Penultimate features, (B, 64): the last feature map, averaged over space."""
@@ -107,5 +108,6 @@ def load_classifier(dataset: str) -> TrainedClassifier:
 
 @torch.inference_mode()
 def probabilities(network: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
-    """Class probabilities (N, 10) for images (N, 1, H, W) in [0, 1]."""
-    return torch.cat([network(batch).softmax(dim=1) for batch in images.split(batch_size)])
+    """Class probabilities (N, 10) for images (N, 1, H, W) in [0, 1], on the network's device."""
+    with full_precision(images.device):
+        return torch.cat([network(batch).softmax(dim=1) for batch in images.split(batch_size)])

@@ -52,6 +52,16 @@ def step_sizes(degradation: Degradation, x0: Tensor) -> Tensor:
     return (squares / x0.numel()).sqrt()
 
 
+@torch.no_grad()
+def unevenness(degradation: Degradation, x0: Tensor) -> float:
+    """How far A_T x_0 is from uniform images: root mean square of its pixels about the mean of each image's channel."""
+    squares = 0.0
+    for batch in x0.split(BATCH):
+        left = _signal(degradation, batch, degradation.T).double()
+        squares += float((left - left.mean(dim=(2, 3), keepdim=True)).square().sum())
+    return math.sqrt(squares / x0.numel())
+
+
 def identity_error(degradation: Degradation, x0: Tensor) -> float:
     """The largest |x_0 - D(x_0, 0)|, noise included, of all pixels."""
     at_0 = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)

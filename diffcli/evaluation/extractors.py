@@ -13,6 +13,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
+from diffcli.diffusion.precision import full_precision
 from diffcli.errors import UserError
 from diffcli.evaluation.classifier import CLASSIFIED, Unavailable, classifier_settings, load_classifier
 from diffcli.evaluation.fingerprints import of_file
@@ -73,7 +74,8 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
     def features(images: Tensor) -> Tensor:
         pixels = images.clamp(0, 1).mul(255).round().to(torch.uint8)
         pixels = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
-        return network(pixels.to(device)).cpu()
+        with full_precision(device):
+            return network(pixels.to(device)).cpu()
 
     return Extractor(features, inception_settings(file))
 
@@ -132,7 +134,8 @@ def classifier(dataset: str, device: torch.device) -> Extractor:
 
     @torch.inference_mode()
     def features(images: Tensor) -> Tensor:
-        return network.features(images.to(device)).cpu()
+        with full_precision(device):
+            return network.features(images.to(device)).cpu()
 
     return Extractor(features, _classifier_settings(dataset))
 

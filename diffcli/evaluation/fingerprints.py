@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from torch import Tensor
+
 from diffcli.data.datasets import ImageSet
 
 CHUNK = 1 << 20
@@ -17,6 +19,11 @@ def of_file(path: Path) -> str:
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def of_pixels(images: Tensor) -> str:
+    """SHA-256 of the shape and the pixels of uint8 images (N, C, H, W) in their order, hexadecimal."""
+    return hashlib.sha256(repr(tuple(images.shape)).encode() + images.contiguous().numpy().tobytes()).hexdigest()
 
 
 def of_images(images: ImageSet) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,8 @@ class Metric:
         better: the better direction; None where neither is.
         shared: settings of an evaluation in which two runs must agree to be compared.
         needs: what must be at hand to measure it.
+        costly: measured only where it is asked for by name.
+        share: a share of n images, in 0..1.
     """
 
     name: str
@@ -25,16 +28,43 @@ class Metric:
     better: Literal["higher", "lower"] | None
     shared: tuple[str, ...]
     needs: tuple[Literal["extractor", "classifier", "labels", "likelihood"], ...] = ()
+    costly: bool = False
+    share: bool = False
+
+    @property
+    def n(self) -> str:
+        """The setting that holds of how many images it is measured."""
+        return next(name for name in self.shared if name.startswith("n_"))
 
 
 _RECONSTRUCTED = ("test_images", "n_test")
 _SAMPLED = ("test_images", "n_fid", "extractor", "kind", "label")
+_NEIGHBOURS = ("test_images", "n_manifold", "extractor", "kind", "label")
 
 METRICS = {
     metric.name: metric
     for metric in (
         Metric("fid", "Frechet distance of samples to test images.", "samples", "lower", _SAMPLED, ("extractor",)),
         Metric("kid", "Kernel distance of samples to test images.", "samples", "lower", _SAMPLED, ("extractor",)),
+        Metric(
+            # Without the first word, its flag would be that of the numbers' precision.
+            "sample_precision",
+            "Share of samples among real images, by nearest neighbours.",
+            "samples",
+            "higher",
+            _NEIGHBOURS,
+            ("extractor",),
+            share=True,
+        ),
+        Metric(
+            "sample_recall",
+            "Share of test images among samples, by nearest neighbours: variety.",
+            "samples",
+            "higher",
+            _NEIGHBOURS,
+            ("extractor",),
+            share=True,
+        ),
         Metric(
             "nearest",
             "Median distance of samples to their nearest training image.",
@@ -50,6 +80,17 @@ METRICS = {
             "higher",
             ("n_fid", "classifier", "label"),
             ("classifier", "labels"),
+            share=True,
+        ),
+        Metric(
+            "cas",
+            "Accuracy on test images of a classifier trained on samples: takes long.",
+            "samples",
+            "higher",
+            ("test_images", "n_cas", "label"),
+            ("labels",),
+            costly=True,
+            share=True,
         ),
         Metric(
             "ssim", "Structural similarity of reconstructions.", "reconstructions", "higher", (*_RECONSTRUCTED, "ssim")
@@ -86,6 +127,7 @@ METRICS = {
             "higher",
             (*_RECONSTRUCTED, "classifier"),
             ("classifier",),
+            share=True,
         ),
     )
 }
@@ -94,6 +136,7 @@ BESIDE = {
     "direct": "direct (one step)",
     "floor": "real training images",
     "test": "test images",
+    "real": "trained on real images",
     "kl": "of it KL terms",
     "error": "standard error",
 }
@@ -108,6 +151,11 @@ def metric_of(key: str) -> Metric | None:
 def is_beside(key: str) -> bool:
     """Whether a score stands beside another one, and has no row or column of its own."""
     return key.endswith(tuple(f"_{suffix}" for suffix in BESIDE))
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """The metrics that are asked for, in the order of the table: those named, else all that are not costly."""
+    return [metric.name for metric in METRICS.values() if (metric.name in names if names else not metric.costly)]
 
 
 def measured_on(source: str) -> list[str]:

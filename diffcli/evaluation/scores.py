@@ -1,4 +1,4 @@
-"""Scores of reconstructions and of samples. Images are float (N, C, H, W) in [0, 1].
+"""Scores of reconstructions and of samples, computed where the images or features are. Images are float (N, C, H, W) in [0, 1].
 
 torchmetrics takes seconds to load: each score that it computes loads it.
 """
@@ -10,6 +10,9 @@ import warnings
 
 import torch
 from torch import Tensor, nn
+
+from diffcli.diffusion.precision import full_precision
+from diffcli.evaluation.frechet import Reference
 
 KID_SUBSETS = 50
 KID_SUBSET_SIZE = 500
@@ -48,9 +51,14 @@ def ssim(originals: Tensor, images: Tensor) -> Tensor:
 def nearest(images: Tensor, references: Tensor) -> Tensor:
     """Root mean squared error of each image to the nearest of ``references`` (M, C, H, W), (N,)."""
     others = references.flatten(1)
-    return torch.cat([torch.cdist(part.flatten(1), others).amin(dim=1) for part in images.split(250)]) / math.sqrt(
-        others.shape[1]
-    )
+    with full_precision(images.device):
+        distances = [torch.cdist(part.flatten(1), others).amin(dim=1) for part in images.split(250)]
+    return torch.cat(distances) / math.sqrt(others.shape[1])
+
+
+def where_measured(device: torch.device) -> torch.device:
+    """Where scores are computed: on a device that has float64, which distances are summed in, else on the CPU."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 RECONSTRUCTION_METRICS = {"rmse": rmse, "ssim": ssim, "psnr": psnr}
@@ -72,12 +80,7 @@ class _Features(nn.Module):
 
 def fid(real: Tensor, fake: Tensor) -> float:
     """Frechet distance between two sets of features, (N, F) and (M, F) (Heusel et al. 2017, Eq. 6)."""
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    metric = FrechetInceptionDistance(feature=_Features(real.shape[1]), sync_on_compute=False)
-    metric.update(real, real=True)
-    metric.update(fake, real=False)
-    return float(metric.compute())
+    return Reference.of(real).distance(fake)
 
 
 def kid(real: Tensor, fake: Tensor, seed: int) -> float:
@@ -89,10 +92,10 @@ def kid(real: Tensor, fake: Tensor, seed: int) -> float:
         warnings.simplefilter("ignore")  # it warns of the memory that keeping all features takes
         metric = KernelInceptionDistance(
             feature=_Features(real.shape[1]), subsets=KID_SUBSETS, subset_size=size, sync_on_compute=False
-        )
+        ).to(real.device)
     metric.update(real, real=True)
     metric.update(fake, real=False)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), full_precision(real.device):
         torch.manual_seed(seed)
         mean, _ = metric.compute()
     return float(mean)

@@ -11,34 +11,12 @@ from typing import Annotated
 
 import torch
 import typer
-from torch import Tensor
-from torch.nn import functional as F
 
-from diffcli.data.datasets import DATASETS, ImageSet
-from diffcli.evaluation.classifier import CLASSIFIED, DigitClassifier, probabilities, weights_path
+from diffcli.data.datasets import DATASETS
+from diffcli.evaluation.classifier import CLASSIFIED, DigitClassifier, weights_path
+from diffcli.evaluation.fitting import BATCH, accuracy, fitting
 
-BATCH = 128
 EPOCHS = {"mnist": 14, "digits": 150}
-
-
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random rotation (12 degrees), scale (10 %) and shift (7 % of the side) of each image, (B, 1, H, W) in [0, 1]."""
-    count = len(images)
-
-    def uniform(limit: float) -> Tensor:
-        return (torch.rand(count, generator=generator) * 2 - 1) * limit
-
-    angle, scale = uniform(0.21), 1 + uniform(0.1)
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    rows = [torch.stack([cos, -sin, uniform(0.14)], 1), torch.stack([sin, cos, uniform(0.14)], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
-
-
-def accuracy(network: DigitClassifier, images: ImageSet) -> float:
-    """Share of ``images`` read as their label."""
-    predicted = probabilities(network.eval(), images.images / 255.0).argmax(dim=1)
-    return float((predicted == images.labels).double().mean())
 
 
 def main(
@@ -57,20 +35,10 @@ def main(
     source = DATASETS[data](data_dir=data_dir, download=True) if data == "mnist" else DATASETS[data]()
     train, epochs = source.development, EPOCHS[data]
     network = DigitClassifier()
-    steps = epochs * -(-len(train) // BATCH)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
-    for epoch in range(epochs):
-        network.train()
-        for index in torch.randperm(len(train), generator=generator).split(BATCH):
-            batch = train[index]
-            logits = network(augment(batch.images / 255.0, generator))
-            loss = F.cross_entropy(logits, batch.labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        print(f"epoch {epoch + 1}/{epochs}: last batch loss {loss.item():.4f}", flush=True)
+    per_epoch = -(-len(train) // BATCH)
+    for step, loss in enumerate(fitting(network, train, epochs * per_epoch, generator), 1):
+        if step % per_epoch == 0:
+            print(f"epoch {step // per_epoch}/{epochs}: last batch loss {loss:.4f}", flush=True)
     test_accuracy = accuracy(network, source.test)
     target = out or weights_path(data)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from diffcli.assembly import candidate_priors, load_source
 from diffcli.devices import ONE_DEVICE, Devices, Processes, launch
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.errors import UserError
+from diffcli.evaluation.intervals import Interval
 from diffcli.experiments.comparison import Compared, Comparison
 from diffcli.experiments.comparison_page import render
 from diffcli.experiments.evaluate import Evaluation, measure
@@ -20,11 +21,12 @@ from diffcli.experiments.protocol import EvaluateOptions, Subject, digest, fits,
 from diffcli.files import check_output, writable_folder, write_json, written_whole
 from diffcli.loading import find_checkpoint, started
 from diffcli.options import takes
-from diffcli.report.claims import check
 from diffcli.reporting.claim import Claim
 from diffcli.reporting.labels import unique_labels
 from diffcli.runs import Run, runs_root
 from diffcli.stored import is_model_file, read_about
+from diffcli.studies.results import Measured
+from diffcli.studies.source import check_report
 
 SUFFIXES = (".html", ".md", ".json")
 DIGITS = 12
@@ -40,6 +42,8 @@ class CompareOptions:
         out: .html (a self-contained page), .md or .json; None writes nothing.
         n_test: test images for the loss and for reconstructions; None is all.
         n_fid: unconditional samples for the distances.
+        n_cas: samples for the accuracy score, where ``metrics`` names it.
+        metrics: see :class:`EvaluateOptions`.
         steps: of each run's own sampler; None is what its preset says.
         extractor: of features, one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
@@ -59,6 +63,8 @@ class CompareOptions:
     data_dir: Path | str | None = None
     devices: Devices = ONE_DEVICE
     quiet: bool = False
+    metrics: Sequence[str] = field(default=(), kw_only=True)
+    n_cas: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.out is not None:
@@ -69,8 +75,10 @@ class CompareOptions:
         """What a run is evaluated with, from its preset's own prior."""
         return EvaluateOptions(
             run,
+            metrics=self.metrics,
             n_test=self.n_test,
             n_fid=self.n_fid,
+            n_cas=self.n_cas,
             steps=self.steps,
             extractor=self.extractor,
             inception_weights=self.inception_weights,
@@ -95,14 +103,14 @@ def compare(options: CompareOptions) -> Comparison:
     if len({run.folder.resolve() for run, _ in named}) < len(named):
         raise UserError("a run is named twice; name each once")
     # Everything is checked before anything is measured, which may take hours.
-    prepared = [_prepared(run, loaded, options) for run, loaded in named]
-    labels = unique_labels([run.preset_name for run in prepared], places)
-    prepared = [replace(run, name=label) for run, label in zip(prepared, labels, strict=True)]
+    compared = [prepared(run, options.evaluation_of(loaded)) for run, loaded in named]
+    labels = unique_labels([run.preset_name for run in compared], places)
+    compared = [replace(run, name=label) for run, label in zip(compared, labels, strict=True)]
     processes = launch(options.devices)
     # Twice: evaluating one run may fetch the Inception weights, and so change what `auto` stands for in the others.
     for _ in range(2):
-        prepared = [_evaluated(run, processes) for run in prepared]
-    comparison = Comparison(prepared, _claims(prepared), options.out)
+        compared = [evaluated(run, processes) for run in compared]
+    comparison = Comparison(compared, _claims(compared), options.out)
     if (out := options.out) is not None and processes.first:
         with written_whole(out) as part:
             part.write_text(render(comparison, out.suffix.lower(), processes), encoding="utf-8")
@@ -128,18 +136,26 @@ def _named(name: Run | Path | str) -> tuple[Run, Run | Path]:
     return run, run
 
 
-def _prepared(run: Run, loaded: Run | Path, asked: CompareOptions) -> Compared:
-    options = asked.evaluation_of(loaded)
+def prepared(run: Run, options: EvaluateOptions, every_prior: bool = True) -> Compared:
+    """A run to be evaluated with these options, checked.
+
+    Args:
+        every_prior: where the options name none and the preset's own is fitted, from all that are.
+
+    Raises:
+        UserError: an option does not fit the run.
+    """
     subject = pick_subject(options)
     preset = subject.model.preset
     candidates = candidate_priors(preset)
-    if candidates[preset.prior.name].needs_fit:
+    if every_prior and not options.priors and candidates[preset.prior.name].needs_fit:
         options = replace(options, prior=[preset.prior.name, *candidates])
     degradation = subject.model.denoiser.degradation
     alpha_T = float(degradation.alphas_cumprod[-1]) if isinstance(degradation, GaussianNoise) else None
     name = subject.model.preset_name
     parameters = sum(weight.numel() for weight in subject.model.denoiser.network.parameters())
-    recorded = read_about(loaded)["evaluation"] if isinstance(loaded, Path) else {}
+    file = subject.model.checkpoint
+    recorded = read_about(file)["evaluation"] if is_model_file(file) else {}
     return Compared(
         name, run, name, preset, alpha_T, options, _wanted(subject, options), parameters, [recorded] if recorded else []
     )
@@ -153,7 +169,7 @@ def _wanted(subject: Subject, options: EvaluateOptions) -> dict[str, Any]:
     return protocol(subject, options, source)
 
 
-def _evaluated(run: Compared, processes: Processes) -> Compared:
+def evaluated(run: Compared, processes: Processes) -> Compared:
     """The run with an evaluation that was made with the settings wanted; it is made where there is none."""
     # The first process looks for it, so that all decide alike whatever others write meanwhile.
     (found,) = processes.shared([run], _found)
@@ -185,14 +201,15 @@ def _found(run: Compared) -> dict[str, Any] | None:
 
 
 def _claims(runs: Sequence[Compared]) -> list[Claim]:
-    """The claims checked on the first run of each preset; where a preset has several, the evidence names the one taken."""
+    """The report's claims checked on the first run of each preset; where one has several, the evidence names the one taken."""
     first: dict[str, Compared] = {}
     for run in runs:
         first.setdefault(run.preset_name, run)
     names = [run.preset_name for run in runs]
     several = {name: run.name for name, run in first.items() if names.count(name) > 1}
-    return check({name: _result(run) for name, run in first.items()}, several)
+    return check_report({name: _result(run) for name, run in first.items()}, several)
 
 
-def _result(run: Compared) -> dict[str, Any]:
-    return run.evaluation if run.alpha_T is None else {**run.evaluation, "alpha_T": run.alpha_T}
+def _result(run: Compared) -> Measured:
+    facts = {} if run.alpha_T is None else {"alpha_T": Interval.exact(run.alpha_T)}
+    return Measured(run.evaluation, facts=facts)

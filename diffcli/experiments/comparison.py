@@ -73,7 +73,5 @@ class Comparison:
             "runs": [run.as_dict() for run in self.runs],
             "best": {key: sorted(names) for key, names in self.best.items()},
             "remarks": self.remarks,
-            "claims": [
-                {"text": claim.text, "verdict": claim.verdict, "evidence": claim.evidence} for claim in self.claims
-            ],
+            "claims": [vars(claim) for claim in self.claims],
         }

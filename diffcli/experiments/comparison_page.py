@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from diffcli.assembly import build_degradation, image_shape_of
 from diffcli.devices import Processes
@@ -15,10 +16,11 @@ from diffcli.experiments.protocol import pick_subject
 from diffcli.experiments.sample import SampleOptions, write_samples
 from diffcli.loading import started
 from diffcli.presets import to_yaml
-from diffcli.report.values import REPORT, reported_values
 from diffcli.reporting.comparable import differences
 from diffcli.reporting.figures import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
 from diffcli.reporting.page import Page, Picture, RunView, html_page, markdown_page, picture_of
+from diffcli.runs import Run
+from diffcli.studies.source import report, reported
 
 
 def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
@@ -34,7 +36,7 @@ def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
     )
     with_pictures = suffix == ".html"
     views = [_view(run, _pictures(run, processes) if with_pictures else []) for run in comparison.runs]
-    page = Page(title, views, comparison.best, comparison.remarks, comparison.claims, REPORT)
+    page = Page(title, views, comparison.best, comparison.remarks, comparison.claims, report().source)
     if not with_pictures:
         return markdown_page(page)
     return html_page(replace(page, shared=_shared(comparison.runs)))
@@ -44,7 +46,7 @@ def _view(run: Compared, pictures: list[Picture]) -> RunView:
     settings = run.evaluation["settings"]
     extractor = (settings["extractor"] or {}).get("name", "none")
     epochs = len(history(run.run)) or settings["epoch"]  # a model file tells of no epochs after its own
-    reported = reported_values().get(run.preset_name, {})
+    published = reported(run.preset_name)
     sampler = f"{settings['sampler']['name']} sampler with {settings['sampler']['steps']} steps"
     return RunView(
         name=run.name,
@@ -55,7 +57,7 @@ def _view(run: Compared, pictures: list[Picture]) -> RunView:
         ),
         preset=to_yaml(run.preset),
         scores=run.evaluation["scores"],
-        reported=reported.get("scores", {}),
+        reported=published.scores if published else {},
         by_prior=run.evaluation["by_prior"],
         pictures=pictures,
     )
@@ -64,29 +66,48 @@ def _view(run: Compared, pictures: list[Picture]) -> RunView:
 def _pictures(run: Compared, processes: Processes) -> list[Picture]:
     """Samples by epoch, then those of the best checkpoint with the settings of the evaluation, made where missing."""
     found = []
-    for file in sorted(run.run.samples.glob("epoch-*.png")):
-        if parts := re.fullmatch(r"epoch-(\d+)-(unconditional|conditional)", file.stem):
-            caption = f"{parts[2]} samples after epoch {int(parts[1])}"
-            found.append(picture_of(file, caption, pixels=parts[2] == "unconditional"))
-    for name, caption, conditional in (
-        ("samples.png", "64 unconditional samples of the best checkpoint", False),
-        ("reconstructions.png", "reconstructions of test images by the best checkpoint", True),
-    ):
-        file = run.pictures / name
-        if not file.is_file():
-            options = run.options
-            model = started(pick_subject(options).model, options.devices, Processes(processes.device))
-            what = SampleOptions(
-                out=file,
-                conditional=conditional,
-                steps=options.steps,
-                batch_size=250,
-                data_dir=options.data_dir,
-                quiet=options.quiet,
-            )
-            write_samples(model, what)
-        found.append(picture_of(file, caption, pixels=not conditional))
+    for epoch, kind in sorted(epoch_pictures(run.run)):
+        file = epoch_pictures(run.run)[epoch, kind]
+        found.append(picture_of(file, f"{kind} samples after epoch {epoch}", pixels=kind == UNCONDITIONAL))
+    return [*found, *(final_picture(run, kind, processes) for kind in FINAL)]
+
+
+CONDITIONAL, UNCONDITIONAL = "conditional", "unconditional"
+FINAL = {
+    UNCONDITIONAL: ("samples.png", "64 unconditional samples of the best checkpoint"),
+    CONDITIONAL: ("reconstructions.png", "reconstructions of test images by the best checkpoint"),
+}
+"""What is drawn of a run's best checkpoint: its file and caption."""
+
+
+def epoch_pictures(run: Run) -> dict[tuple[int, str], Path]:
+    """The files of a run's pictures along its training, by epoch and kind."""
+    found = {}
+    for file in run.samples.glob("epoch-*.png"):
+        if parts := re.fullmatch(rf"epoch-(\d+)-({UNCONDITIONAL}|{CONDITIONAL})", file.stem):
+            found[int(parts[1]), parts[2]] = file
     return found
+
+
+def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
+    """Samples or reconstructions of the best checkpoint with the settings of the evaluation, made where missing."""
+    name, caption = FINAL[kind]
+    file = run.pictures / name
+    if not file.is_file():
+        options = run.options
+        model = started(pick_subject(options).model, options.devices, Processes(processes.device))
+        what = SampleOptions(
+            out=file,
+            conditional=kind == CONDITIONAL,
+            prior=options.priors[0] if options.priors and kind == UNCONDITIONAL else None,
+            seed=options.seed,
+            steps=options.steps,
+            batch_size=250,
+            data_dir=options.data_dir,
+            quiet=options.quiet,
+        )
+        write_samples(model, what)
+    return picture_of(file, caption, pixels=kind == UNCONDITIONAL)
 
 
 def _shared(runs: Sequence[Compared]) -> list[tuple[str, list[Picture]]]:

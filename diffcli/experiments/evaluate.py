@@ -17,7 +17,7 @@ from diffcli import __version__
 from diffcli.assembly import load_source, training_split
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_unit
-from diffcli.diffusion.losses import fixed_loss
+from diffcli.diffusion.losses import fixed_draws, fixed_loss
 from diffcli.diffusion.randomness import Stream
 from diffcli.errors import UserError
 from diffcli.evaluation.classifier import (
@@ -28,17 +28,20 @@ from diffcli.evaluation.classifier import (
     probabilities,
 )
 from diffcli.evaluation.extractors import Extractor, choose
-from diffcli.evaluation.metrics import METRICS, measured_on
-from diffcli.evaluation.scores import RECONSTRUCTION_METRICS
+from diffcli.evaluation.metrics import METRICS, chosen, measured_on
+from diffcli.evaluation.resampling import mean_and_error, with_error
+from diffcli.evaluation.scores import RECONSTRUCTION_METRICS, where_measured
+from diffcli.experiments.accuracy import accuracy_scores
 from diffcli.experiments.distances import Distances, drawn
 from diffcli.experiments.likelihood import bits_of, decoder_width, why_none
 from diffcli.experiments.protocol import EvaluateOptions, Subject, allowed, check_metrics, pick_subject, protocol
 from diffcli.files import writable_folder, write_json
-from diffcli.generation import Sampling, counting, evaluations, reconstruct
+from diffcli.generation import Sampling, counting, evaluations
 from diffcli.loading import started
 from diffcli.model import Model
 from diffcli.options import takes
 from diffcli.progress import progress
+from diffcli.restoration import reconstruct
 
 TENTHS = 10
 
@@ -55,6 +58,8 @@ class Evaluation:
     """What depends on where sampling starts, for each prior asked for; ``scores`` holds that of the first."""
     loss_by_t: list[float | None] = field(default_factory=list)
     """Test loss in each tenth of t/T; None where no test image fell into it."""
+    loss_by_t_error: list[float | None] = field(default_factory=list)
+    """The standard errors of those; None of less than two test images."""
     notes: list[str] = field(default_factory=list)
     by_label: dict[str, float] = field(default_factory=dict)
     """The Frechet distance of the samples of each label, by its name, where that was asked for."""
@@ -67,6 +72,7 @@ class Evaluation:
             "by_prior": self.by_prior,
             "by_label": self.by_label,
             "loss_by_t": self.loss_by_t,
+            "loss_by_t_error": self.loss_by_t_error,
             "settings": self.settings,
             "notes": self.notes,
         }
@@ -106,8 +112,9 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare unconditional samples with the
     test images, the extractor's name in the key; beside them, as ``..._floor``, as many real training images. ``nearest``
     is the median distance of samples to their nearest training image; beside it, that of test images. ``nll`` is a bound
-    on the likelihood of the test images, from the first prior; beside it the KL terms' part of it, as ``nll_kl``, and its
-    standard error, as ``nll_error``.
+    on the likelihood of the test images, from the first prior; beside it the KL terms' part of it, as ``nll_kl``. Beside most,
+    as ``..._error``, stands a standard error: over the test images of what is their mean, over resampled sets of samples of
+    distances, see :func:`~diffcli.evaluation.resampling.standard_error`.
 
     Raises:
         UserError: an option is not usable, or a metric that was named cannot be had.
@@ -126,13 +133,16 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     test = source.test[torch.arange(settings["n_test"])]
     began = time.perf_counter()
     scores: dict[str, float] = {}
-    loss_by_t: list[float | None] = []
+    by_t: tuple[list[float | None], list[float | None]] = [], []
     given = model.told(options, len(test))
-    told = test.labels if given is None else given
+    told = model.labelled(test).labels if given is None else given
     if "loss" in wanted:
-        scores["loss"], loss_by_t = _loss(sampling, test, told, quiet)
+        losses, by_t = _loss(sampling, test, told, quiet)
+        scores |= losses
     if "nll" in wanted:
-        settings["decoder_width"] = decoder_width(sampling, training_split(model.preset, source.development))
+        settings["decoder_width"] = decoder_width(
+            sampling, model.labelled(training_split(model.preset, source.development))
+        )
         steps, width = settings["nll_steps"], settings["decoder_width"]
         scores |= bits_of(sampling, test, told, steps, width, quiet)
     elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):
@@ -153,11 +163,21 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
             quiet=quiet,
         )
         for name, prior in starts.items():
-            title = f"sampling {options.n_fid} images from {name}"
-            samples, labels = drawn(replace(sampling, prior=prior), model.image_shape, options.n_fid, title, quiet)
+            first = name == settings["prior"]
+            n = max(options.n_fid, settings["n_cas"] if first and "cas" in wanted else 0)
+            everything = drawn(
+                replace(sampling, prior=prior), model.image_shape, n, f"sampling {n} images from {name}", quiet
+            )
+            samples, labels = (None if part is None else part[: options.n_fid] for part in everything)
+            assert samples is not None
             by_prior[name] = distances.of(samples, labels)
-            if options.per_label and labels is not None and name == settings["prior"]:
+            if options.per_label and labels is not None and first:
                 by_label = {model.classes[label]: value for label, value in distances.by_label(samples, labels).items()}
+            if first and "cas" in wanted:
+                pixels, asked = everything
+                assert asked is not None
+                learnt_from = ImageSet(pixels, asked)[torch.arange(settings["n_cas"])]
+                scores |= accuracy_scores(learnt_from, source, options.seed, model.processes, quiet)
         scores |= by_prior[settings["prior"]]
     settings |= {
         "preset": model.preset_name,
@@ -165,8 +185,6 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         "checkpoint": str(model.checkpoint),
         "epoch": model.epoch,
         "metrics": wanted,
-        "n_fid": options.n_fid if by_prior else None,
-        "n_nearest": settings["n_nearest"] if "nearest" in wanted else None,
         "extractor": extractor.settings if extractor else None,
         "classifier": classifier_settings(classifier.dataset) if classifier else None,
         "evaluations": evaluations(sampling),
@@ -176,7 +194,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         "date": datetime.now().isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - began, 1),
     }
-    return Evaluation(scores, settings, by_prior, loss_by_t, notes, by_label)
+    return Evaluation(scores, settings, by_prior, *by_t, notes, by_label)
 
 
 def _instruments(
@@ -191,7 +209,7 @@ def _instruments(
 
     def optional(instrument: str, get: Callable[[], T]) -> T | None:
         names = [metric.name for metric in METRICS.values() if instrument in metric.needs]
-        if not set(names) & set(options.metrics or METRICS):
+        if not set(names) & set(chosen(options.metrics)):
             return None
         try:
             return get()
@@ -207,8 +225,11 @@ def _instruments(
 
 
 @torch.inference_mode()
-def _loss(sampling: Sampling, test: ImageSet, told: Tensor, quiet: bool) -> tuple[float, list[float | None]]:
-    """Mean training loss over the test images, t and noise fixed per image; and the means in each tenth of t/T."""
+def _loss(
+    sampling: Sampling, test: ImageSet, told: Tensor, quiet: bool
+) -> tuple[dict[str, float], tuple[list[float | None], list[float | None]]]:
+    """Mean training loss over the test images, t and noise fixed per image; and the means in each tenth of t/T, with their
+    standard errors."""
     batches = sampling.batches(len(test))
     total = sum(len(indices) for indices in sampling.processes.mine(batches))
     with progress("test loss", total, "images", quiet) as advance:
@@ -216,17 +237,17 @@ def _loss(sampling: Sampling, test: ImageSet, told: Tensor, quiet: bool) -> tupl
         def losses_of(indices: range) -> tuple[Tensor, Tensor]:
             index = torch.arange(indices.start, indices.stop)
             x0 = to_model(test.images[index].to(sampling.device))
-            loss, t = fixed_loss(
-                sampling.denoiser, x0, index, sampling.seed, Stream.TEST, told[index].to(sampling.device)
-            )
+            degradation = sampling.denoiser.degradation
+            draws = fixed_draws(degradation, indices, x0.shape[1:], sampling.seed, Stream.TEST)
+            loss = fixed_loss(sampling.denoiser, x0, draws, told[index])
             advance(len(indices))
-            return loss.cpu().double(), t  # there is no float64 on MPS
+            return loss.cpu().double(), draws.t  # there is no float64 on MPS
 
         losses, times = zip(*sampling.processes.shared(batches, losses_of), strict=True)
     all_losses = torch.cat(losses)
     tenth = (torch.cat(times) - 1) * TENTHS // sampling.denoiser.degradation.T
-    parts = [all_losses[tenth == i] for i in range(TENTHS)]
-    return float(all_losses.mean()), [float(part.mean()) if len(part) else None for part in parts]
+    means = [mean_and_error(all_losses[tenth == i]) for i in range(TENTHS)]
+    return with_error("loss", all_losses), ([value for value, _ in means], [error for _, error in means])
 
 
 def _reconstruction_scores(
@@ -242,17 +263,21 @@ def _reconstruction_scores(
     if not functions and classifier is None:
         return {}
     per_image: dict[str, list[Tensor]] = defaultdict(list)
-    start = 0
+    device, start = where_measured(sampling.device), 0
     title = f"reconstructing {len(test)} test images"
     with progress(title, sampling.total_steps(len(test)), "steps", quiet) as advance:
         for sampled, direct in reconstruct(sampling, test.images, counting(advance), told):
             batch = test[torch.arange(start, start + len(sampled))]
-            originals = to_unit(to_model(batch.images))
+            originals = to_unit(to_model(batch.images.to(device)))
             start += len(sampled)
-            for suffix, images in (("", to_unit(sampled)), ("_direct", to_unit(direct))):
+            for suffix, images in (("", to_unit(sampled.to(device))), ("_direct", to_unit(direct.to(device)))):
                 for name, function in functions.items():
-                    per_image[name + suffix].append(function(originals, images))
+                    per_image[name + suffix].append(function(originals, images).cpu())
                 if classifier is not None:
-                    read = probabilities(classifier.network.cpu(), images).argmax(dim=1)
+                    read = probabilities(classifier.network.to(device), images).argmax(dim=1).cpu()
                     per_image["class_kept" + suffix].append((read == batch.labels).float())
-    return {key: float(torch.cat(values).double().mean()) for key, values in per_image.items()}
+    scores: dict[str, float] = {}
+    for key, values in per_image.items():
+        found = with_error(key, torch.cat(values))
+        scores |= {key: found[key]} if key.endswith("_direct") else found
+    return scores

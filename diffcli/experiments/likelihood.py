@@ -16,7 +16,7 @@ from diffcli.data.pixels import to_model
 from diffcli.diffusion.guidance import X0Function, with_labels
 from diffcli.diffusion.likelihood import Bound, bits_per_dimension, first_estimate, fitted_width, why_unbounded
 from diffcli.diffusion.priors import PRIORS, Prior
-from diffcli.diffusion.randomness import Stream, image_generators
+from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.errors import UserError
 from diffcli.generation import Sampling
 from diffcli.progress import progress
@@ -61,8 +61,9 @@ def decoder_width(sampling: Sampling, train: ImageSet) -> float:
         batch = train[torch.arange(indices.start, indices.stop)]
         x0 = to_model(batch.images.to(sampling.device))
         generators = image_generators(sampling.seed, Stream.DECODER, indices)
+        noise = randn_images(generators, train.image_shape, x0.device)
         estimate = _estimate(sampling, batch.labels)
-        errors.append((x0, first_estimate(estimate, sampling.denoiser.degradation, x0, generators)))
+        errors.append((x0, first_estimate(estimate, sampling.denoiser.degradation, x0, noise)))
     x0, x0_hat = (torch.cat(parts) for parts in zip(*errors, strict=True))
     return fitted_width(x0, x0_hat)
 

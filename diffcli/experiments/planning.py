@@ -12,6 +12,7 @@ import torch
 from diffcli.assembly import load_source, resolve, with_classes
 from diffcli.checkpoints import check_weights, read_checkpoint
 from diffcli.config import Preset, seconds, validate
+from diffcli.data.clusters import check_clusters
 from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory, split
 from diffcli.data.module import ImageDataModule
 from diffcli.devices import Devices
@@ -116,6 +117,8 @@ def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int |
     train, val = split(images, training.val_share, training.seed)
     if not len(train) or not len(val):
         raise UserError(f"training.val_share {training.val_share} leaves no images on one side of {len(images)}")
+    if preset.labels is not None and preset.labels.clusters:
+        check_clusters(preset.labels.clusters, len(train))
     torch.manual_seed(training.seed)  # the network's initial weights
     module = DiffusionModule(preset.model_dump(), name, list(images.image_shape), needed_by(components_of(preset)))
     data = ImageDataModule((train, val), training.batch_size, training.seed, limit_batches, source.mirrored)

@@ -19,9 +19,10 @@ from diffcli.errors import UserError, unknown
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE, settings_at_hand
 from diffcli.evaluation.fingerprints import of_images
-from diffcli.evaluation.metrics import METRICS
+from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.scores import ssim_sigma
-from diffcli.experiments.distances import MAX_NEAREST
+from diffcli.experiments.accuracy import cas_size
+from diffcli.experiments.distances import MAX_NEAREST, manifold_size
 from diffcli.experiments.likelihood import evaluations_of, why_none
 from diffcli.loading import find_checkpoint, read_model
 from diffcli.model import Model
@@ -42,9 +43,12 @@ class EvaluateOptions(SamplerOptions):
 
     Args:
         run: see :func:`diffcli.load`; or a model at hand.
-        metrics: keys of :data:`~diffcli.evaluation.metrics.METRICS`; none is all that the data set allows.
+        metrics: keys of :data:`~diffcli.evaluation.metrics.METRICS`; none is all that the data set allows and that are not
+            costly.
         n_test: test images for the loss and for reconstructions; None is all.
         n_fid: unconditional samples for the distances.
+        n_cas: samples that the classifier of the accuracy score is trained on, and as many real images beside; None is 50,000,
+            or all images that are no test images where those are fewer.
         extractor: of features, one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
         prior: where sampling starts, one name or several, each in its turn; none is the preset's.
@@ -66,6 +70,7 @@ class EvaluateOptions(SamplerOptions):
     prior: str | Sequence[str] = ()
     per_label: bool = False
     nll_steps: int | None = field(default=None, kw_only=True)
+    n_cas: int | None = field(default=None, kw_only=True)
     batch_size: int = field(default=250, kw_only=True)
     data_dir: Path | str | None = None
     devices: Devices = ONE_DEVICE
@@ -81,6 +86,10 @@ class EvaluateOptions(SamplerOptions):
             raise UserError(f"`n_test` must be at least 1, got {self.n_test}")
         if self.n_fid < 2:
             raise UserError(f"`n_fid` must be at least 2, got {self.n_fid}: a distance compares covariances")
+        if self.n_cas is not None and self.n_cas < 2:
+            raise UserError(f"`n_cas` must be at least 2, got {self.n_cas}")
+        if self.n_cas is not None and "cas" not in self.metrics:
+            raise UserError("`n_cas` is the number of samples for `cas`; ask for that, too")
         if self.inception_weights is not None:
             if self.extractor == "classifier":
                 raise UserError("`inception_weights` does not go with `extractor` classifier; leave one of them out")
@@ -136,6 +145,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     sampler, steps = model.sampler(options)
     components = [model.prior_component(name) for name in options.priors or [model.preset.prior.name]]
     first = components[0]
+    asked = chosen(options.metrics)
+    drawn = set(asked) & set(measured_on("samples"))
     settings: dict[str, Any] = {
         "checkpoint_sha256": subject.checkpoint_sha256,
         "prediction": model.preset.prediction,
@@ -147,16 +158,16 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         "sampler": sampler.model_dump() | {"steps": len(steps) - 1},
         "seed": options.seed,
         "precision": model.precision if isinstance(options.run, Model) else precision_of(options.devices),
-        "n_fid": options.n_fid,
-        "n_nearest": min(options.n_fid, MAX_NEAREST),
+        "n_fid": options.n_fid if drawn else None,
+        "n_nearest": min(options.n_fid, MAX_NEAREST) if "nearest" in asked else None,
         "ssim": {"sigma": ssim_sigma(model.image_shape[-1]), "data_range": 1.0},
     }
     if model.classes:
         # Which labels samples and reconstructions get; none given is those of the data.
         settings["label"] = label_numbers(options.label, model.classes) or "data"
         settings["per_label"] = options.per_label
-    elif options.per_label:
-        raise UserError("`per_label`: this model was trained without labels")
+    if options.per_label:
+        _check_labels("per_label", model.preset)
     if why_none(model.preset, first.name) is None:
         settings["nll_steps"] = evaluations_of(options.nll_steps, model.T)
     if options.n_test is not None:
@@ -165,6 +176,10 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         settings["test_images"] = of_images(source.test)
         settings["training_images"] = of_images(training_split(model.preset, source.development))
         settings["n_test"] = min(options.n_test or len(source.test), len(source.test))
+        if {"sample_precision", "sample_recall"} & drawn:
+            settings["n_manifold"] = manifold_size(options.n_fid, len(source.test))
+        if "cas" in asked:
+            settings["n_cas"] = cas_size(options.n_cas, source)
     # As a file gives it back: no tuples.
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain
@@ -188,10 +203,10 @@ def allowed(options: EvaluateOptions, preset: Preset, extractor: bool, classifie
     at_hand = {
         "extractor": extractor,
         "classifier": classifier,
-        "labels": bool(preset.classes),
+        "labels": bool(preset.classes) and not _by_cluster(preset),
         "likelihood": likelihood,
     }
-    asked = [METRICS[name] for name in METRICS if name in (options.metrics or METRICS)]
+    asked = [METRICS[name] for name in chosen(options.metrics)]
     return [metric.name for metric in asked if all(at_hand[need] for need in metric.needs)]
 
 
@@ -202,11 +217,28 @@ def check_metrics(options: EvaluateOptions, model: Model) -> None:
         UserError: one does not; the line says why.
     """
     reason = why_none(model.preset, (options.priors or [model.preset.prior.name])[0])
-    if "label_kept" in options.metrics and not model.classes:
-        raise UserError("`label_kept`: this model was trained without labels")
+    for name in options.metrics:
+        if "labels" in METRICS[name].needs:
+            _check_labels(name, model.preset)
+    given = label_numbers(options.label, model.classes)
+    if "cas" in options.metrics and given and max(given) < 0:
+        raise UserError("`cas`: samples without a label teach no classifier; leave `label` out")
     if reason and ("nll" in options.metrics or options.nll_steps is not None):
         raise UserError(f"{'`nll`' if 'nll' in options.metrics else '`nll_steps`'}: {reason}")
     evaluations_of(options.nll_steps, model.T)
+
+
+def _by_cluster(preset: Preset) -> bool:
+    return preset.labels is not None and preset.labels.clusters is not None
+
+
+def _check_labels(name: str, preset: Preset) -> None:
+    if not preset.classes:
+        raise UserError(f"`{name}`: this model was trained without labels")
+    if _by_cluster(preset):
+        raise UserError(
+            f"`{name}`: this model's labels are clusters of the training images, not the data set's classes"
+        )
 
 
 def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

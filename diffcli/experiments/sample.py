@@ -16,7 +16,7 @@ from diffcli.devices import ONE_DEVICE, Devices
 from diffcli.diffusion.samplers import Step
 from diffcli.errors import UserError
 from diffcli.files import check_output, written_whole
-from diffcli.generation import conditional_rows, counting, generate
+from diffcli.generation import counting, generate
 from diffcli.loading import find_checkpoint, read_model, started
 from diffcli.model import MAX_SAMPLES, Model
 from diffcli.progress import note, progress
@@ -30,6 +30,7 @@ from diffcli.reporting.pictures import (
     save_files,
     save_grid,
 )
+from diffcli.restoration import conditional_rows
 from diffcli.runs import Run
 from diffcli.sampler_options import SamplerOptions, label_numbers
 
@@ -103,7 +104,9 @@ def _conditional(model: Model, options: SampleOptions) -> list[Path]:
     told = model.told(options, len(test))
     sampling = model.sampling(options)
     with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:
-        rows = conditional_rows(sampling, test.images, counting(advance), test.labels if told is None else told)
+        rows = conditional_rows(
+            sampling, test.images, counting(advance), model.labelled(test).labels if told is None else told
+        )
     with written_whole(options.out) as part:
         conditional_figure(rows).savefig(part, format="png")
     return [options.out]
@@ -114,7 +117,7 @@ def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
     n = options.n or (PER_LABEL * len(given) if len(given) > 1 else 64)
     prior = model.prior(options.prior)
     sampling = model.sampling(options, prior)
-    frames = Frames(sampling.steps)
+    frames = Frames(sampling.steps, model.processes.count == 1)
     label = RESTORATION if prior.restores else None
     if label and first:
         note(f"note: {label}; it starts from blurred training images")
@@ -123,7 +126,7 @@ def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
         count = counting(advance)
 
         def track(steps: Iterator[Step]) -> Iterator[Step]:
-            return frames.of_first_batch(count(steps)) if options.trajectory else count(steps)
+            return frames.of_batch(count(steps)) if options.trajectory else count(steps)
 
         batches = (to_uint8(batch) for batch in generate(sampling, n, model.image_shape, track))
         if not first:
@@ -155,17 +158,30 @@ WRITERS: dict[str, Callable[[Iterable[Tensor], int, Path, str | None], None]] = 
 
 
 class Frames:
-    """What an animation shows of the first batch: x_T, then x_s at up to 60 steps."""
+    """What an animation shows of the first 64 images: x_T, then x_s at up to 60 steps.
 
-    def __init__(self, steps: Sequence[int]) -> None:
+    Args:
+        alone: whether this process draws all batches; of several processes, the first batch is what the first one sees.
+    """
+
+    def __init__(self, steps: Sequence[int], alone: bool) -> None:
         self.shown = frame_steps(steps)
-        self.images: list[Tensor] = []
-        self.finished = False
+        self.alone = alone
+        self.missing = MAX_ANIMATED
+        self._parts: dict[int, list[Tensor]] = {}
 
-    def of_first_batch(self, steps: Iterator[Step]) -> Iterator[Step]:
-        """Yields a batch's steps on; of the first batch, it keeps what is shown."""
+    def of_batch(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Yields a batch's steps on, and keeps what is shown of them."""
+        wanted, found = self.missing, 0
         for step in steps:
-            if not self.finished and step.s in self.shown:
-                self.images.append(to_uint8(step.xs[:MAX_ANIMATED]).cpu())
+            if wanted and step.s in self.shown:
+                part = to_uint8(step.xs[:wanted]).cpu()
+                self._parts.setdefault(step.s, []).append(part)
+                found = len(part)
             yield step
-        self.finished = True
+        self.missing = wanted - found if self.alone else 0
+
+    @property
+    def images(self) -> list[Tensor]:
+        """The frames, uint8 (N, C, H, W) each, x_T first."""
+        return [torch.cat(parts) for parts in self._parts.values()]

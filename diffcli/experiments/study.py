@@ -1,28 +1,39 @@
-"""A study: several models, trained, evaluated and compared, in one command that can be interrupted."""
+"""A study: several models, trained, measured and compared by a file, in one command that can be interrupted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffcli.checkpoints import read_checkpoint
+from diffcli.assembly import load_source
 from diffcli.computing import precision_of
-from diffcli.devices import Devices, fabric_of
+from diffcli.data.pixels import to_model
+from diffcli.devices import Devices, Processes, fabric_of, launch
 from diffcli.errors import UserError, unknown
-from diffcli.experiments.compare import CompareOptions, compare
-from diffcli.experiments.comparison import Comparison
-from diffcli.experiments.planning import Plan, TrainOptions, plan
-from diffcli.experiments.train import carry_out
-from diffcli.files import written_whole
+from diffcli.evaluation.conditions import unevenness
+from diffcli.evaluation.intervals import Interval, of_repeats
+from diffcli.experiments.compare import evaluated, prepared
+from diffcli.experiments.comparison import Compared
+from diffcli.experiments.listing import history
+from diffcli.experiments.protocol import EvaluateOptions
+from diffcli.experiments.study_page import write_pages
+from diffcli.experiments.study_runs import Member, Place, check, finish, members
+from diffcli.files import check_output
+from diffcli.loading import read_model
 from diffcli.options import takes
 from diffcli.peers import is_first
 from diffcli.progress import note
-from diffcli.report.study import BUDGETS, MODELS
-from diffcli.runs import Run
+from diffcli.reporting.claim import Claim
+from diffcli.studies import claims
+from diffcli.studies.files import evaluation_of, find_study, load_study
+from diffcli.studies.results import Measured
+from diffcli.studies.schema import Budget, Study, StudyEvaluation
 
-STUDIES = ("report",)
+LAST_EPOCHS = 5
+"""Whose mean losses tell of overfitting."""
+FACT_IMAGES = 1000
 
 
 @dataclass(frozen=True)
@@ -30,21 +41,25 @@ class StudyOptions:
     """Which study is made, and where.
 
     Args:
-        name: one of ``STUDIES``.
-        budget: one of ``BUDGETS``.
-        out: holds a run folder for each model, and the page ``report.html``; named again, the study goes on.
+        study: a study's name or its YAML file.
+        budget: one of the study's; None is its first.
+        out: holds a run folder for each model and the page; named again, the study goes on. None is ``studies/NAME``.
+        page: .html; the same as .md and .json are written beside. None is ``NAME.html`` in ``out``.
+        runs: by label of a model, runs to take as they are in place of training it.
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
         extractor: of features, one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
         devices: of the trainings; the evaluations run on the same ones, in single precision.
 
     Raises:
-        UserError: the study or the budget is unknown.
+        UserError: the study or the budget is unknown, the study is not valid, or the page cannot be written.
     """
 
-    name: str = "report"
-    budget: str = "quick"
-    out: Path = Path("study")
+    study: str | Path = "report"
+    budget: str | None = None
+    out: Path | None = None
+    page: Path | None = None
+    runs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     data_dir: Path | str | None = None
     extractor: str = "auto"
     inception_weights: Path | str | None = None
@@ -52,21 +67,32 @@ class StudyOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        if self.name not in STUDIES:
-            raise UserError(unknown("study", self.name, STUDIES))
-        if self.budget not in BUDGETS:
-            raise UserError(f"`budget`: {unknown('budget', self.budget, BUDGETS)}")
-        self.comparison_of([])  # a bad option is told before hours of training
+        budgets = self.content.known_budgets
+        if self.budget is not None and self.budget not in budgets:
+            raise UserError(f"`budget`: {unknown('budget', self.budget, budgets)}")
+        if self.page is not None:
+            check_output(self.page, (".html",), "page")
+        self.evaluation_of("last")  # a bad option is told before hours of training
 
-    def comparison_of(self, runs: Sequence[Run]) -> CompareOptions:
-        """How the trained models are compared."""
-        budget = BUDGETS[self.budget]
-        return CompareOptions(
-            runs,
-            out=self.out / "report.html",
-            n_test=budget.n_test,
-            n_fid=budget.n_fid,
-            steps=budget.steps,
+    @property
+    def content(self) -> Study:
+        """What the file holds."""
+        return load_study(str(self.study))
+
+    @property
+    def name(self) -> str:
+        """Of the study: its file's stem."""
+        return find_study(str(self.study)).stem
+
+    @property
+    def folder(self) -> Path:
+        """Of the runs."""
+        return Path("studies") / self.name if self.out is None else self.out
+
+    def evaluation_of(self, run: Any) -> EvaluateOptions:
+        """What a run is measured with, whatever the study says of it."""
+        return EvaluateOptions(
+            run,
             extractor=self.extractor,
             inception_weights=self.inception_weights,
             data_dir=self.data_dir,
@@ -74,56 +100,130 @@ class StudyOptions:
             quiet=self.quiet,
         )
 
-    def training_of(self, preset: str) -> TrainOptions:
-        """How one of the models is trained."""
-        budget = BUDGETS[self.budget]
-        effort = budget.efforts[preset]
-        overrides: dict[str, Any] = {}
-        if effort.epochs is not None:
-            overrides |= {"training.epochs": effort.epochs, "training.sample_epochs": [1, effort.epochs]}
-        if budget.steps is not None:
-            overrides["sampler.steps"] = budget.steps
-        return TrainOptions(
-            preset,
-            overrides,
-            out=self.out / preset,
-            data_dir=self.data_dir,
-            limit_batches=effort.limit_batches,
-            devices=self.devices,
-            quiet=self.quiet,
-        )
+
+@dataclass(frozen=True)
+class MemberResult:
+    """What was measured of a run of a study, of its best checkpoint and of the weights that it kept."""
+
+    member: Member
+    best: Compared
+    by_epoch: dict[int, Compared]
+    facts: dict[str, Interval]
+
+    @property
+    def measured(self) -> Measured:
+        """As claims read it."""
+        by_epoch = {epoch: run.evaluation for epoch, run in self.by_epoch.items()}
+        return Measured(self.best.evaluation, by_epoch, self.facts)
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A finished study: what was measured of each run, what became of the claims, and the files written."""
+
+    study: Study
+    budget: str
+    runs: list[MemberResult]
+    claims: list[Claim]
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def by_label(self) -> dict[str, list[MemberResult]]:
+        """The runs of each model."""
+        labels = dict.fromkeys(run.member.label for run in self.runs)
+        return {label: [run for run in self.runs if run.member.label == label] for label in labels}
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the ``.json`` holds."""
+        return {
+            "title": self.study.title,
+            "source": self.study.source,
+            "budget": self.budget,
+            "runs": [
+                {
+                    "label": run.member.label,
+                    **run.best.as_dict(),
+                    "by_epoch": {str(epoch): one.evaluation for epoch, one in run.by_epoch.items()},
+                    "facts": {name: vars(interval) for name, interval in run.facts.items()},
+                }
+                for run in self.runs
+            ],
+            "claims": [vars(claim) for claim in self.claims],
+        }
 
 
 @takes(StudyOptions)
-def study(options: StudyOptions) -> Comparison:
-    """Trains, evaluates and compares the models of a study; goes on where an earlier call with the same ``out`` was.
+def study(options: StudyOptions) -> StudyResult:
+    """Trains, measures and compares the models of a study; goes on where an earlier call with the same ``out`` was.
 
     Raises:
-        UserError: the data are missing, or ``out`` is of another budget.
+        UserError: the data are missing, a model cannot be trained or measured as the study says, or ``out`` holds runs of
+            another study or budget.
     """
     precision_of(options.devices)
     fabric_of(options.devices)  # a bad option is told before hours of training
-    plans = [plan(options.training_of(preset)) for preset in MODELS]
-    marker = options.out / "budget.txt"
-    if marker.is_file() and marker.read_text(encoding="utf-8").strip() != options.budget:
-        raise UserError(f"`out` {options.out} holds a study of another budget; name a new folder")
-    first = is_first()
-    if first:
-        with written_whole(marker) as part:
-            part.write_text(options.budget + "\n", encoding="utf-8")
-    for number, planned in enumerate(plans, 1):
-        if first and not options.quiet:
-            note(f"{number}/{len(plans)} {planned.name}")
-        _finish(planned, Run(options.out / planned.name))
-    runs = [Run(options.out / planned.name) for planned in plans]
-    return compare(**vars(options.comparison_of(runs)))
+    content = options.content
+    name = options.budget or next(iter(content.known_budgets))
+    budget = content.known_budgets[name]
+    place = Place(options.folder, options.data_dir, options.devices, options.quiet)
+    found = members(content, budget, options.runs, place)
+    check(found, content, budget, place)
+    for number, member in enumerate(found, 1):
+        if is_first() and not options.quiet:
+            note(f"{number}/{len(found)} {member.name}")
+        finish(member)
+    processes = launch(options.devices)
+    # Twice: measuring one run may fetch the Inception weights, and so change what `auto` stands for in the others.
+    for _ in range(2):
+        results = [_measured(member, content, budget, options, processes) for member in found]
+    by_label: dict[str, list[Measured]] = {}
+    for result in results:
+        by_label.setdefault(result.member.label, []).append(result.measured)
+    whole = StudyResult(content, name, results, claims.check(content.claims, by_label))
+    if not processes.first:
+        return whole
+    page = options.page or options.folder / f"{options.name}.html"
+    return replace(whole, files=write_pages(whole, page, processes))
 
 
-def _finish(planned: Plan, run: Run) -> None:
-    """Carries a plan out to its end, from where ``run`` is."""
-    if not run.preset_file.is_file():
-        carry_out(planned)
-        return
-    steps = read_checkpoint(run.last)["global_step"] if run.last.is_file() else 0
-    if steps < planned.preset.training.epochs * planned.data.batches_per_epoch:
-        carry_out(replace(planned, run=run))
+def _measured(
+    member: Member, content: Study, budget: Budget, options: StudyOptions, processes: Processes
+) -> MemberResult:
+    evaluation = evaluation_of(content, budget)
+    seed = member.seed or 0
+    asked = replace(
+        options.evaluation_of(member.run),
+        **{key: getattr(evaluation, key) for key in ("n_test", "n_fid", "n_cas", "steps", "metrics")},
+        prior=content.models[member.label].priors,
+        seed=seed,
+    )
+    best = replace(evaluated(prepared(member.run, asked), processes), name=member.name)
+    return MemberResult(member, best, _by_epoch(member, evaluation, asked, processes), _facts(member, best))
+
+
+def _by_epoch(
+    member: Member, evaluation: StudyEvaluation, asked: EvaluateOptions, processes: Processes
+) -> dict[int, Compared]:
+    """What was measured of the weights that a run kept along its training."""
+    along = evaluation.by_epoch
+    if along is None:
+        return {}
+    own = {key: value for key, value in along.model_dump().items() if value is not None and value != []}
+    found = {}
+    for epoch, file in member.run.kept().items():
+        at_epoch = replace(asked, **own, run=file, prior=asked.priors[:1], n_cas=None)
+        run = prepared(member.run, at_epoch, every_prior=False)
+        found[epoch] = replace(evaluated(run, processes), name=f"{member.name}, epoch {epoch}")
+    return found
+
+
+def _facts(member: Member, best: Compared) -> dict[str, Interval]:
+    """The numbers of a run that need no measurement of its network."""
+    found = {} if best.alpha_T is None else {"alpha_T": Interval.exact(best.alpha_T)}
+    rows = [row for row in history(member.run) if row.get("val_loss")]
+    ratios = [float(row["val_loss"]) / float(row["train_loss"]) for row in rows[-LAST_EPOCHS:]]
+    if ratios:
+        found["overfitting"] = of_repeats(ratios) if len(ratios) > 1 else Interval.exact(ratios[0])
+    model = read_model(best.run.best if best.run.best.is_file() else best.run.last)
+    images = load_source(best.preset, best.options.data_dir).test.images[:FACT_IMAGES]
+    return found | {"unevenness": Interval.exact(unevenness(model.denoiser.degradation, to_model(images)))}

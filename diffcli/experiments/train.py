@@ -10,7 +10,7 @@ from typing import Any
 
 from diffcli import peers
 from diffcli.checkpoints import read_checkpoint
-from diffcli.computing import check_compiler, compile_in_place
+from diffcli.computing import check_compiler, compile_in_place, use_fast_products
 from diffcli.data.module import batch_sizes
 from diffcli.devices import silence
 from diffcli.errors import DiffcliError, RunError, UserError, explain
@@ -87,6 +87,7 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
     trainer = build_trainer(Setting(run, plan.preset, options.devices, plan.data, step, options.quiet), interrupts)
     peers.check_count(trainer.num_devices * trainer.num_nodes)
     batch_sizes(len(plan.data.train), plan.preset.training.batch_size, trainer.world_size)
+    use_fast_products(trainer.strategy.root_device)
     if options.devices.compile:
         check_compiler(trainer.strategy.root_device)
         compile_in_place(plan.module.denoiser.network, trainer.strategy.root_device)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["confirmed", "not confirmed", "not settled", "not measured"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement about runs; ``holds`` is None where the runs at hand cannot tell."""
+    """A statement about runs.
+
+    Args:
+        verdict: ``not settled`` where the interval leaves both open, ``not measured`` where a number is missing.
+        evidence: the numbers, with their intervals; or what is missing.
+        why: why it came out otherwise, if it did and its author knows.
+    """
 
     text: str
-    holds: bool | None
+    verdict: Verdict
     evidence: str
-
-    @property
-    def verdict(self) -> str:
-        """One word."""
-        return {True: "confirmed", False: "contradicted", None: "not measured"}[self.holds]
+    why: str | None = None

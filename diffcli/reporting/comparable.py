@@ -18,6 +18,8 @@ WORDS = {
     "n_test": "number of test images",
     "n_fid": "number of samples",
     "n_nearest": "number of samples",
+    "n_manifold": "number of samples",
+    "n_cas": "number of samples",
     "kind": "generation or restoration",
     "label": "labels asked for",
     "ssim": "window of SSIM",

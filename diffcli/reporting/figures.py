@@ -143,8 +143,12 @@ def schedule_figure(tables: Mapping[str, Table]) -> Figure:
     return figure
 
 
-def loss_figure(histories: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
-    """Training (line) and validation loss (dots) by epoch for each run's rows of metrics.csv (report Figures 1 and 6)."""
+def loss_figure(histories: Mapping[str, Sequence[Mapping[str, str]]], marked: Sequence[int] = ()) -> Figure:
+    """Training (line) and validation loss (dots) by epoch for each run's rows of metrics.csv (report Figures 1 and 6).
+
+    Args:
+        marked: epochs whose losses have a ring.
+    """
     figure = _figure(7, 4, layout="constrained")
     cell = figure.subplots()
     for number, (name, rows) in enumerate(histories.items()):
@@ -157,6 +161,8 @@ def loss_figure(histories: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
                 cell.plot(
                     *zip(*values, strict=True), style, color=f"C{number}", ms=4, label=literal(f"{name}, {key[:-5]}")
                 )
+            if rings := [point for point in values if point[0] in marked]:
+                cell.plot(*zip(*rings, strict=True), "o", color="red", mfc="none", ms=9)
     cell.set(xlabel="epoch", ylabel="loss", yscale="log")
     cell.grid(alpha=0.3, which="both")
     cell.legend(fontsize="small")

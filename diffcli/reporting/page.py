@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffcli import __version__
 from diffcli.evaluation.metrics import is_beside
 from diffcli.reporting.claim import Claim
+from diffcli.reporting.numbers import error_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +45,7 @@ class RunView:
     @property
     def prior_keys(self) -> list[str]:
         """The scores that depend on the prior."""
-        return list(next(iter(self.by_prior.values()), {}))
+        return [key for key in next(iter(self.by_prior.values()), {}) if not key.endswith("_error")]
 
 
 def picture_of(source: Path | Figure, caption: str, pixels: bool = False) -> Picture:
@@ -86,38 +87,45 @@ class Page:
 
 def html_page(page: Page) -> str:
     """The page as one HTML file; every value is escaped, every picture inlined, no script."""
+    return rendered("compare.html", vars(page))
+
+
+def rendered(template: str, values: Mapping[str, Any]) -> str:
+    """A template of this package with its values, each escaped, and this version and day."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("diffcli.reporting", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    template = environment.get_template("compare.html")
-    return _encodable(template.render(**vars(page), version=__version__, date=date.today().isoformat()))
+    text = environment.get_template(template).render(**values, version=__version__, date=date.today().isoformat())
+    return encodable(text)
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """``text`` without lone surrogates, which stand for bytes of a file's name that are no text."""
     return text.encode("utf-8", "replace").decode()
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """``text`` in one cell of a Markdown table: no HTML, no line break, no further cell."""
     return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def markdown_page(page: Page) -> str:
     """The scores and the claims as Markdown; the report's value in brackets, the best of each column bold."""
-    heading = " | ".join(_plain(metric) for metric in page.best)
-    lines = [f"# {_plain(page.title)}", "", f"| run | {heading} |", "| --- " * (len(page.best) + 1) + "|"]
+    heading = " | ".join(plain(metric) for metric in page.best)
+    lines = [f"# {plain(page.title)}", "", f"| run | {heading} |", "| --- " * (len(page.best) + 1) + "|"]
     for run in page.runs:
         cells = []
         for metric in page.best:
             value = f"{run.scores[metric]:.4g}" if metric in run.scores else "-"
             value = f"**{value}**" if run.name in page.best[metric] else value
+            value = f"{value} {error_of(metric, run.scores)}".strip()
             cells.append(value + (f" (report: {run.reported[metric]:.4g})" if metric in run.reported else ""))
-        lines.append(f"| {_plain(run.name)} | {' | '.join(cells)} |")
-    lines += ["", *(f"- {_plain(remark)}" for remark in page.remarks)] if page.remarks else []
-    lines += ["", "## The report's findings, checked", "", f"The report: {_plain(page.source)}.", ""]
-    lines += [
-        f"{i}. {claim.text} **{claim.verdict}**: {_plain(claim.evidence)}" for i, claim in enumerate(page.claims, 1)
-    ]
-    return _encodable("\n".join(lines) + "\n")
+        lines.append(f"| {plain(run.name)} | {' | '.join(cells)} |")
+    lines += ["", *(f"- {plain(remark)}" for remark in page.remarks)] if page.remarks else []
+    if page.claims:
+        lines += ["", "## The report's findings, checked", "", f"The report: {plain(page.source)}.", ""]
+        lines += [
+            f"{i}. {claim.text} **{claim.verdict}**: {plain(claim.evidence)}" for i, claim in enumerate(page.claims, 1)
+        ]
+    return encodable("\n".join(lines) + "\n")

@@ -21,6 +21,10 @@ CAPTION_HEIGHT = 16
 GAP = 2
 """Pixels around each tile of a grid."""
 GAP_GREY = 64
+COLUMNS = 16
+"""Of labelled rows, at most."""
+MARGIN = 6
+"""Pixels on either side of a row's name."""
 RESTORATION = "restoration, not generation"
 """The label of whatever starts from blurred training images."""
 
@@ -33,9 +37,12 @@ def to_image(pixels: Tensor) -> Image.Image:
 
 def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     """uint8 (N, C, H, W) -> one picture, near square unless ``columns`` is given; tiles below 32 pixels are enlarged by a whole factor."""
+    return to_image(_tiled(_enlarged(images), min(columns or math.ceil(math.sqrt(len(images))), len(images))))
+
+
+def _enlarged(images: Tensor) -> Tensor:
     scale = max(1, math.ceil(MIN_TILE / images.shape[-1]))
-    enlarged = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    return to_image(_tiled(enlarged, min(columns or math.ceil(math.sqrt(len(images))), len(images))))
+    return images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
 
 
 def _tiled(images: Tensor, columns: int) -> Tensor:
@@ -48,6 +55,27 @@ def _tiled(images: Tensor, columns: int) -> Tensor:
     cells = torch.cat([tiles, empty]).unflatten(0, (rows, columns))
     whole = cells.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
     return F.pad(whole, (0, GAP, 0, GAP), value=GAP_GREY)
+
+
+def labelled_rows(rows: Sequence[tuple[str, Tensor]]) -> Image.Image:
+    """Rows of uint8 images (N, C, H, W), each with its name to its left; what exceeds 16 columns goes on below."""
+    images = torch.stack([images for _, images in rows])
+    count = images.shape[1]
+    columns = min(count, COLUMNS)
+    blank = torch.full_like(images[:, :1], GAP_GREY).expand(-1, -count % columns, *images.shape[2:])
+    blocks = torch.cat([images, blank], dim=1).split(columns, dim=1)
+    pictures = [to_image(_tiled(_enlarged(block.flatten(0, 1)), columns)) for block in blocks]
+    first = pictures[0]
+    margin = math.ceil(max(ImageDraw.Draw(first).textlength(name) for name, _ in rows)) + 2 * MARGIN
+    size = (margin + first.width, len(pictures) * first.height)
+    whole = Image.new("RGB", size, (GAP_GREY, GAP_GREY, GAP_GREY)).convert(first.mode)
+    for number, picture in enumerate(pictures):
+        top = number * first.height
+        whole.paste(picture, (margin, top))
+        for row, (name, _) in enumerate(rows):
+            middle = top + round((row + 0.5) / len(rows) * first.height)
+            ImageDraw.Draw(whole).text((margin - MARGIN, middle), name, fill="white", anchor="rm")
+    return whole
 
 
 def in_rows(images: Tensor, given: Sequence[int]) -> tuple[Tensor, int | None]:

@@ -8,57 +8,89 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from diffcli.training.module import DiffusionModule
 
 
-class ExponentialAverage(WeightAveraging):
-    """Validation, samples and a checkpoint's ``state_dict`` use the average; training goes on with the weights themselves.
+class ExponentialAverage(Callback):
+    """Validation, samples and a checkpoint's ``state_dict`` use the average; training goes on with the weights themselves, which
+    a checkpoint has as ``current_model_state``.
 
     The decay grows as (1 + n) / (10 + n) until it is ``decay``, so that the average of a short training forgets where it
-    began.
+    began. Lightning's own callback would keep the average on the CPU, and an accelerator would be waited for at each step.
 
     Args:
         decay: of the average at each step n, in (0, 1).
+
+    Attributes:
+        count: steps that the average is of.
+        averaged: the average of each of the module's parameters, in their order.
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(use_buffers=False, multi_avg_fn=self._blend)
         self.decay = decay
+        self.count = 0
+        self.averaged: list[Tensor] = []
+        self._weights: list[Tensor] = []
         self._swapped = False
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        if self._average_model is not None:
-            # Read at each step: on the CPU, so that an accelerator need not be waited for.
-            self._average_model.n_averaged = torch.tensor(0)
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # Lightning has loaded the average by now.
+        self.count = int(checkpoint["averaging_state"]["n_averaged"])
+        self.averaged = [weight.detach().clone() for weight in pl_module.parameters()]
+        pl_module.load_state_dict(checkpoint["current_model_state"])
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._weights = [weight.detach() for weight in pl_module.parameters()]
+        own = self.averaged or self._weights
+        self.averaged = [torch.empty_like(w).copy_(a) for a, w in zip(own, self._weights, strict=True)]
 
     @torch.no_grad()
-    def _blend(self, averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
-        assert self._average_model is not None
-        count = int(self._average_model.n_averaged)  # n is a copy of it on the accelerator
-        decay = min(self.decay, (1 + count) / (10 + count))
-        torch._foreach_lerp_(averaged, current, 1 - decay)
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        decay = min(self.decay, (1 + self.count) / (10 + self.count)) if self.count else 0.0
+        torch._foreach_lerp_(self.averaged, self._weights, 1 - decay)
+        self.count += 1
 
-    def _swap_models(self, pl_module: LightningModule) -> None:
-        super()._swap_models(pl_module)
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._swap()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        weights = [weight.clone() for weight in self._weights]
+        torch._foreach_copy_(self._weights, self.averaged)
+        torch._foreach_copy_(self.averaged, weights)
         self._swapped = not self._swapped
 
     @contextmanager
-    def in_use(self, pl_module: LightningModule) -> Iterator[None]:
+    def in_use(self) -> Iterator[None]:
         """The module holds the averaged weights inside the block."""
-        self._swap_models(pl_module)
+        self._swap()
         try:
             yield
         finally:
-            self._swap_models(pl_module)
+            self._swap()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # Interrupted in a validation: what is saved next must not take the average for the weights.
         if self._swapped:
-            self._swap_models(pl_module)
+            self._swap()
+
+    @torch.no_grad()
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        torch._foreach_copy_(self._weights, self.averaged)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        averaged = dict(zip(map(id, pl_module.parameters()), self.averaged, strict=True))
+        named = pl_module.named_parameters(remove_duplicate=False)
+        checkpoint["current_model_state"] = checkpoint["state_dict"]
+        checkpoint["state_dict"] = checkpoint["state_dict"] | {name: averaged[id(weight)] for name, weight in named}
+        checkpoint["averaging_state"] = {"n_averaged": torch.tensor(self.count)}
 
 
 class EarlyAverage(Callback):
@@ -80,7 +112,7 @@ class EarlyAverage(Callback):
     ) -> None:
         assert isinstance(pl_module, DiffusionModule)
         if self.weights is None and pl_module.progress() >= self.at:
-            with self.average.in_use(pl_module) if self.average else nullcontext():
+            with self.average.in_use() if self.average else nullcontext():
                 state = pl_module.denoiser.state_dict()
                 self.weights = {name: weight.detach().to("cpu", copy=True) for name, weight in state.items()}
 

@@ -21,13 +21,16 @@ from diffcli.devices import Processes
 from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import PRIORS
 from diffcli.files import written_whole
-from diffcli.generation import Sampling, conditional_rows, generate
+from diffcli.generation import Sampling, generate
 from diffcli.progress import note
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import RESTORATION, save_grid
+from diffcli.restoration import conditional_rows
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget
+
+CONDITIONAL_IMAGES = 8
 
 
 class History(Callback):
@@ -173,13 +176,11 @@ class EpochSamples(Callback):
 
     Args:
         folder: where ``epoch-005-unconditional.png`` and ``epoch-005-conditional.png`` go.
-        images: what the conditional figure reconstructs.
         average: of the weights, drawn from in their place.
     """
 
-    def __init__(self, folder: Path, images: ImageSet, average: ExponentialAverage | None = None) -> None:
+    def __init__(self, folder: Path, average: ExponentialAverage | None = None) -> None:
         self.folder = folder
-        self.images = images
         self.average = average
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -199,14 +200,16 @@ class EpochSamples(Callback):
             labels=Labels(shares=pl_module.class_shares) if preset.classes else None,
         )
         pl_module.eval()
-        with self.average.in_use(pl_module) if self.average else nullcontext():
-            self._draw(sampling, self.folder / f"epoch-{epoch:03d}", RESTORATION if prior.restores else None)
+        with self.average.in_use() if self.average else nullcontext():
+            val = trainer.datamodule.val  # type: ignore[attr-defined]
+            shown = val[torch.arange(min(CONDITIONAL_IMAGES, len(val)))]
+            self._draw(sampling, shown, self.folder / f"epoch-{epoch:03d}", RESTORATION if prior.restores else None)
         pl_module.train()
 
-    def _draw(self, sampling: Sampling, stem: Path, label: str | None) -> None:
-        (samples,) = generate(sampling, sampling.batch_size, self.images.image_shape)
+    def _draw(self, sampling: Sampling, images: ImageSet, stem: Path, label: str | None) -> None:
+        (samples,) = generate(sampling, sampling.batch_size, images.image_shape)
         with written_whole(stem.with_name(f"{stem.name}-unconditional.png")) as part:
             save_grid(to_uint8(samples), part, label)
-        rows = conditional_rows(sampling, self.images.images, labels=self.images.labels)
+        rows = conditional_rows(sampling, images.images, labels=images.labels)
         with written_whole(stem.with_name(f"{stem.name}-conditional.png")) as part:
             conditional_figure(rows).savefig(part)

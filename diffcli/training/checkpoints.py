@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,12 @@ SECONDS_BEFORE_EPOCH_END = 5.0
 """What an interrupted validation may cost: the last step of an epoch is repeated then, with what came before a save."""
 
 
+WEIGHTS_ALONE = "weights alone"
+"""The storage option of a checkpoint that nothing is resumed from."""
+MODEL_KEYS = frozenset({"epoch", "global_step", "state_dict", "hyper_parameters", "guide", "priors", "class_shares"})
+"""What a model is loaded from; the rest of a checkpoint is the training's."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place, to the disk itself, and then renames it: a kill leaves the one before.
 
@@ -42,6 +49,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         if not self.run.preset_file.is_file():
             raise RunError(f"{self.run.folder} has vanished while it was trained in")
+        if storage_options == WEIGHTS_ALONE:
+            checkpoint = {key: value for key, value in checkpoint.items() if key in MODEL_KEYS}
         with written_whole(Path(path)) as part, part.open("wb") as stream:
             torch.save(checkpoint, stream)
             stream.flush()
@@ -86,6 +95,23 @@ class BestCheckpoint(Checkpoint):
         for key, state in checkpoint.get("callbacks", {}).items():
             if key.startswith("ModelCheckpoint{'monitor': 'val_loss'") and state["best_model_score"] is not None:
                 self.lowest = float(state["best_model_score"])
+
+
+class KeptCheckpoints(Checkpoint):
+    """``epoch-005.ckpt``: the weights, or their average, after some epochs, so that they can be measured beside the best.
+
+    Args:
+        epochs: counted from 1.
+    """
+
+    def __init__(self, run: Run, epochs: Sequence[int]) -> None:
+        self.run = run
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if epoch in self.epochs:
+            trainer.save_checkpoint(self.run.kept_file(epoch), storage_options=WEIGHTS_ALONE)
 
 
 class LastCheckpoint(Checkpoint):

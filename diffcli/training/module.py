@@ -10,10 +10,11 @@ from torch import Tensor
 
 from diffcli.assembly import build_denoiser, candidate_priors
 from diffcli.config import validate
+from diffcli.data.clusters import cluster_centres, clustered
 from diffcli.data.module import Batch
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.labels import NO_LABEL, hidden_labels, shares_of
-from diffcli.diffusion.losses import fixed_loss
+from diffcli.diffusion.losses import Draws, KeptDraws, fixed_draws, fixed_loss
 from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.diffusion.times import draw_times
@@ -45,11 +46,14 @@ class DiffusionModule(LightningModule):
         self.denoiser = build_denoiser(self.preset, (channels, height, width))
         # A plain dictionary: priors are not weights, and stay out of the state dict.
         self.priors: dict[str, Prior] = {}
+        self.clusters: Tensor | None = None
+        self._val_draws = KeptDraws()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         batches = self.trainer.datamodule.batches_per_epoch  # type: ignore[attr-defined]
         checkpoint["loops"]["fit_loop"] |= loops_at(checkpoint["global_step"], batches)
         checkpoint["lr_schedulers"] = []  # version 0.1 had one
+        self.clusters = checkpoint.get("clusters")
         candidates = candidate_priors(self.preset)
         for name, state in checkpoint.get("priors", {}).items():
             if name in candidates:
@@ -57,6 +61,7 @@ class DiffusionModule(LightningModule):
                 self.priors[name] = candidates[name]
 
     def on_fit_start(self) -> None:
+        self._label_by_cluster()
         train = self.trainer.datamodule.train  # type: ignore[attr-defined]
         labels = train.labels if self.preset.classes else None
         for name, prior in candidate_priors(self.preset).items():
@@ -69,11 +74,26 @@ class DiffusionModule(LightningModule):
                 prior.load_state_dict(self.trainer.strategy.broadcast(prior.state_dict()))
             self.priors[name] = prior
 
+    def _label_by_cluster(self) -> None:
+        """Gives the images their clusters for labels, where the preset wants that; what a checkpoint brought is kept."""
+        if self.preset.labels is None or not self.preset.labels.clusters:
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.clusters is None:
+            if self.trainer.is_global_zero:
+                self.clusters = cluster_centres(data.train.images, self.preset.labels.clusters)
+            if self.trainer.world_size > 1:
+                self.clusters = self.trainer.strategy.broadcast(self.clusters)
+        assert self.clusters is not None
+        data.train, data.val = clustered(data.train, self.clusters), clustered(data.val, self.clusters)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         stored = {name: prior for name, prior in self.priors.items() if prior.needs_fit and not prior.restores}
         checkpoint["priors"] = {name: prior.state_dict() for name, prior in stored.items()}
         if self.preset.classes:
             checkpoint["class_shares"] = self.class_shares
+        if self.clusters is not None:
+            checkpoint["clusters"] = self.clusters
 
     @property
     def class_shares(self) -> tuple[float, ...]:
@@ -94,10 +114,10 @@ class DiffusionModule(LightningModule):
         """The labels of this process's images, int64 (B,), those that this step hides left out: which ones those are is
         a function of (seed, global step), too."""
         assert self.preset.labels is not None
-        generator = generator_for(self.preset.training.seed, Stream.TRAIN, 1, self.global_step)
+        generator = generator_for(self.preset.training.seed, Stream.TRAIN, 1, self.global_step, device=self.device)
         hidden = hidden_labels(batch.size, self.preset.labels.dropped, generator)
         own = hidden[self.trainer.global_rank :: self.trainer.world_size]
-        return batch.labels.masked_fill(own.to(batch.labels.device), NO_LABEL)
+        return batch.labels.masked_fill(own, NO_LABEL)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x0 = to_model(batch.images)
@@ -112,8 +132,14 @@ class DiffusionModule(LightningModule):
         return losses.sum() * (world_size / batch.size)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        x0, seed = to_model(batch.images), self.preset.training.seed
-        losses, _ = fixed_loss(self.denoiser, x0, batch.indices, seed, Stream.VALIDATION, batch.labels)
+        x0 = to_model(batch.images)
+
+        def draw() -> Draws:
+            seed, degradation = self.preset.training.seed, self.denoiser.degradation
+            return fixed_draws(degradation, batch.indices.tolist(), x0.shape[1:], seed, Stream.VALIDATION).to(x0.device)
+
+        # The batches are the same ones in every validation.
+        losses = fixed_loss(self.denoiser, x0, self._val_draws.of(batch_idx, draw), batch.labels)
         self.log("val_loss", losses.mean(), on_epoch=True, sync_dist=True, batch_size=len(x0))
 
     def progress(self) -> float:

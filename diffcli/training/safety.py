@@ -150,10 +150,13 @@ class FiniteLoss(Callback):
     def __init__(self) -> None:
         self.finite = torch.tensor(True)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.finite = self.finite.to(pl_module.device)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.finite = self.finite.to(pl_module.device) & outputs["loss"].detach().isfinite()
+        self.finite = self.finite & outputs["loss"].detach().isfinite()
         if trainer.global_step % STEPS_BETWEEN_CHECKS == 0:
             self._check(trainer)
 

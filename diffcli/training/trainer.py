@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
@@ -17,11 +16,9 @@ from diffcli.errors import UserError
 from diffcli.runs import Run
 from diffcli.training.averaging import EarlyAverage, ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
-from diffcli.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
+from diffcli.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, KeptCheckpoints, LastCheckpoint
 from diffcli.training.pace import TimeBudget
 from diffcli.training.safety import EventLog, FiniteLoss, Interrupts
-
-CONDITIONAL_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
 def _callbacks(setting: Setting, interrupts: Interrupts) -> list[Callback]:
     """In the order in which Lightning calls them."""
     run, training = setting.run, setting.preset.training
-    agreement, val = interrupts.agreement, setting.data.val
+    agreement = interrupts.agreement
     average = ExponentialAverage(training.ema) if training.ema is not None else None
     budget = TimeBudget(seconds(training.max_time), agreement) if training.max_time is not None else None
     progress = TrainingProgress(setting.quiet, budget)
@@ -93,7 +90,8 @@ def _callbacks(setting: Setting, interrupts: Interrupts) -> list[Callback]:
         EarlyAverage(training.guide_at, average) if training.guide_at is not None else None,
         History(run.metrics_file, progress.show),
         progress,
-        EpochSamples(run.samples, val[torch.arange(min(CONDITIONAL_IMAGES, len(val)))], average),
+        EpochSamples(run.samples, average),
+        KeptCheckpoints(run, training.sample_epochs),
         BestCheckpoint(run.best),
         LastCheckpoint(run.last, interrupts),
     ]

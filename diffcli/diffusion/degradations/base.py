@@ -10,6 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from diffcli.diffusion.precision import full_precision
+
 IDENTITY_TOLERANCE = 1e-4
 """How far A_0 x may be from x, for pixels of unit size."""
 SMALLEST_SIGMA = 1e-12
@@ -92,8 +94,8 @@ class Degradation(nn.Module, ABC):
         return self._noise_levels[t].view(-1, 1, 1, 1)
 
     def _signal(self, x0: Tensor, t: Tensor) -> Tensor:
-        # In float32 under autocast, too: networks read modes that lower precisions round away.
-        with torch.autocast(x0.device.type, enabled=False):
+        # Networks read modes that lower precisions round away.
+        with full_precision(x0.device):
             return self.signal(x0.float(), t).to(x0.dtype)
 
     def degrade(self, x0: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:

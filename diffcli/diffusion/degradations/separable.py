@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diffcli.diffusion.degradations.base import Degradation
+from diffcli.diffusion.precision import full_precision
 
 RESOLUTION = 1e-3
 """What is left of a mode of the image, below which a linear estimate leaves the mode out: half precision rounds it away, and no
@@ -42,7 +43,7 @@ class Separable(Degradation):
         if self._filters is None or self._filters[0].device != xt.device:
             with torch.inference_mode(False):
                 self._filters = self._filter_tables(xt.device)
-        with torch.autocast(xt.device.type, enabled=False):
+        with full_precision(xt.device):
             left, right, gain, back_left, back_right = (table[t][:, None] for table in self._filters)
             return (back_left @ ((left @ xt.float() @ right) * gain) @ back_right).to(xt.dtype)
 

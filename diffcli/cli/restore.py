@@ -1,0 +1,114 @@
+"""``diffcli restore``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffcli.cli.app import app
+from diffcli.cli.options import (
+    AcceleratorOption,
+    AutoguidanceOption,
+    BatchOption,
+    CheckpointOption,
+    CompileOption,
+    DevicesOption,
+    GuidanceOption,
+    NodesOption,
+    PrecisionOption,
+    Quiet,
+    RunOption,
+    SamplerOption,
+    SeedOption,
+    StrategyOption,
+    chosen,
+)
+
+
+@app.command(epilog="Examples: `diffcli restore photo.jpg` · `diffcli restore drawings --run mnist-fast --invert --t 400 --out rows.png` · "
+             "`diffcli restore faded.png --degraded --t 30 --out restored` · `diffcli restore photo.jpg --mask hole.png`")  # fmt: skip
+def restore(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE_OR_FOLDER...", help="Images of any size; of a folder all, sub-folders too."),
+    ],
+    t: Annotated[
+        int | None, typer.Option(help="Degrade the images to this step, 1..T.", show_default="half of T")
+    ] = None,
+    degraded: Annotated[bool, typer.Option("--degraded", help="Take the images as degraded to --t already.")] = False,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Image, white where they are to be drawn anew; needs a noise model.", show_default=False),
+    ] = None,
+    resampling: Annotated[
+        int | None,
+        typer.Option(
+            help="With --mask: times that each step is taken; more fit better, and take longer.", show_default="5"
+        ),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(help=".png (rows: original, degraded, one step, restored), .npz (an array of each), or a folder."),
+    ] = Path("restored.png"),
+    background: Annotated[
+        str | None,
+        typer.Option(help="Colour where an image is transparent.", show_default="the preset's, else white"),
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Show the model negatives: of ink on paper, if it knows light on dark.")
+    ] = False,
+    run: RunOption = None,
+    checkpoint: CheckpointOption = None,
+    sampler: SamplerOption = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Sampler steps, 1..t; fewer are faster.", show_default="the preset's, in proportion to t"),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of the images, in turn: a number, a class's name, a range such as 0-9, or none; repeatable.",
+            show_default="none",
+        ),
+    ] = None,
+    guidance: GuidanceOption = None,
+    autoguidance: AutoguidanceOption = None,
+    seed: SeedOption = 0,
+    batch_size: BatchOption = 128,
+    accelerator: AcceleratorOption = "auto",
+    devices: DevicesOption = "1",
+    num_nodes: NodesOption = 1,
+    strategy: StrategyOption = "auto",
+    precision: PrecisionOption = "32-true",
+    compile_: CompileOption = False,
+    quiet: Quiet = False,
+) -> None:
+    """Degrade your own images and restore them, or draw a part of them anew; the files written are printed."""
+    from diffcli.devices import Devices
+    from diffcli.experiments.restore import RestoreOptions
+    from diffcli.experiments.restore import restore as carry_out
+
+    options = RestoreOptions(
+        files,
+        chosen(run, checkpoint),
+        out,
+        t,
+        degraded,
+        mask,
+        resampling,
+        background,
+        invert,
+        Devices(accelerator, devices, num_nodes, strategy, precision, compile_),
+        sampler=sampler,
+        steps=steps,
+        label=label,
+        guidance=guidance,
+        autoguidance=autoguidance,
+        seed=seed,
+        batch_size=batch_size,
+        quiet=quiet,
+    )
+    for path in carry_out(options):
+        print(path)

@@ -1,0 +1,105 @@
+"""Images that a user names, files and folders, in the shape that a model takes: read as those of a training are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffcli.data.folders import checked_colour, printable, search
+from diffcli.data.image_files import BadImage, covered, decoded, fitted
+from diffcli.errors import UserError
+
+
+@dataclass(frozen=True)
+class Given:
+    """Images at hand."""
+
+    images: Tensor
+    """uint8 (N, C, H, W)."""
+    files: list[Path]
+    sizes: list[tuple[int, int]]
+    """(width, height) of each file's image, upright."""
+
+
+def read_given(names: Sequence[Path | str], image_shape: tuple[int, int, int], background: str) -> Given:
+    """The images of files, and of folders with all folders below them, in the order of their names.
+
+    Each is turned as its EXIF data say, its centre cropped to the shape (C, H, W), resized, and made grey where C is 1.
+
+    Args:
+        background: a colour's name or '#rrggbb'; it shows where an image is transparent.
+
+    Raises:
+        UserError: there is none, one does not exist or cannot be read, a folder holds none, or the colour is none.
+    """
+    try:
+        checked_colour(background)
+    except ValueError as error:
+        raise UserError(f"`background` {background}: {error}") from error
+    files = [file for name in names for file in _files(name)]
+    if not files:
+        raise UserError("name at least one image or folder of images")
+    channels, *sides = image_shape
+    pictures = [_decoded(file, background) for file in files]
+    pixels = np.stack([fitted(picture, (sides[0], sides[1]), channels) for picture in pictures])
+    return Given(torch.from_numpy(pixels), files, [picture.size for picture in pictures])
+
+
+def _files(name: Path | str) -> list[Path]:
+    path = Path(os.path.expanduser(name))
+    if not os.path.isdir(path):
+        return [path]
+    files, found, errors = search(path)
+    for error in errors:
+        raise UserError(f"{printable(error.filename)} cannot be read: {error.strerror}")
+    if not files:
+        raise UserError(f"{printable(path)} holds no images ({found.counts})")
+    return files
+
+
+def _decoded(file: Path, background: str) -> Image.Image:
+    try:
+        return decoded(file, background)
+    except BadImage as problem:
+        raise UserError(f"{printable(file)} {problem}") from problem
+
+
+def read_mask(file: Path | str, given: Given) -> Tensor:
+    """Where the images are to be painted, bool (H, W): where the mask is white, that is lighter than mid-grey.
+
+    The mask is an image of the size of the files' images, cropped and resized as they are, or of the size that a model takes.
+    A pixel that white only touches is painted. What is transparent is not.
+
+    Raises:
+        UserError: it cannot be read, is of another size, or marks nothing or everything.
+    """
+    path = Path(os.path.expanduser(file))
+    name = f"`mask` {printable(path)}"
+    try:
+        mask = decoded(path, "black")
+    except BadImage as problem:
+        raise UserError(f"{name} {problem}") from problem
+    height, width = given.images.shape[2:]
+    for image, size in zip(given.files, given.sizes, strict=True):
+        if mask.size not in (size, (width, height)):
+            raise UserError(
+                f"{name} is {_size(mask.size)} pixels, and {printable(image)} {_size(size)}; a mask has the size of the image, "
+                f"or the model's, {_size((width, height))}"
+            )
+    painted = torch.from_numpy(covered(mask, (height, width)))
+    if not bool(painted.any()):
+        raise UserError(f"{name} marks nothing of the part that the model sees: what is to be painted is white")
+    if bool(painted.all()):
+        raise UserError(f"{name} marks all of the part that the model sees: what is known is black")
+    return painted
+
+
+def _size(size: tuple[int, int]) -> str:
+    return "x".join(map(str, size))

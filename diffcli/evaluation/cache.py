@@ -1,0 +1,92 @@
+"""What evaluations compute of real images, kept on disk: it is the same in each of them.
+
+A file is named by a checksum of everything that its numbers depend on, and holds that in full, with a checksum of the numbers:
+one that is damaged, or that something else has written, is not used, and is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffcli import __version__
+from diffcli.errors import DiffcliError
+from diffcli.files import written_whole
+
+LIMIT = 1 << 30
+"""Bytes of all files; those that were not used for the longest time are removed."""
+SUFFIX = ".safetensors"
+
+
+def cache_folder() -> Path:
+    """``DIFFCLI_CACHE``, else ``diffcli`` in the user's folder of caches (XDG Base Directory Specification)."""
+    if named := os.environ.get("DIFFCLI_CACHE"):
+        return Path(os.path.expanduser(named))
+    of_user = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(of_user if os.path.isabs(of_user) else os.path.expanduser("~/.cache")) / "diffcli"
+
+
+class Cache:
+    """Tensors by what they depend on, a mapping of plain types.
+
+    A folder that cannot be written or read is as an empty one. Several processes may use it at once.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = (folder or cache_folder()) / "evaluation"
+
+    def load(self, key: Mapping[str, Any]) -> Tensor | None:
+        """The tensor that was saved for this key; None where there is none, or not a whole one."""
+        from safetensors import SafetensorError, safe_open
+
+        file, described = self._file(key), _described(key)
+        try:
+            with safe_open(file, framework="pt") as content:
+                kept, tensor = content.metadata() or {}, content.get_tensor("values").clone()
+            if kept.get("key") != described or kept.get("checksum") != _checksum(tensor):
+                return None
+        except (OSError, SafetensorError):
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(file)
+        return tensor
+
+    def save(self, key: Mapping[str, Any], tensor: Tensor) -> None:
+        """Keeps a tensor for this key, if the disk allows it."""
+        from safetensors.torch import save_file
+
+        tensor = tensor.cpu().contiguous()
+        metadata = {"key": _described(key), "checksum": _checksum(tensor)}
+        with contextlib.suppress(OSError, DiffcliError):
+            with written_whole(self._file(key)) as part:
+                save_file({"values": tensor}, part, metadata)
+            self._shrink()
+
+    def _file(self, key: Mapping[str, Any]) -> Path:
+        return self.folder / (hashlib.sha256(_described(key).encode()).hexdigest() + SUFFIX)
+
+    def _shrink(self) -> None:
+        status = {file: file.stat() for file in self.folder.glob(f"*{SUFFIX}")}
+        size = 0
+        for file in sorted(status, key=lambda file: -status[file].st_mtime):
+            size += status[file].st_size
+            if size > LIMIT:
+                file.unlink(missing_ok=True)
+
+
+def _described(key: Mapping[str, Any]) -> str:
+    """The key as text, with what decides how numbers are computed besides it."""
+    return json.dumps({**key, "diffcli": __version__, "torch": torch.__version__}, sort_keys=True)
+
+
+def _checksum(tensor: Tensor) -> str:
+    described = f"{tensor.dtype} {tuple(tensor.shape)}".encode()
+    return hashlib.sha256(described + tensor.contiguous().numpy().tobytes()).hexdigest()

@@ -1,0 +1,82 @@
+"""95 % intervals of scores and of their differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from diffcli.evaluation.metrics import metric_of
+
+Z = 1.959964
+"""The standard normal's 97.5 % quantile."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the ends of its 95 % interval; both are the value where it is exact."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def exact(cls, value: float) -> Interval:
+        """A number that is known."""
+        return cls(value, value, value)
+
+    @classmethod
+    def normal(cls, value: float, error: float) -> Interval:
+        """Of an estimate with a standard error."""
+        return cls(value, value - Z * error, value + Z * error)
+
+    def times(self, factor: float) -> Interval:
+        """Multiplied by a positive number."""
+        return Interval(self.value * factor, self.low * factor, self.high * factor)
+
+    def minus(self, other: Interval) -> Interval:
+        """The difference to an independent estimate, from both intervals (Newcombe 1998, method 10; Zou & Donner 2008)."""
+        value = self.value - other.value
+        down = math.hypot(self.value - self.low, other.high - other.value)
+        up = math.hypot(self.high - self.value, other.value - other.low)
+        return Interval(value, value - down, value + up)
+
+    def __str__(self) -> str:
+        known = self.low == self.high
+        return f"{self.value:.4g}" if known else f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+
+def wilson(share: float, count: int) -> Interval:
+    """Of a share of ``count`` independent cases (Wilson 1927): it stays in 0..1, and has a width at 0 and 1, too."""
+    shrunk = 1 + Z**2 / count
+    centre = (share + Z**2 / (2 * count)) / shrunk
+    half = Z / shrunk * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
+
+
+def of_repeats(values: Sequence[float]) -> Interval:
+    """Of the mean of independent repeats, at least two, by Student's t distribution: how far other seeds may lead."""
+    from scipy.stats import t
+
+    mean = math.fsum(values) / len(values)
+    half = float(t.ppf(0.975, len(values) - 1)) * spread(values) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def spread(values: Sequence[float]) -> float:
+    """The standard deviation of repeats, at least two."""
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def of_score(key: str, scores: Mapping[str, float], settings: Mapping[str, Any]) -> Interval:
+    """Of a score of one evaluation: by its standard error; of a share by Wilson's interval, or by the error where that is
+    wider; exact where neither is known."""
+    value, error, metric = scores[key], scores.get(f"{key}_error"), metric_of(key)
+    found = Interval.exact(value) if error is None else Interval.normal(value, error)
+    count = settings.get(metric.n) if metric is not None and metric.share else None
+    if not count:
+        return found
+    of_share = wilson(value, count)
+    return Interval(value, max(0.0, min(found.low, of_share.low)), min(1.0, max(found.high, of_share.high)))

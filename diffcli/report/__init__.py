@@ -1,1 +1,0 @@
-"""What is known of the source report alone: its findings, its numbers, the models that it compares."""

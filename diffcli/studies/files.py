@@ -1,0 +1,205 @@
+"""Studies as YAML files: found by name or path, read and checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from diffcli.config import explain
+from diffcli.diffusion.priors import PRIORS
+from diffcli.errors import UserError, unknown
+from diffcli.evaluation.metrics import METRICS
+from diffcli.presets import read_values
+from diffcli.studies.checks import CHECKS
+from diffcli.studies.facts import FACTS
+from diffcli.studies.schema import (
+    Budget,
+    ByEpoch,
+    Effort,
+    Reported,
+    Selected,
+    Study,
+    StudyClaim,
+    StudyEvaluation,
+    StudyFigure,
+    StudyModel,
+)
+
+PACKAGED = Path(__file__).parent
+
+
+def study_files() -> dict[str, Path]:
+    """The studies that come with the package, by name."""
+    return {file.stem: file for file in sorted(PACKAGED.glob("*.yaml"))}
+
+
+def find_study(name_or_path: str) -> Path:
+    """The file of a study given by name or by path.
+
+    Raises:
+        UserError: there is none; the line names the nearest known study.
+    """
+    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
+        path = Path(os.path.expanduser(name_or_path))
+        if not os.path.isfile(path):
+            raise UserError(f"study file {name_or_path} does not exist")
+        return path
+    files = study_files()
+    if name_or_path not in files:
+        raise UserError(unknown("study", name_or_path, files) + "; or give a YAML file")
+    return files[name_or_path]
+
+
+def load_study(name_or_path: str) -> Study:
+    """A study that is checked but for its presets.
+
+    Raises:
+        UserError: it is not found, not readable, or not valid; the line names the key.
+    """
+    path = find_study(name_or_path)
+    return checked(read_values(path, "study"), f"study {name_or_path}")
+
+
+def checked(values: Any, where: str) -> Study:
+    """A mapping -> a study.
+
+    Raises:
+        UserError: a key is unknown, missing or of the wrong type, or names something that is not there.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: a study is a mapping of keys to values; see 'diffcli study --help'")
+    try:
+        study = Study.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {explain(error, known=dict(_known(values)))}") from error
+    for name, budget in study.known_budgets.items():
+        key = f"budgets.{name}" if study.budgets else "budget"
+        _check_labels(f"{key}.models", budget.models, study, where)
+        _check_labels(f"{key}.without", budget.without, study, where)
+        if not set(study.models) - set(budget.without):
+            raise UserError(f"{where}: {key}.without leaves out every model")
+        try:
+            evaluation = evaluation_of(study, budget)
+        except ValidationError as error:
+            fields = {"": list(StudyEvaluation.model_fields), "by_epoch": list(ByEpoch.model_fields)}
+            raise UserError(f"{where}: {explain(error, f'{key}.evaluation', fields)}") from error
+        for names in (evaluation.metrics, evaluation.by_epoch.metrics if evaluation.by_epoch else []):
+            _check_names(f"{key}.evaluation.metrics", names, METRICS, "metric", where)
+        if evaluation.n_cas is not None and "cas" not in evaluation.metrics:
+            raise UserError(
+                f"{where}: evaluation.n_cas is the number of samples for cas; name that in evaluation.metrics"
+            )
+    _check_folders(study, where)
+    for label, model in study.models.items():
+        _check_names(f"models.{label}.priors", model.priors, PRIORS, "prior", where)
+    for number, figure in enumerate(study.figures or []):
+        _check_labels(f"figures.{number}.models", figure.models, study, where)
+    for key, claim in _claims(study.claims, "claims"):
+        _check_claim(key, claim, study, where)
+    return study
+
+
+def evaluation_of(study: Study, budget: Budget) -> StudyEvaluation:
+    """How a study's models are measured on a budget.
+
+    Raises:
+        ValidationError: the budget's keys are not an evaluation's.
+    """
+    return StudyEvaluation.model_validate(study.evaluation.model_dump(exclude_unset=True) | budget.evaluation)
+
+
+def effort_of(budget: Budget, label: str) -> Effort:
+    """How long a model is trained on a budget."""
+    return budget.models.get(label, budget)
+
+
+def folder_of(label: str, seed: int | None = None) -> str:
+    """The name of the folder of a model's run."""
+    name = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+    return name if seed is None else f"{name}-seed-{seed}"
+
+
+def _check_folders(study: Study, where: str) -> None:
+    seen: dict[str, str] = {}
+    for label in study.models:
+        for seed in dict.fromkeys(study.seeds_of(label)):
+            name = folder_of(label, seed)
+            if not folder_of(label) or seen.setdefault(name, label) != label:
+                other = f" and '{seen[name]}'" if name in seen else ""
+                raise UserError(
+                    f"{where}: models: the labels '{label}'{other} make no folders of their own; "
+                    "use letters and digits, others for each"
+                )
+        if len(set(study.seeds_of(label))) < len(study.seeds_of(label)):
+            raise UserError(f"{where}: the seeds of '{label}' hold one twice; give each once")
+
+
+def _check_names(key: str, names: Sequence[str], known: Any, what: str, where: str) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(f"{where}: {key}: {unknown(what, name, known)}")
+
+
+def _check_labels(key: str, labels: Any, study: Study, where: str) -> None:
+    _check_names(key, list(labels), study.models, "model", where)
+
+
+def _claims(claims: Sequence[StudyClaim], key: str) -> Iterator[tuple[str, StudyClaim]]:
+    for number, claim in enumerate(claims):
+        yield f"{key}.{number}", claim
+        yield from _claims(claim.all, f"{key}.{number}.all")
+
+
+def _check_claim(key: str, claim: StudyClaim, study: Study, where: str) -> None:
+    for name, which in claim.selected:
+        _check_labels(f"{key}.{name}", [which.model], study, where)
+        if which.prior is not None:
+            _check_names(f"{key}.{name}.prior", [which.prior], PRIORS, "prior", where)
+    if claim.check is not None:
+        _check_names(f"{key}.check", [claim.check], CHECKS, "check", where)
+    for name in claim.metric:
+        if name in FACTS:
+            continue
+        _check_names(f"{key}.metric", [name], {**METRICS, **FACTS}, "metric", where)
+        if claim.than is not None and METRICS[name].better is None:
+            raise UserError(
+                f"{where}: {key}.metric: of {name}, neither more nor less is better; use at_least or at_most"
+            )
+
+
+def _known(values: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """The keys that are known below each dotted path of a file, to name the nearest to an unknown one."""
+
+    def fields(kind: type[BaseModel]) -> list[str]:
+        return list(kind.model_fields)
+
+    def mapping(key: str) -> dict[str, Any]:
+        found = values.get(key)
+        return found if isinstance(found, dict) else {}
+
+    def claims(items: Any, key: str) -> Iterator[tuple[str, list[str]]]:
+        for number, claim in enumerate(items if isinstance(items, list) else []):
+            yield f"{key}.{number}", fields(StudyClaim)
+            for name in ("better", "not_better", "than", "of"):
+                yield f"{key}.{number}.{name}", fields(Selected)
+            if isinstance(claim, dict):
+                yield from claims(claim.get("all"), f"{key}.{number}.all")
+
+    yield "", fields(Study)
+    yield "evaluation", fields(StudyEvaluation)
+    yield "evaluation.by_epoch", fields(ByEpoch)
+    yield "budget", fields(Budget)
+    for label in mapping("models"):
+        yield f"models.{label}", fields(StudyModel)
+        yield f"models.{label}.reported", fields(Reported)
+    for name in mapping("budgets"):
+        yield f"budgets.{name}", fields(Budget)
+    figures = values.get("figures")
+    for number in range(len(figures) if isinstance(figures, list) else 0):
+        yield f"figures.{number}", fields(StudyFigure)
+    yield from claims(values.get("claims"), "claims")

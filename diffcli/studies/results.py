@@ -1,0 +1,130 @@
+"""The results of a study, as claims read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffcli.diffusion.priors import PRIORS
+from diffcli.evaluation.intervals import Interval, of_repeats, of_score
+from diffcli.evaluation.metrics import is_beside, metric_of
+from diffcli.reporting.pictures import RESTORATION
+from diffcli.studies.facts import FACTS
+from diffcli.studies.schema import Selected
+
+
+class NotMeasured(Exception):
+    """The runs at hand cannot tell; the message says why."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one run.
+
+    Args:
+        evaluation: as ``eval.json`` holds it, of the best checkpoint.
+        by_epoch: the same of the weights kept after an epoch.
+        facts: by the names of ``FACTS``.
+    """
+
+    evaluation: Mapping[str, Any]
+    by_epoch: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    facts: Mapping[str, Interval] = field(default_factory=dict)
+
+
+Results = Mapping[str, Sequence[Measured]]
+"""By label of a model, its runs: one for each seed."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that a claim is about.
+
+    Args:
+        name: what it is of, in words.
+        key: of the score.
+        settings: that it was measured with, one for each run.
+    """
+
+    name: str
+    key: str
+    interval: Interval
+    settings: Sequence[Mapping[str, Any]]
+
+
+def runs_of(results: Results, label: str) -> Sequence[Measured]:
+    """The runs of a model.
+
+    Raises:
+        NotMeasured: there are none.
+    """
+    if not results.get(label):
+        raise NotMeasured(f"there is no run of {label}")
+    return results[label]
+
+
+def number_of(which: Selected, metric: str, results: Results) -> Number:
+    """A score or a fact of a model: of one run with the interval of its evaluation, of several the mean and how far other
+    seeds may lead.
+
+    Raises:
+        NotMeasured: there is no such number.
+    """
+    runs = runs_of(results, which.model)
+    if metric in FACTS:
+        values = [run.facts[metric] for run in runs if metric in run.facts]
+        if not values:
+            raise NotMeasured(f"{metric} is not known of {which.model}")
+        return Number(which.model, metric, _joined(values), [])
+    found = [_evaluation_of(run, which) for run in runs]
+    key = _key_of(metric, [scores for scores, _ in found], which)
+    intervals = [of_score(key, scores, settings) for scores, settings in found]
+    return Number(_named(which, runs), key, _joined(intervals), [settings for _, settings in found])
+
+
+def _joined(intervals: Sequence[Interval]) -> Interval:
+    """Of one run its own interval; of several that of their mean."""
+    return of_repeats([one.value for one in intervals]) if len(intervals) > 1 else intervals[0]
+
+
+def _named(which: Selected, runs: Sequence[Measured]) -> str:
+    epoch = "" if which.epoch is None else f" after epoch {_epoch_of(runs[0], which)}"
+    prior = "" if which.prior is None else f" from {which.prior}"
+    seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
+    return f"{which.model}{epoch}{prior}{seeds}"
+
+
+def _epoch_of(run: Measured, which: Selected) -> int:
+    if not run.by_epoch:
+        raise NotMeasured(f"no weights of {which.model} were kept along its training")
+    ends = {"first": min(run.by_epoch), "last": max(run.by_epoch)}
+    epoch = which.epoch if isinstance(which.epoch, int) else ends[str(which.epoch)]
+    if epoch not in run.by_epoch:
+        known = ", ".join(map(str, sorted(run.by_epoch)))
+        raise NotMeasured(f"no weights of {which.model} were kept after epoch {epoch}; there are those of {known}")
+    return epoch
+
+
+def _evaluation_of(run: Measured, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
+    """(scores, settings) of what is selected of a run."""
+    evaluation = run.evaluation if which.epoch is None else run.by_epoch[_epoch_of(run, which)]
+    settings = evaluation.get("settings", {})
+    if which.prior is None:
+        return evaluation["scores"], settings
+    by_prior = evaluation.get("by_prior", {})
+    if which.prior not in by_prior:
+        raise NotMeasured(f"{which.model} was not sampled from {which.prior}")
+    kind = RESTORATION if PRIORS[which.prior].restores else "generation"
+    return by_prior[which.prior], {**settings, "prior": which.prior, "kind": kind}
+
+
+def _key_of(metric: str, scores: Sequence[Mapping[str, float]], which: Selected) -> str:
+    """The key under which all scores hold a metric."""
+    shared = set.intersection(*map(set, scores))
+    of_metric = sorted(
+        key for key in shared if (known := metric_of(key)) and known.name == metric and not is_beside(key)
+    )
+    if not of_metric:
+        raise NotMeasured(f"{metric} was not measured of {which.model}")
+    return of_metric[-1]

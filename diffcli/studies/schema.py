@@ -1,0 +1,268 @@
+"""The schema of a study's file.
+
+title: What T does
+models:
+  T 10: {preset: quickstart, set: {schedule.T: 10}}
+  T 100: quickstart
+budget: {max_time: 30s}
+claims: [{better: T 100, than: T 10, metric: fid}]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from diffcli.config import Duration, Positive, Strict
+
+Epoch = Positive | Literal["first", "last"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Reported(Strict):
+    """What a publication reports of a model: where, and ``scores`` by the keys of ``eval.json``."""
+
+    where: str
+    scores: dict[str, float]
+
+
+def _preset_alone(value: Any) -> Any:
+    return {"preset": value} if isinstance(value, str) else value
+
+
+class StudyModel(Strict):
+    """A model of a study; its preset's name alone is enough.
+
+    Args:
+        preset: a preset's name or its YAML file.
+        set: preset keys and their new values, ``{schedule.T: 10}``.
+        seeds: of its trainings, one run for each; null is the study's.
+        priors: where samples start, each in its turn; none is the preset's, and where that is fitted all that are.
+        reported: to be shown beside the scores.
+    """
+
+    preset: str
+    set: dict[str, Any] = {}
+    seeds: list[Seed] | None = None
+    priors: list[str] = []
+    reported: Reported | None = None
+
+
+class Effort(Strict):
+    """How long a model is trained; null is what its preset says, or all batches."""
+
+    epochs: Positive | None = None
+    max_time: Duration | None = None
+    limit_batches: Positive | None = None
+
+
+class ByEpoch(Strict):
+    """What is measured of the weights that a run kept at its ``sample_epochs``; null as the study's evaluation."""
+
+    n_test: Positive | None = None
+    n_fid: Annotated[int, Field(ge=2)] | None = None
+    steps: Positive | None = None
+    metrics: list[str] = []
+
+
+class StudyEvaluation(Strict):
+    """How each model is measured, as the options of ``eval`` say.
+
+    Args:
+        n_test: test images; null is all.
+        n_fid: samples for the distances.
+        n_cas: samples for the accuracy score, where ``metrics`` names it.
+        steps: of each model's own sampler; null is what its preset says.
+        metrics: names; none is all that are not costly.
+        by_epoch: also measures the weights kept along the training; null does not.
+    """
+
+    n_test: Positive | None = None
+    n_fid: Annotated[int, Field(ge=2)] = 1000
+    n_cas: Positive | None = None
+    steps: Positive | None = None
+    metrics: list[str] = []
+    by_epoch: ByEpoch | None = None
+
+
+class Budget(Effort):
+    """How long the models are trained, and what differs in their evaluation.
+
+    Args:
+        about: in a line, what it takes.
+        without: labels of models that are left out.
+        models: by label, of those models whose training differs.
+        evaluation: keys that replace the study's.
+    """
+
+    about: str = ""
+    without: list[str] = []
+    models: dict[str, Effort] = {}
+    evaluation: dict[str, Any] = {}
+
+
+def _label_alone(value: Any) -> Any:
+    return {"model": value} if isinstance(value, str) else value
+
+
+class Selected(Strict):
+    """Of which model a number is; its label alone is enough.
+
+    Args:
+        prior: where its samples start; null is the first.
+        epoch: after which of the epochs whose weights were kept; null is the best checkpoint.
+    """
+
+    model: str
+    prior: str | None = None
+    epoch: Epoch | None = None
+
+
+Which = Annotated[Selected, BeforeValidator(_label_alone)]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_listed)]
+
+FORMS = ("better", "not_better", "at_least", "at_most", "check", "all")
+
+
+class StudyClaim(Strict):
+    """A statement about the numbers of a study, in one of these forms:
+
+    - ``better``, ``than``, ``metric``: one is better than the other, by more than ``margin``, or ``by`` times;
+    - ``not_better``, ``than``, ``metric``: it is not, or not by that much;
+    - ``of``, ``metric``, ``at_least`` or ``at_most``: a number is within a bound;
+    - ``of``, ``check``: code decides, see :mod:`diffcli.studies.checks`;
+    - ``all``: several of these together.
+
+    Args:
+        metric: one or several, for each of which it has to hold.
+        across: settings in which the two may differ although their numbers are compared.
+        why: why it came out otherwise; shown where it did.
+    """
+
+    text: str | None = None
+    better: Which | None = None
+    not_better: Which | None = None
+    than: Which | None = None
+    of: Which | None = None
+    metric: Names = []
+    by: Annotated[float, Field(gt=0)] = 1.0
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    at_least: float | None = None
+    at_most: float | None = None
+    check: str | None = None
+    all: list[StudyClaim] = []
+    across: list[str] = []
+    why: str | None = None
+
+    @property
+    def form(self) -> str:
+        """Which of ``FORMS`` it is of."""
+        return next(name for name in FORMS if getattr(self, name) not in (None, []))
+
+    @property
+    def selected(self) -> list[tuple[str, Selected]]:
+        """The numbers that it is about, each with its key."""
+        return [(key, which) for key in ("better", "not_better", "than", "of") if (which := getattr(self, key))]
+
+    @model_validator(mode="after")
+    def _has_one_form(self) -> StudyClaim:
+        given = [name for name in FORMS if getattr(self, name) not in (None, [])]
+        if len(given) != 1:
+            what = f"it has {' and '.join(given)}" if given else "it has none"
+            raise PydanticCustomError("claim", f"a claim has one of {', '.join(FORMS)}; {what}")
+        form = given[0]
+        needed: dict[str, set[str]] = {"check": {"of"}, "all": set()}
+        needed |= {key: {"than", "metric"} for key in ("better", "not_better")}
+        needs = needed.get(form, {"of", "metric"})
+        for key in ("than", "of", "metric"):
+            if (key in needs) != (getattr(self, key) not in (None, [])):
+                verb = "needs" if key in needs else "takes no"
+                raise PydanticCustomError("claim", f"a claim with {form} {verb} {key}")
+        return self
+
+
+class StudyFigure(Strict):
+    """A figure of the page.
+
+    Args:
+        title: its number and what it shows.
+        show: curves (``loss``, ``loss-by-t``, ``schedules``) of all its models in one picture; ``degradations``, a test image
+            over t, a row for each; or pictures of each model beside those of the others.
+        models: labels; none is all.
+        epochs: of those by epoch; none is all that the runs have.
+        about: what is to be seen.
+    """
+
+    title: str
+    show: Literal[
+        "loss",
+        "loss-by-t",
+        "schedules",
+        "degradations",
+        "samples",
+        "reconstructions",
+        "samples-by-epoch",
+        "reconstructions-by-epoch",
+    ]
+    models: list[str] = []
+    epochs: list[Positive] = []
+    about: str = ""
+
+
+class Study(Strict):
+    """A whole study.
+
+    Args:
+        source: what it examines: a publication, as a page names it.
+        question: what is asked, paragraphs.
+        answer: what the results mean, paragraphs.
+        models: by label.
+        seeds: of every model's trainings, one run for each; none is the preset's own.
+        budget: the only one.
+        budgets: several by name, the first one unless another is asked for.
+        figures: null shows the degradations, the loss, and each model's samples and reconstructions.
+    """
+
+    title: str
+    source: str = ""
+    question: str = ""
+    answer: str = ""
+    models: Annotated[dict[str, Annotated[StudyModel, BeforeValidator(_preset_alone)]], Field(min_length=1)]
+    seeds: list[Seed] = []
+    evaluation: StudyEvaluation = StudyEvaluation()
+    budget: Budget | None = None
+    budgets: dict[str, Budget] = {}
+    claims: list[StudyClaim] = []
+    figures: list[StudyFigure] | None = None
+
+    @field_validator("title")
+    @classmethod
+    def _one_line(cls, title: str) -> str:
+        if not title.strip() or len(title.splitlines()) > 1:
+            raise PydanticCustomError("title", "a title is one line of text")
+        return title
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Study:
+        if self.budget is not None and self.budgets:
+            raise PydanticCustomError("budget", "give budget or budgets, not both")
+        return self
+
+    @property
+    def known_budgets(self) -> dict[str, Budget]:
+        """By name, the one that is taken without a name first."""
+        return self.budgets or {"default": self.budget or Budget()}
+
+    def seeds_of(self, label: str) -> Sequence[int | None]:
+        """The seeds of a model's runs; None is its preset's own."""
+        own = self.models[label].seeds
+        return (self.seeds if own is None else own) or [None]

@@ -1,0 +1,243 @@
+"""Verdicts and intervals: of made-up results, and of the report's own numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from diffcli.evaluation.intervals import Interval, of_repeats, of_score, spread, wilson
+from diffcli.studies.claims import check
+from diffcli.studies.files import checked
+from diffcli.studies.results import Measured
+from diffcli.studies.schema import StudyClaim
+from diffcli.studies.source import check_report, labels_by_preset, report, reported
+
+LOW, HIGH, BLUR, NOISE = "low beta", "high beta", "blur", "noise"
+
+
+def test_intervals_are_those_of_the_publications() -> None:
+    # Newcombe 1998: part one, Table II (81 of 263), part two, Table II, method 10 (56 of 70 and 48 of 80).
+    one = wilson(81 / 263, 263)
+    assert (one.low, one.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    difference = wilson(56 / 70, 70).minus(wilson(48 / 80, 80))
+    assert (difference.value, difference.low, difference.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    assert (wilson(0, 8).low, wilson(1, 8).high) == (0, 1)
+    assert wilson(0, 8).high > 0.3
+    values = [1.0, 2.0, 4.0]
+    expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    assert (of_repeats(values).low, of_repeats(values).high) == pytest.approx(expected)
+    assert spread(values) == pytest.approx(np.std(values, ddof=1))
+
+
+def test_the_interval_of_a_difference_of_means_is_the_usual_one() -> None:
+    difference = Interval.normal(3.0, 0.3).minus(Interval.normal(1.0, 0.4))
+    assert (difference.low, difference.high) == pytest.approx((2 - 1.959964 * 0.5, 2 + 1.959964 * 0.5))
+    assert Interval.exact(3.0).minus(Interval.exact(1.0)) == Interval.exact(2.0)
+    assert str(Interval.exact(0.1352)) == "0.1352"
+
+
+def test_a_score_has_the_interval_of_its_kind() -> None:
+    settings = {"n_test": 100, "n_manifold": 100}
+    normal = of_score("rmse", {"rmse": 1.0, "rmse_error": 0.1}, settings)
+    assert (normal.low, normal.high) == pytest.approx((1 - 0.1959964, 1 + 0.1959964))
+    kept = of_score("class_kept", {"class_kept": 1.0, "class_kept_error": 0.0}, settings)
+    assert (kept.low, kept.high) == (wilson(1, 100).low, 1)
+    recall = of_score("sample_recall_x", {"sample_recall_x": 0.5, "sample_recall_x_error": 0.2}, settings)
+    assert recall.high - recall.low == pytest.approx(2 * 1.959964 * 0.2)  # wider than Wilson's
+    assert of_score("fid_x", {"fid_x": 2.0}, {}) == Interval.exact(2.0)
+
+
+def run(by_prior: dict[str, dict[str, float]] | None = None, **scores: float) -> Measured:
+    settings = {"n_test": 100, "n_fid": 100, "kind": "generation"}
+    return Measured({"scores": scores, "by_prior": by_prior or {}, "settings": settings})
+
+
+def verdict(claim: dict[str, Any], **runs: Any) -> str:
+    results = {label: found if isinstance(found, list) else [found] for label, found in runs.items()}
+    (found,) = check([StudyClaim.model_validate(claim)], results)
+    return found.verdict
+
+
+BETTER = {"better": "a", "than": "b"}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "error", "expected"),
+    [(1, 2, 0.1, "confirmed"), (2, 1, 0.1, "not confirmed"), (1, 2, 0.6, "not settled"), (1, 1, 0, "not confirmed")],
+)
+def test_a_comparison_is_settled_by_its_interval(a: float, b: float, error: float, expected: str) -> None:
+    negated = {"confirmed": "not confirmed", "not confirmed": "confirmed"}
+    first, second = run(fid_x=a, fid_x_error=error), run(fid_x=b, fid_x_error=error)
+    assert verdict(BETTER | {"metric": "fid"}, a=first, b=second) == expected
+    claim = {"not_better": "a", "than": "b", "metric": "fid"}
+    assert verdict(claim, a=first, b=second) == negated.get(expected, expected)
+    higher = run(ssim=-a, ssim_error=error), run(ssim=-b, ssim_error=error)
+    assert verdict(BETTER | {"metric": "ssim"}, a=higher[0], b=higher[1]) == expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "a", "b", "extra", "expected"),
+    [
+        ("fid", 1.0, 2.5, {"by": 2}, "confirmed"),
+        ("fid", 1.0, 1.9, {"by": 2}, "not confirmed"),
+        ("fid", 1.0, 2.5, {"margin": 1.4}, "confirmed"),
+        ("fid", 1.0, 2.5, {"margin": 1.6}, "not confirmed"),
+        ("ssim", 0.5, 0.2, {"by": 2}, "confirmed"),
+        ("ssim", 0.5, 0.3, {"by": 2}, "not confirmed"),
+        ("ssim", 0.5, 0.3, {"margin": 0.1}, "confirmed"),
+        ("ssim", 0.5, 0.3, {"margin": 0.3}, "not confirmed"),
+    ],
+)
+def test_how_much_better_counts(metric: str, a: float, b: float, extra: dict[str, float], expected: str) -> None:
+    assert verdict(BETTER | {"metric": metric} | extra, a=run(**{metric: a}), b=run(**{metric: b})) == expected
+
+
+def test_bounds_and_several_metrics() -> None:
+    share = run(class_kept=0.8)
+    assert verdict({"of": "a", "metric": "class_kept", "at_least": 0.7}, a=share) == "confirmed"
+    assert verdict({"of": "a", "metric": "class_kept", "at_least": 0.78}, a=share) == "not settled"
+    assert verdict({"of": "a", "metric": "class_kept", "at_most": 0.5}, a=share) == "not confirmed"
+    both = BETTER | {"metric": ["rmse", "ssim"]}
+    assert verdict(both, a=run(rmse=1, ssim=1), b=run(rmse=2, ssim=0)) == "confirmed"
+    assert verdict(both, a=run(rmse=1, ssim=0), b=run(rmse=2, ssim=1)) == "not confirmed"
+    assert verdict(both, a=run(rmse=1), b=run(rmse=2)) == "not measured"
+    parts = {"all": [{"of": "a", "metric": "rmse", "at_most": 2}, BETTER | {"metric": "fid"}]}
+    assert verdict(parts, a=run(rmse=1, fid_x=1), b=run(fid_x=2)) == "confirmed"
+    assert verdict(parts, a=run(rmse=3, fid_x=1), b=run(fid_x=2)) == "not confirmed"
+
+
+def test_several_seeds_widen_the_interval() -> None:
+    claim = BETTER | {"metric": "rmse"}
+    far = [run(rmse=value, rmse_error=0.0) for value in (1.0, 1.9)]
+    assert verdict(claim, a=far[0], b=run(rmse=2)) == "confirmed"
+    assert verdict(claim, a=far, b=run(rmse=2)) == "not settled"
+    near = [run(rmse=value) for value in (1.0, 1.01, 1.02)]
+    assert verdict(claim, a=near, b=run(rmse=2)) == "confirmed"
+
+
+def test_priors_and_epochs_are_selected() -> None:
+    by_prior = {"uniform": {"fid_x": 9.0}, "blurred-data": {"fid_x": 1.0}}
+    claim = {
+        "better": {"model": "a", "prior": "blurred-data"},
+        "than": {"model": "a", "prior": "uniform"},
+        "metric": "fid",
+    }
+    assert verdict(claim, a=run(by_prior)) == "confirmed"
+    assert verdict(claim, a=run()) == "not measured"
+    at = {epoch: run(rmse=value).evaluation for epoch, value in ((5, 3.0), (15, 2.0), (45, 1.0))}
+    along = Measured(run(rmse=0.5).evaluation, at)
+    for better, than, expected in [("last", "first", "confirmed"), (5, 15, "not confirmed"), (45, 30, "not measured")]:
+        selected = {"better": {"model": "a", "epoch": better}, "than": {"model": "a", "epoch": than}, "metric": "rmse"}
+        assert verdict(selected, a=along) == expected
+    assert (
+        verdict({"of": {"model": "a", "epoch": "last"}, "metric": "rmse", "at_most": 1.5}, a=run(rmse=1))
+        == "not measured"
+    )
+
+
+def test_what_cannot_be_compared_is_not_measured() -> None:
+    same = {"n_test": 100, "test_images": "00", "prediction": "eps", "schedule": {"beta": 1}}
+
+    def of(**settings: Any) -> Measured:
+        return Measured({"scores": {"loss": 1.0, "fid_x": 1.0}, "settings": same | settings})
+
+    loss = BETTER | {"metric": "loss"}
+    assert verdict(loss, a=of(), b=of()) == "not confirmed"
+    assert verdict(loss, a=of(), b=of(schedule={"beta": 2})) == "not measured"
+    assert verdict(loss | {"across": ["schedule"]}, a=of(), b=of(schedule={"beta": 2})) == "not confirmed"
+    assert verdict(loss | {"across": ["schedule"]}, a=of(), b=of(prediction="v")) == "not measured"
+    assert (
+        verdict(BETTER | {"metric": "fid"}, a=of(extractor={"name": "x"}), b=of(extractor={"name": "y"}))
+        == "not measured"
+    )
+    other = Measured({"scores": {"fid_y": 1.0}, "settings": same})
+    assert verdict(BETTER | {"metric": "fid"}, a=of(), b=other) == "not measured"
+
+
+def test_a_claim_says_what_it_says() -> None:
+    study = checked({"title": "t", "models": {"a": "q", "b": "q"}, "claims": [
+        BETTER | {"metric": "fid", "by": 2},
+        {"of": {"model": "a", "epoch": "last"}, "metric": "rmse", "at_most": 1},
+        BETTER | {"metric": "fid", "text": "Mine.", "why": "Because."},
+    ]}, "study")  # fmt: skip
+    found = check(study.claims, {"a": [run(fid_x=2, rmse=1)], "b": [run(fid_x=1)]})
+    assert found[0].text == "a has a better fid than b, 2 times."
+    assert found[1].text == "a after epoch last has a rmse of at most 1."
+    assert (found[2].text, found[2].why) == ("Mine.", "Because.")
+    assert "fid_x: a 2, b 1; difference 1" in found[0].evidence
+    confirmed = check(study.claims, {"a": [run(fid_x=1)], "b": [run(fid_x=2)]})
+    assert confirmed[2].why is None
+
+
+def test_the_reports_tables_are_held() -> None:
+    assert set(labels_by_preset()) == {"ddpm-const-lowbeta", "ddpm-const-highbeta", "blur-const", "ddpm-cosine-unet"}
+    low = reported("ddpm-const-lowbeta")
+    assert low is not None
+    assert low.scores == {"fid_inception": 233, "loss": 0.0245, "rmse": 0.306, "ssim": 0.164, "psnr": 10.5}
+    known = [model.reported.scores for model in report().models.values() if model.reported]
+    assert not any("classifier" in key for scores in known for key in scores)
+
+
+def reports_own_results() -> dict[str, Measured]:
+    """What the report says, and made-up numbers where it has none, as it describes them."""
+    by_label = {labels_by_preset()[preset]: preset for preset in labels_by_preset()}
+    scores = {label: dict(reported(preset).scores) for label, preset in by_label.items()}  # type: ignore[union-attr]
+    for label, (kept, precision, recall) in {
+        LOW: (0.2, 0.8, 0.7), HIGH: (0.1, 0.1, 0.1), BLUR: (7 / 8, 0.5, 0.1), NOISE: (0.2, 0.8, 0.7),
+    }.items():  # fmt: skip
+        scores[label] |= {
+            "class_kept": kept,
+            "sample_precision_inception": precision,
+            "sample_recall_inception": recall,
+        }
+    settings = {"n_test": 1000, "n_manifold": 1000}
+    later = {"fid_inception": 430.0, "class_kept": 0.1, "rmse": 0.2, "ssim": 0.4, "sample_precision_inception": 0.6,
+             "sample_recall_inception": 0.1}  # fmt: skip
+    first = later | {"fid_inception": 432.0, "rmse": 0.3, "ssim": 0.2, "sample_precision_inception": 0.4}
+    along = {3: {"scores": first, "settings": settings}, 45: {"scores": later, "settings": settings}}
+    facts = {"overfitting": Interval.exact(1.01)}
+    results = {}
+    for label, preset in by_label.items():
+        by_prior = (
+            {"uniform": {"fid_inception": 304.0}, "blurred-data": {"fid_inception": 20.0}} if label == BLUR else {}
+        )
+        by_t = [0.03, 0.01, 0.001, 0.0004] + [1e-4] * 6
+        evaluation = {"scores": scores[label], "by_prior": by_prior, "loss_by_t": by_t, "loss_by_t_error": [1e-6] * 10}
+        alpha = {"alpha_T": Interval.exact(0.1352)} if label == LOW else {}
+        results[preset] = Measured({**evaluation, "settings": settings}, along, facts | alpha)
+    return results
+
+
+def test_the_reports_own_numbers_confirm_its_claims() -> None:
+    claims = check_report(reports_own_results(), {})
+    assert len(claims) == len(report().claims) - 3  # those of longer blurs, which the report leaves open
+    assert {claim.verdict for claim in claims} == {"confirmed"}, claims
+
+
+def test_other_numbers_contradict_them() -> None:
+    results = reports_own_results()
+    low, high, blur, noise = labels_by_preset()
+    results[low], results[high] = (
+        Measured({**results[high].evaluation, "loss_by_t": [0.01] * 10}, {}, results[low].facts),
+        Measured({**results[low].evaluation, "loss_by_t": [0.01] * 10}, {
+            3: results[high].by_epoch[3],
+            45: {"scores": {"fid_inception": 100.0, "class_kept": 0.9}, "settings": {"n_test": 1000}},
+        }, results[high].facts),
+    )  # fmt: skip
+    results[blur], results[noise] = results[noise], results[blur]
+    verdicts = {claim.text: claim.verdict for claim in check_report(results, {})}
+    wrong = [text for text, verdict in verdicts.items() if verdict == "confirmed"]
+    # What was left as it was: the losses' ratio, and what is told of one run's own epochs.
+    assert all(text.startswith(("Validation losses", "Over the epochs", "From the uniform")) for text in wrong), wrong
+
+
+def test_claims_without_runs_are_left_out_and_several_are_named() -> None:
+    assert check_report({}, {}) == []
+    results = reports_own_results()
+    claims = check_report(results, {"blur-const": "blur-const (a/run)"})
+    named = ["the first was taken: blur-const (a/run)" in claim.evidence for claim in claims]
+    assert any(named)
+    assert not all(named)

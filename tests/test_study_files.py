@@ -1,0 +1,100 @@
+"""Study files: what is wrong with one costs a line, and nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from diffcli.errors import UserError
+from diffcli.studies.files import checked, evaluation_of, folder_of, load_study, study_files
+
+GOOD = {"title": "t", "models": {"a": "quickstart", "b": {"preset": "quickstart"}}}
+
+
+def with_claim(**claim: object) -> dict[str, object]:
+    return GOOD | {"claims": [claim]}
+
+
+@pytest.mark.parametrize("name", study_files())
+def test_the_shipped_studies_are_valid(name: str) -> None:
+    study = load_study(name)
+    assert study.claims
+    for budget in study.known_budgets.values():
+        evaluation_of(study, budget)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], "study x: a study is a mapping"),
+        ({"models": {"a": "q"}}, "title is missing"),
+        (GOOD | {"title": " "}, "title: a title is one line of text"),
+        (GOOD | {"models": {}}, "models"),
+        (GOOD | {"model": {}}, "unknown key 'model'; did you mean 'models'"),
+        (GOOD | {"models": {"a": {"prset": "q"}}}, "models.a.preset is missing"),
+        (GOOD | {"models": {"a": {"preset": "q", "sets": {}}}}, "did you mean 'models.a.set'"),
+        (GOOD | {"models": {"a": 3}}, "models.a"),
+        (GOOD | {"models": {"A b": "q", "a-b": "q"}}, "the labels 'a-b' and 'A b' make no folders of their own"),
+        (GOOD | {"models": {"!": "q"}}, "the labels '!'"),
+        (GOOD | {"models": {"a": {"preset": "q", "priors": ["unifrom"]}}}, "did you mean 'uniform'"),
+        (GOOD | {"seeds": [1, 1]}, "hold one twice"),
+        (GOOD | {"seeds": [-1]}, "seeds.0"),
+        (GOOD | {"evaluation": {"n_fid": 1}}, "evaluation.n_fid"),
+        (GOOD | {"evaluation": {"n_tset": 1}}, "did you mean 'evaluation.n_test'"),
+        (GOOD | {"evaluation": {"metrics": ["fdi"]}}, "unknown metric 'fdi'; did you mean 'fid'"),
+        (GOOD | {"evaluation": {"n_cas": 10}}, "name that in evaluation.metrics"),
+        (GOOD | {"budget": {"max_time": "soon"}}, "budget.max_time: a time is a number and s, m or h"),
+        (GOOD | {"budget": {"evaluation": {"n_tset": 1}}}, "did you mean 'budget.evaluation.n_test'"),
+        (GOOD | {"budget": {"without": ["a", "b"]}}, "budget.without leaves out every model"),
+        (GOOD | {"budget": {}, "budgets": {"x": {}}}, "give budget or budgets, not both"),
+        (GOOD | {"budgets": {"x": {"models": {"c": {}}}}}, "budgets.x.models: unknown model 'c'"),
+        (with_claim(text="x"), "claims.0: a claim has one of better, not_better"),
+        (with_claim(better="a", at_least=1), "it has better and at_least"),
+        (with_claim(better="a", metric="fid"), "a claim with better needs than"),
+        (with_claim(better="a", than="b", of="a", metric="fid"), "a claim with better takes no of"),
+        (with_claim(better="c", than="b", metric="fid"), "claims.0.better: unknown model 'c'"),
+        (with_claim(better="a", than={"model": "b", "prior": "x"}, metric="fid"), "unknown prior 'x'"),
+        (with_claim(better="a", than={"model": "b", "epok": 3}, metric="fid"), "did you mean 'claims.0.than.epoch'"),
+        (with_claim(better="a", than={"model": "b", "epoch": "end"}, metric="fid"), "claims.0.than.epoch"),
+        (with_claim(better="a", than="b", metric="fdi"), "unknown metric 'fdi'"),
+        (with_claim(better="a", than="b", metric="nearest"), "neither more nor less is better"),
+        (with_claim(of="a", check="luck"), "unknown check 'luck'"),
+        (with_claim(all=[{"better": "a", "than": "c", "metric": "fid"}]), "claims.0.all.0.than: unknown model 'c'"),
+        (with_claim(bettr="a"), "did you mean 'claims.0.better'"),
+        (GOOD | {"figures": [{"title": "x", "show": "smples"}]}, "figures.0.show"),
+        (GOOD | {"figures": [{"title": "x", "show": "loss", "models": ["c"]}]}, "figures.0.models: unknown model 'c'"),
+        (GOOD | {"figures": 3}, "figures"),
+        (GOOD | {"claims": {"better": "a"}}, "claims"),
+    ],
+)
+def test_a_wrong_study_costs_one_line(values: object, expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        checked(values, "study x")
+    assert expected in str(caught.value)
+    assert str(caught.value).startswith("study x")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_studies_are_refused(cli, workplace: Path) -> None:
+    Path("a.yaml").write_text("title: [")
+    Path("b.yaml").write_text("&a [*a]")
+    Path("c.yaml").write_text("title: t\nmodels: {a: nothing-like-it}\n")
+    Path("d.yaml").write_text("x" * 200_000)
+    for name, expected in [
+        ("a.yaml", "is not valid YAML"),
+        ("b.yaml", "is not valid YAML"),
+        ("c.yaml", "unknown preset 'nothing-like-it'"),
+        ("d.yaml", "this is not a study"),
+        ("none.yaml", "study file none.yaml does not exist"),
+        ("degradation", "did you mean 'degradations'"),
+    ]:
+        result = cli("study", name, "-q")
+        assert (result.code, result.err.count("\n")) == (2, 1), result
+        assert expected in result.err
+    assert not Path("studies").exists()
+
+
+def test_labels_make_folders() -> None:
+    assert folder_of("compact blur T 100") == "compact-blur-t-100"
+    assert folder_of("../x", 3) == "x-seed-3"
