@@ -1,4 +1,4 @@
-"""Makes ready models of runs: ``python -m benchmarks.models RUN...``, which ``make models`` calls.
+"""Makes ready models of runs: ``python -m benchmarks.models [NAME=]RUN...``, which ``make models`` calls.
 
 Each run's model is measured as it is and with its weights in float16; the latter is written into ``diffcli/models`` with the
 scores that were measured of it, and both are printed side by side.
@@ -24,11 +24,14 @@ def write(names: Sequence[str], folder: Path = FOLDER, **measured: Any) -> None:
     """Writes a model file for each run, by its preset's name.
 
     Args:
+        names: see :func:`diffcli.load`; ``NAME=RUN`` gives a model another name.
         measured: how, see :class:`diffcli.experiments.compare.CompareOptions`.
     """
-    for name in names:
-        run = find_run(name)
-        file = folder / f"{run.info()['preset']}{SUFFIX}"
+    for given in names:
+        other, _, place = given.rpartition("=")
+        run = find_run(place)
+        name = other or str(run.info()["preset"])
+        file = folder / f"{name}{SUFFIX}"
         with tempfile.TemporaryDirectory() as scratch:
             half = Path(scratch) / file.name
             diffcli.export(run, half, half=True)
@@ -37,7 +40,7 @@ def write(names: Sequence[str], folder: Path = FOLDER, **measured: Any) -> None:
                 replace(run, name=kind) for run, kind in zip(comparison.runs, ("float32", "float16"), strict=True)
             )
             print_comparison(replace(comparison, runs=[full, rounded], claims=[]))
-            write_model_file(file, replace(read_stored(half), evaluation=rounded.evaluation))
+            write_model_file(file, replace(read_stored(half), preset_name=name, evaluation=rounded.evaluation))
         print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, {read_about(file)['epoch']} epochs")
 
 

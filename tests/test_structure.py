@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"assembly", "computing", "studies", "ready"},
     {"generation"},
     {"restoration", "trained"},
-    {"model", "training"},
+    {"model", "training", "graphs"},
     {"loading"},
     {"experiments"},
     {"__init__"},

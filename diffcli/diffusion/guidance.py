@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.compiler import is_exporting
 
 from diffcli.diffusion.labels import NO_LABEL
 
@@ -58,7 +59,8 @@ def classifier_free(
     labelled, unlabelled = with_labels(estimate, labels), with_labels(estimate, none)
 
     def both(xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        if xt.device.type == "cpu" and len(xt) > CPU_BATCH:
+        # A graph for other programs serves every batch size, and knows none.
+        if xt.device.type == "cpu" and (is_exporting() or len(xt) > CPU_BATCH):
             return labelled(xt, t), unlabelled(xt, t)
         doubled = estimate(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([labels, none]))
         return doubled[: len(xt)], doubled[len(xt) :]
@@ -88,10 +90,11 @@ def _extrapolated(
 
     def within(xt: Tensor, t: Tensor) -> Tensor:
         inside = (t >= low) & (t <= high)  # read where it is: samplers have t on the CPU
-        if not bool(inside.any()):
-            return good(xt, t)
-        if bool(inside.all()):
-            return guided(xt, t)
+        if not is_exporting():  # a graph cannot look at values
+            if not bool(inside.any()):
+                return good(xt, t)
+            if bool(inside.all()):
+                return guided(xt, t)
         return torch.where(inside.to(xt.device).view(-1, 1, 1, 1), guided(xt, t), good(xt, t))
 
     return within

@@ -1,25 +1,35 @@
-"""A trained model in a file of its own: for diffcli elsewhere, or for other programs."""
+"""A trained model in files of its own: for diffcli elsewhere, or for other programs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from diffcli.errors import UserError
 from diffcli.experiments.evaluate import Evaluation
 from diffcli.experiments.listing import history
-from diffcli.files import check_output
+from diffcli.files import check_output, written_whole
+from diffcli.graphs import PARTS, WRITERS, about, check_packages, graphs_of
 from diffcli.loading import find_checkpoint, model_of
+from diffcli.model import Model
 from diffcli.options import takes
-from diffcli.progress import note
+from diffcli.progress import note, progress
 from diffcli.runs import Run
+from diffcli.sampler_options import SamplerOptions
 from diffcli.stored import SUFFIX, Stored, fingerprint, halved, read_stored, write_model_file
 
-SUFFIXES = (SUFFIX,)
+SUFFIXES = (SUFFIX, *WRITERS)
 FACTS = ("started", "seed", "training_images", "validation_images", "parameters", "precision", "python", "packages")
 """What a model file tells of ``run.json``: nothing of the machine's folders."""
+
+
+OF_SAMPLING = ("sampler", "steps", "guidance", "autoguidance", "prior")
+"""Arguments that decide what a graph does; a model file keeps what its preset says."""
 
 
 @dataclass(frozen=True)
@@ -28,39 +38,111 @@ class ExportOptions:
 
     Args:
         run: see :func:`diffcli.load`.
-        out: .safetensors, a model file, which diffcli reads wherever it is.
-        half: weights in float16, which takes half the space.
+        out: .safetensors, a model file, which diffcli reads wherever it is; or graphs for other programs, .onnx or .pt2 (of
+            ``torch.export``): the network's estimate in ``out`` itself, and beside it the sampler's step and the start,
+            ``NAME-step`` and ``NAME-start``.
+        half: of a model file, weights in float16, which takes half the space.
+        sampler: of graphs, with ``steps``, ``guidance`` and ``autoguidance``: see
+            :class:`~diffcli.sampler_options.SamplerOptions`.
+        prior: of graphs, where sampling starts; None is the preset's.
+        quiet: no progress bar.
 
     Raises:
-        UserError: ``out`` is of an unknown kind, or cannot be written.
+        UserError: ``out`` is of an unknown kind, cannot be written or needs what is not installed; or an option does not go
+            with it.
     """
 
     run: Run | Path | str = "last"
-    out: Path = Path("model.safetensors")
-    half: bool = False
+    out: Path | str = "model.safetensors"
+    half: bool = field(default=False, kw_only=True)
+    sampler: str | Mapping[str, Any] | None = field(default=None, kw_only=True)
+    steps: int | None = field(default=None, kw_only=True)
+    guidance: float | None = field(default=None, kw_only=True)
+    autoguidance: float | None = field(default=None, kw_only=True)
+    prior: str | None = field(default=None, kw_only=True)
+    quiet: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_output(Path(self.out), SUFFIXES, "out")
+        for file in self.files:
+            check_output(file, SUFFIXES, "out")
+        given = [name for name in OF_SAMPLING if getattr(self, name) is not None]
+        if not self.graphs and given:
+            raise UserError(f"`{given[0]}` is for graphs, .onnx or .pt2; a model file keeps what its preset says")
+        if self.graphs and self.half:
+            raise UserError("`half` is for a model file, .safetensors; graphs compute in float32")
+        check_packages(self.suffix)
+        self.sampling  # noqa: B018 (its checks)
+
+    @property
+    def suffix(self) -> str:
+        """Of ``out``."""
+        return Path(self.out).suffix.lower()
+
+    @property
+    def graphs(self) -> bool:
+        """Whether graphs are written."""
+        return self.suffix in WRITERS
+
+    @property
+    def files(self) -> list[Path]:
+        """What is written."""
+        out = Path(self.out)
+        return [out.with_stem(out.stem + part) for part in PARTS] if self.graphs else [out]
+
+    @property
+    def sampling(self) -> SamplerOptions:
+        """How the graphs sample."""
+        return SamplerOptions(
+            sampler=self.sampler, steps=self.steps, guidance=self.guidance, autoguidance=self.autoguidance
+        )
 
 
 @takes(ExportOptions)
 def export(options: ExportOptions) -> list[Path]:
-    """Writes a trained model into a file that needs no run folder; returns the files written.
+    """Writes a trained model into files that need no run folder; returns the files written.
 
     See :class:`ExportOptions` for the arguments. A model file holds the averaged weights, the early average that guides, fitted
-    priors, the preset, facts of the training, and the scores that were measured of these very weights.
+    priors, the preset, facts of the training, and the scores that were measured of these very weights. Graphs hold the same
+    computation for programs without diffcli; each is compared with PyTorch before it is kept.
 
     Raises:
         UserError: there is no such model, or an option does not fit it; nothing is written then.
+        RunError: a graph's numbers are not PyTorch's; nothing is written.
     """
     run, checkpoint = find_checkpoint(options.run)
     stored = described(read_stored(checkpoint), run)
-    model_of(stored)  # what cannot be read back is not written
+    model = model_of(stored)  # what cannot be read back is not written
+    if options.graphs:
+        _write_graphs(replace(model, run=run), options)
+        return options.files
     for component, origin in stored.plugins.items():
         note(f"note: the file can be used where plug-in {origin}, which has the {component}, is loaded")
-    stored = rounded(stored) if options.half else stored
-    write_model_file(Path(options.out), stored)
-    return [Path(options.out)]
+    write_model_file(options.files[0], rounded(stored) if options.half else stored)
+    return options.files
+
+
+def _write_graphs(model: Model, options: ExportOptions) -> None:
+    sampling = model.sampling(options.sampling, model.prior(options.prior))
+    preset = model.preset
+    facts = {
+        "model": model.preset_name,
+        "description": preset.description,
+        "data": preset.data.name,
+        "degradation": preset.degradation.name,
+        "prior": options.prior or preset.prior.name,
+        "class_names": model.classes,
+    }
+    facts = about(sampling, model.image_shape, facts)
+    graphs = graphs_of(sampling, model.image_shape)
+    with ExitStack() as stack:
+        advance = stack.enter_context(progress("tracing and comparing", len(graphs), "graphs", options.quiet))
+        distances = []
+        for graph, file in zip(graphs, options.files, strict=True):
+            part = stack.enter_context(written_whole(file))
+            distances.append(WRITERS[options.suffix](graph, facts, part))
+            advance(1)
+    if not options.quiet:
+        note(f"note: the graphs' numbers are PyTorch's to within {max(distances):.1g}")
 
 
 def described(stored: Stored, run: Run | None) -> Stored:

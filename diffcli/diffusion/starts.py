@@ -1,0 +1,77 @@
+"""Where sampling starts as a function of random numbers, so that a program without the priors can draw x_T."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from diffcli.diffusion.degradations import Degradation
+from diffcli.diffusion.labels import NO_LABEL
+from diffcli.diffusion.priors import Mixture, Prior, StandardNormal, Uniform
+
+BELOW_ONE = 1 - 1e-6
+"""So that a share of all weights, rounded, is less than all."""
+
+
+class Start(nn.Module):
+    """x_T from random numbers: (uniform in [0, 1), normal, noise, labels) -> (B, C, H, W).
+
+    ``uniform`` (B,) chooses one of a mixture's Gaussians, ``normal`` (B, C, H, W) is a place in it, and ``noise`` (B, C, H, W) is
+    what the degradation, or the prior, adds. What a prior does not need is not looked at.
+
+    Args:
+        prior: fitted.
+        degradation: whose sigma_T is added to what a prior of the signal draws.
+
+    Raises:
+        ValueError: there is none for this prior: it draws copies of training images, or is a plug-in's.
+    """
+
+    def __init__(self, prior: Prior, degradation: Degradation) -> None:
+        super().__init__()
+        sigma = float(degradation.sigmas[degradation.T]) if prior.of_signal else 1.0
+        self.signal: nn.Module | None = None
+        if isinstance(prior, Mixture):
+            self.signal = _MixtureSignal(prior)
+        elif isinstance(prior, Uniform):
+            self.signal = _FlatSignal(prior)
+            sigma = math.hypot(sigma, prior.noise)
+        elif not isinstance(prior, StandardNormal):
+            raise ValueError("it draws copies of training images, or is a plug-in's")
+        self.sigma = sigma
+
+    def forward(self, uniform: Tensor, normal: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        drawn = self.sigma * noise
+        return drawn if self.signal is None else self.signal(uniform, normal, label) + drawn
+
+
+class _FlatSignal(nn.Module):
+    def __init__(self, prior: Uniform) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, uniform: Tensor, normal: Tensor, label: Tensor | None) -> Tensor:
+        """Flat images: as :class:`Uniform` without its noise."""
+        levels = self.prior.mean + normal[:, :, 0, 0] @ self.prior.factor.T
+        return levels[:, :, None, None].expand_as(normal)
+
+
+class _MixtureSignal(nn.Module):
+    def __init__(self, prior: Mixture) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, uniform: Tensor, normal: Tensor, label: Tensor | None) -> Tensor:
+        """As :class:`Mixture`, whose Gaussians are chosen by ``uniform`` and drawn from by the first numbers of ``normal``."""
+        prior = self.prior
+        weights = prior.weights.expand(uniform.shape[0], -1)  # not len(), which a graph takes for a constant
+        if label is not None:
+            fitting = prior.labels == label[:, None]
+            anyone = (label == NO_LABEL) | ~fitting.any(dim=1)
+            weights = weights * (fitting | anyone[:, None])
+        below = weights.cumsum(dim=1)
+        chosen = (below <= BELOW_ONE * uniform[:, None] * below[:, -1:]).sum(dim=1)
+        place = normal.flatten(1)[:, : len(prior.modes), None]
+        coordinates = prior.means[chosen] + (prior.factors[chosen] @ place)[:, :, 0]
+        return (coordinates @ prior.modes + prior.mean).view(normal.shape)
