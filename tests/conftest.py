@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 # Several test processes share two cores; one thread each is faster than all of them fighting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,6 +20,10 @@ torch.set_num_threads(1)
 
 SLOW = bool(os.environ.get("DIFFCLI_SLOW"))
 """Whether the tests that can be long are: make test-slow."""
+# A machine that does other things, too, is slow at times: no example fails for that.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
 TINY = """\
 description: a tiny model for the tests
 data: {name: digits}

@@ -20,7 +20,7 @@ SHAPE = (1, 8, 8)
 
 
 def noise(T: int) -> GaussianNoise:
-    return GaussianNoise(cosine(T), SHAPE)
+    return GaussianNoise(cosine(T))
 
 
 @given(T=st.integers(1, 300), data=st.data())
@@ -45,11 +45,11 @@ def test_steps_are_evenly_spread_over_log_snr() -> None:
 def test_even_steps_are_those_of_before() -> None:
     for steps in (None, 1, 7, 30):
         assert spaced(noise(30), steps) == timesteps(30, steps)
-    assert spaced(GaussianNoise(linear(20, 0.001, 0.3), SHAPE), 20, "log-snr") == timesteps(20)
+    assert spaced(GaussianNoise(linear(20, 0.001, 0.3)), 20, "log-snr") == timesteps(20)
 
 
 def test_without_a_ratio_there_is_no_such_spacing(cli: Cli, workplace: Path) -> None:
-    with pytest.raises(ValueError, match="needs a signal-to-noise ratio, which mask has not"):
+    with pytest.raises(ValueError, match="needs a signal-to-noise ratio, which Mask has not"):
         spaced(Mask(SHAPE, T=20), 5, "log-snr")
     refused = cli("train", "--preset", "quickstart-blur", "--set", "sampler.spacing=log-snr", "--out", "run")
     assert refused.code == 2
