@@ -1,12 +1,12 @@
 """Ten minutes of what a user would pick instead, beside ten of ours: each tool's own network, training loop and sampler on
 MNIST, as its documentation has them, for the same wall time; judged by the Frechet distance in our classifier's features.
 
-Needs the extra ``bench``. The time is that of the training loop: imports, reading the data set and sampling are not in it, the
-fit of our prior is. What each recipe draws is kept in --out, and a recipe whose samples are there is not trained again.
+Needs the extra ``bench``. The time is that of the training loop, the fit of our prior in it; what each recipe draws is kept in
+--out, and a recipe whose samples are there is not trained again.
 
     python -m benchmarks.rivals --seconds 600 --out rivals [--n 2000] [--only diffcli diffusers ...] [--steps 50] [--page]
 
---steps overrides every sampler's own number of steps; --page writes the table into docs/benchmarks.md.
+--steps overrides the samplers' own; --page writes into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from benchmarks.peers import SIDE, T, diffusers_network, random_batches
 from benchmarks.rounds import table
 from benchmarks.samplers import features
 from diffcli.data.datasets import mnist
+from diffcli.data.pixels import to_uint8
 from diffcli.evaluation.extractors import classifier
-from diffcli.evaluation.scores import fid
+from diffcli.evaluation.frechet import Reference
+from diffcli.experiments.distances import FLOOR_IMAGES, floor_of
 
 BATCH = 250
 """Images that are drawn at once."""
@@ -64,11 +66,6 @@ class Task:
     def batches(self) -> list[int]:
         """The sizes of the batches to draw."""
         return [min(BATCH, self.n - start) for start in range(0, self.n, BATCH)]
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Float images in [0, 1] -> uint8."""
-    return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def ours(preset: str) -> Callable[[Task], Drawn]:
@@ -162,7 +159,7 @@ class Diffusers:
         started = time.perf_counter()
         images = torch.cat([self._sample(network, sampler, size) for size in task.batches()])
         seconds = time.perf_counter() - started
-        return Drawn(to_uint8(images / 2 + 0.5), count * self.batch_size, len(sampler.timesteps), seconds)
+        return Drawn(to_uint8(images / 2 + 0.5 - 0.5), count * self.batch_size, len(sampler.timesteps), seconds)
 
     @staticmethod
     @torch.inference_mode()
@@ -212,7 +209,7 @@ class Lucidrains:
         started = time.perf_counter()
         with torch.inference_mode():
             drawn = torch.cat([model.sample(batch_size=size) for size in task.batches()])
-        return Drawn(to_uint8(drawn), seen, steps, time.perf_counter() - started)
+        return Drawn(to_uint8(drawn - 0.5), seen, steps, time.perf_counter() - started)
 
     @staticmethod
     def _until(trainer, seconds: float) -> None:  # type: ignore[no-untyped-def]
@@ -280,24 +277,17 @@ def main() -> None:
     task = Task(source.development.images, options.data_dir, options.seconds, options.n, options.steps)
     judge = classifier("mnist", torch.device("cpu"))
     real = features(judge, source.test.images)
-    order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(0))[: task.n]
-    floor = fid(real, features(judge, task.train[order]))
+    distance_to = Reference.of(real).distance
+    floor = floor_of(distance_to, features(judge, task.train[:FLOOR_IMAGES]), task.n, seed=0)
     rows = []
     for name in options.only:
         drawn = kept(name, task, options.out)
-        distance = fid(real, features(judge, drawn.images))
+        distance = distance_to(features(judge, drawn.images))
         cells = [f"{drawn.seen:,}", drawn.evaluations, f"{drawn.sampling_seconds:,.0f}"]
         rows.append([name, *cells, f"{distance:.3g}", f"{distance / floor:.3g}"])
         print(f"{name}: {distance / floor:.3g} times the floor", flush=True)
-    header = [
-        f"{options.seconds:g} s of training",
-        "images seen",
-        "evaluations a sample",
-        f"seconds for {task.n:,} samples",
-        "distance",
-        "times the floor",
-    ]
-    text = table(header, rows)
+    counts = ["images seen", "evaluations a sample", f"seconds for {task.n:,} samples"]
+    text = table([f"{options.seconds:g} s of training", *counts, "distance", "times the floor"], rows)
     print(text)
     if options.page:
         from benchmarks.__main__ import PAGE, put

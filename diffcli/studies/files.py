@@ -72,7 +72,7 @@ def checked(values: Any, where: str) -> Study:
         UserError: a key is unknown, missing or of the wrong type, or names something that is not there.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{where}: a study is a mapping of keys to values; see 'diffcli study --help'")
+        raise UserError(f"{where}: a study is a mapping of keys to values; it has at least a title and models")
     try:
         study = Study.model_validate(values)
     except ValidationError as error:
