@@ -21,7 +21,7 @@ from diffcli.diffusion.likelihood import (
     why_unbounded,
 )
 from diffcli.diffusion.noise_levels import NOISE_LEVELS
-from diffcli.diffusion.randomness import Stream, generator_for, image_generators
+from diffcli.diffusion.randomness import Stream, generator_for, image_generators, randn_images
 from diffcli.diffusion.schedules import constant, linear, log_widths
 
 SHAPE = (1, 8, 8)
@@ -99,8 +99,8 @@ class GaussianData:
 def measured(data: GaussianData, degradation: Degradation, x0: Tensor, evaluations: int, seed: int = 0) -> Tensor:
     """The bound of each image, bits per dimension."""
     fitting = data.images(100, seed=1)
-    generators = image_generators(seed, Stream.DECODER, range(100))
-    width = fitted_width(fitting, first_estimate(data.denoise, degradation, fitting, generators))
+    noise = randn_images(image_generators(seed, Stream.DECODER, range(100)), SHAPE)
+    width = fitted_width(fitting, first_estimate(data.denoise, degradation, fitting, noise))
     generators = image_generators(seed, Stream.LIKELIHOOD, range(len(x0)))
     costs = Bound(degradation, evaluations).costs(data.denoise, x0, generators, width, data.log_prior)
     return bits_per_dimension(costs.total, SHAPE)

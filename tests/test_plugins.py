@@ -81,7 +81,7 @@ def test_what_a_plugin_adds_works_in_python(workplace: Path, registries: None, n
     assert model.restore(xt, t=2, quiet=True).shape == images.shape
     assert model.estimate(xt, t=2).dtype == torch.uint8
     scores = diffcli.evaluate(model, ["rmse", "loss"], n_test=4, steps=2, quiet=True).scores
-    assert {"rmse", "rmse_direct", "loss"} == set(scores)
+    assert {"rmse", "rmse_direct", "rmse_error", "loss", "loss_error"} == set(scores)
 
 
 def test_a_strangers_run_runs_no_code(workplace: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_trained_run_holds_what_it_promises(trained: Path) -> None:
     assert info["preset"] == "tiny"
     assert info["seed"] == 0
     assert info["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert {path.name for path in run.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in run.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "epoch-001.ckpt"}
     assert {path.name for path in run.samples.iterdir()} == {
         "epoch-001-unconditional.png",
         "epoch-001-conditional.png",

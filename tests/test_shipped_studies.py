@@ -63,7 +63,7 @@ def test_the_teachers_study_runs_in_short(cli, workplace: Path) -> None:
     shortened("degradations", ["noise", "hole"], n_test=4, n_fid=6, steps=2)
     result = cli("study", "degradations.yaml", *HOW)
     assert result.code == 0, result.err
-    assert "What noise leaves does not" in result.out
+    assert "What noise and the hole leave does not" in result.out
 
 
 def test_the_six_lines_of_the_documentation_run(cli, workplace: Path) -> None:
