@@ -18,6 +18,7 @@ from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, check_inpu
 from diffcli.diffusion.guidance import X0Function, clipped
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, timesteps
+from diffcli.diffusion.spacing import spaced
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.errors import UserError, unknown
 from diffcli.networks import NETWORKS
@@ -53,7 +54,7 @@ def resolve(preset: Preset) -> Preset:
         raise UserError(f"training.t_distribution: {known}")
     degradation = build_degradation(preset, image_shape_of(preset))
     _check_network(preset)
-    steps_of(preset.sampler.steps, degradation.T)
+    path_of(preset.sampler, degradation)
     _check_denoiser(preset, degradation)
     _check_sampler(preset.sampler, degradation)
     _check_prior(preset.prior, degradation)
@@ -157,6 +158,25 @@ def steps_of(steps: int | None, T: int) -> list[int]:
     """
     try:
         return timesteps(T, steps)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def path_of(
+    sampler: Sampler, degradation: Degradation, steps: int | None = None, start: int | None = None
+) -> list[int]:
+    """A sampler's time steps from ``start``, T where it is None, to 0; ``steps`` counts in place of the sampler's own.
+
+    Raises:
+        UserError: more steps than that, or a spacing that the degradation does not have.
+    """
+    if sampler.spacing != "even" and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
+        raise UserError(
+            f"sampler.spacing {sampler.spacing} needs a degradation with one ratio of signal to noise at each t; "
+            f"{degradation.name} has none: use even"
+        )
+    try:
+        return spaced(degradation, sampler.steps if steps is None else steps, sampler.spacing, start)
     except ValueError as error:
         raise UserError(str(error)) from error
 

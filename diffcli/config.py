@@ -42,6 +42,7 @@ class Sampler(Component):
 
     Args:
         steps: how many from T to 0; null is all T.
+        spacing: of the steps: ``even`` over t, or ``log-snr``, over the logarithm of the signal-to-noise ratio.
         clip: every estimate of the clean image is clipped to the range of pixels (Ho et al. 2020's code does; Saharia et
             al. 2022, section 2.3, "static thresholding").
         guidance: weight of classifier-free guidance by labels (Ho & Salimans 2022); 1 is none.
@@ -50,6 +51,7 @@ class Sampler(Component):
     """
 
     steps: Positive | None = None
+    spacing: Literal["even", "log-snr"] = "even"
     clip: bool = False
     guidance: Weight = 1.0
     autoguidance: Weight = 1.0

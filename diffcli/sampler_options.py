@@ -14,7 +14,7 @@ from diffcli.presets import sampler_named
 Label = int | str
 NONE = "none"
 RANGE = re.compile(r"(\d+)-(\d+)")
-KEPT = ("steps", "clip", "guidance", "autoguidance", "guided_t")
+KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
 """What a preset says of its sampler and another sampler keeps."""
 
 

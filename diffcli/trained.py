@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from diffcli.assembly import build_prior, load_source, resolve, steps_of, training_split
+from diffcli.assembly import build_prior, load_source, path_of, resolve, training_split
 from diffcli.computing import prepared
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.clusters import clustered
@@ -129,7 +129,7 @@ class Trained:
         """
         sampler = options.changed(self.preset.sampler)
         sampler = resolve(self.preset.model_copy(update={"sampler": sampler})).sampler
-        return sampler, steps_of(sampler.steps if options.steps is None else options.steps, self.T)
+        return sampler, path_of(sampler, self.denoiser.degradation, options.steps)
 
     def check_t(self, t: int, smallest: int = 1) -> None:
         """Checks that ``t`` is in smallest..T.
@@ -162,7 +162,7 @@ class Trained:
             raise UserError(f"`steps` must be in 1..{t} (from t = {t} to 0), got {options.steps}")
         sampling = self.sampling(options)
         steps = options.steps or max(1, round((len(sampling.steps) - 1) * t / self.T))
-        return replace(sampling, steps=steps_of(steps, t))
+        return replace(sampling, steps=path_of(sampling.sampler, self.denoiser.degradation, steps, t))
 
     def sampling(self, options: SamplerOptions, prior: Prior | None = None) -> Sampling:
         """Everything that decides what is drawn with these options, from ``prior`` or from what is handed to the sampler.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 # Several test processes share two cores; one thread each is faster than all of them fighting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,6 +20,10 @@ torch.set_num_threads(1)
 
 SLOW = bool(os.environ.get("DIFFCLI_SLOW"))
 """Whether the tests that can be long are: make test-slow."""
+# A machine that does other things, too, is slow at times: no example fails for that.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
 TINY = """\
 description: a tiny model for the tests
 data: {name: digits}
@@ -168,3 +173,17 @@ def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         records[:, 0] %= 10
         (place / "cifar-10-batches-bin" / f"{name}.bin").write_bytes(records.tobytes())
     return place
+
+
+def save_own_images() -> None:
+    """The files that the pages' commands take for a user's own, in the current folder."""
+    from PIL import Image, ImageDraw
+
+    Path("drawings").mkdir()
+    photo = Image.radial_gradient("L").resize((90, 60)).convert("RGB")
+    for file in ("photo.jpg", "faded.png", "drawings/1.png"):
+        photo.save(file)
+    for file, size in (("hole.png", (90, 60)), ("lower.png", (8, 8))):
+        mask = Image.new("L", size)
+        ImageDraw.Draw(mask).rectangle((0, size[1] // 2, *size), fill=255)
+        mask.save(file)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+from conftest import save_own_images
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,3 +51,36 @@ def test_the_degradation_of_ones_own_is_trained_sampled_and_plotted(cli, workpla
     assert Path("swirl.png").is_file()
     assert Path("swirl.gif").is_file()
     assert Path("swirl-schedule.png").is_file()
+
+
+def test_the_commands_that_restore_run(cli, workplace: Path) -> None:
+    # mnist-fast and blur-fast with their T, but of small digits.
+    steps = ["--set", "training.sample_epochs=[]", "--epochs", 1, "--limit-batches", 2, "--accelerator", "cpu"]
+    for name, preset, T in (
+        ("mnist-fast", "quickstart", 1000),
+        ("quickstart", "quickstart", 100),
+        ("blur-fast", "quickstart-blur", 100),
+        ("quickstart-blur", "quickstart-blur", 20),
+    ):
+        trained = cli("train", "--preset", preset, "--set", f"schedule.T={T}", "--out", f"runs/{name}/a", *steps)
+        assert trained.code == 0, trained.err
+    save_own_images()
+    outputs = []
+    for page in (ROOT / "README.md", ROOT / "docs" / "restore.md"):
+        for command in re.findall(r"^diffcli restore (.*)$", page.read_text(), flags=re.MULTILINE):
+            words = shlex.split(command)
+            out = words[words.index("--out") + 1]
+            shutil.rmtree(out, ignore_errors=True)
+            result = cli("restore", *words, "--steps", 2, "--accelerator", "cpu")
+            assert (result.code, result.out) == (0, f"{out}\n"), (command, result.err)
+            outputs.append(out)
+    assert outputs == [
+        "rows.png",
+        "restored",
+        "painted.png",
+        "restored.png",
+        "restored-cold.png",
+        "restored",
+        "painted.png",
+    ]
+    assert all(Path(out).exists() for out in outputs)

@@ -117,7 +117,7 @@ def test_a_graph_that_differs_from_pytorch_is_not_kept(
         ),
         (["--sampler", "hein", "--out", "m.onnx"], "unknown sampler 'hein'; did you mean 'heun'?"),
         (["--steps", 21, "--out", "m.onnx"], "steps must be in 1..20"),
-        (["--guidance", 2, "--out", "m.pt2"], "trained without labels"),
+        (["--guidance", 2, "--out", "m.pt2"], "needs a model with labels"),
         (["--prior", "unform", "--out", "m.pt2"], "--prior: unknown prior 'unform'"),
         (["--half", "--out", "m.onnx"], "--half is for a model file, .safetensors"),
         (["--steps", 3, "--out", "m.safetensors"], "--steps is for graphs, .onnx or .pt2"),

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from conftest import save_own_images
 
 from diffcli.presets import preset_files
 
@@ -45,7 +46,8 @@ def test_the_four_commands_run_one_after_another(cli, workplace: Path) -> None:
         "train": "--epochs 1 --limit-batches 2 --accelerator cpu",
         "eval": "--n-test 5 --n-fid 5 --steps 2 --extractor classifier",
     }
-    quick |= {"sample": "--steps 2"}
+    quick |= {"sample": "--steps 2", "restore": "--steps 2"}
+    save_own_images()
     ran = set()
     for command in commands(ROOT / "README.md"):
         _, name, *words = shlex.split(command)
@@ -54,7 +56,7 @@ def test_the_four_commands_run_one_after_another(cli, workplace: Path) -> None:
         result = cli(name, *words, *shlex.split(quick.get(name, "")))
         assert result.code == 0, (command, result.err)
         ran.add(name)
-    assert {"train", "sample", "eval", "schedule-plot"} <= ran
+    assert {"train", "sample", "eval", "schedule-plot", "restore"} <= ran
     assert Path("grid.png").is_file()
 
 

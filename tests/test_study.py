@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import time
@@ -12,16 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from conftest import SLOW
 from killing import start
-from test_idx import write_idx_files
 
 from diffcli.checkpoints import read_checkpoint
 from diffcli.errors import RunError
 from diffcli.experiments import study_runs
 from diffcli.runs import Run
-from diffcli.studies.files import load_study, study_files
+from diffcli.studies.files import study_files
 
 MINE = """\
 title: Two trainings
@@ -184,6 +181,20 @@ def test_a_folder_of_another_study_is_refused(cli, mine: list[object]) -> None:
     assert {read_checkpoint(Run(Path(f"studies/mine/{label}")).last)["epoch"] for label in ("short", "long")} == {2}
 
 
+def test_a_budget_says_what_is_kept_and_how_many_steps_a_sampler_takes(cli, mine: list[object]) -> None:
+    text = MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {training.sample_epochs: [2, 9]}}")
+    other = MINE.replace("long: tiny.yaml", "long: tiny.yaml\n  more: tiny.yaml")
+    Path("mine.yaml").write_text(other + "budget: {epochs: 3, steps: {long: 5}, without: [short]}\n")
+    assert cli(*mine).code == 0
+    runs = {run["label"]: run for run in json.loads(Path("studies/mine/mine.json").read_text())["runs"]}
+    assert {label: run["settings"]["sampler"]["steps"] for label, run in runs.items()} == {"long": 5, "more": 4}
+    assert [list(run["by_epoch"]) for run in runs.values()] == [["1", "3"]] * 2
+    Path("mine.yaml").write_text(text + "budget: {limit_batches: 1, models: {short: {epochs: 1, limit_batches: 1}}}\n")
+    assert cli(*mine, "--out", "whole").code == 0
+    assert list(Run(Path("whole/short")).kept()) == [1]
+    assert list(Run(Path("whole/long")).kept()) == [2]
+
+
 def test_json_and_show(cli, mine: list[object]) -> None:
     result = cli(*mine, "--json")
     assert json.loads(result.out) == json.loads(Path("studies/mine/mine.json").read_text())
@@ -214,55 +225,6 @@ def test_what_cannot_run_is_told_before_anything_is_written(cli, mine: list[obje
     assert "did you mean 'report'" in cli("study", "reprot").err
     assert "--data-dir or DIFFCLI_DATA" in cli("study", "report", "--data-dir", "nowhere", *HOW).err
     assert not Path("studies").exists()
-
-
-def shortened(name: str, models: list[str], **evaluation: object) -> None:
-    """A shipped study of some of its models, trained for a batch or two."""
-    values = yaml.safe_load(study_files()[name].read_text())
-    left_out = [label for label in values["models"] if label not in models]
-    budget = {"epochs": 2, "limit_batches": 1, "without": left_out}
-    values = {key: value for key, value in values.items() if key not in ("budget", "budgets")}
-    values |= {"budget": budget, "evaluation": values["evaluation"] | evaluation}
-    Path(f"{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-
-
-def test_the_reports_study_shows_its_figures_and_claims(cli, workplace: Path) -> None:
-    write_idx_files(workplace, train=60, test=12)
-    along = {"n_test": 4, "n_fid": 4, "steps": 2, "metrics": ["fid", "sample_recall", "class_kept"]}
-    shortened("report", ["low beta", "high beta", "blur"], n_test=4, n_fid=4, steps=2, by_epoch=along)
-    result = cli("study", "report.yaml", "--data-dir", workplace, "--out", "study", *HOW)
-    assert result.code == 0, result.err
-    page = Path("study/report.html").read_text()
-    titles = re.findall(r"<h2>Figure (\d+):", page)
-    assert titles == [str(number) for number in range(1, 11)]
-    for text in ("reported 0.2312", "Vishal Jain", "noise was not trained on this budget", "low beta at epoch 45"):
-        assert text in page, text
-    assert "reported 233" not in page  # the report's FID is by another extractor
-    claims = json.loads(Path("study/report.json").read_text())["claims"]
-    assert len(claims) == len(load_study("report").claims)
-    verdicts = {claim["text"]: claim["verdict"] for claim in claims}
-    missing = [text for text, verdict in verdicts.items() if verdict == "not measured"]
-    for text in missing:  # for want of a model, not of a number
-        (evidence,) = [claim["evidence"] for claim in claims if claim["text"] == text]
-        assert re.search("no run of (noise|compact blur)|larger n_test|was not measured of blur", evidence), (
-            text,
-            evidence,
-        )
-    assert verdicts["An alpha_T of about 0.135 still generates (2.4)."] != "not measured"
-
-
-@pytest.mark.skipif(not SLOW, reason="trains four models: make test-slow")
-def test_the_teachers_study_runs_as_it_is(cli, workplace: Path) -> None:
-    result = cli("study", "degradations", *HOW)
-    assert result.code == 0, result.err
-    assert "not measured" not in result.out
-
-
-def test_the_teachers_study_runs_in_short(cli, workplace: Path) -> None:
-    shortened("degradations", ["noise", "hole"], n_test=4, n_fid=6, steps=2)
-    result = cli("study", "degradations.yaml", *HOW)
-    assert result.code == 0, result.err
-    assert "What noise leaves does not" in result.out
 
 
 SMALL_STUDY = """\

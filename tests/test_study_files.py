@@ -47,6 +47,7 @@ def test_the_shipped_studies_are_valid(name: str) -> None:
         (GOOD | {"budget": {"max_time": "soon"}}, "budget.max_time: a time is a number and s, m or h"),
         (GOOD | {"budget": {"evaluation": {"n_tset": 1}}}, "did you mean 'budget.evaluation.n_test'"),
         (GOOD | {"budget": {"without": ["a", "b"]}}, "budget.without leaves out every model"),
+        (GOOD | {"budget": {"steps": {"c": 3}}}, "budget.steps: unknown model 'c'"),
         (GOOD | {"budget": {}, "budgets": {"x": {}}}, "give budget or budgets, not both"),
         (GOOD | {"budgets": {"x": {"models": {"c": {}}}}}, "budgets.x.models: unknown model 'c'"),
         (with_claim(text="x"), "claims.0: a claim has one of better, not_better"),

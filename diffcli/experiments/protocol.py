@@ -243,7 +243,8 @@ def _check_labels(name: str, preset: Preset) -> None:
 
 def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether an evaluation with the settings ``recorded`` has the scores that are ``wanted``."""
-    recorded = {"precision": "32-true", **recorded}  # evaluations of before knew no other
+    # Evaluations of before knew no others.
+    recorded = {"precision": "32-true", **recorded, "sampler": {"spacing": "even", **recorded.get("sampler", {})}}
     whole = recorded.keys() >= INFORMATION | {"n_test"}
     return whole and all(name in recorded and recorded[name] == value for name, value in wanted.items())
 

@@ -189,7 +189,7 @@ def study(options: StudyOptions) -> StudyResult:
 def _measured(
     member: Member, content: Study, budget: Budget, options: StudyOptions, processes: Processes
 ) -> MemberResult:
-    evaluation = evaluation_of(content, budget)
+    evaluation = evaluation_of(content, budget, member.label)
     seed = member.seed or 0
     asked = replace(
         options.evaluation_of(member.run),

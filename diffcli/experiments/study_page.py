@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from diffcli.devices import Processes
 from diffcli.evaluation.intervals import spread
 from diffcli.evaluation.metrics import BESIDE, is_beside
@@ -19,6 +21,7 @@ from diffcli.reporting.comparable import best_of, remarks
 from diffcli.reporting.numbers import error_of
 from diffcli.reporting.page import columns
 from diffcli.reporting.study_page import Cell, ModelView, StudyPage, Table, html_study, markdown_study
+from diffcli.studies.schema import StudyModel
 
 if TYPE_CHECKING:
     from diffcli.experiments.study import MemberResult, StudyResult
@@ -56,7 +59,7 @@ def study_page(result: StudyResult, name: str, processes: Processes) -> StudyPag
         answer=paragraphs(study.answer),
         remarks=said,
         figures=figures(result, processes),
-        models=[_model(label, runs) for label, runs in result.by_label.items()],
+        models=[_model(label, study.models[label], runs) for label, runs in result.by_label.items()],
         trainings=_trainings(result.runs),
         origins=_origins(result.runs),
         pictures=name,
@@ -114,7 +117,7 @@ def _scores(result: StudyResult, means: Mapping[str, Mapping[str, Any]], keys: S
     return Table(["model", *keys], rows)
 
 
-def _model(label: str, runs: Sequence[MemberResult]) -> ModelView:
+def _model(label: str, model: StudyModel, runs: Sequence[MemberResult]) -> ModelView:
     first = runs[0].best
     tables = []
     for run in runs:
@@ -126,8 +129,14 @@ def _model(label: str, runs: Sequence[MemberResult]) -> ModelView:
         if len(by_prior) > 1:
             tables.append(_by(by_prior, "prior", f"Samples by where they start{seed}"))
     parameters = first.run.info().get("parameters", 0)
-    about = f"{first.preset.description}. {parameters:,} parameters."
+    changed = f", with {'; '.join(f'{key}: {_words(value)}' for key, value in model.set.items())}" if model.set else ""
+    about = f"Preset {first.preset_name}{changed}. {first.preset.description}. {parameters:,} parameters."
     return ModelView(label, about, to_yaml(first.preset), tables)
+
+
+def _words(value: Any) -> str:
+    """A value of a preset as its file would write it."""
+    return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n...\n").strip()
 
 
 def _by(scores: Mapping[str, Mapping[str, float]], head: str, title: str) -> Table:

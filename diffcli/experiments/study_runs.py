@@ -15,9 +15,10 @@ from diffcli.errors import UserError, unknown
 from diffcli.experiments.accuracy import cas_size
 from diffcli.experiments.planning import TrainOptions, plan
 from diffcli.experiments.train import carry_out
+from diffcli.presets import load_preset
 from diffcli.runs import Run, best_checkpoint, find_run, is_free, run_preset
 from diffcli.studies.files import effort_of, evaluation_of, folder_of
-from diffcli.studies.schema import Budget, Study, StudyEvaluation
+from diffcli.studies.schema import Budget, Study, StudyEvaluation, StudyModel
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import MAY_CHANGE, changes
 
@@ -85,10 +86,10 @@ def members(study: Study, budget: Budget, given: Mapping[str, Sequence[str]], pl
 def _training(study: Study, budget: Budget, label: str, seed: int | None, place: Place) -> TrainOptions:
     model, effort = study.models[label], effort_of(budget, label)
     wanted: dict[str, Any] = {"training.epochs": effort.epochs, "training.max_time": effort.max_time}
-    wanted |= {"training.seed": seed, "sampler.steps": evaluation_of(study, budget).steps}
+    wanted |= {"training.seed": seed, "sampler.steps": evaluation_of(study, budget, label).steps}
     overrides = model.set | {key: value for key, value in wanted.items() if value is not None}
     if effort.epochs is not None and "training.sample_epochs" not in model.set:
-        overrides["training.sample_epochs"] = [1, effort.epochs] if effort.epochs > 1 else [1]
+        overrides["training.sample_epochs"] = _sample_epochs(model, effort.epochs)
     return TrainOptions(
         model.preset,
         overrides,
@@ -98,6 +99,13 @@ def _training(study: Study, budget: Budget, label: str, seed: int | None, place:
         devices=place.devices,
         quiet=place.quiet,
     )
+
+
+def _sample_epochs(model: StudyModel, epochs: int) -> list[int]:
+    """Those of the preset that a training of so many epochs reaches, and its last; of a short one its first and last."""
+    _, preset = load_preset(model.preset, model.set)
+    reached = [epoch for epoch in preset.training.sample_epochs if epoch < epochs]
+    return [*(reached or [1]), epochs] if epochs > 1 else [1]
 
 
 def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -> None:
@@ -110,7 +118,7 @@ def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -
         model, given = study.models[member.label], member.training is None
         options = member.training or TrainOptions(model.preset, model.set, data_dir=place.data_dir)
         wanted = plan(options).preset
-        _check_measurable(wanted, model.priors, evaluation_of(study, budget), place)
+        _check_measurable(wanted, model.priors, evaluation_of(study, budget, member.label), place)
         if given:
             best_checkpoint(member.run)
             _check_given(member, wanted)

@@ -72,7 +72,7 @@ def checked(values: Any, where: str) -> Study:
         UserError: a key is unknown, missing or of the wrong type, or names something that is not there.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{where}: a study is a mapping of keys to values; see 'diffcli study --help'")
+        raise UserError(f"{where}: a study is a mapping of keys to values; it has at least a title and models")
     try:
         study = Study.model_validate(values)
     except ValidationError as error:
@@ -81,6 +81,7 @@ def checked(values: Any, where: str) -> Study:
         key = f"budgets.{name}" if study.budgets else "budget"
         _check_labels(f"{key}.models", budget.models, study, where)
         _check_labels(f"{key}.without", budget.without, study, where)
+        _check_labels(f"{key}.steps", budget.steps, study, where)
         if not set(study.models) - set(budget.without):
             raise UserError(f"{where}: {key}.without leaves out every model")
         try:
@@ -104,13 +105,14 @@ def checked(values: Any, where: str) -> Study:
     return study
 
 
-def evaluation_of(study: Study, budget: Budget) -> StudyEvaluation:
-    """How a study's models are measured on a budget.
+def evaluation_of(study: Study, budget: Budget, label: str | None = None) -> StudyEvaluation:
+    """How a study's models, or one of them, are measured on a budget.
 
     Raises:
         ValidationError: the budget's keys are not an evaluation's.
     """
-    return StudyEvaluation.model_validate(study.evaluation.model_dump(exclude_unset=True) | budget.evaluation)
+    own = {"steps": budget.steps[label]} if label in budget.steps else {}
+    return StudyEvaluation.model_validate(study.evaluation.model_dump(exclude_unset=True) | budget.evaluation | own)
 
 
 def effort_of(budget: Budget, label: str) -> Effort:

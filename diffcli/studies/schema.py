@@ -96,12 +96,14 @@ class Budget(Effort):
         without: labels of models that are left out.
         models: by label, of those models whose training differs.
         evaluation: keys that replace the study's.
+        steps: by label, of the samplers of those models that take others than the evaluation's.
     """
 
     about: str = ""
     without: list[str] = []
     models: dict[str, Effort] = {}
     evaluation: dict[str, Any] = {}
+    steps: dict[str, Positive] = {}
 
 
 def _label_alone(value: Any) -> Any:

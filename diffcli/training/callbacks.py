@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from diffcli.assembly import steps_of
+from diffcli.assembly import path_of
 from diffcli.bars import bar
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_uint8
@@ -193,7 +193,7 @@ class EpochSamples(Callback):
             denoiser=pl_module.denoiser,
             prior=prior,
             sampler=preset.sampler.model_copy(update={"autoguidance": 1.0}),
-            steps=steps_of(preset.sampler.steps, pl_module.denoiser.degradation.T),
+            steps=path_of(preset.sampler, pl_module.denoiser.degradation),
             seed=preset.training.seed,
             batch_size=preset.training.sample_n,
             processes=Processes(pl_module.device),

@@ -1,0 +1,232 @@
+"""The training recipes of a user's choices, ours and those of other tools' documentation, each for a given wall time on MNIST."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.peers import SIDE, T, diffusers_network, random_batches
+
+BATCH = 250
+"""Images that are drawn at once."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What came of a training of so many seconds."""
+
+    images: Tensor
+    """uint8 (n, 1, 28, 28)."""
+    seen: int
+    """Training images, counted as often as they were shown."""
+    evaluations: int
+    """Of the network for each sample."""
+    sampling_seconds: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every recipe is given."""
+
+    train: Tensor
+    """uint8 (N, 1, 28, 28)."""
+    data_dir: Path
+    seconds: float
+    n: int
+    steps: int | None
+    """Of the sampler; None is what the tool's documentation says."""
+
+    def batches(self) -> list[int]:
+        """The sizes of the batches to draw."""
+        return [min(BATCH, self.n - start) for start in range(0, self.n, BATCH)]
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float images in [0, 1] -> uint8."""
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def ours(preset: str) -> Callable[[Task], Drawn]:
+    """``diffcli train --preset NAME --max-time ...``, then its own sampler."""
+
+    def recipe(task: Task) -> Drawn:
+        import diffcli
+        from diffcli.devices import Devices
+
+        device = Devices("cpu", "1")
+        with tempfile.TemporaryDirectory() as folder:
+            changes = {"training.max_time": f"{task.seconds:g}s", "training.sample_epochs": []}
+            run = diffcli.train(
+                preset, changes, out=Path(folder) / "run", data_dir=task.data_dir, devices=device, quiet=True
+            )
+            rows = run.metrics_file.read_text().splitlines()
+            seen = int(rows[-1].split(",")[1]) * _batch_size(run.preset_file)
+            model = diffcli.load(run, devices=device)
+            started = time.perf_counter()
+            images = model.sample(task.n, steps=task.steps, batch_size=BATCH, quiet=True)
+            from diffcli.generation import evaluations
+            from diffcli.sampler_options import SamplerOptions
+
+            asked = evaluations(model.sampling(SamplerOptions(steps=task.steps), model.prior(None)))
+        return Drawn(images, seen, asked, time.perf_counter() - started)
+
+    return recipe
+
+
+def _batch_size(preset_file: Path) -> int:
+    import yaml
+
+    return int(yaml.safe_load(preset_file.read_text())["training"]["batch_size"])
+
+
+def clocked(seconds: float, step: Callable[[float], None]) -> int:
+    """Calls ``step`` with the share of the time that is spent until all is; returns how often."""
+    started, count = time.perf_counter(), 0
+    while (share := (time.perf_counter() - started) / seconds) < 1:
+        step(share)
+        count += 1
+    return count
+
+
+@dataclass(frozen=True)
+class Diffusers:
+    """A recipe of diffusers' documentation, for MNIST.
+
+    Args:
+        batch_size, lr, betas, weight_decay, warmup: of the training; ``warmup`` 0 keeps the learning rate as it is.
+        schedule: beta schedule of the scheduler.
+    """
+
+    batch_size: int
+    lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+    warmup: int
+    schedule: str
+
+    def __call__(self, task: Task) -> Drawn:
+        from diffusers import DDIMScheduler, DDPMScheduler
+
+        network = diffusers_network()
+        scheduler = DDPMScheduler(num_train_timesteps=T, beta_schedule=self.schedule)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, eps=1e-8
+        )
+        batches: Iterator[Tensor] = random_batches(task.train, self.batch_size)
+        done = 0
+
+        def step(share: float) -> None:
+            nonlocal done
+            done += 1
+            if self.warmup:  # then half a cosine to 0, here over the time
+                factor = min(done / self.warmup, 0.5 * (1 + math.cos(math.pi * share)))
+                optimizer.param_groups[0]["lr"] = self.lr * factor
+            x0 = next(batches) * 2 - 1
+            noise, t = torch.randn_like(x0), torch.randint(0, T, (len(x0),))
+            predicted = network(scheduler.add_noise(x0, noise, t), t, return_dict=False)[0]
+            torch.nn.functional.mse_loss(predicted, noise).backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+        network.train()
+        count = clocked(task.seconds, step)
+        sampler = DDIMScheduler.from_config(scheduler.config)
+        sampler.set_timesteps(task.steps or 50)  # as many as its DDIMPipeline takes
+        network.eval()
+        started = time.perf_counter()
+        images = torch.cat([self._sample(network, sampler, size) for size in task.batches()])
+        seconds = time.perf_counter() - started
+        return Drawn(to_uint8(images / 2 + 0.5), count * self.batch_size, len(sampler.timesteps), seconds)
+
+    @staticmethod
+    @torch.inference_mode()
+    def _sample(network: nn.Module, sampler, count: int) -> Tensor:  # type: ignore[no-untyped-def]
+        images = torch.randn(count, 1, SIDE, SIDE)
+        for t in sampler.timesteps:
+            images = sampler.step(network(images, t, return_dict=False)[0], t, images).prev_sample
+        return images
+
+
+@dataclass(frozen=True)
+class Lucidrains:
+    """denoising-diffusion-pytorch with its own Trainer, as its README sets it up, but for what digits or a CPU forbid: no
+    mirrored images, no float16, and one level less, for 28 can be halved twice.
+
+    Args:
+        dim: width of the Unet; 64 in the README.
+    """
+
+    dim: int
+
+    def __call__(self, task: Task) -> Drawn:
+        os.environ["TQDM_DISABLE"] = "1"
+        from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet
+
+        steps = task.steps or 250
+        unet = Unet(dim=self.dim, dim_mults=(1, 2, 4), channels=1)
+        diffusion = GaussianDiffusion(unet, image_size=SIDE, timesteps=T, sampling_timesteps=steps)
+        with tempfile.TemporaryDirectory() as folder:
+            images = _png_folder(task.train, Path(folder) / "images")
+            trainer = Trainer(
+                diffusion,
+                str(images),
+                train_batch_size=32,
+                train_lr=8e-5,
+                train_num_steps=10**9,
+                gradient_accumulate_every=2,
+                ema_decay=0.995,
+                augment_horizontal_flip=False,
+                calculate_fid=False,
+                results_folder=str(Path(folder) / "results"),
+            )
+            self._until(trainer, task.seconds)
+            trainer.train()
+            seen = trainer.step * trainer.batch_size * trainer.gradient_accumulate_every
+            model = trainer.ema.ema_model.eval()
+        started = time.perf_counter()
+        with torch.inference_mode():
+            drawn = torch.cat([model.sample(batch_size=size) for size in task.batches()])
+        return Drawn(to_uint8(drawn), seen, steps, time.perf_counter() - started)
+
+    @staticmethod
+    def _until(trainer, seconds: float) -> None:  # type: ignore[no-untyped-def]
+        """Lets the trainer's loop end after so many seconds of it."""
+        update, started = trainer.ema.update, []
+
+        def update_and_look() -> None:
+            update()
+            if time.perf_counter() - started[0] >= seconds:
+                trainer.train_num_steps = trainer.step
+
+        trainer.ema.update = update_and_look
+        started.append(time.perf_counter())
+
+
+def _png_folder(images: Tensor, folder: Path) -> Path:
+    from PIL import Image
+
+    folder.mkdir()
+    for number, image in enumerate(images[:, 0].numpy()):
+        Image.fromarray(image).save(folder / f"{number:05d}.png", compress_level=1)
+    return folder
+
+
+RECIPES: dict[str, Callable[[Task], Drawn]] = {
+    "diffcli": ours("mnist-fast"),
+    # Its examples' train_unconditional.py.
+    "diffusers": Diffusers(16, 1e-4, (0.95, 0.999), 1e-6, 500, "linear"),
+    # The first unit of its course.
+    "diffusers-course": Diffusers(64, 4e-4, (0.9, 0.999), 1e-2, 0, "squaredcos_cap_v2"),
+    "lucidrains": Lucidrains(64),
+    # Narrow enough for a CPU to take a few thousand steps.
+    "lucidrains-narrow": Lucidrains(16),
+}
