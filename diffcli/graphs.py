@@ -6,9 +6,12 @@ A program samples with them by a loop that computes nothing itself; ``docs/expor
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
+import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +153,19 @@ def about(sampling: Sampling, image_shape: tuple[int, int, int], facts: Mapping[
     }
 
 
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without what tracing warns of, logs and prints, which is about PyTorch's own code."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 @torch.no_grad()
 def traced(graph: Graph) -> torch.export.ExportedProgram:
     """A graph as PyTorch's own, for any batch size.
@@ -162,8 +178,7 @@ def traced(graph: Graph) -> torch.export.ExportedProgram:
     module(**example)  # tables that are made when they are first asked for are made
     batch = torch.export.Dim("batch")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _hushed():
             shapes = {name: {0: batch} for name in example}
             return torch.export.export(module, (), kwargs=example, dynamic_shapes=shapes)
     except Exception as error:  # tracing runs the model's code, a plug-in's too
@@ -173,7 +188,9 @@ def traced(graph: Graph) -> torch.export.ExportedProgram:
 
 def write_pt2(graph: Graph, facts: Mapping[str, Any], path: Path) -> float:
     """Writes a graph for ``torch.export.load``; returns how far it is from PyTorch."""
-    torch.export.save(traced(graph), path, extra_files={f"{ABOUT}.json": json.dumps(facts)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(traced(graph), path, extra_files={f"{ABOUT}.json": json.dumps(facts)})
     program = torch.export.load(path).module()
     return _distance(graph, lambda inputs: _listed(program(**inputs)))
 
@@ -182,8 +199,7 @@ def write_onnx(graph: Graph, facts: Mapping[str, Any], path: Path) -> float:
     """Writes a graph for ONNX's runtimes; returns how far ``onnxruntime`` is from PyTorch."""
     import onnxruntime
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _hushed():
         program = torch.onnx.export(
             traced(graph), dynamo=True, verbose=False, output_names=list(graph.outputs), external_data=False
         )
@@ -229,14 +245,17 @@ def _distance(graph: Graph, run: Callable[[dict[str, Tensor]], list[Tensor]]) ->
     Raises:
         RunError: it is more than ``TOLERANCE``.
     """
-    worst = 0.0
+    worst = torch.zeros(())
     for count in BATCHES:
         inputs = graph.example(count)
         expected = _listed(graph.module(**inputs))
         for theirs, ours in zip(run(inputs), expected, strict=True):
             # A pixel may fall to either side of a rounding.
-            close = (theirs.double() - ours.double()).abs() - (1 if ours.dtype == torch.uint8 else 0)
-            worst = max(worst, float(close.max()) / max(1.0, float(ours.double().abs().max())))
-    if not worst <= TOLERANCE:
-        raise RunError(f"the graph of {type(graph.module).__name__} is {worst:.1g} from PyTorch; nothing was written")
-    return worst
+            close = ((theirs.double() - ours.double()).abs() - (1 if ours.dtype == torch.uint8 else 0)).clamp(min=0)
+            worst = torch.maximum(worst, close.max() / ours.double().abs().max().clamp(min=1))  # NaN stays
+    distance = float(worst)
+    if not distance <= TOLERANCE:
+        raise RunError(
+            f"the graph of {type(graph.module).__name__} is {distance:.1g} from PyTorch; nothing was written"
+        )
+    return distance

@@ -172,7 +172,7 @@ def test_a_plugins_model_is_exported_where_it_can_be(cli: Cli, workplace: Path, 
     assert cli("--plugin", "mine.py", *train).code == 0
     before = sorted(workplace.rglob("*"))
     result = cli("--plugin", "mine.py", "export", "run", "--out", "m.pt2")
-    assert (result.code, result.err.count("\n"), sorted(workplace.rglob("*"))) == (2, 1, before)
+    assert (result.code, result.err.count("\n"), sorted(workplace.rglob("*"))) == (2, 1, before), result.err
     assert result.err.startswith("error: the model cannot be a graph: ")
     kept = cli("--plugin", "mine.py", "export", "run", "--out", "m.safetensors")
     assert (kept.code, kept.out) == (0, "m.safetensors\n")
