@@ -220,6 +220,8 @@ def test_every_preset_survives_an_interrupt_at_a_random_moment(
     small += ["--set", "sampler.steps=2"]
     if "fast" in name:  # with a budget of time the learning rate follows the clock
         small += ["--set", "training.max_time=null"]
+    if "unlabelled" in name:  # more clusters than these few images are refused
+        small += ["--set", "labels.clusters=10"]
     check(cli, struck, ["--preset", name, *small], random.Random(name), strikes=4 if SLOW else 1)
 
 
