@@ -65,9 +65,9 @@ AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DevicesOption = Annotated[str, typer.Option(help="Lightning's: a number, a list, or auto.")]
 NodesOption = Annotated[int, typer.Option(help="Machines.")]
 StrategyOption = Annotated[str, typer.Option(help="auto or ddp; train takes others of Lightning's, too.")]
-PrecisionOption = Annotated[
-    str, typer.Option(help="32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device is fast at it.")
-]
+PRECISIONS = "32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device is fast at it."
+PrecisionOption = Annotated[str, typer.Option(help=PRECISIONS)]
+TrainingPrecisionOption = Annotated[str | None, typer.Option(help=PRECISIONS, show_default="the preset's")]
 CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")]
 SetOption = Annotated[
     list[str] | None,
