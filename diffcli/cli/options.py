@@ -58,7 +58,9 @@ AutoguidanceOption = Annotated[
     typer.Option(help="Weight of guidance by an early average of the weights; 1 is none.", show_default="the preset's"),
 ]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same images, whatever the batch size.")]
-BatchOption = Annotated[int, typer.Option(help="Images at a time.")]
+BatchOption = Annotated[
+    str, typer.Option(metavar="INTEGER", help="Images at a time, or auto: as many as the device holds, on a CPU 128.")
+]
 ExtractorOption = Annotated[str, typer.Option(help="Features of the distances: auto, inception or classifier.")]
 InceptionOption = Annotated[Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)]
 AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
