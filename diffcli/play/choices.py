@@ -18,7 +18,8 @@ from diffcli.sampler_options import NONE, Label, SamplerOptions
 
 Models = dict[str, Model]
 """By the name that the page calls them."""
-AS_FREQUENT, EACH_IN_TURN = "as frequent", "each in turn"
+ANY, EACH_IN_TURN = "any", "each in turn"
+"""Labels as frequent as in the training images; all, one after another."""
 NOT_SAID = "not said"
 NO_MODEL = "none"
 
@@ -96,7 +97,7 @@ def first_pair(models: Models) -> tuple[str, str]:
 def label_choices(models: Sequence[Model]) -> list[str]:
     """The labels that samples of these models can be asked for, by name."""
     classes = dict.fromkeys(name for model in models for name in model.classes)
-    return [AS_FREQUENT, EACH_IN_TURN, NONE, *classes] if classes else [AS_FREQUENT]
+    return [ANY, EACH_IN_TURN, NONE, *classes] if classes else [ANY]
 
 
 def label_of(model: Model, chosen: str) -> Label | list[Label] | None:

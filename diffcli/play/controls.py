@@ -17,9 +17,14 @@ COMPUTING = "computing"
 Answers = Iterator[tuple[Any, ...]]
 
 
+def panel(content: str = "") -> gr.HTML:
+    """A place for what a tab makes."""
+    return gr.HTML(content, apply_default_css=False)
+
+
 def seed_control() -> gr.Number:
     """Which random numbers are drawn."""
-    return gr.Number(0, label="Seed", info="Same seed, same picture", precision=0, minimum=0, min_width=100)
+    return gr.Number(0, label="Seed", info="Same seed, same picture", precision=0, minimum=0, min_width=130)
 
 
 def seed_of(given: Any) -> int:

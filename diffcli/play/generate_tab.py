@@ -9,8 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from diffcli.play.choices import AS_FREQUENT, NO_MODEL, Models, choices_of, first_pair, label_choices, label_of
-from diffcli.play.controls import COMPUTING, Answers, next_seed, seed_control, seed_of, told
+from diffcli.play.choices import ANY, NO_MODEL, Models, choices_of, first_pair, label_choices, label_of
+from diffcli.play.controls import COMPUTING, Answers, next_seed, panel, seed_control, seed_of, told
 from diffcli.play.drawing import MOST_IMAGES, Frame, beside, drawn
 from diffcli.play.pictures import figure, message, of_grid, row
 
@@ -54,15 +54,19 @@ def build(models: Models, at_once: int) -> None:
     names = [name for name in first_pair(models) if name != NO_MODEL]
     with gr.Row():
         label = gr.Dropdown(
-            label_choices([models[name] for name in names]), value=AS_FREQUENT, label="Label", info="What is drawn"
+            label_choices([models[name] for name in names]),
+            value=ANY,
+            label="Label",
+            info="What is drawn",
+            min_width=130,
         )
-        count = gr.Slider(1, MOST_IMAGES, value=4, step=1, label="Images", info="In one picture")
         seed = seed_control()
+        count = gr.Slider(1, MOST_IMAGES, value=4, step=1, label="Images", info="In one picture", min_width=260)
     with gr.Row():
-        go = gr.Button("Generate", variant="primary", min_width=110)
-        another = gr.Button("Next seed", min_width=90)
+        go = gr.Button("Generate", variant="primary", min_width=100)
+        another = gr.Button("Next seed", min_width=100)
         stop = gr.Button("Stop", min_width=70)
-    said = gr.HTML()
+    said = panel()
     with gr.Row(equal_height=False):
         columns = [_column(models, name, number) for number, name in enumerate(names)]
     tab = Tab(label, count, seed, columns, said)
@@ -86,9 +90,9 @@ def build(models: Models, at_once: int) -> None:
 def _column(models: Models, name: str, number: int) -> Column:
     others = [NO_MODEL] if number else []
     sampler, steps, guidance = settings_of(models, name)
-    with gr.Column(min_width=300):
+    with gr.Column(min_width=150):
         model = gr.Dropdown([*models, *others], value=name, label="Beside it" if number else "Model")
-        picture = gr.HTML()
+        picture = panel()
         with gr.Accordion("Sampler, steps, guidance", open=False):
             return Column(
                 model,
@@ -123,7 +127,7 @@ def _settings_shown(models: Models) -> Callable[[str], tuple[Any, ...]]:
 def _labels_shown(models: Models) -> Callable[..., Any]:
     def shown(label: str, *names: str) -> Any:
         known = label_choices([models[name] for name in names if name != NO_MODEL])
-        return gr.Dropdown(choices=known, value=label if label in known else AS_FREQUENT)
+        return gr.Dropdown(choices=known, value=label if label in known else ANY)
 
     return shown
 

@@ -10,26 +10,30 @@ import gradio as gr
 
 from diffcli.errors import UserError
 from diffcli.play.choices import NOT_SAID, Models, first_pair
-from diffcli.play.controls import COMPUTING, Answers, label_said, shown_classes, told
+from diffcli.play.controls import COMPUTING, Answers, label_said, panel, shown_classes, told
 from diffcli.play.pictures import figure, message, of_image, row
 from diffcli.play.restoring import PAD, Restoration, restored, seen, uploaded
 
 FOLDER = Path(__file__).parent
+INVITATION = "Draw a digit, or upload a picture."
 THINNEST, OF_A_SIDE = 1.25, 11
 """Of a stroke: pixels of what a model sees, and parts of its side."""
 
 
-class Pad(gr.HTML):
-    """A sheet to draw on; its value is a PNG as a data URL, empty where nothing is drawn."""
+def drawing_pad(pen: int) -> gr.HTML:
+    """A sheet to draw on; its value is a PNG as a data URL, empty where nothing is drawn.
 
-    def __init__(self, pen: int) -> None:
-        super().__init__(
-            "",
-            html_template=(FOLDER / "pad.html").read_text(encoding="utf-8"),
-            js_on_load=(FOLDER / "pad.js").read_text(encoding="utf-8"),
-            label="Drawing",
-            pen=pen,
-        )
+    Args:
+        pen: thickness of a stroke in the pad's pixels.
+    """
+    # Not a class of its own, for which Gradio would write a file beside this one.
+    return gr.HTML(
+        "",
+        html_template=(FOLDER / "pad.html").read_text(encoding="utf-8"),
+        js_on_load=(FOLDER / "pad.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        pen=pen,
+    )
 
 
 def pen_for(image_shape: tuple[int, int, int]) -> int:
@@ -43,15 +47,15 @@ def build(models: Models, at_once: int) -> None:
     T = models[first].T
     with gr.Row(equal_height=False):
         with gr.Column(min_width=280, scale=2):
-            pad = Pad(pen_for(models[first].image_shape))
+            pad = drawing_pad(pen_for(models[first].image_shape))
         with gr.Column(min_width=280, scale=3):
-            model = gr.Dropdown([*models], value=first, label="Model")
             t = gr.Slider(1, T, value=max(1, T // 2), step=1, label="t", info="How far it is degraded")
-            label = gr.Dropdown(
-                shown_classes(models, first), value=NOT_SAID, label="Label", info="What the model is told"
-            )
-    said = gr.HTML(message("Draw a digit, or upload a picture."))
-    made = gr.HTML()
+            made = panel()
+            said = panel(message(INVITATION))
+            with gr.Row():
+                model = gr.Dropdown([*models], value=first, label="Model", info="It undoes the damage", min_width=130)
+                labels = shown_classes(models, first)
+                label = gr.Dropdown(labels, value=NOT_SAID, label="Label", info="What the model is told", min_width=130)
     outputs = [made, said]
 
     def answer(url: str, name: str, t: Any, label: str) -> Answers:
@@ -97,7 +101,7 @@ def _restored(models: Models, given: tuple[str, str, int, str]) -> Answers:
     model = models[name]
     images = seen(url, model.image_shape)
     if images is None:
-        yield "", message("Draw a digit, or upload a picture.")
+        yield "", message(INVITATION)
         return
     for restoration in restored(model, images, t, label_said(label), seed=0):
         yield _pictures(restoration, t, model.T), message(f"{name}, t = {t} of {model.T}")
@@ -106,7 +110,7 @@ def _restored(models: Models, given: tuple[str, str, int, str]) -> Answers:
 def _pictures(made: Restoration, t: int, T: int) -> str:
     steps = f"restored, {made.steps} steps" if made.steps > 1 else "restored, 1 step"
     shown = [
-        (made.original, "what the model knows"),
+        (made.original, "as the model sees it"),
         (made.degraded, f"degraded, t = {t}"),
         (made.one_step, "one step"),
         (made.restored, steps),

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffcli.data.image_files import BadImage, decoded, fitted
+from diffcli.data.image_files import BadImage, decoded_content, fitted
 from diffcli.errors import UserError
 from diffcli.model import Model
 from diffcli.play.pictures import png_url

@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from diffcli.play.choices import AS_FREQUENT, Models, choices_of, first_pair, label_choices, label_of
-from diffcli.play.controls import COMPUTING, Answers, seed_control, seed_of, told
+from diffcli.play.choices import ANY, Models, choices_of, first_pair, label_choices, label_of
+from diffcli.play.controls import COMPUTING, Answers, panel, seed_control, seed_of, told
 from diffcli.play.explaining import Explanation, Moment, explained, stretched
 from diffcli.play.pictures import Picture, figure, message, of_image, row
 
@@ -24,12 +24,12 @@ ESTIMATES = (
 )
 LEFT = (
     "### What the degradation leaves\n"
-    "Above the image that came out, degraded to $t$; below the same with its contrast raised to all of black to white. What is left of a "
-    "blurred image is faint, but it is there, and the network reads it. Under noise it is lost."
+    "Above the image that came out, degraded to $t$; below the same stretched to all of black to white, and how many times that raised its "
+    "contrast. What is left of a blurred image is faint, but it is there, and the network reads it. Under noise it is lost."
 )
 DRAWS = (
     "### The prior's draws\n"
-    "Above $x_T$, where sampling starts; in the middle the same with its contrast raised; below what became of it. Noise ends in "
+    "Above $x_T$, where sampling starts; in the middle the same stretched; below what became of it. Noise ends in "
     "noise, which anyone can draw. A blur ends in what is left of some image: a prior that was fitted to that knows it, a uniform one "
     "does not."
 )
@@ -42,17 +42,17 @@ def build(models: Models, at_once: int) -> None:
     first, _ = first_pair(models)
     _text(INTRODUCTION)
     with gr.Row():
-        model = gr.Dropdown([*models], value=first, label="Model", min_width=150)
-        label = gr.Dropdown(label_choices([models[first]]), value=AS_FREQUENT, label="Label", min_width=150)
+        model = gr.Dropdown([*models], value=first, label="Model", min_width=130)
+        label = gr.Dropdown(label_choices([models[first]]), value=ANY, label="Label", min_width=130)
         priors = choices_of(models[first]).priors
-        prior = gr.Dropdown(priors, value=priors[0], label="Prior", min_width=150)
+        prior = gr.Dropdown(priors, value=priors[0], label="Prior", min_width=130)
         seed = seed_control()
     go = gr.Button("Show", variant="primary")
-    said = gr.HTML()
+    said = panel()
     sections = []
     for text in (ESTIMATES, LEFT, DRAWS):
         _text(text)
-        sections.append(gr.HTML())
+        sections.append(panel())
     outputs = [*sections, said]
 
     def answer(name: str, label: str, prior: str, seed: Any) -> Answers:
@@ -76,7 +76,7 @@ def _text(text: str) -> None:
 def _controls_shown(models: Models) -> Callable[[str, str], tuple[Any, ...]]:
     def shown(name: str, label: str) -> tuple[Any, ...]:
         labels, priors = label_choices([models[name]]), choices_of(models[name]).priors
-        kept = label if label in labels else AS_FREQUENT
+        kept = label if label in labels else ANY
         return gr.Dropdown(choices=labels, value=kept), gr.Dropdown(choices=priors, value=priors[0]), "", "", ""
 
     return shown
@@ -108,19 +108,15 @@ def _degraded(moment: Moment) -> str:
     raised, times = stretched(moment.xt)
     pictures = [
         of_image(moment.xt, f"degraded to t = {moment.t}"),
-        of_image(raised, f"degraded to t = {moment.t}, with its contrast raised"),
+        of_image(raised, f"degraded to t = {moment.t}, stretched"),
     ]
-    return figure(pictures, f"t = {moment.t}, contrast {contrast(times)}")
+    return figure(pictures, f"t = {moment.t}, {contrast(times)}")
 
 
 def contrast(times: float) -> str:
-    """How many times a contrast was raised, in a few characters.
-
-    >>> [contrast(times)[-3:] for times in (1.04, 37.2)], contrast(float("inf"))
-    (['1.0', '\\xd737'], 'none')
-    """
+    """How many times a contrast was raised, in a few characters."""
     if math.isinf(times):
-        return "none"
+        return "no contrast"
     return TIMES + (f"{times:.1f}" if times < 10 else f"{times:.0f}")
 
 
@@ -129,7 +125,7 @@ def _draws(so_far: Explanation) -> str:
     for number, xT in enumerate(so_far.draws, start=1):
         pictures: list[Picture] = [
             of_image(xT, f"draw {number} of the prior"),
-            of_image(stretched(xT)[0], f"draw {number} with its contrast raised"),
+            of_image(stretched(xT)[0], f"draw {number} stretched"),
         ]
         if so_far.images is not None:
             pictures.append(of_image(so_far.images[number - 1], f"what became of draw {number}"))
