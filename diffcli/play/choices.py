@@ -33,8 +33,7 @@ def opened(names: Sequence[str], devices: Devices = ONE_DEVICE) -> Models:
     chosen = list(names) or list(ready_models())
     if not chosen:
         raise UserError(
-            "no ready models came with this diffcli; name a run, its folder or a model file, for example "
-            "'diffcli play quickstart' after 'diffcli train quickstart'"
+            "no ready models came with this diffcli; name runs, their folders or model files: 'diffcli play last' shows the newest run"
         )
     models: Models = {}
     for given in dict.fromkeys(chosen):

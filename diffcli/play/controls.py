@@ -24,7 +24,7 @@ def panel(content: str = "") -> gr.HTML:
 
 def seed_control() -> gr.Number:
     """Which random numbers are drawn."""
-    return gr.Number(0, label="Seed", info="Same seed, same picture", precision=0, minimum=0, min_width=130)
+    return gr.Number(0, label="Seed", info="Repeats a picture", precision=0, minimum=0, min_width=130)
 
 
 def seed_of(given: Any) -> int:

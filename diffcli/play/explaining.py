@@ -13,7 +13,7 @@ from diffcli.data.pixels import to_uint8
 from diffcli.model import Model
 from diffcli.sampler_options import SamplerOptions
 
-COLUMNS = 9
+COLUMNS = 8
 """Moments of a trajectory, and degrees of degradation."""
 DRAWS = 8
 FAINTEST = 1e-6
@@ -72,12 +72,12 @@ def explained(model: Model, options: dict[str, Any]) -> Iterator[Explanation]:
 
 
 def left_of(model: Model, image: Tensor, seed: int = 0) -> list[Moment]:
-    """An image, uint8 (1, C, H, W), degraded to nine t from 0 to T (fewer where T is small)."""
+    """An image, uint8 (1, C, H, W), degraded to eight t from 0 to T (fewer where T is small)."""
     return [Moment(t, model.degrade(image, t, seed)[0], None) for t in spread(range(model.T + 1))]
 
 
 def spread(steps: Sequence[int]) -> list[int]:
-    """At most nine of these, evenly spread, both ends among them."""
+    """At most eight of these, evenly spread, both ends among them."""
     if len(steps) <= COLUMNS:
         return list(steps)
     return [steps[round(column * (len(steps) - 1) / (COLUMNS - 1))] for column in range(COLUMNS)]

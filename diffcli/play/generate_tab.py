@@ -64,7 +64,7 @@ def build(models: Models, at_once: int) -> None:
         count = gr.Slider(1, MOST_IMAGES, value=4, step=1, label="Images", info="In one picture", min_width=260)
     with gr.Row():
         go = gr.Button("Generate", variant="primary", min_width=100)
-        another = gr.Button("Next seed", min_width=100)
+        another = gr.Button("Another", min_width=100)
         stop = gr.Button("Stop", min_width=70)
     said = panel()
     with gr.Row(equal_height=False):
@@ -93,7 +93,7 @@ def _column(models: Models, name: str, number: int) -> Column:
     with gr.Column(min_width=150):
         model = gr.Dropdown([*models, *others], value=name, label="Beside it" if number else "Model")
         picture = panel()
-        with gr.Accordion("Sampler, steps, guidance", open=False):
+        with gr.Accordion("Settings", open=False):
             return Column(
                 model,
                 gr.Dropdown(label="Sampler", **sampler),

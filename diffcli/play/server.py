@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import socket
 from collections.abc import Callable
@@ -104,5 +105,5 @@ def serve(models: Models, listener: socket.socket, ready: Callable[[str], None])
     """Serves the page of these models until Ctrl-C; ``ready`` is told its address when a browser can open it."""
     server = server_of(models)
     ready(address_of(listener))
-    with listener:
+    with listener, contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

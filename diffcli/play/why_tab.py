@@ -42,10 +42,12 @@ def build(models: Models, at_once: int) -> None:
     first, _ = first_pair(models)
     _text(INTRODUCTION)
     with gr.Row():
-        model = gr.Dropdown([*models], value=first, label="Model", min_width=130)
-        label = gr.Dropdown(label_choices([models[first]]), value=ANY, label="Label", min_width=130)
+        model = gr.Dropdown([*models], value=first, label="Model", info="It is explained", min_width=130)
+        label = gr.Dropdown(
+            label_choices([models[first]]), value=ANY, label="Label", info="What is drawn", min_width=130
+        )
         priors = choices_of(models[first]).priors
-        prior = gr.Dropdown(priors, value=priors[0], label="Prior", min_width=130)
+        prior = gr.Dropdown(priors, value=priors[0], label="Prior", info="Where it starts", min_width=130)
         seed = seed_control()
     go = gr.Button("Show", variant="primary")
     said = panel()
