@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import socket
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -71,3 +76,19 @@ def test_a_port_that_cannot_be_had_is_named(cli: Cli) -> None:
     assert cli("play", "--port", 70_000).err == "error: --port must be in 0..65535, got 70000\n"
     result = cli("play", "--host", "no.such.host.invalid")
     assert result.err.startswith("error: --host no.such.host.invalid is no address of this machine; take 127.0.0.1")
+
+
+def test_the_page_is_served_until_ctrl_c(trained: Path) -> None:
+    command = [sys.executable, "-m", "diffcli", "play", str(trained), "--port", "0", "--accelerator", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+        assert process.stdout.readline() == "Open it in a browser; Ctrl-C ends it.\n"
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            assert b"gradio_config" in answer.read()
+            assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert list(Path().iterdir()) == []  # nothing is written

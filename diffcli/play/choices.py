@@ -27,8 +27,10 @@ NO_MODEL = "none"
 def opened(names: Sequence[str], devices: Devices = ONE_DEVICE) -> Models:
     """The models of these names, see :func:`diffcli.load`; without names, the ready models.
 
+    Each has drawn an image: what it lacks is told now, and the page's first one comes the faster.
+
     Raises:
-        UserError: there is none, or one cannot be read.
+        UserError: there is none, one cannot be read, or it cannot be drawn from.
     """
     chosen = list(names) or list(ready_models())
     if not chosen:
@@ -38,6 +40,7 @@ def opened(names: Sequence[str], devices: Devices = ONE_DEVICE) -> Models:
     models: Models = {}
     for given in dict.fromkeys(chosen):
         model = load(given, devices=devices)
+        model.sample(1, steps=1, quiet=True)
         models[_shown(given, model, models)] = model
     return models
 

@@ -26,6 +26,7 @@ class Column:
     sampler: gr.Dropdown
     steps: gr.Slider
     guidance: gr.Slider
+    settings: gr.Accordion
     picture: gr.HTML
 
 
@@ -79,11 +80,12 @@ def build(models: Models, at_once: int) -> None:
         go.click(draw, tab.inputs, tab.outputs, **limits),
         another.click(next_seed, seed, seed, show_progress="hidden").then(draw, tab.inputs, tab.outputs, **limits),
     ]
-    stop.click(lambda: message("stopped"), None, said, cancels=drawing)
+    # After the cancellation, so that no frame on its way comes last.
+    stop.click(None, cancels=drawing).then(lambda: message("stopped"), None, said, show_progress="hidden")
     chosen = [column.model for column in columns]
     for column in columns:
-        settings = [column.sampler, column.steps, column.guidance]
-        column.model.input(_settings_shown(models), column.model, [*settings, column.picture], show_progress="hidden")
+        shown = [column.sampler, column.steps, column.guidance, column.settings, column.picture]
+        column.model.input(_settings_shown(models), column.model, shown, show_progress="hidden")
         column.model.input(_labels_shown(models), [label, *chosen], label, show_progress="hidden")
 
 
@@ -93,25 +95,26 @@ def _column(models: Models, name: str, number: int) -> Column:
     with gr.Column(min_width=150):
         model = gr.Dropdown([*models, *others], value=name, label="Beside it" if number else "Model")
         picture = panel()
-        with gr.Accordion("Settings", open=False):
+        with gr.Accordion("Settings", open=False, elem_classes="settings") as settings:
             return Column(
                 model,
                 gr.Dropdown(label="Sampler", **sampler),
                 gr.Slider(1, step=1, label="Steps", info="Fewer are faster", **steps),
                 gr.Slider(0, 8, step=0.1, label="Guidance", info="Towards the label; 1 is none", **guidance),
+                settings,
                 picture,
             )
 
 
 def settings_of(models: Models, name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """What sampler, steps and guidance can be for a model, at its preset's values; hidden where there is no model, or no
-    label to be guided towards."""
+    """What sampler, steps and guidance can be for a model, at its preset's values; as they are where there is no
+    model. Guidance is hidden where there is no label to be guided towards."""
     if name == NO_MODEL:
-        return {"visible": False}, {"visible": False}, {"visible": False}
+        return {}, {}, {}
     choices = choices_of(models[name])
     return (
-        {"choices": choices.samplers, "value": choices.sampler, "visible": True},
-        {"maximum": choices.T, "value": choices.steps, "visible": True},
+        {"choices": choices.samplers, "value": choices.sampler},
+        {"maximum": choices.T, "value": choices.steps},
         {"value": choices.guidance, "visible": bool(choices.classes)},
     )
 
@@ -119,7 +122,8 @@ def settings_of(models: Models, name: str) -> tuple[dict[str, Any], dict[str, An
 def _settings_shown(models: Models) -> Callable[[str], tuple[Any, ...]]:
     def shown(name: str) -> tuple[Any, ...]:
         sampler, steps, guidance = settings_of(models, name)
-        return gr.Dropdown(**sampler), gr.Slider(**steps), gr.Slider(**guidance), ""
+        visible = gr.Accordion(visible=name != NO_MODEL)
+        return gr.update(**sampler), gr.update(**steps), gr.update(**guidance), visible, ""
 
     return shown
 

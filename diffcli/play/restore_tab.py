@@ -110,7 +110,7 @@ def _restored(models: Models, given: tuple[str, str, int, str]) -> Answers:
 def _pictures(made: Restoration, t: int, T: int) -> str:
     steps = f"restored, {made.steps} steps" if made.steps > 1 else "restored, 1 step"
     shown = [
-        (made.original, "as the model sees it"),
+        (made.original, "original"),
         (made.degraded, f"degraded, t = {t}"),
         (made.one_step, "one step"),
         (made.restored, steps),

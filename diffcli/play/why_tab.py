@@ -20,7 +20,8 @@ INTRODUCTION = (
 )
 ESTIMATES = (
     "### What the network takes the image for\n"
-    r"Above $x_t$, below $\hat{x}_0$. The first $\hat{x}_0$ is a mean of all that the image may be; it grows sharp as $t$ falls."
+    r"Above $x_t$, below $\hat{x}_0$. Under noise the first $\hat{x}_0$ is a mean of all that the image may be, and grows "
+    r"sharp as $t$ falls; under a blur $x_T$ says already what the image is."
 )
 LEFT = (
     "### What the degradation leaves\n"
