@@ -53,7 +53,7 @@ def build(models: Models, at_once: int) -> None:
             made = panel()
             said = panel(message(INVITATION))
             with gr.Row():
-                model = gr.Dropdown([*models], value=first, label="Model", info="It undoes the damage", min_width=130)
+                model = gr.Dropdown([*models], value=first, label="Model", info="What restores it", min_width=130)
                 labels = shown_classes(models, first)
                 label = gr.Dropdown(labels, value=NOT_SAID, label="Label", info="What the model is told", min_width=130)
     outputs = [made, said]

@@ -43,7 +43,7 @@ def build(models: Models, at_once: int) -> None:
     first, _ = first_pair(models)
     _text(INTRODUCTION)
     with gr.Row():
-        model = gr.Dropdown([*models], value=first, label="Model", info="It is explained", min_width=130)
+        model = gr.Dropdown([*models], value=first, label="Model", info="Which is followed", min_width=130)
         label = gr.Dropdown(
             label_choices([models[first]]), value=ANY, label="Label", info="What is drawn", min_width=130
         )
