@@ -5,114 +5,24 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
-import socket
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from browsing import NEEDS_CHROMIUM, SIZES
 from PIL import Image
 
-import diffcli
 from diffcli.play.choices import Models
 from diffcli.play.pictures import of_grid, of_image
-from diffcli.play.restoring import content_of
-from diffcli.play.server import address_of, listening, server_of
+from diffcli.play.restoring import seen
 
-CPU = diffcli.Devices("cpu", "1")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
-SIZES = {
-    "desktop": {"viewport": {"width": 1280, "height": 900}},
-    "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
-}
-HOME = "127.0.0.1"
+pytestmark = NEEDS_CHROMIUM
 SHOTS = os.environ.get("DIFFCLI_SHOTS")
 """A folder for pictures of the page, to look at."""
-
-
-@pytest.fixture(scope="module")
-def models(guided: Path, blurred: Path) -> Models:
-    return {"hot": diffcli.load(guided, devices=CPU), "cold": diffcli.load(blurred, devices=CPU)}
-
-
-@pytest.fixture(scope="module")
-def strangers() -> Iterator[list[Any]]:
-    """The addresses outside this machine that this process, the server's, connects to or asks a name server for."""
-    found: list[Any] = []
-    connect, look_up = socket.socket.connect, socket.getaddrinfo
-
-    def connected(self: socket.socket, address: Any) -> None:
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (HOME, "localhost", "::1"):
-            found.append(address)
-        connect(self, address)
-
-    def looked_up(host: Any, *rest: Any, **named: Any) -> Any:
-        if host not in (HOME, "localhost", "::1"):
-            found.append(host)
-        return look_up(host, *rest, **named)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", connected)
-        patch.setattr(socket, "getaddrinfo", looked_up)
-        yield found
-
-
-@pytest.fixture(scope="module")
-def address(models: Models, strangers: list[Any]) -> Iterator[str]:
-    """Where the page is served."""
-    listener = listening(HOME, 0)
-    server = server_of(models)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    yield address_of(listener)
-    server.should_exit = True
-    thread.join(timeout=20)
-    listener.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
-    """Opens the page as a visitor of its own; at the end, all that it asked for was there and on this machine."""
-    asked: list[str] = []
-    wrong: list[str] = []
-    contexts = []
-
-    def opened(**settings: Any) -> Any:
-        context = browser.new_context(**settings)
-        context.set_default_timeout(30_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("response", lambda answer: wrong.append(answer.url) if answer.status >= 400 else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
-        page.goto(address)
-        page.get_by_role("button", name="Generate").wait_for()
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert asked
-    assert [url for url in asked if not url.startswith((address + "/", "data:"))] == []
-    assert wrong == []
 
 
 def shot(page: Any, name: str) -> None:
@@ -123,6 +33,15 @@ def shot(page: Any, name: str) -> None:
 def pictures(page: Any) -> list[str]:
     """The pictures that are to be seen, as data URLs."""
     return [image.get_attribute("src") for image in page.locator("figure img:visible").all()]
+
+
+def until(page: Any, condition: Callable[[], bool]) -> None:
+    """Waits for a condition, for a minute at most."""
+    for _ in range(600):
+        if condition():
+            return
+        page.wait_for_timeout(100)
+    assert condition()
 
 
 def draw_seven(page: Any) -> None:
@@ -143,12 +62,12 @@ SEEN = """() => {
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_visitor_generates_draws_and_restores(visit, models: Models, strangers: list[Any], size: str) -> None:
+def test_a_visitor_generates_draws_and_restores(visit, shown_models: Models, strangers: list[Any], size: str) -> None:
     page = visit(**SIZES[size])
     page.evaluate(SEEN)
     page.get_by_role("button", name="Generate").click()
     page.get_by_text("seed 0,").wait_for()
-    for url, model in zip(pictures(page), models.values(), strict=True):
+    for url, model in zip(pictures(page), shown_models.values(), strict=True):
         assert url == of_grid(model.sample(4, seed=0, quiet=True), "").url
     captions = set(page.evaluate("window.seen"))  # the way there was to be seen
     assert {"hot: t = 20 of 20", "cold: t = 10 of 10", "hot: drawn", "cold: drawn"} <= captions
@@ -159,27 +78,23 @@ def test_a_visitor_generates_draws_and_restores(visit, models: Models, strangers
     page.get_by_text("Draw a digit, or upload a picture.").wait_for()
     draw_seven(page)
     page.get_by_text("restored, 3 steps").wait_for()
-    page.wait_for_function("document.querySelectorAll('figure img').length >= 4")
-    page.wait_for_timeout(500)  # the draft of a stroke may be there before the stroke is
-    original, degraded, one_step, restored = pictures(page)
-    image = torch.from_numpy(np.array(Image.open(content_stream(original))))[None, None]
+    drawing = page.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    image = seen(drawing, shown_models["hot"].image_shape)
+    assert image is not None
     assert 0.05 < float((image > 128).float().mean()) < 0.5
-    xt = models["hot"].degrade(image, 10)
+    until(page, lambda: pictures(page)[:1] == [of_image(image[0], "").url])  # what was shown before was half a stroke
+    until(page, lambda: len(pictures(page)) == 4)
+    _, degraded, one_step, restored = pictures(page)
+    xt = shown_models["hot"].degrade(image, 10)
     assert degraded == of_image(xt[0], "").url
-    assert one_step == of_image(models["hot"].estimate(xt, 10)[0], "").url
-    assert restored == of_image(models["hot"].restore(xt, t=10, quiet=True)[0], "").url
+    assert one_step == of_image(shown_models["hot"].estimate(xt, 10)[0], "").url
+    assert restored == of_image(shown_models["hot"].restore(xt, t=10, quiet=True)[0], "").url
     shot(page, f"{size}-restore")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert strangers == []
 
 
-def content_stream(url: str) -> Any:
-    import io
-
-    return io.BytesIO(content_of(url))
-
-
-def test_all_is_done_by_keyboard_in_the_dark(visit, models: Models) -> None:
+def test_all_is_done_by_keyboard_in_the_dark(visit, shown_models: Models) -> None:
     page = visit(**SIZES["desktop"], color_scheme="dark")
     red, green, blue = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")[:3]
     assert max(red, green, blue) < 60
@@ -199,7 +114,7 @@ def test_all_is_done_by_keyboard_in_the_dark(visit, models: Models) -> None:
     assert pictures(page) == []
 
 
-def test_an_upload_is_restored_and_a_broken_one_gets_a_message(visit, models: Models, workplace: Path) -> None:
+def test_an_upload_is_restored_and_a_broken_one_gets_a_message(visit, shown_models: Models, workplace: Path) -> None:
     page = visit(**SIZES["phone"])
     page.get_by_role("tab", name="Restore").click()
     levels = torch.randint(256, (8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -220,7 +135,7 @@ def test_an_upload_is_restored_and_a_broken_one_gets_a_message(visit, models: Mo
     assert pictures(page)[0] == before[0]
 
 
-def test_two_visitors_at_once_do_not_mix(visit, models: Models) -> None:
+def test_two_visitors_at_once_do_not_mix(visit, shown_models: Models) -> None:
     visitors = {seed: visit(**SIZES["desktop"]) for seed in (11, 12)}
     for seed, page in visitors.items():
         page.get_by_label("Seed").fill(str(seed))
@@ -229,7 +144,7 @@ def test_two_visitors_at_once_do_not_mix(visit, models: Models) -> None:
         page.get_by_role("button", name="Generate").click()
     for seed, page in visitors.items():
         page.get_by_text(f"seed {seed},").wait_for()
-        for url, model in zip(pictures(page), models.values(), strict=True):
+        for url, model in zip(pictures(page), shown_models.values(), strict=True):
             assert url == of_grid(model.sample(4, seed=seed, quiet=True), "").url
 
 
@@ -242,13 +157,47 @@ def test_what_is_wrong_is_told_on_the_page(visit) -> None:
     assert page.get_by_role("alert").inner_text() == "the seed is missing: a whole number from 0 on"
 
 
-def test_why_is_shown(visit, models: Models) -> None:
+def choose(page: Any, control: str, option: str) -> None:
+    page.locator(f'input[aria-label="{control}"]:visible').first.click()
+    page.get_by_role("option", name=option, exact=True).click()
+    page.wait_for_function("!document.querySelector('[role=option]')")
+
+
+def number(page: Any, control: str, value: int) -> None:
+    box = page.get_by_label(f"number input for {control}").first
+    box.fill(str(value))
+    box.blur()
+
+
+def test_what_is_set_is_what_is_drawn(visit, shown_models: Models) -> None:
+    page = visit(**SIZES["phone"])
+    choose(page, "Label", "7")
+    choose(page, "Beside it", "none")
+    settings = page.get_by_role("button", name="Settings")
+    until(page, lambda: settings.count() == 1)  # those of no model are hidden
+    settings.click()
+    choose(page, "Sampler", "heun")
+    number(page, "Steps", 3)
+    number(page, "Guidance", 2)
+    number(page, "Images", 2)
+    page.get_by_role("button", name="Another").click()
+    page.get_by_text("seed 1,").wait_for()
+    options = {"seed": 1, "label": 7, "sampler": "heun", "steps": 3, "guidance": 2.0}
+    made = shown_models["hot"].sample(2, quiet=True, **options)
+    assert pictures(page) == [of_grid(made, "").url]
+    choose(page, "Model", "cold")  # whose sampler, steps and guidance are others
+    page.get_by_role("button", name="Generate").click()
+    page.get_by_text("cold: drawn").wait_for()
+    assert pictures(page) == [of_grid(shown_models["cold"].sample(2, seed=1, label=7, quiet=True), "").url]
+
+
+def test_why_is_shown(visit, shown_models: Models) -> None:
     page = visit(**SIZES["phone"])
     page.get_by_role("tab", name="Why").click()
     page.get_by_role("button", name="Show").click()
     page.get_by_text("hot, prior standard-normal, seed 0").wait_for()
     assert len(pictures(page)) == 2 * 6 + 2 * 8 + 3 * 8
-    made = models["hot"].sample(8, seed=0, quiet=True)
+    made = shown_models["hot"].sample(8, seed=0, quiet=True)
     assert pictures(page)[-1] == of_image(made[-1], "").url
     shot(page, "phone-why")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -12,7 +12,7 @@ from diffcli.play.choices import NOT_SAID, Models, label_choices
 from diffcli.play.pictures import message
 from diffcli.sampler_options import NONE
 
-COMPUTING = "computing"
+QUEUE = "computing"
 """The queue of what computes, which all tabs share."""
 Answers = Iterator[tuple[Any, ...]]
 

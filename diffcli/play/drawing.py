@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from threading import Lock
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
+from diffcli.diffusion.samplers import Step
 from diffcli.errors import UserError
 from diffcli.model import Model
 from diffcli.reporting.pictures import frame_steps
 from diffcli.sampler_options import SamplerOptions
 
 MOST_IMAGES = 16
+COMPUTING = Lock()
+"""Held for each step: in which precision products are computed is a setting of the whole process, and visitors' steps take turns."""
 
 
 class Frame(NamedTuple):
@@ -25,6 +29,16 @@ class Frame(NamedTuple):
     """The time step reached, in 0..T."""
     done: float
     """The share of the steps that are taken, in [0, 1]."""
+
+
+def in_turn(steps: Iterator[Step]) -> Iterator[Step]:
+    """A sampler's steps, each of which no other visitor's runs into."""
+    while True:
+        with COMPUTING:
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
 
 
 def drawn(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
@@ -45,7 +59,7 @@ def drawn(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
     shown = frame_steps(path)
 
     def frames() -> Iterator[Frame]:
-        for number, step in enumerate(steps):
+        for number, step in enumerate(in_turn(steps)):
             if step.s in shown:
                 yield Frame(to_uint8(step.xs.cpu()), step.s, number / (len(path) - 1))
 

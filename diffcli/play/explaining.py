@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
 from diffcli.model import Model
+from diffcli.play.drawing import COMPUTING, in_turn
 from diffcli.sampler_options import SamplerOptions
 
 COLUMNS = 8
@@ -52,7 +53,7 @@ def explained(model: Model, options: dict[str, Any]) -> Iterator[Explanation]:
     Raises:
         UserError: an option is out of range or does not fit the model.
     """
-    steps = model.trajectory(DRAWS, **options)
+    steps = in_turn(model.trajectory(DRAWS, **options))
     known = {name: options[name] for name in ("sampler", "steps") if name in options}
     _, path = model.sampler(SamplerOptions(**known))
     at = set(spread(path[:-1]))
@@ -73,7 +74,8 @@ def explained(model: Model, options: dict[str, Any]) -> Iterator[Explanation]:
 
 def left_of(model: Model, image: Tensor, seed: int = 0) -> list[Moment]:
     """An image, uint8 (1, C, H, W), degraded to eight t from 0 to T (fewer where T is small)."""
-    return [Moment(t, model.degrade(image, t, seed)[0], None) for t in spread(range(model.T + 1))]
+    with COMPUTING:
+        return [Moment(t, model.degrade(image, t, seed)[0], None) for t in spread(range(model.T + 1))]
 
 
 def spread(steps: Sequence[int]) -> list[int]:

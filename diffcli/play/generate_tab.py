@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from diffcli.play.choices import ANY, NO_MODEL, Models, choices_of, first_pair, label_choices, label_of
-from diffcli.play.controls import COMPUTING, Answers, next_seed, panel, seed_control, seed_of, told
+from diffcli.play.controls import QUEUE, Answers, next_seed, panel, seed_control, seed_of, told
 from diffcli.play.drawing import MOST_IMAGES, Frame, beside, drawn
 from diffcli.play.pictures import figure, message, of_grid, row
 
@@ -75,7 +75,7 @@ def build(models: Models, at_once: int) -> None:
     def draw(given: Given) -> Answers:
         yield from told(lambda: _drawn(models, tab, given), len(columns))
 
-    limits: dict[str, Any] = {"concurrency_id": COMPUTING, "concurrency_limit": at_once, "show_progress": "hidden"}
+    limits: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": at_once, "show_progress": "hidden"}
     drawing = [
         go.click(draw, tab.inputs, tab.outputs, **limits),
         another.click(next_seed, seed, seed, show_progress="hidden").then(draw, tab.inputs, tab.outputs, **limits),

@@ -10,7 +10,7 @@ import gradio as gr
 
 from diffcli.errors import UserError
 from diffcli.play.choices import NOT_SAID, Models, first_pair
-from diffcli.play.controls import COMPUTING, Answers, label_said, panel, shown_classes, told
+from diffcli.play.controls import QUEUE, Answers, label_said, panel, shown_classes, told
 from diffcli.play.pictures import figure, message, of_image, row
 from diffcli.play.restoring import PAD, Restoration, restored, seen, uploaded
 
@@ -63,7 +63,7 @@ def build(models: Models, at_once: int) -> None:
 
     inputs = [pad, model, t, label]
     live: dict[str, Any] = {
-        "concurrency_id": COMPUTING,
+        "concurrency_id": QUEUE,
         "concurrency_limit": at_once,
         "trigger_mode": "always_last",
         "show_progress": "hidden",

@@ -15,6 +15,7 @@ from torch import Tensor
 from diffcli.data.image_files import BadImage, decoded_content, fitted
 from diffcli.errors import UserError
 from diffcli.model import Model
+from diffcli.play.drawing import COMPUTING
 from diffcli.play.pictures import png_url
 from diffcli.sampler_options import Label
 
@@ -101,11 +102,13 @@ def restored(model: Model, images: Tensor, t: int, label: Label | None, seed: in
     Raises:
         UserError: ``t`` is out of range, or the label is unknown.
     """
-    xt = model.degrade(images, t, seed)
-    one_step = model.estimate(xt, t, label)
     steps = restoring_steps(model, t)
+    with COMPUTING:
+        xt = model.degrade(images, t, seed)
+        one_step = model.estimate(xt, t, label)
     yield Restoration(images, xt, one_step, None, steps)
-    made = model.restore(xt, t=t, label=label, steps=steps, seed=seed, quiet=True)
+    with COMPUTING:
+        made = model.restore(xt, t=t, label=label, steps=steps, seed=seed, quiet=True)
     yield Restoration(images, xt, one_step, made, steps)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from diffcli.play.choices import ANY, Models, choices_of, first_pair, label_choices, label_of
-from diffcli.play.controls import COMPUTING, Answers, panel, seed_control, seed_of, told
+from diffcli.play.controls import QUEUE, Answers, panel, seed_control, seed_of, told
 from diffcli.play.explaining import Explanation, Moment, explained, stretched
 from diffcli.play.pictures import Picture, figure, message, of_image, row
 
@@ -65,7 +65,7 @@ def build(models: Models, at_once: int) -> None:
         answer,
         [model, label, prior, seed],
         outputs,
-        concurrency_id=COMPUTING,
+        concurrency_id=QUEUE,
         concurrency_limit=at_once,
         show_progress="hidden",
     )
