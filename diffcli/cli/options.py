@@ -58,16 +58,18 @@ AutoguidanceOption = Annotated[
     typer.Option(help="Weight of guidance by an early average of the weights; 1 is none.", show_default="the preset's"),
 ]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same images, whatever the batch size.")]
-BatchOption = Annotated[int, typer.Option(help="Images at a time.")]
+BatchOption = Annotated[
+    str, typer.Option(metavar="<int>|auto", help="Images at a time, or auto: as many as the device holds, on a CPU 128.")
+]
 ExtractorOption = Annotated[str, typer.Option(help="Features of the distances: auto, inception or classifier.")]
 InceptionOption = Annotated[Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)]
 AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DevicesOption = Annotated[str, typer.Option(help="Lightning's: a number, a list, or auto.")]
 NodesOption = Annotated[int, typer.Option(help="Machines.")]
 StrategyOption = Annotated[str, typer.Option(help="auto or ddp; train takes others of Lightning's, too.")]
-PrecisionOption = Annotated[
-    str, typer.Option(help="32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device is fast at it.")
-]
+PRECISIONS = "32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device is fast at it."
+PrecisionOption = Annotated[str, typer.Option(help=PRECISIONS)]
+TrainingPrecisionOption = Annotated[str | None, typer.Option(help=PRECISIONS, show_default="the preset's")]
 CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")]
 SetOption = Annotated[
     list[str] | None,

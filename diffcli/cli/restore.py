@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from diffcli.cli.app import app
+from diffcli.cli.flags import batch_size_of
 from diffcli.cli.options import (
     AcceleratorOption,
     AutoguidanceOption,
@@ -76,7 +77,7 @@ def restore(
     guidance: GuidanceOption = None,
     autoguidance: AutoguidanceOption = None,
     seed: SeedOption = 0,
-    batch_size: BatchOption = 128,
+    batch_size: BatchOption = "128",
     accelerator: AcceleratorOption = "auto",
     devices: DevicesOption = "1",
     num_nodes: NodesOption = 1,
@@ -107,7 +108,7 @@ def restore(
         guidance=guidance,
         autoguidance=autoguidance,
         seed=seed,
-        batch_size=batch_size,
+        batch_size=batch_size_of(batch_size),
         quiet=quiet,
     )
     for path in carry_out(options):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from diffcli.cli.app import app
+from diffcli.cli.flags import batch_size_of
 from diffcli.cli.options import (
     AcceleratorOption,
     AutoguidanceOption,
@@ -51,7 +52,7 @@ def sample(
     guidance: GuidanceOption = None,
     autoguidance: AutoguidanceOption = None,
     seed: SeedOption = 0,
-    batch_size: BatchOption = 128,
+    batch_size: BatchOption = "128",
     conditional: Annotated[
         bool, typer.Option("--conditional", help="Reconstruct test images (report Figures 2 and 9).")
     ] = False,
@@ -87,7 +88,7 @@ def sample(
         guidance=guidance,
         autoguidance=autoguidance,
         seed=seed,
-        batch_size=batch_size,
+        batch_size=batch_size_of(batch_size),
         quiet=quiet,
     )
     for path in draw(options):

@@ -17,9 +17,9 @@ from diffcli.cli.options import (
     ExtractorOption,
     InceptionOption,
     NodesOption,
-    PrecisionOption,
     Quiet,
     StrategyOption,
+    TrainingPrecisionOption,
 )
 from diffcli.cli.tables import print_study
 from diffcli.errors import UserError
@@ -56,7 +56,7 @@ def study(
     devices: DevicesOption = "auto",
     num_nodes: NodesOption = 1,
     strategy: StrategyOption = "auto",
-    precision: PrecisionOption = "32-true",
+    precision: TrainingPrecisionOption = None,
     json_: Annotated[bool, typer.Option("--json", help="Print what the .json holds instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
