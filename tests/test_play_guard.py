@@ -85,10 +85,10 @@ def test_the_page_is_served_until_ctrl_c(trained: Path) -> None:
         address = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
         assert process.stdout.readline() == "Open it in a browser; Ctrl-C ends it.\n"
-        with urllib.request.urlopen(address, timeout=60) as answer:
+        with urllib.request.urlopen(address, timeout=300) as answer:
             assert b"gradio_config" in answer.read()
             assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert (process.returncode, out, err) == (0, "", "")
     assert list(Path().iterdir()) == []  # nothing is written
