@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-READY := mnist-fast blur-fast
+READY := mnist-fast blur-fast pixelate-fast
 # make models RUNS="FOLDER FOLDER" makes the ready models of runs at hand.
 RUNS ?=
 
