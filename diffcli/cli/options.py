@@ -59,7 +59,8 @@ AutoguidanceOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same images, whatever the batch size.")]
 BatchOption = Annotated[
-    str, typer.Option(metavar="<int>|auto", help="Images at a time, or auto: as many as the device holds, on a CPU 128.")
+    str,
+    typer.Option(metavar="<int>|auto", help="Images at a time, or auto: as many as the device holds, on a CPU 128."),
 ]
 ExtractorOption = Annotated[str, typer.Option(help="Features of the distances: auto, inception or classifier.")]
 InceptionOption = Annotated[Path | None, typer.Option(help="Local copy of the Inception weights.", show_default=False)]
