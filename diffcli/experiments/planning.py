@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -56,7 +57,9 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         if (self.preset is None) == (self.resume is None):
-            raise UserError("give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets")
+            raise UserError(
+                "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the runs"
+            )
         if self.resume is not None and self.out is not None:
             raise UserError("`out` does not go with `resume`: the run stays in its folder")
         if self.limit_batches is not None and self.limit_batches < 1:
@@ -190,9 +193,9 @@ def _check_resumable(run: Run, resumed: Plan, content: dict[str, Any]) -> None:
     epochs, batches = resumed.preset.training.epochs, resumed.data.batches_per_epoch
     if content["global_step"] >= epochs * batches:
         done = content["global_step"] // batches
-        raise UserError(
-            f"{run.folder} is done: {done} epochs; train on with `resume` {run.folder} `training.epochs` {done + 10}"
-        )
+        again = f"diffcli train `resume` {quote(str(run.folder))} `training.epochs` {done + 10}"
+        raise UserError(f"{run.folder} is done: {done} epochs; train on with: {again}")
     budget = resumed.preset.training.max_time
     if budget is not None and time_spent(content) >= seconds(budget):
-        raise UserError(f"{run.folder} is done: its {budget} are spent; train on with a longer `training.max_time`")
+        again = f"diffcli train `resume` {quote(str(run.folder))} `training.max_time` TIME"
+        raise UserError(f"{run.folder} is done: its {budget} are spent; train on with a longer time: {again}")
