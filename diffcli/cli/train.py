@@ -99,6 +99,13 @@ def train(
         int | None,
         typer.Option(help="Batches per epoch, for a quick look.", show_default="all", rich_help_panel=TRAINING),
     ] = None,
+    logger: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where the curves go besides logs/metrics.csv: tensorboard, csv, wandb or mlflow; repeatable.",
+            show_default="the run's of --resume, else tensorboard",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved preset and its sizes; write nothing.")
     ] = False,
@@ -128,6 +135,7 @@ def train(
         limit_batches=limit_batches,
         devices=Devices(accelerator, devices, num_nodes, strategy, precision, compile_),
         quiet=silent(quiet, progress),
+        logger=tuple(logger or ()),
     )
     planned = plan(options, download=not dry_run)
     if dry_run:
