@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -79,6 +80,10 @@ class Table(CSVLogger):
 class Wandb(WandbLogger):
     """A run of Weights & Biases that ends with the training, so that the next one in this process begins its own."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._wandb_init.pop("anonymous", None)  # newer releases of wandb warn of it, whatever its value
+
     def finalize(self, status: str) -> None:
         super().finalize(status)
         if self._experiment is not None:
@@ -127,6 +132,8 @@ def _wandb(logged: Logged) -> Logger:
 def _mlflow(logged: Logged) -> Logger:
     from mlflow.tracking import MlflowClient
 
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     folder = logged.run.folder.absolute() / "logs" / "mlflow"
     place = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}.db"
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
