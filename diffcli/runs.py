@@ -15,6 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from diffcli import __version__
 from diffcli.config import Preset, validate
 from diffcli.errors import UserError, unknown
 from diffcli.files import read_json, writable_folder, write_json, written_whole
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     pass
 
 PACKAGES = (
-    "diffcli",
     "torch",
     "torchvision",
     "lightning",
@@ -190,7 +190,7 @@ def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]
         "seed": preset.training.seed,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {"diffcli": __version__, **{name: metadata.version(name) for name in PACKAGES}},
         **facts,
     }
     write_json(run.info_file, about)
