@@ -115,6 +115,8 @@ def pages(file: Path, target: str) -> dict[str, str | bytes]:
 
 if __name__ == "__main__":
     for notebook in sorted(FOLDER.glob("*.ipynb")):
-        with tempfile.TemporaryDirectory() as place, contextlib.chdir(place) if hasattr(contextlib, "chdir") else contextlib.nullcontext(os.chdir(place)):  # fmt: skip
+        with tempfile.TemporaryDirectory() as place:
+            os.chdir(place)
             store(notebook, run(notebook))
-            print(notebook)
+            os.chdir(FOLDER)
+        print(notebook)
