@@ -46,7 +46,7 @@ bench: setup ## Measure speed against two other tools; the tables go into docs/b
 	$(BIN)/python -m benchmarks
 
 docs: setup ## Build the book into site/, strictly; every link and formula, nothing from other servers
-	$(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	@echo "The book: $(CURDIR)/site/index.html"
 
 models: setup ## Train the ready models again and write them into diffcli/models (ten minutes each, and as long to measure)

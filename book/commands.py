@@ -27,7 +27,7 @@ def by_group() -> dict[str, dict[str, Any]]:
 def navigation() -> list[Any]:
     """The pages, grouped as in the help."""
     groups = [{group: [{name: _page(name)} for name in commands]} for group, commands in by_group().items()]
-    return ["commands/index.md", *groups]
+    return ["commands/index.md", *groups, {"Presets": "commands/all-presets.md"}]
 
 
 def pages() -> dict[str, str]:

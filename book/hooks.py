@@ -35,7 +35,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the generated pages; a web page that lies beside a Markdown page of its name gets another one."""
     for file in list(files):
         if file.src_uri.endswith(".html"):
-            file.dest_uri = file.url = file.src_uri.removesuffix(".html") + "-page.html"
+            files.remove(file)
+            renamed = File.generated(config, file.src_uri, abs_src_path=file.abs_src_path)
+            renamed.dest_uri = renamed.url = file.src_uri.removesuffix(".html") + "-page.html"
+            files.append(renamed)
         if file.src_uri.endswith(".ipynb"):
             target = file.src_uri.removesuffix(".ipynb")
             for name, content in notebooks.pages(Path(file.abs_src_path or ""), target).items():
