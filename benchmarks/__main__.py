@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from benchmarks import blur, evaluation, growth, sampling, step, training, unet
+from benchmarks import blur, evaluation, growth, jobs, sampling, step, training, unet
 from benchmarks.rounds import machine
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -21,6 +21,8 @@ def sections(data_dir: Path, rounds: int, batches: int) -> dict[str, Callable[[]
     """Every table by the name that it has in the page."""
     return {
         "machine": lambda: f"{machine()}; {date.today()}; {rounds} rounds, {batches} batches a round.",
+        "starting": lambda: jobs.starting(data_dir, rounds),
+        "two-jobs": lambda: jobs.two_at_once(data_dir, rounds, 4 * batches),
         "training-notebook": lambda: training.against_notebook(data_dir, rounds, batches),
         "training-peers": lambda: training.against_peers(data_dir, rounds, batches),
         "training-step": lambda: step.against_bare(data_dir, rounds, 4 * batches),

@@ -60,7 +60,7 @@ def main() -> None:
     judge = classifier("mnist", torch.device("cpu"))
     real = features(judge, source.test.images)
     distance_to = Reference.of(real).distance
-    floor = floor_of(distance_to, features(judge, task.train[:FLOOR_IMAGES]), task.n, seed=0)
+    floor = floor_of(distance_to, features(judge, task.train[: FLOOR_IMAGES * task.n]), task.n, seed=0)
     rows = []
     for name in options.only:
         drawn = kept(name, task, options.out)

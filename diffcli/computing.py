@@ -25,13 +25,16 @@ AMPERE = (8, 0)
 """The first CUDA capability with tensor cores for bfloat16."""
 
 
-def precision_of(devices: Devices) -> Precision:
+def precision_of(devices: Devices, otherwise: str = "32-true") -> Precision:
     """Lightning's full name of a precision; ``auto`` is bf16-mixed where the device computes fast in bfloat16.
+
+    Args:
+        otherwise: where the devices name none.
 
     Raises:
         UserError: it is unknown.
     """
-    name = devices.precision
+    name = otherwise if devices.precision is None else devices.precision
     if name == "auto":
         # Lightning knows more accelerators than those; what they compute fast in is not known here.
         known = devices.accelerator in ACCELERATORS

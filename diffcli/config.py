@@ -106,6 +106,7 @@ class Training(Strict):
             count.
         optimizer: ``muon`` trains the hidden convolutions by Muon at a learning rate of 0.02 (Jordan et al. 2024), and the
             other weights by AdamW.
+        precision: of the network's products; ``auto`` is bf16-mixed where the device is fast at it. Weights stay float32.
         lr: AdamW's learning rate.
         warmup: steps over which the learning rate grows from 0 to ``lr``.
         lr_decay: half a cosine from ``lr`` to 0 over the training (Loshchilov & Hutter 2017, Eq. 5).
@@ -125,6 +126,7 @@ class Training(Strict):
     max_time: Duration | None = None
     batch_size: Positive = 128
     optimizer: Literal["adamw", "muon"] = "adamw"
+    precision: Literal["32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed", "auto"] = "32-true"
     lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
     warmup: Annotated[int, Field(ge=0)] = 0
     lr_decay: bool = False

@@ -38,7 +38,7 @@ class Devices:
         devices: a number, a list such as ``0,1``, or ``auto`` for all.
         num_nodes: machines.
         strategy: ``auto`` or ``ddp``; a training takes others of Lightning's, too.
-        precision: one of :data:`diffcli.computing.PRECISIONS`, or ``auto``.
+        precision: one of :data:`diffcli.computing.PRECISIONS`, or ``auto``; None is that of the preset for a training, else 32-true.
         compile: compiles the network with torch.compile.
     """
 
@@ -46,7 +46,7 @@ class Devices:
     devices: str = "auto"
     num_nodes: int = 1
     strategy: str = "auto"
-    precision: str = "32-true"
+    precision: str | None = None
     compile: bool = False
 
 

@@ -41,6 +41,10 @@ def counting(advance: Callable[[int], None]) -> Track:
     return track
 
 
+CPU_BATCH, LARGEST_BATCH = 128, 4096
+"""Images at a time where as many as fit are asked for: on a CPU, where more gain nothing; and at most."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """Everything that decides what comes out of a trained denoiser.
@@ -142,6 +146,27 @@ class Sampling:
         count = -(-n // self.batch_size)
         bounds = [-(-n * i // count) for i in range(count + 1)] if n else []
         return [range(start, end) for start, end in pairwise(bounds)]
+
+    @torch.inference_mode()
+    def with_largest_batches(self) -> Sampling:
+        """The same with the largest batches, of 1, 2, 4, ... images, whose guided estimate the device's memory holds."""
+        if self.device.type == "cpu":
+            return replace(self, batch_size=CPU_BATCH)
+        size = 1
+        while size < LARGEST_BATCH and self._fits(2 * size):
+            size *= 2
+        return replace(self, batch_size=size)
+
+    def _fits(self, count: int) -> bool:
+        t = torch.full(
+            (count,), round(sum(self.sampler.guided_t) / 2 * self.denoiser.degradation.T), device=self.device
+        )
+        try:
+            images = torch.zeros(count, *self.denoiser.degradation.image_shape, device=self.device)
+            self.estimate(self.labels_of(range(count)))(images, t)
+        except torch.OutOfMemoryError:
+            return False
+        return True
 
     def total_steps(self, n: int) -> int:
         """Sampler steps that this process takes for ``n`` images, batch by batch."""

@@ -19,7 +19,7 @@ from diffcli.generation import counting, draw_xT, generate
 from diffcli.options import takes_as_method
 from diffcli.progress import progress
 from diffcli.restoration import degraded, estimated, inpaint, reconstruct, restore
-from diffcli.sampler_options import Label, SamplerOptions
+from diffcli.sampler_options import BatchSize, Label, SamplerOptions
 from diffcli.trained import Trained
 
 MAX_SAMPLES = 10_000_000
@@ -162,7 +162,7 @@ class Model(Trained):
             return to_uint8(torch.cat(list(restore(sampling, options.xt, counting(done), labels))))
 
     def estimate(
-        self, xt: Tensor, t: int, label: Label | Sequence[Label] | None = None, batch_size: int = 128
+        self, xt: Tensor, t: int, label: Label | Sequence[Label] | None = None, batch_size: BatchSize = 128
     ) -> Tensor:
         """x0_hat: what the network takes degraded images ``xt`` (N, C, H, W) at step ``t`` in 1..T for, in one step.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from diffcli.config import Sampler
 from diffcli.errors import UserError, unknown
 from diffcli.presets import sampler_named
 
 Label = int | str
+BatchSize = int | Literal["auto"]
 NONE = "none"
 RANGE = re.compile(r"(\d+)-(\d+)")
 KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
@@ -30,7 +31,7 @@ class SamplerOptions:
             images in turn. None draws labels as they are frequent in the training images.
         guidance: weight of classifier-free guidance towards the label; 1 is none (Ho & Salimans 2022).
         autoguidance: weight of guidance by an early average of the weights; 1 is none (Karras et al. 2024).
-        batch_size: images at a time.
+        batch_size: images at a time; ``auto`` is as many as the device holds, up to 4,096, on a CPU 128.
         quiet: no progress bar.
 
     Raises:
@@ -43,12 +44,12 @@ class SamplerOptions:
     label: Label | Sequence[Label] | None = None
     guidance: float | None = None
     autoguidance: float | None = None
-    batch_size: int = 128
+    batch_size: BatchSize = 128
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"`batch_size` must be at least 1, got {self.batch_size}")
+        if self.batch_size != "auto" and (isinstance(self.batch_size, str) or self.batch_size < 1):
+            raise UserError(f"`batch_size` must be at least 1, or auto, got {self.batch_size}")
         if self.seed < 0:
             raise UserError(f"`seed` must be at least 0, got {self.seed}")
         for name in ("guidance", "autoguidance"):

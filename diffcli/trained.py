@@ -172,17 +172,18 @@ class Trained:
         """
         sampler, steps = self.sampler(options)
         given = label_numbers(options.label, self.classes)
-        return Sampling(
+        sampling = Sampling(
             denoiser=self.denoiser,
             prior=prior,
             sampler=sampler,
             steps=steps,
             seed=options.seed,
-            batch_size=options.batch_size,
+            batch_size=1 if options.batch_size == "auto" else options.batch_size,
             processes=self.processes,
             labels=Labels(given, self.class_shares) if self.classes else None,
             guide=self.guide,
         )
+        return sampling.with_largest_batches() if options.batch_size == "auto" else sampling
 
     def told(self, options: SamplerOptions, count: int) -> Tensor | None:
         """The labels that are given for ``count`` images at hand, int64 (count,); None where none is.

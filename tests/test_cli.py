@@ -160,7 +160,7 @@ BAD = {
     "unknown option": ([*TRAIN, "--epoch", "1"], "--epoch"),
     "unknown command": (["trian"], "trian"),
     "accelerator": ([*TRAIN, "--accelerator", "abacus"], "abacus"),
-    "precision": ([*TRAIN, "--precision", "7"], "--precision"),
+    "precision": ([*TRAIN, "--precision", "7"], "training.precision: input should be"),
     "limit": ([*TRAIN, "--limit-batches", "0"], "--limit-batches must be at least 1"),
     "resume nothing": (["train", "--resume", "last"], "holds no runs yet"),
     "missing data": (["train", "--preset", "ddpm-linear", "--dry-run"], "--data-dir or DIFFCLI_DATA"),

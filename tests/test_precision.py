@@ -61,10 +61,20 @@ def test_a_precision_trains_a_preset(
 def test_other_precisions_are_refused(cli: Cli, workplace: Path, tiny: Path, precision: str) -> None:
     result = cli("train", "--preset", tiny, "--precision", precision)
     assert result.code == 2
-    assert "--precision: unknown precision" in result.err
+    assert "training.precision: input should be" in result.err
     assert "bf16-mixed" in result.err
     assert result.err.count("\n") == 1
     assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_presets_precision_is_taken_and_a_resume_keeps_it(cli: Cli, workplace: Path, tiny: Path) -> None:
+    short = ["--limit-batches", 1, "--accelerator", "cpu", "-q"]
+    for words, out in ((["--set", "training.precision=bf16-mixed"], "key"), (["--precision", "bf16"], "flag")):
+        assert cli("train", "--preset", tiny, "--epochs", 1, "--out", out, *words, *short).code == 0
+        assert cli("train", "--resume", out, "--epochs", 2, *short).code == 0
+        assert Run(Path(out)).info()["precision"] == "bf16-mixed"
+    assert cli("train", "--resume", "flag", "--epochs", 3, "--precision", "32", *short).code == 0
+    assert Run(Path("flag")).info()["precision"] == "32-true"
 
 
 def test_auto_is_what_the_processor_is_fast_at(

@@ -32,6 +32,7 @@ class Witness(Callback):
     ) -> None:
         group = trainer.optimizers[0].param_groups[0]
         self.seen |= {"lr": group["lr"], "weight_decay": group["weight_decay"], "clip_norm": trainer.gradient_clip_val}
+        self.seen["precision"] = trainer.precision
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.seen["validated"] = self.seen.get("validated", 0) + 1
@@ -56,6 +57,7 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
 
 APPLIED: dict[str, tuple[Any, Callable[[dict[str, Any], Run], Any]]] = {
     "training.epochs": (4, lambda seen, run: seen["epochs"]),
+    "training.precision": ("bf16-mixed", lambda seen, run: seen["precision"]),
     "training.lr": (1e-5, lambda seen, run: seen["lr"]),
     "training.weight_decay": (0.5, lambda seen, run: seen["weight_decay"]),
     "training.clip_norm": (0.25, lambda seen, run: seen["clip_norm"]),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from diffcli.cli.app import MEASURE, app, examples
+from diffcli.cli.flags import batch_size_of
 from diffcli.cli.metric_flags import metric_flags
 from diffcli.cli.options import (
     EFFORT,
@@ -82,7 +83,7 @@ def evaluate(
     guidance: GuidanceOption = None,
     autoguidance: AutoguidanceOption = None,
     seed: SeedOption = 0,
-    batch_size: BatchOption = 250,
+    batch_size: BatchOption = "250",
     n_test: NTestOption = None,
     n_fid: NFidOption = 1000,
     n_cas: NCasOption = None,
@@ -122,7 +123,7 @@ def evaluate(
         guidance=guidance,
         autoguidance=autoguidance,
         seed=seed,
-        batch_size=batch_size,
+        batch_size=batch_size_of(batch_size),
         quiet=silent(quiet, progress),
     )
     if json_:

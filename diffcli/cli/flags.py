@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from diffcli.errors import UserError
 
@@ -56,3 +56,17 @@ def overrides(assignments: Sequence[str] | None, shortcuts: Mapping[str, Any] | 
         changes.pop(key, None)  # the last one counts, at its place
         changes[key] = parse_value(text, f"--set {key}")
     return changes | {key: value for key, value in (shortcuts or {}).items() if value is not None}
+
+
+def batch_size_of(text: str) -> int | Literal["auto"]:
+    """What ``--batch-size`` says.
+
+    Raises:
+        UserError: it is neither a number nor ``auto``.
+    """
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"`batch_size` must be a number or auto, got {text}") from None

@@ -91,7 +91,14 @@ AutoguidanceOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same images, whatever the batch size.")]
-BatchOption = Annotated[int, typer.Option(help="Images at a time.", rich_help_panel=DEVICES)]
+BatchOption = Annotated[
+    str,
+    typer.Option(
+        metavar="<int>|auto",
+        help="Images at a time, or auto: as many as the device holds, on a CPU 128.",
+        rich_help_panel=DEVICES,
+    ),
+]
 ExtractorOption = Annotated[
     str,
     typer.Option(help="Features of the distances: auto, inception or classifier.", rich_help_panel=EFFORT),
@@ -106,12 +113,10 @@ NodesOption = Annotated[int, typer.Option(help="Machines.", rich_help_panel=DEVI
 StrategyOption = Annotated[
     str, typer.Option(help="auto or ddp; train takes others of Lightning's, too.", rich_help_panel=DEVICES)
 ]
-PrecisionOption = Annotated[
-    str,
-    typer.Option(
-        help="32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device is fast at it.",
-        rich_help_panel=DEVICES,
-    ),
+PRECISIONS = "32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device is fast at it."
+PrecisionOption = Annotated[str, typer.Option(help=PRECISIONS, rich_help_panel=DEVICES)]
+TrainingPrecisionOption = Annotated[
+    str | None, typer.Option(help=PRECISIONS, show_default="the preset's", rich_help_panel=DEVICES)
 ]
 CompileOption = Annotated[
     bool, typer.Option("--compile", help="Compile the network with torch.compile.", rich_help_panel=DEVICES)

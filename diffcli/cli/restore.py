@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from diffcli.cli.app import MAKE, app, examples
+from diffcli.cli.flags import batch_size_of
 from diffcli.cli.options import (
     IMAGES,
     SAMPLING,
@@ -110,7 +111,7 @@ def restore(
     guidance: GuidanceOption = None,
     autoguidance: AutoguidanceOption = None,
     seed: SeedOption = 0,
-    batch_size: BatchOption = 128,
+    batch_size: BatchOption = "128",
     accelerator: AcceleratorOption = "auto",
     devices: DevicesOption = "1",
     num_nodes: NodesOption = 1,
@@ -142,7 +143,7 @@ def restore(
         guidance=guidance,
         autoguidance=autoguidance,
         seed=seed,
-        batch_size=batch_size,
+        batch_size=batch_size_of(batch_size),
         quiet=silent(quiet, progress),
     )
     for path in carry_out(options):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from diffcli.cli.app import MAKE, app, examples
+from diffcli.cli.flags import batch_size_of
 from diffcli.cli.options import (
     SAMPLING,
     AcceleratorOption,
@@ -63,7 +64,7 @@ def sample(
     guidance: GuidanceOption = None,
     autoguidance: AutoguidanceOption = None,
     seed: SeedOption = 0,
-    batch_size: BatchOption = 128,
+    batch_size: BatchOption = "128",
     conditional: Annotated[
         bool,
         typer.Option(
@@ -103,7 +104,7 @@ def sample(
         guidance=guidance,
         autoguidance=autoguidance,
         seed=seed,
-        batch_size=batch_size,
+        batch_size=batch_size_of(batch_size),
         quiet=silent(quiet, progress),
     )
     for path in draw(options):

@@ -18,10 +18,10 @@ from diffcli.cli.options import (
     ExtractorOption,
     InceptionOption,
     NodesOption,
-    PrecisionOption,
     Progress,
     Quiet,
     StrategyOption,
+    TrainingPrecisionOption,
     silent,
 )
 from diffcli.cli.tables import print_study
@@ -71,7 +71,7 @@ def study(
     devices: DevicesOption = "auto",
     num_nodes: NodesOption = 1,
     strategy: StrategyOption = "auto",
-    precision: PrecisionOption = "32-true",
+    precision: TrainingPrecisionOption = None,
     json_: Annotated[bool, typer.Option("--json", help="Print what the .json holds instead of a table.")] = False,
     quiet: Quiet = False,
     progress: Progress = False,

@@ -20,11 +20,11 @@ from diffcli.cli.options import (
     DataDir,
     DevicesOption,
     NodesOption,
-    PrecisionOption,
     Progress,
     Quiet,
     SetOption,
     StrategyOption,
+    TrainingPrecisionOption,
     silent,
 )
 
@@ -93,7 +93,7 @@ def train(
     devices: DevicesOption = "auto",
     num_nodes: NodesOption = 1,
     strategy: StrategyOption = "auto",
-    precision: PrecisionOption = "32-true",
+    precision: TrainingPrecisionOption = None,
     compile_: CompileOption = False,
     limit_batches: Annotated[
         int | None,
@@ -124,6 +124,7 @@ def train(
         "training.batch_size": batch_size,
         "training.lr": lr,
         "training.seed": seed,
+        "training.precision": precision,
         "data.on_bad_image": on_bad_image,
     }
     options = TrainOptions(
@@ -133,7 +134,7 @@ def train(
         out=out,
         data_dir=data_dir,
         limit_batches=limit_batches,
-        devices=Devices(accelerator, devices, num_nodes, strategy, precision, compile_),
+        devices=Devices(accelerator, devices, num_nodes, strategy, compile=compile_),
         quiet=silent(quiet, progress),
         logger=tuple(logger or ()),
     )

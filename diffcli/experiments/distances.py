@@ -25,8 +25,8 @@ from diffcli.generation import Sampling, counting, generate
 from diffcli.progress import progress
 
 FEATURE_BATCH = 250
-FLOOR_IMAGES = 10_000
-"""Real training images, at least, of which the floor's sets are drawn, where there are as many."""
+FLOOR_IMAGES = 5
+"""Real training images of which the floor's sets are drawn, for each sample, where there are as many: features cost time."""
 FLOORS = 20
 """Sets of real training images whose mean distance is the floor: a single one of 2,000 digits varies by a third."""
 MAX_NEAREST = 1000
@@ -120,7 +120,7 @@ class Distances:
     def _real_features(self) -> tuple[Tensor, Tensor]:
         """Of the test images, and of ``n`` training images or more, in random order."""
         assert self.extractor is not None
-        order = self._shuffled(len(self.train))[: max(self.n, FLOOR_IMAGES)]
+        order = self._shuffled(len(self.train))[: FLOOR_IMAGES * self.n]
         return (
             self._features_of_real(self.extractor, self.test.images, "test images"),
             self._features_of_real(self.extractor, self.train.images[order], "training images"),

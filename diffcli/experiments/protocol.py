@@ -28,7 +28,7 @@ from diffcli.loading import find_checkpoint, read_model
 from diffcli.model import Model
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.runs import Run
-from diffcli.sampler_options import SamplerOptions, label_numbers
+from diffcli.sampler_options import BatchSize, SamplerOptions, label_numbers
 from diffcli.stored import fingerprint
 
 INFORMATION = frozenset(
@@ -71,7 +71,7 @@ class EvaluateOptions(SamplerOptions):
     per_label: bool = False
     nll_steps: int | None = field(default=None, kw_only=True)
     n_cas: int | None = field(default=None, kw_only=True)
-    batch_size: int = field(default=250, kw_only=True)
+    batch_size: BatchSize = field(default=250, kw_only=True)
     data_dir: Path | str | None = None
     devices: Devices = ONE_DEVICE
 

@@ -12,6 +12,7 @@ MAY_CHANGE = frozenset(
     {
         "description",
         "training.epochs",
+        "training.precision",
         "training.max_time",
         "training.lr",
         "training.weight_decay",
@@ -24,7 +25,7 @@ MAY_CHANGE = frozenset(
         "data.on_bad_image",
     }
 )
-"""What takes effect at once; devices and precision, which no preset holds, may change as well."""
+"""What takes effect at once; devices, which no preset holds, may change as well."""
 
 REASONS = {
     "data": "the run was trained on other images",

@@ -51,7 +51,7 @@ def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
             devices=device_setting(devices.devices),
             num_nodes=devices.num_nodes,
             strategy=devices.strategy,
-            precision=precision_of(devices),
+            precision=precision_of(devices, training.precision),
             max_epochs=training.epochs,
             check_val_every_n_epoch=training.val_every,
             gradient_clip_val=training.clip_norm,

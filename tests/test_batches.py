@@ -1,0 +1,69 @@
+"""Batches as large as the device holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Cli
+from torch import Tensor, nn
+
+from diffcli.devices import Processes
+from diffcli.generation import CPU_BATCH, LARGEST_BATCH, Sampling
+from diffcli.loading import load
+from diffcli.sampler_options import SamplerOptions
+
+
+class Small(nn.Module):
+    """A denoiser on a device with memory for so many images."""
+
+    def __init__(self, like: Any, holds: int) -> None:
+        super().__init__()
+        self.degradation, self.classes, self.holds = like.degradation, like.classes, holds
+
+    def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        if len(xt) > self.holds:
+            raise torch.OutOfMemoryError("no more memory")
+        return xt
+
+
+class Accelerator:
+    """Stands for a device that is no CPU, for tensors that stay on it."""
+
+    type = "cuda"
+
+
+@pytest.mark.parametrize(("holds", "expected"), [(1, 1), (100, 64), (128, 128), (10**6, LARGEST_BATCH)])
+def test_the_largest_batch_is_found(trained: Path, monkeypatch: pytest.MonkeyPatch, holds: int, expected: int) -> None:
+    model = load(trained)
+    sampling = model.sampling(SamplerOptions())
+    small: Any = Small(sampling.denoiser, holds)
+    places = iter([Accelerator()])
+    monkeypatch.setattr(Sampling, "device", property(lambda self: next(places, torch.device("cpu"))))
+    found = replace(sampling, denoiser=small, guide=None).with_largest_batches()
+    assert found.batch_size == expected
+
+
+def test_a_cpu_takes_a_fixed_number(trained: Path) -> None:
+    sampling = load(trained).sampling(SamplerOptions(batch_size="auto"))
+    assert sampling.processes == Processes(torch.device("cpu"))
+    assert sampling.batch_size == CPU_BATCH
+
+
+def test_auto_draws_the_same_images(cli: Cli, trained: Path, workplace: Path) -> None:
+    for size in ("auto", "3"):
+        words = ["--n", 5, "--steps", 2, "--batch-size", size, "--out", f"{size}.npz", "-q"]
+        assert cli("sample", "--run", trained, *words).code == 0
+    assert Path("auto.npz").read_bytes() == Path("3.npz").read_bytes()
+
+
+@pytest.mark.parametrize("size", ["many", "0", "-1", "1.5"])
+def test_other_sizes_are_refused(cli: Cli, trained: Path, workplace: Path, size: str) -> None:
+    for command in ("sample", "eval"):
+        result = cli(command, "--run", trained, f"--batch-size={size}")
+        assert result.code == 2
+        assert result.err.startswith("error: --batch-size must be")
+        assert result.err.count("\n") == 1
