@@ -22,13 +22,17 @@ NAMED_FENCE = re.compile(r"^```(\w+) file=(\S+)$", flags=re.MULTILINE)
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Writes the generated pages into the navigation: the folders that end with a slash there."""
+    """Completes the navigation: generated pages where a folder is named, and new pages of ``docs`` at the end of How to."""
     pages = {"commands/": commands.navigation(), "api/": api.navigation()}
+    named = repr(config.nav)
     for entry in config.nav or []:
         if isinstance(entry, dict):
             (title, content) = next(iter(entry.items()))
             if isinstance(content, str) and content in pages:
                 entry[title] = pages[content]
+            elif title == "How to":
+                found = sorted(file.name for file in (ROOT / "docs").glob("*.md"))
+                content += [name for name in found if f"'{name}'" not in named]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
