@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
@@ -38,15 +38,15 @@ def on_config(config: MkDocsConfig) -> None:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the generated pages; a web page that lies beside a Markdown page of its name gets another one."""
     for file in list(files):
-        if file.src_uri.endswith(".html"):
-            files.remove(file)
-            renamed = File.generated(config, file.src_uri, abs_src_path=file.abs_src_path)
-            renamed.dest_uri = renamed.url = file.src_uri.removesuffix(".html") + "-page.html"
-            files.append(renamed)
         if file.src_uri.endswith(".ipynb"):
             target = file.src_uri.removesuffix(".ipynb")
             for name, content in notebooks.pages(Path(file.abs_src_path or ""), target).items():
                 files.append(File.generated(config, name, content=content))
+    for source in sorted((ROOT / "docs").rglob("*.html")):
+        name = source.relative_to(ROOT / "docs").as_posix()
+        taken = File.generated(config, name, abs_src_path=str(source), inclusion=InclusionLevel.INCLUDED)
+        taken.dest_uri = taken.url = name.removesuffix(".html") + "-page.html"
+        files.append(taken)
     generated = commands.pages() | api.pages() | presets.pages()
     generated["changelog.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     for name, text in generated.items():
@@ -73,5 +73,5 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, **kwargs: Any) -> str:
-    """Formulas as MathML, which browsers show by themselves."""
-    return formulas.as_mathml(html)
+    """Formulas as drawings, which need nothing."""
+    return formulas.drawn(html)
