@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from browsing import address, browser, shown_models, strangers, visit  # noqa: F401
 from hypothesis import settings
 
 # Several test processes share two cores; one thread each is faster than all of them fighting.

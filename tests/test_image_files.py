@@ -74,7 +74,8 @@ TRANSPARENT: dict[str, bytes] = {
     "RGBA.png": saved(with_alpha("RGBA"), "PNG"),
     "LA.png": saved(with_alpha("LA"), "PNG"),
     "RGBA.tiff": saved(with_alpha("RGBA"), "TIFF"),
-    "La.tiff": tiff(np.stack([np.zeros_like(ALPHA), ALPHA], axis=2), extra=1),
+    # Which Pillow reads from 13 on.
+    **({"La.tiff": tiff(np.stack([0 * ALPHA, ALPHA], axis=2), extra=1)} if Image.__version__ >= "13" else {}),
     "LA.tiff": saved(with_alpha("LA"), "TIFF"),
     "RGBA.ico": saved(with_alpha("RGBA"), "ICO", sizes=[(16, 16)]),
     "RGBA.jp2": saved(with_alpha("RGBA"), "JPEG2000", irreversible=False),

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 HEAVY = {
+    "gradio",
     "jinja2",
     "lightning",
     "matplotlib",

@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"restoration", "trained"},
     {"model", "training", "graphs"},
     {"loading"},
-    {"experiments"},
+    {"experiments", "play"},
     {"__init__"},
     {"cli"},
     {"__main__"},

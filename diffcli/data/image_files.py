@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import stat
@@ -72,9 +73,23 @@ def decoded(path: Path, background: str) -> Image.Image:
     with _named_failures():
         if not stat.S_ISREG(path.stat().st_mode):
             raise BadImage("is not a regular file")
-        with Image.open(path, formats=readable()[1]) as image:
-            image.load()
-            return flatten(_eight_bits(_upright(image), image), background)
+        return _first_frame(path, background)
+
+
+def decoded_content(content: bytes, background: str) -> Image.Image:
+    """As :func:`decoded`, of the content of a file.
+
+    Raises:
+        BadImage: see there.
+    """
+    with _named_failures():
+        return _first_frame(io.BytesIO(content), background)
+
+
+def _first_frame(source: Path | io.BytesIO, background: str) -> Image.Image:
+    with Image.open(source, formats=readable()[1]) as image:
+        image.load()
+        return flatten(_eight_bits(_upright(image), image), background)
 
 
 def fitted(image: Image.Image, sides: tuple[int, int], channels: int) -> np.ndarray[Any, Any]:

@@ -1,0 +1,110 @@
+"""Which models a page shows, and what a visitor can choose of each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffcli.assembly import samplers_for
+from diffcli.devices import ONE_DEVICE, Devices
+from diffcli.diffusion.degradations import GaussianNoise
+from diffcli.errors import UserError
+from diffcli.loading import load
+from diffcli.model import Model
+from diffcli.ready import ready_models
+from diffcli.sampler_options import NONE, Label, SamplerOptions
+
+Models = dict[str, Model]
+"""By the name that the page calls them."""
+ANY, EACH_IN_TURN = "any", "each in turn"
+"""Labels as frequent as in the training images; all, one after another."""
+NOT_SAID = "not said"
+NO_MODEL = "none"
+
+
+def opened(names: Sequence[str], devices: Devices = ONE_DEVICE) -> Models:
+    """The models of these names, see :func:`diffcli.load`; without names, the ready models.
+
+    Each has drawn an image: what it lacks is told now, and the page's first one comes the faster.
+
+    Raises:
+        UserError: there is none, one cannot be read, or it cannot be drawn from.
+    """
+    chosen = list(names) or list(ready_models())
+    if not chosen:
+        raise UserError(
+            "no ready models came with this diffcli; name runs, their folders or model files: 'diffcli play last' shows the newest run"
+        )
+    models: Models = {}
+    for given in dict.fromkeys(chosen):
+        model = load(given, devices=devices)
+        model.sample(1, steps=1, quiet=True)
+        models[_shown(given, model, models)] = model
+    return models
+
+
+def _shown(given: str, model: Model, taken: Models) -> str:
+    """What a page calls a model: as it was asked for, or of a path the preset and what tells it from the others."""
+    path = Path(given)
+    short = given if path.name == given and not path.suffix else model.preset_name
+    numbered = (f"{short} ({path.stem}, {number})" for number in itertools.count(2))
+    return next(name for name in itertools.chain([short, f"{short} ({path.stem})"], numbered) if name not in taken)
+
+
+def hot(model: Model) -> bool:
+    """Whether a model removes Gaussian noise."""
+    return isinstance(model.denoiser.degradation, GaussianNoise)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a visitor can choose of a model; the defaults are its preset's."""
+
+    samplers: list[str]
+    sampler: str
+    T: int
+    steps: int
+    classes: list[str]
+    guidance: float
+    priors: list[str]
+
+
+def choices_of(model: Model) -> Choices:
+    """What a visitor can choose of a model."""
+    sampler, path = model.sampler(SamplerOptions())
+    own = model.preset.prior.name
+    return Choices(
+        samplers=samplers_for(model.denoiser.degradation),
+        sampler=sampler.name,
+        T=model.T,
+        steps=len(path) - 1,
+        classes=model.classes,
+        guidance=sampler.guidance,
+        priors=[own, *(name for name in model.fitted if name != own)],
+    )
+
+
+def first_pair(models: Models) -> tuple[str, str]:
+    """The two models that are shown beside each other first: a hot and a cold one if there are; ``NO_MODEL`` where there is
+    but one."""
+    names = list(models)
+    first = next((name for name in names if hot(models[name])), names[0])
+    others = [name for name in names if name != first]
+    second = next((name for name in others if hot(models[name]) != hot(models[first])), None)
+    return first, second or (others[0] if others else NO_MODEL)
+
+
+def label_choices(models: Sequence[Model]) -> list[str]:
+    """The labels that samples of these models can be asked for, by name."""
+    classes = dict.fromkeys(name for model in models for name in model.classes)
+    return [ANY, EACH_IN_TURN, NONE, *classes] if classes else [ANY]
+
+
+def label_of(model: Model, chosen: str) -> Label | list[Label] | None:
+    """A chosen label as a model's methods take it: None where the model does not know it, and where it is not said."""
+    if chosen == EACH_IN_TURN:
+        return list(model.classes) or None
+    known = model.classes and chosen in (NONE, *model.classes)
+    return chosen if known else None

@@ -1,0 +1,65 @@
+"""Controls that the tabs share, and how the events behind them answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from diffcli.errors import UserError
+from diffcli.play.choices import NOT_SAID, Models, label_choices
+from diffcli.play.pictures import message
+from diffcli.sampler_options import NONE
+
+QUEUE = "computing"
+"""The queue of what computes, which all tabs share."""
+Answers = Iterator[tuple[Any, ...]]
+
+
+def panel(content: str = "") -> gr.HTML:
+    """A place for what a tab makes."""
+    return gr.HTML(content, apply_default_css=False)
+
+
+def seed_control() -> gr.Number:
+    """Which random numbers are drawn."""
+    return gr.Number(0, label="Seed", info="Repeats a picture", precision=0, minimum=0, min_width=130)
+
+
+def seed_of(given: Any) -> int:
+    """The seed that a visitor chose.
+
+    Raises:
+        UserError: there is none.
+    """
+    if given is None:
+        raise UserError("the seed is missing: a whole number from 0 on")
+    return int(given)
+
+
+def next_seed(given: Any) -> int:
+    """The seed after this one."""
+    return int(given or 0) + 1
+
+
+def shown_classes(models: Models, name: str) -> list[str]:
+    """What a visitor can say of a picture for this model."""
+    return [NOT_SAID, *label_choices([models[name]])[2:]]
+
+
+def label_said(chosen: str) -> str | None:
+    """What is said of a picture as a model's methods take it."""
+    return None if chosen in (NOT_SAID, NONE) else chosen
+
+
+def told(answers: Callable[[], Answers], unchanged: int) -> Answers:
+    """What an event answers, the last part a message; what is wrong with a request is told there.
+
+    Args:
+        unchanged: how many parts before the message stay as they are when something is wrong.
+    """
+    try:
+        yield from answers()
+    except UserError as error:
+        yield (*(gr.skip() for _ in range(unchanged)), message(str(error), wrong=True))

@@ -1,0 +1,81 @@
+"""Samples as they are drawn: what the tab *Generate* shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from threading import Lock
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from diffcli.data.pixels import to_uint8
+from diffcli.diffusion.samplers import Step
+from diffcli.errors import UserError
+from diffcli.model import Model
+from diffcli.reporting.pictures import frame_steps
+from diffcli.sampler_options import SamplerOptions
+
+MOST_IMAGES = 16
+COMPUTING = Lock()
+"""Held for each step: in which precision products are computed is a setting of the whole process, and visitors' steps take turns."""
+
+
+class Frame(NamedTuple):
+    """A moment of a trajectory."""
+
+    images: Tensor
+    """uint8 (N, C, H, W)."""
+    s: int
+    """The time step reached, in 0..T."""
+    done: float
+    """The share of the steps that are taken, in [0, 1]."""
+
+
+def in_turn(steps: Iterator[Step]) -> Iterator[Step]:
+    """A sampler's steps, each of which no other visitor's runs into."""
+    while True:
+        with COMPUTING:
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+
+
+def drawn(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
+    """The sampling of ``n`` images, at most 60 moments of it, x_T and the last one always among them.
+
+    Args:
+        n: 1..16.
+        options: those of :meth:`Model.trajectory`.
+
+    Raises:
+        UserError: ``n`` or an option is out of range or does not fit the model.
+    """
+    if not 1 <= n <= MOST_IMAGES:
+        raise UserError(f"`n` must be in 1..{MOST_IMAGES}, got {n}")
+    steps = model.trajectory(n, **options)
+    known = {name: options[name] for name in ("sampler", "steps") if name in options}
+    _, path = model.sampler(SamplerOptions(**known))
+    shown = frame_steps(path)
+
+    def frames() -> Iterator[Frame]:
+        for number, step in enumerate(in_turn(steps)):
+            if step.s in shown:
+                yield Frame(to_uint8(step.xs.cpu()), step.s, number / (len(path) - 1))
+
+    return frames()
+
+
+def beside(trajectories: Sequence[Iterator[Frame]]) -> Iterator[tuple[Frame, ...]]:
+    """Several trajectories side by side: the latest frame of each, whenever one goes on; the one that is least done is next."""
+    latest = [next(frames) for frames in trajectories]
+    yield tuple(latest)
+    going = set(range(len(latest)))
+    while going:
+        number = min(going, key=lambda one: (latest[one].done, one))
+        frame = next(trajectories[number], None)
+        if frame is None:
+            going.remove(number)
+            continue
+        latest[number] = frame
+        yield tuple(latest)

@@ -1,0 +1,169 @@
+"""The tab *Generate*: samples as they are drawn, of one model or of two from the same seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from diffcli.play.choices import ANY, NO_MODEL, Models, choices_of, first_pair, label_choices, label_of
+from diffcli.play.controls import QUEUE, Answers, next_seed, panel, seed_control, seed_of, told
+from diffcli.play.drawing import MOST_IMAGES, Frame, beside, drawn
+from diffcli.play.pictures import figure, message, of_grid, row
+
+Given = dict[Any, Any]
+"""What the controls are set to, by control."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """The controls of one model, and its picture."""
+
+    model: gr.Dropdown
+    sampler: gr.Dropdown
+    steps: gr.Slider
+    guidance: gr.Slider
+    settings: gr.Accordion
+    picture: gr.HTML
+
+
+@dataclass(frozen=True)
+class Tab:
+    """The controls of the tab."""
+
+    label: gr.Dropdown
+    count: gr.Slider
+    seed: gr.Number
+    columns: list[Column]
+    said: gr.HTML
+
+    @property
+    def inputs(self) -> set[Any]:
+        columns = [part for one in self.columns for part in (one.model, one.sampler, one.steps, one.guidance)]
+        return {self.label, self.count, self.seed, *columns}
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [*(column.picture for column in self.columns), self.said]
+
+
+def build(models: Models, at_once: int) -> None:
+    """Adds the tab's controls, and what they do."""
+    names = [name for name in first_pair(models) if name != NO_MODEL]
+    with gr.Row():
+        label = gr.Dropdown(
+            label_choices([models[name] for name in names]),
+            value=ANY,
+            label="Label",
+            info="What is drawn",
+            min_width=130,
+        )
+        seed = seed_control()
+        count = gr.Slider(1, MOST_IMAGES, value=4, step=1, label="Images", info="In one picture", min_width=260)
+    with gr.Row():
+        go = gr.Button("Generate", variant="primary", min_width=100)
+        another = gr.Button("Another", min_width=100)
+        stop = gr.Button("Stop", min_width=70)
+    said = panel()
+    with gr.Row(equal_height=False):
+        columns = [_column(models, name, number) for number, name in enumerate(names)]
+    tab = Tab(label, count, seed, columns, said)
+
+    def draw(given: Given) -> Answers:
+        yield from told(lambda: _drawn(models, tab, given), len(columns))
+
+    limits: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": at_once, "show_progress": "hidden"}
+    drawing = [
+        go.click(draw, tab.inputs, tab.outputs, **limits),
+        another.click(next_seed, seed, seed, show_progress="hidden").then(draw, tab.inputs, tab.outputs, **limits),
+    ]
+    # After the cancellation, so that no frame on its way comes last.
+    stop.click(None, cancels=drawing).then(lambda: message("stopped"), None, said, show_progress="hidden")
+    chosen = [column.model for column in columns]
+    for column in columns:
+        shown = [column.sampler, column.steps, column.guidance, column.settings, column.picture]
+        column.model.input(_settings_shown(models), column.model, shown, show_progress="hidden")
+        column.model.input(_labels_shown(models), [label, *chosen], label, show_progress="hidden")
+
+
+def _column(models: Models, name: str, number: int) -> Column:
+    others = [NO_MODEL] if number else []
+    sampler, steps, guidance = settings_of(models, name)
+    with gr.Column(min_width=150):
+        model = gr.Dropdown([*models, *others], value=name, label="Beside it" if number else "Model")
+        picture = panel()
+        with gr.Accordion("Settings", open=False, elem_classes="settings") as settings:
+            return Column(
+                model,
+                gr.Dropdown(label="Sampler", **sampler),
+                gr.Slider(1, step=1, label="Steps", info="Fewer are faster", **steps),
+                gr.Slider(0, 8, step=0.1, label="Guidance", info="Towards the label; 1 is none", **guidance),
+                settings,
+                picture,
+            )
+
+
+def settings_of(models: Models, name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What sampler, steps and guidance can be for a model, at its preset's values; as they are where there is no
+    model. Guidance is hidden where there is no label to be guided towards."""
+    if name == NO_MODEL:
+        return {}, {}, {}
+    choices = choices_of(models[name])
+    return (
+        {"choices": choices.samplers, "value": choices.sampler},
+        {"maximum": choices.T, "value": choices.steps},
+        {"value": choices.guidance, "visible": bool(choices.classes)},
+    )
+
+
+def _settings_shown(models: Models) -> Callable[[str], tuple[Any, ...]]:
+    def shown(name: str) -> tuple[Any, ...]:
+        sampler, steps, guidance = settings_of(models, name)
+        visible = gr.Accordion(visible=name != NO_MODEL)
+        return gr.update(**sampler), gr.update(**steps), gr.update(**guidance), visible, ""
+
+    return shown
+
+
+def _labels_shown(models: Models) -> Callable[..., Any]:
+    def shown(label: str, *names: str) -> Any:
+        known = label_choices([models[name] for name in names if name != NO_MODEL])
+        return gr.Dropdown(choices=known, value=label if label in known else ANY)
+
+    return shown
+
+
+def _drawn(models: Models, tab: Tab, given: Given) -> Answers:
+    started = time.monotonic()
+    seed, count, label = seed_of(given[tab.seed]), int(given[tab.count]), given[tab.label]
+    active = [column for column in tab.columns if given[column.model] != NO_MODEL]
+    names = [given[column.model] for column in active]
+    trajectories = []
+    for column, name in zip(active, names, strict=True):
+        model = models[name]
+        options = {
+            "seed": seed,
+            "label": label_of(model, label),
+            "sampler": given[column.sampler],
+            "steps": int(given[column.steps]),
+            "guidance": given[column.guidance] if model.classes else None,
+        }
+        trajectories.append(drawn(model, count, options))
+    frames: tuple[Frame, ...] = ()
+    for frames in beside(trajectories):
+        yield *_pictures(models, names, frames, len(tab.columns)), message("drawing …")
+    seconds = time.monotonic() - started
+    yield *_pictures(models, names, frames, len(tab.columns)), message(f"seed {seed}, {seconds:.1f} s")
+
+
+def _pictures(models: Models, names: Sequence[str], frames: Sequence[Frame], columns: int) -> list[str]:
+    """The HTML of each column; empty where there is no model."""
+    shown = []
+    for name, frame in zip(names, frames, strict=True):
+        where = f"t = {frame.s} of {models[name].T}" if frame.done < 1 else "drawn"
+        picture = of_grid(frame.images, f"{len(frame.images)} images by {name}, {where}")
+        shown.append(row([figure([picture], f"{name}: {where}")], "one"))
+    return shown + [""] * (columns - len(shown))

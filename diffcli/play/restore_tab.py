@@ -1,0 +1,119 @@
+"""The tab *Restore*: a visitor's own picture, degraded and restored while a slider moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from diffcli.errors import UserError
+from diffcli.play.choices import NOT_SAID, Models, first_pair
+from diffcli.play.controls import QUEUE, Answers, label_said, panel, shown_classes, told
+from diffcli.play.pictures import figure, message, of_image, row
+from diffcli.play.restoring import PAD, Restoration, restored, seen, uploaded
+
+FOLDER = Path(__file__).parent
+INVITATION = "Draw a digit, or upload a picture."
+THINNEST, OF_A_SIDE = 1.25, 11
+"""Of a stroke: pixels of what a model sees, and parts of its side."""
+
+
+def drawing_pad(pen: int) -> gr.HTML:
+    """A sheet to draw on; its value is a PNG as a data URL, empty where nothing is drawn.
+
+    Args:
+        pen: thickness of a stroke in the pad's pixels.
+    """
+    # Not a class of its own, for which Gradio would write a file beside this one.
+    return gr.HTML(
+        "",
+        html_template=(FOLDER / "pad.html").read_text(encoding="utf-8"),
+        js_on_load=(FOLDER / "pad.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        pen=pen,
+    )
+
+
+def pen_for(image_shape: tuple[int, int, int]) -> int:
+    """How thick a stroke is on the pad, in its pixels, so that a model sees one like those it knows."""
+    return round(PAD * max(THINNEST / min(image_shape[1:]), 1 / OF_A_SIDE))
+
+
+def build(models: Models, at_once: int) -> None:
+    """Adds the tab's controls, and what they do."""
+    first, _ = first_pair(models)
+    T = models[first].T
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=280, scale=2):
+            pad = drawing_pad(pen_for(models[first].image_shape))
+        with gr.Column(min_width=280, scale=3):
+            t = gr.Slider(1, T, value=max(1, T // 2), step=1, label="t", info="How far it is degraded")
+            made = panel()
+            said = panel(message(INVITATION))
+            with gr.Row():
+                model = gr.Dropdown([*models], value=first, label="Model", info="What restores it", min_width=130)
+                labels = shown_classes(models, first)
+                label = gr.Dropdown(labels, value=NOT_SAID, label="Label", info="What the model is told", min_width=130)
+    outputs = [made, said]
+
+    def answer(url: str, name: str, t: Any, label: str) -> Answers:
+        yield from told(lambda: _restored(models, (url, name, int(t), label)), 1)
+
+    inputs = [pad, model, t, label]
+    live: dict[str, Any] = {
+        "concurrency_id": QUEUE,
+        "concurrency_limit": at_once,
+        "trigger_mode": "always_last",
+        "show_progress": "hidden",
+    }
+    gr.on([pad.input, t.input, label.input], answer, inputs, outputs, **live)
+    controls = [pad, t, label]
+    model.input(_controls_shown(models), [model, label], controls, show_progress="hidden").then(
+        answer, inputs, outputs, **live
+    )
+    pad.upload(_upload(models), model, [pad, said], show_progress="hidden").success(answer, inputs, outputs, **live)
+
+
+def _controls_shown(models: Models) -> Callable[[str, str], tuple[Any, ...]]:
+    def shown(name: str, label: str) -> tuple[Any, ...]:
+        model, labels = models[name], shown_classes(models, name)
+        t = gr.Slider(maximum=model.T, value=max(1, model.T // 2))
+        kept = label if label in labels else NOT_SAID
+        return gr.update(pen=pen_for(model.image_shape)), t, gr.Dropdown(choices=labels, value=kept)
+
+    return shown
+
+
+def _upload(models: Models) -> Callable[[str, gr.EventData], tuple[Any, ...]]:
+    def upload(name: str, event: gr.EventData) -> tuple[Any, ...]:
+        try:
+            return uploaded(str(event.name), str(event.url), models[name].background), ""
+        except UserError as error:
+            return gr.skip(), message(str(error), wrong=True)
+
+    return upload
+
+
+def _restored(models: Models, given: tuple[str, str, int, str]) -> Answers:
+    url, name, t, label = given
+    model = models[name]
+    images = seen(url, model.image_shape)
+    if images is None:
+        yield "", message(INVITATION)
+        return
+    for restoration in restored(model, images, t, label_said(label), seed=0):
+        yield _pictures(restoration, t, model.T), message(f"{name}, t = {t} of {model.T}")
+
+
+def _pictures(made: Restoration, t: int, T: int) -> str:
+    steps = f"restored, {made.steps} steps" if made.steps > 1 else "restored, 1 step"
+    shown = [
+        (made.original, "original"),
+        (made.degraded, f"degraded, t = {t}"),
+        (made.one_step, "one step"),
+        (made.restored, steps),
+    ]
+    figures = [figure([of_image(images[0], what)], what) for images, what in shown if images is not None]
+    return row(figures, "four")

@@ -1,0 +1,118 @@
+"""A visitor's own picture, degraded and restored: what the tab *Restore* shows."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffcli.data.image_files import BadImage, decoded_content, fitted
+from diffcli.errors import UserError
+from diffcli.model import Model
+from diffcli.play.drawing import COMPUTING
+from diffcli.play.pictures import png_url
+from diffcli.sampler_options import Label
+
+PAD = 224
+"""Pixels of a side of the drawing pad."""
+MOST_STEPS = 50
+"""Of a restoration, which follows a slider."""
+MOST_BYTES = 30_000_000
+"""Of an upload."""
+
+
+class Restoration(NamedTuple):
+    """What becomes of a picture, uint8 (1, C, H, W) each."""
+
+    original: Tensor
+    degraded: Tensor
+    one_step: Tensor
+    restored: Tensor | None
+    """None while the sampler is at work."""
+    steps: int
+    """That the sampler takes."""
+
+
+def content_of(url: str) -> bytes:
+    """The bytes of a data URL, as browsers make them of files and of drawings.
+
+    Raises:
+        UserError: it is none, or too long.
+    """
+    head, comma, text = url.partition(",")
+    if not comma or not head.startswith("data:") or not head.endswith(";base64"):
+        raise UserError("a picture is expected, as a browser sends it")
+    if len(text) > MOST_BYTES * 4 // 3:
+        raise UserError(f"the file is larger than {MOST_BYTES // 1_000_000} MB; take a smaller one")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise UserError("a picture is expected, as a browser sends it") from error
+
+
+def uploaded(name: str, url: str, background: str) -> str:
+    """The middle of an uploaded picture for the drawing pad, of at most 224x224 pixels, as the data URL of a PNG.
+
+    Args:
+        name: of the file, for messages.
+        url: a data URL with the file's bytes, in any format that diffcli reads.
+        background: the colour that shows where the picture is transparent.
+
+    Raises:
+        UserError: it is no picture, is damaged or too large.
+    """
+    try:
+        picture = decoded_content(content_of(url), background)
+        side = min(PAD, *picture.size)
+        pixels = fitted(picture, (side, side), 3)
+    except BadImage as problem:
+        raise UserError(f"{name} {problem}") from problem
+    return png_url(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))))
+
+
+def seen(url: str, image_shape: tuple[int, int, int]) -> Tensor | None:
+    """What a model sees of the drawing pad, uint8 (1, C, H, W); None where nothing is drawn.
+
+    Raises:
+        UserError: it is no picture.
+    """
+    if not url:
+        return None
+    channels, *sides = image_shape
+    try:
+        picture = decoded_content(content_of(url), "black")
+        pixels = fitted(picture, (sides[0], sides[1]), channels)
+    except BadImage as problem:
+        raise UserError(f"the drawing {problem}") from problem
+    images = torch.from_numpy(pixels.copy())[None]
+    return images if bool(images.any()) else None
+
+
+def restored(model: Model, images: Tensor, t: int, label: Label | None, seed: int) -> Iterator[Restoration]:
+    """What becomes of images, uint8 (1, C, H, W), degraded to step ``t``: first without the sampler's restoration, then with it.
+
+    The sampler takes the preset's steps in proportion to t, at most 50.
+
+    Raises:
+        UserError: ``t`` is out of range, or the label is unknown.
+    """
+    steps = restoring_steps(model, t)
+    with COMPUTING:
+        xt = model.degrade(images, t, seed)
+        one_step = model.estimate(xt, t, label)
+    yield Restoration(images, xt, one_step, None, steps)
+    with COMPUTING:
+        made = model.restore(xt, t=t, label=label, steps=steps, seed=seed, quiet=True)
+    yield Restoration(images, xt, one_step, made, steps)
+
+
+def restoring_steps(model: Model, t: int) -> int:
+    """The sampler's steps from ``t`` to 0: the preset's in proportion, at most 50."""
+    own = model.preset.sampler.steps or model.T
+    return max(1, min(round(own * t / model.T), t, MOST_STEPS))
