@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import MISSING, fields
 from importlib import import_module
 from typing import Any
 
@@ -53,7 +54,7 @@ def _spell_out(function: griffe.Function) -> None:
                 parameter.name,
                 annotation=None if parameter.annotation is inspect.Parameter.empty else str(parameter.annotation),
                 kind=griffe.ParameterKind[parameter.kind.name.lower()],
-                default=None if parameter.default is inspect.Parameter.empty else _shown(parameter.default),
+                default=None if parameter.default is inspect.Parameter.empty else _shown(parameter, options),
             )
             for parameter in inspect.signature(value).parameters.values()
         )
@@ -64,8 +65,10 @@ def _spell_out(function: griffe.Function) -> None:
         function.docstring.value = f"{head.rstrip()}\n\nArgs:\n{_described(options)}\n{mark}{tail}"
 
 
-def _shown(default: Any) -> str:
-    return "()" if "factory" in repr(default) else repr(default)
+def _shown(parameter: inspect.Parameter, options: Any) -> str:
+    """The default of an argument; where it is made anew for each call, by what."""
+    factories = {field.name: field.default_factory for field in fields(options) if field.default_factory is not MISSING}
+    return f"{factories[parameter.name].__name__}()" if parameter.name in factories else repr(parameter.default)
 
 
 def _described(options: type) -> str:
