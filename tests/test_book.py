@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -72,7 +73,8 @@ def test_no_page_asks_another_server_for_anything(site: Path) -> None:
         for target in requests(page):
             assert not re.match(r"(https?:)?//", target), (page, target)
             if not target.startswith(("data:", "#")):
-                assert (page.parent / target.split("?")[0].split("#")[0]).exists(), (page, target)
+                path = target.split("?")[0].split("#")[0]  # of the page for what is not found, from the top
+                assert (site / path[1:] if path[0] == "/" else page.parent / path).exists(), (page, target)
     for style in site.rglob("*.css"):
         assert not re.search(r"url\([\"']?(https?:)?//|@import", style.read_text(encoding="utf-8")), style
 
@@ -97,8 +99,8 @@ def test_every_option_is_two_clicks_away(site: Path) -> None:
             if parameter.param_type_name == "option" and parameter.opts[0] != "--help":
                 assert f'id="{parameter.opts[0].lstrip("-")}"' in page, (name, parameter.opts)
                 assert f"{name}.html#{parameter.opts[0].lstrip('-')}" in overview, (name, parameter.opts)
-        for example in re.findall(r"^- `diffcli (\S+)", command.epilog or "", flags=re.MULTILINE):
-            assert f"diffcli {example}" in page
+        for example in re.findall(r"^- `(diffcli .*)`$", command.epilog or "", flags=re.MULTILINE):
+            assert example in html.unescape(page)
 
 
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
