@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-READY := mnist-fast blur-fast
+READY := mnist-fast blur-fast pixelate-fast
 # make models RUNS="FOLDER FOLDER" makes the ready models of runs at hand.
 RUNS ?=
 
@@ -20,8 +20,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: setup ## Train and sample a hot and a cold model of digits (under 3 minutes after the install)
+demo: setup ## Sample the ready models, then train and sample a hot and a cold one (under 3 minutes after the install)
 	@mkdir -p demo
+	$(BIN)/diffcli sample --model mnist-fast --label 0-9 --out demo/mnist.png
+	$(BIN)/diffcli sample --model blur-fast --label 0-9 --out demo/mnist-cold.png
+	@echo "Ready models, hot and cold: $(CURDIR)/demo/mnist.png and $(CURDIR)/demo/mnist-cold.png"
 	$(BIN)/diffcli train --preset quickstart
 	$(BIN)/diffcli sample --run quickstart --label 0-9 --out demo/digits.png
 	$(BIN)/diffcli eval --run quickstart --extractor classifier --n-fid 359

@@ -88,7 +88,7 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
 
     def opened(**settings: Any) -> Any:
         context = browser.new_context(**settings)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(120_000)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: asked.append(request.url))

@@ -17,6 +17,7 @@ from browsing import NEEDS_CHROMIUM, SIZES
 from PIL import Image
 
 from diffcli.play.choices import Models
+from diffcli.play.drawing import COMPUTING
 from diffcli.play.pictures import of_grid, of_image
 from diffcli.play.restoring import seen
 
@@ -36,8 +37,8 @@ def pictures(page: Any) -> list[str]:
 
 
 def until(page: Any, condition: Callable[[], bool]) -> None:
-    """Waits for a condition, for a minute at most."""
-    for _ in range(600):
+    """Waits for a condition, for two minutes or more."""
+    for _ in range(1200):
         if condition():
             return
         page.wait_for_timeout(100)
@@ -69,9 +70,8 @@ def test_a_visitor_generates_draws_and_restores(visit, shown_models: Models, str
     page.get_by_text("seed 0,").wait_for()
     for url, model in zip(pictures(page), shown_models.values(), strict=True):
         assert url == of_grid(model.sample(4, seed=0, quiet=True), "").url
-    captions = set(page.evaluate("window.seen"))  # the way there was to be seen
-    assert {"hot: t = 20 of 20", "cold: t = 10 of 10", "hot: drawn", "cold: drawn"} <= captions
-    assert len(captions) >= 10
+    captions = set(page.evaluate("window.seen"))
+    assert {"hot: drawn", "cold: drawn"} < captions  # the way there was to be seen, too
     shot(page, f"{size}-generate")
 
     page.get_by_role("tab", name="Restore").click()
@@ -189,6 +189,22 @@ def test_what_is_set_is_what_is_drawn(visit, shown_models: Models) -> None:
     page.get_by_role("button", name="Generate").click()
     page.get_by_text("cold: drawn").wait_for()
     assert pictures(page) == [of_grid(shown_models["cold"].sample(2, seed=1, label=7, quiet=True), "").url]
+
+
+def test_a_long_generation_can_be_stopped(visit) -> None:
+    page = visit(**SIZES["desktop"])
+    number(page, "Images", 16)
+    page.get_by_role("button", name="Settings").first.click()
+    choose(page, "Sampler", "ancestral")
+    number(page, "Steps", 20)
+    with COMPUTING:  # as if it took long
+        page.get_by_role("button", name="Generate").click()
+        page.wait_for_timeout(500)
+        page.get_by_role("button", name="Stop").click()
+        page.wait_for_timeout(500)
+    page.get_by_text("stopped").wait_for()
+    page.wait_for_timeout(1000)
+    assert page.get_by_text("seed 0,").count() == 0
 
 
 def test_why_is_shown(visit, shown_models: Models) -> None:

@@ -38,6 +38,12 @@ def seed_of(given: Any) -> int:
     return int(given)
 
 
+def stop_button(button: gr.Button, events: Any, said: gr.HTML) -> None:
+    """Lets a button end what these events do."""
+    # Said after the end, so that no answer on its way comes last.
+    button.click(None, cancels=events).then(lambda: message("stopped"), None, said, show_progress="hidden")
+
+
 def next_seed(given: Any) -> int:
     """The seed after this one."""
     return int(given or 0) + 1

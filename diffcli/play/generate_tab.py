@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from diffcli.play.choices import ANY, NO_MODEL, Models, choices_of, first_pair, label_choices, label_of
-from diffcli.play.controls import QUEUE, Answers, next_seed, panel, seed_control, seed_of, told
+from diffcli.play.controls import QUEUE, Answers, next_seed, panel, seed_control, seed_of, stop_button, told
 from diffcli.play.drawing import MOST_IMAGES, Frame, beside, drawn
 from diffcli.play.pictures import figure, message, of_grid, row
 
@@ -80,8 +80,7 @@ def build(models: Models, at_once: int) -> None:
         go.click(draw, tab.inputs, tab.outputs, **limits),
         another.click(next_seed, seed, seed, show_progress="hidden").then(draw, tab.inputs, tab.outputs, **limits),
     ]
-    # After the cancellation, so that no frame on its way comes last.
-    stop.click(None, cancels=drawing).then(lambda: message("stopped"), None, said, show_progress="hidden")
+    stop_button(stop, drawing, said)
     chosen = [column.model for column in columns]
     for column in columns:
         shown = [column.sampler, column.steps, column.guidance, column.settings, column.picture]

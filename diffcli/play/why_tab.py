@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from diffcli.play.choices import ANY, Models, choices_of, first_pair, label_choices, label_of
-from diffcli.play.controls import QUEUE, Answers, panel, seed_control, seed_of, told
+from diffcli.play.controls import QUEUE, Answers, panel, seed_control, seed_of, stop_button, told
 from diffcli.play.explaining import Explanation, Moment, explained, stretched
 from diffcli.play.pictures import Picture, figure, message, of_image, row
 
@@ -50,7 +50,9 @@ def build(models: Models, at_once: int) -> None:
         priors = choices_of(models[first]).priors
         prior = gr.Dropdown(priors, value=priors[0], label="Prior", info="Where it starts", min_width=130)
         seed = seed_control()
-    go = gr.Button("Show", variant="primary")
+    with gr.Row():
+        go = gr.Button("Show", variant="primary", min_width=100)
+        stop = gr.Button("Stop", min_width=100)
     said = panel()
     sections = []
     for text in (ESTIMATES, LEFT, DRAWS):
@@ -61,7 +63,7 @@ def build(models: Models, at_once: int) -> None:
     def answer(name: str, label: str, prior: str, seed: Any) -> Answers:
         yield from told(lambda: _explained(models, (name, label, prior, seed)), len(sections))
 
-    go.click(
+    showing = go.click(
         answer,
         [model, label, prior, seed],
         outputs,
@@ -69,6 +71,7 @@ def build(models: Models, at_once: int) -> None:
         concurrency_limit=at_once,
         show_progress="hidden",
     )
+    stop_button(stop, showing, said)
     model.input(_controls_shown(models), [model, label], [label, prior, *sections], show_progress="hidden")
 
 
