@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: make demo, make test.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench models clean
+.PHONY: help setup demo test test-slow lint bench docs models clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -48,9 +48,13 @@ bench: setup ## Measure speed against two other tools; the tables go into docs/b
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
+docs: setup ## Build the book into site/, strictly; every link and formula, nothing from other servers
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "The book: $(CURDIR)/site/index.html"
+
 models: setup ## Train the ready models again and write them into diffcli/models (ten minutes each, and as long to measure)
 	$(if $(RUNS),,set -e; for preset in $(READY); do $(BIN)/diffcli train --preset $$preset; done)
 	$(BIN)/python -m benchmarks.models $(or $(RUNS),$(READY))
 
 clean: ## Remove the environment and all caches; runs stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache demo
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache demo site

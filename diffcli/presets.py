@@ -91,7 +91,7 @@ def find_preset(name_or_path: str) -> Path:
         return path
     files = preset_files()
     if name_or_path not in files:
-        raise UserError(unknown("preset", name_or_path, files))
+        raise UserError(unknown("preset", name_or_path, files) + "; 'diffcli presets' says what they are")
     return files[name_or_path]
 
 

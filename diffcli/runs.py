@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from diffcli import __version__
 from diffcli.config import Preset, validate
 from diffcli.errors import UserError, unknown
 from diffcli.files import read_json, writable_folder, write_json, written_whole
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     pass
 
 PACKAGES = (
-    "diffcli",
     "torch",
     "torchvision",
     "lightning",
@@ -120,7 +121,7 @@ def claimed(preset_name: str, folder: Path | None) -> Iterator[Run]:
         try:
             if not is_free(run):
                 raise UserError(
-                    f"`out` {run.folder} is not an empty folder; name a new one, or go on with `resume` {run.folder}"
+                    f"`out` {run.folder} is not an empty folder; name a new one, or go on with: diffcli train `resume` {quote(str(run.folder))}"
                 )
             yield run
         finally:
@@ -189,7 +190,7 @@ def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]
         "seed": preset.training.seed,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {"diffcli": __version__, **{name: metadata.version(name) for name in PACKAGES}},
         **facts,
     }
     write_json(run.info_file, about)
@@ -248,9 +249,14 @@ def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
         return UserError(f"{name} is not a run folder: it has no preset.yaml; 'diffcli runs' lists the runs")
     if runs or (ready and name != "last"):
         named = {run.folder.parent.name for run in runs}
-        return UserError(unknown("run", name, {*(["last"] if runs else []), *named, *ready}) + "; or give a run folder")
+        return UserError(
+            unknown("run", name, {*(["last"] if runs else []), *named, *ready})
+            + "; or give a run folder; 'diffcli runs' lists the runs"
+        )
     others = f", or take a ready model: {', '.join(ready)}" if ready else ""
-    return UserError(f"no run '{name}': {runs_root()}/ holds no runs yet; make one with 'diffcli train'{others}")
+    return UserError(
+        f"no run '{name}': {runs_root()}/ holds no runs yet; make one with: diffcli train `preset` quickstart{others}"
+    )
 
 
 def run_preset(run: Run) -> Preset:
@@ -271,4 +277,6 @@ def best_checkpoint(run: Run) -> Path:
     for path in (run.best, run.last):
         if path.is_file():
             return path
-    raise UserError(f"{run.folder} has no checkpoint yet; train it on with `resume` {run.folder}")
+    raise UserError(
+        f"{run.folder} has no checkpoint yet; train it on with: diffcli train `resume` {quote(str(run.folder))}"
+    )

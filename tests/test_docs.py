@@ -11,7 +11,7 @@ import pytest
 from conftest import save_own_images
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"```(\w+)(?: file=(\S+))?\n(.*?)```", flags=re.DOTALL)
 QUICK = {
     "train": "--epochs 1 --limit-batches 2 --accelerator cpu",

@@ -62,9 +62,12 @@ def test_a_run_of_its_name_comes_first_and_it_is_said(
 
 def test_names_that_are_neither_are_told_of_both(cli: Cli, workplace: Path, models: Path, trained: Path) -> None:
     unknown = cli("sample", "--model", "hott")
-    assert unknown.err == "error: unknown run 'hott'; did you mean 'hot'? known: cold, hot; or give a run folder\n"
+    assert (
+        unknown.err
+        == "error: unknown run 'hott'; did you mean 'hot'? known: cold, hot; or give a run folder; 'diffcli runs' lists the runs\n"
+    )
     none = cli("sample")
-    assert none.err.endswith("make one with 'diffcli train', or take a ready model: cold, hot\n")
+    assert none.err.endswith("make one with: diffcli train --preset quickstart, or take a ready model: cold, hot\n")
     shutil.copytree(trained, workplace / "runs" / "mine" / "first")
     assert "known: cold, hot, last, mine;" in cli("sample", "--run", "nothing").err
     assert (unknown.code, none.code) == (2, 2)

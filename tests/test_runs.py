@@ -35,7 +35,7 @@ def test_runs_are_found_by_folder_preset_and_last(workplace: Path) -> None:
 
 
 def test_unknown_runs_are_named(workplace: Path) -> None:
-    with pytest.raises(UserError, match="holds no runs yet; make one with 'diffcli train'"):
+    with pytest.raises(UserError, match="holds no runs yet; make one with: diffcli train `preset` quickstart"):
         find_run("last")
     make_run("quickstart", "2026-01-01T10:00:00")
     with pytest.raises(UserError, match="did you mean 'quickstart'"):

@@ -60,6 +60,7 @@ def loaded(*words: object) -> set[str]:
         (["runs"], set()),
         (["presets"], set()),
         (["models"], set()),
+        (["doctor"], {"torch"}),
         (["sample", "RUN", "--n", "2", "--out", "two.png", "--trajectory", "two.gif"], {"torch"}),
         (["sample", "RUN", "--n", "2", "--conditional", "--out", "rows.png"], {"torch", "matplotlib"} | OF_DIGITS),
         (["restore", "photo.png", "RUN", "--out", "rows.png"], {"torch"}),

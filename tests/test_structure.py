@@ -64,7 +64,12 @@ def test_flags_belong_to_the_command_line() -> None:
 
 
 def test_files_and_parameter_lists_are_short() -> None:
-    for file in [*FILES, *(ROOT / "tests").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
+    for file in [
+        *FILES,
+        *(ROOT / "tests").glob("*.py"),
+        *(ROOT / "benchmarks").glob("*.py"),
+        *(ROOT / "book").glob("*.py"),
+    ]:
         text = file.read_text()
         assert len(text.splitlines()) <= LONGEST, file
         for node in ast.walk(ast.parse(text)):

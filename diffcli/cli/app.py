@@ -1,4 +1,4 @@
-"""The application that the commands join, and the options of diffcli itself."""
+"""The application that the commands join, how their help is grouped, and the options of diffcli itself."""
 
 from __future__ import annotations
 
@@ -8,14 +8,25 @@ import typer
 
 from diffcli import __version__
 
+MAKE = "Train, draw, restore"
+MEASURE = "Measure and compare"
+TAKE = "Take along"
+LIST = "What there is"
+"""The groups of commands in the help, in this order."""
+
 app = typer.Typer(
     help="Train, sample, evaluate and compare small diffusion models: hot (Gaussian noise) and cold (Gaussian blur).",
-    epilog="Start with: diffcli train --preset quickstart, then diffcli sample --out grid.png",
+    epilog="Start with: `diffcli train --preset quickstart`, then `diffcli sample --out grid.png`. "
+    "`diffcli COMMAND --help` has examples of each command.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+def examples(*commands: str) -> str:
+    """The epilog of a command's help: examples, a line each. A test runs every one of them."""
+    return "Examples:\n\n" + "\n".join(f"- `{command}`" for command in commands)
 
 
 def _version(value: bool) -> None:

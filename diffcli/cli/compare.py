@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import MEASURE, app, examples
+from diffcli.cli.completion import model_names
 from diffcli.cli.metric_flags import metric_flags
 from diffcli.cli.options import (
     AcceleratorOption,
@@ -21,19 +22,29 @@ from diffcli.cli.options import (
     NFidOption,
     NodesOption,
     NTestOption,
+    Progress,
     Quiet,
     StepsOption,
     StrategyOption,
+    silent,
 )
 from diffcli.cli.tables import print_comparison
 
 
-@app.command(epilog="Examples: `diffcli compare ddpm-const-lowbeta ddpm-const-highbeta` · `diffcli compare quickstart "
-             "quickstart-blur --out compare.html`")  # fmt: skip
+@app.command(
+    rich_help_panel=MEASURE,
+    epilog=examples(
+        "diffcli compare quickstart quickstart-blur",
+        "diffcli compare quickstart quickstart-blur --fid --out compare.html",
+    ),
+)
 @metric_flags
 def compare(
     metrics: list[str],
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders, or preset names (newest run).")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Run folders, or preset names (newest run).", autocompletion=model_names),
+    ],
     out: Annotated[
         Path | None, typer.Option(help=".html (one self-contained page), .md or .json.", show_default="only the table")
     ] = None,
@@ -50,6 +61,7 @@ def compare(
     strategy: StrategyOption = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print what a .json holds instead of a table.")] = False,
     quiet: Quiet = False,
+    progress: Progress = False,
 ) -> None:
     """Lay runs side by side, with the report's own numbers; what is not evaluated with these settings is, first.
 
@@ -68,7 +80,7 @@ def compare(
         inception_weights,
         data_dir,
         Devices(accelerator, devices, num_nodes, strategy),
-        quiet,
+        silent(quiet, progress),
         metrics=metrics,
         n_cas=n_cas,
     )

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import MEASURE, app, examples
+from diffcli.cli.completion import preset_names
 from diffcli.cli.flags import overrides
 from diffcli.cli.options import DataDir, SeedOption, SetOption
 from diffcli.output import print_table
@@ -17,10 +18,18 @@ from diffcli.output import print_table
 HEADERS = ("preset", "largest step", "at t", "x the mean step", "error at 0", "z_T identifies", "nearest other z_T")
 
 
-@app.command(name="degradation-report", epilog="Example: `diffcli degradation-report --preset quickstart-blur "
-             "--preset quickstart-pixelate`")  # fmt: skip
+@app.command(
+    name="degradation-report",
+    rich_help_panel=MEASURE,
+    epilog=examples(
+        "diffcli degradation-report --preset quickstart-blur --preset quickstart-pixelate",
+        "diffcli degradation-report --preset quickstart-blur --out strips.png",
+    ),
+)
 def degradation_report(
-    preset: Annotated[list[str], typer.Option(help="Preset name or YAML file; repeatable.")],
+    preset: Annotated[
+        list[str], typer.Option(help="Preset name or YAML file; repeatable.", autocompletion=preset_names)
+    ],
     n: Annotated[int, typer.Option(help="Test images; z_T is told apart from all of theirs.")] = 1000,
     disturbance: Annotated[
         float, typer.Option(help="Normal noise on z_T, for pixels in 0..1, besides the degradation's own.")

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import MEASURE, app, examples
 from diffcli.cli.flags import batch_size_of
 from diffcli.cli.metric_flags import metric_flags
 from diffcli.cli.options import (
+    EFFORT,
+    METRICS,
+    SAMPLING,
     AcceleratorOption,
     AutoguidanceOption,
     BatchOption,
@@ -27,6 +30,7 @@ from diffcli.cli.options import (
     NodesOption,
     NTestOption,
     PrecisionOption,
+    Progress,
     Quiet,
     RunOption,
     SamplerOption,
@@ -34,12 +38,20 @@ from diffcli.cli.options import (
     StepsOption,
     StrategyOption,
     chosen,
+    silent,
 )
 from diffcli.cli.tables import print_evaluation
 
 
-@app.command(name="eval", epilog="Examples: `diffcli eval` · `diffcli eval --fid --ssim --n-test 500` · "
-             "`diffcli eval --run quickstart --json`")  # fmt: skip
+@app.command(
+    name="eval",
+    rich_help_panel=MEASURE,
+    epilog=examples(
+        "diffcli eval",
+        "diffcli eval --fid --ssim --n-test 500",
+        "diffcli eval --run quickstart --json",
+    ),
+)
 @metric_flags
 def evaluate(
     metrics: list[str],
@@ -47,18 +59,24 @@ def evaluate(
     checkpoint: CheckpointOption = None,
     prior: Annotated[
         list[str] | None,
-        typer.Option(help="Start of a blur model; repeatable, a row for each.", show_default="the preset's"),
+        typer.Option(
+            help="Start of a blur model; repeatable, a row for each.",
+            show_default="the preset's",
+            rich_help_panel=SAMPLING,
+        ),
     ] = None,
     sampler: SamplerOption = None,
     steps: StepsOption = None,
     per_label: Annotated[
-        bool, typer.Option("--per-label", help="Also the Frechet distance of each label's samples.")
+        bool,
+        typer.Option("--per-label", help="Also the Frechet distance of each label's samples.", rich_help_panel=METRICS),
     ] = False,
     nll_steps: Annotated[
         int | None,
         typer.Option(
             help="Network evaluations for each image of --nll, 2..T: an unbiased estimate, with T the exact sum.",
             show_default="20, or T if less",
+            rich_help_panel=EFFORT,
         ),
     ] = None,
     label: LabelOption = None,
@@ -80,6 +98,7 @@ def evaluate(
     compile_: CompileOption = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the content of eval.json instead of a table.")] = False,
     quiet: Quiet = False,
+    progress: Progress = False,
 ) -> None:
     """Score a trained model (no metric named: all but --cas); eval.json goes into its run folder."""
     from diffcli.devices import Devices
@@ -105,7 +124,7 @@ def evaluate(
         autoguidance=autoguidance,
         seed=seed,
         batch_size=batch_size_of(batch_size),
-        quiet=quiet,
+        quiet=silent(quiet, progress),
     )
     if json_:
         print(json.dumps(result.as_dict(), indent=2))

@@ -7,24 +7,37 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import TAKE, app, examples
+from diffcli.cli.completion import model_names
 from diffcli.cli.options import (
+    SAMPLING,
     AutoguidanceOption,
     CheckpointOption,
     GuidanceOption,
+    Progress,
     Quiet,
     SamplerOption,
     StepsOption,
     chosen,
+    silent,
 )
 
 
-@app.command(epilog="Examples: `diffcli export quickstart --out digits.safetensors` · `diffcli export quickstart --steps 20 "
-             "--sampler ddim --out digits.onnx`")  # fmt: skip
+@app.command(
+    rich_help_panel=TAKE,
+    epilog=examples(
+        "diffcli export quickstart --out digits.safetensors",
+        "diffcli export quickstart --steps 20 --sampler ddim --out digits.onnx",
+    ),
+)
 def export(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN|MODEL]", help="Run folder, preset name (its newest run), last, or a ready model."),
+        typer.Argument(
+            metavar="[RUN|MODEL]",
+            help="Run folder, preset name (its newest run), last, or a ready model.",
+            autocompletion=model_names,
+        ),
     ] = None,
     out: Annotated[
         Path, typer.Option(help=".safetensors for diffcli elsewhere; .onnx or .pt2, graphs for other programs.")
@@ -36,9 +49,11 @@ def export(
     guidance: GuidanceOption = None,
     autoguidance: AutoguidanceOption = None,
     prior: Annotated[
-        str | None, typer.Option(help="Start of a blur model's graphs.", show_default="the preset's")
+        str | None,
+        typer.Option(help="Start of a blur model's graphs.", show_default="the preset's", rich_help_panel=SAMPLING),
     ] = None,
     quiet: Quiet = False,
+    progress: Progress = False,
 ) -> None:
     """Write a trained model into files that need no run folder, for diffcli or for other programs."""
     from diffcli.experiments.export import export as write
@@ -52,7 +67,7 @@ def export(
         guidance=guidance,
         autoguidance=autoguidance,
         prior=prior,
-        quiet=quiet,
+        quiet=silent(quiet, progress),
     )
     for file in files:
         print(file)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import NoReturn
+from types import TracebackType
+from typing import Any, NoReturn
 
 from diffcli import peers
 from diffcli.cli.app import app
@@ -20,6 +21,20 @@ def _fail(message: str, code: int) -> NoReturn:
     speaker = "" if peers.is_first() else f"{peers.name_of(peers.rank())}: "
     print(f"error: {speaker}{one_line(with_flags(message))}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def _told_with_help(error: Any) -> str:
+    """The parser's line, and the help of the command that was meant."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "diffcli"
+    line = error.format_message()
+    return f"{line}{'' if line.endswith(('.', '?', '!')) else '.'} See '{command} --help'."
+
+
+def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Shows a bug, and says what a report of it needs."""
+    sys.__excepthook__(kind, error, trace)
+    print("this is a bug of diffcli; a report needs the lines above and what 'diffcli doctor' prints", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -41,7 +56,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:
         # The parser's own errors know their exit code and their one line; anything else is a bug and shows itself.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            _fail(f"{error.format_message()} See 'diffcli --help'.", error.exit_code)
+            _fail(_told_with_help(error), error.exit_code)
         if type(error).__name__ == "Abort":
             _fail("interrupted", 130)
         if peers.is_loss(error):
@@ -49,6 +64,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         explained = explain(error)
         if explained is None:
             peers.end()
+            sys.excepthook = _show_bug
             raise
         _fail("; ".join(filter(None, explained)), 2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1)
     raise SystemExit(code or 0)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from diffcli.cli.options import METRICS as PANEL
 from diffcli.evaluation.metrics import METRICS
 
 
@@ -25,7 +26,9 @@ def metric_flags(command: Callable[..., None]) -> Callable[..., None]:
             metric.name,
             kind,
             default=False,
-            annotation=Annotated[bool, typer.Option(f"--{metric.name.replace('_', '-')}", help=metric.about)],
+            annotation=Annotated[
+                bool, typer.Option(f"--{metric.name.replace('_', '-')}", help=metric.about, rich_help_panel=PANEL)
+            ],
         )
         for metric in METRICS.values()
     ]

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import LIST, app, examples
 from diffcli.cli.tables import scores_in_a_line
 from diffcli.output import print_table
 
 
-@app.command(epilog="Examples: `diffcli models` · `diffcli sample --model mnist-fast --label 7`")
+@app.command(
+    rich_help_panel=LIST,
+    epilog=examples(
+        "diffcli models",
+        "diffcli models --json",
+    ),
+)
 def models(
     json_: Annotated[
         bool, typer.Option("--json", help="One object per model, with its file and the settings of its scores.")

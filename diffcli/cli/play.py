@@ -6,12 +6,19 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import MAKE, app, examples
+from diffcli.cli.completion import model_names
 from diffcli.cli.options import AcceleratorOption, Quiet
 
 
-@app.command(epilog="Examples: `diffcli play` · `diffcli play quickstart quickstart-blur` · `diffcli play digits.safetensors "
-             "--port 8000`")  # fmt: skip
+@app.command(
+    rich_help_panel=MAKE,
+    epilog=examples(
+        "diffcli play",
+        "diffcli play quickstart quickstart-blur",
+        "diffcli play digits.safetensors --port 8000",
+    ),
+)
 def play(
     models: Annotated[
         list[str] | None,
@@ -19,6 +26,7 @@ def play(
             metavar="[RUN|MODEL]...",
             help="Run folders, preset names (their newest runs), last, ready models, or model files.",
             show_default="the ready models",
+            autocompletion=model_names,
         ),
     ] = None,
     host: Annotated[

@@ -8,13 +8,22 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import LIST, app, examples
+from diffcli.cli.completion import preset_names
 from diffcli.output import print_table
 
 
-@app.command(epilog="Examples: `diffcli presets` · `diffcli presets quickstart > mine.yaml`")
+@app.command(
+    rich_help_panel=LIST,
+    epilog=examples(
+        "diffcli presets",
+        "diffcli presets quickstart",
+    ),
+)
 def presets(
-    name: Annotated[str | None, typer.Argument(help="Print this preset's YAML.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Print this preset's YAML.", show_default=False, autocompletion=preset_names)
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="A list of names and descriptions.")] = False,
 ) -> None:
     """List the presets, or print one."""

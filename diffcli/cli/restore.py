@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import MAKE, app, examples
 from diffcli.cli.flags import batch_size_of
 from diffcli.cli.options import (
+    IMAGES,
+    SAMPLING,
     AcceleratorOption,
     AutoguidanceOption,
     BatchOption,
@@ -19,34 +21,52 @@ from diffcli.cli.options import (
     GuidanceOption,
     NodesOption,
     PrecisionOption,
+    Progress,
     Quiet,
     RunOption,
     SamplerOption,
     SeedOption,
     StrategyOption,
     chosen,
+    silent,
 )
 
 
-@app.command(epilog="Examples: `diffcli restore photo.jpg` · `diffcli restore drawings --run mnist-fast --invert --t 400 --out rows.png` · "
-             "`diffcli restore faded.png --degraded --t 30 --out restored` · `diffcli restore photo.jpg --mask hole.png`")  # fmt: skip
+@app.command(
+    rich_help_panel=MAKE,
+    epilog=examples(
+        "diffcli restore photo.jpg",
+        "diffcli restore drawings --run quickstart --invert --t 40 --out rows.png",
+        "diffcli restore faded.png --degraded --t 30 --out restored",
+        "diffcli restore photo.jpg --mask hole.png",
+    ),
+)
 def restore(
     files: Annotated[
         list[str],
         typer.Argument(metavar="FILE_OR_FOLDER...", help="Images of any size; of a folder all, sub-folders too."),
     ],
     t: Annotated[
-        int | None, typer.Option(help="Degrade the images to this step, 1..T.", show_default="half of T")
+        int | None,
+        typer.Option(help="Degrade the images to this step, 1..T.", show_default="half of T", rich_help_panel=IMAGES),
     ] = None,
-    degraded: Annotated[bool, typer.Option("--degraded", help="Take the images as degraded to --t already.")] = False,
+    degraded: Annotated[
+        bool, typer.Option("--degraded", help="Take the images as degraded to --t already.", rich_help_panel=IMAGES)
+    ] = False,
     mask: Annotated[
         Path | None,
-        typer.Option(help="Image, white where they are to be drawn anew; needs a noise model.", show_default=False),
+        typer.Option(
+            help="Image, white where they are to be drawn anew; needs a noise model.",
+            show_default=False,
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     resampling: Annotated[
         int | None,
         typer.Option(
-            help="With --mask: times that each step is taken; more fit better, and take longer.", show_default="5"
+            help="With --mask: times that each step is taken; more fit better, and take longer.",
+            show_default="5",
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     out: Annotated[
@@ -55,23 +75,37 @@ def restore(
     ] = Path("restored.png"),
     background: Annotated[
         str | None,
-        typer.Option(help="Colour where an image is transparent.", show_default="the preset's, else white"),
+        typer.Option(
+            help="Colour where an image is transparent.",
+            show_default="the preset's, else white",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     invert: Annotated[
-        bool, typer.Option("--invert", help="Show the model negatives: of ink on paper, if it knows light on dark.")
+        bool,
+        typer.Option(
+            "--invert",
+            help="Show the model negatives: of ink on paper, if it knows light on dark.",
+            rich_help_panel=IMAGES,
+        ),
     ] = False,
     run: RunOption = None,
     checkpoint: CheckpointOption = None,
     sampler: SamplerOption = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Sampler steps, 1..t; fewer are faster.", show_default="the preset's, in proportion to t"),
+        typer.Option(
+            help="Sampler steps, 1..t; fewer are faster.",
+            show_default="the preset's, in proportion to t",
+            rich_help_panel=SAMPLING,
+        ),
     ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(
             help="Of the images, in turn: a number, a class's name, a range such as 0-9, or none; repeatable.",
             show_default="none",
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     guidance: GuidanceOption = None,
@@ -85,6 +119,7 @@ def restore(
     precision: PrecisionOption = "32-true",
     compile_: CompileOption = False,
     quiet: Quiet = False,
+    progress: Progress = False,
 ) -> None:
     """Degrade your own images and restore them, or draw a part of them anew; the files written are printed."""
     from diffcli.devices import Devices
@@ -109,7 +144,7 @@ def restore(
         autoguidance=autoguidance,
         seed=seed,
         batch_size=batch_size_of(batch_size),
-        quiet=quiet,
+        quiet=silent(quiet, progress),
     )
     for path in carry_out(options):
         print(path)

@@ -8,12 +8,18 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import LIST, app, examples
 from diffcli.cli.tables import scores_in_a_line
 from diffcli.output import print_table
 
 
-@app.command()
+@app.command(
+    rich_help_panel=LIST,
+    epilog=examples(
+        "diffcli runs",
+        "diffcli runs --json",
+    ),
+)
 def runs(json_: Annotated[bool, typer.Option("--json", help="One object per run.")] = False) -> None:
     """List the runs: preset, date, epochs done, best validation loss, scores."""
     from diffcli.experiments import listing

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import MAKE, app, examples
 from diffcli.cli.flags import batch_size_of
 from diffcli.cli.options import (
+    SAMPLING,
     AcceleratorOption,
     AutoguidanceOption,
     BatchOption,
@@ -21,6 +22,7 @@ from diffcli.cli.options import (
     LabelOption,
     NodesOption,
     PrecisionOption,
+    Progress,
     Quiet,
     RunOption,
     SamplerOption,
@@ -28,11 +30,19 @@ from diffcli.cli.options import (
     StepsOption,
     StrategyOption,
     chosen,
+    silent,
 )
 
 
-@app.command(epilog="Examples: `diffcli sample --n 64 --out grid.png` · `diffcli sample --run quickstart --steps 50 --sampler cold "
-             "--out images.npz` · `diffcli sample --trajectory trajectory.gif`")  # fmt: skip
+@app.command(
+    rich_help_panel=MAKE,
+    epilog=examples(
+        "diffcli sample --n 64 --out grid.png",
+        "diffcli sample --run quickstart --label 0-9 --guidance 1.5 --out digits.png",
+        "diffcli sample --steps 50 --sampler cold --out images.npz",
+        "diffcli sample --n 16 --trajectory trajectory.gif",
+    ),
+)
 def sample(
     n: Annotated[int | None, typer.Option(help="Images.", show_default="64; 8 with --conditional")] = None,
     out: Annotated[
@@ -43,7 +53,9 @@ def sample(
     prior: Annotated[
         str | None,
         typer.Option(
-            help="Start of a blur model: uniform, gaussian, mixture, blurred-data.", show_default="the preset's"
+            help="Start of a blur model: uniform, gaussian, mixture, blurred-data.",
+            show_default="the preset's",
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     sampler: SamplerOption = None,
@@ -54,7 +66,10 @@ def sample(
     seed: SeedOption = 0,
     batch_size: BatchOption = "128",
     conditional: Annotated[
-        bool, typer.Option("--conditional", help="Reconstruct test images (report Figures 2 and 9).")
+        bool,
+        typer.Option(
+            "--conditional", help="Reconstruct test images (report Figures 2 and 9).", rich_help_panel=SAMPLING
+        ),
     ] = False,
     trajectory: Annotated[
         Path | None, typer.Option(help="Also write the trajectory from x_T as a .gif.", show_default=False)
@@ -67,6 +82,7 @@ def sample(
     precision: PrecisionOption = "32-true",
     compile_: CompileOption = False,
     quiet: Quiet = False,
+    progress: Progress = False,
 ) -> None:
     """Sample from a trained model; the files written are printed."""
     from diffcli.devices import Devices
@@ -89,7 +105,7 @@ def sample(
         autoguidance=autoguidance,
         seed=seed,
         batch_size=batch_size_of(batch_size),
-        quiet=quiet,
+        quiet=silent(quiet, progress),
     )
     for path in draw(options):
         print(path)

@@ -7,15 +7,24 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import MEASURE, app, examples
+from diffcli.cli.completion import preset_names
 from diffcli.cli.flags import overrides
 from diffcli.cli.options import SetOption
 
 
-@app.command(name="schedule-plot", epilog="Example: `diffcli schedule-plot --preset ddpm-const-lowbeta --preset ddpm-const-highbeta "
-             "--out schedules.png`")  # fmt: skip
+@app.command(
+    name="schedule-plot",
+    rich_help_panel=MEASURE,
+    epilog=examples(
+        "diffcli schedule-plot --preset ddpm-const-lowbeta --preset ddpm-const-highbeta --out schedules.png",
+        "diffcli schedule-plot --preset quickstart-blur --out blur.csv",
+    ),
+)
 def schedule_plot(
-    preset: Annotated[list[str], typer.Option(help="Preset name or YAML file; repeatable.")],
+    preset: Annotated[
+        list[str], typer.Option(help="Preset name or YAML file; repeatable.", autocompletion=preset_names)
+    ],
     out: Annotated[Path, typer.Option(help=".png, .svg, .pdf, or .csv for the numbers.")] = Path("schedule.png"),
     set_: SetOption = None,
 ) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from diffcli.cli.app import app
+from diffcli.cli.app import MEASURE, app, examples
+from diffcli.cli.completion import study_names
 from diffcli.cli.options import (
     AcceleratorOption,
     DataDir,
@@ -17,19 +18,33 @@ from diffcli.cli.options import (
     ExtractorOption,
     InceptionOption,
     NodesOption,
+    Progress,
     Quiet,
     StrategyOption,
     TrainingPrecisionOption,
+    silent,
 )
 from diffcli.cli.tables import print_study
 from diffcli.errors import UserError
 
 
-@app.command(epilog="Examples: `diffcli study degradations` · `diffcli study report --budget quick --out study` · "
-             "`diffcli study mine.yaml` · `diffcli study degradations --show > mine.yaml`")  # fmt: skip
+@app.command(
+    rich_help_panel=MEASURE,
+    epilog=examples(
+        "diffcli study degradations",
+        "diffcli study report --budget quick --out study",
+        "diffcli study degradations --show",
+        "diffcli study mine.yaml",
+    ),
+)
 def study(
     name: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A YAML file, or one that comes along: degradations, report.")
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="A YAML file, or one that comes along: degradations, report.",
+            autocompletion=study_names,
+        ),
     ] = "report",
     budget: Annotated[str | None, typer.Option(help="One of the study's budgets.", show_default="its first")] = None,
     out: Annotated[
@@ -59,6 +74,7 @@ def study(
     precision: TrainingPrecisionOption = None,
     json_: Annotated[bool, typer.Option("--json", help="Print what the .json holds instead of a table.")] = False,
     quiet: Quiet = False,
+    progress: Progress = False,
 ) -> None:
     """Train the models of a study, measure them and check its claims; interrupted, it goes on where it was."""
     from diffcli.devices import Devices
@@ -70,7 +86,9 @@ def study(
         print(find_study(name).read_text(encoding="utf-8"), end="")
         return
     hardware = Devices(accelerator, devices, num_nodes, strategy, precision)
-    result = make(name, budget, out, page, _runs(run), data_dir, extractor, inception_weights, hardware, quiet)
+    result = make(
+        name, budget, out, page, _runs(run), data_dir, extractor, inception_weights, hardware, silent(quiet, progress)
+    )
     if json_:
         print(json.dumps(result.as_dict(), indent=2))
     else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -23,9 +24,12 @@ from diffcli.plugins import check_loaded
 from diffcli.presets import load_preset, to_yaml, with_overrides
 from diffcli.registry import components_of
 from diffcli.runs import Run, find_run, run_preset
+from diffcli.training.loggers import check_loggers
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import check_changes
+
+DEFAULT_LOGGERS = ("tensorboard",)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class TrainOptions:
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
         limit_batches: batches in an epoch, for a quick look; None is all.
         quiet: prints nothing.
+        logger: where the curves go besides ``metrics.csv``, of :data:`diffcli.training.loggers.LOGGERS`; none is what the run
+            had that is gone on with, else ``("tensorboard",)``.
 
     Raises:
         UserError: an option is out of range, or two do not go together.
@@ -53,14 +59,20 @@ class TrainOptions:
     limit_batches: int | None = None
     devices: Devices = field(default_factory=Devices)
     quiet: bool = False
+    logger: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if (self.preset is None) == (self.resume is None):
-            raise UserError("give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets")
+            raise UserError(
+                "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the runs"
+            )
         if self.resume is not None and self.out is not None:
             raise UserError("`out` does not go with `resume`: the run stays in its folder")
         if self.limit_batches is not None and self.limit_batches < 1:
             raise UserError(f"`limit_batches` must be at least 1, got {self.limit_batches}")
+        if isinstance(self.logger, str):
+            raise UserError(f"`logger` is a list of names: ['{self.logger}']")
+        check_loggers(self.logger)
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,12 @@ class Plan:
     """Files of the data set that were left out, each with the reason."""
     inventory: Inventory | None = None
     """What was read of a folder of images."""
+
+    @property
+    def loggers(self) -> list[str]:
+        """The names of the loggers, each once."""
+        recorded = self.run.info().get("loggers") if self.run else None
+        return list(dict.fromkeys(self.options.logger or recorded or DEFAULT_LOGGERS))
 
     @property
     def parameters(self) -> int:
@@ -149,6 +167,7 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
                 f"`limit_batches` {limit_batches}: the run began with {began or 'all'}, and its epochs stay as long"
             )
         limit_batches = began
+    check_loggers(info.get("loggers", ()) if not options.logger else ())
     resumed = _plan(name, after, options, limit_batches)
     check_changes(resolve(before), resumed.preset)
     _check_images(run, resumed)
@@ -190,9 +209,9 @@ def _check_resumable(run: Run, resumed: Plan, content: dict[str, Any]) -> None:
     epochs, batches = resumed.preset.training.epochs, resumed.data.batches_per_epoch
     if content["global_step"] >= epochs * batches:
         done = content["global_step"] // batches
-        raise UserError(
-            f"{run.folder} is done: {done} epochs; train on with `resume` {run.folder} `training.epochs` {done + 10}"
-        )
+        again = f"diffcli train `resume` {quote(str(run.folder))} `training.epochs` {done + 10}"
+        raise UserError(f"{run.folder} is done: {done} epochs; train on with: {again}")
     budget = resumed.preset.training.max_time
     if budget is not None and time_spent(content) >= seconds(budget):
-        raise UserError(f"{run.folder} is done: its {budget} are spent; train on with a longer `training.max_time`")
+        again = f"diffcli train `resume` {quote(str(run.folder))} `training.max_time` TIME"
+        raise UserError(f"{run.folder} is done: its {budget} are spent; train on with a longer time: {again}")

@@ -7,6 +7,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from diffcli import peers
 from diffcli.checkpoints import read_checkpoint
@@ -21,6 +22,7 @@ from diffcli.progress import note
 from diffcli.runs import Run, claimed, locked, record_run, runs_root
 from diffcli.training.agreement import Agreement
 from diffcli.training.checkpoints import remove_leftovers, run_of
+from diffcli.training.loggers import Logged, build_loggers
 from diffcli.training.safety import Diverged, Interrupts, silent_writers
 from diffcli.training.trainer import Setting, build_trainer
 
@@ -84,7 +86,9 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
     checkpoint = run.last if run.last.is_file() else None
     step = int(read_checkpoint(checkpoint)["global_step"]) if checkpoint else 0
     interrupts = Interrupts(Agreement())
-    trainer = build_trainer(Setting(run, plan.preset, options.devices, plan.data, step, options.quiet), interrupts)
+    identity = run.info().get("id") or uuid4().hex[:12]
+    loggers = build_loggers(plan.loggers, Logged(run, plan.name, identity, step)) if first else []
+    trainer = build_trainer(Setting(run, plan.preset, options.devices, plan.data, loggers, options.quiet), interrupts)
     peers.check_count(trainer.num_devices * trainer.num_nodes)
     batch_sizes(len(plan.data.train), plan.preset.training.batch_size, trainer.world_size)
     use_fast_products(trainer.strategy.root_device)
@@ -94,7 +98,7 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
     if first:
         if resumed:
             remove_leftovers(run)
-        facts = _facts(plan, resumed) | {"precision": str(trainer.precision)}
+        facts = _facts(plan, resumed) | {"precision": str(trainer.precision), "id": identity}
         record_run(run, plan.name, plan.preset, facts)
     peers.watched(lambda: _saved(run))
     with interrupts.handled(), silent_writers():
@@ -144,4 +148,5 @@ def _facts(plan: Plan, resumed: bool) -> dict[str, Any]:
         "parameters": plan.parameters,
         "plugins": plan.module.hparams["plugins"] or {},
         "resumed": resumed,
+        "loggers": plan.loggers,
     }

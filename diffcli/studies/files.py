@@ -51,7 +51,10 @@ def find_study(name_or_path: str) -> Path:
         return path
     files = study_files()
     if name_or_path not in files:
-        raise UserError(unknown("study", name_or_path, files) + "; or give a YAML file")
+        raise UserError(
+            unknown("study", name_or_path, files)
+            + "; or give a YAML file; 'diffcli study degradations `show`' prints one to start from"
+        )
     return files[name_or_path]
 
 

@@ -22,7 +22,7 @@ from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import PRIORS
 from diffcli.files import written_whole
 from diffcli.generation import Sampling, generate
-from diffcli.progress import note
+from diffcli.progress import lines_wanted, note
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import RESTORATION, save_grid
 from diffcli.restoration import conditional_rows
@@ -116,7 +116,7 @@ class History(Callback):
 
 
 class TrainingProgress(Callback):
-    """One bar over the whole training with images/s and time left; a line per epoch where nobody watches a bar."""
+    """One bar over the whole training with images/s and time left; a line per epoch where none can move and lines are wanted."""
 
     def __init__(self, quiet: bool, budget: TimeBudget | None = None) -> None:
         self.quiet = quiet
@@ -126,7 +126,7 @@ class TrainingProgress(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, DiffusionModule)
         to_fit = PRIORS[pl_module.preset.prior.name].needs_fit and not pl_module.priors
-        if to_fit and trainer.is_global_zero and not self.quiet:
+        if to_fit and trainer.is_global_zero and self._is_seen():
             note("fitting the priors to the degraded training images; up to two minutes")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -159,9 +159,13 @@ class TrainingProgress(Callback):
             f", val loss {row['val_loss']:.4f}" if row["val_loss"] is not None else ""
         )
         self.display.update(self.task, note=losses)
-        if trainer.is_global_zero and not self.quiet and self.display.disable and row["val_loss"] is not None:
+        if trainer.is_global_zero and self.display.disable and self._is_seen() and row["val_loss"] is not None:
             speed = f"{row['images_per_second']:,.0f} images/s"
             note(f"epoch {row['epoch']}/{trainer.max_epochs}: {losses}, {speed}")
+
+    def _is_seen(self) -> bool:
+        """Whether somebody watches a bar, or wants lines in its place."""
+        return not self.quiet and (not self.display.disable or lines_wanted())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.display.stop()

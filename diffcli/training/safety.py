@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from diffcli.errors import RunError, failed_write
 from diffcli.training.agreement import Agreement
@@ -22,13 +21,6 @@ STEPS_BETWEEN_CHECKS = 50
 
 class Diverged(RunError):
     """The loss is NaN or infinite."""
-
-
-class EventLog(TensorBoardLogger):
-    """TensorBoard's event files, without Lightning's copy of the hyperparameters: the run has its ``preset.yaml``."""
-
-    def save(self) -> None:
-        self.experiment.flush()
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 
 from diffcli.computing import precision_of
 from diffcli.config import Preset, seconds
@@ -18,18 +20,18 @@ from diffcli.training.averaging import EarlyAverage, ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
 from diffcli.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, KeptCheckpoints, LastCheckpoint
 from diffcli.training.pace import TimeBudget
-from diffcli.training.safety import EventLog, FiniteLoss, Interrupts
+from diffcli.training.safety import FiniteLoss, Interrupts
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a Trainer is built for: the run that it writes into, on which devices, and after how many steps it goes on."""
+    """What a Trainer is built for: the run that it writes into, on which devices, and where its curves go."""
 
     run: Run
     preset: Preset
     devices: Devices
     data: ImageDataModule
-    step: int = 0
+    loggers: Sequence[Logger] = ()
     quiet: bool = False
 
 
@@ -58,8 +60,7 @@ def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
             callbacks=_callbacks(setting, interrupts),
             plugins=[AtomicCheckpointIO(run)],
             default_root_dir=run.folder,
-            # What was logged after the checkpoint of a resume is hidden from the curves: it comes again.
-            logger=EventLog(run.folder, name="logs", version="", default_hp_metric=False, purge_step=setting.step),
+            logger=list(setting.loggers) or False,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_progress_bar=False,

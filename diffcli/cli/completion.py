@@ -1,0 +1,45 @@
+"""What a shell completes where a name is asked for; nothing heavy is loaded, and nothing fails."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from diffcli.errors import DiffcliError
+
+
+def preset_names(incomplete: str) -> list[str]:
+    """Names of presets."""
+    from diffcli.presets import preset_files
+
+    return _beginning(incomplete, preset_files())
+
+
+def run_names(incomplete: str) -> list[str]:
+    """What a run is called by: ``last``, presets that were trained, run folders."""
+    from diffcli.runs import all_runs
+
+    with suppress(DiffcliError, OSError):
+        runs = all_runs()
+        folders = [str(run.folder) for run in reversed(runs)]
+        return _beginning(
+            incomplete, [*(["last"] if runs else []), *(run.folder.parent.name for run in runs), *folders]
+        )
+    return []
+
+
+def model_names(incomplete: str) -> list[str]:
+    """As :func:`run_names`, and the ready models."""
+    from diffcli.ready import ready_models
+
+    return [*run_names(incomplete), *_beginning(incomplete, ready_models())]
+
+
+def study_names(incomplete: str) -> list[str]:
+    """Names of the studies that come along."""
+    from diffcli.studies.files import study_files
+
+    return _beginning(incomplete, study_files())
+
+
+def _beginning(incomplete: str, names: object) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]  # type: ignore[call-overload]

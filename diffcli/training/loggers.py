@@ -1,0 +1,200 @@
+"""Experiment loggers, Lightning's own: where the curves of a training go besides the run's ``metrics.csv``."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from diffcli.errors import DiffcliError, UserError, unknown
+from diffcli.runs import Run
+
+PROJECT = "diffcli"
+"""What a project of Weights & Biases or an experiment of MLflow is called; WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME change it."""
+TAG = "diffcli.run"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What a logger is built for: a run with its preset's name, by what it is known elsewhere, and the step it goes on from."""
+
+    run: Run
+    preset_name: str
+    id: str
+    step: int = 0
+
+    @property
+    def name(self) -> str:
+        """What people see: preset and run folder."""
+        return f"{self.preset_name}/{self.run.folder.name}"
+
+
+class EventLog(TensorBoardLogger):
+    """TensorBoard's event files, without Lightning's copy of the hyperparameters: the run has its ``preset.yaml``."""
+
+    def save(self) -> None:
+        self.experiment.flush()
+
+
+class Table(CSVLogger):
+    """Every logged value in ``metrics.csv``; a resume goes on below the rows of its checkpoint.
+
+    Args:
+        folder: of the file.
+        step: of the checkpoint that is gone on with.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        super().__init__(folder.parent, name=folder.name, version="", flush_logs_every_n_steps=1)
+        self.step = step
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            kept = self._rows()
+            writer = super().experiment  # removes what was there
+            writer.metrics = kept
+            writer.save()
+        return super().experiment
+
+    def _rows(self) -> list[dict[str, Any]]:
+        with suppress(OSError), (Path(self.log_dir) / "metrics.csv").open(newline="", encoding="utf-8") as stream:
+            return [row for row in csv.DictReader(stream) if int(row["step"]) < self.step]
+        return []
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Nothing: the run has its ``preset.yaml``."""
+
+
+class Wandb(WandbLogger):
+    """A run of Weights & Biases that ends with the training, so that the next one in this process begins its own."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._wandb_init.pop("anonymous", None)  # newer releases of wandb warn of it, whatever its value
+
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=int(status == "failed"))
+            self._experiment = None
+
+
+class MLflow(MLFlowLogger):
+    """A run of MLflow; a resumed one keeps its first parameters, which MLflow does not change."""
+
+    def log_hyperparams(self, params: Any) -> None:
+        if not self._goes_on:
+            super().log_hyperparams(params)
+
+    def __init__(self, run_id: str | None, **options: Any) -> None:
+        super().__init__(run_id=run_id, **options)
+        self._goes_on = run_id is not None
+
+
+def _tensorboard(logged: Logged) -> Logger:
+    # What was logged after the checkpoint of a resume is hidden from the curves: it comes again.
+    return EventLog(logged.run.folder, name="logs", version="", default_hp_metric=False, purge_step=logged.step)
+
+
+def _csv(logged: Logged) -> Logger:
+    return Table(logged.run.folder / "logs" / "csv", logged.step)
+
+
+def _wandb(logged: Logged) -> Logger:
+    import wandb
+
+    folder = logged.run.folder / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    logger = Wandb(
+        name=logged.name,
+        save_dir=folder,
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        id=logged.id,
+        mode=os.environ.get("WANDB_MODE", "offline"),
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+    _ = logger.experiment  # what keeps it from starting shows here
+    return logger
+
+
+def _mlflow(logged: Logged) -> Logger:
+    from mlflow.tracking import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    folder = logged.run.folder.absolute() / "logs" / "mlflow"
+    place = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}.db"
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    client = MlflowClient(place)
+    experiment = client.get_experiment_by_name(name)
+    found = (
+        client.search_runs([experiment.experiment_id], f"tags.`{TAG}` = '{logged.id}'", max_results=1)
+        if experiment is not None
+        else []
+    )
+    known = found[0].info.run_id if found else None
+    if known is not None:
+        client.update_run(known, status="RUNNING")
+    logger = MLflow(known, experiment_name=name, run_name=logged.name, tracking_uri=place, tags={TAG: logged.id})
+    _ = logger.experiment
+    return logger
+
+
+LOGGERS: dict[str, tuple[str, Callable[[Logged], Logger]]] = {
+    "tensorboard": ("tensorboard", _tensorboard),
+    "csv": ("lightning", _csv),
+    "wandb": ("wandb", _wandb),
+    "mlflow": ("mlflow", _mlflow),
+}
+"""By name, the package that a logger needs, and what builds it; the extra that brings the package has the logger's name."""
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Checks that loggers are known and their packages installed; loads none of them.
+
+    Raises:
+        UserError: one is not.
+    """
+    for name in names:
+        if name not in LOGGERS:
+            raise UserError(f"`logger`: {unknown('logger', name, LOGGERS)}")
+        package, _ = LOGGERS[name]
+        if find_spec(package) is None:
+            raise UserError(
+                f"`logger` {name} needs the package {package}, which is not installed; install it with: "
+                f"pip install 'diffcli[{name}]'"
+            )
+
+
+def build_loggers(names: Sequence[str], logged: Logged) -> list[Logger]:
+    """The loggers by name, started. Where one cannot, a run that has not begun keeps nothing of them.
+
+    Raises:
+        UserError: one cannot start: its server does not answer, for example.
+    """
+    loggers = []
+    for name in names:
+        _, build = LOGGERS[name]
+        try:
+            loggers.append(build(logged))
+        except DiffcliError:
+            raise
+        except Exception as error:
+            if not logged.run.preset_file.is_file():
+                shutil.rmtree(logged.run.folder / "logs", ignore_errors=True)
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f"`logger` {name} cannot start: {reason}") from error
+    return loggers
