@@ -25,8 +25,8 @@ from diffcli.experiments import distances
 from diffcli.experiments.evaluate import Evaluation, evaluate
 
 KEY = {"features": {"name": "classifier"}, "images": "abc"}
-TEST_IMAGES, TRAINING_IMAGES = 359, 1150
-"""Of the digits, with a fifth held out for validation."""
+TEST_IMAGES, TRAINING_IMAGES = 359, 5 * 40
+"""Of the digits; and those of the floor, five for each of 40 samples."""
 VALUES = torch.linspace(-1, 1, 12).view(4, 3)
 
 

@@ -125,6 +125,7 @@ def test_inception_takes_a_local_file_and_says_that_it_is_not_the_official_one(
     assert extractor.settings["weights_sha256"] == hashlib.sha256(stand_in_weights.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_eval_with_inception_has_its_own_keys(stand_in_weights: Path, trained: Path, cli) -> None:
     options = [
         "--fid",

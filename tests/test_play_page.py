@@ -94,6 +94,7 @@ def test_a_visitor_generates_draws_and_restores(visit, shown_models: Models, str
     assert strangers == []
 
 
+@pytest.mark.slow
 def test_all_is_done_by_keyboard_in_the_dark(visit, shown_models: Models) -> None:
     page = visit(**SIZES["desktop"], color_scheme="dark")
     red, green, blue = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")[:3]
@@ -135,6 +136,7 @@ def test_an_upload_is_restored_and_a_broken_one_gets_a_message(visit, shown_mode
     assert pictures(page)[0] == before[0]
 
 
+@pytest.mark.slow
 def test_two_visitors_at_once_do_not_mix(visit, shown_models: Models) -> None:
     visitors = {seed: visit(**SIZES["desktop"]) for seed in (11, 12)}
     for seed, page in visitors.items():
@@ -169,6 +171,7 @@ def number(page: Any, control: str, value: int) -> None:
     box.blur()
 
 
+@pytest.mark.slow
 def test_what_is_set_is_what_is_drawn(visit, shown_models: Models) -> None:
     page = visit(**SIZES["phone"])
     choose(page, "Label", "7")
@@ -191,6 +194,7 @@ def test_what_is_set_is_what_is_drawn(visit, shown_models: Models) -> None:
     assert pictures(page) == [of_grid(shown_models["cold"].sample(2, seed=1, label=7, quiet=True), "").url]
 
 
+@pytest.mark.slow
 def test_a_long_generation_can_be_stopped(visit) -> None:
     page = visit(**SIZES["desktop"])
     number(page, "Images", 16)
@@ -207,6 +211,7 @@ def test_a_long_generation_can_be_stopped(visit) -> None:
     assert page.get_by_text("seed 0,").count() == 0
 
 
+@pytest.mark.slow
 def test_why_is_shown(visit, shown_models: Models) -> None:
     page = visit(**SIZES["phone"])
     page.get_by_role("tab", name="Why").click()

@@ -113,6 +113,7 @@ def test_two_processes_measure_the_same(workplace: Path, trained: Path) -> None:
     assert reports[0]["loss_by_t"] == reports[1]["loss_by_t"]
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_processes_as_well(workplace: Path, trained: Path) -> None:
     code = "import sys; from diffcli.cli import main; main(sys.argv[1:])"
     (workplace / "run.py").write_text(code)

@@ -51,12 +51,13 @@ def test_the_four_commands_run_one_after_another(cli, workplace: Path) -> None:
     ran = set()
     for command in commands(ROOT / "README.md"):
         _, name, *words = shlex.split(command)
-        if name in ran or ">" in words:
+        kind = (name, "--model" in words)  # of a ready model, or of what was trained
+        if kind in ran or ">" in words:
             continue
         result = cli(name, *words, *shlex.split(quick.get(name, "")))
         assert result.code == 0, (command, result.err)
-        ran.add(name)
-    assert {"train", "sample", "eval", "schedule-plot", "restore"} <= ran
+        ran.add(kind)
+    assert {"train", "sample", "eval", "schedule-plot", "restore"} <= {name for name, _ in ran}
     assert Path("grid.png").is_file()
 
 

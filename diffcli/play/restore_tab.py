@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def build(models: Models, at_once: int) -> None:
     model.input(_controls_shown(models), [model, label], controls, show_progress="hidden").then(
         answer, inputs, outputs, **live
     )
-    pad.upload(_upload(models), model, [pad, said], show_progress="hidden").success(answer, inputs, outputs, **live)
+    pad.upload(_upload(models), [model, t, label], [pad, made, said], **live)
 
 
 def _controls_shown(models: Models) -> Callable[[str, str], tuple[Any, ...]]:
@@ -86,12 +86,16 @@ def _controls_shown(models: Models) -> Callable[[str, str], tuple[Any, ...]]:
     return shown
 
 
-def _upload(models: Models) -> Callable[[str, gr.EventData], tuple[Any, ...]]:
-    def upload(name: str, event: gr.EventData) -> tuple[Any, ...]:
+def _upload(models: Models) -> Callable[[str, Any, str, gr.EventData], Iterator[tuple[Any, ...]]]:
+    def upload(name: str, t: Any, label: str, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
         try:
-            return uploaded(str(event.name), str(event.url), models[name].background), ""
-        except UserError as error:
-            return gr.skip(), message(str(error), wrong=True)
+            url = uploaded(str(event.name), str(event.url), models[name].background)
+        except UserError as error:  # what was drawn and restored before stays
+            yield gr.skip(), gr.skip(), message(str(error), wrong=True)
+            return
+        yield url, gr.skip(), gr.skip()
+        for made, said in told(lambda: _restored(models, (url, name, int(t), label)), 1):
+            yield gr.skip(), made, said
 
     return upload
 
