@@ -38,7 +38,7 @@ test: setup lint ## Lint, check types, run the tests
 test-slow: setup ## Run the long forms of the safety, resume, precision, fuzz, memory and browser tests (20 minutes)
 	DIFFCLI_SLOW=1 $(BIN)/python -m pytest -m 'slow or not slow' -s tests/test_safety.py tests/test_fuzz.py \
 	  tests/test_memory.py tests/test_processes.py tests/test_resume.py tests/test_resume_changes.py tests/test_precision.py tests/test_disk.py tests/test_failures.py \
-	  tests/test_evaluation.py tests/test_play_page.py
+	  tests/test_evaluation.py tests/test_play_page.py tests/test_study.py
 
 lint: setup ## Lint and check types
 	$(BIN)/ruff check .

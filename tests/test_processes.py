@@ -72,6 +72,7 @@ def test_two_processes_train_like_one(workplace: Path) -> None:
     assert history("two")[-1]["epoch"] == "3"
 
 
+@pytest.mark.slow
 def test_two_processes_fit_a_prior_once_and_share_it(workplace: Path) -> None:
     settings = ["--epochs", 1, "--limit-batches", 2, "--set", "training.sample_epochs=[]", "--set", "labels={}"]
     for out, how in (("one", ["--devices", "1"]), ("two", TWO)):
@@ -90,6 +91,7 @@ def test_two_processes_sample_the_same_images(workplace: Path, trained: Path) ->
     assert np.array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_two_processes_restore_the_same_images(workplace: Path, trained: Path) -> None:
     (workplace / "own").mkdir()
     for number, image in enumerate(np.random.default_rng(0).integers(0, 256, (7, 9, 12), np.uint8)):
@@ -177,7 +179,9 @@ def test_more_processes_than_images_in_a_batch_are_refused(workplace: Path) -> N
     assert not (workplace / "run").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_two_processes_stop_together_and_save(workplace: Path, number: int, code: int) -> None:
     (workplace / "recipe.yaml").write_text(RECIPE)
     command = [sys.executable, "-m", "diffcli", "train", "--preset", "recipe.yaml", "--epochs", "5000", "--out", "run"]

@@ -243,6 +243,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_study_of_two_processes_is_that_of_one_and_writes_once(cli, mine: list[object]) -> None:
     assert cli(*mine, "--out", "one", "--devices", 1).code == 0
     Path("small.py").write_text(SMALL_STUDY)
