@@ -17,7 +17,7 @@ from diffcli.diffusion.degradations import Degradation, check_basics
 from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, check_input, check_prediction
 from diffcli.diffusion.guidance import X0Function, clipped
 from diffcli.diffusion.priors import PRIORS, Prior
-from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, timesteps
+from diffcli.diffusion.samplers import SAMPLERS, Draw, Step
 from diffcli.diffusion.spacing import spaced
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.errors import UserError, unknown
@@ -148,18 +148,6 @@ def _check_prior(prior: Component, degradation: Degradation) -> None:
     if prior.name not in fitting:
         more = ", or a schedule with more noise" if degradation.stochastic else ""
         raise UserError(f"prior: {prior.name} is not where a {degradation.name} ends; use {' or '.join(fitting)}{more}")
-
-
-def steps_of(steps: int | None, T: int) -> list[int]:
-    """A sampler's time steps from ``T`` to 0; None takes every one.
-
-    Raises:
-        UserError: more steps than T.
-    """
-    try:
-        return timesteps(T, steps)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def path_of(

@@ -38,7 +38,8 @@ class Devices:
         devices: a number, a list such as ``0,1``, or ``auto`` for all.
         num_nodes: machines.
         strategy: ``auto`` or ``ddp``; a training takes others of Lightning's, too.
-        precision: one of :data:`diffcli.computing.PRECISIONS`, or ``auto``; None is that of the preset for a training, else 32-true.
+        precision: one of :data:`diffcli.computing.PRECISIONS`, or ``auto``; None is the preset's for a training, else
+            32-true.
         compile: compiles the network with torch.compile.
     """
 

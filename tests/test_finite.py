@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcli.assembly import build_denoiser, build_prior, image_shape_of, resolve, steps_of
+from diffcli.assembly import build_denoiser, build_prior, image_shape_of, resolve
 from diffcli.config import validate
 from diffcli.data.datasets import digits
 from diffcli.devices import Processes
+from diffcli.diffusion.samplers import timesteps
 from diffcli.errors import UserError
 from diffcli.generation import Sampling, fit_prior, generate
 
@@ -39,7 +40,8 @@ def images_of(changes: dict[str, Any], steps: int | None = None) -> torch.Tensor
     shape = image_shape_of(preset)
     denoiser = build_denoiser(preset, shape).eval().requires_grad_(False)
     prior = fit_prior(build_prior(preset.prior), denoiser.degradation, digits().development.images[:100])
-    path = steps_of(None if steps is None else min(steps, denoiser.degradation.T), denoiser.degradation.T)
+    T = denoiser.degradation.T
+    path = timesteps(T, None if steps is None else min(steps, T))
     sampling = Sampling(denoiser, prior, preset.sampler, path, 0, 3, Processes(torch.device("cpu")))
     return torch.cat(list(generate(sampling, 3, shape)))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +13,8 @@ from PIL import Image
 
 import diffcli
 from diffcli import ready
+from diffcli.diffusion.degradations import GaussianNoise
+from diffcli.diffusion.schedules import cosine
 from diffcli.play.choices import (
     ANY,
     EACH_IN_TURN,
@@ -185,7 +186,8 @@ def test_a_restoration_is_that_of_the_model(models: Models, name: str) -> None:
 
 
 def test_a_restoration_is_quick_enough_for_a_slider(trained: Path) -> None:
-    model = SimpleNamespace(T=2000, preset=diffcli.load(trained, devices=CPU).preset)
+    model = diffcli.load(trained, devices=CPU)
+    model.denoiser.degradation = GaussianNoise(cosine(2000))
     assert [restoring_steps(model, t) for t in (1, 40, 60, 2000)] == [1, 40, MOST_STEPS, MOST_STEPS]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffcli.assembly import build_degradation, image_shape_of, load_source, resolve, steps_of
+from diffcli.assembly import build_degradation, image_shape_of, load_source, path_of, resolve
 from diffcli.checkpoints import read_checkpoint
 from diffcli.config import Component, Preset, seconds, validate
 from diffcli.devices import Devices
@@ -134,9 +134,9 @@ def _check_measurable(preset: Preset, priors: Sequence[str], evaluation: StudyEv
     Raises:
         UserError: it has fewer steps than are asked for, or not that prior or as many images.
     """
-    T = build_degradation(preset, image_shape_of(preset)).T
+    degradation = build_degradation(preset, image_shape_of(preset))
     for steps in (evaluation.steps, evaluation.by_epoch.steps if evaluation.by_epoch else None):
-        steps_of(steps, T)
+        path_of(preset.sampler, degradation, steps)
     for prior in priors:
         if prior != preset.prior.name:
             resolve(preset.model_copy(update={"prior": Component(name=prior)}))

@@ -17,7 +17,7 @@ from diffcli.sampler_options import SamplerOptions
 
 MOST_IMAGES = 16
 COMPUTING = Lock()
-"""Held for each step: in which precision products are computed is a setting of the whole process, and visitors' steps take turns."""
+"""For one step at a time, of whichever visitor: in which precision products are computed is a setting of the whole process."""
 
 
 class Frame(NamedTuple):
@@ -53,9 +53,7 @@ def drawn(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
     """
     if not 1 <= n <= MOST_IMAGES:
         raise UserError(f"`n` must be in 1..{MOST_IMAGES}, got {n}")
-    steps = model.trajectory(n, **options)
-    known = {name: options[name] for name in ("sampler", "steps") if name in options}
-    _, path = model.sampler(SamplerOptions(**known))
+    steps, path = model.trajectory(n, **options), path_of(model, options)
     shown = frame_steps(path)
 
     def frames() -> Iterator[Frame]:
@@ -64,6 +62,12 @@ def drawn(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
                 yield Frame(to_uint8(step.xs.cpu()), step.s, number / (len(path) - 1))
 
     return frames()
+
+
+def path_of(model: Model, options: dict[str, Any]) -> list[int]:
+    """The time steps of a trajectory with these options, from T to 0."""
+    _, path = model.sampler(SamplerOptions(sampler=options.get("sampler"), steps=options.get("steps")))
+    return path
 
 
 def beside(trajectories: Sequence[Iterator[Frame]]) -> Iterator[tuple[Frame, ...]]:

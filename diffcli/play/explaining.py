@@ -11,8 +11,7 @@ from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
 from diffcli.model import Model
-from diffcli.play.drawing import COMPUTING, in_turn
-from diffcli.sampler_options import SamplerOptions
+from diffcli.play.drawing import COMPUTING, in_turn, path_of
 
 COLUMNS = 8
 """Moments of a trajectory, and degrees of degradation."""
@@ -53,9 +52,7 @@ def explained(model: Model, options: dict[str, Any]) -> Iterator[Explanation]:
     Raises:
         UserError: an option is out of range or does not fit the model.
     """
-    steps = in_turn(model.trajectory(DRAWS, **options))
-    known = {name: options[name] for name in ("sampler", "steps") if name in options}
-    _, path = model.sampler(SamplerOptions(**known))
+    steps, path = in_turn(model.trajectory(DRAWS, **options)), path_of(model, options)
     at = set(spread(path[:-1]))
 
     def explanations() -> Iterator[Explanation]:

@@ -17,7 +17,7 @@ from diffcli.errors import UserError
 from diffcli.model import Model
 from diffcli.play.drawing import COMPUTING
 from diffcli.play.pictures import png_url
-from diffcli.sampler_options import Label
+from diffcli.sampler_options import Label, SamplerOptions
 
 PAD = 224
 """Pixels of a side of the drawing pad."""
@@ -114,5 +114,4 @@ def restored(model: Model, images: Tensor, t: int, label: Label | None, seed: in
 
 def restoring_steps(model: Model, t: int) -> int:
     """The sampler's steps from ``t`` to 0: the preset's in proportion, at most 50."""
-    own = model.preset.sampler.steps or model.T
-    return max(1, min(round(own * t / model.T), t, MOST_STEPS))
+    return min(len(model.sampling_from(t, SamplerOptions()).steps) - 1, MOST_STEPS)
