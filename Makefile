@@ -45,7 +45,7 @@ lint: setup ## Lint and check types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## Measure speed against two other tools; the tables go into docs/benchmarks.md (15 minutes)
+bench: setup ## Measure speed against two other tools; the tables go into docs/benchmarks.md (half an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks
 

@@ -22,7 +22,7 @@ def sections(data_dir: Path, rounds: int, batches: int) -> dict[str, Callable[[]
     return {
         "machine": lambda: f"{machine()}; {date.today()}; {rounds} rounds, {batches} batches a round.",
         "starting": lambda: jobs.starting(data_dir, rounds),
-        "two-jobs": lambda: jobs.two_at_once(data_dir, rounds, 4 * batches),
+        "two-jobs": lambda: jobs.two_at_once(data_dir, rounds, 2 * batches),
         "training-notebook": lambda: training.against_notebook(data_dir, rounds, batches),
         "training-peers": lambda: training.against_peers(data_dir, rounds, batches),
         "training-step": lambda: step.against_bare(data_dir, rounds, 4 * batches),
