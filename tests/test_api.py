@@ -76,7 +76,7 @@ def test_degraded_to_the_end_and_restored_is_reconstructed(model: diffcli.Model)
         (lambda model: model.restore(torch.zeros(2, 1, 8, 8), 0), "`t` must be in 1..20, got 0"),
         (lambda model: model.restore(torch.zeros(2, 1, 8, 8)), "missing a required argument: 't'"),
         (lambda model: model.estimate(torch.zeros(2, 1, 8, 8), 21), "`t` must be in 1..20, got 21"),
-        (lambda model: diffcli.load("nowhere"), "run 'nowhere'"),
+        (lambda model: diffcli.load("nowhere"), "unknown run 'nowhere'; known: blur-fast"),
         (lambda model: diffcli.load("nowhere.ckpt"), "checkpoint nowhere.ckpt does not exist"),
         (lambda model: diffcli.train(), "give one of `preset` NAME and `resume` RUN"),
         (lambda model: diffcli.train("quickstart", {"training.epoch": 1}), "did you mean 'training.epochs'?"),

@@ -134,7 +134,7 @@ def test_bad_input_costs_one_line(cli, runs: list[Path], workplace: Path) -> Non
     for arguments, expected in [
         ([runs[0], runs[0]], "named twice"),
         ([runs[0], "--out", "page.pdf"], "unknown extension '.pdf'"),
-        (["nowhere"], "run 'nowhere'"),
+        (["nowhere"], "unknown run 'nowhere'; known: blur-fast"),
         ([], "RUN"),
     ]:
         result = cli("compare", *arguments)

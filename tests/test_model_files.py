@@ -102,7 +102,7 @@ def test_weights_beyond_float16_are_not_rounded() -> None:
     ("words", "expected"),
     [
         (["--out", "model.pkl"], "--out model.pkl: unknown extension '.pkl'; use .safetensors"),
-        (["nowhere", "--out", "m.safetensors"], "run 'nowhere'"),
+        (["nowhere", "--out", "m.safetensors"], "unknown run 'nowhere'; known: blur-fast"),
         (["--checkpoint", "gone.safetensors"], "model file gone.safetensors does not exist; 'diffcli models' lists"),
         (["x", "--checkpoint", "y.ckpt"], "--run and --checkpoint name two models"),
     ],

@@ -121,7 +121,7 @@ BAD = {
     "out below a file": ([*GOOD, "--out", "good.png/r.png"], "cannot be written"),
     "out a full folder": ([*GOOD, "--out", "full"], "--out full is not an empty folder"),
     "two models": ([*GOOD, "--checkpoint", "x.ckpt"], "--run and --checkpoint name two models; give one of them"),
-    "no run": (["good.png", "--run", "nowhere"], "run 'nowhere'"),
+    "no run": (["good.png", "--run", "nowhere"], "unknown run 'nowhere'; known: blur-fast"),
     "no checkpoint": (["good.png", "--checkpoint", "none.ckpt"], "checkpoint none.ckpt does not exist"),
     "accelerator": ([*GOOD, "--accelerator", "abacus"], "--accelerator: unknown accelerator 'abacus'"),
     "precision": ([*GOOD, "--precision", "7"], "--precision"),

@@ -157,7 +157,7 @@ def test_runs_at_hand_are_taken_as_they_are(cli, mine: list[object]) -> None:
     for text, expected in [
         ("long=other", "--run other is no run of 'long': prediction is another"),
         ("lang=there", "unknown model 'lang'; did you mean 'long'"),
-        ("long=nowhere", "run 'nowhere'"),
+        ("long=nowhere", "no run 'nowhere'"),
         ("long", "write it as MODEL=RUN"),
     ]:
         result = cli(*mine, "--run", text)
