@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
@@ -102,6 +105,20 @@ def pick_device(accelerator: str) -> torch.device:
     if not available[wanted]:
         raise UserError(f"`accelerator` {accelerator}: PyTorch sees no such device here; use auto or cpu")
     return torch.device(wanted)
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    with suppress(OSError):
+        names = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(errors="replace"))
+        if names:
+            return names[1]
+    return platform.processor() or platform.machine()
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def device_setting(devices: str) -> int | str:

@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"config", "data", "files", "output", "bars", "options", "checkpoints", "origins", "testing"},
     {"presets", "registry", "peers", "progress", "evaluation"},
     {"plugins", "devices", "runs", "reporting", "sampler_options", "stored"},
-    {"assembly", "computing", "studies", "ready"},
+    {"assembly", "computing", "sessions", "studies", "ready"},
     {"generation"},
     {"restoration", "trained"},
     {"model", "training", "graphs"},

@@ -135,10 +135,12 @@ def hardware() -> Facts:
     """Cores, memory, threads and accelerators, as PyTorch sees them."""
     import torch
 
+    from diffcli.devices import processor
+
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cuda = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": usable,
         "memory": _memory(),
         "threads": torch.get_num_threads(),
@@ -149,14 +151,6 @@ def hardware() -> Facts:
         "mps": torch.backends.mps.is_available(),
         "compiler": next((name for name in ("g++", "clang++", "c++", "cl") if shutil.which(name)), None),
     }
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        names = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(errors="replace"))
-        if names:
-            return names[1]
-    return platform.processor() or platform.machine()
 
 
 def _memory() -> str | None:

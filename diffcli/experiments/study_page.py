@@ -21,6 +21,7 @@ from diffcli.reporting.comparable import best_of, remarks
 from diffcli.reporting.numbers import error_of
 from diffcli.reporting.page import columns
 from diffcli.reporting.study_page import Cell, ModelView, StudyPage, Table, html_study, markdown_study
+from diffcli.sessions import story
 from diffcli.studies.schema import StudyModel
 
 if TYPE_CHECKING:
@@ -172,9 +173,6 @@ def _trainings(runs: Sequence[MemberResult]) -> Table:
         lowest = min(losses, key=losses.__getitem__) if losses else None
         speeds = [float(row["images_per_second"]) for row in epochs]
         limit = info.get("limit_batches")
-        computed = [info.get("precision", "32-true"), f"begun {str(info.get('started', 'unknown'))[:10]}"]
-        computed += [f"torch {info['packages']['torch']}"] if "torch" in info.get("packages", {}) else []
-        computed += ["resumed"] if info.get("resumed") else []
         cells = [
             result.member.name,
             _short(run.folder),
@@ -183,7 +181,7 @@ def _trainings(runs: Sequence[MemberResult]) -> Table:
             f"{sum(float(row['seconds']) for row in epochs) / 3600:.2g}",
             f"{min(speeds):,.0f} to {max(speeds):,.0f}" if speeds else "-",
             f"{losses[lowest]:.4g}, epoch {lowest}" if lowest is not None else "-",
-            ", ".join(computed),
+            "; ".join(story(info)),
         ]
         rows.append([Cell(cell) for cell in cells])
     return Table(head, rows)

@@ -20,6 +20,7 @@ from diffcli.options import takes
 from diffcli.output import is_text
 from diffcli.progress import note
 from diffcli.runs import Run, claimed, locked, record_run, runs_root
+from diffcli.sessions import new_session, sessions
 from diffcli.training.agreement import Agreement
 from diffcli.training.checkpoints import remove_leftovers, run_of
 from diffcli.training.loggers import Logged, build_loggers
@@ -98,7 +99,9 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
     if first:
         if resumed:
             remove_leftovers(run)
-        facts = _facts(plan, resumed) | {"precision": str(trainer.precision), "id": identity}
+        began = new_session(step, trainer.strategy.root_device, str(trainer.precision))
+        facts = _facts(plan, resumed) | {"precision": began["precision"], "id": identity}
+        facts["sessions"] = [*sessions(run.info()), began]
         record_run(run, plan.name, plan.preset, facts)
     peers.watched(lambda: _saved(run))
     with interrupts.handled(), silent_writers():
