@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from diffcli.errors import UserError, unknown
 
 Positive = Annotated[int, Field(ge=1)]
+PrecisionName = Literal["32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed", "auto"]
 Weight = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -126,7 +127,7 @@ class Training(Strict):
     max_time: Duration | None = None
     batch_size: Positive = 128
     optimizer: Literal["adamw", "muon"] = "adamw"
-    precision: Literal["32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed", "auto"] = "32-true"
+    precision: PrecisionName = "32-true"
     lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
     warmup: Annotated[int, Field(ge=0)] = 0
     lr_decay: bool = False

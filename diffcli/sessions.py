@@ -56,7 +56,7 @@ def story(info: Mapping[str, Any]) -> list[str]:
     told = sessions(info)
     parts = [f"begun {str(info.get('started', 'unknown'))[:10]}{_resumes(told)}"]
     for name in ("diffcli", "torch"):
-        versions = list(dict.fromkeys(str(one[name]) for one in told if name in one))
+        versions = list(dict.fromkeys(str(one[name]).split("+")[0] for one in told if name in one))
         parts += [f"{name} {', '.join(versions)}"] if versions else []
     machines = (f"{one['device']}, {_count(one['threads'], 'thread')}" for one in told if "device" in one)
     return [*parts, *dict.fromkeys(machines), *dict.fromkeys(one.get("precision", "32-true") for one in told)]

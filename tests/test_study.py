@@ -195,6 +195,23 @@ def test_a_budget_says_what_is_kept_and_how_many_steps_a_sampler_takes(cli, mine
     assert list(Run(Path("whole/long")).kept()) == [2]
 
 
+def test_the_precision_of_a_studys_evaluation_is_taken_and_told(cli, mine: list[object]) -> None:
+    def precisions() -> list[str]:
+        (run,) = json.loads(Path("studies/mine/mine.json").read_text())["runs"]
+        return [one["settings"]["precision"] for one in (run, *run["by_epoch"].values())]
+
+    for precision, expected in (("bf16-mixed", "bf16-mixed"), ("32-true", "32-true")):
+        budget = f"budget: {{epochs: 1, without: [long], evaluation: {{precision: {precision}}}}}\n"
+        Path("mine.yaml").write_text(MINE.replace("claims: [{better: long, than: short, metric: fid}]\n", budget))
+        assert cli(*mine).code == 0
+        assert precisions() == [expected] * 2
+        assert f", {expected}, diffcli" in Path("studies/mine/mine.md").read_text()
+    Path("mine.yaml").write_text(MINE.replace("n_test: 10,", "n_test: 10, precision: bf17,"))
+    refused = cli(*mine)
+    assert refused.code == 2
+    assert "evaluation.precision" in refused.err
+
+
 def test_json_and_show(cli, mine: list[object]) -> None:
     result = cli(*mine, "--json")
     assert json.loads(result.out) == json.loads(Path("studies/mine/mine.json").read_text())

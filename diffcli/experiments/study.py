@@ -49,7 +49,7 @@ class StudyOptions:
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
         extractor: of features, one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
-        devices: of the trainings; the evaluations run on the same ones, in single precision.
+        devices: of the trainings; the evaluations run on the same ones, in the study's precision.
 
     Raises:
         UserError: the study or the budget is unknown, the study is not valid, or the page cannot be written.
@@ -191,10 +191,12 @@ def _measured(
 ) -> MemberResult:
     evaluation = evaluation_of(content, budget, member.label)
     seed = member.seed or 0
+    whatever = options.evaluation_of(member.run)
     asked = replace(
-        options.evaluation_of(member.run),
+        whatever,
         **{key: getattr(evaluation, key) for key in ("n_test", "n_fid", "n_cas", "steps", "metrics")},
         prior=content.models[member.label].priors,
+        devices=replace(whatever.devices, precision=evaluation.precision),
         seed=seed,
     )
     best = replace(evaluated(prepared(member.run, asked), processes), name=member.name)

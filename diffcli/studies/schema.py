@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from diffcli.config import Duration, Positive, Strict
+from diffcli.config import Duration, Positive, PrecisionName, Strict
 
 Epoch = Positive | Literal["first", "last"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -77,6 +77,8 @@ class StudyEvaluation(Strict):
         n_cas: samples for the accuracy score, where ``metrics`` names it.
         steps: of each model's own sampler; null is what its preset says.
         metrics: names; none is all that are not costly.
+        precision: in which the networks compute here, as ``training.precision``; what is measured in one is not compared with
+            what is in another.
         by_epoch: also measures the weights kept along the training; null does not.
     """
 
@@ -85,6 +87,7 @@ class StudyEvaluation(Strict):
     n_cas: Positive | None = None
     steps: Positive | None = None
     metrics: list[str] = []
+    precision: PrecisionName = "32-true"
     by_epoch: ByEpoch | None = None
 
 
