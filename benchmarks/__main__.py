@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -62,6 +64,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=15)
     parser.add_argument("--only", nargs="+", metavar="TABLE", help="these tables, by name")
     options = parser.parse_args()
+    signal.signal(
+        signal.SIGTERM, lambda number, _: sys.exit(128 + number)
+    )  # ends the jobs that run beside, as Ctrl-C does
     chosen = sections(options.data_dir, options.rounds, options.batches)
     for name in options.only or chosen:
         print(f"\n{name}\n", flush=True)
