@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -184,8 +185,15 @@ def test_a_folder_of_another_study_is_refused(cli, mine: list[object]) -> None:
 def test_a_budget_says_what_is_kept_and_how_many_steps_a_sampler_takes(cli, mine: list[object]) -> None:
     text = MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {training.sample_epochs: [2, 9]}}")
     other = MINE.replace("long: tiny.yaml", "long: tiny.yaml\n  more: tiny.yaml")
-    Path("mine.yaml").write_text(other + "budget: {epochs: 3, steps: {long: 5}, without: [short]}\n")
+    figure = "figures: [{title: Along, show: samples-by-epoch, epochs: [1, 2, 9]}]\n"
+    Path("mine.yaml").write_text(other + figure + "budget: {epochs: 3, steps: {long: 5}, without: [short]}\n")
     assert cli(*mine).code == 0
+    page = Path("studies/mine/mine.html").read_text()
+    assert re.findall(r"Epoch \d+", page) == [
+        "Epoch 1",
+        "Epoch 3",
+    ]  # the figure's epochs that were reached, and the last
+    assert "long at epoch 9" in page
     runs = {run["label"]: run for run in json.loads(Path("studies/mine/mine.json").read_text())["runs"]}
     assert {label: run["settings"]["sampler"]["steps"] for label, run in runs.items()} == {"long": 5, "more": 4}
     assert [list(run["by_epoch"]) for run in runs.values()] == [["1", "3"]] * 2

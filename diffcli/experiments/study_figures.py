@@ -75,11 +75,12 @@ def _of(picture: Picture, run: Compared) -> Picture:
 
 
 def _by_epoch(figure: StudyFigure, runs: Sequence[Compared], kind: str) -> FigureView:
-    """A row for each epoch, in it a picture of each run that has one."""
+    """A row for each of the figure's epochs that were reached, and for the last one; in it a picture of each run that has one."""
     there = {run.name: epoch_pictures(run.run) for run in runs}
     known = sorted({epoch for pictures in there.values() for epoch, of_kind in pictures if of_kind == kind})
     # A short budget has epochs of its own.
-    epochs = [epoch for epoch in figure.epochs if epoch in known] or known
+    reached = [epoch for epoch in figure.epochs if epoch in known]
+    epochs = sorted({*reached, *known[-1:]}) if reached else known
     rows = []
     for epoch in epochs:
         of_epoch = {name: pictures[epoch, kind] for name, pictures in there.items() if (epoch, kind) in pictures}
