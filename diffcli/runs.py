@@ -172,6 +172,11 @@ def locked(run: Run) -> Iterator[Run]:
         os.close(descriptor)
 
 
+def command_line() -> list[str]:
+    """The command that this process carries out."""
+    return ["diffcli", *sys.argv[1:]]
+
+
 def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]) -> None:
     """Writes ``run.json``, which holds versions, seed, command and ``facts``, then the resolved preset; makes the folder.
 
@@ -186,7 +191,7 @@ def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]
         "preset": preset_name,
         "started": run.info().get("started", now),
         "written": now,
-        "command": ["diffcli", *sys.argv[1:]],
+        "command": command_line(),
         "seed": preset.training.seed,
         "python": platform.python_version(),
         "platform": platform.platform(),

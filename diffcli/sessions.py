@@ -10,6 +10,7 @@ import torch
 
 from diffcli import __version__
 from diffcli.devices import device_name
+from diffcli.runs import command_line
 
 Session = dict[str, Any]
 
@@ -25,6 +26,7 @@ def new_session(step: int, device: torch.device, precision: str) -> Session:
     return {
         "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "step": step,
+        "command": command_line(),
         "diffcli": __version__,
         "torch": torch.__version__,
         "device": device_name(device),
@@ -44,6 +46,7 @@ def sessions(info: Mapping[str, Any]) -> list[Session]:
     packages = info.get("packages", {})
     known = {
         "began": info.get("written"),
+        "command": info.get("command"),
         "step": None if info.get("resumed") else 0,
         "precision": info.get("precision"),
     }

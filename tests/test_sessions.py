@@ -31,6 +31,7 @@ def test_each_start_of_a_training_is_told(cli, workplace: Path, tiny: Path) -> N
         assert session["torch"] == torch.__version__
         assert session["threads"] == torch.get_num_threads()
         assert session["device"]
+        assert session["command"][0] == "diffcli"
 
 
 def test_a_run_of_an_earlier_version_keeps_what_it_told(cli, workplace: Path, tiny: Path) -> None:
