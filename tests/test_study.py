@@ -197,10 +197,13 @@ def test_a_budget_says_what_is_kept_and_how_many_steps_a_sampler_takes(cli, mine
     runs = {run["label"]: run for run in json.loads(Path("studies/mine/mine.json").read_text())["runs"]}
     assert {label: run["settings"]["sampler"]["steps"] for label, run in runs.items()} == {"long": 5, "more": 4}
     assert [list(run["by_epoch"]) for run in runs.values()] == [["1", "3"]] * 2
+    text = text.replace("by_epoch: {", "by_epoch: {models: [long], ")
     Path("mine.yaml").write_text(text + "budget: {limit_batches: 1, models: {short: {epochs: 1, limit_batches: 1}}}\n")
     assert cli(*mine, "--out", "whole").code == 0
     assert list(Run(Path("whole/short")).kept()) == [1]
     assert list(Run(Path("whole/long")).kept()) == [2]
+    runs = {run["label"]: run for run in json.loads(Path("whole/mine.json").read_text())["runs"]}
+    assert {label: list(run["by_epoch"]) for label, run in runs.items()} == {"short": [], "long": ["2"]}
 
 
 def test_the_precision_of_a_studys_evaluation_is_taken_and_told(cli, mine: list[object]) -> None:

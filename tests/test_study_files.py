@@ -43,6 +43,7 @@ def test_the_shipped_studies_are_valid(name: str) -> None:
         (GOOD | {"evaluation": {"n_fid": 1}}, "evaluation.n_fid"),
         (GOOD | {"evaluation": {"n_tset": 1}}, "did you mean 'evaluation.n_test'"),
         (GOOD | {"evaluation": {"metrics": ["fdi"]}}, "unknown metric 'fdi'; did you mean 'fid'"),
+        (GOOD | {"evaluation": {"by_epoch": {"models": ["c"]}}}, "evaluation.by_epoch.models: unknown model 'c'"),
         (GOOD | {"evaluation": {"n_cas": 10}}, "name that in evaluation.metrics"),
         (GOOD | {"budget": {"max_time": "soon"}}, "budget.max_time: a time is a number and s, m or h"),
         (GOOD | {"budget": {"evaluation": {"n_tset": 1}}}, "did you mean 'budget.evaluation.n_test'"),

@@ -208,9 +208,11 @@ def _by_epoch(
 ) -> dict[int, Compared]:
     """What was measured of the weights that a run kept along its training."""
     along = evaluation.by_epoch
-    if along is None:
+    if along is None or (along.models and member.label not in along.models):
         return {}
-    own = {key: value for key, value in along.model_dump().items() if value is not None and value != []}
+    own = {
+        key: value for key, value in along.model_dump(exclude={"models"}).items() if value is not None and value != []
+    }
     found = {}
     for epoch, file in member.run.kept().items():
         at_epoch = replace(asked, **own, run=file, prior=asked.priors[:1], n_cas=None)

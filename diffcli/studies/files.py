@@ -92,8 +92,10 @@ def checked(values: Any, where: str) -> Study:
         except ValidationError as error:
             fields = {"": list(StudyEvaluation.model_fields), "by_epoch": list(ByEpoch.model_fields)}
             raise UserError(f"{where}: {explain(error, f'{key}.evaluation', fields)}") from error
-        for names in (evaluation.metrics, evaluation.by_epoch.metrics if evaluation.by_epoch else []):
+        along = evaluation.by_epoch
+        for names in (evaluation.metrics, along.metrics if along else []):
             _check_names(f"{key}.evaluation.metrics", names, METRICS, "metric", where)
+        _check_labels(f"{key}.evaluation.by_epoch.models", along.models if along else [], study, where)
         if evaluation.n_cas is not None and "cas" not in evaluation.metrics:
             raise UserError(
                 f"{where}: evaluation.n_cas is the number of samples for cas; name that in evaluation.metrics"

@@ -60,8 +60,13 @@ class Effort(Strict):
 
 
 class ByEpoch(Strict):
-    """What is measured of the weights that a run kept at its ``sample_epochs``; null as the study's evaluation."""
+    """What is measured of the weights that a run kept at its ``sample_epochs``; null as the study's evaluation.
 
+    Args:
+        models: labels of those that are measured along their training; none is all.
+    """
+
+    models: list[str] = []
     n_test: Positive | None = None
     n_fid: Annotated[int, Field(ge=2)] | None = None
     steps: Positive | None = None
