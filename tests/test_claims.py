@@ -36,7 +36,8 @@ def test_the_interval_of_a_difference_of_means_is_the_usual_one() -> None:
     difference = Interval.normal(3.0, 0.3).minus(Interval.normal(1.0, 0.4))
     assert (difference.low, difference.high) == pytest.approx((2 - 1.959964 * 0.5, 2 + 1.959964 * 0.5))
     assert Interval.exact(3.0).minus(Interval.exact(1.0)) == Interval.exact(2.0)
-    assert str(Interval.exact(0.1352)) == "0.1352"
+    assert str(Interval.exact(0.1352)) == "0.135"
+    assert str(Interval(1234.5, 999.9, 20000.0)) == "1234 [1000, 20000]"
 
 
 def test_a_score_has_the_interval_of_its_kind() -> None:
@@ -168,6 +169,14 @@ def test_a_claim_says_what_it_says() -> None:
     assert found[1].text == "a after epoch last has a rmse of at most 1."
     assert (found[2].text, found[2].why) == ("Mine.", "Because.")
     assert "fid_x: a 2, b 1; difference 1" in found[0].evidence
+    # Which of several parts is the one, where they do not agree.
+    parts = checked({"title": "t", "models": {"a": "q", "b": "q"}, "claims": [
+        {"all": [BETTER | {"metric": ["rmse", "fid"]}, {"of": "b", "metric": "rmse", "at_most": 5}]},
+    ]}, "study")  # fmt: skip
+    (mixed,) = check(parts.claims, {"a": [run(fid_x=2, rmse=1)], "b": [run(fid_x=1, rmse=2)]})
+    assert mixed.evidence == (
+        "rmse: a 1, b 2; difference -1 (confirmed). fid_x: a 2, b 1; difference 1 (not confirmed). rmse: b 2 (confirmed)"
+    )
     confirmed = check(study.claims, {"a": [run(fid_x=1)], "b": [run(fid_x=2)]})
     assert confirmed[2].why is None
 

@@ -44,7 +44,12 @@ class Interval:
 
     def __str__(self) -> str:
         known = self.low == self.high
-        return f"{self.value:.4g}" if known else f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        return _short(self.value) if known else f"{_short(self.value)} [{_short(self.low)}, {_short(self.high)}]"
+
+
+def _short(number: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{number:.3g}" if abs(number) < 999.5 else f"{number:.0f}"
 
 
 def wilson(share: float, count: int) -> Interval:

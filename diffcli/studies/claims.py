@@ -27,10 +27,17 @@ def check(claims: Sequence[StudyClaim], results: Results) -> list[Claim]:
 
 
 def _checked(claim: StudyClaim, results: Results) -> Claim:
-    parts = [_checked(part, results) for part in claim.all] or _parts(claim, results)
+    parts = [part for leaf in _leaves(claim) for part in _parts(leaf, results)]
     verdict = min((part.verdict for part in parts), key=ORDER.index)
-    evidence = ". ".join(dict.fromkeys(part.evidence for part in parts))
+    agree = all(part.verdict == verdict for part in parts)
+    told = (part.evidence if agree else f"{part.evidence} ({part.verdict})" for part in parts)
+    evidence = ". ".join(dict.fromkeys(told))
     return Claim(claim.text or words_of(claim), verdict, evidence, claim.why if verdict != "confirmed" else None)
+
+
+def _leaves(claim: StudyClaim) -> list[StudyClaim]:
+    """The claims of two numbers, or of one, that a claim is made of."""
+    return [leaf for part in claim.all for leaf in _leaves(part)] or [claim]
 
 
 def _parts(claim: StudyClaim, results: Results) -> list[Claim]:
