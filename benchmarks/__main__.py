@@ -64,9 +64,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=15)
     parser.add_argument("--only", nargs="+", metavar="TABLE", help="these tables, by name")
     options = parser.parse_args()
-    signal.signal(
-        signal.SIGTERM, lambda number, _: sys.exit(128 + number)
-    )  # ends the jobs that run beside, as Ctrl-C does
+    # Ends the jobs that run beside, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     chosen = sections(options.data_dir, options.rounds, options.batches)
     for name in options.only or chosen:
         print(f"\n{name}\n", flush=True)

@@ -7,9 +7,10 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
+
+from diffcli.devices import processor
 
 Side = Callable[[], float]
 """One round of a side; returns its rate."""
@@ -63,10 +64,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def machine() -> str:
     """What it ran on, in a line."""
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    processor = names[0] if names else platform.processor() or platform.machine()
     return (
-        f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.system()}, "
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.system()}, "
         f"Python {platform.python_version()}, torch {torch.__version__}"
     )

@@ -66,12 +66,15 @@ def story(info: Mapping[str, Any]) -> list[str]:
 
 
 def _resumes(told: Sequence[Session]) -> str:
-    if not told or (len(told) == 1 and told[0]["step"] == 0):
+    if not told:
         return ""
     # Where the first is a resume itself, those before it were not counted.
-    least = "" if told[0]["step"] == 0 else "at least "
-    count = len(told) - (1 if told[0]["step"] == 0 else 0)
-    return f", resumed {least}{_count(count, 'time')}, last on {str(told[-1].get('began', 'an unknown day'))[:10]}"
+    uncounted = told[0]["step"] != 0
+    resumes = told if uncounted else told[1:]
+    if not resumes:
+        return ""
+    least = "at least " if uncounted else ""
+    return f", resumed {least}{_count(len(resumes), 'time')}, last on {str(resumes[-1].get('began', 'an unknown day'))[:10]}"
 
 
 def _count(number: int, what: str) -> str:

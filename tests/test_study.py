@@ -189,10 +189,8 @@ def test_a_budget_says_what_is_kept_and_how_many_steps_a_sampler_takes(cli, mine
     Path("mine.yaml").write_text(other + figure + "budget: {epochs: 3, steps: {long: 5}, without: [short]}\n")
     assert cli(*mine).code == 0
     page = Path("studies/mine/mine.html").read_text()
-    assert re.findall(r"Epoch \d+", page) == [
-        "Epoch 1",
-        "Epoch 3",
-    ]  # the figure's epochs that were reached, and the last
+    # The figure's epochs that were reached, and the last.
+    assert re.findall(r"Epoch \d+", page) == ["Epoch 1", "Epoch 3"]
     assert "long at epoch 9" in page
     runs = {run["label"]: run for run in json.loads(Path("studies/mine/mine.json").read_text())["runs"]}
     assert {label: run["settings"]["sampler"]["steps"] for label, run in runs.items()} == {"long": 5, "more": 4}

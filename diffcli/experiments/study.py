@@ -89,14 +89,14 @@ class StudyOptions:
         """Of the runs."""
         return Path("studies") / self.name if self.out is None else self.out
 
-    def evaluation_of(self, run: Any) -> EvaluateOptions:
-        """What a run is measured with, whatever the study says of it."""
+    def evaluation_of(self, run: Any, precision: str | None = None) -> EvaluateOptions:
+        """What a run is measured with, whatever else the study says of it."""
         return EvaluateOptions(
             run,
             extractor=self.extractor,
             inception_weights=self.inception_weights,
             data_dir=self.data_dir,
-            devices=replace(self.devices, precision=Devices.precision, compile=False),
+            devices=replace(self.devices, precision=precision, compile=False),
             quiet=self.quiet,
         )
 
@@ -191,12 +191,10 @@ def _measured(
 ) -> MemberResult:
     evaluation = evaluation_of(content, budget, member.label)
     seed = member.seed or 0
-    whatever = options.evaluation_of(member.run)
     asked = replace(
-        whatever,
+        options.evaluation_of(member.run, evaluation.precision),
         **{key: getattr(evaluation, key) for key in ("n_test", "n_fid", "n_cas", "steps", "metrics")},
         prior=content.models[member.label].priors,
-        devices=replace(whatever.devices, precision=evaluation.precision),
         seed=seed,
     )
     best = replace(evaluated(prepared(member.run, asked), processes), name=member.name)
@@ -210,9 +208,7 @@ def _by_epoch(
     along = evaluation.by_epoch
     if along is None or (along.models and member.label not in along.models):
         return {}
-    own = {
-        key: value for key, value in along.model_dump(exclude={"models"}).items() if value is not None and value != []
-    }
+    own = along.model_dump(exclude={"models"}, exclude_defaults=True)
     found = {}
     for epoch, file in member.run.kept().items():
         at_epoch = replace(asked, **own, run=file, prior=asked.priors[:1], n_cas=None)

@@ -82,8 +82,7 @@ class StudyEvaluation(Strict):
         n_cas: samples for the accuracy score, where ``metrics`` names it.
         steps: of each model's own sampler; null is what its preset says.
         metrics: names; none is all that are not costly.
-        precision: in which the networks compute here, as ``training.precision``; what is measured in one is not compared with
-            what is in another.
+        precision: in which the networks compute here, as ``training.precision``; another one is measured anew.
         by_epoch: also measures the weights kept along the training; null does not.
     """
 
