@@ -98,7 +98,7 @@ def markdown_study(page: StudyPage) -> str:
         lines += ["## What was asked", "", *_paragraphs(page.question)]
     lines += ["## What came out", ""]
     if page.claims:
-        lines += [f"Of {len(page.claims)} claims: {page.verdicts}. In brackets are 95 % intervals.", ""]
+        lines += [f"Claims: {page.verdicts}. In brackets are 95 % intervals.", ""]
         lines += ["| | claim | verdict | numbers |", "| --- | --- | --- | --- |"]
         for number, claim in enumerate(page.claims, 1):
             why = f" {plain(claim.why)}" if claim.why else ""
