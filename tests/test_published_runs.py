@@ -3,44 +3,45 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
 import diffcli
+from diffcli.runs import Run
 
 TRAININGS = Path(__file__).parents[1] / "docs" / "trainings"
-RUNS = sorted(path.parent for path in TRAININGS.glob("*/run.json"))
+RUNS = [Run(file.parent) for file in sorted(TRAININGS.glob("*/run.json"))]
+each_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: run.folder.name)
 
 
 def test_there_are_runs() -> None:
     assert RUNS
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
-def test_a_published_run_has_an_unbroken_table_and_its_last_epoch_s_weights(run: Path) -> None:
-    with (run / "logs" / "metrics.csv").open(encoding="utf-8") as file:
+@each_run
+def test_a_published_run_has_an_unbroken_table_and_its_last_epoch_s_weights(run: Run) -> None:
+    with run.metrics_file.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
-    stored = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    stored = torch.load(run.last, weights_only=True)
     epoch = int(rows[0]["step"])
     assert 0 <= stored["global_step"] - int(rows[-1]["step"]) < epoch
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
-def test_a_published_run_removes_noise_from_a_stroke(run: Path) -> None:
+@each_run
+def test_a_published_run_removes_noise_from_a_stroke(run: Run) -> None:
     stroke = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
     stroke[:, :, 5:23, 12:16] = 255
-    model = diffcli.load(run, devices=diffcli.Devices("cpu", "1"))
+    model = diffcli.load(run.folder, devices=diffcli.Devices("cpu", "1"))
     xt = model.degrade(stroke, t=model.T // 10)
     clean = stroke / 127.5 - 1
     estimate = model.estimate(xt, t=model.T // 10) / 127.5 - 1
     assert (estimate - clean).square().mean() < 0.5 * (xt - clean).square().mean()
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
-def test_a_published_run_names_no_folder_of_the_machine_that_made_it(run: Path) -> None:
-    for session in json.loads((run / "run.json").read_text(encoding="utf-8"))["sessions"]:
+@each_run
+def test_a_published_run_names_no_folder_of_the_machine_that_made_it(run: Run) -> None:
+    for session in run.info()["sessions"]:
         assert not [word for word in session["command"] if Path(word).is_absolute()]
