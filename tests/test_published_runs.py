@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import diffcli
-from diffcli.runs import Run
+from diffcli.runs import Run, run_preset
 
 TRAININGS = Path(__file__).parents[1] / "docs" / "trainings"
 RUNS = [Run(file.parent) for file in sorted(TRAININGS.glob("*/run.json"))]
@@ -21,13 +21,16 @@ def test_there_are_runs() -> None:
 
 
 @each_run
-def test_a_published_run_has_an_unbroken_table_and_its_last_epoch_s_weights(run: Run) -> None:
+def test_a_published_run_has_an_unbroken_table_and_the_weights_of_its_best_epoch(run: Run) -> None:
     with run.metrics_file.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
-    stored = torch.load(run.last, weights_only=True)
-    epoch = int(rows[0]["step"])
-    assert 0 <= stored["global_step"] - int(rows[-1]["step"]) < epoch
+    wanted = run_preset(run).training
+    assert [int(row["epoch"]) for row in rows] == list(range(1, (wanted.epochs or 0) + 1))
+    best = min(rows, key=lambda row: float(row["val_loss"]))
+    assert torch.load(run.best, weights_only=True)["global_step"] == int(best["step"])
+    assert list(run.kept()) == wanted.sample_epochs
+    for epoch, file in run.kept().items():
+        assert torch.load(file, weights_only=True)["global_step"] == int(rows[epoch - 1]["step"])
 
 
 @each_run
