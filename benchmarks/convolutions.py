@@ -24,8 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector
 
-from benchmarks.rounds import Side, alternate, machine, rate_of, ratios, spread, table
+from benchmarks.rounds import alternate, machine, rate_of, ratios, spread, table
 from diffcli.networks import unet
 from diffcli.networks.cnn import CNN
 
@@ -60,8 +61,13 @@ def in_parallel(call: Callable[[int, int], object], count: int) -> None:
         call(0, count)
         return
     ends = [count * k // threads for k in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(call, ends[:-1], ends[1:]))
+    list(pool(threads).map(call, ends[:-1], ends[1:]))
+
+
+@functools.cache
+def pool(threads: int) -> ThreadPoolExecutor:
+    """Kept, for the library keeps its memory by thread."""
+    return ThreadPoolExecutor(threads)
 
 
 def pointer(tensor: Tensor | None) -> c_void_p:
@@ -75,10 +81,14 @@ def images_of(tensor: Tensor | None) -> Any:
     return ctypes.byref(Images(tensor.data_ptr(), image, channel, pixel))
 
 
-def ordered(x: Tensor) -> Tensor:
+def order_of(x: Tensor) -> torch.memory_format:
     """Channels last in memory, or pixels last."""
-    last = torch.channels_last if x.stride(1) == 1 else torch.contiguous_format
-    return x.contiguous(memory_format=last)
+    return torch.channels_last if x.stride(1) == 1 else torch.contiguous_format
+
+
+def ordered(x: Tensor) -> Tensor:
+    """The same without gaps."""
+    return x.contiguous(memory_format=order_of(x))
 
 
 class Dense(torch.autograd.Function):
@@ -125,8 +135,7 @@ def _dense(
     count, groups = library().coefficients_(side), -(-batch // GROUP)
     y = coefficients = None
     if wanted:
-        order = torch.channels_last if x.stride(1) == 1 else torch.contiguous_format
-        y = torch.empty(batch, others, side, side, memory_format=order)
+        y = torch.empty(batch, others, side, side, memory_format=order_of(x))
         coefficients = torch.empty(count, 2 * channels * others + PAD)
         library().kernel_to_coefficients_(
             side, kernel.shape[-1], pointer(kernel), *kernel.shape[:2], int(adjoint), pointer(coefficients)
@@ -182,7 +191,7 @@ def covered(x: Tensor, kernel: Tensor) -> bool:
 
 
 @contextmanager
-def installed(really: bool = True) -> Iterator[None]:
+def installed() -> Iterator[None]:
     """While it lasts, every network convolves with the library where it can."""
     plain, plain_depthwise = nn.Conv2d._conv_forward, unet.depthwise_conv
 
@@ -199,8 +208,7 @@ def installed(really: bool = True) -> Iterator[None]:
             return Depthwise.apply(x, kernel)
         return plain_depthwise(x, kernel)
 
-    if really:
-        nn.Conv2d._conv_forward, unet.depthwise_conv = convolve, depthwise  # type: ignore[method-assign]
+    nn.Conv2d._conv_forward, unet.depthwise_conv = convolve, depthwise  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -208,49 +216,37 @@ def installed(really: bool = True) -> Iterator[None]:
 
 
 def compare(rounds: int) -> str:
-    """Training steps of both networks with PyTorch's convolutions and with these: relative errors of output and gradients, speed."""
-    rows = []
-    for name, build in (("CNN", CNN), ("UNet", unet.UNet)):
-        torch.manual_seed(0)
-        network = build((1, 28, 28))
-        inputs = torch.randn(BATCH, 1, 28, 28), torch.rand(BATCH)
-        target = torch.randn(BATCH, 1, 28, 28)
-
-        def step(
-            network: nn.Module = network, inputs: tuple[Tensor, Tensor] = inputs, target: Tensor = target
-        ) -> Tensor:
-            network.zero_grad()
-            output = network(*inputs)
-            F.mse_loss(output, target).backward()
-            return output.detach()
-
-        def gradients(network: nn.Module = network) -> Tensor:
-            return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
-
-        with installed(False):
-            expected, expected_gradients = step(), gradients()
-        with installed(True):
-            found, found_gradients = step(), gradients()
-
-        def side(ours: bool, step: Callable[[], Tensor] = step) -> Side:
-            run = rate_of(step, BATCH)
-
-            def timed() -> float:
-                with installed(ours):
-                    return run()
-
-            return timed
-
-        rates = alternate({"PyTorch": side(False), "these": side(True)}, rounds)
-        errors = [
-            f"{((a - b).norm() / a.norm()).item():.1e}"
-            for a, b in ((expected, found), (expected_gradients, found_gradients))
-        ]
-        rows.append(
-            [name, spread(rates["PyTorch"]), spread(rates["these"]), spread(ratios(rates, "these", "PyTorch")), *errors]
-        )
+    """Training steps with PyTorch's convolutions and with these: relative errors of output and gradients, speed."""
+    torch.manual_seed(0)
+    rows = [[name, *measured(build((1, 28, 28)), rounds)] for name, build in (("CNN", CNN), ("UNet", unet.UNet))]
     header = ["network", "PyTorch, images/s", "these", "ratio", "error of outputs", "of gradients"]
     return f"{machine()}\n\n{table(header, rows)}"
+
+
+def measured(network: nn.Module, rounds: int) -> list[str]:
+    """A network's row of the table, its name aside."""
+    inputs = torch.randn(BATCH, 1, 28, 28), torch.rand(BATCH)
+    target = torch.randn(BATCH, 1, 28, 28)
+
+    def step() -> Tensor:
+        network.zero_grad()
+        output = network(*inputs)
+        F.mse_loss(output, target).backward()
+        return output.detach()
+
+    def step_with_these() -> Tensor:
+        with installed():
+            return step()
+
+    results = [(run(), gradients(network)) for run in (step, step_with_these)]
+    errors = [f"{((a - b).norm() / a.norm()).item():.1e}" for a, b in zip(*results, strict=True)]
+    rates = alternate({"PyTorch": rate_of(step, BATCH), "these": rate_of(step_with_these, BATCH)}, rounds)
+    return [*map(spread, rates.values()), spread(ratios(rates, "these", "PyTorch")), *errors]
+
+
+def gradients(network: nn.Module) -> Tensor:
+    """Those of all parameters that have one, in a row."""
+    return parameters_to_vector(p.grad for p in network.parameters() if p.grad is not None)
 
 
 def main() -> None:

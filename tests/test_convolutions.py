@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.convolutions import WIDTHS, Dense, Depthwise, installed
+from benchmarks.convolutions import WIDTHS, Dense, Depthwise, gradients, installed
 from diffcli.networks.cnn import CNN
 from diffcli.networks.unet import UNet
 
-needs_compiler = pytest.mark.skipif(
-    shutil.which("c++") is None or "AVX2" not in torch.backends.cpu.get_cpu_capability().replace("AVX512", "AVX2"),
+pytestmark = pytest.mark.skipif(
+    shutil.which("c++") is None or not torch.backends.cpu.get_cpu_capability().startswith(("AVX2", "AVX512")),
     reason="needs a C++ compiler and a processor with AVX2",
 )
-pytestmark = needs_compiler
 
 
 def values(call: Callable[..., Tensor], *inputs: Tensor) -> list[Tensor]:
@@ -63,7 +62,7 @@ def test_networks(build: type[nn.Module]) -> None:
         network.zero_grad()
         output = network(*inputs)
         output.square().mean().backward()
-        return [output.detach(), torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])]
+        return [output.detach(), gradients(network)]
 
     plain = outcome()
     with installed():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
 import torch
 
 import diffcli
+from diffcli.experiments.listing import history
 from diffcli.runs import Run, run_preset
 
 TRAININGS = Path(__file__).parents[1] / "docs" / "trainings"
@@ -22,8 +22,7 @@ def test_there_are_runs() -> None:
 
 @each_run
 def test_a_published_run_has_an_unbroken_table_and_the_weights_of_its_best_epoch(run: Run) -> None:
-    with run.metrics_file.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = history(run)
     wanted = run_preset(run).training
     assert [int(row["epoch"]) for row in rows] == list(range(1, (wanted.epochs or 0) + 1))
     best = min(rows, key=lambda row: float(row["val_loss"]))
