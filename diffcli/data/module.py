@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from diffcli.data.datasets import ImageSet
+from diffcli.diffusion.randomness import sent
 from diffcli.errors import UserError
 
 
@@ -92,8 +93,8 @@ class Batches:
         # A generator, so that epoch() is called when the first batch is asked for: by then a resumed
         # trainer has restored its step counter.
         epoch, device = self.epoch(), self.split.images.device
-        batches = epoch.order.to(device).split(self.sizes)
-        turned = [None] * len(batches) if epoch.mirrored is None else epoch.mirrored.to(device).split(self.sizes)
+        batches = sent(epoch.order, device).split(self.sizes)
+        turned = [None] * len(batches) if epoch.mirrored is None else sent(epoch.mirrored, device).split(self.sizes)
         for whole, mirrored in zip(batches[epoch.first :], turned[epoch.first :], strict=True):
             index = whole[self.rank :: self.world_size]
             images, labels = self.split.images[index], self.split.labels[index]

@@ -91,7 +91,10 @@ class Noise:
     def _draw(self, count: int) -> Tensor:
         """(count, B, *shape) on the device."""
         drawn = [torch.randn(count, *self.shape, generator=generator) for generator in self.generators]
-        together = torch.stack(drawn, dim=1)
-        if self.device.type == "cuda":  # from pinned memory, so that neither waits for the other
-            together = together.pin_memory()
-        return together.to(self.device, non_blocking=True)
+        return sent(torch.stack(drawn, dim=1), self.device)
+
+
+def sent(numbers: Tensor, device: torch.device) -> Tensor:
+    """Numbers of the CPU on a device, a GPU's from pinned memory, so that neither waits for the other."""
+    pinned = numbers.pin_memory() if device.type == "cuda" else numbers
+    return pinned.to(device, non_blocking=True)
