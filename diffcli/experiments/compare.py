@@ -184,13 +184,31 @@ def evaluated(run: Compared, processes: Processes) -> Compared:
     return replace(run, evaluation=found)
 
 
+def measured_before(run: Compared, file: Path) -> Compared | None:
+    """The run with an evaluation of weights whose file is gone by now; None where they were not measured with the settings wanted.
+
+    Args:
+        file: that of the weights.
+    """
+    wanted = {key: value for key, value in run.wanted.items() if key != "checkpoint_sha256"}
+    theirs = [
+        one for one in run.run.evaluations() if Path(one.get("settings", {}).get("checkpoint", "")).name == file.name
+    ]
+    evaluation = _fitting(replace(run, wanted=wanted), theirs)
+    return None if evaluation is None else replace(run, evaluation=evaluation)
+
+
 def _found(run: Compared) -> dict[str, Any] | None:
     """The evaluation, by ``eval`` or by a comparison, that holds what is wanted; None where there is none."""
-    at_hand = instruments(run.options, run.preset)
-    if run.evaluation and fits(run.evaluation["settings"], at_hand):
+    if run.evaluation and fits(run.evaluation["settings"], instruments(run.options, run.preset)):
         return run.evaluation
-    wanted = run.wanted | at_hand
-    for stored in [*run.recorded, *run.run.evaluations()]:
+    return _fitting(run, [*run.recorded, *run.run.evaluations()])
+
+
+def _fitting(run: Compared, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first of some evaluations that holds what is wanted of a run."""
+    wanted = run.wanted | instruments(run.options, run.preset)
+    for stored in evaluations:
         try:
             evaluation = TypeAdapter(Evaluation).validate_python(stored)
         except ValidationError:  # a damaged file, or somebody else's

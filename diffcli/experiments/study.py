@@ -14,7 +14,7 @@ from diffcli.devices import Devices, Processes, fabric_of, launch
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.conditions import unevenness
 from diffcli.evaluation.intervals import Interval, of_repeats
-from diffcli.experiments.compare import evaluated, prepared
+from diffcli.experiments.compare import evaluated, measured_before, prepared
 from diffcli.experiments.comparison import Compared
 from diffcli.experiments.listing import history
 from diffcli.experiments.protocol import EvaluateOptions
@@ -26,6 +26,7 @@ from diffcli.options import takes
 from diffcli.peers import is_first
 from diffcli.progress import note
 from diffcli.reporting.claim import Claim
+from diffcli.runs import run_preset
 from diffcli.studies import claims
 from diffcli.studies.files import evaluation_of, find_study, load_study
 from diffcli.studies.results import Measured
@@ -204,16 +205,19 @@ def _measured(
 def _by_epoch(
     member: Member, evaluation: StudyEvaluation, asked: EvaluateOptions, processes: Processes
 ) -> dict[int, Compared]:
-    """What was measured of the weights that a run kept along its training."""
+    """What was measured of the weights that a run kept along its training, also where they were removed afterwards."""
     along = evaluation.by_epoch
     if along is None or (along.models and member.label not in along.models):
         return {}
     own = along.model_dump(exclude={"models"}, exclude_defaults=True)
     found = {}
-    for epoch, file in member.run.kept().items():
-        at_epoch = replace(asked, **own, run=file, prior=asked.priors[:1], n_cas=None)
-        run = prepared(member.run, at_epoch, every_prior=False)
-        found[epoch] = replace(evaluated(run, processes), name=f"{member.name}, epoch {epoch}")
+    for epoch in sorted({*member.run.kept(), *run_preset(member.run).training.sample_epochs}):
+        file, name = member.run.kept_file(epoch), f"{member.name}, epoch {epoch}"
+        there = file.is_file()
+        at_epoch = replace(asked, **own, run=file if there else member.run, prior=asked.priors[:1], n_cas=None)
+        run = replace(prepared(member.run, at_epoch, every_prior=False), name=name)
+        if one := evaluated(run, processes) if there else measured_before(run, file):
+            found[epoch] = one
     return found
 
 

@@ -1,0 +1,61 @@
+"""What a study measures of the weights that its runs keep along their training."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from test_study import HOW, MINE
+
+from diffcli.runs import Run
+
+
+@pytest.fixture
+def mine(tiny: Path) -> list[object]:
+    """A study in ``mine.yaml``, which each test writes."""
+    return ["study", "mine.yaml", *HOW]
+
+
+def test_a_budget_says_what_is_kept_and_how_many_steps_a_sampler_takes(cli, mine: list[object]) -> None:
+    text = MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {training.sample_epochs: [2, 9]}}")
+    other = MINE.replace("long: tiny.yaml", "long: tiny.yaml\n  more: tiny.yaml")
+    figure = "figures: [{title: Along, show: samples-by-epoch, epochs: [1, 2, 9]}]\n"
+    Path("mine.yaml").write_text(other + figure + "budget: {epochs: 3, steps: {long: 5}, without: [short]}\n")
+    assert cli(*mine).code == 0
+    page = Path("studies/mine/mine.html").read_text()
+    # The figure's epochs that were reached, and the last.
+    assert re.findall(r"Epoch \d+", page) == ["Epoch 1", "Epoch 3"]
+    assert "long at epoch 9" in page
+    runs = {run["label"]: run for run in json.loads(Path("studies/mine/mine.json").read_text())["runs"]}
+    assert {label: run["settings"]["sampler"]["steps"] for label, run in runs.items()} == {"long": 5, "more": 4}
+    assert [list(run["by_epoch"]) for run in runs.values()] == [["1", "3"]] * 2
+    text = text.replace("by_epoch: {", "by_epoch: {models: [long], ")
+    Path("mine.yaml").write_text(text + "budget: {limit_batches: 1, models: {short: {epochs: 1, limit_batches: 1}}}\n")
+    assert cli(*mine, "--out", "whole").code == 0
+    assert list(Run(Path("whole/short")).kept()) == [1]
+    assert list(Run(Path("whole/long")).kept()) == [2]
+    runs = {run["label"]: run for run in json.loads(Path("whole/mine.json").read_text())["runs"]}
+    assert {label: list(run["by_epoch"]) for label, run in runs.items()} == {"short": [], "long": ["2"]}
+
+
+def test_weights_that_were_measured_may_be_removed(cli, mine: list[object]) -> None:
+    def along() -> dict[str, dict]:
+        (run,) = json.loads(Path("studies/mine/mine.json").read_text())["runs"]
+        return run["by_epoch"]
+
+    text = MINE.replace(
+        "claims: [{better: long, than: short, metric: fid}]\n", "budget: {epochs: 3, without: [short]}\n"
+    )
+    Path("mine.yaml").write_text(text)
+    assert cli(*mine).code == 0
+    before = along()
+    assert list(before) == ["1", "3"]
+    run = Run(Path("studies/mine/long"))
+    run.kept_file(1).unlink()
+    assert cli(*mine).code == 0
+    assert along() == before
+    Path("mine.yaml").write_text(text.replace("by_epoch: {n_test: 5", "by_epoch: {n_test: 6"))
+    assert cli(*mine).code == 0
+    assert list(along()) == ["3"]  # nobody can measure the other ones again
