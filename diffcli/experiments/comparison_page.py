@@ -100,6 +100,7 @@ def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
             out=file,
             conditional=kind == CONDITIONAL,
             prior=options.priors[0] if options.priors and kind == UNCONDITIONAL else None,
+            label=options.label,
             seed=options.seed,
             steps=options.steps,
             batch_size=250,

@@ -196,6 +196,7 @@ def _measured(
         options.evaluation_of(member.run, evaluation.precision),
         **{key: getattr(evaluation, key) for key in ("n_test", "n_fid", "n_cas", "steps", "metrics")},
         prior=content.models[member.label].priors,
+        label=content.models[member.label].label,
         seed=seed,
     )
     best = replace(evaluated(prepared(member.run, asked), processes), name=member.name)

@@ -132,6 +132,7 @@ def _model(label: str, model: StudyModel, runs: Sequence[MemberResult]) -> Model
     parameters = first.run.info().get("parameters", 0)
     changed = f", with {'; '.join(f'{key}: {_words(value)}' for key, value in model.set.items())}" if model.set else ""
     about = f"Preset {first.preset_name}{changed}. {first.preset.description}. {parameters:,} parameters."
+    about += f" Told the label {_words(model.label)}." if model.label is not None else ""
     return ModelView(label, about, to_yaml(first.preset), tables)
 
 

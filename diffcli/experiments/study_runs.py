@@ -17,6 +17,7 @@ from diffcli.experiments.planning import TrainOptions, plan
 from diffcli.experiments.train import carry_out
 from diffcli.presets import load_preset
 from diffcli.runs import Run, best_checkpoint, find_run, is_free, run_preset
+from diffcli.sampler_options import label_numbers
 from diffcli.studies.files import effort_of, evaluation_of, folder_of
 from diffcli.studies.schema import Budget, Study, StudyEvaluation, StudyModel
 from diffcli.training.pace import time_spent
@@ -118,7 +119,7 @@ def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -
         model, given = study.models[member.label], member.training is None
         options = member.training or TrainOptions(model.preset, model.set, data_dir=place.data_dir)
         wanted = plan(options).preset
-        _check_measurable(wanted, model.priors, evaluation_of(study, budget, member.label), place)
+        _check_measurable(wanted, model, evaluation_of(study, budget, member.label), place)
         if given:
             best_checkpoint(member.run)
             _check_given(member, wanted)
@@ -128,16 +129,17 @@ def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -
             raise UserError(f"`out`: {member.run.folder} holds something else than a run; name a new folder")
 
 
-def _check_measurable(preset: Preset, priors: Sequence[str], evaluation: StudyEvaluation, place: Place) -> None:
+def _check_measurable(preset: Preset, model: StudyModel, evaluation: StudyEvaluation, place: Place) -> None:
     """Checks that a model can be measured, before hours of training.
 
     Raises:
-        UserError: it has fewer steps than are asked for, or not that prior or as many images.
+        UserError: it has fewer steps than are asked for, or not that prior, that label or as many images.
     """
     degradation = build_degradation(preset, image_shape_of(preset))
     for steps in (evaluation.steps, evaluation.by_epoch.steps if evaluation.by_epoch else None):
         path_of(preset.sampler, degradation, steps)
-    for prior in priors:
+    label_numbers(model.label, preset.labels.names if preset.labels else [])
+    for prior in model.priors:
         if prior != preset.prior.name:
             resolve(preset.model_copy(update={"prior": Component(name=prior)}))
     if "cas" in evaluation.metrics:

@@ -29,6 +29,9 @@ class Reported(Strict):
     scores: dict[str, float]
 
 
+Told = Annotated[int | str | list[int | str], Field(union_mode="left_to_right")]
+
+
 def _preset_alone(value: Any) -> Any:
     return {"preset": value} if isinstance(value, str) else value
 
@@ -41,6 +44,8 @@ class StudyModel(Strict):
         set: preset keys and their new values, ``{schedule.T: 10}``.
         seeds: of its trainings, one run for each; null is the study's.
         priors: where samples start, each in its turn; none is the preset's, and where that is fitted all that are.
+        label: what a model with labels is told of what it draws and reconstructs, as ``EvaluateOptions`` takes it, ``none`` for
+            nothing; null is the labels of the data.
         reported: to be shown beside the scores.
     """
 
@@ -48,6 +53,7 @@ class StudyModel(Strict):
     set: dict[str, Any] = {}
     seeds: list[Seed] | None = None
     priors: list[str] = []
+    label: Told | None = None
     reported: Reported | None = None
 
 

@@ -1,4 +1,4 @@
-"""What a study measures of the weights that its runs keep along their training."""
+"""What a study measures of its models: also along their training, and what those with labels are told."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import TINY
 from test_study import HOW, MINE
 
 from diffcli.runs import Run
@@ -40,6 +41,13 @@ def test_a_budget_says_what_is_kept_and_how_many_steps_a_sampler_takes(cli, mine
     assert {label: list(run["by_epoch"]) for label, run in runs.items()} == {"short": [], "long": ["2"]}
 
 
+@pytest.fixture
+def labelled(workplace: Path) -> str:
+    """A tiny preset with labels."""
+    Path("labelled.yaml").write_text(TINY + "labels: {}\n")
+    return "labelled.yaml"
+
+
 def test_weights_that_were_measured_may_be_removed(cli, mine: list[object]) -> None:
     def along() -> dict[str, dict]:
         (run,) = json.loads(Path("studies/mine/mine.json").read_text())["runs"]
@@ -59,3 +67,28 @@ def test_weights_that_were_measured_may_be_removed(cli, mine: list[object]) -> N
     Path("mine.yaml").write_text(text.replace("by_epoch: {n_test: 5", "by_epoch: {n_test: 6"))
     assert cli(*mine).code == 0
     assert list(along()) == ["3"]  # nobody can measure the other ones again
+
+
+def test_a_model_with_labels_is_told_what_the_study_says(cli, mine: list[object], labelled: str) -> None:
+    text = MINE.replace("long: tiny.yaml", f"long: {{preset: {labelled}, label: none}}\n  data: {labelled}")
+    Path("mine.yaml").write_text(text + "budget: {epochs: 1}\n")
+    assert cli(*mine).code == 0
+    runs = {run["label"]: run for run in json.loads(Path("studies/mine/mine.json").read_text())["runs"]}
+    assert runs["long"]["settings"]["label"] == [-1]
+    assert runs["data"]["settings"]["label"] == "data"
+    assert runs["long"]["by_epoch"]["1"]["settings"]["label"] == [-1]
+    assert runs["long"]["scores"]["rmse"] != runs["data"]["scores"]["rmse"]
+    assert "Told the label none." in Path("studies/mine/mine.html").read_text()
+    pictures = [Path(run["run"], "compare").glob("*/reconstructions.png") for run in (runs["long"], runs["data"])]
+    assert len({next(found).read_bytes() for found in pictures}) == 2  # the same weights, told something else
+
+
+def test_a_label_that_a_model_does_not_know_is_refused(cli, mine: list[object], labelled: str) -> None:
+    for model, words in (
+        ("{preset: tiny.yaml, label: 3}", "this model was trained without labels"),
+        (f"{{preset: {labelled}, label: 10}}", "this model's labels are 0..9"),
+    ):
+        Path("mine.yaml").write_text(MINE.replace("long: tiny.yaml", f"long: {model}"))
+        result = cli(*mine)
+        assert (result.code, Path("studies").exists()) == (2, False)
+        assert words in result.err
