@@ -12,6 +12,8 @@ from conftest import SLOW
 from test_docs import ROOT, snippets
 from test_idx import write_idx_files
 
+from diffcli.experiments.study_page import paragraphs
+from diffcli.reporting.page import plain
 from diffcli.studies.files import load_study, study_files
 
 HOW = ["--extractor", "classifier", "--accelerator", "cpu", "-q"]
@@ -50,6 +52,16 @@ def test_the_reports_study_shows_its_figures_and_claims(cli, workplace: Path) ->
             evidence,
         )
     assert verdicts["An alpha_T of about 0.135 still generates (2.4)."] != "not measured"
+
+
+@pytest.mark.parametrize(("name", "page"), [("report", "reproduction.md"), ("degradations", "studies/degradations.md")])
+def test_the_published_page_is_of_the_study_that_comes_along(name: str, page: str) -> None:
+    content, text = load_study(name), (ROOT / "docs" / page).read_text()
+    rows = re.findall(r"^\| \d+ \| (.*?) \| \*\*(.*?)\*\* \|", text, flags=re.MULTILINE)
+    assert [said for said, _ in rows] == [plain(str(claim.text)) for claim in content.claims]
+    assert {verdict for _, verdict in rows} <= {"confirmed", "not confirmed", "not settled"}
+    for paragraph in paragraphs(content.answer):
+        assert plain(paragraph) in text
 
 
 @pytest.mark.skipif(not SLOW, reason="trains four models: make test-slow")

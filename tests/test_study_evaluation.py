@@ -37,6 +37,7 @@ def test_a_budget_says_what_is_kept_and_how_many_steps_a_sampler_takes(cli, mine
     assert cli(*mine, "--out", "whole").code == 0
     assert list(Run(Path("whole/short")).kept()) == [1]
     assert list(Run(Path("whole/long")).kept()) == [2]
+    assert set(re.findall(r"ringed: epochs ([\d, ]+)", Path("whole/mine.html").read_text())) == {"1", "2"}
     runs = {run["label"]: run for run in json.loads(Path("whole/mine.json").read_text())["runs"]}
     assert {label: list(run["by_epoch"]) for label, run in runs.items()} == {"short": [], "long": ["2"]}
 
@@ -81,6 +82,16 @@ def test_a_model_with_labels_is_told_what_the_study_says(cli, mine: list[object]
     assert "Told the label none." in Path("studies/mine/mine.html").read_text()
     pictures = [Path(run["run"], "compare").glob("*/reconstructions.png") for run in (runs["long"], runs["data"])]
     assert len({next(found).read_bytes() for found in pictures}) == 2  # the same weights, told something else
+
+
+@pytest.mark.parametrize(("label", "differing"), [("none", False), ("3", True)])
+def test_told_none_compares_with_a_model_without_labels(
+    cli, mine: list[object], labelled: str, label: str, differing: bool
+) -> None:
+    Path("mine.yaml").write_text(MINE.replace("long: tiny.yaml", f"long: {{preset: {labelled}, label: {label}}}"))
+    assert cli(*mine).code == 0
+    text = Path("studies/mine/mine.md").read_text()
+    assert bool(re.search("fid\\\\?_classifier.*the runs differ in labels asked for", text)) == differing
 
 
 def test_a_label_that_a_model_does_not_know_is_refused(cli, mine: list[object], labelled: str) -> None:

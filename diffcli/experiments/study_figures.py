@@ -94,9 +94,10 @@ def _by_epoch(figure: StudyFigure, runs: Sequence[Compared], kind: str) -> Figur
 
 
 def _loss(run: Compared) -> Picture:
-    marked = run.preset.training.sample_epochs
+    rows = history(run.run)
+    marked = [epoch for epoch in run.preset.training.sample_epochs if str(epoch) in {row["epoch"] for row in rows}]
     rings = f"; ringed: epochs {', '.join(map(str, marked))}" if marked else ""
-    return picture_of(loss_figure({run.name: history(run.run)}, marked), f"{run.name}: loss by epoch{rings}")
+    return picture_of(loss_figure({run.name: rows}, marked), f"{run.name}: loss by epoch{rings}")
 
 
 def _loss_by_t(runs: Sequence[Compared]) -> Picture:

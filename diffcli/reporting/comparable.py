@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diffcli.diffusion.labels import NO_LABEL
 from diffcli.evaluation.metrics import metric_of
 
 Evaluations = Mapping[str, Mapping[str, Any]]
@@ -40,7 +41,13 @@ def differences(key: str, settings: Sequence[Mapping[str, Any]], apart_from: Seq
     """In words, the settings in which runs differ although a comparison of this score needs them to be the same."""
     metric = metric_of(key)
     shared = [name for name in (metric.shared if metric else ()) if name not in apart_from]
-    return [WORDS.get(name, name) for name in shared if any(s.get(name) != settings[0].get(name) for s in settings)]
+    return [WORDS.get(name, name) for name in shared if any(_of(name, s) != _of(name, settings[0]) for s in settings)]
+
+
+def _of(name: str, settings: Mapping[str, Any]) -> Any:
+    """A setting; of a model without labels as of one that is told none."""
+    value = settings.get(name)
+    return None if (name, value) == ("label", [NO_LABEL]) else value
 
 
 def _settings(runs: Evaluations, key: str) -> list[Mapping[str, Any]]:
