@@ -5,7 +5,8 @@ python -m benchmarks.replay train --preset blur-const    any command of diffcli;
 python -m benchmarks.replay                              errors and speed beside eager passes, a table
 
 What is recorded: the forward pass, and in training the backward one with it, of each network and shape of its inputs at its second
-call. On other devices nothing is.
+call. On other devices nothing is. A training step has to have one forward pass, as all of diffcli's have: the next one overwrites what the
+backward pass needs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,8 @@ class Recordings:
         return self.made[key](*inputs)
 
 
-RECORDINGS: WeakKeyDictionary[nn.Module, Recordings] = WeakKeyDictionary()
+RECORDINGS: dict[nn.Module, Recordings] = {}
+"""Kept, with their networks, until the program ends."""
 
 
 @contextmanager
