@@ -239,9 +239,13 @@ def measured(network: nn.Module, rounds: int) -> list[str]:
             return step()
 
     results = [(run(), gradients(network)) for run in (step, step_with_these)]
-    errors = [f"{((a - b).norm() / a.norm()).item():.1e}" for a, b in zip(*results, strict=True)]
+    errors = [f"{relative_error(a, b):.1e}" for a, b in zip(*results, strict=True)]
     rates = alternate({"PyTorch": rate_of(step, BATCH), "these": rate_of(step_with_these, BATCH)}, rounds)
     return [*map(spread, rates.values()), spread(ratios(rates, "these", "PyTorch")), *errors]
+
+
+def relative_error(exact: Tensor, found: Tensor) -> float:
+    return ((exact - found).norm() / exact.norm()).item()
 
 
 def gradients(network: nn.Module) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.convolutions import gradients
+from benchmarks.convolutions import gradients, relative_error
 from benchmarks.rounds import alternate, machine, ratios, spread, table
 from diffcli.networks.cnn import CNN
 from diffcli.networks.compact import CompactUNet
@@ -179,7 +179,7 @@ class Race:
         with installed():
             for _ in range(3):
                 replayed = self.results()
-        return [((a - b).norm() / a.norm()).item() for a, b in zip(self.results(), replayed, strict=True)]
+        return [relative_error(a, b) for a, b in zip(self.results(), replayed, strict=True)]
 
 
 def compare(rounds: int) -> tuple[str, float]:

@@ -211,15 +211,16 @@ def _by_epoch(
     if along is None or (along.models and member.label not in along.models):
         return {}
     own = along.model_dump(exclude={"models"}, exclude_defaults=True)
-    found = {}
-    for epoch in sorted({*member.run.kept(), *run_preset(member.run).training.sample_epochs}):
-        file, name = member.run.kept_file(epoch), f"{member.name}, epoch {epoch}"
-        there = file.is_file()
-        at_epoch = replace(asked, **own, run=file if there else member.run, prior=asked.priors[:1], n_cas=None)
-        run = replace(prepared(member.run, at_epoch, every_prior=False), name=name)
-        if one := evaluated(run, processes) if there else measured_before(run, file):
-            found[epoch] = one
-    return found
+    at_epoch = replace(asked, **own, prior=asked.priors[:1], n_cas=None)
+    kept, found = member.run.kept(), {}
+    for epoch, file in kept.items():
+        found[epoch] = evaluated(prepared(member.run, replace(at_epoch, run=file), every_prior=False), processes)
+    removed = set(run_preset(member.run).training.sample_epochs) - set(kept)
+    if removed:
+        whole = prepared(member.run, at_epoch, every_prior=False)
+        before = {epoch: measured_before(whole, member.run.kept_file(epoch)) for epoch in removed}
+        found |= {epoch: run for epoch, run in before.items() if run is not None}
+    return {epoch: replace(run, name=f"{member.name}, epoch {epoch}") for epoch, run in sorted(found.items())}
 
 
 def _facts(member: Member, best: Compared) -> dict[str, Interval]:

@@ -95,7 +95,8 @@ def _by_epoch(figure: StudyFigure, runs: Sequence[Compared], kind: str) -> Figur
 
 def _loss(run: Compared) -> Picture:
     rows = history(run.run)
-    marked = [epoch for epoch in run.preset.training.sample_epochs if str(epoch) in {row["epoch"] for row in rows}]
+    reached = {int(row["epoch"]) for row in rows}
+    marked = [epoch for epoch in run.preset.training.sample_epochs if epoch in reached]
     rings = f"; ringed: epochs {', '.join(map(str, marked))}" if marked else ""
     return picture_of(loss_figure({run.name: rows}, marked), f"{run.name}: loss by epoch{rings}")
 

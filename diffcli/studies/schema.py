@@ -29,9 +29,6 @@ class Reported(Strict):
     scores: dict[str, float]
 
 
-Told = Annotated[int | str | list[int | str], Field(union_mode="left_to_right")]
-
-
 def _preset_alone(value: Any) -> Any:
     return {"preset": value} if isinstance(value, str) else value
 
@@ -53,7 +50,7 @@ class StudyModel(Strict):
     set: dict[str, Any] = {}
     seeds: list[Seed] | None = None
     priors: list[str] = []
-    label: Told | None = None
+    label: int | str | list[int | str] | None = None
     reported: Reported | None = None
 
 
