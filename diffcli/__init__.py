@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from diffcli.reporting.pictures import grid as grid
     from diffcli.runs import Run as Run
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 """The one place of it: the package's metadata are made of this."""
 
 _HOMES = {
