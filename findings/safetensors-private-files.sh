@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# safetensors 0.8.0 writes every file with mode 0600, whatever the umask says: it writes a private temporary file and renames it.
+# safetensors 0.8.0 writes every file with mode 0600, whatever the umask says.
 # 0.7.0 and before wrote 0644 under the usual umask, as torch.save and numpy.save do. Nothing is said where it happens.
 # It hurts whoever shares weights on one machine: a colleague, a web server or a job under another user gets "permission denied"
 # for a model file that its owner reads without trouble; containers and wheels carry the mode along.
