@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,7 @@ def _guided(sampler: str, model: str, note: str = "") -> Row:
 
 
 PRESET = ": the preset"
+METRICS_WITH_ERRORS = ("fid", "kid", "density", "coverage", "nearest")
 HOT, COLD = "mnist-fast", "blur-fast"
 TABLES: dict[str, tuple[str, list[Row]]] = {
     "ready": (
@@ -126,6 +128,14 @@ TABLES: dict[str, tuple[str, list[Row]]] = {
             )
         ],
     ),
+    "errors": (
+        "docs/metrics.md",
+        [
+            Row(words, HOT, {"seed": seed, "metrics": METRICS_WITH_ERRORS, **options})
+            for words, options in (("labels in turn", {}), ("told none", {"label": "none"}))
+            for seed in range(10)
+        ],
+    ),
 }
 """By name, the page that a table stands in and its rows."""
 
@@ -165,7 +175,7 @@ def measure(name: str, data_dir: Path) -> None:
         )
         rows[key_of(row)] = result
         (STORE / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        print(" | ".join(cells_of(row, result)), flush=True)
+        print(f"{row.name}: {result['scores']}", flush=True)
 
 
 def cells_of(row: Row, evaluation: Mapping[str, Any]) -> list[str]:
@@ -189,8 +199,23 @@ def rendered(name: str) -> str:
         KeyError: a row was not measured.
     """
     rows, evaluations = TABLES[name][1], stored(name)
+    if name == "errors":
+        return _errors(rows, evaluations)
     first = "prior" if name == "priors" else "sampler" if name.startswith("samplers") else "model"
     return table((first, *HEAD), [cells_of(row, evaluations[key_of(row)]) for row in rows])
+
+
+def _errors(rows: Sequence[Row], evaluations: Mapping[str, dict[str, Any]]) -> str:
+    """The standard errors that evaluations say, beside the spread of their scores over seeds."""
+    lines = []
+    for kind in dict.fromkeys(row.name for row in rows):
+        scores = [evaluations[key_of(row)]["scores"] for row in rows if row.name == kind]
+        for key in (key for key in scores[0] if f"{key}_error" in scores[0]):
+            spread = statistics.stdev(one[key] for one in scores)
+            error = statistics.fmean(one[f"{key}_error"] for one in scores)
+            cells = [f"{statistics.fmean(one[key] for one in scores):.3g}", f"{error:.2g}", f"{spread:.2g}"]
+            lines.append([kind, f"`{key}`", *cells, f"{error / spread:.2f}"])
+    return table(("samples", "score", "mean of ten", "mean standard error", "spread", "ratio"), lines)
 
 
 def write(name: str) -> None:
