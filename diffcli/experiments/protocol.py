@@ -20,7 +20,7 @@ from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE, settings_at_hand
 from diffcli.evaluation.fingerprints import of_images
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
-from diffcli.evaluation.scores import ssim_sigma
+from diffcli.evaluation.scores import ssim_window
 from diffcli.experiments.accuracy import cas_size
 from diffcli.experiments.distances import MAX_NEAREST, manifold_size
 from diffcli.experiments.likelihood import evaluations_of, why_none
@@ -201,7 +201,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
             "bits": options.zt_bits,
             "noise": options.zt_noise,
         },
-        "ssim": {"sigma": ssim_sigma(model.image_shape[-1]), "data_range": 1.0},
+        "ssim": ssim_window(*model.image_shape[1:]),
     }
     if model.classes:
         # Which labels samples and reconstructions get; none given is those of the data.
