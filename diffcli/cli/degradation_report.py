@@ -30,7 +30,9 @@ def degradation_report(
     preset: Annotated[
         list[str], typer.Option(help="Preset name or YAML file; repeatable.", autocompletion=preset_names)
     ],
-    n: Annotated[int, typer.Option(help="Test images; z_T is told apart from all of theirs.")] = 1000,
+    n: Annotated[
+        int, typer.Option(help="Test images, drawn at random by the seed; z_T is told apart from all of theirs.")
+    ] = 1000,
     disturbance: Annotated[
         float, typer.Option(help="Normal noise on z_T, for pixels in 0..1, besides the degradation's own.")
     ] = 1 / 255,

@@ -126,7 +126,10 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one preset key, e.g. training.lr=1e-3; repeatable."),
 ]
 NTestOption = Annotated[
-    int | None, typer.Option(help="Test images to reconstruct.", show_default="all", rich_help_panel=EFFORT)
+    int | None,
+    typer.Option(
+        help="Test images to reconstruct, drawn at random by the seed.", show_default="all", rich_help_panel=EFFORT
+    ),
 ]
 ReconstructionT = Annotated[
     int | None,

@@ -35,6 +35,7 @@ class Stream(IntEnum):
     DECODER = 8
     INPAINTING = 9
     DISTURBANCE = 10
+    SUBSET = 11
 
 
 def generator_for(seed: int, stream: Stream, *index: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -40,7 +40,7 @@ class CompareOptions:
     Args:
         runs: see :func:`diffcli.load`; run folders, preset names for their newest runs, ready models, or model files.
         out: .html (a self-contained page), .md or .json; None writes nothing.
-        n_test: test images for the loss and for reconstructions; None is all.
+        n_test: test images for the loss and for reconstructions, the same random ones of every run; None is all.
         n_fid: unconditional samples for the distances.
         n_cas: samples for the accuracy score, where ``metrics`` names it.
         metrics: see :class:`EvaluateOptions`.

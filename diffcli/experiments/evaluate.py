@@ -31,6 +31,7 @@ from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.resampling import mean_and_error, with_error
 from diffcli.evaluation.scores import RECONSTRUCTION_METRICS, where_measured
+from diffcli.evaluation.subsets import random_subset
 from diffcli.experiments.accuracy import accuracy_scores
 from diffcli.experiments.distances import Distances, drawn
 from diffcli.experiments.likelihood import bits_of, decoder_width, why_none
@@ -130,7 +131,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     classifier, extractor, notes = _instruments(options, model.preset.data.name, sampling.device)
     wanted = allowed(options, model.preset, extractor is not None, classifier is not None)
     quiet = options.quiet or not sampling.processes.first
-    test = source.test[torch.arange(settings["n_test"])]
+    test = source.test[random_subset(len(source.test), settings["n_test"], options.seed)]
     began = time.perf_counter()
     scores: dict[str, float] = {}
     by_t: tuple[list[float | None], list[float | None]] = [], []

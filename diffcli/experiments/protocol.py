@@ -48,7 +48,7 @@ class EvaluateOptions(SamplerOptions):
         run: see :func:`diffcli.load`; or a model at hand.
         metrics: keys of :data:`~diffcli.evaluation.metrics.METRICS`; none is all that the data set allows and that are not
             costly.
-        n_test: test images for the loss and for reconstructions; None is all.
+        n_test: test images for the loss and for reconstructions, drawn at random by the seed; None is all.
         n_fid: unconditional samples for the distances.
         n_cas: samples that the classifier of the accuracy score is trained on, and as many real images beside; None is 50,000,
             or all images that are no test images where those are fewer.
@@ -217,6 +217,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         settings["test_images"] = of_images(source.test)
         settings["training_images"] = of_images(training_split(model.preset, source.development))
         settings["n_test"] = min(options.n_test or len(source.test), len(source.test))
+        settings["test_subset"] = "all" if settings["n_test"] == len(source.test) else "random, by the seed"
         if {"sample_precision", "sample_recall"} & drawn:
             settings["n_manifold"] = manifold_size(options.n_fid, len(source.test))
         if "cas" in asked:

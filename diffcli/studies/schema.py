@@ -80,7 +80,7 @@ class StudyEvaluation(Strict):
     """How each model is measured, as the options of ``eval`` say.
 
     Args:
-        n_test: test images; null is all.
+        n_test: test images, drawn at random by the seed; null is all.
         n_fid: samples for the distances.
         n_cas: samples for the accuracy score, where ``metrics`` names it.
         steps: of each model's own sampler; null is what its preset says.
