@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffcli.checkpoints import read_checkpoint
 from diffcli.errors import UserError
-from diffcli.files import written_whole
+from diffcli.files import json_text, written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -229,7 +229,7 @@ def write_model_file(path: Path, stored: Stored) -> None:
         "training": stored.training,
         "evaluation": evaluation,
     }
-    text = json.dumps(about)
+    text = json_text(about, indent=None)
     with written_whole(path) as part:
         part.write_bytes(save(tensors, {ABOUT: text, CHECKSUM: hashlib.sha256(text.encode()).hexdigest()}))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +31,7 @@ from diffcli.cli.options import (
     silent,
 )
 from diffcli.cli.tables import print_comparison
+from diffcli.files import json_text
 
 
 @app.command(
@@ -94,7 +94,7 @@ def compare(
         zt_noise=zt_noise,
     )
     if json_:
-        print(json.dumps(comparison.as_dict(), indent=2))
+        print(json_text(comparison.as_dict()))
     else:
         print_comparison(comparison)
     if comparison.file:

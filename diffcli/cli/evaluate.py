@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -44,6 +43,7 @@ from diffcli.cli.options import (
     silent,
 )
 from diffcli.cli.tables import print_evaluation
+from diffcli.files import json_text
 
 
 @app.command(
@@ -137,6 +137,6 @@ def evaluate(
         quiet=silent(quiet, progress),
     )
     if json_:
-        print(json.dumps(result.as_dict(), indent=2))
+        print(json_text(result.as_dict()))
     else:
         print_evaluation(result)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def scores_in_a_line(scores: Mapping[str, float]) -> str:
     """The scores of a model, without those that stand beside another one."""
-    shown = {key: value for key, value in scores.items() if not is_beside(key)}
+    shown = {key: value for key, value in scores.items() if not is_beside(key) and value is not None}
     return ", ".join(f"{key} {value:.4g}" for key, value in shown.items()) or "not evaluated"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from diffcli.experiments.comparison import Compared, Comparison
 from diffcli.experiments.listing import history
 from diffcli.experiments.protocol import pick_subject
 from diffcli.experiments.sample import SampleOptions, write_samples
+from diffcli.files import json_text
 from diffcli.loading import started
 from diffcli.presets import to_yaml
 from diffcli.reporting.comparable import differences, start_of_reconstructions
@@ -30,7 +30,7 @@ def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
         suffix: .html, .md or .json.
     """
     if suffix == ".json":
-        return json.dumps(comparison.as_dict(), indent=2) + "\n"
+        return json_text(comparison.as_dict()) + "\n"
     title = (
         " and ".join(run.name for run in comparison.runs) if len(comparison.runs) < 3 else "diffusion models compared"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -66,6 +67,21 @@ class Evaluation:
     """The Frechet distance of the samples of each label, by its name, where that was asked for."""
     file: Path | None = None
 
+    def finite(self) -> Evaluation:
+        """The same without the scores that are no numbers, as those of a model that draws NaN; a note names them."""
+        groups = [self.scores, *self.by_prior.values()]
+        lost = list(dict.fromkeys(key for group in groups for key, value in group.items() if not math.isfinite(value)))
+        note = f"left out {', '.join(lost)}: not finite; the model's numbers, or those it was compared with, are not"
+        return replace(
+            self,
+            scores=_finite(self.scores),
+            by_prior={prior: _finite(scores) for prior, scores in self.by_prior.items()},
+            by_label=_finite(self.by_label),
+            loss_by_t=[_or_none(value) for value in self.loss_by_t],
+            loss_by_t_error=[_or_none(value) for value in self.loss_by_t_error],
+            notes=[*self.notes, note] if lost else self.notes,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """What ``eval.json`` holds."""
         return {
@@ -77,6 +93,14 @@ class Evaluation:
             "settings": self.settings,
             "notes": self.notes,
         }
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float]:
+    return {key: value for key, value in scores.items() if math.isfinite(value)}
+
+
+def _or_none(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 @takes(EvaluateOptions)
@@ -196,7 +220,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         "date": datetime.now().isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - began, 1),
     }
-    return Evaluation(scores, settings, by_prior, *by_t, notes, by_label)
+    return Evaluation(scores, settings, by_prior, *by_t, notes, by_label).finite()
 
 
 def _instruments(
