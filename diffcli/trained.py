@@ -203,6 +203,22 @@ class Trained:
         )
         return sampling.with_largest_batches() if options.batch_size == "auto" else sampling
 
+    def labels_of_reconstructions(self, options: SamplerOptions, images: ImageSet) -> dict[str, Tensor | None]:
+        """The labels that reconstructions of images at hand are told, int64 (N,), None for none, by what is added to the name of
+        their scores.
+
+        Told are the labels that the options name, else none, and once more, as ``_told``, the images' own: a model that obeys
+        draws the class which it is told, whatever is left of the image. One that never did without labels has the latter alone.
+
+        Raises:
+            UserError: see :meth:`told`.
+        """
+        given = self.told(options, len(images))
+        if given is not None or not self.classes:
+            return {"": given}
+        own: dict[str, Tensor | None] = {"_told": self.labelled(images).labels}
+        return {"": None} | own if self.works_without_label else own
+
     def told(self, options: SamplerOptions, count: int) -> Tensor | None:
         """The labels that are given for ``count`` images at hand, int64 (count,); None where none is.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,7 +38,7 @@ class Metric:
 
 
 _TESTED = ("test_images", "n_test")
-_RECONSTRUCTED = (*_TESTED, "reconstruction")
+_RECONSTRUCTED = (*_TESTED, "reconstruction", "reconstruction_label")
 _SAMPLED = ("test_images", "n_fid", "extractor", "kind", "label")
 _NEIGHBOURS = ("test_images", "n_manifold", "extractor", "kind", "label")
 
@@ -135,6 +135,7 @@ METRICS = {
 
 BESIDE = {
     "direct": "direct (one step)",
+    "told": "told the label",
     "floor": "real training images",
     "test": "test images",
     "real": "trained on real images",
@@ -152,6 +153,12 @@ def metric_of(key: str) -> Metric | None:
 def is_beside(key: str) -> bool:
     """Whether a score stands beside another one, and has no row or column of its own."""
     return key.endswith(tuple(f"_{suffix}" for suffix in BESIDE))
+
+
+def in_rows(keys: Iterable[str]) -> list[str]:
+    """The scores that have a row or a column of their own: those that stand beside none of the others, each once."""
+    known = dict.fromkeys(keys)
+    return [key for key in known if not any(key == f"{other}_{suffix}" for other in known for suffix in BESIDE)]
 
 
 def chosen(names: Sequence[str]) -> list[str]:

@@ -134,7 +134,8 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     """The scores of a trained model, on each of its processes.
 
     Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_t of test images, z_T unless the options name another
-    one, and come twice: by the sampler (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare unconditional samples with the
+    one, and come twice: by the sampler (``rmse``) and by x0_hat in one step (``rmse_direct``); of a model with labels they are told none,
+    unless the options name one, and beside them stands what it makes of images whose label it is told (``rmse_told``). Distances (fid, kid) compare unconditional samples with the
     test images, the extractor's name in the key; beside them, as ``..._floor``, as many real training images. ``nearest``
     is the median distance of samples to their nearest training image; beside it, that of test images. ``nll`` is a bound
     on the likelihood of the test images, from the first prior; beside it the KL terms' part of it, as ``nll_kl``. Beside most,
@@ -172,8 +173,19 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         scores |= bits_of(sampling, test, told, steps, width, quiet)
     elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):
         notes.append(f"left out nll: {reason}")
-    start = sampling if options.t is None else model.starting_at(options.t, sampling)
-    scores |= _reconstruction_scores(start, options.disturbance, test, told, wanted, classifier, quiet)
+    if reconstructed := [name for name in wanted if METRICS[name].source == "reconstructions"]:
+        start = sampling if options.t is None else model.starting_at(options.t, sampling)
+        labels = model.labels_of_reconstructions(options, test)
+        judge = classifier if "class_kept" in wanted else None
+        for suffix, own in labels.items():
+            scores |= _reconstruction_scores(
+                start, test, own, reconstructed, judge, suffix=suffix, disturbance=options.disturbance, quiet=quiet
+            )
+        if "" not in labels:
+            notes.append(
+                f"left out {', '.join(reconstructed)} without a label: this model was told every image's in training "
+                f"(labels.dropped: 0); what stands in their place is of images whose label it is told"
+            )
     by_prior: dict[str, dict[str, float]] = {}
     by_label: dict[str, float] = {}
     if set(measured_on("samples")) & set(wanted):
@@ -278,32 +290,38 @@ def _loss(
 
 def _reconstruction_scores(
     sampling: Sampling,
-    disturbance: Disturbance,
     test: ImageSet,
-    told: Tensor,
+    labels: Tensor | None,
     wanted: Sequence[str],
     classifier: TrainedClassifier | None,
+    *,
+    suffix: str,
+    disturbance: Disturbance,
     quiet: bool,
 ) -> dict[str, float]:
+    """Scores of reconstructions of the test images from z_t, and of x0_hat in one step, as ``..._direct``.
+
+    Args:
+        labels: what the denoiser is told of the images, int64 (N,); None is nothing.
+        classifier: for class_kept; None leaves it out.
+        suffix: added to the names of metrics.
+    """
     functions = {name: function for name, function in RECONSTRUCTION_METRICS.items() if name in wanted}
-    classifier = classifier if "class_kept" in wanted else None
-    if not functions and classifier is None:
-        return {}
     per_image: dict[str, list[Tensor]] = defaultdict(list)
     device, start = where_measured(sampling.device), 0
-    title = f"reconstructing {len(test)} test images"
+    title = f"reconstructing {len(test)} test images{', told their labels' if suffix else ''}"
     with progress(title, sampling.total_steps(len(test)), "steps", quiet) as advance:
-        made = reconstruct(sampling, test.images, counting(advance), told, disturbance=disturbance)
+        made = reconstruct(sampling, test.images, counting(advance), labels, disturbance=disturbance)
         for sampled, direct in made:
             batch = test[torch.arange(start, start + len(sampled))]
             originals = to_unit(to_model(batch.images.to(device)))
             start += len(sampled)
-            for suffix, images in (("", to_unit(sampled.to(device))), ("_direct", to_unit(direct.to(device)))):
+            for way, images in (("", to_unit(sampled.to(device))), ("_direct", to_unit(direct.to(device)))):
                 for name, function in functions.items():
-                    per_image[name + suffix].append(function(originals, images).cpu())
+                    per_image[name + suffix + way].append(function(originals, images).cpu())
                 if classifier is not None:
                     read = probabilities(classifier.network.to(device), images).argmax(dim=1).cpu()
-                    per_image["class_kept" + suffix].append((read == batch.labels).float())
+                    per_image["class_kept" + suffix + way].append((read == batch.labels).float())
     scores: dict[str, float] = {}
     for key, values in per_image.items():
         found = with_error(key, torch.cat(values))

@@ -14,6 +14,7 @@ from diffcli.computing import precision_of
 from diffcli.config import Preset
 from diffcli.data.datasets import Source
 from diffcli.devices import ONE_DEVICE, Devices
+from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.priors import PRIORS
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
@@ -204,9 +205,11 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         "ssim": ssim_window(*model.image_shape[1:]),
     }
     if model.classes:
-        # Which labels samples and reconstructions get; none given is those of the data.
+        # Which labels samples get, and what loss and likelihood are told; none given is those of the data.
         settings["label"] = label_numbers(options.label, model.classes) or "data"
         settings["per_label"] = options.per_label
+        told = label_numbers(options.label, model.classes)
+        settings["reconstruction_label"] = told if any(number != NO_LABEL for number in told) else None
     if options.per_label:
         _check_labels("per_label", model.preset)
     if why_none(model.preset, first.name) is None:

@@ -25,6 +25,7 @@ WORDS = {
     "label": "labels asked for",
     "ssim": "window of SSIM",
     "reconstruction": "what reconstructions start from",
+    "reconstruction_label": "labels told in reconstructions",
 }
 
 
