@@ -68,9 +68,9 @@ METRICS = {
         ),
         Metric(
             "nearest",
-            "Median distance of samples to their nearest training image.",
+            "Median distance of samples to their nearest training image; near 0 if half of them are copies.",
             "samples",
-            # Far from every training image is poor, nearer than the test images are is copied.
+            # Far from every training image is poor; a little nearer than test images may be smooth, or a few copies.
             None,
             ("training_images", "n_nearest"),
         ),
