@@ -216,8 +216,8 @@ class Trained:
         given = self.told(options, len(images))
         if given is not None or not self.classes:
             return {"": given}
-        own: dict[str, Tensor | None] = {"_told": self.labelled(images).labels}
-        return {"": None} | own if self.works_without_label else own
+        labels: dict[str, Tensor | None] = {"": None} if self.works_without_label else {}
+        return labels | {"_told": self.labelled(images).labels}
 
     def told(self, options: SamplerOptions, count: int) -> Tensor | None:
         """The labels that are given for ``count`` images at hand, int64 (count,); None where none is.

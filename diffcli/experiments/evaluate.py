@@ -175,13 +175,13 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         notes.append(f"left out nll: {reason}")
     if reconstructed := [name for name in wanted if METRICS[name].source == "reconstructions"]:
         start = sampling if options.t is None else model.starting_at(options.t, sampling)
-        labels = model.labels_of_reconstructions(options, test)
+        told_by_suffix = model.labels_of_reconstructions(options, test)
         judge = classifier if "class_kept" in wanted else None
-        for suffix, own in labels.items():
+        for suffix, own in told_by_suffix.items():
             scores |= _reconstruction_scores(
                 start, test, own, reconstructed, judge, suffix=suffix, disturbance=options.disturbance, quiet=quiet
             )
-        if "" not in labels:
+        if "" not in told_by_suffix:
             notes.append(
                 f"left out {', '.join(reconstructed)} without a label: this model was told every image's in training "
                 f"(labels.dropped: 0); what stands in their place is of images whose label it is told"
