@@ -151,7 +151,11 @@ def test_what_cannot_be_compared_is_not_measured() -> None:
     assert verdict(loss | {"across": ["schedule"]}, a=of(), b=of(schedule={"beta": 2})) == "not confirmed"
     assert verdict(loss | {"across": ["schedule"]}, a=of(), b=of(prediction="v")) == "not measured"
     assert (
-        verdict(BETTER | {"metric": "fid"}, a=of(extractor={"name": "x"}), b=of(extractor={"name": "y"}))
+        verdict(
+            BETTER | {"metric": "fid"},
+            a=of(extractors=[{"name": "x", "weights_sha256": "0"}]),
+            b=of(extractors=[{"name": "x", "weights_sha256": "1"}]),
+        )
         == "not measured"
     )
     other = Measured({"scores": {"fid_y": 1.0}, "settings": same})
