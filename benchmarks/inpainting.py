@@ -1,6 +1,6 @@
 """What taking each step of an in-painting several times gains, and at what cost, as a Markdown table.
 
-Of test images a part is hidden. ``seam`` is the mean difference between neighbours on either side of its border, for pixels in
+Of test images, drawn at random, a part is hidden. ``seam`` is the mean difference between neighbours on either side of its border, for pixels in
 0..1; ``error`` the root mean square difference from what was hidden, which varies where several things fit; ``read right`` the
 share that the digit classifier reads as their label.
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diffcli.assembly import load_source
 from diffcli.evaluation.classifier import load_classifier, probabilities
+from diffcli.evaluation.subsets import random_subset
 from diffcli.loading import load
 
 WAYS = ((1, 1), (2, 1), (5, 1), (10, 1), (1, 5))
@@ -43,7 +44,8 @@ def seam(images: Tensor, mask: Tensor) -> float:
 def measure(run: str, n: int, data_dir: Path) -> None:
     """Prints the table of one run."""
     model = load(run, data_dir=data_dir)
-    test = load_source(model.preset, data_dir, download=False).test[torch.arange(n)]
+    test = load_source(model.preset, data_dir, download=False).test
+    test = test[random_subset(len(test), n, 0)]
     classifier = load_classifier(model.preset.data.name).network
 
     def row(name: str, steps: str, rounds: str, images: Tensor, mask: Tensor, seconds: str) -> None:

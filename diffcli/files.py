@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +55,23 @@ def writable_folder(folder: Path) -> Path:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}; name another place") from error
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """``value`` as JSON. That knows neither NaN nor infinity, which most programs refuse to read: they become null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """``value`` as indented JSON, whole or not at all."""
     with written_whole(path) as part:
-        part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json_text(value) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:

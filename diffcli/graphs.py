@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,7 @@ from diffcli.diffusion.guidance import clipped
 from diffcli.diffusion.starts import Start
 from diffcli.diffusion.steps import SamplerStep, step_factors
 from diffcli.errors import RunError, UserError
+from diffcli.files import json_text
 from diffcli.generation import Sampling
 
 ABOUT = "diffcli"
@@ -190,7 +190,7 @@ def write_pt2(graph: Graph, facts: Mapping[str, Any], path: Path) -> float:
     """Writes a graph for ``torch.export.load``; returns how far it is from PyTorch."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(traced(graph), path, extra_files={f"{ABOUT}.json": json.dumps(facts)})
+        torch.export.save(traced(graph), path, extra_files={f"{ABOUT}.json": json_text(facts, indent=None)})
     program = torch.export.load(path).module()
     return _distance(graph, lambda inputs: _listed(program(**inputs)))
 
@@ -204,7 +204,7 @@ def write_onnx(graph: Graph, facts: Mapping[str, Any], path: Path) -> float:
             traced(graph), dynamo=True, verbose=False, output_names=list(graph.outputs), external_data=False
         )
     assert program is not None
-    program.model.metadata_props[ABOUT] = json.dumps(facts)
+    program.model.metadata_props[ABOUT] = json_text(facts, indent=None)
     program.save(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 

@@ -45,7 +45,9 @@ class Trained:
     guide: Denoiser | None = None
     """With an early average of the weights, for autoguidance."""
     class_shares: tuple[float, ...] = ()
-    """How frequent each label was in the training split."""
+    """How frequent each label was in the training split, among the images that had one."""
+    unlabelled_share: float = 0.0
+    """The share of the training images that had no label."""
     clusters: Tensor | None = None
     """Where its labels are clusters, their centres, (K, C * H * W)."""
     run: Run | None = None
@@ -76,6 +78,16 @@ class Trained:
     def classes(self) -> list[str]:
         """The names of its labels, label 0 first; none where it was trained without."""
         return self.preset.labels.names if self.preset.labels else []
+
+    @property
+    def works_without_label(self) -> bool:
+        """Whether its network has an estimate for images of which no label is told.
+
+        That is trained by images whose label is hidden (``labels.dropped``) and by those that have none. A model that is told no
+        labels at all has no other.
+        """
+        labels = self.preset.labels
+        return labels is None or labels.dropped > 0 or self.unlabelled_share > 0
 
     def labelled(self, images: ImageSet) -> ImageSet:
         """Images with the labels that this model knows them by: the data set's, or their clusters."""
@@ -161,7 +173,13 @@ class Trained:
         if options.steps is not None and not 1 <= options.steps <= t:
             raise UserError(f"`steps` must be in 1..{t} (from t = {t} to 0), got {options.steps}")
         sampling = self.sampling(options)
-        steps = options.steps or max(1, round((len(sampling.steps) - 1) * t / self.T))
+        if options.steps is None:
+            return self.starting_at(t, sampling)
+        return replace(sampling, steps=path_of(sampling.sampler, self.denoiser.degradation, options.steps, t))
+
+    def starting_at(self, t: int, sampling: Sampling) -> Sampling:
+        """A sampling whose steps go from ``t`` in 1..T to 0, as many as there were from T in proportion."""
+        steps = max(1, round((len(sampling.steps) - 1) * t / self.T))
         return replace(sampling, steps=path_of(sampling.sampler, self.denoiser.degradation, steps, t))
 
     def sampling(self, options: SamplerOptions, prior: Prior | None = None) -> Sampling:
@@ -184,6 +202,22 @@ class Trained:
             guide=self.guide,
         )
         return sampling.with_largest_batches() if options.batch_size == "auto" else sampling
+
+    def labels_of_reconstructions(self, options: SamplerOptions, images: ImageSet) -> dict[str, Tensor | None]:
+        """The labels that reconstructions of images at hand are told, int64 (N,), None for none, by what is added to the name of
+        their scores.
+
+        Told are the labels that the options name, else none, and once more, as ``_told``, the images' own: a model that obeys
+        draws the class which it is told, whatever is left of the image. One that never did without labels has the latter alone.
+
+        Raises:
+            UserError: see :meth:`told`.
+        """
+        given = self.told(options, len(images))
+        if given is not None or not self.classes:
+            return {"": given}
+        labels: dict[str, Tensor | None] = {"": None} if self.works_without_label else {}
+        return labels | {"_told": self.labelled(images).labels}
 
     def told(self, options: SamplerOptions, count: int) -> Tensor | None:
         """The labels that are given for ``count`` images at hand, int64 (count,); None where none is.

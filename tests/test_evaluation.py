@@ -17,6 +17,7 @@ from diffcli.data.datasets import digits, mnist
 from diffcli.errors import UserError
 from diffcli.evaluation import extractors
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, load_classifier, probabilities, weights_path
+from diffcli.evaluation.resampling import mean_and_error
 from diffcli.evaluation.scores import fid, kid, psnr, rmse, ssim
 
 CPU = torch.device("cpu")
@@ -26,6 +27,17 @@ def test_rmse_and_psnr_by_hand() -> None:
     a, b = torch.zeros(2, 1, 8, 8), torch.stack([torch.full((1, 8, 8), 0.5), torch.full((1, 8, 8), 0.1)])
     assert rmse(a, b).tolist() == pytest.approx([0.5, 0.1])
     assert psnr(a, b).tolist() == pytest.approx([-20 * np.log10(0.5), 20.0], rel=1e-5)
+
+
+def test_psnr_of_an_exact_image_is_that_of_rounding_to_8_bits() -> None:
+    images = torch.rand(400, 1, 28, 28)
+    exact = psnr(images, images)
+    assert exact.tolist() == pytest.approx([10 * np.log10(12 * 255**2)] * len(images), rel=1e-6)
+    assert psnr(images, (images * 255).round() / 255).mean() == pytest.approx(float(exact[0]), abs=0.1)
+    mean, error = mean_and_error(torch.cat([exact[:1], psnr(images, 1 - images)]))
+    assert mean is not None
+    assert error is not None
+    assert np.isfinite([mean, error]).all()
 
 
 @pytest.mark.parametrize("side", [8, 16, 28])

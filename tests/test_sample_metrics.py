@@ -28,6 +28,7 @@ from diffcli.evaluation.resampling import (
     stratified_error,
     with_error,
 )
+from diffcli.evaluation.scores import nearest
 
 LABELLED = TINY.replace(
     "network: {name: cnn, channels: [4, 4], kernel_size: 3}", "network: {name: compact-unet, width: 8}"
@@ -295,3 +296,18 @@ def test_what_the_accuracy_score_cannot_be_of_costs_one_line(cli, labelled: Path
         result = cli("eval", "--run", run, *options, *QUICK)
         assert (result.code, result.err.count("\n")) == (2, 1), result
         assert expected in result.err
+
+
+def test_the_nearest_distance_tells_of_copies_only_where_they_are_many() -> None:
+    source = digits()
+    known, unseen = (part.images.float() / 255 for part in (source.development, source.test))
+    own = nearest(unseen, known)
+
+    def ratio(share: float) -> float:
+        copies = round(share * len(unseen))
+        return float(nearest(torch.cat([known[:copies], unseen[copies:]]), known).median() / own.median())
+
+    assert nearest(known[:50], known).max() < 1e-3
+    assert 0.9 < ratio(0.1) < 1
+    assert ratio(0.1) > ratio(0.3) > ratio(0.45) > 0.3
+    assert ratio(0.55) < 0.01

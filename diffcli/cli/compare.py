@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -24,11 +23,15 @@ from diffcli.cli.options import (
     NTestOption,
     Progress,
     Quiet,
+    ReconstructionT,
     StepsOption,
     StrategyOption,
+    ZtBitsOption,
+    ZtNoiseOption,
     silent,
 )
 from diffcli.cli.tables import print_comparison
+from diffcli.files import json_text
 
 
 @app.command(
@@ -51,6 +54,9 @@ def compare(
     n_test: NTestOption = None,
     n_fid: NFidOption = 1000,
     n_cas: NCasOption = None,
+    t: ReconstructionT = None,
+    zt_bits: ZtBitsOption = None,
+    zt_noise: ZtNoiseOption = 0.0,
     steps: StepsOption = None,
     extractor: ExtractorOption = "auto",
     inception_weights: InceptionOption = None,
@@ -83,9 +89,12 @@ def compare(
         silent(quiet, progress),
         metrics=metrics,
         n_cas=n_cas,
+        t=t,
+        zt_bits=zt_bits,
+        zt_noise=zt_noise,
     )
     if json_:
-        print(json.dumps(comparison.as_dict(), indent=2))
+        print(json_text(comparison.as_dict()))
     else:
         print_comparison(comparison)
     if comparison.file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from diffcli.cli.app import MEASURE, app, examples
 from diffcli.cli.completion import preset_names
 from diffcli.cli.flags import overrides
 from diffcli.cli.options import DataDir, SeedOption, SetOption
+from diffcli.files import json_text
 from diffcli.output import print_table
 
 HEADERS = ("preset", "largest step", "at t", "x the mean step", "error at 0", "z_T identifies", "nearest other z_T")
@@ -30,7 +30,9 @@ def degradation_report(
     preset: Annotated[
         list[str], typer.Option(help="Preset name or YAML file; repeatable.", autocompletion=preset_names)
     ],
-    n: Annotated[int, typer.Option(help="Test images; z_T is told apart from all of theirs.")] = 1000,
+    n: Annotated[
+        int, typer.Option(help="Test images, drawn at random by the seed; z_T is told apart from all of theirs.")
+    ] = 1000,
     disturbance: Annotated[
         float, typer.Option(help="Normal noise on z_T, for pixels in 0..1, besides the degradation's own.")
     ] = 1 / 255,
@@ -52,7 +54,7 @@ def degradation_report(
         degradation_strips(preset, out, changes, seed=seed, data_dir=data_dir)
     measured = measure(preset, changes, n=n, disturbance=disturbance, seed=seed, data_dir=data_dir)
     if json_:
-        print(json.dumps({name: asdict(found) for name, found in measured.items()}, indent=2))
+        print(json_text({name: asdict(found) for name, found in measured.items()}))
         return
     rows = [
         (

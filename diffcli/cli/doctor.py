@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from diffcli.cli.app import LIST, app, examples
 from diffcli.cli.flags import with_flags
 from diffcli.cli.options import DataDir
+from diffcli.files import json_text
 from diffcli.output import print_table
 
 REPORT = (
@@ -30,7 +30,7 @@ def doctor(
 
     facts = examine(data_dir)
     if json_:
-        print(json.dumps(facts, indent=2))
+        print(json_text(facts))
     else:
         rows = [
             (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -32,15 +31,19 @@ from diffcli.cli.options import (
     PrecisionOption,
     Progress,
     Quiet,
+    ReconstructionT,
     RunOption,
     SamplerOption,
     SeedOption,
     StepsOption,
     StrategyOption,
+    ZtBitsOption,
+    ZtNoiseOption,
     chosen,
     silent,
 )
 from diffcli.cli.tables import print_evaluation
+from diffcli.files import json_text
 
 
 @app.command(
@@ -49,6 +52,7 @@ from diffcli.cli.tables import print_evaluation
     epilog=examples(
         "diffcli eval",
         "diffcli eval --fid --ssim --n-test 500",
+        "diffcli eval --rmse --t 10 --zt-bits 8",
         "diffcli eval --run quickstart --json",
     ),
 )
@@ -87,6 +91,9 @@ def evaluate(
     n_test: NTestOption = None,
     n_fid: NFidOption = 1000,
     n_cas: NCasOption = None,
+    t: ReconstructionT = None,
+    zt_bits: ZtBitsOption = None,
+    zt_noise: ZtNoiseOption = 0.0,
     extractor: ExtractorOption = "auto",
     inception_weights: InceptionOption = None,
     data_dir: DataDir = None,
@@ -119,6 +126,9 @@ def evaluate(
         steps=steps,
         nll_steps=nll_steps,
         n_cas=n_cas,
+        t=t,
+        zt_bits=zt_bits,
+        zt_noise=zt_noise,
         label=label,
         guidance=guidance,
         autoguidance=autoguidance,
@@ -127,6 +137,6 @@ def evaluate(
         quiet=silent(quiet, progress),
     )
     if json_:
-        print(json.dumps(result.as_dict(), indent=2))
+        print(json_text(result.as_dict()))
     else:
         print_evaluation(result)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from diffcli.cli.app import LIST, app, examples
 from diffcli.cli.tables import scores_in_a_line
+from diffcli.files import json_text
 from diffcli.output import print_table
 
 
@@ -29,7 +29,7 @@ def models(
 
     rows = listing.models()
     if json_:
-        print(json.dumps(rows, indent=2))
+        print(json_text(rows))
         return
     if not rows:
         print("no ready models came with this diffcli; 'make models' in a checkout makes them")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from diffcli.cli.app import LIST, app, examples
 from diffcli.cli.completion import preset_names
+from diffcli.files import json_text
 from diffcli.output import print_table
 
 
@@ -39,6 +39,6 @@ def presets(
         return
     rows = listing.presets()
     if json_:
-        print(json.dumps([{"name": row[0], "description": row[1]} for row in rows], indent=2))
+        print(json_text([{"name": row[0], "description": row[1]} for row in rows]))
         return
     print_table(("preset", "description"), rows, framed=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from diffcli.cli.app import LIST, app, examples
 from diffcli.cli.tables import scores_in_a_line
+from diffcli.files import json_text
 from diffcli.output import print_table
 
 
@@ -27,7 +27,7 @@ def runs(json_: Annotated[bool, typer.Option("--json", help="One object per run.
 
     rows = listing.runs()
     if json_:
-        print(json.dumps(rows, indent=2))
+        print(json_text(rows))
         return
     if not rows:
         print(f"no runs in {runs_root()}/ yet; make one with: diffcli train --preset quickstart")

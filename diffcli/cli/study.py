@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +25,7 @@ from diffcli.cli.options import (
 )
 from diffcli.cli.tables import print_study
 from diffcli.errors import UserError
+from diffcli.files import json_text
 
 
 @app.command(
@@ -90,7 +90,7 @@ def study(
         name, budget, out, page, _runs(run), data_dir, extractor, inception_weights, hardware, silent(quiet, progress)
     )
     if json_:
-        print(json.dumps(result.as_dict(), indent=2))
+        print(json_text(result.as_dict()))
     else:
         print_study(result)
     for file in result.files:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from diffcli.cli.flags import with_flags
-from diffcli.evaluation.metrics import BESIDE, is_beside, metric_of, times_floor
+from diffcli.evaluation.metrics import BESIDE, in_rows, metric_of, times_floor
 from diffcli.output import console, one_line, print_table
 from diffcli.reporting.numbers import with_error
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 def scores_in_a_line(scores: Mapping[str, float]) -> str:
     """The scores of a model, without those that stand beside another one."""
-    shown = {key: value for key, value in scores.items() if not is_beside(key)}
+    shown = {key: scores[key] for key in in_rows(scores) if scores[key] is not None}
     return ", ".join(f"{key} {value:.4g}" for key, value in shown.items()) or "not evaluated"
 
 
 def print_evaluation(result: Evaluation) -> None:
     """Prints the scores of a model, the settings that matter, what was left out, and the file."""
+    from diffcli.reporting.comparable import start_of_reconstructions
+
     settings, scores = result.settings, result.scores
     rows = []
 
@@ -42,10 +44,10 @@ def print_evaluation(result: Evaluation) -> None:
         return int(settings[metric.n])
 
     drawn: dict[str, dict[str, float]] = result.by_prior
-    for key in (key for key in scores if not is_beside(key) and not any(key in values for values in drawn.values())):
+    for key in (key for key in in_rows(scores) if not any(key in values for values in drawn.values())):
         add_row(key, scores, count(key), settings["prior"] if key == "cas" else "")
     for prior, values in drawn.items():
-        for key in (key for key in values if not is_beside(key)):
+        for key in in_rows(values):
             label = f"{prior} (restoration)" if prior == "blurred-data" else prior
             add_row(key, values, count(key), label)
     for name, distances in result.by_label.items():
@@ -55,6 +57,9 @@ def print_evaluation(result: Evaluation) -> None:
     title = f"{settings['preset']}, epoch {settings['epoch']}, {sampler['name']}, {sampler['steps']} steps"
     if settings["evaluations"] != sampler["steps"]:
         title += f", {settings['evaluations']} network evaluations"
+    start = start_of_reconstructions(settings)
+    if start != "z_T":
+        title += f"; reconstructions from {start}"
     print_table(("metric", "value", "beside it", "n", "prior"), rows, title)
     for used in settings["extractors"]:
         weights = used.get("weights") or used["weights_sha256"][:8]

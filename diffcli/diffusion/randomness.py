@@ -34,6 +34,8 @@ class Stream(IntEnum):
     LIKELIHOOD = 7
     DECODER = 8
     INPAINTING = 9
+    DISTURBANCE = 10
+    SUBSET = 11
 
 
 def generator_for(seed: int, stream: Stream, *index: int, device: torch.device | str = "cpu") -> torch.Generator:

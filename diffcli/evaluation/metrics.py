@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,7 +42,8 @@ class Metric:
         return next(name for name in self.shared if name.startswith("n_"))
 
 
-_RECONSTRUCTED = ("test_images", "n_test")
+_TESTED = ("test_images", "n_test")
+_RECONSTRUCTED = (*_TESTED, "reconstruction", "reconstruction_label")
 _SAMPLED = ("test_images", "n_fid", "extractors", "kind", "label")
 _NEIGHBOURS = ("test_images", "n_manifold", "extractors", "kind", "label")
 
@@ -89,9 +90,9 @@ METRICS = {
         ),
         Metric(
             "nearest",
-            "Median distance of samples to their nearest training image.",
+            "Median distance of samples to their nearest training image; near 0 if half of them are copies.",
             "samples",
-            # Far from every training image is poor, nearer than the test images are is copied.
+            # Far from every training image is poor; a little nearer than test images may be smooth, or a few copies.
             None,
             ("training_images", "n_nearest"),
         ),
@@ -131,7 +132,7 @@ METRICS = {
             "denoiser",
             "lower",
             # Errors of eps, of x0 and of v have different scales; and a schedule decides how hard the tasks are.
-            (*_RECONSTRUCTED, "prediction", "degradation", "schedule", "noise"),
+            (*_TESTED, "prediction", "degradation", "schedule", "noise"),
         ),
         Metric(
             "nll",
@@ -139,7 +140,7 @@ METRICS = {
             "denoiser",
             "lower",
             # Bits are bits, whatever the degradation; of an image whose label is told they are fewer.
-            (*_RECONSTRUCTED, "label"),
+            (*_TESTED, "label"),
             ("likelihood",),
         ),
         Metric(
@@ -159,6 +160,7 @@ NEIGHBOUR_METRICS = frozenset(name for name, metric in METRICS.items() if metric
 
 BESIDE = {
     "direct": "direct (one step)",
+    "told": "told the label",
     "floor": "real training images",
     "test": "test images",
     "real": "trained on real images",
@@ -189,6 +191,12 @@ def times_floor(key: str, scores: Mapping[str, float]) -> float | None:
 def is_beside(key: str) -> bool:
     """Whether a score stands beside another one, and has no row or column of its own."""
     return key.endswith(tuple(f"_{suffix}" for suffix in BESIDE))
+
+
+def in_rows(keys: Iterable[str]) -> list[str]:
+    """The scores that have a row or a column of their own: those that stand beside none of the others, each once."""
+    known = dict.fromkeys(keys)
+    return [key for key in known if not any(key == f"{other}_{suffix}" for other in known for suffix in BESIDE)]
 
 
 def chosen(names: Sequence[str]) -> list[str]:

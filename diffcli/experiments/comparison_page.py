@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,9 +13,10 @@ from diffcli.experiments.comparison import Compared, Comparison
 from diffcli.experiments.listing import history
 from diffcli.experiments.protocol import pick_subject
 from diffcli.experiments.sample import SampleOptions, write_samples
+from diffcli.files import json_text
 from diffcli.loading import started
 from diffcli.presets import to_yaml
-from diffcli.reporting.comparable import differences
+from diffcli.reporting.comparable import differences, start_of_reconstructions
 from diffcli.reporting.figures import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
 from diffcli.reporting.page import Page, Picture, RunView, html_page, markdown_page, picture_of
 from diffcli.runs import Run
@@ -30,7 +30,7 @@ def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
         suffix: .html, .md or .json.
     """
     if suffix == ".json":
-        return json.dumps(comparison.as_dict(), indent=2) + "\n"
+        return json_text(comparison.as_dict()) + "\n"
     title = (
         " and ".join(run.name for run in comparison.runs) if len(comparison.runs) < 3 else "diffusion models compared"
     )
@@ -108,6 +108,9 @@ def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
             quiet=options.quiet,
         )
         write_samples(model, what)
+    start = start_of_reconstructions(run.evaluation["settings"])
+    if kind == CONDITIONAL and start != "z_T":
+        caption += f"; the scores are of those from {start}"
     return picture_of(file, caption, pixels=kind == UNCONDITIONAL)
 
 

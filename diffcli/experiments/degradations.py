@@ -15,6 +15,7 @@ from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.errors import UserError
 from diffcli.evaluation.conditions import Conditions, conditions
+from diffcli.evaluation.subsets import random_subset
 from diffcli.files import check_output, written_whole
 from diffcli.presets import find_preset, load_preset
 from diffcli.reporting.labels import unique_labels
@@ -34,7 +35,7 @@ def degradation_report(
 ) -> dict[str, Conditions]:
     """How well the degradations of presets satisfy the report's three conditions (3.3), by preset.
 
-    Measured on the first ``n`` test images, all where there are fewer.
+    Measured on ``n`` test images, drawn at random by the seed, all where there are fewer.
 
     Args:
         disturbance: standard deviation of the normal noise added to each pixel of z_T before its image is looked for; pixels
@@ -49,7 +50,7 @@ def degradation_report(
         raise UserError(f"`disturbance` must be in 0..1, got {disturbance}")
     return {
         label: conditions(degradation, x0, disturbance, generator_for(seed, Stream.TEST))
-        for label, degradation, x0 in _degradations(presets, overrides, n, data_dir)
+        for label, degradation, x0 in _degradations(presets, overrides, n, data_dir, seed)
     }
 
 
@@ -68,7 +69,7 @@ def degradation_strips(
     """
     check_output(out, STRIP_SUFFIXES, "out")
     rows: dict[str, tuple[Tensor, list[int]]] = {}
-    for label, degradation, x0 in _degradations(presets, overrides, 2, data_dir):
+    for label, degradation, x0 in _degradations(presets, overrides, 2, data_dir, None):
         noise = torch.randn(COLUMNS, *x0.shape[1:], generator=generator_for(seed, Stream.TEST))
         rows[label] = strip(degradation, x0[0], noise)
     with written_whole(out) as part:
@@ -77,9 +78,10 @@ def degradation_strips(
 
 
 def _degradations(
-    presets: Sequence[str], overrides: Mapping[str, Any] | None, n: int, data_dir: Path | str | None
+    presets: Sequence[str], overrides: Mapping[str, Any] | None, n: int, data_dir: Path | str | None, seed: int | None
 ) -> Iterator[tuple[str, Degradation, Tensor]]:
-    """(label, degradation, its first ``n`` test images, float (n, C, H, W)) of each preset."""
+    """(label, degradation, ``n`` test images, float (n, C, H, W)) of each preset: random ones by the seed, the first ones where it
+    is None."""
     files = [find_preset(chosen).resolve() for chosen in presets]
     if len(set(files)) < len(files):
         raise UserError("a preset is named twice; name each once")
@@ -87,7 +89,8 @@ def _degradations(
     for label, (_, preset) in zip(unique_labels([name for name, _ in loaded], files), loaded, strict=True):
         resolved = resolve(preset)
         degradation = build_degradation(resolved, image_shape_of(resolved))
-        images = load_source(resolved, data_dir).test.images[:n]
+        images = load_source(resolved, data_dir).test.images
+        images = images[:n] if seed is None else images[random_subset(len(images), n, seed)]
         if len(images) < 2:
             raise UserError(f"preset {label}: its data hold {len(images)} test image; at least 2 are compared")
         yield label, degradation, to_model(images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.resampling import mean_and_error, with_error
 from diffcli.evaluation.scores import RECONSTRUCTION_METRICS, where_measured
+from diffcli.evaluation.subsets import random_subset
 from diffcli.experiments.accuracy import accuracy_scores
 from diffcli.experiments.distances import Distances, drawn
 from diffcli.experiments.likelihood import bits_of, decoder_width, why_none
@@ -41,7 +43,7 @@ from diffcli.loading import started
 from diffcli.model import Model
 from diffcli.options import takes
 from diffcli.progress import progress
-from diffcli.restoration import reconstruct
+from diffcli.restoration import Disturbance, reconstruct
 
 TENTHS = 10
 
@@ -65,6 +67,21 @@ class Evaluation:
     """The Frechet distances of the samples of each label, by its name and the score's key, where they were asked for."""
     file: Path | None = None
 
+    def finite(self) -> Evaluation:
+        """The same without the scores that are no numbers, as those of a model that draws NaN; a note names them."""
+        groups = [self.scores, *self.by_prior.values()]
+        lost = list(dict.fromkeys(key for group in groups for key, value in group.items() if not math.isfinite(value)))
+        note = f"left out {', '.join(lost)}: not finite; the model's numbers, or those it was compared with, are not"
+        return replace(
+            self,
+            scores=_finite(self.scores),
+            by_prior={prior: _finite(scores) for prior, scores in self.by_prior.items()},
+            by_label={name: _finite(scores) for name, scores in self.by_label.items()},
+            loss_by_t=[_or_none(value) for value in self.loss_by_t],
+            loss_by_t_error=[_or_none(value) for value in self.loss_by_t_error],
+            notes=[*self.notes, note] if lost else self.notes,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """What ``eval.json`` holds."""
         return {
@@ -76,6 +93,14 @@ class Evaluation:
             "settings": self.settings,
             "notes": self.notes,
         }
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float]:
+    return {key: value for key, value in scores.items() if math.isfinite(value)}
+
+
+def _or_none(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 @takes(EvaluateOptions)
@@ -108,10 +133,11 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
 def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     """The scores of a trained model, on each of its processes.
 
-    Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_T of test images and come twice: by the sampler
-    (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare unconditional samples with the
-    test images, the extractor's name in the key; beside them, as ``..._floor``, as many real training images, with the labels
-    that the samples have. ``nearest``
+    Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_t of test images, z_T unless the options name another
+    one, and come twice: by the sampler (``rmse``) and by x0_hat in one step (``rmse_direct``); of a model with labels they are told none,
+    unless the options name one, and beside them stands what it makes of images whose label it is told (``rmse_told``). Distances
+    (fid, kid) compare unconditional samples with the test images, the extractor's name in the key; beside them, as
+    ``..._floor``, as many real training images, with the labels that the samples have. ``nearest``
     is the median distance of samples to their nearest training image; beside it, that of test images. ``nll`` is a bound
     on the likelihood of the test images, from the first prior; beside it the KL terms' part of it, as ``nll_kl``. Beside most,
     as ``..._error``, stands a standard error: over the test images of what is their mean, over resampled sets of samples of
@@ -131,7 +157,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     classifier, extractors, notes = _instruments(options, model.preset.data.name, sampling.device)
     wanted = allowed(options, model.preset, bool(extractors), classifier is not None)
     quiet = options.quiet or not sampling.processes.first
-    test = source.test[torch.arange(settings["n_test"])]
+    test = source.test[random_subset(len(source.test), settings["n_test"], options.seed)]
     began = time.perf_counter()
     scores: dict[str, float] = {}
     by_t: tuple[list[float | None], list[float | None]] = [], []
@@ -148,7 +174,19 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         scores |= bits_of(sampling, test, told, steps, width, quiet)
     elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):
         notes.append(f"left out nll: {reason}")
-    scores |= _reconstruction_scores(sampling, test, told, wanted, classifier, quiet)
+    if reconstructed := [name for name in wanted if METRICS[name].source == "reconstructions"]:
+        start = sampling if options.t is None else model.starting_at(options.t, sampling)
+        told_by_suffix = model.labels_of_reconstructions(options, test)
+        judge = classifier if "class_kept" in wanted else None
+        for suffix, own in told_by_suffix.items():
+            scores |= _reconstruction_scores(
+                start, test, own, reconstructed, judge, suffix=suffix, disturbance=options.disturbance, quiet=quiet
+            )
+        if "" not in told_by_suffix:
+            notes.append(
+                f"left out {', '.join(reconstructed)} without a label: this model was told every image's in training "
+                f"(labels.dropped: 0); what stands in their place is of images whose label it is told"
+            )
     by_prior: dict[str, dict[str, float]] = {}
     by_label: dict[str, dict[str, float]] = {}
     settings["n_floor"] = None
@@ -198,7 +236,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         "date": datetime.now().isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - began, 1),
     }
-    return Evaluation(scores, settings, by_prior, *by_t, notes, by_label)
+    return Evaluation(scores, settings, by_prior, *by_t, notes, by_label).finite()
 
 
 def _instruments(
@@ -257,29 +295,37 @@ def _loss(
 def _reconstruction_scores(
     sampling: Sampling,
     test: ImageSet,
-    told: Tensor,
+    labels: Tensor | None,
     wanted: Sequence[str],
     classifier: TrainedClassifier | None,
+    *,
+    suffix: str,
+    disturbance: Disturbance,
     quiet: bool,
 ) -> dict[str, float]:
+    """Scores of reconstructions of the test images from z_t, and of x0_hat in one step, as ``..._direct``.
+
+    Args:
+        labels: what the denoiser is told of the images, int64 (N,); None is nothing.
+        classifier: for class_kept; None leaves it out.
+        suffix: added to the names of metrics.
+    """
     functions = {name: function for name, function in RECONSTRUCTION_METRICS.items() if name in wanted}
-    classifier = classifier if "class_kept" in wanted else None
-    if not functions and classifier is None:
-        return {}
     per_image: dict[str, list[Tensor]] = defaultdict(list)
     device, start = where_measured(sampling.device), 0
-    title = f"reconstructing {len(test)} test images"
+    title = f"reconstructing {len(test)} test images{', told their labels' if suffix else ''}"
     with progress(title, sampling.total_steps(len(test)), "steps", quiet) as advance:
-        for sampled, direct in reconstruct(sampling, test.images, counting(advance), told):
+        made = reconstruct(sampling, test.images, counting(advance), labels, disturbance=disturbance)
+        for sampled, direct in made:
             batch = test[torch.arange(start, start + len(sampled))]
             originals = to_unit(to_model(batch.images.to(device)))
             start += len(sampled)
-            for suffix, images in (("", to_unit(sampled.to(device))), ("_direct", to_unit(direct.to(device)))):
+            for way, images in (("", to_unit(sampled.to(device))), ("_direct", to_unit(direct.to(device)))):
                 for name, function in functions.items():
-                    per_image[name + suffix].append(function(originals, images).cpu())
+                    per_image[name + suffix + way].append(function(originals, images).cpu())
                 if classifier is not None:
                     read = probabilities(classifier.network.to(device), images).argmax(dim=1).cpu()
-                    per_image["class_kept" + suffix].append((read == batch.labels).float())
+                    per_image["class_kept" + suffix + way].append((read == batch.labels).float())
     scores: dict[str, float] = {}
     for key, values in per_image.items():
         found = with_error(key, torch.cat(values))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,6 +17,7 @@ from diffcli.diffusion.likelihood import Bound, bits_per_dimension, first_estima
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.errors import UserError
+from diffcli.evaluation.resampling import with_error
 from diffcli.generation import Sampling
 from diffcli.progress import progress
 
@@ -100,5 +100,4 @@ def bits_of(
 
         results: Sequence[tuple[Tensor, Tensor]] = list(sampling.processes.shared(batches, cost))
     whole, kl = (bits_per_dimension(torch.cat(parts), test.image_shape) for parts in zip(*results, strict=True))
-    error = float(whole.std(correction=1)) / math.sqrt(len(whole)) if len(whole) > 1 else math.nan
-    return {"nll": float(whole.mean()), "nll_kl": float(kl.mean()), "nll_error": error}
+    return with_error("nll", whole) | {"nll_kl": float(kl.mean())}

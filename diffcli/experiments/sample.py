@@ -101,12 +101,10 @@ def _conditional(model: Model, options: SampleOptions) -> list[Path]:
         return []
     test = load_source(model.preset, options.data_dir).test
     test = test[torch.arange(min(options.n or 8, len(test)))]
-    told = model.told(options, len(test))
+    told = next(iter(model.labels_of_reconstructions(options, test).values()))
     sampling = model.sampling(options)
     with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:
-        rows = conditional_rows(
-            sampling, test.images, counting(advance), model.labelled(test).labels if told is None else told
-        )
+        rows = conditional_rows(sampling, test.images, counting(advance), told)
     with written_whole(options.out) as part:
         conditional_figure(rows).savefig(part, format="png")
     return [options.out]

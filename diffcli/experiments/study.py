@@ -14,6 +14,7 @@ from diffcli.devices import Devices, Processes, fabric_of, launch
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.conditions import unevenness
 from diffcli.evaluation.intervals import Interval, of_repeats
+from diffcli.evaluation.subsets import random_subset
 from diffcli.experiments.compare import evaluated, measured_before, prepared
 from diffcli.experiments.comparison import Compared
 from diffcli.experiments.listing import history
@@ -231,5 +232,6 @@ def _facts(member: Member, best: Compared) -> dict[str, Interval]:
     if ratios:
         found["overfitting"] = of_repeats(ratios) if len(ratios) > 1 else Interval.exact(ratios[0])
     model = read_model(best.run.best if best.run.best.is_file() else best.run.last)
-    images = load_source(best.preset, best.options.data_dir).test.images[:FACT_IMAGES]
+    images = load_source(best.preset, best.options.data_dir).test.images
+    images = images[random_subset(len(images), FACT_IMAGES, 0)]
     return found | {"unevenness": Interval.exact(unevenness(model.denoiser.degradation, to_model(images)))}

@@ -11,7 +11,7 @@ import yaml
 
 from diffcli.devices import Processes
 from diffcli.evaluation.intervals import spread
-from diffcli.evaluation.metrics import BESIDE, is_beside
+from diffcli.evaluation.metrics import BESIDE
 from diffcli.experiments.comparison import Compared
 from diffcli.experiments.listing import history
 from diffcli.experiments.study_figures import figures
@@ -142,7 +142,7 @@ def _words(value: Any) -> str:
 
 
 def _by(scores: Mapping[str, Mapping[str, float]], head: str, title: str) -> Table:
-    keys = [key for key in dict.fromkeys(key for values in scores.values() for key in values) if not is_beside(key)]
+    keys = columns(list(scores.values()))
     rows = [
         [
             Cell(name),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcli import __version__
-from diffcli.evaluation.metrics import is_beside
+from diffcli.evaluation.metrics import in_rows
 from diffcli.reporting.claim import Claim
 from diffcli.reporting.numbers import error_of
 
@@ -61,8 +61,7 @@ def picture_of(source: Path | Figure, caption: str, pixels: bool = False) -> Pic
 
 def columns(scores: Sequence[Mapping[str, float]]) -> list[str]:
     """The metrics that any run has, in order, without those that stand beside another."""
-    keys = dict.fromkeys(key for values in scores for key in values)
-    return [key for key in keys if not is_beside(key)]
+    return list(dict.fromkeys(key for values in scores for key in in_rows(values)))
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class StudyModel(Strict):
         seeds: of its trainings, one run for each; null is the study's.
         priors: where samples start, each in its turn; none is the preset's, and where that is fitted all that are.
         label: what a model with labels is told of what it draws and reconstructs, as ``EvaluateOptions`` takes it, ``none`` for
-            nothing; null is the labels of the data.
+            nothing; null draws labels as frequent as they are in the data, and tells reconstructions none, beside that their own.
         reported: to be shown beside the scores.
     """
 
@@ -80,7 +80,7 @@ class StudyEvaluation(Strict):
     """How each model is measured, as the options of ``eval`` say.
 
     Args:
-        n_test: test images; null is all.
+        n_test: test images, drawn at random by the seed; null is all.
         n_fid: samples for the distances.
         n_cas: samples for the accuracy score, where ``metrics`` names it.
         steps: of each model's own sampler; null is what its preset says.

@@ -207,13 +207,16 @@ class EpochSamples(Callback):
         with self.average.in_use() if self.average else nullcontext():
             val = trainer.datamodule.val  # type: ignore[attr-defined]
             shown = val[torch.arange(min(CONDITIONAL_IMAGES, len(val)))]
-            self._draw(sampling, shown, self.folder / f"epoch-{epoch:03d}", RESTORATION if prior.restores else None)
+            # As scores are: told the label only where the network knows no other estimate.
+            told = shown.labels if preset.labels is not None and not preset.labels.dropped else None
+            stem = self.folder / f"epoch-{epoch:03d}"
+            self._draw(sampling, shown, told, stem, RESTORATION if prior.restores else None)
         pl_module.train()
 
-    def _draw(self, sampling: Sampling, images: ImageSet, stem: Path, label: str | None) -> None:
+    def _draw(self, sampling: Sampling, images: ImageSet, told: Tensor | None, stem: Path, label: str | None) -> None:
         (samples,) = generate(sampling, sampling.batch_size, images.image_shape)
         with written_whole(stem.with_name(f"{stem.name}-unconditional.png")) as part:
             save_grid(to_uint8(samples), part, label)
-        rows = conditional_rows(sampling, images.images, labels=images.labels)
+        rows = conditional_rows(sampling, images.images, labels=told)
         with written_whole(stem.with_name(f"{stem.name}-conditional.png")) as part:
             conditional_figure(rows).savefig(part)
