@@ -128,7 +128,10 @@ def read_about(path: Path) -> dict[str, Any]:
         raise UserError(f"model file {path} is damaged or not a model file; use another one") from error
     if ENTRY not in metadata:
         raise UserError(f"model file {path} was not written by diffcli: it holds no preset")
-    text, changed = metadata[ENTRY], f"model file {path} is damaged: what it says of itself has changed; use another one"
+    text, changed = (
+        metadata[ENTRY],
+        f"model file {path} is damaged: what it says of itself has changed; use another one",
+    )
     older = CHECKSUM in metadata
     if older and metadata[CHECKSUM] != hashlib.sha256(text.encode()).hexdigest():
         raise UserError(changed)

@@ -246,7 +246,9 @@ def test_every_file_of_ours_has_one_entry_of_metadata(workplace: Path, blurred: 
         with safe_open(file, framework="pt") as content:
             assert set(content.metadata()) == {"diffcli"}
     # Others of the library's functions write more entries, or none.
-    writers = [file for file in PACKAGE.rglob("*.py") if re.search(r"from safetensors\S* import .*\bsave", file.read_text())]
+    writers = [
+        file for file in PACKAGE.rglob("*.py") if re.search(r"from safetensors\S* import .*\bsave", file.read_text())
+    ]
     assert writers == [PACKAGE / "files.py"]
 
 
