@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from diffcli.errors import RunError, UserError
 
 if TYPE_CHECKING:
-    pass
+    from torch import Tensor
+
+ENTRY = "diffcli"
+"""The one entry of the metadata of our safetensors files, JSON: several come in random order, so that no two files are alike."""
 
 
 @contextmanager
@@ -81,6 +84,13 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], text: str) -> None:
+    """Tensors that share no memory, and a text in the metadata, as a safetensors file: the same bytes each time."""
+    from safetensors.torch import save
+
+    path.write_bytes(save(dict(tensors), {ENTRY: text}))
 
 
 def check_output(out: Path, suffixes: tuple[str, ...], argument: str) -> Path:

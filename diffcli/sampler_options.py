@@ -24,7 +24,7 @@ class SamplerOptions:
     """How a trained model is sampled; None is what its preset says.
 
     Args:
-        seed: same seed, same images, whatever the batch size.
+        seed: same seed, same images; on a CPU to the byte, whatever the batch size.
         sampler: a name, or a name with parameters: ``{"name": "ddim", "eta": 0.5}``.
         steps: of the sampler, 1..T.
         label: of the images: a number or a class's name, ``none``, a range ``"0-9"``, or several of these, repeated over the

@@ -90,7 +90,7 @@ AutoguidanceOption = Annotated[
         rich_help_panel=SAMPLING,
     ),
 ]
-SeedOption = Annotated[int, typer.Option(help="Same seed, same images, whatever the batch size.")]
+SeedOption = Annotated[int, typer.Option(help="Same seed, same images; on a CPU whatever the batch size.")]
 BatchOption = Annotated[
     str,
     typer.Option(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffcli import __version__
 from diffcli.errors import DiffcliError
-from diffcli.files import written_whole
+from diffcli.files import ENTRY, write_safetensors, written_whole
 
 LIMIT = 1 << 30
 """Bytes of all files; those that were not used for the longest time are removed."""
@@ -50,8 +50,8 @@ class Cache:
         file, described = self._file(key), _described(key)
         try:
             with safe_open(file, framework="pt") as content:
-                kept, tensor = content.metadata() or {}, content.get_tensor("values").clone()
-            if kept.get("key") != described or kept.get("checksum") != _checksum(tensor):
+                text, tensor = (content.metadata() or {}).get(ENTRY), content.get_tensor("values").clone()
+            if text != _signed(described, tensor):
                 return None
         except (OSError, SafetensorError):
             return None
@@ -61,13 +61,10 @@ class Cache:
 
     def save(self, key: Mapping[str, Any], tensor: Tensor) -> None:
         """Keeps a tensor for this key, if the disk allows it."""
-        from safetensors.torch import save_file
-
         tensor = tensor.cpu().contiguous()
-        metadata = {"key": _described(key), "checksum": _checksum(tensor)}
         with contextlib.suppress(OSError, DiffcliError):
             with written_whole(self._file(key)) as part:
-                save_file({"values": tensor}, part, metadata)
+                write_safetensors(part, {"values": tensor}, _signed(_described(key), tensor))
             self._shrink()
 
     def _file(self, key: Mapping[str, Any]) -> Path:
@@ -85,6 +82,11 @@ class Cache:
 def _described(key: Mapping[str, Any]) -> str:
     """The key as text, with what decides how numbers are computed besides it."""
     return json.dumps({**key, "diffcli": __version__, "torch": torch.__version__}, sort_keys=True)
+
+
+def _signed(described: str, tensor: Tensor) -> str:
+    """The metadata of a file: its key, and a checksum of its tensor."""
+    return json.dumps({"key": described, "checksum": _checksum(tensor)})
 
 
 def _checksum(tensor: Tensor) -> str:

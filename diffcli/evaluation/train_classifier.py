@@ -6,6 +6,7 @@ About ten minutes for MNIST on two cores, seconds for digits.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ import typer
 from diffcli.data.datasets import DATASETS
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, weights_path
 from diffcli.evaluation.fitting import BATCH, accuracy, fitting
+from diffcli.files import write_safetensors, written_whole
 
 EPOCHS = {"mnist": 14, "digits": 150}
 
@@ -26,8 +28,6 @@ def main(
     judge: Annotated[str, typer.Option(help="classifier or resnet.")] = "classifier",
 ) -> None:
     """Train one classifier and write its weights as safetensors."""
-    from safetensors.torch import save_file
-
     if data not in CLASSIFIED:
         raise typer.BadParameter(f"'{data}'; choose from {', '.join(CLASSIFIED)}", param_hint="--data")
     if judge not in JUDGES:
@@ -47,8 +47,9 @@ def main(
             print(f"epoch {step // per_epoch}/{epochs}: last batch loss {loss:.4f}", flush=True)
     test_accuracy = accuracy(network, source.test)
     target = out or weights_path(data, judge)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save_file(network.state_dict(), target, metadata={"dataset": data, "test_accuracy": f"{test_accuracy:.6f}"})
+    facts = {"dataset": data, "test_accuracy": round(test_accuracy, 6)}
+    with written_whole(target) as part:
+        write_safetensors(part, network.state_dict(), json.dumps(facts))
     print(
         f"{len(train)} training images; test accuracy {test_accuracy:.2%} on {len(source.test)} images; weights in {target}"
     )
