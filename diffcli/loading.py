@@ -134,6 +134,7 @@ def model_of(stored: Stored) -> Model:
         fitted=stored.fitted,
         guide=guide,
         class_shares=stored.class_shares,
+        unlabelled_share=stored.unlabelled_share,
         clusters=_clusters_of(stored, preset),
     )
 

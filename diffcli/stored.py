@@ -42,7 +42,8 @@ class Stored:
         weights: of the denoiser.
         guide: an early average of the weights, for autoguidance.
         fitted: what each fitted prior learnt, by name.
-        class_shares: how frequent each label was in the training split.
+        class_shares: how frequent each label was in the training split, among the images that had one.
+        unlabelled_share: the share of the training images that had no label.
         clusters: the centres of the clusters that are its labels, if they are, (K, C * H * W).
         epoch: epochs done, counted from 1.
         training: facts of the training, for the user's information.
@@ -57,6 +58,7 @@ class Stored:
     guide: State | None = None
     fitted: dict[str, State] = field(default_factory=dict)
     class_shares: tuple[float, ...] = ()
+    unlabelled_share: float = 0.0
     clusters: Tensor | None = None
     epoch: int = 1
     training: dict[str, Any] = field(default_factory=dict)
@@ -95,6 +97,7 @@ def _of_checkpoint(path: Path) -> Stored:
             guide=content.get("guide") or None,
             fitted={str(name): dict(state) for name, state in content.get("priors", {}).items()},
             class_shares=tuple(float(share) for share in content.get("class_shares", ())),
+            unlabelled_share=float(content.get("unlabelled_share", 0)),  # before version 0.4 nobody counted
             clusters=content.get("clusters"),
             epoch=int(content.get("epoch", 0)) + 1,
         )
@@ -156,6 +159,7 @@ def _of_model_file(path: Path) -> Stored:
             guide=parts.get("guide"),
             fitted=fitted,
             class_shares=tuple(float(share) for share in about["class_shares"]),
+            unlabelled_share=float(about.get("unlabelled_share", 0)),
             clusters=parts.get("labels", {}).get("clusters"),
             epoch=int(about["epoch"]),
             training=dict(about["training"]),
@@ -224,6 +228,7 @@ def write_model_file(path: Path, stored: Stored) -> None:
         "preset": stored.preset,
         "plugins": stored.plugins,
         "class_shares": stored.class_shares,
+        "unlabelled_share": stored.unlabelled_share,
         "epoch": stored.epoch,
         "weights_sha256": checksum,
         "training": stored.training,

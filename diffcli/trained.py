@@ -45,7 +45,9 @@ class Trained:
     guide: Denoiser | None = None
     """With an early average of the weights, for autoguidance."""
     class_shares: tuple[float, ...] = ()
-    """How frequent each label was in the training split."""
+    """How frequent each label was in the training split, among the images that had one."""
+    unlabelled_share: float = 0.0
+    """The share of the training images that had no label."""
     clusters: Tensor | None = None
     """Where its labels are clusters, their centres, (K, C * H * W)."""
     run: Run | None = None
@@ -76,6 +78,16 @@ class Trained:
     def classes(self) -> list[str]:
         """The names of its labels, label 0 first; none where it was trained without."""
         return self.preset.labels.names if self.preset.labels else []
+
+    @property
+    def works_without_label(self) -> bool:
+        """Whether its network has an estimate for images of which no label is told.
+
+        That is trained by images whose label is hidden (``labels.dropped``) and by those that have none. A model that is told no
+        labels at all has no other.
+        """
+        labels = self.preset.labels
+        return labels is None or labels.dropped > 0 or self.unlabelled_share > 0
 
     def labelled(self, images: ImageSet) -> ImageSet:
         """Images with the labels that this model knows them by: the data set's, or their clusters."""

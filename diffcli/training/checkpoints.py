@@ -31,7 +31,9 @@ SECONDS_BEFORE_EPOCH_END = 5.0
 
 WEIGHTS_ALONE = "weights alone"
 """The storage option of a checkpoint that nothing is resumed from."""
-MODEL_KEYS = frozenset({"epoch", "global_step", "state_dict", "hyper_parameters", "guide", "priors", "class_shares"})
+MODEL_KEYS = frozenset(
+    {"epoch", "global_step", "state_dict", "hyper_parameters", "guide", "priors", "class_shares", "unlabelled_share"}
+)
 """What a model is loaded from; the rest of a checkpoint is the training's."""
 
 

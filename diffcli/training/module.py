@@ -92,13 +92,20 @@ class DiffusionModule(LightningModule):
         checkpoint["priors"] = {name: prior.state_dict() for name, prior in stored.items()}
         if self.preset.classes:
             checkpoint["class_shares"] = self.class_shares
+            checkpoint["unlabelled_share"] = float((self._labels == NO_LABEL).double().mean())
         if self.clusters is not None:
             checkpoint["clusters"] = self.clusters
 
     @property
     def class_shares(self) -> tuple[float, ...]:
         """How frequent each label is in the training split: what samples' labels are drawn from."""
-        return shares_of(self.trainer.datamodule.train.labels, self.preset.classes)  # type: ignore[attr-defined]
+        return shares_of(self._labels, self.preset.classes)
+
+    @property
+    def _labels(self) -> Tensor:
+        """Those of the training split, int64 (N,)."""
+        labels: Tensor = self.trainer.datamodule.train.labels  # type: ignore[attr-defined]
+        return labels
 
     def draw(self, size: int, image_shape: torch.Size) -> tuple[Tensor, Tensor | None]:
         """(t in 1..T, int64 (size,); noise (size, C, H, W), if any): a function of (seed, global step)."""
