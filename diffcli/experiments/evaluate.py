@@ -95,6 +95,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     for name in options.priors:
         subject.model.prior_component(name)
     check_metrics(options, subject.model)
+    subject.model.note_labels(options)
     if not isinstance(options.run, Model):
         subject = replace(subject, model=started(subject.model, options.devices))
     result = measure(subject, options)

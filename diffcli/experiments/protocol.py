@@ -28,7 +28,7 @@ from diffcli.loading import find_checkpoint, read_model
 from diffcli.model import Model
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.runs import Run
-from diffcli.sampler_options import BatchSize, SamplerOptions, label_numbers
+from diffcli.sampler_options import BatchSize, SamplerOptions
 from diffcli.stored import fingerprint
 
 INFORMATION = frozenset(
@@ -176,7 +176,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     }
     if model.classes:
         # Which labels samples and reconstructions get; none given is those of the data.
-        settings["label"] = label_numbers(options.label, model.classes) or "data"
+        settings["label"] = model.label_numbers(options) or "data"
         settings["per_label"] = options.per_label
     if options.per_label:
         _check_labels("per_label", model.preset)
@@ -232,7 +232,7 @@ def check_metrics(options: EvaluateOptions, model: Model) -> None:
     for name in options.metrics:
         if "labels" in METRICS[name].needs:
             _check_labels(name, model.preset)
-    given = label_numbers(options.label, model.classes)
+    given = model.label_numbers(options)
     if "cas" in options.metrics and given and max(given) < 0:
         raise UserError("`cas`: samples without a label teach no classifier; leave `label` out")
     if reason and ("nll" in options.metrics or options.nll_steps is not None):

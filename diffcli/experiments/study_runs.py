@@ -15,9 +15,9 @@ from diffcli.errors import UserError, unknown
 from diffcli.experiments.accuracy import cas_size
 from diffcli.experiments.planning import TrainOptions, plan
 from diffcli.experiments.train import carry_out
+from diffcli.label_names import label_numbers
 from diffcli.presets import load_preset
 from diffcli.runs import Run, best_checkpoint, find_run, is_free, run_preset
-from diffcli.sampler_options import label_numbers
 from diffcli.studies.files import effort_of, evaluation_of, folder_of
 from diffcli.studies.schema import Budget, Study, StudyEvaluation, StudyModel
 from diffcli.training.pace import time_spent

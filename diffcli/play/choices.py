@@ -14,7 +14,7 @@ from diffcli.errors import UserError
 from diffcli.loading import load
 from diffcli.model import Model
 from diffcli.ready import ready_models
-from diffcli.sampler_options import NONE, Label, SamplerOptions
+from diffcli.sampler_options import SamplerOptions
 
 Models = dict[str, Model]
 """By the name that the page calls them."""

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from diffcli.data.image_files import BadImage, decoded_content, fitted
 from diffcli.errors import UserError
+from diffcli.label_names import Label
 from diffcli.model import Model
 from diffcli.play.drawing import COMPUTING
 from diffcli.play.pictures import png_url
-from diffcli.sampler_options import Label, SamplerOptions
+from diffcli.sampler_options import SamplerOptions
 
 PAD = 224
 """Pixels of a side of the drawing pad."""
