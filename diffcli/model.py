@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from diffcli.data.given import read_given
+from diffcli.data.label_names import Label
 from diffcli.data.pixels import to_model, to_uint8
 from diffcli.diffusion.inpainting import MOST_ROUNDS, ROUNDS
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
 from diffcli.errors import UserError
 from diffcli.generation import counting, draw_xT, generate
-from diffcli.label_names import Label
 from diffcli.options import takes_as_method
 from diffcli.progress import progress
 from diffcli.restoration import degraded, estimated, inpaint, reconstruct, restore

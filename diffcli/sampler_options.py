@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from diffcli.config import Sampler
+from diffcli.data.label_names import Label
 from diffcli.errors import UserError
-from diffcli.label_names import Label
 from diffcli.presets import sampler_named
 
 BatchSize = int | Literal["auto"]
@@ -25,7 +25,7 @@ class SamplerOptions:
         sampler: a name, or a name with parameters: ``{"name": "ddim", "eta": 0.5}``.
         steps: of the sampler, 1..T.
         label: of the images: a class's name, a number, a range ``"0-9"``, ``none``, or several of these, repeated over the
-            images in turn; an integer stands for its digits, see :mod:`diffcli.label_names`. None draws labels as they are
+            images in turn; an integer stands for its digits, see :mod:`diffcli.data.label_names`. None draws labels as they are
             frequent in the training images; of images at hand it is no label.
         guidance: weight of classifier-free guidance towards the label; 1 is none (Ho & Salimans 2022).
         autoguidance: weight of guidance by an early average of the weights; 1 is none (Karras et al. 2024).

@@ -14,6 +14,7 @@ from diffcli.computing import prepared
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.clusters import clustered
 from diffcli.data.datasets import ImageSet
+from diffcli.data.label_names import label_notes, label_numbers, no_label_text
 from diffcli.devices import Precision, Processes
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.inpainting import check_inpaints
@@ -21,7 +22,6 @@ from diffcli.diffusion.labels import NO_LABEL, Labels
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.errors import UserError, unknown
 from diffcli.generation import Sampling, fit_prior
-from diffcli.label_names import label_notes, label_numbers, no_label_text
 from diffcli.peers import is_first
 from diffcli.progress import note
 from diffcli.runs import Run
@@ -97,6 +97,12 @@ class Trained:
         """The names of the labels that no training image had."""
         return [name for name, share in zip(self.classes, self.class_shares, strict=False) if not share]
 
+    @property
+    def trained_classes(self) -> list[str]:
+        """The names of the labels that training images had, which are those that can be asked for."""
+        untrained = set(self.untrained_classes)
+        return [name for name in self.classes if name not in untrained]
+
     def labelled(self, images: ImageSet) -> ImageSet:
         """Images with the labels that this model knows them by: the data set's, or their clusters; none where it saw no image
         of a class in training.
@@ -123,7 +129,7 @@ class Trained:
         Raises:
             UserError: the data set is not there.
         """
-        return training_split(self.preset, load_source(self.preset, self.data_dir).development)
+        return training_split(self.preset, load_source(self.preset, self.data_dir))
 
     def prior_component(self, name: str | None) -> Component:
         """A prior by name with its parameters; None is the preset's own.
@@ -239,10 +245,12 @@ class Trained:
             if number == NO_LABEL and not self.works_without_label:
                 raise UserError(
                     f"`label` {no_label_text(self.classes)}: this model was trained with the label of every image "
-                    f"(labels.dropped: 0) and does not work without; name one of {', '.join(self.classes):.200}"
+                    f"(labels.dropped: 0) and does not work without; name one of {', '.join(self.trained_classes):.200}"
                 )
             if number != NO_LABEL and (name := self.classes[number]) in untrained:
-                raise UserError(f"`label` {name}: none of the training images was of this class; {self._trained_classes}")
+                raise UserError(
+                    f"`label` {name}: none of the training images was of this class; there are {', '.join(self.trained_classes):.200}"
+                )
         if numbers and max(numbers) == NO_LABEL:
             self._check_unguided(options)
         return numbers
@@ -274,7 +282,7 @@ class Trained:
         if not self.works_without_label:
             raise UserError(
                 f"this model was trained with the label of every image (labels.dropped: 0) and does not work without: "
-                f"say with `label` what the images show; {self._trained_classes}"
+                f"say with `label` what the images show; there are {', '.join(self.trained_classes):.200}"
             )
         self._check_unguided(options)
 
@@ -283,9 +291,3 @@ class Trained:
             raise UserError(
                 f"`guidance` {options.guidance:g} is towards a label, and none is given: say which with `label`"
             )
-
-    @property
-    def _trained_classes(self) -> str:
-        """What can be asked for, in words."""
-        untrained = set(self.untrained_classes)
-        return f"there are {', '.join(name for name in self.classes if name not in untrained):.200}"

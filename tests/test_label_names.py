@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from diffcli.data.idx import EMNIST
+from diffcli.data.label_names import check_nameable, label_notes, label_numbers, no_label_text
 from diffcli.errors import UserError
-from diffcli.label_names import check_nameable, label_notes, label_numbers, no_label_text
 
 NUMBERED = ["1", "2", "3", "10"]
 AS_TEXT = ["1", "10", "2", "3"]
@@ -82,7 +82,13 @@ def test_what_could_be_taken_in_two_ways_is_told() -> None:
     assert label_notes("none", ["none", "x"]) == ["note: label none is the class of that name; -1 is no label"]
     assert label_notes(-1, ["-1", "0"])[0] == "note: label -1 is the class of that name; none is no label"
     assert label_notes("0-1", ["0-1", "x"]) == ["note: label 0-1 is the class of that name, not a range"]
-    for label, classes in (("0-9", list("0123456789")), (10, EMNIST["balanced"]), ("b", ["a", "b"]), (None, NUMBERED), (1, [])):
+    for label, classes in (
+        ("0-9", list("0123456789")),
+        (10, EMNIST["balanced"]),
+        ("b", ["a", "b"]),
+        (None, NUMBERED),
+        (1, []),
+    ):
         assert label_notes(label, classes) == []
 
 

@@ -24,7 +24,17 @@ from diffcli.sampler_options import SamplerOptions
 from diffcli.stored import SUFFIX, Stored, fingerprint, halved, read_stored, write_model_file
 
 SUFFIXES = (SUFFIX, *WRITERS)
-FACTS = ("started", "seed", "training_images", "validation_images", "parameters", "precision", "python", "packages")
+FACTS = (
+    "started",
+    "seed",
+    "training_images",
+    "validation_images",
+    "test_images",
+    "parameters",
+    "precision",
+    "python",
+    "packages",
+)
 """What a model file tells of ``run.json``: nothing of the machine's folders."""
 
 

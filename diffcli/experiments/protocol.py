@@ -186,7 +186,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         settings["n_test"] = options.n_test
     if source is not None:
         settings["test_images"] = of_images(source.test)
-        settings["training_images"] = of_images(training_split(model.preset, source.development))
+        settings["training_images"] = of_images(training_split(model.preset, source))
         settings["n_test"] = min(options.n_test or len(source.test), len(source.test))
         if NEIGHBOUR_METRICS & drawn:
             settings["n_manifold"] = manifold_size(options.n_fid, len(source.test))

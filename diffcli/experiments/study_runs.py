@@ -9,13 +9,13 @@ from typing import Any
 
 from diffcli.assembly import build_degradation, image_shape_of, load_source, path_of, resolve
 from diffcli.checkpoints import read_checkpoint
-from diffcli.config import Component, Preset, seconds, validate
+from diffcli.config import Component, Preset, seconds, validate_stored
+from diffcli.data.label_names import label_numbers
 from diffcli.devices import Devices
 from diffcli.errors import UserError, unknown
 from diffcli.experiments.accuracy import cas_size
 from diffcli.experiments.planning import TrainOptions, plan
 from diffcli.experiments.train import carry_out
-from diffcli.label_names import label_numbers
 from diffcli.presets import load_preset
 from diffcli.runs import Run, best_checkpoint, find_run, is_free, run_preset
 from diffcli.studies.files import effort_of, evaluation_of, folder_of
@@ -167,7 +167,7 @@ def _changed(run: Run, wanted: Preset) -> list[str]:
     """The keys in which a run's preset differs; of a checkpoint, which says best what was trained."""
     trained = run_preset(run)
     if run.last.is_file():
-        trained = validate(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
+        trained = validate_stored(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
     return list(changes(resolve(trained).model_dump(), wanted.model_dump()))
 
 

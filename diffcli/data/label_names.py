@@ -60,7 +60,9 @@ def label_notes(label: Label | Sequence[Label] | None, classes: Sequence[str]) -
     texts, lines = list(dict.fromkeys(_texts(label))) if classes else [], []
     for text in (text for text in texts if text in classes):
         if text in (NONE, MINUS_ONE):
-            lines.append(f"note: label {text} is the class of that name; {({NONE, MINUS_ONE} - {text}).pop()} is no label")
+            lines.append(
+                f"note: label {text} is the class of that name; {({NONE, MINUS_ONE} - {text}).pop()} is no label"
+            )
         elif RANGE.fullmatch(text):
             lines.append(f"note: label {text} is the class of that name, not a range")
     if by_name := [text for text in texts if not numbers_are_places(classes) and _could_be_places(text, len(classes))]:
