@@ -14,7 +14,7 @@ from diffcli.computing import prepared
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.clusters import clustered
 from diffcli.data.datasets import ImageSet
-from diffcli.data.label_names import label_notes, label_numbers, no_label_text
+from diffcli.data.label_names import check_trained, label_notes, label_numbers
 from diffcli.devices import Precision, Processes
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.inpainting import check_inpaints
@@ -240,17 +240,7 @@ class Trained:
             UserError: a label is unknown or was not trained, there are none, or they are guided towards and are none.
         """
         numbers = label_numbers(options.label, self.classes)
-        untrained = set(self.untrained_classes)
-        for number in numbers:
-            if number == NO_LABEL and not self.works_without_label:
-                raise UserError(
-                    f"`label` {no_label_text(self.classes)}: this model was trained with the label of every image "
-                    f"(labels.dropped: 0) and does not work without; name one of {', '.join(self.trained_classes):.200}"
-                )
-            if number != NO_LABEL and (name := self.classes[number]) in untrained:
-                raise UserError(
-                    f"`label` {name}: none of the training images was of this class; there are {', '.join(self.trained_classes):.200}"
-                )
+        check_trained(numbers, self.classes, set(self.untrained_classes), works_without=self.works_without_label)
         if numbers and max(numbers) == NO_LABEL:
             self._check_unguided(options)
         return numbers

@@ -9,7 +9,7 @@ class is called by another number than its place, a number is also a place, 0 th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 from operator import index
 from typing import Any
@@ -69,6 +69,31 @@ def label_notes(label: Label | Sequence[Label] | None, classes: Sequence[str]) -
         names = ", ".join(classes[number] for number in label_numbers(by_name, classes))
         lines.append(f"note: label {', '.join(by_name)} means class {names}: numbers are names here, not places")
     return lines
+
+
+def check_trained(
+    numbers: Sequence[int], classes: Sequence[str], untrained: Collection[str], *, works_without: bool
+) -> None:
+    """Checks that a model was trained with the labels that it is asked for, numbered as :func:`label_numbers` does.
+
+    Args:
+        untrained: the names of the classes that no training image had.
+        works_without: whether the model was trained with images that have no label, or of which it was hidden.
+
+    Raises:
+        UserError: it was not.
+    """
+    known = ", ".join(name for name in classes if name not in untrained)
+    for number in dict.fromkeys(numbers):
+        if number == NO_LABEL and not works_without:
+            raise UserError(
+                f"`label` {no_label_text(classes)}: this model was trained with the label of every image (labels.dropped: 0) and "
+                f"does not work without; name one of {known:.200}"
+            )
+        if number != NO_LABEL and classes[number] in untrained:
+            raise UserError(
+                f"`label` {classes[number]}: none of the training images was of this class; there are {known:.200}"
+            )
 
 
 def no_label_text(classes: Sequence[str]) -> str:

@@ -141,6 +141,8 @@ def _write_graphs(model: Model, options: ExportOptions) -> None:
         "degradation": preset.degradation.name,
         "prior": options.prior or preset.prior.name,
         "class_names": model.classes,
+        "untrained_classes": model.untrained_classes,
+        "works_without_label": model.works_without_label,
     }
     facts = about(sampling, model.image_shape, facts)
     graphs = graphs_of(sampling, model.image_shape)

@@ -104,6 +104,17 @@ class Plan:
         return [name for number, name in enumerate(labels.names) if number not in with_images]
 
     @property
+    def works_without_label(self) -> bool:
+        """Whether the training has images without a label, or hides some."""
+        labels = self.preset.labels
+        return labels is None or labels.dropped > 0 or (not labels.clusters and self._without_label > 0)
+
+    @property
+    def _without_label(self) -> int:
+        """Training images that have no label in the data set."""
+        return int((self.data.train.labels == NO_LABEL).sum())
+
+    @property
     def notes(self) -> list[str]:
         """What is to be known of the images before a training, in lines."""
         lines = []
@@ -113,9 +124,8 @@ class Plan:
             lines.append(
                 f"note: no training image is of class {', '.join(names):.200}: too few images; its label cannot be asked for"
             )
-        without = int((self.data.train.labels == NO_LABEL).sum())
-        if self.preset.labels is not None and not self.preset.labels.clusters and without:
-            lines.append(f"note: {without:,} training images have no label")
+        if self.preset.labels is not None and not self.preset.labels.clusters and self._without_label:
+            lines.append(f"note: {self._without_label:,} training images have no label")
         return lines
 
     @property
@@ -157,7 +167,7 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     if options.resume is None:
         name, preset = load_preset(str(options.preset), options.overrides)
         planned = _plan(name, preset, options, options.limit_batches, download)
-        _check_labels(planned.preset, planned.data.train)
+        _check_labels(planned)
         return planned
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
 
@@ -190,20 +200,19 @@ def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int |
     )
 
 
-def _check_labels(preset: Preset, train: ImageSet) -> None:
-    """Checks that a preset's labels can be learnt from these images, and asked for.
+def _check_labels(planned: Plan) -> None:
+    """Checks that the labels of a new training can be learnt from its images, and asked for.
 
     Raises:
         UserError: none has a label, no label cannot be asked for, or guidance needs images without.
     """
-    labels = preset.labels
+    labels = planned.preset.labels
     if labels is None:
         return
-    if not labels.clusters and not bool((train.labels != NO_LABEL).any()):
+    if len(planned.untrained_classes) == len(labels.names):
         raise UserError("labels: none of the training images has a label; leave labels out, or take labels.clusters")
     check_nameable(labels.names)
-    untold = labels.dropped > 0 or (not labels.clusters and bool((train.labels == NO_LABEL).any()))
-    if preset.sampler.guidance != 1 and not untold:
+    if planned.preset.sampler.guidance != 1 and not planned.works_without_label:
         raise UserError(
             "sampler.guidance needs an estimate without label, which labels.dropped: 0 does not train; hide the labels of some "
             "images, for example labels.dropped: 0.1"
