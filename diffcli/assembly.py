@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
-from diffcli.data.sources import class_names, default_data_dir, image_shape
+from diffcli.data.sources import class_names, default_data_dir, image_shape, numbered_as
 from diffcli.diffusion.degradations import Degradation, check_basics
 from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, check_input, check_prediction
 from diffcli.diffusion.guidance import X0Function, clipped
@@ -66,8 +66,11 @@ def resolve(preset: Preset) -> Preset:
     return preset
 
 
-def with_classes(preset: Preset, names: Sequence[str]) -> Preset:
+def with_classes(preset: Preset, names: Sequence[str], any_order: bool = False) -> Preset:
     """The preset with the names of its data set's classes, where it asks for these.
+
+    Args:
+        any_order: a preset that names them says in which order they are numbered.
 
     Raises:
         UserError: the data set has no classes, or others than the preset names.
@@ -83,7 +86,10 @@ def with_classes(preset: Preset, names: Sequence[str]) -> Preset:
             f"labels: data {preset.data.name} has no classes: those of a folder are its sub-folders; "
             "sort the images into some, take labels.clusters, or leave labels out"
         )
-    if preset.labels.classes not in (None, list(names)):
+    own = preset.labels.classes
+    if any_order and own is not None and sorted(own) == sorted(names):
+        return preset
+    if own not in (None, list(names)):
         raise UserError(
             f"labels.classes: the classes of data {preset.data.name} are {', '.join(names):.200}; leave the key out"
         )
@@ -170,10 +176,19 @@ def path_of(
 
 
 def load_source(preset: Preset, data_dir: Path | str | None, download: bool = True) -> Source:
-    """The preset's data set, whole and in memory.
+    """A resolved preset's data set, whole and in memory; its labels are numbered as the preset names its classes.
 
     Args:
         data_dir: folder of the data sets; None is :func:`~diffcli.data.sources.default_data_dir`.
+
+    Raises:
+        UserError: it is not there and cannot be had, or has classes that the preset does not name.
+    """
+    return numbered(preset, read_source(preset, data_dir, download))
+
+
+def read_source(preset: Preset, data_dir: Path | str | None, download: bool = True) -> Source:
+    """As :func:`load_source`, its labels numbered as the data set does.
 
     Raises:
         UserError: it is not there and cannot be had.
@@ -183,9 +198,27 @@ def load_source(preset: Preset, data_dir: Path | str | None, download: bool = Tr
     return source
 
 
-def training_split(preset: Preset, development: ImageSet) -> ImageSet:
+def numbered(preset: Preset, source: Source) -> Source:
+    """A data set with its labels numbered as the preset names its classes, where it does.
+
+    Raises:
+        UserError: it has classes that the preset does not name.
+    """
+    named = None if preset.labels is None or preset.labels.clusters else preset.labels.classes
+    if named is None and preset.data.parameters.get("hold_out") == "random":
+        named = sorted(source.classes)  # as versions before 0.4 did, in whose checksums of images labels are
+    return source if named is None else numbered_as(source, named)
+
+
+def splits(preset: Preset, source: Source) -> tuple[ImageSet, ImageSet]:
+    """Of the development images of a data set, those that a preset's model is trained on and those that it is validated on."""
+    training = preset.training
+    return split(source.development, training.val_share, training.seed, by_class=source.by_class)
+
+
+def training_split(preset: Preset, source: Source) -> ImageSet:
     """Of the images of a data set, those that a preset's model is trained on."""
-    return split(development, preset.training.val_share, preset.training.seed)[0]
+    return splits(preset, source)[0]
 
 
 def image_shape_of(preset: Preset) -> tuple[int, int, int]:

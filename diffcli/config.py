@@ -212,3 +212,23 @@ def validate(values: Any, where: str) -> Preset:
         return Preset.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{where}: {explain(error, known=known)}") from error
+
+
+SINCE: dict[tuple[str, str], dict[str, Any]] = {("data", "folder"): {"hold_out": "random"}}
+"""Parameters that components got since version 0.1, with the value that stands for what they did before."""
+
+
+def validate_stored(values: Any, where: str) -> Preset:
+    """As :func:`validate`, of a preset that was written with every default by the version that trained the model: what it does not
+    name is as it was then.
+
+    Raises:
+        UserError: see there.
+    """
+    preset = validate(values, where)
+    former = {}
+    for (kind, name), parameters in SINCE.items():
+        component = getattr(preset, kind)
+        if component is not None and component.name == name:
+            former[kind] = component.model_copy(update=parameters | component.parameters)
+    return preset.model_copy(update=former)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from diffcli.assembly import build_denoiser, image_shape_of, resolve
 from diffcli.checkpoints import check_weights
 from diffcli.computing import check_compiler, precision_of
-from diffcli.config import Preset, validate
+from diffcli.config import Preset, validate_stored
 from diffcli.devices import ONE_DEVICE, Devices, Processes, launch
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.errors import UserError
@@ -114,7 +114,7 @@ def model_of(stored: Stored) -> Model:
         UserError: its preset is not valid here, or its weights do not fit the network that the preset names.
     """
     check_loaded(stored.plugins, stored.title)
-    preset = resolve(validate(stored.preset, stored.title))
+    preset = resolve(validate_stored(stored.preset, stored.title))
     image_shape = image_shape_of(preset)
     denoiser = build_denoiser(preset, image_shape)
     guide = build_denoiser(preset, image_shape) if stored.guide is not None else None

@@ -16,7 +16,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from diffcli import __version__
-from diffcli.config import Preset, validate
+from diffcli.config import Preset, validate_stored
 from diffcli.errors import UserError, unknown
 from diffcli.files import read_json, writable_folder, write_json, written_whole
 from diffcli.presets import read_values, to_yaml
@@ -270,7 +270,7 @@ def run_preset(run: Run) -> Preset:
     Raises:
         UserError: its file is damaged.
     """
-    return validate(read_values(run.preset_file), str(run.preset_file))
+    return validate_stored(read_values(run.preset_file), str(run.preset_file))
 
 
 def best_checkpoint(run: Run) -> Path:

@@ -14,15 +14,18 @@ from diffcli.computing import prepared
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.clusters import clustered
 from diffcli.data.datasets import ImageSet
+from diffcli.data.label_names import check_trained, label_notes, label_numbers
 from diffcli.devices import Precision, Processes
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.inpainting import check_inpaints
-from diffcli.diffusion.labels import Labels
+from diffcli.diffusion.labels import NO_LABEL, Labels
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.errors import UserError, unknown
 from diffcli.generation import Sampling, fit_prior
+from diffcli.peers import is_first
+from diffcli.progress import note
 from diffcli.runs import Run
-from diffcli.sampler_options import SamplerOptions, label_numbers
+from diffcli.sampler_options import SamplerOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -89,9 +92,36 @@ class Trained:
         labels = self.preset.labels
         return labels is None or labels.dropped > 0 or self.unlabelled_share > 0
 
+    @property
+    def untrained_classes(self) -> list[str]:
+        """The names of the labels that no training image had."""
+        return [name for name, share in zip(self.classes, self.class_shares, strict=False) if not share]
+
+    @property
+    def trained_classes(self) -> list[str]:
+        """The names of the labels that training images had, which are those that can be asked for."""
+        untrained = set(self.untrained_classes)
+        return [name for name in self.classes if name not in untrained]
+
     def labelled(self, images: ImageSet) -> ImageSet:
-        """Images with the labels that this model knows them by: the data set's, or their clusters."""
-        return images if self.clusters is None else clustered(images, self.clusters)
+        """Images with the labels that this model knows them by: the data set's, or their clusters; none where it saw no image
+        of a class in training.
+
+        Raises:
+            UserError: an image has no label that the model knows, and it does not work without.
+        """
+        if self.clusters is not None:
+            return clustered(images, self.clusters)
+        if not self.classes:
+            return images
+        untrained = torch.tensor([self.classes.index(name) for name in self.untrained_classes], dtype=torch.int64)
+        labels = images.labels.masked_fill(torch.isin(images.labels, untrained), NO_LABEL)
+        if not self.works_without_label and (without := int((labels == NO_LABEL).sum())):
+            raise UserError(
+                f"{without:,} of {len(images):,} images have no label that this model was trained with, and it does not work "
+                f"without (labels.dropped: 0): say which with `label`"
+            )
+        return ImageSet(images.images, labels)
 
     def training_split(self) -> ImageSet:
         """The images that it was trained on.
@@ -99,7 +129,7 @@ class Trained:
         Raises:
             UserError: the data set is not there.
         """
-        return training_split(self.preset, load_source(self.preset, self.data_dir).development)
+        return training_split(self.preset, load_source(self.preset, self.data_dir))
 
     def prior_component(self, name: str | None) -> Component:
         """A prior by name with its parameters; None is the preset's own.
@@ -137,9 +167,15 @@ class Trained:
         """The preset's sampler but for what the options change, and its time steps, T to 0.
 
         Raises:
-            UserError: the sampler is unknown or does not serve the degradation, or there are more steps than T.
+            UserError: the sampler is unknown or does not serve the degradation, there are more steps than T, or it is guided by an
+            estimate without label that the model does not have.
         """
         sampler = options.changed(self.preset.sampler)
+        if sampler.guidance != 1 and not self.works_without_label:
+            raise UserError(
+                "`guidance` needs an estimate without label, and this model was trained with labels.dropped: 0: leave it at 1, "
+                "or train one with labels.dropped: 0.1"
+            )
         sampler = resolve(self.preset.model_copy(update={"sampler": sampler})).sampler
         return sampler, path_of(sampler, self.denoiser.degradation, options.steps)
 
@@ -189,7 +225,7 @@ class Trained:
             UserError: an option does not fit the model.
         """
         sampler, steps = self.sampler(options)
-        given = label_numbers(options.label, self.classes)
+        given = self.label_numbers(options)
         sampling = Sampling(
             denoiser=self.denoiser,
             prior=prior,
@@ -219,11 +255,51 @@ class Trained:
         labels: dict[str, Tensor | None] = {"": None} if self.works_without_label else {}
         return labels | {"_told": self.labelled(images).labels}
 
+    def label_numbers(self, options: SamplerOptions) -> tuple[int, ...]:
+        """The labels asked for, each in 0..classes - 1 or -1 for none; empty where ``label`` is None.
+
+        Raises:
+            UserError: a label is unknown or was not trained, there are none, or they are guided towards and are none.
+        """
+        numbers = label_numbers(options.label, self.classes)
+        check_trained(numbers, self.classes, set(self.untrained_classes), works_without=self.works_without_label)
+        if numbers and max(numbers) == NO_LABEL:
+            self._check_unguided(options)
+        return numbers
+
+    def note_labels(self, options: SamplerOptions) -> None:
+        """Says of each label that could be taken in two ways how it is taken, unless that is to be quiet."""
+        if not options.quiet and is_first():
+            for line in label_notes(options.label, self.classes):
+                note(line)
+
     def told(self, options: SamplerOptions, count: int) -> Tensor | None:
         """The labels that are given for ``count`` images at hand, int64 (count,); None where none is.
 
         Raises:
-            UserError: a label is unknown, or the model has none.
+            UserError: see :meth:`label_numbers`.
         """
-        given = label_numbers(options.label, self.classes)
+        given = self.label_numbers(options)
         return Labels(given).of(options.seed, range(count)) if given else None
+
+    def check_told(self, options: SamplerOptions) -> None:
+        """Checks what images at hand are told where ``label`` None is no label.
+
+        Raises:
+            UserError: see :meth:`label_numbers`; or no label is given, and the model does not work without, or is guided
+                towards it.
+        """
+        if self.label_numbers(options):
+            return
+        if not self.works_without_label:
+            raise UserError(
+                f"this model was trained with the label of every image (labels.dropped: 0) and does not work without: "
+                f"say with `label` what the images show; there are {', '.join(self.trained_classes):.200}"
+            )
+        self._check_unguided(options)
+
+    def _check_unguided(self, options: SamplerOptions) -> None:
+        if options.guidance not in (None, 1):
+            raise UserError(
+                f"`guidance` {options.guidance:g} is towards a label, and none is given: say which with `label`"
+            )

@@ -69,7 +69,7 @@ StepsOption = Annotated[
 LabelOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Of the images: a number, a class's name, a range such as 0-9, or none; repeatable.",
+        help="Of the images: a class's name, a number, a range such as 0-9, or none; repeatable.",
         show_default="as frequent as in the training images",
         rich_help_panel=SAMPLING,
     ),

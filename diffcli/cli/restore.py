@@ -103,7 +103,7 @@ def restore(
     label: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of the images, in turn: a number, a class's name, a range such as 0-9, or none; repeatable.",
+            help="Of the images, in turn: a class's name, a number, a range such as 0-9, or none; repeatable.",
             show_default="none",
             rich_help_panel=SAMPLING,
         ),

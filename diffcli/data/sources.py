@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from diffcli.errors import UserError
 
 NO_LABEL = -1
 TEST_SHARE = 0.2
@@ -96,6 +98,8 @@ class Source:
     """Names of the labels, label 0 first; none where there are no labels."""
     mirrored: bool = False
     """Whether training shows each image mirrored left to right in half of the epochs."""
+    by_class: bool = False
+    """Whether validation images are held out by class, as the test images were."""
 
 
 Load = TypeVar("Load", bound=Callable[..., Source])
@@ -148,13 +152,63 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("DIFFCLI_DATA") or "data")
 
 
-def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Random split of ``images`` into (1 - share, share), a function of ``seed`` alone."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+def split(images: ImageSet, share: float, seed: int, *, by_class: bool = False) -> tuple[ImageSet, ImageSet]:
+    """Random split of ``images`` into (1 - share, share), a function of ``seed`` alone.
+
+    Args:
+        by_class: the same share of each class, and of the images without one, as nearly as whole images allow; the last image of
+            a class is held out only where every class is down to one.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(images), generator=generator)
     held_out = round(share * len(images))
+    if by_class and len(images):
+        labels = images.labels[order]
+        counts = _shared_out(held_out, torch.bincount(labels - NO_LABEL), generator)
+        rank = torch.empty_like(order)  # of each image among those of its class, in the random order
+        for label in labels.unique().tolist():
+            rank[labels == label] = torch.arange(int((labels == label).sum()))
+        chosen = rank < counts[labels - NO_LABEL]
+        order = torch.cat([order[chosen], order[~chosen]])
     return images[order[held_out:]], images[order[:held_out]]
 
 
-def hold_out_test(images: ImageSet) -> tuple[ImageSet, ImageSet]:
+def _shared_out(total: int, sizes: Tensor, generator: torch.Generator) -> Tensor:
+    """How many of each class are held out, int64 (K,), ``total`` in all: in proportion to their sizes, int64 (K,), by the
+    largest remainders, and leaving one of each where that is possible."""
+    fair = total * sizes.double() / sizes.sum()
+    most = (sizes - 1).clamp(min=0)
+    counts = fair.long().minimum(most)
+    draws = torch.rand(len(sizes), generator=generator)  # decide between equal remainders
+    for _ in range(total - int(counts.sum())):
+        free = counts < (most if bool((counts < most).any()) else sizes)
+        remainder = (fair - counts).masked_fill(~free, -torch.inf)
+        equal = remainder >= remainder.max() - 1e-9
+        counts[draws.masked_fill(~equal, -1).argmax()] += 1
+    return counts
+
+
+def hold_out_test(images: ImageSet, *, by_class: bool = False) -> tuple[ImageSet, ImageSet]:
     """Development and test images of a set that has no test split of its own: the same for every run."""
-    return split(images, TEST_SHARE, seed=0)
+    return split(images, TEST_SHARE, seed=0, by_class=by_class)
+
+
+def numbered_as(source: Source, classes: Sequence[str]) -> Source:
+    """A data set with its labels numbered in another order of the names of its classes.
+
+    Args:
+        classes: may hold more names than the data set has.
+
+    Raises:
+        UserError: the data set has a class that is none of these.
+    """
+    if tuple(source.classes) == tuple(classes):
+        return source
+    if foreign := [name for name in source.classes if name not in classes]:
+        raise UserError(
+            f"data: the classes of the images are {', '.join(source.classes):.200}, and those of the model "
+            f"{', '.join(classes):.200}: leave out the images of class {foreign[0]}"
+        )
+    numbers = torch.tensor([*map(classes.index, source.classes), NO_LABEL])  # the last one for -1
+    parts = [ImageSet(part.images, numbers[part.labels]) for part in (source.development, source.test)]
+    return replace(source, development=parts[0], test=parts[1], classes=tuple(classes))

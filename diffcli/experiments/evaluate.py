@@ -120,6 +120,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     for name in options.priors:
         subject.model.prior_component(name)
     check_metrics(options, subject.model)
+    subject.model.note_labels(options)
     if not isinstance(options.run, Model):
         subject = replace(subject, model=started(subject.model, options.devices))
     result = measure(subject, options)
@@ -167,9 +168,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         losses, by_t = _loss(sampling, test, told, quiet)
         scores |= losses
     if "nll" in wanted:
-        settings["decoder_width"] = decoder_width(
-            sampling, model.labelled(training_split(model.preset, source.development))
-        )
+        settings["decoder_width"] = decoder_width(sampling, model.labelled(training_split(model.preset, source)))
         steps, width = settings["nll_steps"], settings["decoder_width"]
         scores |= bits_of(sampling, test, told, steps, width, quiet)
     elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):
@@ -192,7 +191,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     settings["n_floor"] = None
     if set(measured_on("samples")) & set(wanted):
         distances = Distances(
-            train=model.labelled(training_split(model.preset, source.development)),
+            train=model.labelled(training_split(model.preset, source)),
             test=source.test,
             wanted=frozenset(wanted),
             extractors=extractors,

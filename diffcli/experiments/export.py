@@ -24,7 +24,17 @@ from diffcli.sampler_options import SamplerOptions
 from diffcli.stored import SUFFIX, Stored, fingerprint, halved, read_stored, write_model_file
 
 SUFFIXES = (SUFFIX, *WRITERS)
-FACTS = ("started", "seed", "training_images", "validation_images", "parameters", "precision", "python", "packages")
+FACTS = (
+    "started",
+    "seed",
+    "training_images",
+    "validation_images",
+    "test_images",
+    "parameters",
+    "precision",
+    "python",
+    "packages",
+)
 """What a model file tells of ``run.json``: nothing of the machine's folders."""
 
 
@@ -131,6 +141,8 @@ def _write_graphs(model: Model, options: ExportOptions) -> None:
         "degradation": preset.degradation.name,
         "prior": options.prior or preset.prior.name,
         "class_names": model.classes,
+        "untrained_classes": model.untrained_classes,
+        "works_without_label": model.works_without_label,
     }
     facts = about(sampling, model.image_shape, facts)
     graphs = graphs_of(sampling, model.image_shape)

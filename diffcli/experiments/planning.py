@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from diffcli.assembly import load_source, resolve, with_classes
+from diffcli.assembly import numbered, read_source, resolve, splits, with_classes
 from diffcli.checkpoints import check_weights, read_checkpoint
-from diffcli.config import Preset, seconds, validate
+from diffcli.config import Preset, seconds, validate, validate_stored
 from diffcli.data.clusters import check_clusters
-from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory, split
+from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory
+from diffcli.data.label_names import check_nameable
 from diffcli.data.module import ImageDataModule
 from diffcli.devices import Devices
 from diffcli.errors import UserError
@@ -90,6 +91,48 @@ class Plan:
     """Files of the data set that were left out, each with the reason."""
     inventory: Inventory | None = None
     """What was read of a folder of images."""
+    test_images: int = 0
+    """Images that are held out for tests."""
+
+    @property
+    def untrained_classes(self) -> list[str]:
+        """The names of the labels that no training image has."""
+        labels = self.preset.labels
+        if labels is None or labels.clusters:
+            return []
+        with_images = set(self.data.train.labels.tolist())
+        return [name for number, name in enumerate(labels.names) if number not in with_images]
+
+    @property
+    def works_without_label(self) -> bool:
+        """Whether the training has images without a label, or hides some."""
+        labels = self.preset.labels
+        return labels is None or labels.dropped > 0 or (not labels.clusters and self._without_label > 0)
+
+    @property
+    def _without_label(self) -> int:
+        """Training images that have no label in the data set."""
+        return int((self.data.train.labels == NO_LABEL).sum())
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of the images before a training, in lines."""
+        lines = []
+        if self.inventory is not None:
+            lines += [str(self.inventory), f"{self.split}"]
+        if names := self.untrained_classes:
+            lines.append(
+                f"note: no training image is of class {', '.join(names):.200}: too few images; its label cannot be asked for"
+            )
+        if self.preset.labels is not None and not self.preset.labels.clusters and self._without_label:
+            lines.append(f"note: {self._without_label:,} training images have no label")
+        return lines
+
+    @property
+    def split(self) -> str:
+        """How many images are for what, in words."""
+        counts = len(self.data.train), len(self.data.val), self.test_images
+        return "{:,} training, {:,} validation and {:,} test images".format(*counts)
 
     @property
     def loggers(self) -> list[str]:
@@ -109,9 +152,10 @@ class Plan:
             "batches per epoch": self.data.batches_per_epoch,
             "training images": len(self.data.train),
             "validation images": len(self.data.val),
+            "test images": self.test_images,
         }
-        read = f"# {self.inventory}\n" if self.inventory else ""
-        return to_yaml(self.preset) + "".join(f"# {key}: {value:,}\n" for key, value in sizes.items()) + read
+        lines = [*(f"{key}: {value:,}" for key, value in sizes.items()), *self.notes]
+        return to_yaml(self.preset) + "".join(f"# {line}\n" for line in lines)
 
 
 def plan(options: TrainOptions, download: bool = True) -> Plan:
@@ -122,25 +166,57 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     """
     if options.resume is None:
         name, preset = load_preset(str(options.preset), options.overrides)
-        return _plan(name, preset, options, options.limit_batches, download)
+        planned = _plan(name, preset, options, options.limit_batches, download)
+        _check_labels(planned)
+        return planned
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
 
 
 def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int | None, download: bool = True) -> Plan:
     preset = resolve(preset)
-    source = load_source(preset, options.data_dir, download)
-    preset = with_classes(preset, source.classes)
-    images = source.development
+    source = read_source(preset, options.data_dir, download)
+    preset = with_classes(preset, source.classes, any_order=True)
+    source = numbered(preset, source)
     training = preset.training
-    train, val = split(images, training.val_share, training.seed)
+    train, val = splits(preset, source)
     if not len(train) or not len(val):
-        raise UserError(f"training.val_share {training.val_share} leaves no images on one side of {len(images)}")
+        raise UserError(
+            f"training.val_share {training.val_share} leaves no images on one side of {len(source.development)}"
+        )
     if preset.labels is not None and preset.labels.clusters:
         check_clusters(preset.labels.clusters, len(train))
     torch.manual_seed(training.seed)  # the network's initial weights
-    module = DiffusionModule(preset.model_dump(), name, list(images.image_shape), needed_by(components_of(preset)))
+    module = DiffusionModule(preset.model_dump(), name, list(train.image_shape), needed_by(components_of(preset)))
     data = ImageDataModule((train, val), training.batch_size, training.seed, limit_batches, source.mirrored)
-    return Plan(name, preset, module, data, options, skipped=source.skipped, inventory=source.inventory)
+    return Plan(
+        name,
+        preset,
+        module,
+        data,
+        options,
+        skipped=source.skipped,
+        inventory=source.inventory,
+        test_images=len(source.test),
+    )
+
+
+def _check_labels(planned: Plan) -> None:
+    """Checks that the labels of a new training can be learnt from its images, and asked for.
+
+    Raises:
+        UserError: none has a label, no label cannot be asked for, or guidance needs images without.
+    """
+    labels = planned.preset.labels
+    if labels is None:
+        return
+    if len(planned.untrained_classes) == len(labels.names):
+        raise UserError("labels: none of the training images has a label; leave labels out, or take labels.clusters")
+    check_nameable(labels.names)
+    if planned.preset.sampler.guidance != 1 and not planned.works_without_label:
+        raise UserError(
+            "sampler.guidance needs an estimate without label, which labels.dropped: 0 does not train; hide the labels of some "
+            "images, for example labels.dropped: 0.1"
+        )
 
 
 def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
@@ -156,7 +232,7 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
     after = validate(with_overrides(recorded.model_dump(), options.overrides), str(run.folder))
     content = read_checkpoint(run.last) if run.last.is_file() else None
     # The checkpoint says what was trained, whatever was written into the preset's file since.
-    before = validate(content["hyper_parameters"]["preset"], f"checkpoint {run.last}") if content else recorded
+    before = validate_stored(content["hyper_parameters"]["preset"], f"checkpoint {run.last}") if content else recorded
     info = run.info()
     name = content["hyper_parameters"]["preset_name"] if content else info.get("preset", run.folder.name)
     limit_batches = options.limit_batches

@@ -30,7 +30,7 @@ from diffcli.model import Model
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.restoration import Disturbance
 from diffcli.runs import Run
-from diffcli.sampler_options import BatchSize, SamplerOptions, label_numbers
+from diffcli.sampler_options import BatchSize, SamplerOptions
 from diffcli.stored import fingerprint
 
 INFORMATION = frozenset(
@@ -218,9 +218,9 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     }
     if model.classes:
         # Which labels samples get, and what loss and likelihood are told; none given is those of the data.
-        settings["label"] = label_numbers(options.label, model.classes) or "data"
+        settings["label"] = model.label_numbers(options) or "data"
         settings["per_label"] = options.per_label
-        told = label_numbers(options.label, model.classes)
+        told = model.label_numbers(options)
         settings["reconstruction_label"] = told if any(number != NO_LABEL for number in told) else None
     if options.per_label:
         _check_labels("per_label", model.preset)
@@ -230,7 +230,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         settings["n_test"] = options.n_test
     if source is not None:
         settings["test_images"] = of_images(source.test)
-        settings["training_images"] = of_images(training_split(model.preset, source.development))
+        settings["training_images"] = of_images(training_split(model.preset, source))
         settings["n_test"] = min(options.n_test or len(source.test), len(source.test))
         settings["test_subset"] = "all" if settings["n_test"] == len(source.test) else "random, by the seed"
         if NEIGHBOUR_METRICS & drawn:
@@ -277,7 +277,7 @@ def check_metrics(options: EvaluateOptions, model: Model) -> None:
     for name in options.metrics:
         if "labels" in METRICS[name].needs:
             _check_labels(name, model.preset)
-    given = label_numbers(options.label, model.classes)
+    given = model.label_numbers(options)
     if "cas" in options.metrics and given and max(given) < 0:
         raise UserError("`cas`: samples without a label teach no classifier; leave `label` out")
     if reason and ("nll" in options.metrics or options.nll_steps is not None):

@@ -21,7 +21,7 @@ from diffcli.loading import find_checkpoint, read_model, started
 from diffcli.model import Model
 from diffcli.reporting.pictures import labelled_rows, to_image
 from diffcli.runs import Run
-from diffcli.sampler_options import SamplerOptions, label_numbers
+from diffcli.sampler_options import SamplerOptions
 
 SHOWN = 64
 """A picture of rows is of at most this many images."""
@@ -89,7 +89,8 @@ def restore(options: RestoreOptions) -> list[Path]:
     else:
         model.check_inpaints()
         model.sampling(options)
-    label_numbers(options.label, model.classes)
+    model.check_told(options)
+    model.note_labels(options)
     given = read_given(options.files, model.image_shape, options.background or model.background)
     if options.out.suffix.lower() == ".png" and len(given.files) > SHOWN:
         raise UserError(

@@ -32,7 +32,7 @@ from diffcli.reporting.pictures import (
 )
 from diffcli.restoration import conditional_rows
 from diffcli.runs import Run
-from diffcli.sampler_options import SamplerOptions, label_numbers
+from diffcli.sampler_options import SamplerOptions
 
 MAX_ANIMATED = 64
 PER_LABEL = 8
@@ -87,7 +87,8 @@ def sample(options: SampleOptions) -> list[Path]:
     model = replace(read_model(checkpoint), run=run, data_dir=options.data_dir)
     model.sampler(options)  # a bad option is told before the processes start
     model.prior_component(options.prior)
-    label_numbers(options.label, model.classes)
+    model.label_numbers(options)
+    model.note_labels(options)
     return write_samples(started(model, options.devices), options)
 
 
@@ -111,7 +112,7 @@ def _conditional(model: Model, options: SampleOptions) -> list[Path]:
 
 
 def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
-    given, first = label_numbers(options.label, model.classes), model.processes.first
+    given, first = model.label_numbers(options), model.processes.first
     n = options.n or (PER_LABEL * len(given) if len(given) > 1 else 64)
     prior = model.prior(options.prior)
     sampling = model.sampling(options, prior)

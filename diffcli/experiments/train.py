@@ -57,9 +57,8 @@ def carry_out(plan: Plan) -> Run:
     if not first:
         silence()
     if not plan.options.quiet:
-        for line in (*(f"skipped: {file}" for file in plan.skipped), plan.inventory):
-            if line is not None:
-                note(str(line))
+        for line in (*(f"skipped: {file}" for file in plan.skipped), *plan.notes):
+            note(line)
     with _folder_of(plan, first) as run:
         return _train_in(run, plan, first)
 
@@ -147,6 +146,7 @@ def _facts(plan: Plan, resumed: bool) -> dict[str, Any]:
     return {
         "image_shape": list(plan.data.train.image_shape),
         **images_of(plan.data),
+        "test_images": plan.test_images,
         "limit_batches": plan.data.limit_batches,
         "parameters": plan.parameters,
         "plugins": plan.module.hparams["plugins"] or {},
