@@ -23,6 +23,7 @@ from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.errors import UserError, unknown
 from diffcli.networks import NETWORKS
 from diffcli.origins import of_plugin
+from diffcli.paths import user_path
 from diffcli.plugins import load_configured
 from diffcli.registry import KINDS, asks_for, build, checked, registered, required, resolved
 
@@ -178,7 +179,7 @@ def load_source(preset: Preset, data_dir: Path | str | None, download: bool = Tr
     Raises:
         UserError: it is not there and cannot be had.
     """
-    folder = default_data_dir() if data_dir is None else Path(data_dir)
+    folder = default_data_dir() if data_dir is None else user_path(data_dir)
     source: Source = build("data", preset.data, {"data_dir": folder, "download": download})
     return source
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from diffcli.devices import ONE_DEVICE, Devices, Processes, launch
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.errors import UserError
 from diffcli.model import Model
+from diffcli.paths import user_path
 from diffcli.peers import is_first
 from diffcli.plugins import check_loaded
 from diffcli.progress import note
@@ -37,7 +37,7 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
     """
     if isinstance(name, Run):
         return name, best_checkpoint(name)
-    path = Path(os.path.expanduser(name))
+    path = user_path(name)
     if (
         path.suffix == ".ckpt"
         or is_model_file(path)
@@ -46,21 +46,16 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
     ):
         folder = path.parent.parent
         return Run(folder) if (folder / "preset.yaml").is_file() else None, path
-    run, ready = run_named(str(name)), ready_models()
+    ready = ready_models()
     file = ready.get(str(name))
+    run = run_named(str(name), file)
     if run is None:
         if file is None:
             raise no_run(str(name), list(ready))
-        _tell(f"note: the ready model {name} is used; no run has that name")
+        if is_first():
+            note(f"note: the ready model {name} is used; no run has that name")
         return None, file
-    if file is not None:
-        _tell(f"note: your run {run.folder} is used; the ready model of that name is {file}")
     return run, best_checkpoint(run)
-
-
-def _tell(text: str) -> None:
-    if is_first():
-        note(text)
 
 
 def load(

@@ -26,6 +26,7 @@ from diffcli.cli.options import (
     Quiet,
     StepsOption,
     StrategyOption,
+    path_option,
     silent,
 )
 from diffcli.cli.tables import print_comparison
@@ -46,7 +47,7 @@ def compare(
         typer.Argument(metavar="RUN...", help="Run folders, or preset names (newest run).", autocompletion=model_names),
     ],
     out: Annotated[
-        Path | None, typer.Option(help=".html (one self-contained page), .md or .json.", show_default="only the table")
+        Path | None, path_option(help=".html (one self-contained page), .md or .json.", show_default="only the table")
     ] = None,
     n_test: NTestOption = None,
     n_fid: NFidOption = 1000,

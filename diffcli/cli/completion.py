@@ -16,13 +16,13 @@ def preset_names(incomplete: str) -> list[str]:
 
 def run_names(incomplete: str) -> list[str]:
     """What a run is called by: ``last``, presets that were trained, run folders."""
-    from diffcli.runs import all_runs
+    from diffcli.runs import all_runs, names_of
 
     with suppress(DiffcliError, OSError):
         runs = all_runs()
         folders = [str(run.folder) for run in reversed(runs)]
         return _beginning(
-            incomplete, [*(["last"] if runs else []), *(run.folder.parent.name for run in runs), *folders]
+            incomplete, [*(["last"] if runs else []), *(name for run in runs for name in names_of(run)), *folders]
         )
     return []
 

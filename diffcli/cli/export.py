@@ -19,6 +19,7 @@ from diffcli.cli.options import (
     SamplerOption,
     StepsOption,
     chosen,
+    path_option,
     silent,
 )
 
@@ -40,7 +41,7 @@ def export(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help=".safetensors for diffcli elsewhere; .onnx or .pt2, graphs for other programs.")
+        Path, path_option(help=".safetensors for diffcli elsewhere; .onnx or .pt2, graphs for other programs.")
     ] = Path("model.safetensors"),
     checkpoint: CheckpointOption = None,
     half: Annotated[bool, typer.Option("--half", help="Of a .safetensors: weights in float16, half the size.")] = False,

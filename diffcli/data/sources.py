@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from diffcli.paths import path_in_environment
 
 NO_LABEL = -1
 TEST_SHARE = 0.2
@@ -145,7 +146,7 @@ def class_names(load: Callable[..., Source], parameters: Mapping[str, Any]) -> S
 
 def default_data_dir() -> Path:
     """The folder of the data sets: ``DIFFCLI_DATA``, else ``data`` here."""
-    return Path(os.environ.get("DIFFCLI_DATA") or "data")
+    return path_in_environment("DIFFCLI_DATA") or Path("data")
 
 
 def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:

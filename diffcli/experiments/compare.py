@@ -21,6 +21,7 @@ from diffcli.experiments.protocol import EvaluateOptions, Subject, digest, fits,
 from diffcli.files import check_output, writable_folder, write_json, written_whole
 from diffcli.loading import find_checkpoint, started
 from diffcli.options import takes
+from diffcli.paths import expand_fields
 from diffcli.reporting.claim import Claim
 from diffcli.reporting.labels import unique_labels
 from diffcli.runs import Run, runs_root
@@ -67,6 +68,7 @@ class CompareOptions:
     n_cas: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        expand_fields(self, "out", "inception_weights", "data_dir")
         if self.out is not None:
             check_output(self.out, SUFFIXES, "out")
         self.evaluation_of("last")

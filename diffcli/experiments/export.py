@@ -13,11 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 from diffcli.errors import UserError
 from diffcli.experiments.evaluate import Evaluation
 from diffcli.experiments.listing import history
-from diffcli.files import check_output, written_whole
+from diffcli.files import check_output, is_same_file, written_whole
 from diffcli.graphs import PARTS, WRITERS, about, check_packages, graphs_of
 from diffcli.loading import find_checkpoint, model_of
 from diffcli.model import Model
 from diffcli.options import takes
+from diffcli.paths import expand_fields
 from diffcli.progress import note, progress
 from diffcli.runs import Run
 from diffcli.sampler_options import SamplerOptions
@@ -63,6 +64,7 @@ class ExportOptions:
     quiet: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        expand_fields(self, "out")
         for file in self.files:
             check_output(file, SUFFIXES, "out")
         given = [name for name in OF_SAMPLING if getattr(self, name) is not None]
@@ -110,6 +112,9 @@ def export(options: ExportOptions) -> list[Path]:
         RunError: a graph's numbers are not PyTorch's; nothing is written.
     """
     run, checkpoint = find_checkpoint(options.run)
+    for file in options.files:
+        if is_same_file(file, checkpoint):
+            raise UserError(f"`out` {file} is the model's own file; name another")
     stored = described(read_stored(checkpoint), run)
     model = model_of(stored)  # what cannot be read back is not written
     if options.graphs:

@@ -20,6 +20,7 @@ from diffcli.devices import Devices
 from diffcli.errors import UserError
 from diffcli.evaluation.fingerprints import of_images
 from diffcli.origins import needed_by
+from diffcli.paths import expand_fields
 from diffcli.plugins import check_loaded
 from diffcli.presets import load_preset, to_yaml, with_overrides
 from diffcli.registry import components_of
@@ -62,6 +63,7 @@ class TrainOptions:
     logger: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        expand_fields(self, "out", "data_dir")
         if (self.preset is None) == (self.resume is None):
             raise UserError(
                 "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the runs"

@@ -16,6 +16,7 @@ from diffcli.data.datasets import Source
 from diffcli.devices import ONE_DEVICE, Devices
 from diffcli.diffusion.priors import PRIORS
 from diffcli.errors import UserError, unknown
+from diffcli.evaluation.cache import cache_folder
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE, settings_at_hand
 from diffcli.evaluation.fingerprints import of_images
@@ -26,6 +27,7 @@ from diffcli.experiments.distances import MAX_NEAREST, manifold_size
 from diffcli.experiments.likelihood import evaluations_of, why_none
 from diffcli.loading import find_checkpoint, read_model
 from diffcli.model import Model
+from diffcli.paths import expand_fields
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.runs import Run
 from diffcli.sampler_options import BatchSize, SamplerOptions, label_numbers
@@ -89,6 +91,8 @@ class EvaluateOptions(SamplerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        expand_fields(self, "inception_weights", "data_dir")
+        cache_folder()  # what names no folder is told before anything is measured
         for name in self.metrics:
             if name not in METRICS:
                 raise UserError(f"`metrics`: {unknown('metric', name, METRICS)}")

@@ -19,6 +19,7 @@ from diffcli.files import check_output, written_whole
 from diffcli.generation import counting, generate
 from diffcli.loading import find_checkpoint, read_model, started
 from diffcli.model import MAX_SAMPLES, Model
+from diffcli.paths import expand_fields
 from diffcli.progress import note, progress
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import (
@@ -66,6 +67,7 @@ class SampleOptions(SamplerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        expand_fields(self, "out", "trajectory", "data_dir")
         if self.n is not None and not 1 <= self.n <= MAX_SAMPLES:
             raise UserError(f"`n` must be in 1..{MAX_SAMPLES:,}, got {self.n}")
         check_output(self.out, (".png",) if self.conditional else (".png", *WRITERS), "out")

@@ -23,6 +23,7 @@ from diffcli.experiments.study_runs import Member, Place, check, finish, members
 from diffcli.files import check_output
 from diffcli.loading import read_model
 from diffcli.options import takes
+from diffcli.paths import expand_fields
 from diffcli.peers import is_first
 from diffcli.progress import note
 from diffcli.reporting.claim import Claim
@@ -68,6 +69,7 @@ class StudyOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
+        expand_fields(self, "out", "page", "inception_weights", "data_dir")
         budgets = self.content.known_budgets
         if self.budget is not None and self.budget not in budgets:
             raise UserError(f"`budget`: {unknown('budget', self.budget, budgets)}")
