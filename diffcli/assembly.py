@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
+from diffcli.data.folders import printable
 from diffcli.data.sources import class_names, default_data_dir, image_shape
 from diffcli.diffusion.degradations import Degradation, check_basics
 from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, check_input, check_prediction
@@ -26,6 +28,7 @@ from diffcli.origins import of_plugin
 from diffcli.paths import user_path
 from diffcli.plugins import load_configured
 from diffcli.registry import KINDS, asks_for, build, checked, registered, required, resolved
+from diffcli.runs import Run, images_of_run
 
 MAX_PARAMETERS = 1_000_000_000
 
@@ -182,6 +185,38 @@ def load_source(preset: Preset, data_dir: Path | str | None, download: bool = Tr
     folder = default_data_dir() if data_dir is None else user_path(data_dir)
     source: Source = build("data", preset.data, {"data_dir": folder, "download": download})
     return source
+
+
+def with_images(
+    preset: Preset, run: Run | None, images: Path | str | None = None, argument: str = "data"
+) -> Preset:
+    """The preset of a trained model with its ``data.path`` where the images are by now; as it is where it has no such key.
+
+    Args:
+        run: the run that it belongs to, if any, which knows where they were.
+        images: in place of those, others.
+        argument: what the caller names them with.
+
+    Raises:
+        UserError: they are not there, or the model's data set is none of a folder.
+    """
+    path = preset.data.parameters.get("path")
+    if path is None:
+        if images is not None:
+            raise UserError(
+                f"`{argument}` is for models of a folder of images; data {preset.data.name} is looked for in `data_dir`"
+            )
+        return preset
+    places = images_of_run(run, str(path)) if images is None else [user_path(images)]
+    place = next((place for place in places if os.path.exists(place)), None)
+    if place is None:
+        seen = ", ".join(map(printable, places))
+        raise UserError(
+            f"the images of the training are not there any more (looked for: {seen}); name their folder with `{argument}`"
+            if images is None
+            else f"`{argument}` {seen} does not exist; name a folder of images"
+        )
+    return preset.model_copy(update={"data": preset.data.model_copy(update={"path": str(place)})})
 
 
 def training_split(preset: Preset, development: ImageSet) -> ImageSet:

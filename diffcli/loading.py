@@ -59,7 +59,11 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
 
 
 def load(
-    name: Run | Path | str = "last", *, data_dir: Path | str | None = None, devices: Devices = ONE_DEVICE
+    name: Run | Path | str = "last",
+    *,
+    data_dir: Path | str | None = None,
+    data: Path | str | None = None,
+    devices: Devices = ONE_DEVICE,
 ) -> Model:
     """A trained model.
 
@@ -67,14 +71,16 @@ def load(
         name: a run, its folder, a preset's name (its newest run), ``last`` (the newest of all), a ready model's name, or the
             file of a checkpoint or of a model. A run comes before the ready model of its name.
         data_dir: folder of the data sets, which only some priors need; None is ``DIFFCLI_DATA``, else ``data``.
+        data: a folder of images in place of the one that the model was trained on, where that is needed.
         devices: what it computes on.
 
     Raises:
         UserError: there is none, it cannot be read, or the devices are not there.
     """
     run, checkpoint = find_checkpoint(name)
-    model = read_model(checkpoint)
-    return started(replace(model, run=run, data_dir=data_dir), devices)
+    model = replace(read_model(checkpoint), run=run, data_dir=data_dir, data=data)
+    model.check_data()
+    return started(model, devices)
 
 
 def started(model: Model, devices: Devices, processes: Processes | None = None) -> Model:

@@ -296,6 +296,40 @@ def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
     )
 
 
+def data_place(run: Run, path: str, images: str) -> dict[str, str]:
+    """Where a training's images are, for its ``run.json``: the run, the images or both may be moved afterwards.
+
+    Args:
+        path: ``data.path`` as the preset has it.
+        images: where that leads.
+    """
+    absolute = os.path.abspath(user_path(images))
+    place = {"preset": path, "absolute": absolute}
+    with suppress(ValueError):  # on another drive of Windows
+        parent, name = os.path.split(absolute)
+        place["from_run"] = os.path.relpath(
+            os.path.join(os.path.realpath(parent), name), os.path.realpath(run.folder)
+        )
+    return place
+
+
+def images_of_run(run: Run | None, path: str) -> list[Path]:
+    """Where the images of a run may be by now, the likeliest place first: where they were, where they were as seen from the
+    run, and where its preset's ``data.path`` leads from here.
+
+    Args:
+        run: None where only a preset is left.
+        path: ``data.path`` of its preset.
+    """
+    place = run.info().get("data_path") if run is not None else None
+    places = []
+    if run is not None and isinstance(place, dict):
+        places += [Path(str(place["absolute"]))] if "absolute" in place else []
+        if "from_run" in place:
+            places += [Path(os.path.normpath(os.path.join(os.path.realpath(run.folder), str(place["from_run"]))))]
+    return list(dict.fromkeys([*places, user_path(path)]))
+
+
 def run_preset(run: Run) -> Preset:
     """The resolved preset of a run.
 

@@ -15,6 +15,7 @@ from diffcli.cli.metric_flags import metric_flags
 from diffcli.cli.options import (
     AcceleratorOption,
     DataDir,
+    DataOption,
     DevicesOption,
     ExtractorOption,
     InceptionOption,
@@ -56,6 +57,7 @@ def compare(
     extractor: ExtractorOption = "auto",
     inception_weights: InceptionOption = None,
     data_dir: DataDir = None,
+    data: DataOption = None,
     accelerator: AcceleratorOption = "auto",
     devices: DevicesOption = "1",
     num_nodes: NodesOption = 1,
@@ -83,6 +85,7 @@ def compare(
         Devices(accelerator, devices, num_nodes, strategy),
         silent(quiet, progress),
         metrics=metrics,
+        data=data,
         n_cas=n_cas,
     )
     if json_:

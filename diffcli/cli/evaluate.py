@@ -20,6 +20,7 @@ from diffcli.cli.options import (
     CheckpointOption,
     CompileOption,
     DataDir,
+    DataOption,
     DevicesOption,
     ExtractorOption,
     GuidanceOption,
@@ -90,6 +91,7 @@ def evaluate(
     extractor: ExtractorOption = "auto",
     inception_weights: InceptionOption = None,
     data_dir: DataDir = None,
+    data: DataOption = None,
     accelerator: AcceleratorOption = "auto",
     devices: DevicesOption = "1",
     num_nodes: NodesOption = 1,
@@ -124,6 +126,7 @@ def evaluate(
         autoguidance=autoguidance,
         seed=seed,
         batch_size=batch_size_of(batch_size),
+        data=data,
         quiet=silent(quiet, progress),
     )
     if json_:

@@ -39,6 +39,14 @@ DataDir = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+DataOption = Annotated[
+    Path | None,
+    path_option(
+        help="Folder of images in place of the one that the model was trained on.",
+        show_default="where the training read them",
+        rich_help_panel=DATA,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 Progress = Annotated[
     bool, typer.Option("--progress", help="Lines of progress on stderr where no bar can move: in a pipe, in a log.")

@@ -17,6 +17,7 @@ from diffcli.cli.options import (
     CheckpointOption,
     CompileOption,
     DataDir,
+    DataOption,
     DevicesOption,
     GuidanceOption,
     LabelOption,
@@ -76,6 +77,7 @@ def sample(
         Path | None, path_option(help="Also write the trajectory from x_T as a .gif.", show_default=False)
     ] = None,
     data_dir: DataDir = None,
+    data: DataOption = None,
     accelerator: AcceleratorOption = "auto",
     devices: DevicesOption = "1",
     num_nodes: NodesOption = 1,
@@ -106,6 +108,7 @@ def sample(
         autoguidance=autoguidance,
         seed=seed,
         batch_size=batch_size_of(batch_size),
+        data=data,
         quiet=silent(quiet, progress),
     )
     for path in draw(options):

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from diffcli.assembly import candidate_priors, load_source
+from diffcli.assembly import candidate_priors
 from diffcli.devices import ONE_DEVICE, Devices, Processes, launch
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.errors import UserError
@@ -49,6 +49,7 @@ class CompareOptions:
         extractor: of features, one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
+        data: a folder of images in place of those that the runs were trained on.
 
     Raises:
         UserError: ``out`` cannot be written.
@@ -66,9 +67,10 @@ class CompareOptions:
     quiet: bool = False
     metrics: Sequence[str] = field(default=(), kw_only=True)
     n_cas: int | None = field(default=None, kw_only=True)
+    data: Path | str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        expand_fields(self, "out", "inception_weights", "data_dir")
+        expand_fields(self, "out", "inception_weights", "data_dir", "data")
         if self.out is not None:
             check_output(self.out, SUFFIXES, "out")
         self.evaluation_of("last")
@@ -85,6 +87,7 @@ class CompareOptions:
             extractor=self.extractor,
             inception_weights=self.inception_weights,
             data_dir=self.data_dir,
+            data=self.data,
             devices=self.devices,
             quiet=self.quiet,
         )
@@ -165,9 +168,11 @@ def prepared(run: Run, options: EvaluateOptions, every_prior: bool = True) -> Co
 
 def _wanted(subject: Subject, options: EvaluateOptions) -> dict[str, Any]:
     try:
-        source = load_source(subject.model.preset, options.data_dir, download=False)
-    except UserError:  # what was measured on the images can be shown without them
-        source = None
+        source = subject.model.source(download=False)
+    except UserError:
+        if options.data is not None:
+            raise
+        source = None  # what was measured on the images can be shown without them
     return protocol(subject, options, source)
 
 

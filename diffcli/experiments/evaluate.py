@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffcli import __version__
-from diffcli.assembly import load_source, training_split
+from diffcli.assembly import training_split
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_unit
 from diffcli.diffusion.losses import fixed_draws, fixed_loss
@@ -121,7 +121,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         UserError: an option is not usable, or a metric that was named cannot be had.
     """
     model = subject.model
-    source = load_source(model.preset, model.data_dir)
+    source = model.source()
     if source.test.image_shape != model.image_shape:
         raise UserError(f"the test images are {source.test.image_shape}, the model's {model.image_shape} (C, H, W)")
     settings = protocol(subject, options, source)

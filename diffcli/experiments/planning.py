@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from diffcli.assembly import load_source, resolve, with_classes
+from diffcli.assembly import load_source, resolve, with_classes, with_images
 from diffcli.checkpoints import check_weights, read_checkpoint
 from diffcli.config import Preset, seconds, validate
 from diffcli.data.clusters import check_clusters
@@ -92,6 +92,8 @@ class Plan:
     """Files of the data set that were left out, each with the reason."""
     inventory: Inventory | None = None
     """What was read of a folder of images."""
+    images: str | None = None
+    """Where that folder is: the preset's ``data.path``, or of a run that is gone on with, where they are by now."""
 
     @property
     def loggers(self) -> list[str]:
@@ -128,9 +130,21 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
 
 
-def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int | None, download: bool = True) -> Plan:
+def _plan(
+    name: str,
+    preset: Preset,
+    options: TrainOptions,
+    limit_batches: int | None,
+    download: bool = True,
+    *,
+    trained_in: Run | None = None,
+) -> Plan:
+    """Args:
+    trained_in: the run that knows where the images are.
+    """
     preset = resolve(preset)
-    source = load_source(preset, options.data_dir, download)
+    placed = preset if trained_in is None else with_images(preset, trained_in, argument="data.path")
+    source = load_source(placed, options.data_dir, download)
     preset = with_classes(preset, source.classes)
     images = source.development
     training = preset.training
@@ -142,7 +156,16 @@ def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int |
     torch.manual_seed(training.seed)  # the network's initial weights
     module = DiffusionModule(preset.model_dump(), name, list(images.image_shape), needed_by(components_of(preset)))
     data = ImageDataModule((train, val), training.batch_size, training.seed, limit_batches, source.mirrored)
-    return Plan(name, preset, module, data, options, skipped=source.skipped, inventory=source.inventory)
+    return Plan(
+        name,
+        preset,
+        module,
+        data,
+        options,
+        skipped=source.skipped,
+        inventory=source.inventory,
+        images=placed.data.parameters.get("path"),
+    )
 
 
 def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
@@ -170,12 +193,19 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
             )
         limit_batches = began
     check_loggers(info.get("loggers", ()) if not options.logger else ())
-    resumed = _plan(name, after, options, limit_batches)
+    resumed = _plan(name, after, options, limit_batches, trained_in=None if _names_images(after, options, run) else run)
     check_changes(resolve(before), resumed.preset)
     _check_images(run, resumed)
     if content is not None:
         _check_resumable(run, resumed, content)
     return Plan(**{**vars(resumed), "run": run})
+
+
+def _names_images(preset: Preset, options: TrainOptions, run: Run) -> bool:
+    """Whether a resume says where the images are: by an override, or in the preset's file, which somebody has changed."""
+    place = run.info().get("data_path")
+    changed = isinstance(place, dict) and place.get("preset") != preset.data.parameters.get("path")
+    return changed or bool({"data", "data.path"} & {key.strip() for key in options.overrides})
 
 
 def _check_images(run: Run, resumed: Plan) -> None:

@@ -70,6 +70,7 @@ class EvaluateOptions(SamplerOptions):
             unbiased estimate. None is 20, or T where that is less.
         per_label: also the Frechet distance of the samples of each label to the test images of that label.
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
+        data: a folder of images in place of the one that the model was trained on.
 
     Raises:
         UserError: a value is unknown or out of range, or two do not go together.
@@ -86,12 +87,13 @@ class EvaluateOptions(SamplerOptions):
     nll_steps: int | None = field(default=None, kw_only=True)
     n_cas: int | None = field(default=None, kw_only=True)
     batch_size: BatchSize = field(default=250, kw_only=True)
+    data: Path | str | None = field(default=None, kw_only=True)
     data_dir: Path | str | None = None
     devices: Devices = ONE_DEVICE
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expand_fields(self, "inception_weights", "data_dir")
+        expand_fields(self, "inception_weights", "data_dir", "data")
         cache_folder()  # what names no folder is told before anything is measured
         for name in self.metrics:
             if name not in METRICS:
@@ -140,12 +142,18 @@ def pick_subject(options: EvaluateOptions) -> Subject:
         UserError: there is none, or it cannot be loaded.
     """
     if isinstance(options.run, Model):
-        return Subject(options.run, fingerprint(options.run.checkpoint))
+        model = options.run
+        data_dir, data = options.data_dir or model.data_dir, options.data or model.data
+        subject = Subject(replace(model, data_dir=data_dir, data=data), fingerprint(model.checkpoint))
+        subject.model.check_data()
+        return subject
     run, checkpoint = find_checkpoint(options.run)
     # Before the weights are read: should a training replace the file in between, then the scores are of newer weights
     # than the checksum says, and are measured again, not taken for those of older ones.
     checksum = fingerprint(checkpoint)
-    return Subject(replace(read_model(checkpoint), run=run, data_dir=options.data_dir), checksum)
+    model = replace(read_model(checkpoint), run=run, data_dir=options.data_dir, data=options.data)
+    model.check_data()
+    return Subject(model, checksum)
 
 
 def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) -> dict[str, Any]:

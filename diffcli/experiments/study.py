@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffcli.assembly import load_source
+from diffcli.assembly import load_source, with_images
 from diffcli.computing import precision_of
 from diffcli.data.pixels import to_model
 from diffcli.devices import Devices, Processes, fabric_of, launch
@@ -233,5 +233,5 @@ def _facts(member: Member, best: Compared) -> dict[str, Interval]:
     if ratios:
         found["overfitting"] = of_repeats(ratios) if len(ratios) > 1 else Interval.exact(ratios[0])
     model = read_model(best.run.best if best.run.best.is_file() else best.run.last)
-    images = load_source(best.preset, best.options.data_dir).test.images[:FACT_IMAGES]
+    images = load_source(with_images(best.preset, best.run), best.options.data_dir).test.images[:FACT_IMAGES]
     return found | {"unevenness": Interval.exact(unevenness(model.denoiser.degradation, to_model(images)))}
