@@ -187,9 +187,7 @@ def load_source(preset: Preset, data_dir: Path | str | None, download: bool = Tr
     return source
 
 
-def with_images(
-    preset: Preset, run: Run | None, images: Path | str | None = None, argument: str = "data"
-) -> Preset:
+def with_images(preset: Preset, run: Run | None, images: Path | str | None = None, argument: str = "data") -> Preset:
     """The preset of a trained model with its ``data.path`` where the images are by now; as it is where it has no such key.
 
     Args:

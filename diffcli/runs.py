@@ -307,9 +307,7 @@ def data_place(run: Run, path: str, images: str) -> dict[str, str]:
     place = {"preset": path, "absolute": absolute}
     with suppress(ValueError):  # on another drive of Windows
         parent, name = os.path.split(absolute)
-        place["from_run"] = os.path.relpath(
-            os.path.join(os.path.realpath(parent), name), os.path.realpath(run.folder)
-        )
+        place["from_run"] = os.path.relpath(os.path.join(os.path.realpath(parent), name), os.path.realpath(run.folder))
     return place
 
 

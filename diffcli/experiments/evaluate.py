@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffcli import __version__
 from diffcli.assembly import training_split
-from diffcli.data.datasets import ImageSet
+from diffcli.data.datasets import NO_LABEL, ImageSet, Source
 from diffcli.data.pixels import to_model, to_unit
 from diffcli.diffusion.losses import fixed_draws, fixed_loss
 from diffcli.diffusion.randomness import Stream
@@ -28,6 +28,7 @@ from diffcli.evaluation.classifier import (
     probabilities,
 )
 from diffcli.evaluation.extractors import Extractor, choose
+from diffcli.evaluation.fingerprints import of_images
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.resampling import mean_and_error, with_error
 from diffcli.evaluation.scores import RECONSTRUCTION_METRICS, where_measured
@@ -125,10 +126,12 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     if source.test.image_shape != model.image_shape:
         raise UserError(f"the test images are {source.test.image_shape}, the model's {model.image_shape} (C, H, W)")
     settings = protocol(subject, options, source)
+    changed = _changed_images(model, source, settings["training_images"])
     # The first prior's name may be the preset's own.
     starts = {name: model.prior(name) for name in options.priors or [settings["prior"]]}
     sampling = model.sampling(options, starts[settings["prior"]])
     classifier, extractors, notes = _instruments(options, model.preset.data.name, sampling.device)
+    notes = [*changed, *notes]
     wanted = allowed(options, model.preset, bool(extractors), classifier is not None)
     quiet = options.quiet or not sampling.processes.first
     test = source.test[torch.arange(settings["n_test"])]
@@ -199,6 +202,25 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         "seconds": round(time.perf_counter() - began, 1),
     }
     return Evaluation(scores, settings, by_prior, *by_t, notes, by_label)
+
+
+def _changed_images(model: Model, source: Source, checksum: str) -> list[str]:
+    """A note where the training images are not those of the training, as far as the run knows.
+
+    Args:
+        checksum: of the training images.
+    """
+    recorded = model.run.info().get("training_sha256") if model.run is not None else None
+    if recorded in (None, checksum):
+        return []
+    unlabelled = training_split(model.preset, source.development)
+    unlabelled = ImageSet(unlabelled.images, torch.full_like(unlabelled.labels, NO_LABEL))
+    if recorded == of_images(unlabelled):  # version 0.1 knew no labels of folders
+        return []
+    return [
+        "the images are not those of the training: the test images may hold some that were trained on, and what is compared "
+        "with training images is compared with others"
+    ]
 
 
 def _instruments(

@@ -139,9 +139,7 @@ def _plan(
     *,
     trained_in: Run | None = None,
 ) -> Plan:
-    """Args:
-    trained_in: the run that knows where the images are.
-    """
+    """The plan of a training; ``trained_in`` is the run that knows where the images are by now."""
     preset = resolve(preset)
     placed = preset if trained_in is None else with_images(preset, trained_in, argument="data.path")
     source = load_source(placed, options.data_dir, download)
