@@ -147,7 +147,7 @@ def fabric_of(devices: Devices) -> Fabric:
     """Lightning's Fabric over the devices that were asked for; nothing is started yet.
 
     Raises:
-        UserError: an option is not usable on this machine.
+        UserError: an option is not usable on this machine, or the program cannot be started again for each process.
     """
     if devices.strategy not in STRATEGIES:
         raise UserError(
@@ -158,12 +158,14 @@ def fabric_of(devices: Devices) -> Fabric:
     hush_lightning()
     device = pick_device(devices.accelerator)
     with _lightnings_errors():
-        return Fabric(
+        fabric = Fabric(
             accelerator=device.type,
             devices=device_setting(devices.devices),
             num_nodes=devices.num_nodes,
             strategy=devices.strategy,
         )
+    peers.check_program(fabric.strategy.launcher)
+    return fabric
 
 
 def launch(devices: Devices) -> Processes:

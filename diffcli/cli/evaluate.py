@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +40,7 @@ from diffcli.cli.options import (
     StepsOption,
     StrategyOption,
     chosen,
+    path_option,
     silent,
 )
 from diffcli.cli.tables import print_evaluation
@@ -51,6 +53,7 @@ from diffcli.cli.tables import print_evaluation
         "diffcli eval",
         "diffcli eval --fid --ssim --n-test 500",
         "diffcli eval --run quickstart --json",
+        "diffcli eval --model mnist-fast --loss --out scores.json",
     ),
 )
 @metric_flags
@@ -98,11 +101,15 @@ def evaluate(
     strategy: StrategyOption = "auto",
     precision: PrecisionOption = "32-true",
     compile_: CompileOption = False,
+    out: Annotated[
+        Path | None,
+        path_option(help=".json, the file of the scores.", show_default="eval.json in the run folder, if there is one"),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the content of eval.json instead of a table.")] = False,
     quiet: Quiet = False,
     progress: Progress = False,
 ) -> None:
-    """Score a trained model (no metric named: all but --cas); eval.json goes into its run folder."""
+    """Score a trained model (no metric named: all but --cas); eval.json goes into its run folder, or into --out."""
     from diffcli.devices import Devices
     from diffcli.experiments.evaluate import evaluate as measure
 
@@ -127,6 +134,7 @@ def evaluate(
         seed=seed,
         batch_size=batch_size_of(batch_size),
         data=data,
+        out=out,
         quiet=silent(quiet, progress),
     )
     if json_:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -111,6 +112,9 @@ def compare(options: CompareOptions) -> Comparison:
     compared = [prepared(run, options.evaluation_of(loaded)) for run, loaded in named]
     labels = unique_labels([run.preset_name for run in compared], places)
     compared = [replace(run, name=label) for run, label in zip(compared, labels, strict=True)]
+    for run in compared:
+        if _found(run) is None:
+            check_kept(run.run)
     processes = launch(options.devices)
     # Twice: evaluating one run may fetch the Inception weights, and so change what `auto` stands for in the others.
     for _ in range(2):
@@ -189,6 +193,22 @@ def evaluated(run: Compared, processes: Processes) -> Compared:
         if processes.first:
             write_json(run.run.compared / digest(found["settings"]) / run.run.eval_file.name, found)
     return replace(run, evaluation=found)
+
+
+def check_kept(run: Run) -> None:
+    """Checks that what is measured of a run can be kept in its folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        writable_folder(next(folder for folder in (run.folder, *run.folder.absolute().parents) if folder.exists()))
+    except UserError as error:
+        reason = str(error).partition(";")[0]
+        raise UserError(
+            f"{reason}, where what is measured of a run is kept; copy it to where you can write, or make a model file of it: "
+            f"diffcli export {quote(str(run.folder))} `out` model.safetensors"
+        ) from error
 
 
 def measured_before(run: Compared, file: Path) -> Compared | None:

@@ -43,6 +43,7 @@ from diffcli.model import Model
 from diffcli.options import takes
 from diffcli.progress import progress
 from diffcli.restoration import reconstruct
+from diffcli.runs import Run
 
 TENTHS = 10
 
@@ -81,7 +82,7 @@ class Evaluation:
 
 @takes(EvaluateOptions)
 def evaluate(options: EvaluateOptions) -> Evaluation:
-    """Scores a trained model and writes ``eval.json`` into its run folder.
+    """Scores a trained model and writes ``eval.json`` into its run folder, or what it would hold into ``out``.
 
     See :class:`EvaluateOptions` for the arguments and :func:`measure` for the scores.
 
@@ -89,9 +90,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
         UserError: an option is not usable, or a metric that was named cannot be had.
     """
     subject = pick_subject(options)
-    run = subject.model.run
-    if run is not None:
-        writable_folder(run.folder)
+    file = options.out or _file_of(subject.model.run)
     subject.model.sampler(options)  # a bad option is told before the processes start
     for name in options.priors:
         subject.model.prior_component(name)
@@ -99,11 +98,27 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     if not isinstance(options.run, Model):
         subject = replace(subject, model=started(subject.model, options.devices))
     result = measure(subject, options)
-    if run is None:
+    if file is None:
         return result
     if subject.model.processes.first:
-        write_json(run.eval_file, result.as_dict())
-    return replace(result, file=run.eval_file)
+        write_json(file, result.as_dict())
+    return replace(result, file=file)
+
+
+def _file_of(run: Run | None) -> Path | None:
+    """``eval.json`` of a run, None without one.
+
+    Raises:
+        UserError: its folder cannot be written, which is told before anything is measured.
+    """
+    if run is None:
+        return None
+    try:
+        writable_folder(run.folder)
+    except UserError as error:
+        reason = str(error).partition(";")[0]
+        raise UserError(f"{reason}; name a file for the scores with `out`, for example scores.json") from error
+    return run.eval_file
 
 
 def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:

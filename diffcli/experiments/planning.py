@@ -29,6 +29,7 @@ from diffcli.training.loggers import check_loggers
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import check_changes
+from diffcli.training.trainer import check_processes
 
 DEFAULT_LOGGERS = ("tensorboard",)
 
@@ -124,6 +125,7 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     Raises:
         UserError: the preset or its data are not usable, or the run cannot be gone on with.
     """
+    check_processes(options.devices)
     if options.resume is None:
         name, preset = load_preset(str(options.preset), options.overrides)
         return _plan(name, preset, options, options.limit_batches, download)

@@ -25,6 +25,7 @@ from diffcli.evaluation.scores import ssim_sigma
 from diffcli.experiments.accuracy import cas_size
 from diffcli.experiments.distances import MAX_NEAREST, manifold_size
 from diffcli.experiments.likelihood import evaluations_of, why_none
+from diffcli.files import check_output
 from diffcli.loading import find_checkpoint, read_model
 from diffcli.model import Model
 from diffcli.paths import expand_fields
@@ -71,6 +72,7 @@ class EvaluateOptions(SamplerOptions):
         per_label: also the Frechet distance of the samples of each label to the test images of that label.
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
         data: a folder of images in place of the one that the model was trained on.
+        out: .json, the file of the scores; None is ``eval.json`` in the run folder, where there is one.
 
     Raises:
         UserError: a value is unknown or out of range, or two do not go together.
@@ -88,12 +90,15 @@ class EvaluateOptions(SamplerOptions):
     n_cas: int | None = field(default=None, kw_only=True)
     batch_size: BatchSize = field(default=250, kw_only=True)
     data: Path | str | None = field(default=None, kw_only=True)
+    out: Path | None = field(default=None, kw_only=True)
     data_dir: Path | str | None = None
     devices: Devices = ONE_DEVICE
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expand_fields(self, "inception_weights", "data_dir", "data")
+        expand_fields(self, "inception_weights", "data_dir", "data", "out")
+        if self.out is not None:
+            check_output(self.out, (".json",), "out")
         cache_folder()  # what names no folder is told before anything is measured
         for name in self.metrics:
             if name not in METRICS:
