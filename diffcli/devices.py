@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -56,6 +56,19 @@ class Devices:
 
 ONE_DEVICE = Devices(devices="1")
 """What sampling and evaluations use unless they are told otherwise."""
+
+
+def devices_of(value: Devices | int | str) -> Devices:
+    """The devices that an argument ``devices`` says: as it is, or of a number, a list as text, or ``auto``, the devices so named.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if isinstance(value, Devices):
+        return value if isinstance(value.devices, str) else replace(value, devices=str(value.devices))
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return Devices(devices=str(value))
+    raise UserError(f"`devices` {value!r:.80}: give a number, or diffcli.Devices(accelerator, devices, ...)")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from diffcli.assembly import build_denoiser, image_shape_of, resolve
 from diffcli.checkpoints import check_weights
 from diffcli.computing import check_compiler, precision_of
 from diffcli.config import Preset, validate
-from diffcli.devices import ONE_DEVICE, Devices, Processes, launch
+from diffcli.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.errors import UserError
 from diffcli.model import Model
@@ -92,6 +92,7 @@ def started(model: Model, devices: Devices, processes: Processes | None = None) 
     Raises:
         UserError: an option is not usable on this machine.
     """
+    devices = devices_of(devices)
     precision = precision_of(devices)
     processes = processes or launch(devices)
     if devices.compile:

@@ -17,6 +17,7 @@ import pytest
 from conftest import Cli
 
 import diffcli
+from diffcli.devices import devices_of
 
 CPU = diffcli.Devices("cpu", "1")
 TWO = "devices=diffcli.Devices('cpu', '2', strategy='ddp'), quiet=True)\n"
@@ -33,13 +34,10 @@ def result_of(*command: object, text: str | None = None) -> subprocess.Completed
     return subprocess.run(words, input=text, capture_output=True, text=True, timeout=300, env=environment)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-@pytest.mark.parametrize("source", ["-c", "-", "input"])
+@pytest.mark.parametrize(("name", "source"), [("train", "-c"), ("train", "-"), ("evaluate", "input"), ("study", "-c")])
 def test_a_program_without_a_file_takes_one_process(
     name: str, source: str, workplace: Path, tiny: Path, trained: Path
 ) -> None:
-    if source != "-c" and name != "train":
-        pytest.skip("the same as of a training")
     program = PROGRAMS[name].replace("RUN", repr(str(trained)))
     finished = result_of("-c", program) if source == "-c" else result_of(*["-"] * (source == "-"), text=program)
     assert finished.returncode == 1
@@ -56,6 +54,17 @@ def test_a_program_whose_file_is_gone_takes_one_process(workplace: Path, tiny: P
     finished = result_of("gone.py")
     assert finished.returncode == 1
     assert "which came from gone.py, which is no file here" in finished.stderr.splitlines()[-1]
+    assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_number_of_devices_is_enough(workplace: Path, tiny: Path) -> None:
+    program = "import diffcli\ndiffcli.train('tiny.yaml', out='run', devices=2, quiet=True)\n"
+    finished = result_of("-c", program)
+    assert "2 processes are asked for" in finished.stderr.splitlines()[-1]
+    assert devices_of(2) == devices_of("2") == devices_of(diffcli.Devices(devices=2)) == diffcli.Devices(devices="2")  # type: ignore[arg-type]
+    for value in (None, True, ["0"]):
+        with pytest.raises(diffcli.UserError, match="^`devices` .*: give a number, or diffcli.Devices"):
+            diffcli.train("tiny.yaml", devices=value, quiet=True)  # type: ignore[arg-type]
     assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
 
 

@@ -45,7 +45,11 @@ def compare(
     metrics: list[str],
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Run folders, or preset names (newest run).", autocompletion=model_names),
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders, preset names or names below runs/ (newest run).",
+            autocompletion=model_names,
+        ),
     ],
     out: Annotated[
         Path | None, path_option(help=".html (one self-contained page), .md or .json.", show_default="only the table")

@@ -56,7 +56,7 @@ RunOption = Annotated[
     typer.Option(
         "--run",
         "--model",
-        help="Run folder, preset name (its newest run), last, or a ready model, see 'diffcli models'.",
+        help="Run folder, preset or name below runs/ (its newest run), last, or a ready model, see 'diffcli models'.",
         show_default="the newest run",
         rich_help_panel=MODEL,
         autocompletion=model_names,

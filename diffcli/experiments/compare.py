@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from diffcli.assembly import candidate_priors
-from diffcli.devices import ONE_DEVICE, Devices, Processes, launch
+from diffcli.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.errors import UserError
 from diffcli.evaluation.intervals import Interval
@@ -72,6 +72,7 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         expand_fields(self, "out", "inception_weights", "data_dir", "data")
+        object.__setattr__(self, "devices", devices_of(self.devices))
         if self.out is not None:
             check_output(self.out, SUFFIXES, "out")
         self.evaluation_of("last")

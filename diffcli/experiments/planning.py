@@ -16,7 +16,7 @@ from diffcli.config import Preset, seconds, validate
 from diffcli.data.clusters import check_clusters
 from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory, split
 from diffcli.data.module import ImageDataModule
-from diffcli.devices import Devices
+from diffcli.devices import Devices, devices_of
 from diffcli.errors import UserError
 from diffcli.evaluation.fingerprints import of_images
 from diffcli.origins import needed_by
@@ -65,6 +65,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         expand_fields(self, "out", "data_dir")
+        object.__setattr__(self, "devices", devices_of(self.devices))
         if (self.preset is None) == (self.resume is None):
             raise UserError(
                 "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the runs"

@@ -13,7 +13,7 @@ from diffcli.assembly import training_split
 from diffcli.computing import precision_of
 from diffcli.config import Preset
 from diffcli.data.datasets import Source
-from diffcli.devices import ONE_DEVICE, Devices
+from diffcli.devices import ONE_DEVICE, Devices, devices_of
 from diffcli.diffusion.priors import PRIORS
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.cache import cache_folder
@@ -97,6 +97,7 @@ class EvaluateOptions(SamplerOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         expand_fields(self, "inception_weights", "data_dir", "data", "out")
+        object.__setattr__(self, "devices", devices_of(self.devices))
         if self.out is not None:
             check_output(self.out, (".json",), "out")
         cache_folder()  # what names no folder is told before anything is measured

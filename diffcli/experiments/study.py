@@ -10,7 +10,7 @@ from typing import Any
 from diffcli.assembly import load_source, with_images
 from diffcli.computing import precision_of
 from diffcli.data.pixels import to_model
-from diffcli.devices import Devices, Processes, fabric_of, launch
+from diffcli.devices import Devices, Processes, devices_of, fabric_of, launch
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.conditions import unevenness
 from diffcli.evaluation.intervals import Interval, of_repeats
@@ -70,6 +70,7 @@ class StudyOptions:
 
     def __post_init__(self) -> None:
         expand_fields(self, "out", "page", "inception_weights", "data_dir")
+        object.__setattr__(self, "devices", devices_of(self.devices))
         budgets = self.content.known_budgets
         if self.budget is not None and self.budget not in budgets:
             raise UserError(f"`budget`: {unknown('budget', self.budget, budgets)}")
