@@ -199,14 +199,16 @@ def with_images(preset: Preset, run: Run | None, images: Path | str | None = Non
         UserError: they are not there, or the model's data set is none of a folder.
     """
     path = preset.data.parameters.get("path")
-    if path is None:
+    if not isinstance(path, str):
         if images is not None:
             raise UserError(
                 f"`{argument}` is for models of a folder of images; data {preset.data.name} is looked for in `data_dir`"
             )
         return preset
-    places = images_of_run(run, str(path)) if images is None else [user_path(images)]
+    places = images_of_run(run, path) if images is None else [user_path(images)]
     place = next((place for place in places if os.path.exists(place)), None)
+    if place is None and images is None and preset.data.name != "folder":
+        return preset  # a plug-in's path may be another thing than a file's
     if place is None:
         seen = ", ".join(map(printable, places))
         raise UserError(

@@ -107,6 +107,17 @@ def is_same_file(one: Path, other: Path) -> bool:
         return False
 
 
+def check_beside(out: Path, others: Sequence[Path], argument: str) -> None:
+    """Checks that what is written beside ``out``, under names that nobody gave, takes the place of nothing else.
+
+    Raises:
+        UserError: one of ``others`` is there and ``out`` is not, so they are not from an earlier time.
+    """
+    for other in others:
+        if other.exists() and not out.exists():
+            raise UserError(f"`{argument}` {out}: {other}, which is written with it, is there already; name another")
+
+
 def check_output(out: Path | str, suffixes: tuple[str, ...], argument: str) -> Path:
     """The path ``out``, once it is sure that it can be written, before hours are spent on what goes there.
 

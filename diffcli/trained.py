@@ -83,14 +83,19 @@ class Trained:
         """Images with the labels that this model knows them by: the data set's, or their clusters."""
         return images if self.clusters is None else clustered(images, self.clusters)
 
-    def check_data(self) -> None:
+    def check_data(self, needed: bool = True) -> None:
         """Checks that ``data``, where it is given, takes the place of the images that the model was trained on.
 
+        Args:
+            needed: whether images are read at all.
+
         Raises:
-            UserError: it does not exist, or the model was trained on no folder.
+            UserError: it does not exist, the model was trained on no folder, or no image is read.
         """
         if self.data is not None:
             with_images(self.preset, self.run, self.data)
+            if not needed:
+                raise UserError("`data` names images, and none are read for this; leave it out")
 
     def source(self, download: bool = True) -> Source:
         """The data set that it was trained on, or the images that ``data`` names.

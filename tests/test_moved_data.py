@@ -164,7 +164,15 @@ def test_images_that_do_not_fit_cost_a_line(cli: Cli, project: Path, trained: Pa
             "--data is for models of a folder of images; data digits",
         ),
         (["sample", "--run", run, "--data", "nowhere", "--conditional"], "--data nowhere does not exist"),
-        (["sample", "--run", run, "--data", project / "pics"], "these samples need none; it goes with --conditional"),
+        (
+            ["export", run, "--out", "m.onnx", "--data", project / "pics"],
+            "--data names images, and none are read for this",
+        ),
+        (["export", run, "--data", project / "pics"], "--data is for graphs, .onnx or .pt2"),
+        (
+            ["sample", "--run", run, "--data", project / "pics"],
+            "--data names images, and none are read for this; leave it out",
+        ),
     ):
         result = cli(*words)
         assert (result.code, result.out, result.err.count("\n")) == (2, "", 1), result

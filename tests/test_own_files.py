@@ -91,3 +91,22 @@ def test_a_model_is_not_exported_over_itself(cli: Cli, workplace: Path, trained:
     assert (result.code, result.err.count("\n")) == (2, 1), result
     assert "--out m.safetensors is the model's own file; name another" in result.err
     assert Path("m.safetensors").read_bytes() == before
+
+
+def test_what_is_written_beside_a_file_takes_no_others_place(cli: Cli, workplace: Path, trained: Path) -> None:
+    for file in ("page.md", "m-step.onnx"):
+        Path(file).write_text("precious")
+    for words, expected in (
+        (
+            ["study", "degradations", "--page", "page.html"],
+            "--page page.html: page.md, which is written with it, is there",
+        ),
+        (
+            ["export", trained, "--out", "m.onnx"],
+            "--out m.onnx: m-step.onnx, which is written with it, is there already",
+        ),
+    ):
+        result = cli(*words, "-q")
+        assert (result.code, result.err.count("\n")) == (2, 1), result
+        assert expected in result.err
+    assert {path.read_text() for path in Path().iterdir()} == {"precious"}

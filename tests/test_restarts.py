@@ -63,7 +63,7 @@ def test_a_number_of_devices_is_enough(workplace: Path, tiny: Path) -> None:
     assert "2 processes are asked for" in finished.stderr.splitlines()[-1]
     assert devices_of(2) == devices_of("2") == devices_of(diffcli.Devices(devices=2)) == diffcli.Devices(devices="2")  # type: ignore[arg-type]
     for value in (None, True, ["0"]):
-        with pytest.raises(diffcli.UserError, match="^`devices` .*: give a number, or diffcli.Devices"):
+        with pytest.raises(diffcli.UserError, match=r"^`devices` .*: give a number, or diffcli\.Devices"):
             diffcli.train("tiny.yaml", devices=value, quiet=True)  # type: ignore[arg-type]
     assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
 

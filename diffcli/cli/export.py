@@ -13,6 +13,7 @@ from diffcli.cli.options import (
     SAMPLING,
     AutoguidanceOption,
     CheckpointOption,
+    DataOption,
     GuidanceOption,
     Progress,
     Quiet,
@@ -53,6 +54,7 @@ def export(
         str | None,
         typer.Option(help="Start of a blur model's graphs.", show_default="the preset's", rich_help_panel=SAMPLING),
     ] = None,
+    data: DataOption = None,
     quiet: Quiet = False,
     progress: Progress = False,
 ) -> None:
@@ -68,6 +70,7 @@ def export(
         guidance=guidance,
         autoguidance=autoguidance,
         prior=prior,
+        data=data,
         quiet=silent(quiet, progress),
     )
     for file in files:

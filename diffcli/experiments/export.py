@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from diffcli.errors import UserError
 from diffcli.experiments.evaluate import Evaluation
 from diffcli.experiments.listing import history
-from diffcli.files import check_output, is_same_file, written_whole
+from diffcli.files import check_beside, check_output, is_same_file, written_whole
 from diffcli.graphs import PARTS, WRITERS, about, check_packages, graphs_of
 from diffcli.loading import find_checkpoint, model_of
 from diffcli.model import Model
@@ -29,7 +29,7 @@ FACTS = ("started", "seed", "training_images", "validation_images", "parameters"
 """What a model file tells of ``run.json``: nothing of the machine's folders."""
 
 
-OF_SAMPLING = ("sampler", "steps", "guidance", "autoguidance", "prior")
+OF_SAMPLING = ("sampler", "steps", "guidance", "autoguidance", "prior", "data")
 """Arguments that decide what a graph does; a model file keeps what its preset says."""
 
 
@@ -46,6 +46,7 @@ class ExportOptions:
         sampler: of graphs, with ``steps``, ``guidance`` and ``autoguidance``: see
             :class:`~diffcli.sampler_options.SamplerOptions`.
         prior: of graphs, where sampling starts; None is the preset's.
+        data: of graphs with a prior that has yet to be fitted, a folder of images in place of the one of the training.
         quiet: no progress bar.
 
     Raises:
@@ -61,12 +62,14 @@ class ExportOptions:
     guidance: float | None = field(default=None, kw_only=True)
     autoguidance: float | None = field(default=None, kw_only=True)
     prior: str | None = field(default=None, kw_only=True)
+    data: Path | str | None = field(default=None, kw_only=True)
     quiet: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        expand_fields(self, "out")
+        expand_fields(self, "out", "data")
         for file in self.files:
             check_output(file, SUFFIXES, "out")
+        check_beside(self.files[0], self.files[1:], "out")
         given = [name for name in OF_SAMPLING if getattr(self, name) is not None]
         if not self.graphs and given:
             raise UserError(f"`{given[0]}` is for graphs, .onnx or .pt2; a model file keeps what its preset says")
@@ -118,7 +121,9 @@ def export(options: ExportOptions) -> list[Path]:
     stored = described(read_stored(checkpoint), run)
     model = model_of(stored)  # what cannot be read back is not written
     if options.graphs:
-        _write_graphs(replace(model, run=run), options)
+        model = replace(model, run=run, data=options.data)
+        model.check_data(needed=model.needs_images(model.prior_component(options.prior)))
+        _write_graphs(model, options)
         return options.files
     for component, origin in stored.plugins.items():
         note(f"note: the file can be used where plug-in {origin}, which has the {component}, is loaded")

@@ -165,7 +165,7 @@ def _plan(
         options,
         skipped=source.skipped,
         inventory=source.inventory,
-        images=placed.data.parameters.get("path"),
+        images=path if isinstance(path := placed.data.parameters.get("path"), str) else None,
     )
 
 

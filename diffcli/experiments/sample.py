@@ -89,11 +89,9 @@ def sample(options: SampleOptions) -> list[Path]:
     """
     run, checkpoint = find_checkpoint(options.run)
     model = replace(read_model(checkpoint), run=run, data_dir=options.data_dir, data=options.data)
-    model.check_data()
     model.sampler(options)  # a bad option is told before the processes start
     prior = model.prior_component(options.prior)
-    if options.data is not None and not options.conditional and not model.needs_images(prior):
-        raise UserError("`data` names images, and these samples need none; it goes with `conditional`, or leave it out")
+    model.check_data(needed=options.conditional or model.needs_images(prior))
     label_numbers(options.label, model.classes)
     return write_samples(started(model, options.devices), options)
 

@@ -20,7 +20,7 @@ from diffcli.experiments.listing import history
 from diffcli.experiments.protocol import EvaluateOptions
 from diffcli.experiments.study_page import write_pages
 from diffcli.experiments.study_runs import Member, Place, check, finish, members
-from diffcli.files import check_output
+from diffcli.files import check_beside, check_output
 from diffcli.loading import read_model
 from diffcli.options import takes
 from diffcli.paths import expand_fields
@@ -76,6 +76,7 @@ class StudyOptions:
             raise UserError(f"`budget`: {unknown('budget', self.budget, budgets)}")
         if self.page is not None:
             check_output(self.page, (".html",), "page")
+        check_beside(self.files[0], self.files[1:], "page" if self.page is not None else "out")
         self.evaluation_of("last")  # a bad option is told before hours of training
 
     @property
@@ -92,6 +93,12 @@ class StudyOptions:
     def folder(self) -> Path:
         """Of the runs."""
         return Path("studies") / self.name if self.out is None else self.out
+
+    @property
+    def files(self) -> list[Path]:
+        """The page, and beside it the same as Markdown and as JSON."""
+        page = self.page or self.folder / f"{self.name}.html"
+        return [page, page.with_suffix(".md"), page.with_suffix(".json")]
 
     def evaluation_of(self, run: Any, precision: str | None = None) -> EvaluateOptions:
         """What a run is measured with, whatever else the study says of it."""
@@ -186,8 +193,7 @@ def study(options: StudyOptions) -> StudyResult:
     whole = StudyResult(content, name, results, claims.check(content.claims, by_label))
     if not processes.first:
         return whole
-    page = options.page or options.folder / f"{options.name}.html"
-    return replace(whole, files=write_pages(whole, page, processes))
+    return replace(whole, files=write_pages(whole, options.files[0], processes))
 
 
 def _measured(

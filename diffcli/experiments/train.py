@@ -18,6 +18,7 @@ from diffcli.errors import DiffcliError, RunError, UserError, explain
 from diffcli.experiments.planning import Plan, TrainOptions, images_of, plan
 from diffcli.options import takes
 from diffcli.output import is_text
+from diffcli.paths import user_path
 from diffcli.progress import note
 from diffcli.runs import Run, claimed, data_place, locked, record_run, runs_root
 from diffcli.sessions import new_session, sessions
@@ -144,8 +145,9 @@ def _explained(error: Exception, saved: str) -> str | None:
 
 
 def _facts(run: Run, plan: Plan, resumed: bool) -> dict[str, Any]:
-    path = plan.preset.data.parameters.get("path")
-    place = {} if path is None or plan.images is None else {"data_path": data_place(run, str(path), plan.images)}
+    path, images = plan.preset.data.parameters.get("path"), plan.images
+    known = isinstance(path, str) and images is not None and user_path(images).exists()
+    place = {"data_path": data_place(run, str(path), str(images))} if known else {}
     return {
         **place,
         "image_shape": list(plan.data.train.image_shape),
