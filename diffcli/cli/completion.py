@@ -15,15 +15,20 @@ def preset_names(incomplete: str) -> list[str]:
 
 
 def run_names(incomplete: str) -> list[str]:
-    """What a run is called by: ``last``, presets that were trained, run folders."""
-    from diffcli.runs import all_runs, names_of
+    """What a run is called by: ``last``, presets that were trained, names below the runs, run folders."""
+    from diffcli.runs import all_runs, names_of, runs_root
 
     with suppress(DiffcliError, OSError):
         runs = all_runs()
         folders = [str(run.folder) for run in reversed(runs)]
-        return _beginning(
-            incomplete, [*(["last"] if runs else []), *(name for run in runs for name in names_of(run)), *folders]
-        )
+        # The last part of a longer path is a time.
+        names = [
+            name
+            for run in runs
+            for name in names_of(run)
+            if name != run.folder.name or run.folder.parent == runs_root()
+        ]
+        return _beginning(incomplete, [*(["last"] if runs else []), *names, *folders])
     return []
 
 
