@@ -127,9 +127,9 @@ def option_classes() -> list[type[Any]]:
 @pytest.mark.parametrize("kind", option_classes(), ids=lambda kind: kind.__name__)
 def test_every_path_of_the_options_is_expanded(kind: type[Any], home: Path) -> None:
     needed = {"TrainOptions": {"preset": "quickstart"}, "RestoreOptions": {"files": ["a.png"]}}
-    needed |= {"CompareOptions": {"runs": ["last"]}}
+    needed |= {"CompareOptions": {"runs": ["last"]}, "ExportOptions": {"out": "m.pt2"}}
     suffixes = {"trajectory": ".gif", "page": ".html", "out": ".png"}
-    suffixes |= {"EvaluateOptions": {"out": ".json"}, "ExportOptions": {"out": ".onnx"}}.get(kind.__name__, {})
+    suffixes |= {"EvaluateOptions": {"out": ".json"}, "ExportOptions": {"out": ".pt2"}}.get(kind.__name__, {})
     suffixes |= {"CompareOptions": {"out": ".html"}}.get(kind.__name__, {})
     (home / "x").touch()
     hints = get_type_hints(kind)
@@ -137,7 +137,7 @@ def test_every_path_of_the_options_is_expanded(kind: type[Any], home: Path) -> N
     assert set(names) - NAMES_OF_RUNS
     for name in set(names) - NAMES_OF_RUNS:
         path = f"~/x{suffixes.get(name, '')}"
-        options = kind(**needed.get(kind.__name__, {}), **{name: path})
+        options = kind(**(needed.get(kind.__name__, {}) | {name: path}))
         assert getattr(options, name) == home / path[2:], name
 
 

@@ -186,7 +186,7 @@ def evaluated(run: Compared, processes: Processes) -> Compared:
     # The first process looks for it, so that all decide alike whatever others write meanwhile.
     (found,) = processes.shared([run], _found)
     if found is None:
-        writable_folder(run.run.folder)
+        check_kept(run.run)
         subject = pick_subject(run.options)
         found = measure(
             replace(subject, model=started(subject.model, run.options.devices, processes)), run.options

@@ -13,7 +13,6 @@ from diffcli.config import Component, Preset, seconds, validate
 from diffcli.devices import Devices
 from diffcli.errors import UserError, unknown
 from diffcli.experiments.accuracy import cas_size
-from diffcli.experiments.compare import check_kept
 from diffcli.experiments.planning import TrainOptions, plan
 from diffcli.experiments.train import carry_out
 from diffcli.presets import load_preset
@@ -123,7 +122,6 @@ def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -
         _check_measurable(wanted, model, evaluation_of(study, budget, member.label), place)
         if given:
             best_checkpoint(member.run)
-            check_kept(member.run)
             _check_given(member, wanted)
         elif member.run.preset_file.is_file():
             _check_begun(member, wanted, options)
