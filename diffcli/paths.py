@@ -36,6 +36,18 @@ def user_path(path: Path | str) -> Path:
     raise UserError(f"{text}: {reason}")
 
 
+def path_of(path: Path | str, place: str) -> Path:
+    """As :func:`user_path`, of a path that stands in a place.
+
+    Raises:
+        UserError: see there; the line begins with ``place``.
+    """
+    try:
+        return user_path(path)
+    except UserError as error:
+        raise UserError(f"{place} {error}") from None
+
+
 def path_in_environment(name: str) -> Path | None:
     """The path that an environment variable holds; None where it is not set or empty.
 
@@ -43,10 +55,7 @@ def path_in_environment(name: str) -> Path | None:
         UserError: see :func:`user_path`; the line names the variable.
     """
     text = os.environ.get(name)
-    try:
-        return user_path(text) if text else None
-    except UserError as error:
-        raise UserError(f"{name}: {error}") from None
+    return path_of(text, f"{name}:") if text else None
 
 
 def expand_fields(options: object, *names: str) -> None:
@@ -58,7 +67,4 @@ def expand_fields(options: object, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if value is not None:
-            try:
-                object.__setattr__(options, name, user_path(value))
-            except UserError as error:
-                raise UserError(f"`{name}` {error}") from None
+            object.__setattr__(options, name, path_of(value, f"`{name}`"))
