@@ -36,7 +36,7 @@ def user_path(path: Path | str) -> Path:
     raise UserError(f"{text}: {reason}")
 
 
-def path_of(path: Path | str, place: str) -> Path:
+def path_at(path: Path | str, place: str) -> Path:
     """As :func:`user_path`, of a path that stands in a place.
 
     Raises:
@@ -55,7 +55,7 @@ def path_in_environment(name: str) -> Path | None:
         UserError: see :func:`user_path`; the line names the variable.
     """
     text = os.environ.get(name)
-    return path_of(text, f"{name}:") if text else None
+    return path_at(text, f"{name}:") if text else None
 
 
 def expand_fields(options: object, *names: str) -> None:
@@ -67,4 +67,4 @@ def expand_fields(options: object, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if value is not None:
-            object.__setattr__(options, name, path_of(value, f"`{name}`"))
+            object.__setattr__(options, name, path_at(value, f"`{name}`"))

@@ -19,7 +19,7 @@ from diffcli import __version__
 from diffcli.config import Preset, validate
 from diffcli.errors import UserError, unknown
 from diffcli.files import read_json, writable_folder, write_json, written_whole
-from diffcli.paths import expand_fields, path_in_environment, path_of, user_path
+from diffcli.paths import expand_fields, path_at, path_in_environment, user_path
 from diffcli.peers import is_first
 from diffcli.presets import read_values, to_yaml
 from diffcli.progress import note
@@ -325,7 +325,7 @@ def images_of_run(run: Run | None, path: str) -> list[Path]:
         places += [Path(str(place["absolute"]))] if "absolute" in place else []
         if "from_run" in place:
             places += [Path(os.path.normpath(os.path.join(os.path.realpath(run.folder), str(place["from_run"]))))]
-    return list(dict.fromkeys([*places, path_of(path, "data.path:")]))
+    return list(dict.fromkeys([*places, path_at(path, "data.path:")]))
 
 
 def run_preset(run: Run) -> Preset:
