@@ -239,6 +239,11 @@ def names_of(run: Run) -> list[str]:
     return list(dict.fromkeys([*([str(preset)] if preset else []), *parents]))
 
 
+def short_names(run: Run) -> list[str]:
+    """Those of :func:`names_of` a run that say more than its time, which is the last part of a longer path."""
+    return [name for name in names_of(run) if name != run.folder.name or run.folder.parent == runs_root()]
+
+
 def find_run(name: str) -> Run:
     """A run by its folder, by one of :func:`names_of` it (the newest of that name), or ``last`` (the newest of all).
 
@@ -285,7 +290,7 @@ def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
     if os.path.isdir(user_path(name)):
         return UserError(f"{name} is not a run folder: it has no preset.yaml; 'diffcli runs' lists the runs")
     if runs or (ready and name != "last"):
-        named = {called for run in runs for called in names_of(run)[:1]}
+        named = {called for run in runs for called in short_names(run)}
         return UserError(
             unknown("run", name, {*(["last"] if runs else []), *named, *ready})
             + "; or give a run folder; 'diffcli runs' lists the runs"

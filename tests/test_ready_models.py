@@ -69,7 +69,7 @@ def test_names_that_are_neither_are_told_of_both(cli: Cli, workplace: Path, mode
     none = cli("sample")
     assert none.err.endswith("make one with: diffcli train --preset quickstart, or take a ready model: cold, hot\n")
     shutil.copytree(trained, workplace / "runs" / "mine" / "first")
-    assert "known: cold, hot, last, mine;" in cli("sample", "--run", "nothing").err
+    assert "known: cold, hot, last, mine, tiny;" in cli("sample", "--run", "nothing").err
     assert (unknown.code, none.code) == (2, 2)
 
 

@@ -16,18 +16,12 @@ def preset_names(incomplete: str) -> list[str]:
 
 def run_names(incomplete: str) -> list[str]:
     """What a run is called by: ``last``, presets that were trained, names below the runs, run folders."""
-    from diffcli.runs import all_runs, names_of, runs_root
+    from diffcli.runs import all_runs, short_names
 
     with suppress(DiffcliError, OSError):
         runs = all_runs()
         folders = [str(run.folder) for run in reversed(runs)]
-        # The last part of a longer path is a time.
-        names = [
-            name
-            for run in runs
-            for name in names_of(run)
-            if name != run.folder.name or run.folder.parent == runs_root()
-        ]
+        names = [name for run in runs for name in short_names(run)]
         return _beginning(incomplete, [*(["last"] if runs else []), *names, *folders])
     return []
 
