@@ -151,7 +151,7 @@ def test_the_tool_writes_half_precision_with_its_own_scores(
     tool.write([str(run)], workplace / "ready", devices=CPU, quiet=True, **effort)
     file = workplace / "ready" / "tiny.safetensors"
     monkeypatch.setattr(ready, "FOLDER", file.parent)
-    measured = diffcli.evaluate("tiny", devices=CPU, quiet=True, **effort)
+    measured = diffcli.evaluate(file, devices=CPU, quiet=True, **effort)
     about = read_about(file)
     assert about["evaluation"]["scores"] == measured.scores
     assert read_stored(file).weights["network.head.weight"].dtype == torch.float16
