@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
+from diffcli.data.folders import printable
 from diffcli.data.sources import class_names, default_data_dir, image_shape, numbered_as
 from diffcli.diffusion.degradations import Degradation, check_basics
 from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, check_input, check_prediction
@@ -23,8 +25,10 @@ from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.errors import UserError, unknown
 from diffcli.networks import NETWORKS
 from diffcli.origins import of_plugin
+from diffcli.paths import user_path
 from diffcli.plugins import load_configured
 from diffcli.registry import KINDS, asks_for, build, checked, registered, required, resolved
+from diffcli.runs import Run, images_of_run
 
 MAX_PARAMETERS = 1_000_000_000
 
@@ -193,7 +197,7 @@ def read_source(preset: Preset, data_dir: Path | str | None, download: bool = Tr
     Raises:
         UserError: it is not there and cannot be had.
     """
-    folder = default_data_dir() if data_dir is None else Path(data_dir)
+    folder = default_data_dir() if data_dir is None else user_path(data_dir)
     source: Source = build("data", preset.data, {"data_dir": folder, "download": download})
     return source
 
@@ -214,6 +218,38 @@ def splits(preset: Preset, source: Source) -> tuple[ImageSet, ImageSet]:
     """Of the development images of a data set, those that a preset's model is trained on and those that it is validated on."""
     training = preset.training
     return split(source.development, training.val_share, training.seed, by_class=source.by_class)
+
+
+def with_images(preset: Preset, run: Run | None, images: Path | str | None = None, argument: str = "data") -> Preset:
+    """The preset of a trained model with its ``data.path`` where the images are by now; as it is where it has no such key.
+
+    Args:
+        run: the run that it belongs to, if any, which knows where they were.
+        images: in place of those, others.
+        argument: what the caller names them with.
+
+    Raises:
+        UserError: they are not there, or the model's data set is none of a folder.
+    """
+    path = preset.data.parameters.get("path")
+    if not isinstance(path, str):
+        if images is not None:
+            raise UserError(
+                f"`{argument}` is for models of a folder of images; data {preset.data.name} is looked for in `data_dir`"
+            )
+        return preset
+    places = images_of_run(run, path) if images is None else [user_path(images)]
+    place = next((place for place in places if os.path.exists(place)), None)
+    if place is None and images is None and preset.data.name != "folder":
+        return preset  # a plug-in's path may be another thing than a file's
+    if place is None:
+        seen = ", ".join(map(printable, places))
+        raise UserError(
+            f"the images of the training are not there any more (looked for: {seen}); name their folder with `{argument}`"
+            if images is None
+            else f"`{argument}` {seen} does not exist; name a folder of images"
+        )
+    return preset.model_copy(update={"data": preset.data.model_copy(update={"path": str(place)})})
 
 
 def training_split(preset: Preset, source: Source) -> ImageSet:

@@ -16,6 +16,7 @@ from types import ModuleType
 
 from diffcli.errors import UserError
 from diffcli.origins import MODULE_PREFIX, loading
+from diffcli.paths import user_path
 from diffcli.registry import KINDS
 
 GROUP = "diffcli.plugins"
@@ -33,7 +34,7 @@ def plugin(file: Path | str) -> ModuleType:
     Raises:
         UserError: there is no such file, or it fails; the line names the place.
     """
-    path = Path(os.path.expanduser(file))
+    path = user_path(file)
     if not path.is_file() or path.suffix != ".py":
         raise UserError(f"plug-in {file}: there is no such Python file; name one that ends in .py")
     spec = importlib.util.spec_from_file_location(MODULE_PREFIX + path.stem, path)

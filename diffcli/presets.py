@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from diffcli.config import Preset, Sampler, explain, validate
 from diffcli.errors import UserError, unknown
+from diffcli.paths import user_path
 
 PACKAGED_PRESETS = Path(__file__).parent / "preset_files"
 
@@ -85,7 +86,7 @@ def find_preset(name_or_path: str) -> Path:
         UserError: there is none; the line names the nearest known preset.
     """
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
-        path = Path(os.path.expanduser(name_or_path))
+        path = user_path(name_or_path)
         if not os.path.isfile(path):
             raise UserError(f"preset file {name_or_path} does not exist; 'diffcli presets' lists the built-in ones")
         return path

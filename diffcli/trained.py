@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from diffcli.assembly import build_prior, load_source, path_of, resolve, training_split
+from diffcli.assembly import build_prior, load_source, path_of, resolve, training_split, with_images
 from diffcli.computing import prepared
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.clusters import clustered
-from diffcli.data.datasets import ImageSet
+from diffcli.data.datasets import ImageSet, Source
 from diffcli.data.label_names import check_trained, label_notes, label_numbers
 from diffcli.devices import Precision, Processes
 from diffcli.diffusion.denoiser import Denoiser
@@ -57,6 +57,8 @@ class Trained:
     """The run that it belongs to, if any."""
     data_dir: Path | str | None = None
     """Folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``."""
+    data: Path | str | None = None
+    """A folder of images in place of the one that it was trained on."""
     processes: Processes = field(default_factory=lambda: Processes(torch.device("cpu")))
     precision: Precision = "32-true"
 
@@ -123,13 +125,40 @@ class Trained:
             )
         return ImageSet(images.images, labels)
 
+    def check_data(self, needed: bool = True) -> None:
+        """Checks that ``data``, where it is given, takes the place of the images that the model was trained on.
+
+        Args:
+            needed: whether images are read at all.
+
+        Raises:
+            UserError: it does not exist, the model was trained on no folder, or no image is read.
+        """
+        if self.data is not None:
+            with_images(self.preset, self.run, self.data)
+            if not needed:
+                raise UserError("`data` names images, and none are read for this; leave it out")
+
+    def source(self, download: bool = True) -> Source:
+        """The data set that it was trained on, or the images that ``data`` names.
+
+        Raises:
+            UserError: they are not there, or their classes are not the model's.
+        """
+        source = load_source(with_images(self.preset, self.run, self.data), self.data_dir, download)
+        labels = self.preset.labels
+        if labels is not None and not labels.clusters and list(source.classes) != labels.names:
+            classes, own = (", ".join(names) or "none" for names in (source.classes, labels.names))
+            raise UserError(f"the classes of the images are {classes:.200}, and those of the model {own:.200}")
+        return source
+
     def training_split(self) -> ImageSet:
         """The images that it was trained on.
 
         Raises:
             UserError: the data set is not there.
         """
-        return training_split(self.preset, load_source(self.preset, self.data_dir))
+        return training_split(self.preset, self.source())
 
     def prior_component(self, name: str | None) -> Component:
         """A prior by name with its parameters; None is the preset's own.
@@ -142,6 +171,10 @@ class Trained:
             raise UserError(f"`prior`: {unknown('prior', name, PRIORS)}")
         component = own if name in (None, own.name) else Component(name=str(name))
         return resolve(self.preset.model_copy(update={"prior": component})).prior
+
+    def needs_images(self, prior: Component) -> bool:
+        """Whether a prior has yet to be fitted to the images of the training."""
+        return prior.name not in self.fitted and build_prior(prior).needs_fit
 
     def prior(self, name: str | None) -> Prior:
         """A prior by name as it was fitted when the model was trained; None is the preset's own.

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "diffcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: list[set[str]] = [
     {"errors", "diffusion", "networks"},
+    {"paths"},
     {"config", "data", "files", "output", "bars", "options", "checkpoints", "origins", "testing"},
     {"presets", "registry", "peers", "progress", "evaluation"},
     {"plugins", "devices", "runs", "reporting", "sampler_options", "stored"},

@@ -21,6 +21,7 @@ from diffcli.cli.options import (
     Quiet,
     StrategyOption,
     TrainingPrecisionOption,
+    path_option,
     silent,
 )
 from diffcli.cli.tables import print_study
@@ -49,11 +50,11 @@ def study(
     budget: Annotated[str | None, typer.Option(help="One of the study's budgets.", show_default="its first")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the runs; name it again to go on.", show_default="studies/STUDY"),
+        path_option(help="Folder of the runs; name it again to go on.", show_default="studies/STUDY"),
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option(help=".html; beside it the same as .md and .json.", show_default="STUDY.html in --out"),
+        path_option(help=".html; beside it the same as .md and .json.", show_default="STUDY.html in --out"),
     ] = None,
     run: Annotated[
         list[str] | None,

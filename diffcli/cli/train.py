@@ -25,6 +25,7 @@ from diffcli.cli.options import (
     SetOption,
     StrategyOption,
     TrainingPrecisionOption,
+    path_option,
     silent,
 )
 
@@ -76,7 +77,7 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/PRESET/TIME")] = None,
+    out: Annotated[Path | None, path_option(help="Run folder.", show_default="runs/PRESET/TIME")] = None,
     resume: Annotated[
         str | None,
         typer.Option(

@@ -19,6 +19,7 @@ from diffcli.data.image_files import BadImage, read_image, readable
 from diffcli.data.label_names import numeric_order
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, shaped_by
 from diffcli.errors import UserError
+from diffcli.paths import path_at
 
 MIN_IMAGES = 10
 COPIES = frozenset({"__MACOSX", "@eaDir"})
@@ -146,7 +147,7 @@ def folder(
     Raises:
         UserError: the folder is missing, holds fewer than ten images, or one of them is bad and not to be skipped.
     """
-    root = Path(os.path.expanduser(path))
+    root = path_at(path, "data.path:")
     if not os.path.isdir(root):
         raise UserError(f"data.path: '{printable(path)}' is not a folder; name one that holds images")
     files, found, errors = search(root)

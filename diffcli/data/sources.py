@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffcli.errors import UserError
+from diffcli.paths import path_in_environment
 
 NO_LABEL = -1
 TEST_SHARE = 0.2
@@ -149,7 +149,7 @@ def class_names(load: Callable[..., Source], parameters: Mapping[str, Any]) -> S
 
 def default_data_dir() -> Path:
     """The folder of the data sets: ``DIFFCLI_DATA``, else ``data`` here."""
-    return Path(os.environ.get("DIFFCLI_DATA") or "data")
+    return path_in_environment("DIFFCLI_DATA") or Path("data")
 
 
 def split(images: ImageSet, share: float, seed: int, *, by_class: bool = False) -> tuple[ImageSet, ImageSet]:

@@ -17,6 +17,7 @@ from diffcli.diffusion.precision import full_precision
 from diffcli.errors import UserError
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, Unavailable, classifier_settings, load_classifier
 from diffcli.evaluation.fingerprints import of_file
+from diffcli.paths import user_path
 
 EXTRACTORS = ("auto", "inception", "classifier")
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -39,9 +40,12 @@ class Extractor:
         return str(self.settings["name"])
 
 
-def inception_cache() -> Path:
-    """Where torch-fidelity keeps the Inception weights."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
+def inception_cache() -> Path | None:
+    """Where torch-fidelity keeps the Inception weights; None where the home folder is unknown and TORCH_HOME is not set."""
+    try:
+        return user_path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
+    except UserError:
+        return None
 
 
 def inception(weights: Path | None, device: torch.device) -> Extractor:
@@ -96,6 +100,11 @@ def _downloaded() -> Path:
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
     cache = inception_cache()
+    if cache is None:
+        raise Unavailable(
+            f"there is no place for the Inception weights {INCEPTION_FILE}: the home folder is unknown here; set TORCH_HOME, "
+            "give a local copy with `inception_weights` FILE, or use `extractor` classifier"
+        )
     if not cache.is_file():
         cache.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -168,7 +177,7 @@ def choose(name: str, dataset: str, weights: Path | None, device: torch.device) 
 def settings_at_hand(name: str, dataset: str, weights: Path | None) -> list[dict[str, Any]]:
     """The settings of the extractors that :func:`choose` takes where nothing is downloaded; none where it has none."""
     file, settings = weights or inception_cache(), []
-    if name != "classifier" and (weights is not None or file.is_file()):
+    if name != "classifier" and file is not None and (weights is not None or file.is_file()):
         settings.append(inception_settings(file))
     if name != "inception" and dataset in CLASSIFIED:
         settings += [_classifier_settings(dataset, judge) for judge in JUDGES]

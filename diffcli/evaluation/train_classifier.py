@@ -17,14 +17,19 @@ from diffcli.data.datasets import DATASETS
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, weights_path
 from diffcli.evaluation.fitting import BATCH, accuracy, fitting
 from diffcli.files import write_safetensors, written_whole
+from diffcli.paths import user_path
 
 EPOCHS = {"mnist": 14, "digits": 150}
 
 
 def main(
     data: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
-    data_dir: Annotated[Path, typer.Option(envvar="DIFFCLI_DATA", help="Folder that holds MNIST/.")] = Path("data"),
-    out: Annotated[Path | None, typer.Option(help="Weights file; default: the one in the package.")] = None,
+    data_dir: Annotated[
+        Path, typer.Option(envvar="DIFFCLI_DATA", help="Folder that holds MNIST/.", parser=user_path)
+    ] = Path("data"),
+    out: Annotated[
+        Path | None, typer.Option(help="Weights file; default: the one in the package.", parser=user_path)
+    ] = None,
     judge: Annotated[str, typer.Option(help="classifier or resnet.")] = "classifier",
 ) -> None:
     """Train one classifier and write its weights as safetensors."""

@@ -10,17 +10,18 @@ from typing import Any
 
 import torch
 
-from diffcli.assembly import numbered, read_source, resolve, splits, with_classes
+from diffcli.assembly import numbered, read_source, resolve, splits, with_classes, with_images
 from diffcli.checkpoints import check_weights, read_checkpoint
 from diffcli.config import Preset, seconds, validate, validate_stored
 from diffcli.data.clusters import check_clusters
 from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory
 from diffcli.data.label_names import check_nameable
 from diffcli.data.module import ImageDataModule
-from diffcli.devices import Devices
+from diffcli.devices import Devices, devices_of
 from diffcli.errors import UserError
 from diffcli.evaluation.fingerprints import of_images
 from diffcli.origins import needed_by
+from diffcli.paths import expand_fields
 from diffcli.plugins import check_loaded
 from diffcli.presets import load_preset, to_yaml, with_overrides
 from diffcli.registry import components_of
@@ -29,6 +30,7 @@ from diffcli.training.loggers import check_loggers
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import check_changes
+from diffcli.training.trainer import check_processes
 
 DEFAULT_LOGGERS = ("tensorboard",)
 
@@ -63,6 +65,8 @@ class TrainOptions:
     logger: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        expand_fields(self, "out", "data_dir")
+        object.__setattr__(self, "devices", devices_of(self.devices))
         if (self.preset is None) == (self.resume is None):
             raise UserError(
                 "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the runs"
@@ -134,6 +138,9 @@ class Plan:
         counts = len(self.data.train), len(self.data.val), self.test_images
         return "{:,} training, {:,} validation and {:,} test images".format(*counts)
 
+    images: str | None = None
+    """Where that folder is: the preset's ``data.path``, or of a run that is gone on with, where they are by now."""
+
     @property
     def loggers(self) -> list[str]:
         """The names of the loggers, each once."""
@@ -164,6 +171,7 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     Raises:
         UserError: the preset or its data are not usable, or the run cannot be gone on with.
     """
+    check_processes(options.devices)
     if options.resume is None:
         name, preset = load_preset(str(options.preset), options.overrides)
         planned = _plan(name, preset, options, options.limit_batches, download)
@@ -172,9 +180,19 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
 
 
-def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int | None, download: bool = True) -> Plan:
+def _plan(
+    name: str,
+    preset: Preset,
+    options: TrainOptions,
+    limit_batches: int | None,
+    download: bool = True,
+    *,
+    trained_in: Run | None = None,
+) -> Plan:
+    """The plan of a training; ``trained_in`` is the run that knows where the images are by now."""
     preset = resolve(preset)
-    source = read_source(preset, options.data_dir, download)
+    placed = preset if trained_in is None else with_images(preset, trained_in, argument="data.path")
+    source = read_source(placed, options.data_dir, download)
     preset = with_classes(preset, source.classes, any_order=True)
     source = numbered(preset, source)
     training = preset.training
@@ -196,6 +214,7 @@ def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int |
         options,
         skipped=source.skipped,
         inventory=source.inventory,
+        images=path if isinstance(path := placed.data.parameters.get("path"), str) else None,
         test_images=len(source.test),
     )
 
@@ -244,12 +263,19 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
             )
         limit_batches = began
     check_loggers(info.get("loggers", ()) if not options.logger else ())
-    resumed = _plan(name, after, options, limit_batches)
+    resumed = _plan(name, after, options, limit_batches, trained_in=None if _names_images(after, options, run) else run)
     check_changes(resolve(before), resumed.preset)
     _check_images(run, resumed)
     if content is not None:
         _check_resumable(run, resumed, content)
     return Plan(**{**vars(resumed), "run": run})
+
+
+def _names_images(preset: Preset, options: TrainOptions, run: Run) -> bool:
+    """Whether a resume says where the images are: by an override, or in the preset's file, which somebody has changed."""
+    place = run.info().get("data_path")
+    changed = isinstance(place, dict) and place.get("preset") != preset.data.parameters.get("path")
+    return changed or bool({"data", "data.path"} & {key.strip() for key in options.overrides})
 
 
 def _check_images(run: Run, resumed: Plan) -> None:

@@ -13,10 +13,11 @@ from diffcli.assembly import training_split
 from diffcli.computing import precision_of
 from diffcli.config import Preset
 from diffcli.data.datasets import Source
-from diffcli.devices import ONE_DEVICE, Devices
+from diffcli.devices import ONE_DEVICE, Devices, devices_of
 from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.priors import PRIORS
 from diffcli.errors import UserError, unknown
+from diffcli.evaluation.cache import cache_folder
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE, settings_at_hand
 from diffcli.evaluation.fingerprints import of_images
@@ -25,8 +26,10 @@ from diffcli.evaluation.scores import ssim_window
 from diffcli.experiments.accuracy import cas_size
 from diffcli.experiments.distances import MAX_NEAREST, manifold_size
 from diffcli.experiments.likelihood import evaluations_of, why_none
+from diffcli.files import check_output
 from diffcli.loading import find_checkpoint, read_model
 from diffcli.model import Model
+from diffcli.paths import expand_fields
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.restoration import Disturbance
 from diffcli.runs import Run
@@ -76,6 +79,8 @@ class EvaluateOptions(SamplerOptions):
         zt_bits: z_t is rounded to 2^bits values and clamped to the range of pixels, as a picture file does, 1..16; None leaves
             it as it is.
         zt_noise: standard deviation of normal noise that is added to z_t then, where pixels have the range 1.
+        data: a folder of images in place of the one that the model was trained on.
+        out: .json, the file of the scores; None is ``eval.json`` in the run folder, where there is one.
 
     Raises:
         UserError: a value is unknown or out of range, or two do not go together.
@@ -92,6 +97,8 @@ class EvaluateOptions(SamplerOptions):
     nll_steps: int | None = field(default=None, kw_only=True)
     n_cas: int | None = field(default=None, kw_only=True)
     batch_size: BatchSize = field(default=250, kw_only=True)
+    data: Path | str | None = field(default=None, kw_only=True)
+    out: Path | None = field(default=None, kw_only=True)
     data_dir: Path | str | None = None
     devices: Devices = ONE_DEVICE
     t: int | None = field(default=None, kw_only=True)
@@ -100,6 +107,11 @@ class EvaluateOptions(SamplerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        expand_fields(self, "inception_weights", "data_dir", "data", "out")
+        object.__setattr__(self, "devices", devices_of(self.devices))
+        if self.out is not None:
+            check_output(self.out, (".json",), "out")
+        cache_folder()  # what names no folder is told before anything is measured
         for name in self.metrics:
             if name not in METRICS:
                 raise UserError(f"`metrics`: {unknown('metric', name, METRICS)}")
@@ -171,12 +183,18 @@ def pick_subject(options: EvaluateOptions) -> Subject:
         UserError: there is none, or it cannot be loaded.
     """
     if isinstance(options.run, Model):
-        return Subject(options.run, fingerprint(options.run.checkpoint))
+        model = options.run
+        data_dir, data = options.data_dir or model.data_dir, options.data or model.data
+        subject = Subject(replace(model, data_dir=data_dir, data=data), fingerprint(model.checkpoint))
+        subject.model.check_data()
+        return subject
     run, checkpoint = find_checkpoint(options.run)
     # Before the weights are read: should a training replace the file in between, then the scores are of newer weights
     # than the checksum says, and are measured again, not taken for those of older ones.
     checksum = fingerprint(checkpoint)
-    return Subject(replace(read_model(checkpoint), run=run, data_dir=options.data_dir), checksum)
+    model = replace(read_model(checkpoint), run=run, data_dir=options.data_dir, data=options.data)
+    model.check_data()
+    return Subject(model, checksum)
 
 
 def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) -> dict[str, Any]:

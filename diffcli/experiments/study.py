@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffcli.assembly import load_source
+from diffcli.assembly import load_source, with_images
 from diffcli.computing import precision_of
 from diffcli.data.pixels import to_model
-from diffcli.devices import Devices, Processes, fabric_of, launch
+from diffcli.devices import Devices, Processes, devices_of, fabric_of, launch
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.conditions import unevenness
 from diffcli.evaluation.intervals import Interval, of_repeats
@@ -21,9 +21,10 @@ from diffcli.experiments.listing import history
 from diffcli.experiments.protocol import EvaluateOptions
 from diffcli.experiments.study_page import write_pages
 from diffcli.experiments.study_runs import Member, Place, check, finish, members
-from diffcli.files import check_output
+from diffcli.files import check_beside, check_output
 from diffcli.loading import read_model
 from diffcli.options import takes
+from diffcli.paths import expand_fields
 from diffcli.peers import is_first
 from diffcli.progress import note
 from diffcli.reporting.claim import Claim
@@ -69,11 +70,14 @@ class StudyOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
+        expand_fields(self, "out", "page", "inception_weights", "data_dir")
+        object.__setattr__(self, "devices", devices_of(self.devices))
         budgets = self.content.known_budgets
         if self.budget is not None and self.budget not in budgets:
             raise UserError(f"`budget`: {unknown('budget', self.budget, budgets)}")
         if self.page is not None:
             check_output(self.page, (".html",), "page")
+        check_beside(self.files[0], self.files[1:], "page" if self.page is not None else "out")
         self.evaluation_of("last")  # a bad option is told before hours of training
 
     @property
@@ -90,6 +94,12 @@ class StudyOptions:
     def folder(self) -> Path:
         """Of the runs."""
         return Path("studies") / self.name if self.out is None else self.out
+
+    @property
+    def files(self) -> list[Path]:
+        """The page, and beside it the same as Markdown and as JSON."""
+        page = self.page or self.folder / f"{self.name}.html"
+        return [page, page.with_suffix(".md"), page.with_suffix(".json")]
 
     def evaluation_of(self, run: Any, precision: str | None = None) -> EvaluateOptions:
         """What a run is measured with, whatever else the study says of it."""
@@ -184,8 +194,7 @@ def study(options: StudyOptions) -> StudyResult:
     whole = StudyResult(content, name, results, claims.check(content.claims, by_label))
     if not processes.first:
         return whole
-    page = options.page or options.folder / f"{options.name}.html"
-    return replace(whole, files=write_pages(whole, page, processes))
+    return replace(whole, files=write_pages(whole, options.files[0], processes))
 
 
 def _measured(
@@ -232,6 +241,6 @@ def _facts(member: Member, best: Compared) -> dict[str, Interval]:
     if ratios:
         found["overfitting"] = of_repeats(ratios) if len(ratios) > 1 else Interval.exact(ratios[0])
     model = read_model(best.run.best if best.run.best.is_file() else best.run.last)
-    images = load_source(best.preset, best.options.data_dir).test.images
+    images = load_source(with_images(best.preset, best.run), best.options.data_dir).test.images
     images = images[random_subset(len(images), FACT_IMAGES, 0)]
     return found | {"unevenness": Interval.exact(unevenness(model.denoiser.degradation, to_model(images)))}

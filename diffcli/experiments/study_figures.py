@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from diffcli.assembly import build_degradation, image_shape_of, load_source
+from diffcli.assembly import build_degradation, image_shape_of, load_source, with_images
 from diffcli.data.pixels import to_model
 from diffcli.devices import Processes
 from diffcli.diffusion.randomness import Stream, generator_for
@@ -113,7 +113,8 @@ def _strips(runs: Sequence[Compared]) -> Picture:
 
     rows = {}
     for run in runs:
-        x0 = to_model(load_source(run.preset, run.options.data_dir).test.images[:1])[0]
+        source = load_source(with_images(run.preset, run.run), run.options.data_dir)
+        x0 = to_model(source.test.images[:1])[0]
         noise = torch.randn(COLUMNS, *x0.shape, generator=generator_for(0, Stream.TEST))
         rows[run.name] = strip(build_degradation(run.preset, image_shape_of(run.preset)), x0, noise)
     return picture_of(strips_figure(rows), "the first test image at nine t from 0 to T")

@@ -18,8 +18,9 @@ from diffcli.errors import DiffcliError, RunError, UserError, explain
 from diffcli.experiments.planning import Plan, TrainOptions, images_of, plan
 from diffcli.options import takes
 from diffcli.output import is_text
+from diffcli.paths import user_path
 from diffcli.progress import note
-from diffcli.runs import Run, claimed, locked, record_run, runs_root
+from diffcli.runs import Run, claimed, data_place, locked, record_run, runs_root
 from diffcli.sessions import new_session, sessions
 from diffcli.training.agreement import Agreement
 from diffcli.training.checkpoints import remove_leftovers, run_of
@@ -99,7 +100,7 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
         if resumed:
             remove_leftovers(run)
         began = new_session(step, trainer.strategy.root_device, str(trainer.precision))
-        facts = _facts(plan, resumed) | {"precision": began["precision"], "id": identity}
+        facts = _facts(run, plan, resumed) | {"precision": began["precision"], "id": identity}
         facts["sessions"] = [*sessions(run.info()), began]
         record_run(run, plan.name, plan.preset, facts)
     peers.watched(lambda: _saved(run))
@@ -142,8 +143,12 @@ def _explained(error: Exception, saved: str) -> str | None:
     return f"{what}; {saved}" + (f". {hint[0].upper()}{hint[1:]}" if hint else "")
 
 
-def _facts(plan: Plan, resumed: bool) -> dict[str, Any]:
+def _facts(run: Run, plan: Plan, resumed: bool) -> dict[str, Any]:
+    path, images = plan.preset.data.parameters.get("path"), plan.images
+    known = isinstance(path, str) and images is not None and user_path(images).exists()
+    place = {"data_path": data_place(run, str(path), str(images))} if known else {}
     return {
+        **place,
         "image_shape": list(plan.data.train.image_shape),
         **images_of(plan.data),
         "test_images": plan.test_images,

@@ -14,6 +14,7 @@ from diffcli.config import explain
 from diffcli.diffusion.priors import PRIORS
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.metrics import METRICS
+from diffcli.paths import user_path
 from diffcli.presets import read_values
 from diffcli.studies.checks import CHECKS
 from diffcli.studies.facts import FACTS
@@ -45,7 +46,7 @@ def find_study(name_or_path: str) -> Path:
         UserError: there is none; the line names the nearest known study.
     """
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
-        path = Path(os.path.expanduser(name_or_path))
+        path = user_path(name_or_path)
         if not os.path.isfile(path):
             raise UserError(f"study file {name_or_path} does not exist")
         return path
