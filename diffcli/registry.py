@@ -100,7 +100,9 @@ def registered(kind: str, name: str) -> Callable[..., Any]:
     """
     registry = KINDS[kind].registry
     if name not in registry:
-        raise UserError(f"{kind}.name: {unknown(kind, name, registry)}")
+        raise UserError(
+            f"{kind}.name: {unknown(kind, name, registry)}; that of a plug-in needs its file, named by `plugin`"
+        )
     found: Callable[..., Any] = registry[name]
     return found
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "diffcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: list[set[str]] = [
     {"errors", "diffusion", "networks"},
-    {"config", "data", "files", "output", "bars", "options", "checkpoints", "origins", "testing"},
+    {"config", "data", "files", "output", "bars", "options", "checkpoints", "origins", "testing", "notation"},
     {"presets", "registry", "peers", "progress", "evaluation"},
     {"plugins", "devices", "runs", "reporting", "sampler_options", "stored"},
     {"assembly", "computing", "sessions", "studies", "ready"},
