@@ -6,6 +6,7 @@ YAML 1.1, which PyYAML reads, takes 0123 for 83, 1:30 for 90, 2024_01 for 202401
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -111,6 +112,11 @@ def _parsed(kind: type[_Loader], text: str, where: str, scalar: bool = False) ->
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         problem = str(getattr(error, "problem", None) or error).splitlines()
         raise UserError(f"{where} is not valid YAML{place}: {problem[0] if problem else 'unreadable'}") from error
+
+
+def as_argument(value: Any) -> str:
+    """A value in one line, as :func:`parse_argument` reads it."""
+    return yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=math.inf).removesuffix("\n...\n").strip()
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:

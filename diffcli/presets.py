@@ -105,16 +105,39 @@ def sampler_named(chosen: str | Mapping[str, Any]) -> Sampler:
         raise UserError(f"`sampler`: {explain(error)}") from error
 
 
-def load_preset(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> tuple[str, Preset]:
-    """A preset's name (the file's stem) and its checked values, ``overrides`` applied.
+def preset_values(preset: Mapping[str, Any] | Path | str) -> tuple[str, Any]:
+    """A preset's name, the stem of its file, and its values as they stand there, not checked; those of a mapping are itself, named
+    ``preset``.
+
+    Raises:
+        UserError: it is not found or not readable.
+    """
+    if isinstance(preset, Mapping):
+        return "preset", _copied(dict(preset))
+    path = find_preset(str(preset))
+    # The stem becomes a folder's name, and must not lead out of the runs.
+    return path.stem.lstrip(".") or "preset", read_values(path)
+
+
+def preset_of(values: Any, overrides: Mapping[str, Any], where: str) -> Preset:
+    """Checked values, ``overrides`` applied.
+
+    Raises:
+        UserError: they are not valid.
+    """
+    return validate(with_overrides(values, overrides), where)
+
+
+def load_preset(
+    preset: Mapping[str, Any] | Path | str, overrides: Mapping[str, Any] | None = None
+) -> tuple[str, Preset]:
+    """A preset's name and its checked values, ``overrides`` applied; see :func:`preset_values`.
 
     Raises:
         UserError: it is not found, not readable, or not valid.
     """
-    path = find_preset(name_or_path)
-    name = path.stem.lstrip(".") or "preset"  # it becomes a folder's name, and must not lead out of the runs
-    values = with_overrides(read_values(path), overrides or {})
-    return name, validate(values, f"preset {name}")
+    name, values = preset_values(preset)
+    return name, preset_of(values, overrides or {}, f"preset {name}")
 
 
 def to_yaml(preset: Preset) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -19,17 +20,22 @@ from diffcli.data.module import ImageDataModule
 from diffcli.devices import Devices
 from diffcli.errors import UserError
 from diffcli.evaluation.fingerprints import of_images
+from diffcli.notation import as_argument
 from diffcli.origins import needed_by
 from diffcli.plugins import check_loaded
-from diffcli.presets import load_preset, to_yaml, with_overrides
+from diffcli.presets import preset_of, preset_values, to_yaml, with_overrides
 from diffcli.registry import components_of
 from diffcli.runs import Run, find_run, run_preset
 from diffcli.training.loggers import check_loggers
 from diffcli.training.module import DiffusionModule
+from diffcli.training.outlook import LEAST_TRAVEL, Outlook, outlook, steps_to_learn, travel
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import check_changes
+from diffcli.trial import check_plugins
 
 DEFAULT_LOGGERS = ("tensorboard",)
+RECIPES = {1: ("mnist-fast", "quickstart"), 3: ("blur-noise-fast",)}
+"""Presets that learn from few images, by channels, the best first."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class TrainOptions:
     """What is trained, and where.
 
     Args:
-        preset: a preset's name or its YAML file.
+        preset: a preset's name, its YAML file, or what such a file holds, as a mapping; its runs are those of ``preset``.
         overrides: preset keys and their new values: ``{"training.epochs": 2, "sampler": {"name": "ddim"}}``.
         resume: in place of a preset, a run to go on with: the run, its folder, a preset's name, or ``last``.
         out: the run folder; None is ``runs/PRESET/TIME``.
@@ -51,7 +57,7 @@ class TrainOptions:
         UserError: an option is out of range, or two do not go together.
     """
 
-    preset: Path | str | None = None
+    preset: Mapping[str, Any] | Path | str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     resume: Run | Path | str | None = None
     out: Path | str | None = None
@@ -65,6 +71,10 @@ class TrainOptions:
         if (self.preset is None) == (self.resume is None):
             raise UserError(
                 "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the runs"
+            )
+        if not isinstance(self.preset, (Mapping, Path, str, type(None))):
+            raise UserError(
+                f"`preset` is a name, a YAML file or a mapping of keys to values, got {type(self.preset).__name__}"
             )
         if self.resume is not None and self.out is not None:
             raise UserError("`out` does not go with `resume`: the run stays in its folder")
@@ -90,6 +100,8 @@ class Plan:
     """Files of the data set that were left out, each with the reason."""
     inventory: Inventory | None = None
     """What was read of a folder of images."""
+    replaced: tuple[str, ...] = ()
+    """What of the preset no longer holds as an override replaced a whole part of it."""
 
     @property
     def loggers(self) -> list[str]:
@@ -101,6 +113,25 @@ class Plan:
     def parameters(self) -> int:
         """Trainable parameters."""
         return sum(weight.numel() for weight in self.module.parameters() if weight.requires_grad)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user may not expect of the training, a line each."""
+        return self.notes_after(self.preset.training.epochs * self.data.batches_per_epoch)
+
+    def notes_after(self, steps: int) -> tuple[str, ...]:
+        """As :attr:`notes`, where the training ends after ``steps`` steps."""
+        quick_look = self.options.limit_batches is not None or self.run is not None
+        short = None if quick_look else shortness(self.preset, self.data, steps)
+        return self.replaced if short is None else (*self.replaced, short)
+
+    def outlook(self) -> Outlook:
+        """What the training will take; the plan cannot be carried out after it, as a few of its steps are.
+
+        Raises:
+            UserError: see :func:`~diffcli.training.outlook.outlook`.
+        """
+        return outlook(self.preset, self.module, self.data, self.options.devices)
 
     def describe(self) -> str:
         """The resolved preset as YAML, with the sizes that follow from it as comments."""
@@ -121,8 +152,11 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
         UserError: the preset or its data are not usable, or the run cannot be gone on with.
     """
     if options.resume is None:
-        name, preset = load_preset(str(options.preset), options.overrides)
-        return _plan(name, preset, options, options.limit_batches, download)
+        assert options.preset is not None
+        name, values = preset_values(options.preset)
+        preset = preset_of(values, options.overrides, f"preset {name}")
+        planned = _plan(name, preset, options, options.limit_batches, download)
+        return replace(planned, replaced=_replaced(values, options.overrides, planned.preset))
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
 
 
@@ -139,6 +173,7 @@ def _plan(name: str, preset: Preset, options: TrainOptions, limit_batches: int |
         check_clusters(preset.labels.clusters, len(train))
     torch.manual_seed(training.seed)  # the network's initial weights
     module = DiffusionModule(preset.model_dump(), name, list(images.image_shape), needed_by(components_of(preset)))
+    check_plugins(preset, module.denoiser, images.image_shape)
     data = ImageDataModule((train, val), training.batch_size, training.seed, limit_batches, source.mirrored)
     return Plan(name, preset, module, data, options, skipped=source.skipped, inventory=source.inventory)
 
@@ -173,7 +208,59 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
     _check_images(run, resumed)
     if content is not None:
         _check_resumable(run, resumed, content)
-    return Plan(**{**vars(resumed), "run": run})
+    return replace(resumed, run=run, replaced=_replaced(recorded.model_dump(), options.overrides, resumed.preset))
+
+
+def _replaced(values: Any, overrides: Mapping[str, Any], preset: Preset) -> tuple[str, ...]:
+    """What a preset's ``values`` set of a part that an override replaced, and no longer holds though the new part has it, too.
+
+    Args:
+        preset: with the overrides, resolved.
+    """
+    lines = []
+    after = preset.model_dump()
+    for key, new in overrides.items():
+        old, section = _at(values, key), _at(after, key)
+        if not all(isinstance(part, Mapping) for part in (old, new, section)):
+            continue
+        lost = {k: v for k, v in old.items() if k not in new and k in section and section[k] != v and v is not None}
+        if lost:
+            listed = ", ".join(f"{k}: {as_argument(v)} (now {as_argument(section[k])})" for k, v in lost.items())
+            lines.append(f"note: {key} is replaced as a whole, so these of the preset no longer hold: {listed}")
+    return tuple(lines)
+
+
+def _at(values: Any, key: str) -> Any:
+    for part in key.strip().split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def shortness(preset: Preset, data: ImageDataModule, steps: int) -> str | None:
+    """A line for a training of so few steps at so small a learning rate that its model will not draw anything; else None."""
+    distance = travel(preset.training, steps)
+    if distance >= LEAST_TRAVEL:
+        return None
+    epochs = math.ceil(steps_to_learn(preset.training, steps) / data.batches_per_epoch)
+    others = [name for name in RECIPES[preset_channels(data)] if _learns(name, data)]
+    recipe = f", or the preset {others[0]} on these images" if others else ""
+    return (
+        f"warning: {steps:,} steps at a learning rate of {preset.training.lr:g} are too few to learn from: the rates add up to "
+        f"{distance:.2g}, and below {LEAST_TRAVEL} samples stay near noise; take at least {epochs:,} epochs{recipe}"
+    )
+
+
+def preset_channels(data: ImageDataModule) -> int:
+    """1 for grey images, 3 for colour."""
+    return 1 if data.train.image_shape[0] == 1 else 3
+
+
+def _learns(name: str, data: ImageDataModule) -> bool:
+    """Whether a preset's training is long enough on these images, and its network takes them."""
+    _, height, width = data.train.image_shape
+    training = preset_of(preset_values(name)[1], {}, name).training
+    steps = training.epochs * math.ceil(len(data.train) / training.batch_size)
+    return height % 4 == width % 4 == 0 and travel(training, steps) >= LEAST_TRAVEL
 
 
 def _check_images(run: Run, resumed: Plan) -> None:
