@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -33,8 +33,6 @@ class _Loader(yaml.SafeLoader):
     Aliases are refused: a few lines of them can stand for gigabytes.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # none of YAML 1.1
-
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
@@ -51,6 +49,9 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1
+
+
 class _ArgumentLoader(_Loader):
     """As :class:`_Loader`, of an argument of a command, which holds no comments: ``#`` is a character as any other."""
 
@@ -59,7 +60,7 @@ class _ArgumentLoader(_Loader):
         self.hash = next(chr(code) for code in PRIVATE if chr(code) not in text)
         super().__init__(text.replace("#", self.hash))
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         return str(super().construct_scalar(node)).replace(self.hash, "#")
 
 

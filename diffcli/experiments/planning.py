@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from diffcli.data.module import ImageDataModule
 from diffcli.devices import Devices
 from diffcli.errors import UserError
 from diffcli.evaluation.fingerprints import of_images
-from diffcli.notation import as_argument
+from diffcli.experiments.cautions import replaced_keys, shortness
 from diffcli.origins import needed_by
 from diffcli.plugins import check_loaded
 from diffcli.presets import preset_of, preset_values, to_yaml, with_overrides
@@ -28,14 +27,12 @@ from diffcli.registry import components_of
 from diffcli.runs import Run, find_run, run_preset
 from diffcli.training.loggers import check_loggers
 from diffcli.training.module import DiffusionModule
-from diffcli.training.outlook import LEAST_TRAVEL, Outlook, outlook, steps_to_learn, travel
+from diffcli.training.outlook import Outlook, outlook
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import check_changes
 from diffcli.trial import check_plugins
 
 DEFAULT_LOGGERS = ("tensorboard",)
-RECIPES = {1: ("mnist-fast", "quickstart"), 3: ("blur-noise-fast",)}
-"""Presets that learn from few images, by channels, the best first."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,7 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
         name, values = preset_values(options.preset)
         preset = preset_of(values, options.overrides, f"preset {name}")
         planned = _plan(name, preset, options, options.limit_batches, download)
-        return replace(planned, replaced=_replaced(values, options.overrides, planned.preset))
+        return replace(planned, replaced=replaced_keys(values, options.overrides, planned.preset))
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
 
 
@@ -208,59 +205,7 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
     _check_images(run, resumed)
     if content is not None:
         _check_resumable(run, resumed, content)
-    return replace(resumed, run=run, replaced=_replaced(recorded.model_dump(), options.overrides, resumed.preset))
-
-
-def _replaced(values: Any, overrides: Mapping[str, Any], preset: Preset) -> tuple[str, ...]:
-    """What a preset's ``values`` set of a part that an override replaced, and no longer holds though the new part has it, too.
-
-    Args:
-        preset: with the overrides, resolved.
-    """
-    lines = []
-    after = preset.model_dump()
-    for key, new in overrides.items():
-        old, section = _at(values, key), _at(after, key)
-        if not all(isinstance(part, Mapping) for part in (old, new, section)):
-            continue
-        lost = {k: v for k, v in old.items() if k not in new and k in section and section[k] != v and v is not None}
-        if lost:
-            listed = ", ".join(f"{k}: {as_argument(v)} (now {as_argument(section[k])})" for k, v in lost.items())
-            lines.append(f"note: {key} is replaced as a whole, so these of the preset no longer hold: {listed}")
-    return tuple(lines)
-
-
-def _at(values: Any, key: str) -> Any:
-    for part in key.strip().split("."):
-        values = values.get(part) if isinstance(values, Mapping) else None
-    return values
-
-
-def shortness(preset: Preset, data: ImageDataModule, steps: int) -> str | None:
-    """A line for a training of so few steps at so small a learning rate that its model will not draw anything; else None."""
-    distance = travel(preset.training, steps)
-    if distance >= LEAST_TRAVEL:
-        return None
-    epochs = math.ceil(steps_to_learn(preset.training, steps) / data.batches_per_epoch)
-    others = [name for name in RECIPES[preset_channels(data)] if _learns(name, data)]
-    recipe = f", or the preset {others[0]} on these images" if others else ""
-    return (
-        f"warning: {steps:,} steps at a learning rate of {preset.training.lr:g} are too few to learn from: the rates add up to "
-        f"{distance:.2g}, and below {LEAST_TRAVEL} samples stay near noise; take at least {epochs:,} epochs{recipe}"
-    )
-
-
-def preset_channels(data: ImageDataModule) -> int:
-    """1 for grey images, 3 for colour."""
-    return 1 if data.train.image_shape[0] == 1 else 3
-
-
-def _learns(name: str, data: ImageDataModule) -> bool:
-    """Whether a preset's training is long enough on these images, and its network takes them."""
-    _, height, width = data.train.image_shape
-    training = preset_of(preset_values(name)[1], {}, name).training
-    steps = training.epochs * math.ceil(len(data.train) / training.batch_size)
-    return height % 4 == width % 4 == 0 and travel(training, steps) >= LEAST_TRAVEL
+    return replace(resumed, run=run, replaced=replaced_keys(recorded.model_dump(), options.overrides, resumed.preset))
 
 
 def _check_images(run: Run, resumed: Plan) -> None:
