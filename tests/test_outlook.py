@@ -13,9 +13,9 @@ from conftest import TINY, Cli
 from PIL import Image
 
 import diffcli
-from diffcli.config import Training
 from diffcli.experiments.planning import TrainOptions, plan
-from diffcli.training.outlook import LEAST_TRAVEL, Outlook, clock, steps_to_learn, travel
+from diffcli.presets import load_preset
+from diffcli.training.outlook import Outlook, clock, least_steps
 
 CPU = ["--accelerator", "cpu"]
 FOLDER = "{name: folder, path: photos, size: 8, channels: 1, mirrored: true, background: black}"
@@ -54,7 +54,7 @@ def test_a_dry_run_estimates_time_and_memory_and_says_what_will_end_it(cli: Cli,
     assert yaml.safe_load(result.out)["training"]["max_time"] == "10m"
     assert re.search(r"# estimated from \d+ steps? on 1 thread of a CPU, 32-true:\n", result.out)
     assert re.search(
-        r"#   time: 1 s for 2 epochs, \S+ ms a step, 2 validations; drawing samples comes on top\n", result.out
+        r"#   time: \d+ s for 2 epochs, \S+ ms a step, 2 validations; drawing samples comes on top\n", result.out
     )
     assert "#   ends after epoch 2, before max_time 10 min: more epochs would use the rest\n" in result.out
     assert re.search(r"#   memory: at least \d+\.\d\d GiB of the machine's\n", result.out)
@@ -119,15 +119,6 @@ def test_an_estimate_adds_up() -> None:
     assert [clock(seconds) for seconds in (0.1, 59.4, 60, 3599.6, 7500)] == ["1 s", "59 s", "1 min", "1 h", "2 h 5 min"]
 
 
-def test_the_rates_of_a_training_add_up() -> None:
-    assert travel(Training(lr=2e-4), 400) == pytest.approx(0.08)
-    assert travel(Training(lr=1e-2, lr_decay=True), 1000) == pytest.approx(5.0, rel=0.01)
-    assert travel(Training(lr=1e-2, warmup=100), 100) == pytest.approx(0.5, rel=0.02)
-    assert travel(Training(lr=2e-4, optimizer="muon"), 100) == pytest.approx(2.0)
-    for training in (Training(lr=2e-4), Training(lr=1e-3, lr_decay=True)):
-        assert travel(training, steps_to_learn(training, 100)) == pytest.approx(LEAST_TRAVEL, rel=0.02)
-
-
 NOTES = {
     f"data={FOLDER.replace(', mirrored: true', '')}": ["data is replaced as a whole", "mirrored: true (now false)"],
     "data={name: folder, path: photos, size: 8, channels: 1}": [
@@ -168,23 +159,39 @@ def test_a_folder_in_place_of_cifar_is_not_mirrored_and_that_is_told(cli: Cli, w
 
 
 def test_too_few_steps_are_told_before_a_training(cli: Cli, workplace: Path) -> None:
-    photos(30, 3)
+    photos(300, 3)
     data = "data={name: folder, path: photos, size: 8}"
-    result = cli("train", "--preset", "ddpm-linear", "--set", data, "--epochs", 2, "--dry-run", *CPU)
+    result = cli("train", "--preset", "ddpm-linear", "--set", data, "--dry-run", *CPU)
     assert result.code == 0, result.err
-    told = re.search(
-        r"warning: 2 steps at a learning rate of 0\.0002 are too few to learn from: the rates add up to 0\.0004, and below "
-        rf"{LEAST_TRAVEL} samples stay near noise; take at least ([\d,]+) epochs, or the preset blur-noise-fast",
-        result.err,
+    # 300 images are 192 in training, 2 batches.
+    assert (
+        "warning: 100 steps are too few to learn from for the network cnn with the prediction eps, which take 1,000 at least: samples "
+        "will be near noise; take 500 epochs or more, or the preset blur-noise-fast with these images" in result.err
     )
-    assert told, result.err
-    epochs = int(told[1].replace(",", ""))
-    enough = cli("train", "--preset", "ddpm-linear", "--set", data, "--epochs", epochs, "--dry-run", *CPU)
-    assert "warning" not in enough.err
-    words = ["--preset", "ddpm-linear", "--set", data, "--set", "training.sample_epochs=[]", "--epochs", 1, *CPU]
-    assert "warning: 1 steps" in cli("train", *words, "--out", "run").err
-    assert "warning" not in cli("train", *words, "--out", "quick", "--limit-batches", 1).err
+    words = ["train", "--preset", "ddpm-linear", "--set", data, "--dry-run", *CPU]
+    assert "warning" not in cli(*words, "--epochs", 500).err
+    assert "warning: 998 steps" in cli(*words, "--epochs", 499).err
+    short = cli(*words, "--epochs", 1_000_000, "--max-time", "1s", "--batch-size", 190)
+    assert "samples will be near noise; take more time, or the preset" in short.err
+    small = ["--set", "training.sample_epochs=[]", "--set", "network.channels=[2]", *CPU]
+    words = ["train", "--preset", "ddpm-linear", "--set", data, *small, "--epochs", 1]
+    assert "warning: 2 steps" in cli(*words, "--out", "run").err
+    assert "warning" not in cli(*words, "--out", "quick", "--limit-batches", 1).err
+    assert "warning" not in cli(*words, "--out", "silent", "-q").err
     assert "warning" not in cli("train", "--preset", "quickstart", "--dry-run", *CPU).err
+
+
+@pytest.mark.parametrize(
+    ("changes", "least"),
+    [
+        ({"prediction": "eps"}, 1000),
+        ({"prediction": "v"}, 100),
+        ({"prediction": "x0", "network": {"name": "cnn"}}, 1000),
+        ({"prediction": "x0", "training.warmup": 30}, 130),
+    ],
+)
+def test_how_many_steps_a_model_needs_is_by_what_it_predicts(changes: dict[str, Any], least: int) -> None:
+    assert least_steps(load_preset("quickstart", changes)[1]) == least
 
 
 def test_a_preset_may_be_a_mapping(workplace: Path) -> None:

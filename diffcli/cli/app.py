@@ -38,8 +38,10 @@ def _load(files: list[str] | None) -> None:
 class _App(typer.Typer):
     """An application each of whose commands takes ``--plugin``, as the application itself does before the command."""
 
-    def command(self, *args: Any, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        add = super().command(*args, **settings)
+    def command(  # type: ignore[override]
+        self, name: str | None = None, **settings: Any
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        add = super().command(name, **settings)
 
         def added(function: Callable[..., Any]) -> Callable[..., Any]:
             @wraps(function)

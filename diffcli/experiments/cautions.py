@@ -14,7 +14,7 @@ from diffcli.errors import UserError
 from diffcli.notation import as_argument
 from diffcli.presets import preset_of, preset_values
 from diffcli.registry import resolved
-from diffcli.training.outlook import LEAST_TRAVEL, steps_to_learn, travel
+from diffcli.training.outlook import least_steps
 
 RECIPES = {1: ("mnist-fast", "quickstart"), 3: ("blur-noise-fast",)}
 """Presets that learn from few images, by channels, the best first."""
@@ -58,27 +58,25 @@ def _at(values: Any, key: str) -> Any:
 
 
 def shortness(preset: Preset, data: ImageDataModule, steps: int) -> str | None:
-    """A line for a training of so few steps at so small a learning rate that its model will not draw anything; else None."""
-    distance = travel(preset.training, steps)
-    if distance >= LEAST_TRAVEL:
+    """A line for a training of so few steps that its model will not draw anything; else None."""
+    least = least_steps(preset)
+    if steps >= least:
         return None
-    epochs = math.ceil(steps_to_learn(preset.training, steps) / data.batches_per_epoch)
-    others = [name for name in RECIPES[preset_channels(data)] if _learns(name, data)]
-    recipe = f", or the preset {others[0]} on these images" if others else ""
-    return (
-        f"warning: {steps:,} steps at a learning rate of {preset.training.lr:g} are too few to learn from: the rates add up to "
-        f"{distance:.2g}, and below {LEAST_TRAVEL} samples stay near noise; take at least {epochs:,} epochs{recipe}"
+    all_steps = preset.training.epochs * data.batches_per_epoch
+    more = (
+        f"take {math.ceil(least / data.batches_per_epoch):,} epochs or more" if steps >= all_steps else "take more time"
     )
-
-
-def preset_channels(data: ImageDataModule) -> int:
-    """1 for grey images, 3 for colour."""
-    return 1 if data.train.image_shape[0] == 1 else 3
+    others = [name for name in RECIPES[1 if data.train.image_shape[0] == 1 else 3] if _learns(name, data)]
+    recipe = f", or the preset {others[0]} with these images" if others else ""
+    return (
+        f"warning: {steps:,} steps are too few to learn from for the network {preset.network.name} with the prediction "
+        f"{preset.prediction}, which take {least:,} at least: samples will be near noise; {more}{recipe}"
+    )
 
 
 def _learns(name: str, data: ImageDataModule) -> bool:
     """Whether a preset's training is long enough on these images, and its network takes them."""
     _, height, width = data.train.image_shape
-    training = preset_of(preset_values(name)[1], {}, name).training
-    steps = training.epochs * math.ceil(len(data.train) / training.batch_size)
-    return height % 4 == width % 4 == 0 and travel(training, steps) >= LEAST_TRAVEL
+    preset = preset_of(preset_values(name)[1], {}, name)
+    steps = preset.training.epochs * math.ceil(len(data.train) / preset.training.batch_size)
+    return height % 4 == width % 4 == 0 and steps >= least_steps(preset)

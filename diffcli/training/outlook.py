@@ -14,24 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from diffcli.computing import precision_of, use_fast_products
-from diffcli.config import Preset, Training, seconds
+from diffcli.config import Preset, seconds
 from diffcli.data.datasets import NO_LABEL
 from diffcli.data.module import ImageDataModule, resident
 from diffcli.data.pixels import to_model
 from diffcli.devices import Devices, device_name, pick_device
 from diffcli.diffusion.priors import PRIORS
 from diffcli.training.module import DiffusionModule
-from diffcli.training.optimizers import MUON_LR, OPTIMIZERS
-from diffcli.training.pace import lr_factor
+from diffcli.training.optimizers import OPTIMIZERS
 
 MOST_STEPS = 10
 MOST_SECONDS = 2.0
 """So many steps are timed, or as many as begin in that time, after one that is not, unless that alone took longer."""
-LEAST_TRAVEL = 0.3
-"""The sum of the learning rates of all steps below which a model is not likely to draw anything: Adam moves a weight by about
-the learning rate in a step (Kingma & Ba 2015, section 2.1), so that no weight gets farther than this from where it was drawn.
-
-Measured on scikit-learn's digits: see docs/how-to/own-images.md."""
+LEAST_STEPS = 100
+"""So many steps a model needs before it draws anything."""
+LEAST_STEPS_OF_NOISE = 1000
+"""As ``LEAST_STEPS``, of one that predicts the noise, whose small errors are large ones of x0 where there is much of it, and of the
+report's CNN, whatever it predicts. Measured on scikit-learn's digits, see docs/how-to/own-images.md."""
 
 
 @dataclass(frozen=True)
@@ -213,16 +212,7 @@ def _memory(device: torch.device) -> dict[str, int]:
     return memory | {"the machine's": most if sys.platform == "darwin" else most * 1024}
 
 
-def travel(training: Training, steps: int) -> float:
-    """The sum of the learning rates of all steps: how far a weight gets at most, about (Kingma & Ba 2015, section 2.1)."""
-    lr = max(training.lr, MUON_LR) if training.optimizer == "muon" else training.lr
-    parts = min(steps, 1000)
-    factors = (
-        lr_factor(int(steps * part / parts), part / parts, training.warmup, training.lr_decay) for part in range(parts)
-    )
-    return lr * steps / parts * sum(factors)
-
-
-def steps_to_learn(training: Training, steps: int) -> int:
-    """So many steps it takes a training of ``steps`` steps to get as far as ``LEAST_TRAVEL``, were it longer."""
-    return math.ceil(steps * LEAST_TRAVEL / max(travel(training, steps), 1e-12))
+def least_steps(preset: Preset) -> int:
+    """How many steps, those of the warm-up not counted, a preset's model needs at least."""
+    slow = preset.prediction == "eps" or preset.network.name == "cnn"
+    return preset.training.warmup + (LEAST_STEPS_OF_NOISE if slow else LEAST_STEPS)
