@@ -165,12 +165,12 @@ def test_too_few_steps_are_told_before_a_training(cli: Cli, workplace: Path) -> 
     assert result.code == 0, result.err
     # 300 images are 192 in training, 2 batches.
     assert (
-        "warning: 100 steps are too few to learn from for the network cnn with the prediction eps, which take 1,000 at least: samples "
-        "will be near noise; take 500 epochs or more, or the preset blur-noise-fast with these images" in result.err
+        "warning: 100 steps are too few to learn from for the network cnn with the prediction eps, which take 1,500 at least: samples "
+        "will be near noise; take 750 epochs or more, or the preset blur-noise-fast with these images" in result.err
     )
     words = ["train", "--preset", "ddpm-linear", "--set", data, "--dry-run", *CPU]
-    assert "warning" not in cli(*words, "--epochs", 500).err
-    assert "warning: 998 steps" in cli(*words, "--epochs", 499).err
+    assert "warning" not in cli(*words, "--epochs", 750).err
+    assert "warning: 1,498 steps" in cli(*words, "--epochs", 749).err
     short = cli(*words, "--epochs", 1_000_000, "--max-time", "1s", "--batch-size", 190)
     assert "samples will be near noise; take more time, or the preset" in short.err
     small = ["--set", "training.sample_epochs=[]", "--set", "network.channels=[2]", *CPU]
@@ -184,10 +184,10 @@ def test_too_few_steps_are_told_before_a_training(cli: Cli, workplace: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "least"),
     [
-        ({"prediction": "eps"}, 1000),
-        ({"prediction": "v"}, 100),
-        ({"prediction": "x0", "network": {"name": "cnn"}}, 1000),
-        ({"prediction": "x0", "training.warmup": 30}, 130),
+        ({"prediction": "eps"}, 500),
+        ({"prediction": "v"}, 150),
+        ({"prediction": "x0", "network": {"name": "cnn"}}, 1500),
+        ({"prediction": "x0", "training.warmup": 30}, 60),
     ],
 )
 def test_how_many_steps_a_model_needs_is_by_what_it_predicts(changes: dict[str, Any], least: int) -> None:

@@ -26,11 +26,11 @@ from diffcli.training.optimizers import OPTIMIZERS
 MOST_STEPS = 10
 MOST_SECONDS = 2.0
 """So many steps are timed, or as many as begin in that time, after one that is not, unless that alone took longer."""
-LEAST_STEPS = 100
-"""So many steps a model needs before it draws anything."""
-LEAST_STEPS_OF_NOISE = 1000
-"""As ``LEAST_STEPS``, of one that predicts the noise, whose small errors are large ones of x0 where there is much of it, and of the
-report's CNN, whatever it predicts. Measured on scikit-learn's digits, see docs/how-to/own-images.md."""
+LEAST_STEPS = {"x0": 30, "v": 150, "eps": 500}
+"""So many steps a model needs at least before it draws anything, by its prediction: small errors of the noise are large ones of x0
+where there is much of it. Measured on 8x8 digits, see docs/how-to/own-images.md; larger images need more."""
+LEAST_STEPS_OF_CNN = 1500
+"""As ``LEAST_STEPS``, of the report's CNN, whatever it predicts."""
 
 
 @dataclass(frozen=True)
@@ -214,5 +214,5 @@ def _memory(device: torch.device) -> dict[str, int]:
 
 def least_steps(preset: Preset) -> int:
     """How many steps, those of the warm-up not counted, a preset's model needs at least."""
-    slow = preset.prediction == "eps" or preset.network.name == "cnn"
-    return preset.training.warmup + (LEAST_STEPS_OF_NOISE if slow else LEAST_STEPS)
+    least = LEAST_STEPS_OF_CNN if preset.network.name == "cnn" else LEAST_STEPS[preset.prediction]
+    return least + preset.training.warmup
