@@ -30,21 +30,21 @@ def check_plugins(preset: Preset, denoiser: Denoiser, image_shape: tuple[int, in
         UserError: one fails, or gives something else than it has to; the line names the file and the line in it.
     """
     if origin_of("network", preset.network.name):
-        with _told("network", preset.network.name, type(denoiser.network).forward):
+        with _failures_in("network", preset.network.name, type(denoiser.network).forward):
             check_basics(denoiser.network, image_shape, preset.classes)
     if origin_of("prior", preset.prior.name):
         prior = build_prior(preset.prior)
         if not prior.needs_fit:
-            with _told("prior", preset.prior.name, type(prior).forward):
-                drawn = prior([torch.Generator().manual_seed(seed) for seed in range(2)], image_shape, "cpu", None)
-                _check_images(drawn, image_shape, "forward must return")
+            with _failures_in("prior", preset.prior.name, type(prior).forward):
+                images = prior([torch.Generator().manual_seed(seed) for seed in range(2)], image_shape, "cpu", None)
+                _check_images(images, image_shape, "forward must return")
     if origin_of("sampler", preset.sampler.name):
         _check_sampler(preset, denoiser.degradation, image_shape)
 
 
 def _check_sampler(preset: Preset, degradation: Degradation, image_shape: tuple[int, int, int]) -> None:
     x0 = torch.zeros(2, *image_shape)
-    with _told("sampler", preset.sampler.name):
+    with _failures_in("sampler", preset.sampler.name):
         sampler = bind_sampler(preset.sampler, degradation)
         times = path_of(preset.sampler, degradation, min(STEPS, degradation.T))
         step = None
@@ -63,7 +63,7 @@ def _check_images(images: Tensor, image_shape: tuple[int, int, int], what: str) 
 
 
 @contextmanager
-def _told(kind: str, name: str, function: Callable[..., Any] | None = None) -> Iterator[None]:
+def _failures_in(kind: str, name: str, function: Callable[..., Any] | None = None) -> Iterator[None]:
     with of_plugin(kind, name, function), torch.random.fork_rng(devices=[]):
         try:
             yield

@@ -84,6 +84,7 @@ def test_a_step_that_is_timed_is_one_of_the_preset(workplace: Path, registries: 
     planned = plan(TrainOptions(values, devices=diffcli.Devices("cpu")))
     slow.seen.clear()
     outlook = planned.outlook()
+    assert outlook is not None
     assert outlook.step_seconds >= 0.05
     assert set(slow.seen) == {((100, 1, 8, 8), True, True), ((100, 1, 8, 8), False, True)}
     assert sum(grad for _, grad, _ in slow.seen) == outlook.measured + 1

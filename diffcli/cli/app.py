@@ -43,7 +43,7 @@ class _App(typer.Typer):
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         add = super().command(name, **settings)
 
-        def added(function: Callable[..., Any]) -> Callable[..., Any]:
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
             @wraps(function)
             def call(plugin: list[str] | None = None, **arguments: Any) -> Any:
                 _load(plugin)
@@ -57,7 +57,7 @@ class _App(typer.Typer):
             add(call)
             return function
 
-        return added
+        return register
 
 
 app = _App(

@@ -63,8 +63,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if peers.is_loss(error):
             _fail(peers.explain_loss(error), 1)
         explained = explain(error)
-        if explained is None and (told := failure_of_plugin(error)) is not None:
-            _fail(told, 1)
+        if explained is None and (failure := failure_of_plugin(error)) is not None:
+            _fail(failure, 1)
         if explained is None:
             peers.end()
             sys.excepthook = _show_bug

@@ -147,8 +147,8 @@ def train(
     if dry_run:
         print(planned.describe(), end="")
         estimate = planned.outlook()
-        print(estimate.describe(), end="")
-        for line in planned.notes_after(estimate.steps_done):
+        print(estimate.describe() if estimate else "", end="")
+        for line in planned.notes_after(estimate.steps_done) if estimate else planned.notes:
             note(line)
         return
     try:

@@ -36,10 +36,10 @@ def replaced_keys(values: Any, overrides: Mapping[str, Any], preset: Preset) -> 
             continue
         if key == "data":
             old = _with_defaults(old)
-        lost = {k: v for k, v in old.items() if k not in new and k in section and section[k] != v and v is not None}
-        if lost:
-            listed = ", ".join(f"{k}: {as_argument(v)} (now {as_argument(section[k])})" for k, v in lost.items())
-            lines.append(f"note: {key} is replaced as a whole, so these of the preset no longer hold: {listed}")
+        changes = {k: v for k, v in old.items() if k not in new and k in section and section[k] != v and v is not None}
+        if changes:
+            text = ", ".join(f"{k}: {as_argument(v)} (now {as_argument(section[k])})" for k, v in changes.items())
+            lines.append(f"note: {key} is replaced as a whole, so these of the preset no longer hold: {text}")
     return tuple(lines)
 
 

@@ -16,7 +16,7 @@ from diffcli.config import Preset, seconds, validate
 from diffcli.data.clusters import check_clusters
 from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory, split
 from diffcli.data.module import ImageDataModule
-from diffcli.devices import Devices
+from diffcli.devices import ACCELERATORS, Devices
 from diffcli.errors import UserError
 from diffcli.evaluation.fingerprints import of_images
 from diffcli.experiments.cautions import replaced_keys, shortness
@@ -97,7 +97,7 @@ class Plan:
     """Files of the data set that were left out, each with the reason."""
     inventory: Inventory | None = None
     """What was read of a folder of images."""
-    replaced: tuple[str, ...] = ()
+    replacements: tuple[str, ...] = ()
     """What of the preset no longer holds as an override replaced a whole part of it."""
 
     @property
@@ -120,14 +120,17 @@ class Plan:
         """As :attr:`notes`, where the training ends after ``steps`` steps."""
         quick_look = self.options.limit_batches is not None or self.run is not None
         short = None if quick_look else shortness(self.preset, self.data, steps)
-        return self.replaced if short is None else (*self.replaced, short)
+        return self.replacements if short is None else (*self.replacements, short)
 
-    def outlook(self) -> Outlook:
-        """What the training will take; the plan cannot be carried out after it, as a few of its steps are.
+    def outlook(self) -> Outlook | None:
+        """What the training will take, None on an accelerator that only Lightning knows; the plan cannot be carried out after it, as a
+        few of its steps are.
 
         Raises:
             UserError: see :func:`~diffcli.training.outlook.outlook`.
         """
+        if self.options.devices.accelerator not in ACCELERATORS:
+            return None
         return outlook(self.preset, self.module, self.data, self.options.devices)
 
     def describe(self) -> str:
@@ -153,7 +156,7 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
         name, values = preset_values(options.preset)
         preset = preset_of(values, options.overrides, f"preset {name}")
         planned = _plan(name, preset, options, options.limit_batches, download)
-        return replace(planned, replaced=replaced_keys(values, options.overrides, planned.preset))
+        return replace(planned, replacements=replaced_keys(values, options.overrides, planned.preset))
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
 
 
@@ -205,7 +208,9 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
     _check_images(run, resumed)
     if content is not None:
         _check_resumable(run, resumed, content)
-    return replace(resumed, run=run, replaced=replaced_keys(recorded.model_dump(), options.overrides, resumed.preset))
+    return replace(
+        resumed, run=run, replacements=replaced_keys(recorded.model_dump(), options.overrides, resumed.preset)
+    )
 
 
 def _check_images(run: Run, resumed: Plan) -> None:

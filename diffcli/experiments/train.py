@@ -143,8 +143,8 @@ def _explained(error: Exception, saved: str) -> str | None:
         what, hint = peers.explain_loss(error), ""
     elif explained := explain(error):
         what, hint = explained
-    elif told := failure_of_plugin(error):
-        what, hint = told, ""
+    elif failure := failure_of_plugin(error):
+        what, hint = failure, ""
     else:
         return None
     return f"{what}; {saved}" + (f". {hint[0].upper()}{hint[1:]}" if hint else "")

@@ -58,9 +58,9 @@ def check_data(load: Callable[..., Source], **parameters: Any) -> None:
     supplied = {"data_dir": default_data_dir(), "download": False}
     own = {key: one.default for key, one in asked.items() if key not in supplied and one.default is not one.empty}
     own |= {key: value for key, value in parameters.items() if key not in supplied}
-    given = {key: value for key, value in supplied.items() if key in asked} | parameters
+    arguments = {key: value for key, value in supplied.items() if key in asked} | parameters
     with _named("it is a Source of the shape and the classes that it says", name):
-        source, again = load(**given), load(**given)
+        source, again = load(**arguments), load(**arguments)
         check_source(source, image_shape(load, own), class_names(load, own))
     for rule, check in DATA_RULES.items():
         with _named(rule, name):

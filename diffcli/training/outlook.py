@@ -157,8 +157,8 @@ def _steps(
     def loss() -> Tensor:
         x0 = to_model(images.to(module.device))
         t, noise = module.draw(len(x0), x0.shape[1:])
-        told = labels.to(module.device) if preset.classes else None
-        return module.denoiser.loss(x0, t, noise, told).mean()
+        step_labels = labels.to(module.device) if preset.classes else None
+        return module.denoiser.loss(x0, t, noise, step_labels).mean()
 
     def step() -> None:
         loss().backward()
