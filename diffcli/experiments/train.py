@@ -58,10 +58,6 @@ def carry_out(plan: Plan) -> Run:
     first = peers.is_first()
     if not first:
         silence()
-    if not plan.options.quiet:
-        for line in (*(f"skipped: {file}" for file in plan.skipped), plan.inventory, *plan.notes):
-            if line is not None:
-                note(str(line))
     with _folder_of(plan, first) as run:
         return _train_in(run, plan, first)
 
@@ -105,6 +101,10 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
         facts = _facts(plan, resumed) | {"precision": began["precision"], "id": identity}
         facts["sessions"] = [*sessions(run.info()), began]
         record_run(run, plan.name, plan.preset, facts)
+    if first and not options.quiet:  # when nothing is left to be refused: an error stands alone
+        for line in (*(f"skipped: {file}" for file in plan.skipped), plan.inventory, *plan.notes):
+            if line is not None:
+                note(str(line))
     peers.watched(lambda: _saved(run))
     with interrupts.handled(), silent_writers():
         try:
