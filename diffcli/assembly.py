@@ -14,8 +14,9 @@ from torch import Tensor
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.data.folders import printable
-from diffcli.data.sources import class_names, default_data_dir, image_shape, numbered_as
+from diffcli.data.sources import check_source, class_names, default_data_dir, image_shape, numbered_as
 from diffcli.diffusion.degradations import Degradation, check_basics
+from diffcli.diffusion.degradations.base import check_tables
 from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, check_input, check_prediction
 from diffcli.diffusion.guidance import X0Function, clipped
 from diffcli.diffusion.priors import PRIORS, Prior
@@ -24,7 +25,7 @@ from diffcli.diffusion.spacing import spaced
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.errors import UserError, unknown
 from diffcli.networks import NETWORKS
-from diffcli.origins import of_plugin
+from diffcli.origins import of_plugin, origin_of, place_of
 from diffcli.paths import user_path
 from diffcli.plugins import load_configured
 from diffcli.registry import KINDS, asks_for, build, checked, registered, required, resolved
@@ -199,6 +200,14 @@ def read_source(preset: Preset, data_dir: Path | str | None, download: bool = Tr
     """
     folder = default_data_dir() if data_dir is None else user_path(data_dir)
     source: Source = build("data", preset.data, {"data_dir": folder, "download": download})
+    name, parameters = preset.data.name, preset.data.parameters
+    if origin_of("data", name):
+        load = registered("data", name)
+        with of_plugin("data", name, load):
+            try:
+                check_source(source, image_shape(load, parameters), class_names(load, parameters))
+            except ValueError as error:
+                raise UserError(f"data {name}: {error}{place_of(error, load)}") from error
     return source
 
 
@@ -277,7 +286,7 @@ def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degr
     if asks_for("degradation", preset.degradation, "betas"):
         if preset.schedule is None:
             raise UserError(f"schedule is missing: degradation {name} needs one")
-        supplied["betas"] = build("schedule", preset.schedule, {})
+        supplied["betas"] = _betas(preset.schedule)
     elif preset.schedule is not None:
         raise UserError(f"schedule: degradation {name} takes none; leave it out")
     degradation: Degradation = build("degradation", preset.degradation, supplied)
@@ -286,12 +295,36 @@ def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degr
         try:
             check_basics(degradation)
         except ValueError as error:
-            raise UserError(f"degradation {name}: {error}") from error
+            raise UserError(f"degradation {name}: {error}{place_of(error, type(degradation).signal)}") from error
     if preset.noise is not None:
         if degradation.stochastic:
             raise UserError(f"noise: degradation {name} has its own; leave it out")
         degradation.sigmas = build("noise", preset.noise, {"T": degradation.T})
+        function = registered("noise", preset.noise.name)
+        with of_plugin("noise", preset.noise.name, function):
+            try:
+                check_tables(degradation)
+            except ValueError as error:
+                raise UserError(f"noise {preset.noise.name}: {error}{place_of(error, function)}") from error
     return degradation
+
+
+def _betas(schedule: Component) -> Tensor:
+    betas: Tensor = build("schedule", schedule, {})
+    function = registered("schedule", schedule.name)
+    with of_plugin("schedule", schedule.name, function):
+        if (
+            betas.ndim != 1
+            or len(betas) < 2
+            or betas.dtype != torch.float64
+            or not bool(betas.isfinite().all())
+            or betas[0] != 0
+        ):
+            error = ValueError(
+                f"it must return betas, finite float64 (T + 1,) with betas[0] = 0, got {betas.dtype} {tuple(betas.shape)}"
+            )
+            raise UserError(f"schedule {schedule.name}: {error}{place_of(error, function)}")
+    return betas
 
 
 def build_denoiser(preset: Preset, image_shape: tuple[int, int, int]) -> Denoiser:

@@ -175,14 +175,19 @@ class Preset(Strict):
         return len(self.labels.names) if self.labels is not None else 0
 
 
+LEADING_ZERO = re.compile(r"([-+]?)0+(\d+)")
+
+
 def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]] | None = None) -> str:
     """The first of a validation's errors as one line: the dotted key, what is wrong, what would be right.
+
+    An unknown key comes before a missing one, which it often is, misspelt.
 
     Args:
         prefix: dotted path of what was validated.
         known: keys allowed below each dotted path, to name the nearest to an unknown one.
     """
-    first = error.errors()[0]
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     parts = [str(part) for part in first["loc"]]
     path = ".".join([*([prefix] if prefix else []), *parts])
     if first["type"] == "extra_forbidden":
@@ -192,7 +197,21 @@ def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]
         )
     if first["type"] == "missing":
         return f"{path} is missing"
-    return f"{path}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r:.80}"
+    value = first["input"]
+    return (
+        f"{path}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {value!r:.80}{_notation_hint(first['type'], value)}"
+    )
+
+
+def _notation_hint(type_: str, value: Any) -> str:
+    """How to write what was most likely meant, where a value reads as one of another type."""
+    if type_ == "string_type" and isinstance(value, (bool, int, float)):
+        return "; quotes make it text"
+    if type_ in ("int_type", "float_type") and isinstance(value, str) and (match := LEADING_ZERO.fullmatch(value)):
+        return f"; write it without the leading zero, {match[1]}{match[2]}"
+    if type_ == "bool_type" and str(value).lower() in ("yes", "no", "on", "off", "y", "n"):
+        return "; write true or false"
+    return ""
 
 
 def validate(values: Any, where: str) -> Preset:

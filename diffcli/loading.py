@@ -35,6 +35,8 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
     Raises:
         UserError: there is none.
     """
+    if not isinstance(name, (Run, Path, str)):
+        raise UserError(f"a model is named by a run, a file or folder, or a name; {type(name).__name__} is none")
     if isinstance(name, Run):
         return name, best_checkpoint(name)
     path = user_path(name)

@@ -75,7 +75,7 @@ class _Paintings(SamplerOptions):
             raise UserError(f"`resampling` must be in 1..{MOST_ROUNDS}, got {self.resampling}")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model(Trained):
     """A trained model as a checkpoint holds it; :func:`diffcli.load` makes one.
 

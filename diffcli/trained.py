@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trained:
     """What a checkpoint holds, and how it is sampled with given options."""
 
@@ -61,6 +61,15 @@ class Trained:
     """A folder of images in place of the one that it was trained on."""
     processes: Processes = field(default_factory=lambda: Processes(torch.device("cpu")))
     precision: Precision = "32-true"
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.image_shape))
+        weights = sum(weight.numel() for weight in self.denoiser.network.parameters())
+        classes = f", {len(self.classes):,} classes" if self.classes else ""
+        return (
+            f"<{type(self).__name__} {self.preset_name}, epoch {self.epoch}: images {size}{classes}, "
+            f"{self.preset.degradation.name} T {self.T}, {self.preset.network.name} of {weights:,} weights; {self.checkpoint}>"
+        )
 
     @property
     def T(self) -> int:

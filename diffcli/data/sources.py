@@ -26,6 +26,11 @@ class ImageSet:
     images: Tensor
     labels: Tensor
 
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.images.shape[1:]))
+        labels = f"labels {int(self.labels.min())}..{int(self.labels.max())}" if len(self.labels) else "no labels"
+        return f"ImageSet({len(self):,} images of {size}, {labels})"
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -145,6 +150,51 @@ def class_names(load: Callable[..., Source], parameters: Mapping[str, Any]) -> S
     """The names of a data set's classes, label 0 first; None where they are known only once it is loaded."""
     classes: Names | None = getattr(load, "classes", None)
     return classes(**parameters) if callable(classes) else classes
+
+
+def check_source(source: object, shape: Shape, classes: Sequence[str] | None) -> None:
+    """Checks what a data set returned.
+
+    Args:
+        shape: (C, H, W) that it says its images have.
+        classes: that it says its labels are; None where it does not say.
+
+    Raises:
+        ValueError: it is no :class:`Source`, holds no images, or images or labels are of another type or shape or out of range.
+    """
+    if not isinstance(source, Source):
+        raise ValueError(f"it must return a diffcli.Source, not {type(source).__name__}")
+    if classes is not None and list(source.classes) != list(classes):
+        raise ValueError(f"its Source has the classes {_few(source.classes)}, and it says {_few(classes)}")
+    if len(set(source.classes)) != len(source.classes):
+        raise ValueError(f"two of its classes {_few(source.classes)} have one name")
+    for name, part in (("development", source.development), ("test", source.test)):
+        images, labels = part.images, part.labels
+        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != tuple(shape):
+            has = f"{_type(images)} {tuple(images.shape)}"
+            raise ValueError(
+                f"its {name} images must be uint8 (N, {', '.join(map(str, shape))}), 0 black and 255 white, not {has}"
+            )
+        if not len(images):
+            raise ValueError(f"it has no {name} images")
+        if labels.dtype != torch.int64 or tuple(labels.shape) != (len(images),):
+            raise ValueError(
+                f"its {name} labels must be int64 ({len(images)},), not {_type(labels)} {tuple(labels.shape)}"
+            )
+        if source.classes and not NO_LABEL <= int(labels.min()) <= int(labels.max()) < len(source.classes):
+            found = f"{int(labels.min())}..{int(labels.max())}"
+            raise ValueError(
+                f"its {name} labels are {found}; with {len(source.classes)} classes they are 0..{len(source.classes) - 1}, "
+                f"and {NO_LABEL} for none"
+            )
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"[{', '.join(map(str, names)):.100}]"
 
 
 def default_data_dir() -> Path:

@@ -23,6 +23,9 @@ EXTRACTORS = ("auto", "inception", "classifier")
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_HASH = "6726825d"
 """First digits of the sha256 of the official file, which its name carries."""
+INCEPTION_SOURCE = (
+    f"{INCEPTION_FILE} of torch-fidelity's release v0.2.0 on GitHub (its sha256 begins with {INCEPTION_HASH})"
+)
 DOWNLOAD_TIMEOUT = 10.0
 
 
@@ -70,8 +73,7 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
         raise UserError(f"`inception_weights` {file} does not exist; name a copy of {INCEPTION_FILE}") from error
     except Exception as error:  # bytes that are damaged can raise anything
         raise UserError(
-            f"{file} does not hold Inception weights; name a copy of {INCEPTION_FILE} with "
-            "`inception_weights`, or take `extractor` classifier"
+            f"{file} does not hold Inception weights; name a copy of {INCEPTION_SOURCE} with `inception_weights` FILE"
         ) from error
 
     @torch.inference_mode()
@@ -112,8 +114,8 @@ def _downloaded() -> Path:
                 torch.hub.download_url_to_file(URL_INCEPTION_V3, str(cache), hash_prefix=INCEPTION_HASH, progress=False)
         except (URLError, OSError, RuntimeError) as error:
             raise Unavailable(
-                f"the Inception weights {INCEPTION_FILE} are not in {cache.parent} and cannot be downloaded; "
-                "give a local copy with `inception_weights` FILE, or use `extractor` classifier"
+                f"the Inception weights are not in {cache.parent} and cannot be downloaded: fetch {INCEPTION_SOURCE} "
+                "elsewhere, and name the file with `inception_weights` FILE"
             ) from error
     return cache
 
@@ -139,8 +141,8 @@ def classifier(dataset: str, device: torch.device, judge: str = "classifier") ->
     """
     if dataset not in CLASSIFIED:
         raise Unavailable(
-            f"`extractor` classifier reads {' and '.join(CLASSIFIED)} only, not {dataset}; "
-            "use `extractor` inception with `inception_weights` FILE"
+            f"no classifier of {dataset} comes along, only of {' and '.join(CLASSIFIED)}: its distances need the Inception "
+            f"weights, {INCEPTION_SOURCE}; leave `extractor` out and name the file with `inception_weights` FILE"
         )
     network = load_classifier(dataset, judge).network.to(device)
 
@@ -165,13 +167,24 @@ def choose(name: str, dataset: str, weights: Path | None, device: torch.device) 
     """
     if name == "classifier":
         return [classifier(dataset, device, judge) for judge in JUDGES]
-    if name == "inception" or dataset not in CLASSIFIED:
+    if dataset not in CLASSIFIED:
+        return [_the_only_one(weights, dataset, device)]
+    if name == "inception":
         return [inception(weights, device)]
     by_classifier = choose("classifier", dataset, None, device)
     try:
         return [inception(weights, device), *by_classifier]
     except Unavailable:
         return by_classifier
+
+
+def _the_only_one(weights: Path | None, dataset: str, device: torch.device) -> Extractor:
+    try:
+        return inception(weights, device)
+    except Unavailable as error:
+        raise Unavailable(
+            f"distances of {dataset}, of which no classifier comes along, need Inception: {error}"
+        ) from error
 
 
 def settings_at_hand(name: str, dataset: str, weights: Path | None) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -17,20 +17,23 @@ from diffcli.data.clusters import check_clusters
 from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory
 from diffcli.data.label_names import check_nameable
 from diffcli.data.module import ImageDataModule
-from diffcli.devices import Devices, devices_of
+from diffcli.devices import ACCELERATORS, Devices, devices_of
 from diffcli.errors import UserError
 from diffcli.evaluation.fingerprints import of_images
+from diffcli.experiments.cautions import replaced_keys, shortness
 from diffcli.origins import needed_by
 from diffcli.paths import expand_fields
 from diffcli.plugins import check_loaded
-from diffcli.presets import load_preset, to_yaml, with_overrides
+from diffcli.presets import preset_of, preset_values, to_yaml, with_overrides
 from diffcli.registry import components_of
 from diffcli.runs import Run, find_run, run_preset
 from diffcli.training.loggers import check_loggers
 from diffcli.training.module import DiffusionModule
+from diffcli.training.outlook import Outlook, outlook
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import check_changes
 from diffcli.training.trainer import check_processes
+from diffcli.trial import check_plugins
 
 DEFAULT_LOGGERS = ("tensorboard",)
 
@@ -40,7 +43,7 @@ class TrainOptions:
     """What is trained, and where.
 
     Args:
-        preset: a preset's name or its YAML file.
+        preset: a preset's name, its YAML file, or what such a file holds, as a mapping; its runs are those of ``preset``.
         overrides: preset keys and their new values: ``{"training.epochs": 2, "sampler": {"name": "ddim"}}``.
         resume: in place of a preset, a run to go on with: the run, its folder, a preset's name, or ``last``.
         out: the run folder; None is ``runs/PRESET/TIME``.
@@ -54,7 +57,7 @@ class TrainOptions:
         UserError: an option is out of range, or two do not go together.
     """
 
-    preset: Path | str | None = None
+    preset: Mapping[str, Any] | Path | str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     resume: Run | Path | str | None = None
     out: Path | str | None = None
@@ -70,6 +73,10 @@ class TrainOptions:
         if (self.preset is None) == (self.resume is None):
             raise UserError(
                 "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the runs"
+            )
+        if not isinstance(self.preset, (Mapping, Path, str, type(None))):
+            raise UserError(
+                f"`preset` is a name, a YAML file or a mapping of keys to values, got {type(self.preset).__name__}"
             )
         if self.resume is not None and self.out is not None:
             raise UserError("`out` does not go with `resume`: the run stays in its folder")
@@ -119,7 +126,7 @@ class Plan:
         return int((self.data.train.labels == NO_LABEL).sum())
 
     @property
-    def notes(self) -> list[str]:
+    def image_notes(self) -> list[str]:
         """What is to be known of the images before a training, in lines."""
         lines = []
         if self.inventory is not None:
@@ -140,6 +147,8 @@ class Plan:
 
     images: str | None = None
     """Where that folder is: the preset's ``data.path``, or of a run that is gone on with, where they are by now."""
+    replacements: tuple[str, ...] = ()
+    """What of the preset no longer holds as an override replaced a whole part of it."""
 
     @property
     def loggers(self) -> list[str]:
@@ -152,6 +161,28 @@ class Plan:
         """Trainable parameters."""
         return sum(weight.numel() for weight in self.module.parameters() if weight.requires_grad)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user may not expect of the training, a line each."""
+        return self.notes_after(self.preset.training.epochs * self.data.batches_per_epoch)
+
+    def notes_after(self, steps: int) -> tuple[str, ...]:
+        """As :attr:`notes`, where the training ends after ``steps`` steps."""
+        quick_look = self.options.limit_batches is not None or self.run is not None
+        short = None if quick_look else shortness(self.preset, self.data, steps)
+        return self.replacements if short is None else (*self.replacements, short)
+
+    def outlook(self) -> Outlook | None:
+        """What the training will take, None on an accelerator that only Lightning knows; the plan cannot be carried out after it, as a
+        few of its steps are.
+
+        Raises:
+            UserError: see :func:`~diffcli.training.outlook.outlook`.
+        """
+        if self.options.devices.accelerator not in ACCELERATORS:
+            return None
+        return outlook(self.preset, self.module, self.data, self.options.devices)
+
     def describe(self) -> str:
         """The resolved preset as YAML, with the sizes that follow from it as comments."""
         sizes = {
@@ -161,7 +192,7 @@ class Plan:
             "validation images": len(self.data.val),
             "test images": self.test_images,
         }
-        lines = [*(f"{key}: {value:,}" for key, value in sizes.items()), *self.notes]
+        lines = [*(f"{key}: {value:,}" for key, value in sizes.items()), *self.image_notes]
         return to_yaml(self.preset) + "".join(f"# {line}\n" for line in lines)
 
 
@@ -173,10 +204,12 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     """
     check_processes(options.devices)
     if options.resume is None:
-        name, preset = load_preset(str(options.preset), options.overrides)
+        assert options.preset is not None
+        name, values = preset_values(options.preset)
+        preset = preset_of(values, options.overrides, f"preset {name}")
         planned = _plan(name, preset, options, options.limit_batches, download)
         _check_labels(planned)
-        return planned
+        return replace(planned, replacements=replaced_keys(values, options.overrides, planned.preset))
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
 
 
@@ -205,6 +238,7 @@ def _plan(
         check_clusters(preset.labels.clusters, len(train))
     torch.manual_seed(training.seed)  # the network's initial weights
     module = DiffusionModule(preset.model_dump(), name, list(train.image_shape), needed_by(components_of(preset)))
+    check_plugins(preset, module.denoiser, train.image_shape)
     data = ImageDataModule((train, val), training.batch_size, training.seed, limit_batches, source.mirrored)
     return Plan(
         name,
@@ -268,7 +302,9 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
     _check_images(run, resumed)
     if content is not None:
         _check_resumable(run, resumed, content)
-    return Plan(**{**vars(resumed), "run": run})
+    return replace(
+        resumed, run=run, replacements=replaced_keys(recorded.model_dump(), options.overrides, resumed.preset)
+    )
 
 
 def _names_images(preset: Preset, options: TrainOptions, run: Run) -> bool:
