@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score, spread, wilson
+from diffcli.reporting.claim import tally
 from diffcli.studies.claims import check
 from diffcli.studies.files import checked
 from diffcli.studies.results import Measured
@@ -179,6 +180,112 @@ def test_a_claim_says_what_it_says() -> None:
     )
     confirmed = check(study.claims, {"a": [run(fid_x=1)], "b": [run(fid_x=2)]})
     assert confirmed[2].why is None
+
+
+@pytest.mark.parametrize(
+    ("by_classifier", "by_resnet", "expected"),
+    [
+        ((1, 2), (1, 2), "confirmed"),
+        ((2, 1), (2, 1), "not confirmed"),
+        ((1, 2), (2, 1), "the judges disagree"),
+        ((1, 2), (1, 1.05), "not settled"),
+        ((2, 1), (1, 1.05), "not settled"),
+        ((1, 2), (1, None), "not measured"),
+        ((2, 1), (None, None), "not confirmed"),
+    ],
+)
+def test_a_distance_has_to_be_better_by_each_judge(
+    by_classifier: tuple[float, float], by_resnet: tuple[float | None, float | None], expected: str
+) -> None:
+    def of(classifier: float, resnet: float | None) -> Measured:
+        second = {} if resnet is None else {"fid_resnet": resnet, "fid_resnet_error": 0.1, "fid_resnet_floor": 0.01}
+        return run(fid_classifier=classifier, fid_classifier_error=0.1, fid_classifier_floor=0.01, **second)
+
+    a, b = (of(*pair) for pair in zip(by_classifier, by_resnet, strict=True))
+    assert verdict(BETTER | {"metric": "fid"}, a=a, b=b) == expected
+    negated = {"confirmed": "not confirmed", "not confirmed": "confirmed"}
+    assert verdict({"not_better": "a", "than": "b", "metric": "fid"}, a=a, b=b) == negated.get(expected, expected)
+    # A disagreement of judges decides no more than what is missing, and less than what is contradicted.
+    both = {"all": [BETTER | {"metric": "fid"}, {"of": "a", "metric": "fid", "at_most": 0.1}]}
+    assert verdict(both, a=a, b=b) == "not confirmed"
+    (found,) = check([StudyClaim.model_validate(BETTER | {"metric": "fid"})], {"a": [a], "b": [b]})
+    assert "fid_classifier: a" in found.evidence
+    assert ("fid_resnet" in found.evidence) == (by_resnet != (None, None))
+    if expected == "the judges disagree":
+        assert "(confirmed). fid_resnet" in found.evidence
+        assert found.evidence.endswith("(not confirmed)")
+
+
+def test_what_is_true_by_construction_is_called_so_unless_it_is_false() -> None:
+    bound = {"of": "a", "metric": "rmse", "at_most": 1, "by_construction": True}
+    assert verdict(bound, a=run(rmse=0.5)) == "true by construction"
+    assert verdict(bound, a=run(rmse=2)) == "not confirmed"
+    assert verdict(bound, a=run()) == "not measured"
+    parts = [{"of": "a", "metric": "rmse", "at_most": 1, "by_construction": True}, BETTER | {"metric": "fid"}]
+    for fid, expected in ((1, "confirmed"), (3, "not confirmed")):
+        assert verdict({"all": parts}, a=run(rmse=0.5, fid_x=fid), b=run(fid_x=2)) == expected
+    whole = {"all": [{**parts[0], "by_construction": False}], "by_construction": True}
+    assert verdict(whole, a=run(rmse=0.5)) == "true by construction"
+    (found,) = check([StudyClaim.model_validate({"all": parts})], {"a": [run(rmse=0.5, fid_x=1)], "b": [run(fid_x=2)]})
+    assert "rmse: a 0.5 (true by construction). fid_x" in found.evidence
+
+
+def test_claims_are_counted_with_those_left_open_and_those_true_by_construction_apart() -> None:
+    claims = [{"of": "a", "metric": "rmse", "at_most": bound} for bound in (3, 3, 1)]
+    claims += [{"of": "a", "metric": "ssim", "at_most": 1}, {"of": "a", "metric": "fid", "at_most": 2}]
+    claims += [{"of": "a", "metric": "psnr", "at_most": 1, "by_construction": True}]
+    measured = run(rmse=2, psnr=0, fid_x=1, fid_y=3)
+    found = check([StudyClaim.model_validate(claim) for claim in claims], {"a": [measured]})
+    assert tally(found) == (
+        "2 confirmed, 1 not confirmed, 2 open (1 the judges disagree, 1 not measured), 1 true by construction"
+    )
+
+
+def story(measured: str, **changes: Any) -> Any:
+    """A claim whose bound was 0.75, then 0.9, then 0.8, of a number of the date ``measured``."""
+    earlier = [
+        {"claim": {"of": "a", "metric": "class_kept", "at_least": 0.75}, "since": "2026-01-01", "until": "2026-01-03",
+         "why": "It said less than its source."},
+        {"claim": {"of": "a", "metric": "class_kept", "at_least": 0.9, "text": "Nine of ten."}, "since": "2026-01-03",
+         "until": "2026-01-04", "known_numbers": "0.84", "why": "Too much."},
+    ]  # fmt: skip
+    claim = {"of": "a", "metric": "class_kept", "at_least": 0.8, "since": "2026-01-04", "history": earlier} | changes
+    scores = {"class_kept": 0.84, "class_kept_error": 0.001}
+    evaluation = {"scores": scores, "settings": {"n_test": 10**6, "date": f"{measured}T10:00:00"}}
+    (found,) = check([StudyClaim.model_validate(claim)], {"a": [Measured(evaluation)]})
+    return found
+
+
+def test_earlier_bounds_are_judged_by_the_same_numbers() -> None:
+    found = story("2026-01-05")
+    assert [bound.verdict for bound in found.history] == ["confirmed", "not confirmed"]
+    assert found.verdict == "confirmed"
+    assert found.history[0].text == "a has a class_kept of at least 0.75."
+    assert found.history[1].text == "Nine of ten."
+    assert [(bound.since, bound.until) for bound in found.history] == [
+        ("2026-01-01", "2026-01-03"), ("2026-01-03", "2026-01-04")
+    ]  # fmt: skip
+    assert found.history[1].evidence == found.evidence
+    assert found.first is found.history[0]
+
+
+@pytest.mark.parametrize(
+    ("measured", "changes", "expected"),
+    [
+        # What the author says, and what the dates say by themselves.
+        ("2026-01-05", {}, [False, True, True]),
+        ("2026-01-05", {"history": []}, [False]),
+        ("2026-01-03", {"history": []}, [True]),
+        ("2026-01-04", {"history": []}, [False]),
+        ("2026-01-05", {"history": [], "known_numbers": "0.84"}, [True]),
+        ("2025-12-31", {"history": [], "since": None}, [False]),
+    ],
+)
+def test_a_bound_is_known_to_be_set_after_its_numbers(
+    measured: str, changes: dict[str, Any], expected: list[bool]
+) -> None:
+    found = story(measured, **changes)
+    assert [bound.is_informed for bound in (*found.history, found)] == expected
 
 
 def test_the_reports_tables_are_held() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ class StudyResult:
                 }
                 for run in self.runs
             ],
-            "claims": [vars(claim) for claim in self.claims],
+            "claims": [asdict(claim) for claim in self.claims],
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from diffcli.studies.schema import (
     Reported,
     Selected,
     Study,
+    StudyBound,
     StudyClaim,
     StudyEvaluation,
     StudyFigure,
@@ -105,7 +106,7 @@ def checked(values: Any, where: str) -> Study:
         _check_names(f"models.{label}.priors", model.priors, PRIORS, "prior", where)
     for number, figure in enumerate(study.figures or []):
         _check_labels(f"figures.{number}.models", figure.models, study, where)
-    for key, claim in _claims(study.claims, "claims"):
+    for key, claim in _claims((f"claims.{number}", claim) for number, claim in enumerate(study.claims)):
         _check_claim(key, claim, study, where)
     return study
 
@@ -156,10 +157,12 @@ def _check_labels(key: str, labels: Any, study: Study, where: str) -> None:
     _check_names(key, list(labels), study.models, "model", where)
 
 
-def _claims(claims: Sequence[StudyClaim], key: str) -> Iterator[tuple[str, StudyClaim]]:
-    for number, claim in enumerate(claims):
-        yield f"{key}.{number}", claim
-        yield from _claims(claim.all, f"{key}.{number}.all")
+def _claims(claims: Iterable[tuple[str, StudyClaim]]) -> Iterator[tuple[str, StudyClaim]]:
+    """Claims with their keys, and with them their parts and the bounds that they had before."""
+    for key, claim in claims:
+        yield key, claim
+        yield from _claims((f"{key}.all.{number}", part) for number, part in enumerate(claim.all))
+        yield from _claims((f"{key}.history.{number}.claim", bound.claim) for number, bound in enumerate(claim.history))
 
 
 def _check_claim(key: str, claim: StudyClaim, study: Study, where: str) -> None:
@@ -189,13 +192,19 @@ def _known(values: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         found = values.get(key)
         return found if isinstance(found, dict) else {}
 
-    def claims(items: Any, key: str) -> Iterator[tuple[str, list[str]]]:
-        for number, claim in enumerate(items if isinstance(items, list) else []):
-            yield f"{key}.{number}", fields(StudyClaim)
+    def listed(items: Any, key: str) -> Iterator[tuple[str, Any]]:
+        yield from ((f"{key}.{number}", item) for number, item in enumerate(items if isinstance(items, list) else []))
+
+    def claims(items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+        for key, claim in items:
+            yield key, fields(StudyClaim)
             for name in ("better", "not_better", "than", "of"):
-                yield f"{key}.{number}.{name}", fields(Selected)
+                yield f"{key}.{name}", fields(Selected)
             if isinstance(claim, dict):
-                yield from claims(claim.get("all"), f"{key}.{number}.all")
+                yield from claims(listed(claim.get("all"), f"{key}.all"))
+                for place, bound in listed(claim.get("history"), f"{key}.history"):
+                    yield place, fields(StudyBound)
+                    yield from claims([(f"{place}.claim", bound.get("claim") if isinstance(bound, dict) else None)])
 
     yield "", fields(Study)
     yield "evaluation", fields(StudyEvaluation)
@@ -209,4 +218,4 @@ def _known(values: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     figures = values.get("figures")
     for number in range(len(figures) if isinstance(figures, list) else 0):
         yield f"figures.{number}", fields(StudyFigure)
-    yield from claims(values.get("claims"), "claims")
+    yield from claims(listed(values.get("claims"), "claims"))

@@ -64,23 +64,44 @@ def runs_of(results: Results, label: str) -> Sequence[Measured]:
     return results[label]
 
 
-def number_of(which: Selected, metric: str, results: Results) -> Number:
-    """A score or a fact of a model: of one run with the interval of its evaluation, of several the mean and how far other
-    seeds may lead.
+def keys_of(which: Selected, metric: str, results: Results) -> set[str]:
+    """The keys under which scores of a model hold a metric, one for each judge; of a fact its name.
 
     Raises:
         NotMeasured: there is no such number.
     """
     runs = runs_of(results, which.model)
     if metric in FACTS:
-        values = [run.facts[metric] for run in runs if metric in run.facts]
+        return {metric}
+    keys = {key for run in runs for key in _evaluation_of(run, which)[0] if _is_of(metric, key)}
+    if not keys:
+        raise NotMeasured(f"{metric} was not measured of {which.model}")
+    return keys
+
+
+def _is_of(metric: str, key: str) -> bool:
+    known = metric_of(key)
+    return known is not None and known.name == metric and not is_beside(key)
+
+
+def number_of(which: Selected, key: str, results: Results) -> Number:
+    """A score or a fact of a model, by its key: of one run with the interval of its evaluation, of several the mean and how
+    far other seeds may lead.
+
+    Raises:
+        NotMeasured: there is no such number.
+    """
+    runs = runs_of(results, which.model)
+    if key in FACTS:
+        values = [run.facts[key] for run in runs if key in run.facts]
         if not values:
-            raise NotMeasured(f"{metric} is not known of {which.model}")
-        return Number(which.model, metric, _joined(values), [])
-    found = [_evaluation_of(run, which) for run in runs]
-    key = _key_of(metric, [scores for scores, _ in found], which)
-    intervals = [of_score(key, scores, settings) for scores, settings in found]
-    return Number(_named(which, runs), key, _joined(intervals), [settings for _, settings in found])
+            raise NotMeasured(f"{key} is not known of {which.model}")
+        return Number(which.model, key, _joined(values), [])
+    evaluations = [_evaluation_of(run, which) for run in runs]
+    if any(key not in scores for scores, _ in evaluations):
+        raise NotMeasured(f"{key} was not measured of {which.model}")
+    intervals = [of_score(key, scores, settings) for scores, settings in evaluations]
+    return Number(_named(which, runs), key, _joined(intervals), [settings for _, settings in evaluations])
 
 
 def _joined(intervals: Sequence[Interval]) -> Interval:
@@ -117,14 +138,3 @@ def _evaluation_of(run: Measured, which: Selected) -> tuple[Mapping[str, float],
         raise NotMeasured(f"{which.model} was not sampled from {which.prior}")
     kind = RESTORATION if PRIORS[which.prior].restores else "generation"
     return by_prior[which.prior], {**settings, "prior": which.prior, "kind": kind}
-
-
-def _key_of(metric: str, scores: Sequence[Mapping[str, float]], which: Selected) -> str:
-    """The key under which all scores hold a metric."""
-    shared = set.intersection(*map(set, scores))
-    of_metric = sorted(
-        key for key in shared if (known := metric_of(key)) and known.name == metric and not is_beside(key)
-    )
-    if not of_metric:
-        raise NotMeasured(f"{metric} was not measured of {which.model}")
-    return of_metric[-1]

@@ -11,6 +11,7 @@ claims: [{better: T 100, than: T 10, metric: fid}]
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -136,6 +137,22 @@ class Selected(Strict):
 Which = Annotated[Selected, BeforeValidator(_label_alone)]
 
 
+def _day(value: Any) -> Any:
+    # YAML makes a date of 2026-01-31, and a text of '2026-01-31' in quotes.
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    if value is not None and type(value) is not date:
+        raise PydanticCustomError("day", "a date is written as 2026-01-31")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+DayOrNone = Annotated[date | None, BeforeValidator(_day)]
+
+
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -154,10 +171,17 @@ class StudyClaim(Strict):
     - ``of``, ``check``: code decides, see :mod:`diffcli.studies.checks`;
     - ``all``: several of these together.
 
+    A score that several judges give, ``fid`` by ``classifier`` and by ``resnet``, is compared by each of them.
+
     Args:
         metric: one or several, for each of which it has to hold.
         across: settings in which the two may differ although their numbers are compared.
         why: why it came out otherwise; shown where it did.
+        by_construction: it follows from how the models are made, so that a measurement cannot contradict it; of a claim
+            of several parts, also one of them.
+        since: the date on which its bound was fixed.
+        known_numbers: in words, numbers of it that were known then; empty where none were.
+        history: the bounds that it had before, oldest first.
     """
 
     text: str | None = None
@@ -174,6 +198,10 @@ class StudyClaim(Strict):
     all: list[StudyClaim] = []
     across: list[str] = []
     why: str | None = None
+    by_construction: bool = False
+    since: DayOrNone = None
+    known_numbers: str = ""
+    history: list[StudyBound] = []
 
     @property
     def form(self) -> str:
@@ -200,6 +228,44 @@ class StudyClaim(Strict):
                 verb = "needs" if key in needs else "takes no"
                 raise PydanticCustomError("claim", f"a claim with {form} {verb} {key}")
         return self
+
+    @model_validator(mode="after")
+    def _has_a_story_in_order(self) -> StudyClaim:
+        for key in ("since", "known_numbers", "history"):
+            if any(getattr(part, key) for part in self.all):
+                raise PydanticCustomError("claim", f"{key} is of a whole claim, not of one of its parts")
+        if self.history and self.since is None:
+            raise PydanticCustomError("claim", "a claim with a history says since when its bound stands: since is missing")
+        days = [day for bound in self.history for day in (bound.since, bound.until)] + [self.since]
+        known = [day for day in days if day is not None]
+        if known != sorted(known):
+            raise PydanticCustomError("claim", "the dates of a history go from the oldest bound to the present one")
+        return self
+
+
+class StudyBound(Strict):
+    """A bound that a claim had before.
+
+    Args:
+        claim: it, in one of the forms of a claim.
+        since: the date on which it was fixed; null is not known.
+        until: the date on which another one took its place.
+        known_numbers: in words, numbers of it that were known when it was fixed; empty where none were.
+        why: why another one took its place.
+    """
+
+    claim: StudyClaim
+    since: DayOrNone = None
+    until: Day
+    known_numbers: str = ""
+    why: str
+
+    @field_validator("claim")
+    @classmethod
+    def _bound_alone(cls, claim: StudyClaim) -> StudyClaim:
+        if claim.since or claim.known_numbers or claim.history:
+            raise PydanticCustomError("claim", "since, known_numbers and history stand beside an earlier claim, not in it")
+        return claim
 
 
 class StudyFigure(Strict):
