@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from diffcli.data.pixels import to_model
+from diffcli.data.pixels import rounded, to_model
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.inpainting import Known
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
@@ -47,26 +48,59 @@ def restore(sampling: Sampling, xt: Tensor, track: Track = iter, labels: Tensor 
     yield from sampling.processes.shared(sampling.batches(len(xt)), draw)
 
 
+@dataclass(frozen=True)
+class Disturbance:
+    """A change of z_t on the way from the degradation to the network: what a picture file, or a sensor, does to it.
+
+    Args:
+        bits: z_t is rounded to 2^bits values and clamped to the range of pixels, as in a picture file; None leaves it as it is.
+        noise: standard deviation of the normal noise that is added then, where pixels have the range 1.
+    """
+
+    bits: int | None = None
+    noise: float = 0.0
+
+    def of(self, zt: Tensor, seed: int, indices: Sequence[int]) -> Tensor:
+        """z_t (B, C, H, W) of the images with these indices, disturbed; the noise is a function of (seed, index)."""
+        if self.bits is not None:
+            zt = rounded(zt, self.bits)
+        if self.noise:
+            generators = image_generators(seed, Stream.DISTURBANCE, indices)
+            zt = zt + self.noise * randn_images(generators, tuple(zt.shape[1:]), zt.device)
+        return zt
+
+
+NO_DISTURBANCE = Disturbance()
+
+
 @torch.inference_mode()
 def reconstruct(
-    sampling: Sampling, images: Tensor, track: Track = iter, labels: Tensor | None = None
+    sampling: Sampling,
+    images: Tensor,
+    track: Track = iter,
+    labels: Tensor | None = None,
+    *,
+    disturbance: Disturbance = NO_DISTURBANCE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of reconstructions from x_T of uint8 images (N, C, H, W): (sampled, direct), each float (B, C, H, W).
+    """Batches of reconstructions of uint8 images (N, C, H, W) from their z_t at the sampling's first step, T unless it starts
+    later: (sampled, direct), each float (B, C, H, W), on the CPU.
 
-    ``sampled`` is where the sampler ends; ``direct`` is x0_hat in one step from x_T, unguided. On the CPU.
+    ``sampled`` is where the sampler ends; ``direct`` is x0_hat in one step from the same z_t, unguided.
 
     Args:
         labels: what the denoiser is told of the images, int64 (N,); None, and -1, is nothing.
+        disturbance: of z_t, before the denoiser sees it.
     """
     told = _told(sampling, labels)
 
     def draw(indices: range) -> tuple[Tensor, Tensor]:
         generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, indices)
         x0 = to_model(images[indices.start : indices.stop].to(sampling.device))
-        xT, at_T = degraded(sampling.denoiser.degradation, x0, sampling.steps[0], generators)
+        zt, at_t = degraded(sampling.denoiser.degradation, x0, sampling.steps[0], generators)
+        zt = disturbance.of(zt, sampling.seed, indices)
         own = None if told is None else told[indices.start : indices.stop]
-        direct = sampling.denoiser(xT, at_T, own)
-        return last(track(sampling.trajectory(xT, generators, own))).cpu(), direct.cpu()
+        direct = sampling.denoiser(zt, at_t, own)
+        return last(track(sampling.trajectory(zt, generators, own))).cpu(), direct.cpu()
 
     yield from sampling.processes.shared(sampling.batches(len(images)), draw)
 

@@ -161,7 +161,13 @@ class Trained:
         if options.steps is not None and not 1 <= options.steps <= t:
             raise UserError(f"`steps` must be in 1..{t} (from t = {t} to 0), got {options.steps}")
         sampling = self.sampling(options)
-        steps = options.steps or max(1, round((len(sampling.steps) - 1) * t / self.T))
+        if options.steps is None:
+            return self.starting_at(t, sampling)
+        return replace(sampling, steps=path_of(sampling.sampler, self.denoiser.degradation, options.steps, t))
+
+    def starting_at(self, t: int, sampling: Sampling) -> Sampling:
+        """A sampling whose steps go from ``t`` in 1..T to 0, as many as there were from T in proportion."""
+        steps = max(1, round((len(sampling.steps) - 1) * t / self.T))
         return replace(sampling, steps=path_of(sampling.sampler, self.denoiser.degradation, steps, t))
 
     def sampling(self, options: SamplerOptions, prior: Prior | None = None) -> Sampling:

@@ -24,8 +24,11 @@ from diffcli.cli.options import (
     NTestOption,
     Progress,
     Quiet,
+    ReconstructionT,
     StepsOption,
     StrategyOption,
+    ZtBitsOption,
+    ZtNoiseOption,
     silent,
 )
 from diffcli.cli.tables import print_comparison
@@ -51,6 +54,9 @@ def compare(
     n_test: NTestOption = None,
     n_fid: NFidOption = 1000,
     n_cas: NCasOption = None,
+    t: ReconstructionT = None,
+    zt_bits: ZtBitsOption = None,
+    zt_noise: ZtNoiseOption = 0.0,
     steps: StepsOption = None,
     extractor: ExtractorOption = "auto",
     inception_weights: InceptionOption = None,
@@ -83,6 +89,9 @@ def compare(
         silent(quiet, progress),
         metrics=metrics,
         n_cas=n_cas,
+        t=t,
+        zt_bits=zt_bits,
+        zt_noise=zt_noise,
     )
     if json_:
         print(json.dumps(comparison.as_dict(), indent=2))

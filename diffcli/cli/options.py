@@ -128,6 +128,30 @@ SetOption = Annotated[
 NTestOption = Annotated[
     int | None, typer.Option(help="Test images to reconstruct.", show_default="all", rich_help_panel=EFFORT)
 ]
+ReconstructionT = Annotated[
+    int | None,
+    typer.Option(
+        "--t",
+        help="Step, 1..T, whose z_t reconstructions start from; the sampler's steps are fewer in proportion.",
+        show_default="T",
+        rich_help_panel=EFFORT,
+    ),
+]
+ZtBitsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Bits of each pixel of that z_t, 1..16: it is rounded and clamped as in a picture file.",
+        show_default="float32",
+        rich_help_panel=EFFORT,
+    ),
+]
+ZtNoiseOption = Annotated[
+    float,
+    typer.Option(
+        help="Standard deviation of normal noise that is added to that z_t, where pixels have the range 1.",
+        rich_help_panel=EFFORT,
+    ),
+]
 NCasOption = Annotated[
     int | None,
     typer.Option(

@@ -25,6 +25,8 @@ def scores_in_a_line(scores: Mapping[str, float]) -> str:
 
 def print_evaluation(result: Evaluation) -> None:
     """Prints the scores of a model, the settings that matter, what was left out, and the file."""
+    from diffcli.reporting.comparable import start_of_reconstructions
+
     settings, scores = result.settings, result.scores
     used = settings["extractor"]
     rows = []
@@ -52,6 +54,9 @@ def print_evaluation(result: Evaluation) -> None:
     title = f"{settings['preset']}, epoch {settings['epoch']}, {sampler['name']}, {sampler['steps']} steps"
     if settings["evaluations"] != sampler["steps"]:
         title += f", {settings['evaluations']} network evaluations"
+    start = start_of_reconstructions(settings)
+    if start != "z_T":
+        title += f"; reconstructions from {start}"
     print_table(("metric", "value", "beside it", "n", "prior"), rows, title)
     if used:
         weights = used.get("weights") or used["weights_sha256"][:8]

@@ -16,6 +16,12 @@ def to_unit(images: Tensor) -> Tensor:
     return (images + 0.5).clamp(0.0, 1.0)
 
 
+def rounded(images: Tensor, bits: int) -> Tensor:
+    """float in [-0.5, 0.5] -> float in [-0.5, 0.5], clamped and rounded to the 2^bits values of a picture file, any shape."""
+    largest = 2**bits - 1
+    return to_unit(images).mul(largest).round().div(largest) - 0.5
+
+
 def to_uint8(images: Tensor) -> Tensor:
     """float in [-0.5, 0.5] -> uint8 in 0..255, rounded and clamped, any shape."""
     return to_unit(images).mul(255.0).round().to(torch.uint8)

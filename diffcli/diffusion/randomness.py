@@ -34,6 +34,7 @@ class Stream(IntEnum):
     LIKELIHOOD = 7
     DECODER = 8
     INPAINTING = 9
+    DISTURBANCE = 10
 
 
 def generator_for(seed: int, stream: Stream, *index: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -37,7 +37,8 @@ class Metric:
         return next(name for name in self.shared if name.startswith("n_"))
 
 
-_RECONSTRUCTED = ("test_images", "n_test")
+_TESTED = ("test_images", "n_test")
+_RECONSTRUCTED = (*_TESTED, "reconstruction")
 _SAMPLED = ("test_images", "n_fid", "extractor", "kind", "label")
 _NEIGHBOURS = ("test_images", "n_manifold", "extractor", "kind", "label")
 
@@ -109,7 +110,7 @@ METRICS = {
             "denoiser",
             "lower",
             # Errors of eps, of x0 and of v have different scales; and a schedule decides how hard the tasks are.
-            (*_RECONSTRUCTED, "prediction", "degradation", "schedule", "noise"),
+            (*_TESTED, "prediction", "degradation", "schedule", "noise"),
         ),
         Metric(
             "nll",
@@ -117,7 +118,7 @@ METRICS = {
             "denoiser",
             "lower",
             # Bits are bits, whatever the degradation; of an image whose label is told they are fewer.
-            (*_RECONSTRUCTED, "label"),
+            (*_TESTED, "label"),
             ("likelihood",),
         ),
         Metric(

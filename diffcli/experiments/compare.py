@@ -48,6 +48,9 @@ class CompareOptions:
         extractor: of features, one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
+        t: reconstructions start from z_t of this step of each run; see :class:`EvaluateOptions`, as for the next two.
+        zt_bits: as many bits has each pixel of z_t.
+        zt_noise: standard deviation of normal noise that is added to z_t.
 
     Raises:
         UserError: ``out`` cannot be written.
@@ -65,6 +68,9 @@ class CompareOptions:
     quiet: bool = False
     metrics: Sequence[str] = field(default=(), kw_only=True)
     n_cas: int | None = field(default=None, kw_only=True)
+    t: int | None = field(default=None, kw_only=True)
+    zt_bits: int | None = field(default=None, kw_only=True)
+    zt_noise: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.out is not None:
@@ -85,6 +91,9 @@ class CompareOptions:
             data_dir=self.data_dir,
             devices=self.devices,
             quiet=self.quiet,
+            t=self.t,
+            zt_bits=self.zt_bits,
+            zt_noise=self.zt_noise,
         )
 
 

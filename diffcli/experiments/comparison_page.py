@@ -16,7 +16,7 @@ from diffcli.experiments.protocol import pick_subject
 from diffcli.experiments.sample import SampleOptions, write_samples
 from diffcli.loading import started
 from diffcli.presets import to_yaml
-from diffcli.reporting.comparable import differences
+from diffcli.reporting.comparable import differences, start_of_reconstructions
 from diffcli.reporting.figures import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
 from diffcli.reporting.page import Page, Picture, RunView, html_page, markdown_page, picture_of
 from diffcli.runs import Run
@@ -108,6 +108,9 @@ def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
             quiet=options.quiet,
         )
         write_samples(model, what)
+    start = start_of_reconstructions(run.evaluation["settings"])
+    if kind == CONDITIONAL and start != "z_T":
+        caption += f"; the scores are of those from {start}"
     return picture_of(file, caption, pixels=kind == UNCONDITIONAL)
 
 

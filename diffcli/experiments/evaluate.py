@@ -41,7 +41,7 @@ from diffcli.loading import started
 from diffcli.model import Model
 from diffcli.options import takes
 from diffcli.progress import progress
-from diffcli.restoration import reconstruct
+from diffcli.restoration import Disturbance, reconstruct
 
 TENTHS = 10
 
@@ -108,8 +108,8 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
 def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     """The scores of a trained model, on each of its processes.
 
-    Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_T of test images and come twice: by the sampler
-    (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare unconditional samples with the
+    Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_t of test images, z_T unless the options name another
+    one, and come twice: by the sampler (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare unconditional samples with the
     test images, the extractor's name in the key; beside them, as ``..._floor``, as many real training images. ``nearest``
     is the median distance of samples to their nearest training image; beside it, that of test images. ``nll`` is a bound
     on the likelihood of the test images, from the first prior; beside it the KL terms' part of it, as ``nll_kl``. Beside most,
@@ -147,7 +147,8 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         scores |= bits_of(sampling, test, told, steps, width, quiet)
     elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):
         notes.append(f"left out nll: {reason}")
-    scores |= _reconstruction_scores(sampling, test, told, wanted, classifier, quiet)
+    start = sampling if options.t is None else model.starting_at(options.t, sampling)
+    scores |= _reconstruction_scores(start, options.disturbance, test, told, wanted, classifier, quiet)
     by_prior: dict[str, dict[str, float]] = {}
     by_label: dict[str, float] = {}
     if set(measured_on("samples")) & set(wanted):
@@ -252,6 +253,7 @@ def _loss(
 
 def _reconstruction_scores(
     sampling: Sampling,
+    disturbance: Disturbance,
     test: ImageSet,
     told: Tensor,
     wanted: Sequence[str],
@@ -266,7 +268,8 @@ def _reconstruction_scores(
     device, start = where_measured(sampling.device), 0
     title = f"reconstructing {len(test)} test images"
     with progress(title, sampling.total_steps(len(test)), "steps", quiet) as advance:
-        for sampled, direct in reconstruct(sampling, test.images, counting(advance), told):
+        made = reconstruct(sampling, test.images, counting(advance), told, disturbance=disturbance)
+        for sampled, direct in made:
             batch = test[torch.arange(start, start + len(sampled))]
             originals = to_unit(to_model(batch.images.to(device)))
             start += len(sampled)

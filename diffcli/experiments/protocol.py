@@ -27,6 +27,7 @@ from diffcli.experiments.likelihood import evaluations_of, why_none
 from diffcli.loading import find_checkpoint, read_model
 from diffcli.model import Model
 from diffcli.reporting.pictures import RESTORATION
+from diffcli.restoration import Disturbance
 from diffcli.runs import Run
 from diffcli.sampler_options import BatchSize, SamplerOptions, label_numbers
 from diffcli.stored import fingerprint
@@ -35,6 +36,8 @@ INFORMATION = frozenset(
     {"preset", "data", "checkpoint", "epoch", "evaluations", "device", "processes", "diffcli", "date", "seconds"}
 )
 """Settings of an evaluation that are recorded for the user's information: the scores do not depend on them."""
+MOST_BITS, MOST_NOISE = 16, 10
+"""Of z_t: files hold no more bits, and more noise leaves nothing of pixels."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class EvaluateOptions(SamplerOptions):
             unbiased estimate. None is 20, or T where that is less.
         per_label: also the Frechet distance of the samples of each label to the test images of that label.
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
+        t: reconstructions start from z_t of this step, 1..T, with the sampler's steps in proportion; None is T.
+        zt_bits: z_t is rounded to 2^bits values and clamped to the range of pixels, as a picture file does, 1..16; None leaves
+            it as it is.
+        zt_noise: standard deviation of normal noise that is added to z_t then, where pixels have the range 1.
 
     Raises:
         UserError: a value is unknown or out of range, or two do not go together.
@@ -74,12 +81,16 @@ class EvaluateOptions(SamplerOptions):
     batch_size: BatchSize = field(default=250, kw_only=True)
     data_dir: Path | str | None = None
     devices: Devices = ONE_DEVICE
+    t: int | None = field(default=None, kw_only=True)
+    zt_bits: int | None = field(default=None, kw_only=True)
+    zt_noise: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.metrics:
             if name not in METRICS:
                 raise UserError(f"`metrics`: {unknown('metric', name, METRICS)}")
+        self._check_zt()
         if self.extractor not in EXTRACTORS:
             raise UserError(f"`extractor`: {unknown('extractor', self.extractor, EXTRACTORS)}")
         if self.n_test is not None and self.n_test < 1:
@@ -97,6 +108,29 @@ class EvaluateOptions(SamplerOptions):
                 raise UserError(
                     f"`inception_weights` {self.inception_weights} does not exist; name a copy of {INCEPTION_FILE}"
                 )
+
+    def _check_zt(self) -> None:
+        if self.t is not None and self.t < 1:
+            raise UserError(f"`t` must be at least 1, got {self.t}")
+        if self.zt_bits is not None and not 1 <= self.zt_bits <= MOST_BITS:
+            raise UserError(f"`zt_bits` must be in 1..{MOST_BITS}, got {self.zt_bits}")
+        if not 0 <= self.zt_noise <= MOST_NOISE:
+            raise UserError(
+                f"`zt_noise` must be in 0..{MOST_NOISE}, where pixels have the range 1, got {self.zt_noise}"
+            )
+        named = {"t": self.t, "zt_bits": self.zt_bits, "zt_noise": self.zt_noise or None}
+        of_them = measured_on("reconstructions")
+        if self.metrics and not set(self.metrics) & set(of_them):
+            for name in (name for name, value in named.items() if value is not None):
+                metrics = ", ".join(f"`{metric}`" for metric in of_them)
+                raise UserError(
+                    f"`{name}` is of reconstructions, which are measured by {metrics}; ask for one of these"
+                )
+
+    @property
+    def disturbance(self) -> Disturbance:
+        """Of the z_t that reconstructions start from."""
+        return Disturbance(self.zt_bits, self.zt_noise)
 
     @property
     def weights(self) -> Path | None:
@@ -147,6 +181,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     first = components[0]
     asked = chosen(options.metrics)
     drawn = set(asked) & set(measured_on("samples"))
+    if options.t is not None:
+        model.check_t(options.t)
     settings: dict[str, Any] = {
         "checkpoint_sha256": subject.checkpoint_sha256,
         "prediction": model.preset.prediction,
@@ -160,6 +196,11 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         "precision": model.precision if isinstance(options.run, Model) else precision_of(options.devices),
         "n_fid": options.n_fid if drawn else None,
         "n_nearest": min(options.n_fid, MAX_NEAREST) if "nearest" in asked else None,
+        "reconstruction": {
+            "t": None if options.t == model.T else options.t,
+            "bits": options.zt_bits,
+            "noise": options.zt_noise,
+        },
         "ssim": {"sigma": ssim_sigma(model.image_shape[-1]), "data_range": 1.0},
     }
     if model.classes:
@@ -226,6 +267,8 @@ def check_metrics(options: EvaluateOptions, model: Model) -> None:
     if reason and ("nll" in options.metrics or options.nll_steps is not None):
         raise UserError(f"{'`nll`' if 'nll' in options.metrics else '`nll_steps`'}: {reason}")
     evaluations_of(options.nll_steps, model.T)
+    if options.t is not None:
+        model.check_t(options.t)
 
 
 def _by_cluster(preset: Preset) -> bool:

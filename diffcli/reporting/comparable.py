@@ -24,7 +24,17 @@ WORDS = {
     "kind": "generation or restoration",
     "label": "labels asked for",
     "ssim": "window of SSIM",
+    "reconstruction": "what reconstructions start from",
 }
+
+
+def start_of_reconstructions(settings: Mapping[str, Any]) -> str:
+    """In words, what the reconstructions of an evaluation start from: ``z_60, rounded to 8 bits, with noise 0.002``."""
+    start = settings.get("reconstruction") or {}
+    words = [f"z_{start.get('t') or 'T'}"]
+    words += [f"rounded to {start['bits']} bits"] if start.get("bits") else []
+    words += [f"with noise {start['noise']:g}"] if start.get("noise") else []
+    return ", ".join(words)
 
 
 def _direction(key: str) -> str | None:
