@@ -39,8 +39,12 @@ class Bound:
     @property
     def is_informed(self) -> bool:
         """Whether the bound was fixed after numbers of it were known, as its author says or as the dates do."""
-        measured_before = self.since is not None and self.measured is not None and self.measured < self.since
-        return bool(self.known_numbers) or measured_before
+        return bool(self.known_numbers) or self.is_later_than_its_numbers
+
+    @property
+    def is_later_than_its_numbers(self) -> bool:
+        """Whether the oldest of its numbers was measured on a day before it was fixed."""
+        return self.since is not None and self.measured is not None and self.measured < self.since
 
 
 @dataclass(frozen=True)

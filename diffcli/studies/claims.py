@@ -9,7 +9,7 @@ from typing import Any
 from diffcli.evaluation.intervals import Interval
 from diffcli.evaluation.metrics import METRICS
 from diffcli.reporting.claim import Claim, EarlierBound, Verdict
-from diffcli.reporting.comparable import differences
+from diffcli.reporting.comparable import differences, start_of_reconstructions
 from diffcli.studies.checks import CHECKS
 from diffcli.studies.facts import FACTS
 from diffcli.studies.results import NotMeasured, Number, Results, keys_of, number_of, runs_of
@@ -201,9 +201,11 @@ def _check_comparable(claim: StudyClaim, a: Number, b: Number) -> None:
     Raises:
         NotMeasured: they cannot.
     """
-    # Two priors of a claim's own choice may be of two kinds: that is what it asks.
-    chosen = [which.prior for _, which in claim.selected]
-    apart = [*claim.across, "kind"] if any(chosen) else claim.across
+    # Two priors of a claim's own choice may be of two kinds, and two z_t are two starts: that is what it asks.
+    selected = [which for _, which in claim.selected]
+    apart = [*claim.across]
+    apart += ["kind"] if any(which.prior for which in selected) else []
+    apart += ["reconstruction"] if any(which.is_disturbed for which in selected) else []
     if differing := differences(a.key, [*a.settings, *b.settings], apart_from=apart):
         raise NotMeasured(f"{a.key} cannot be compared: the runs differ in {', '.join(differing)}")
 
@@ -215,6 +217,7 @@ def words_of(claim: StudyClaim) -> str:
         key: which.model
         + (f" after epoch {which.epoch}" if which.epoch else "")
         + (f" from {which.prior}" if which.prior else "")
+        + (f" from {start_of_reconstructions({'reconstruction': dict(which)})}" if which.is_disturbed else "")
         for key, which in claim.selected
     }
     if claim.all:

@@ -21,6 +21,7 @@ from diffcli.studies.schema import (
     Budget,
     ByEpoch,
     Effort,
+    Reconstructions,
     Reported,
     Selected,
     Study,
@@ -86,17 +87,23 @@ def checked(values: Any, where: str) -> Study:
         _check_labels(f"{key}.models", budget.models, study, where)
         _check_labels(f"{key}.without", budget.without, study, where)
         _check_labels(f"{key}.steps", budget.steps, study, where)
+        _check_labels(f"{key}.precision", budget.precision, study, where)
         if not set(study.models) - set(budget.without):
             raise UserError(f"{where}: {key}.without leaves out every model")
         try:
             evaluation = evaluation_of(study, budget)
         except ValidationError as error:
-            fields = {"": list(StudyEvaluation.model_fields), "by_epoch": list(ByEpoch.model_fields)}
+            fields = dict(_known_of_evaluation(budget.evaluation, ""))
             raise UserError(f"{where}: {explain(error, f'{key}.evaluation', fields)}") from error
         along = evaluation.by_epoch
         for names in (evaluation.metrics, along.metrics if along else []):
             _check_names(f"{key}.evaluation.metrics", names, METRICS, "metric", where)
         _check_labels(f"{key}.evaluation.by_epoch.models", along.models if along else [], study, where)
+        for number, group in enumerate(evaluation.reconstructions):
+            place = f"{key}.evaluation.reconstructions.{number}"
+            _check_labels(f"{place}.models", group.models, study, where)
+            of_them = {name: metric for name, metric in METRICS.items() if metric.source == "reconstructions"}
+            _check_names(f"{place}.metrics", group.metrics, of_them, "metric of reconstructions", where)
         if evaluation.n_cas is not None and "cas" not in evaluation.metrics:
             raise UserError(
                 f"{where}: evaluation.n_cas is the number of samples for cas; name that in evaluation.metrics"
@@ -117,7 +124,8 @@ def evaluation_of(study: Study, budget: Budget, label: str | None = None) -> Stu
     Raises:
         ValidationError: the budget's keys are not an evaluation's.
     """
-    own = {"steps": budget.steps[label]} if label in budget.steps else {}
+    by_label: dict[str, dict[str, Any]] = {"steps": {**budget.steps}, "precision": {**budget.precision}}
+    own = {key: values[label] for key, values in by_label.items() if label in values}
     return StudyEvaluation.model_validate(study.evaluation.model_dump(exclude_unset=True) | budget.evaluation | own)
 
 
@@ -207,8 +215,7 @@ def _known(values: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
                     yield from claims([(f"{place}.claim", bound.get("claim") if isinstance(bound, dict) else None)])
 
     yield "", fields(Study)
-    yield "evaluation", fields(StudyEvaluation)
-    yield "evaluation.by_epoch", fields(ByEpoch)
+    yield from _known_of_evaluation(values.get("evaluation"), "evaluation")
     yield "budget", fields(Budget)
     for label in mapping("models"):
         yield f"models.{label}", fields(StudyModel)
@@ -219,3 +226,12 @@ def _known(values: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     for number in range(len(figures) if isinstance(figures, list) else 0):
         yield f"figures.{number}", fields(StudyFigure)
     yield from claims(listed(values.get("claims"), "claims"))
+
+
+def _known_of_evaluation(values: Any, key: str) -> Iterator[tuple[str, list[str]]]:
+    below = f"{key}." if key else ""
+    yield key, list(StudyEvaluation.model_fields)
+    yield f"{below}by_epoch", list(ByEpoch.model_fields)
+    groups = values.get("reconstructions") if isinstance(values, dict) else None
+    for number in range(len(groups) if isinstance(groups, list) else 1):
+        yield f"{below}reconstructions.{number}", list(Reconstructions.model_fields)

@@ -9,6 +9,7 @@ from typing import Any
 from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score
 from diffcli.evaluation.metrics import is_beside, metric_of
+from diffcli.reporting.comparable import start_of_reconstructions
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.studies.facts import FACTS
 from diffcli.studies.schema import Selected
@@ -26,11 +27,15 @@ class Measured:
         evaluation: as ``eval.json`` holds it, of the best checkpoint.
         by_epoch: the same of the weights kept after an epoch.
         facts: by the names of ``FACTS``.
+        by_start: evaluations of reconstructions from other z_t than z_T as it is.
+        T: the degradation's last step; None is not known.
     """
 
     evaluation: Mapping[str, Any]
     by_epoch: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     facts: Mapping[str, Interval] = field(default_factory=dict)
+    by_start: Sequence[Mapping[str, Any]] = ()
+    T: int | None = None
 
 
 Results = Mapping[str, Sequence[Measured]]
@@ -112,8 +117,9 @@ def _joined(intervals: Sequence[Interval]) -> Interval:
 def _named(which: Selected, runs: Sequence[Measured]) -> str:
     epoch = "" if which.epoch is None else f" after epoch {_epoch_of(runs[0], which)}"
     prior = "" if which.prior is None else f" from {which.prior}"
+    start = f" from {start_of_reconstructions(_start_of(runs[0], which))}" if which.is_disturbed else ""
     seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
-    return f"{which.model}{epoch}{prior}{seeds}"
+    return f"{which.model}{epoch}{prior}{start}{seeds}"
 
 
 def _epoch_of(run: Measured, which: Selected) -> int:
@@ -129,6 +135,8 @@ def _epoch_of(run: Measured, which: Selected) -> int:
 
 def _evaluation_of(run: Measured, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
     """(scores, settings) of what is selected of a run."""
+    if which.is_disturbed:
+        return _of_start(run, which)
     evaluation = run.evaluation if which.epoch is None else run.by_epoch[_epoch_of(run, which)]
     settings = evaluation.get("settings", {})
     if which.prior is None:
@@ -138,3 +146,17 @@ def _evaluation_of(run: Measured, which: Selected) -> tuple[Mapping[str, float],
         raise NotMeasured(f"{which.model} was not sampled from {which.prior}")
     kind = RESTORATION if PRIORS[which.prior].restores else "generation"
     return by_prior[which.prior], {**settings, "prior": which.prior, "kind": kind}
+
+
+def _start_of(run: Measured, which: Selected) -> dict[str, Any]:
+    """The settings of an evaluation that say what its reconstructions start from."""
+    t = None if which.t == run.T else which.t
+    return {"reconstruction": {"t": t, "bits": which.bits, "noise": which.noise}}
+
+
+def _of_start(run: Measured, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
+    wanted = _start_of(run, which)
+    for evaluation in run.by_start:
+        if evaluation["settings"]["reconstruction"] == wanted["reconstruction"]:
+            return evaluation["scores"], evaluation["settings"]
+    raise NotMeasured(f"no reconstructions of {which.model} from {start_of_reconstructions(wanted)} were measured")

@@ -17,10 +17,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from diffcli.config import Duration, Positive, PrecisionName, Strict
+from diffcli.config import MOST_BITS, MOST_NOISE, Duration, Positive, PrecisionName, Strict
 
 Epoch = Positive | Literal["first", "last"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Bits = Annotated[int, Field(ge=1, le=MOST_BITS)]
+Noise = Annotated[float, Field(ge=0, le=MOST_NOISE)]
 
 
 class Reported(Strict):
@@ -77,6 +79,34 @@ class ByEpoch(Strict):
     metrics: list[str] = []
 
 
+def _listed_alone(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+class Reconstructions(Strict):
+    """Reconstructions from z_t that also are measured: of each model, from each t, with each number of bits and each noise.
+
+    Args:
+        models: labels of those that are measured so; none is all.
+        t: steps; null is T.
+        bits: of each pixel of z_t; null is float32.
+        noise: standard deviations of what is added to z_t, where pixels have the range 1.
+        n_test: test images; null is as many as the study's evaluation takes.
+        steps: from T, of the sampler; null is as many as the study's evaluation takes.
+        metrics: of reconstructions; none is all of them.
+        precision: in which the networks compute. In bfloat16 they would see z_t with 8 bits, whatever was asked for.
+    """
+
+    models: list[str] = []
+    t: Annotated[list[Positive | None], Field(min_length=1)] = [None]
+    bits: Annotated[list[Bits | None], Field(min_length=1)] = [None]
+    noise: Annotated[list[Noise], Field(min_length=1)] = [0.0]
+    n_test: Positive | None = None
+    steps: Positive | None = None
+    metrics: list[str] = []
+    precision: PrecisionName = "32-true"
+
+
 class StudyEvaluation(Strict):
     """How each model is measured, as the options of ``eval`` say.
 
@@ -88,6 +118,7 @@ class StudyEvaluation(Strict):
         metrics: names; none is all that are not costly.
         precision: in which the networks compute here, as ``training.precision``; another one is measured anew.
         by_epoch: also measures the weights kept along the training; null does not.
+        reconstructions: also measures reconstructions from other z_t than z_T as it is.
     """
 
     n_test: Positive | None = None
@@ -97,6 +128,7 @@ class StudyEvaluation(Strict):
     metrics: list[str] = []
     precision: PrecisionName = "32-true"
     by_epoch: ByEpoch | None = None
+    reconstructions: Annotated[list[Reconstructions], BeforeValidator(_listed_alone)] = []
 
 
 class Budget(Effort):
@@ -108,6 +140,7 @@ class Budget(Effort):
         models: by label, of those models whose training differs.
         evaluation: keys that replace the study's.
         steps: by label, of the samplers of those models that take others than the evaluation's.
+        precision: by label, of those models that are measured in another one than the evaluation's.
     """
 
     about: str = ""
@@ -115,6 +148,7 @@ class Budget(Effort):
     models: dict[str, Effort] = {}
     evaluation: dict[str, Any] = {}
     steps: dict[str, Positive] = {}
+    precision: dict[str, PrecisionName] = {}
 
 
 def _label_alone(value: Any) -> Any:
@@ -127,11 +161,30 @@ class Selected(Strict):
     Args:
         prior: where its samples start; null is the first.
         epoch: after which of the epochs whose weights were kept; null is the best checkpoint.
+        t: of the z_t that reconstructions start from; null is T.
+        bits: of each of its pixels; null is float32.
+        noise: the standard deviation of what is added to it.
     """
 
     model: str
     prior: str | None = None
     epoch: Epoch | None = None
+    t: Positive | None = None
+    bits: Bits | None = None
+    noise: Noise = 0.0
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether it names the z_t that reconstructions start from."""
+        return self.t is not None or self.bits is not None or self.noise > 0
+
+    @model_validator(mode="after")
+    def _names_one_start(self) -> Selected:
+        if self.is_disturbed and (self.prior is not None or self.epoch is not None):
+            raise PydanticCustomError(
+                "start", "t, bits and noise are of reconstructions by the best weights; leave prior and epoch out"
+            )
+        return self
 
 
 Which = Annotated[Selected, BeforeValidator(_label_alone)]
@@ -235,7 +288,9 @@ class StudyClaim(Strict):
             if any(getattr(part, key) for part in self.all):
                 raise PydanticCustomError("claim", f"{key} is of a whole claim, not of one of its parts")
         if self.history and self.since is None:
-            raise PydanticCustomError("claim", "a claim with a history says since when its bound stands: since is missing")
+            raise PydanticCustomError(
+                "claim", "a claim with a history says since when its bound stands: since is missing"
+            )
         days = [day for bound in self.history for day in (bound.since, bound.until)] + [self.since]
         known = [day for day in days if day is not None]
         if known != sorted(known):
@@ -264,7 +319,9 @@ class StudyBound(Strict):
     @classmethod
     def _bound_alone(cls, claim: StudyClaim) -> StudyClaim:
         if claim.since or claim.known_numbers or claim.history:
-            raise PydanticCustomError("claim", "since, known_numbers and history stand beside an earlier claim, not in it")
+            raise PydanticCustomError(
+                "claim", "since, known_numbers and history stand beside an earlier claim, not in it"
+            )
         return claim
 
 
@@ -273,8 +330,9 @@ class StudyFigure(Strict):
 
     Args:
         title: its number and what it shows.
-        show: curves (``loss``, ``loss-by-t``, ``schedules``) of all its models in one picture; ``degradations``, a test image
-            over t, a row for each; or pictures of each model beside those of the others.
+        show: curves (``loss``, ``loss-by-t``, ``schedules``, ``bits``: classes kept by the bits of z_t) of all its models in
+            one picture; ``degradations``, a test image over t, a row for each; or pictures of each model beside those of the
+            others.
         models: labels; none is all.
         epochs: of those by epoch; none is all that the runs have.
         about: what is to be seen.
@@ -285,6 +343,7 @@ class StudyFigure(Strict):
         "loss",
         "loss-by-t",
         "schedules",
+        "bits",
         "degradations",
         "samples",
         "reconstructions",
