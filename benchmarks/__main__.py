@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks import blur, evaluation, growth, jobs, sampling, step, training, unet
-from benchmarks.rounds import machine
+from benchmarks.rounds import machine, put
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -42,19 +42,6 @@ def sections(data_dir: Path, rounds: int, batches: int) -> dict[str, Callable[[]
         "growth-sampling": lambda: growth.sampling(rounds),
         "growth-memory": growth.memory,
     }
-
-
-def put(page: str, name: str, text: str) -> str:
-    """``page`` with ``text`` between ``<!-- name -->`` and ``<!-- /name -->``.
-
-    Raises:
-        ValueError: the page lacks one of the comments.
-    """
-    before, opening, rest = page.partition(f"<!-- {name} -->")
-    _, closing, after = rest.partition(f"<!-- /{name} -->")
-    if not closing:
-        raise ValueError(f"{PAGE} has no <!-- {name} --> ... <!-- /{name} -->")
-    return f"{before}{opening}\n\n{text}\n\n{closing}{after}"
 
 
 def main() -> None:

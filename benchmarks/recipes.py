@@ -30,6 +30,8 @@ class Drawn:
     evaluations: int
     """Of the network for each sample."""
     sampling_seconds: float
+    labels: Tensor | None = None
+    """The digits that were asked for, int64 (n,); None where none were."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,11 @@ def ours(preset: str) -> Callable[[Task], Drawn]:
             from diffcli.generation import evaluations
             from diffcli.sampler_options import SamplerOptions
 
-            asked = evaluations(model.sampling(SamplerOptions(steps=task.steps), model.prior(None)))
-        return Drawn(images, seen, asked, time.perf_counter() - started)
+            sampling = model.sampling(SamplerOptions(steps=task.steps), model.prior(None))
+            by_digit = model.classes and model.clusters is None
+            labels = sampling.labels_of(range(task.n)) if by_digit else None
+            asked = evaluations(sampling)
+        return Drawn(images, seen, asked, time.perf_counter() - started, labels)
 
     return recipe
 
@@ -222,6 +227,7 @@ def _png_folder(images: Tensor, folder: Path) -> Path:
 
 RECIPES: dict[str, Callable[[Task], Drawn]] = {
     "diffcli": ours("mnist-fast"),
+    "diffcli, told no digits": ours("mnist-fast-unlabelled"),
     # Its examples' train_unconditional.py.
     "diffusers": Diffusers(16, 1e-4, (0.95, 0.999), 1e-6, 500, "linear"),
     # The first unit of its course.

@@ -62,6 +62,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
+def put(page: str, name: str, text: str) -> str:
+    """``page`` with ``text`` between ``<!-- name -->`` and ``<!-- /name -->``.
+
+    Raises:
+        ValueError: the page lacks one of the comments.
+    """
+    before, opening, rest = page.partition(f"<!-- {name} -->")
+    _, closing, after = rest.partition(f"<!-- /{name} -->")
+    if not closing:
+        raise ValueError(f"the page has no <!-- {name} --> ... <!-- /{name} -->")
+    return f"{before}{opening}\n\n{text}\n\n{closing}{after}"
+
+
 def machine() -> str:
     """What it ran on, in a line."""
     return (

@@ -152,7 +152,11 @@ def test_what_cannot_be_compared_is_not_measured() -> None:
     assert verdict(loss | {"across": ["schedule"]}, a=of(), b=of(schedule={"beta": 2})) == "not confirmed"
     assert verdict(loss | {"across": ["schedule"]}, a=of(), b=of(prediction="v")) == "not measured"
     assert (
-        verdict(BETTER | {"metric": "fid"}, a=of(extractor={"name": "x"}), b=of(extractor={"name": "y"}))
+        verdict(
+            BETTER | {"metric": "fid"},
+            a=of(extractors=[{"name": "x", "weights_sha256": "0"}]),
+            b=of(extractors=[{"name": "x", "weights_sha256": "1"}]),
+        )
         == "not measured"
     )
     other = Measured({"scores": {"fid_y": 1.0}, "settings": same})
@@ -214,6 +218,14 @@ def test_a_distance_has_to_be_better_by_each_judge(
     if expected == "the judges disagree":
         assert "(confirmed). fid_resnet" in found.evidence
         assert found.evidence.endswith("(not confirmed)")
+
+
+def test_facts_of_two_models_are_compared() -> None:
+    def of(value: float) -> Measured:
+        return Measured({"scores": {}, "settings": {}}, facts={"unevenness": Interval.exact(value)})
+
+    assert verdict(BETTER | {"metric": "unevenness"}, a=of(0.1), b=of(0.2)) == "confirmed"
+    assert verdict(BETTER | {"metric": "unevenness"}, a=of(0.2), b=of(0.1)) == "not confirmed"
 
 
 def test_what_is_true_by_construction_is_called_so_unless_it_is_false() -> None:

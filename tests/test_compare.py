@@ -173,6 +173,18 @@ def test_best_values() -> None:
     assert best_of({"a": made_up({"rmse": 1.0})}, ["rmse"]) == {"rmse": set()}
 
 
+def test_a_run_is_the_best_only_where_every_judge_says_so() -> None:
+    keys = ["fid_classifier", "fid_resnet", "kid_resnet"]
+    runs = {
+        "a": made_up(dict(zip(keys, (1.0, 1.0, 1.0), strict=True))),
+        "b": made_up(dict(zip(keys, (2.0, 2.0, 2.0), strict=True))),
+    }
+    assert best_of(runs, keys) == {key: {"a"} for key in keys}
+    runs["b"]["scores"]["fid_resnet"] = 0.5
+    assert best_of(runs, keys) == {"fid_classifier": set(), "fid_resnet": set(), "kid_resnet": {"a"}}
+    assert remarks(runs, keys) == ["fid_classifier, fid_resnet: no best value, as the judges disagree"]
+
+
 def test_no_number_is_never_the_best() -> None:
     runs = {"a": made_up({"rmse": float("nan")}), "b": made_up({"rmse": 2.0}), "c": made_up({"rmse": 3.0})}
     assert best_of(runs, ["rmse"]) == {"rmse": {"b"}}
@@ -188,7 +200,7 @@ def test_no_number_is_never_the_best() -> None:
         ("psnr", "test_images", ["00", "ff"]),
         ("ssim", "ssim", [{"sigma": 0.5}, {"sigma": 1.5}]),
         ("class_kept", "classifier", [{"weights_sha256": "00"}, {"weights_sha256": "ff"}]),
-        ("fid_classifier", "extractor", [{"weights_sha256": "00"}, {"weights_sha256": "ff"}]),
+        ("fid_x", "extractors", [[{"name": "x", "weights_sha256": "00"}], [{"name": "x", "weights_sha256": "ff"}]]),
         ("kid_inception", "n_fid", [500, 1000]),
         ("fid_inception", "kind", ["generation", "restoration, not generation"]),
     ],

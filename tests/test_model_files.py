@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -189,3 +190,13 @@ def test_files_of_other_programs(workplace: Path, content: bytes, expected: str)
     Path("other.safetensors").write_bytes(content)
     with pytest.raises(diffcli.UserError, match=expected):
         read_model(Path("other.safetensors"))
+
+
+def test_an_exported_model_can_be_read_by_whom_the_umask_allows(workplace: Path, trained: Path) -> None:
+    """save_file of safetensors 0.8 writes private files (findings/safetensors-private-files.sh)."""
+    before = os.umask(0o027)
+    try:
+        diffcli.export(trained, workplace / "shared.safetensors")
+    finally:
+        os.umask(before)
+    assert (workplace / "shared.safetensors").stat().st_mode & 0o777 == 0o640

@@ -212,7 +212,7 @@ def test_bad_options_cost_no_evaluation(cli, run: Path, monkeypatch: pytest.Monk
 def test_inception_weights_that_come_between_two_runs_count_for_both(
     compared, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # `auto` stands for one extractor in the whole comparison, also where the weights were fetched for the second run.
+    # `auto` stands for the same extractors in the whole comparison, also where the weights were fetched for the second run.
     from diffcli.evaluation import extractors
     from diffcli.experiments import evaluate
 
@@ -223,19 +223,20 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
     auto = ["--n-test", 10, "--n-fid", 20, "--steps", 4, "--accelerator", "cpu"]
     shutil.copytree(run, "other")
     (before,) = settings_of(compared(run, *auto))
-    assert before["extractor"]["name"] == "classifier"
+    assert [one["name"] for one in before["extractors"]] == ["classifier", "resnet"]
 
-    def fetched(name: str, dataset: str, weights: Path | None, device: torch.device) -> extractors.Extractor:
+    def fetched(name: str, dataset: str, weights: Path | None, device: torch.device) -> list[extractors.Extractor]:
         cache = extractors.inception_cache()
         cache.parent.mkdir(parents=True, exist_ok=True)
         cache.write_bytes(b"weights")
         features = extractors.classifier(dataset, device).features
-        return extractors.Extractor(features, extractors.inception_settings(cache))
+        inception = extractors.Extractor(features, extractors.inception_settings(cache))
+        return [inception, *extractors.choose("classifier", dataset, None, device)]
 
     monkeypatch.setattr(evaluate, "choose", fetched)
     seen = evaluations(monkeypatch)
     both = compared(run, "other", *auto)
-    assert [held["extractor"]["name"] for held in settings_of(both)] == ["inception", "inception"]
+    assert [held["extractors"][0]["name"] for held in settings_of(both)] == ["inception", "inception"]
     assert seen == ["other", str(run)]
     assert set(both["best"]["fid_inception"]) == {"tiny (run)", "tiny (other)"}
 

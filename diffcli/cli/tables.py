@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from diffcli.cli.flags import with_flags
-from diffcli.evaluation.metrics import BESIDE, is_beside, metric_of
+from diffcli.evaluation.metrics import BESIDE, is_beside, metric_of, times_floor
 from diffcli.output import console, one_line, print_table
 from diffcli.reporting.numbers import with_error
 
@@ -28,12 +28,14 @@ def print_evaluation(result: Evaluation) -> None:
     from diffcli.reporting.comparable import start_of_reconstructions
 
     settings, scores = result.settings, result.scores
-    used = settings["extractor"]
     rows = []
 
     def add_row(key: str, values: dict[str, float], n: int, prior: str) -> None:
         beside = {suffix: values.get(f"{key}_{suffix}") for suffix in BESIDE}
-        note = ", ".join(f"{BESIDE[suffix]}: {number:.4g}" for suffix, number in beside.items() if number is not None)
+        notes = {suffix: f"{BESIDE[suffix]}: {number:.4g}" for suffix, number in beside.items() if number is not None}
+        if (times := times_floor(key, values)) is not None:
+            notes["floor"] += f" ({times:.2f} times that)"
+        note = ", ".join(notes.values())
         rows.append((key, f"{values[key]:.4g}", note, str(n), prior))
 
     def count(key: str) -> int:
@@ -48,8 +50,9 @@ def print_evaluation(result: Evaluation) -> None:
         for key in (key for key in values if not is_beside(key)):
             label = f"{prior} (restoration)" if prior == "blurred-data" else prior
             add_row(key, values, count(key), label)
-    for name, value in result.by_label.items():
-        rows.append((f"fid of {name}", f"{value:.4g}", "", "", settings["prior"]))
+    for name, distances in result.by_label.items():
+        for key, value in distances.items():
+            rows.append((f"{key} of {name}", f"{value:.4g}", "", "", settings["prior"]))
     sampler = settings["sampler"]
     title = f"{settings['preset']}, epoch {settings['epoch']}, {sampler['name']}, {sampler['steps']} steps"
     if settings["evaluations"] != sampler["steps"]:
@@ -58,10 +61,13 @@ def print_evaluation(result: Evaluation) -> None:
     if start != "z_T":
         title += f"; reconstructions from {start}"
     print_table(("metric", "value", "beside it", "n", "prior"), rows, title)
-    if used:
+    for used in settings["extractors"]:
         weights = used.get("weights") or used["weights_sha256"][:8]
         known = "" if used.get("official_weights", True) else ", not the official ones: compare with nothing published"
         console().print(one_line(f"features: {used['name']} ({used['features']}-d, weights {weights}{known})"))
+    if (count := settings["n_floor"]) not in (None, settings["n_fid"]):
+        line = f"beside the {settings['n_fid']} samples stand {count} real training images: some labels have no more"
+        console().print(one_line(line), style="yellow")
     for note in result.notes:
         console().print(one_line(with_flags(note)), style="yellow")
     if result.file:

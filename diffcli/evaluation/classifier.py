@@ -1,14 +1,16 @@
-"""A small digit classifier: reads reconstructions (class kept) and gives features for a Frechet distance offline.
+"""Two small digit classifiers: they read images (class kept, label kept) and give features for distances offline.
 
-The weights in ``weights/`` are made by ``python -m diffcli.evaluation.train_classifier``; each file's metadata
-holds the accuracy that the script measured on the test split, which the network never trained on.
+They are two judges that know nothing of each other: other architectures, seeds and training images. What both say of samples
+is more than what presets may have been tuned to in the features of one. The weights in ``weights/`` are made by
+``python -m diffcli.evaluation.train_classifier``; each file's metadata holds the accuracy that the script measured on the
+test split, which no network trained on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -61,36 +63,120 @@ class DigitClassifier(nn.Module):
         return self.head(self.features(images))
 
 
+class _Residual(nn.Module):
+    """x + f(x), f two 3x3 convolutions after group normalisation; (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            *(
+                layer
+                for _ in range(2)
+                for layer in (
+                    nn.GroupNorm(8, channels),
+                    nn.SiLU(),
+                    nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                )
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class ResidualClassifier(nn.Module):
+    """Images, float (B, channels, H, W) in [0, 1] with H, W at least 4 -> logits (B, classes).
+
+    Residual blocks with group normalisation, strided convolutions in place of pooling (He et al. 2016, in a small form).
+    """
+
+    num_features = 96
+
+    def __init__(self, channels: int = 1, classes: int = 10) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 32, 3, stride=2, padding=1),
+            _Residual(32),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1),
+            _Residual(64),
+            nn.Conv2d(64, self.num_features, 1),
+            _Residual(self.num_features),
+            nn.GroupNorm(8, self.num_features),
+            nn.SiLU(),
+        )
+        self.head = nn.Linear(self.num_features, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate features, (B, 96): the last feature map, averaged over space."""
+        return self.body(2 * images - 1).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+
+Classifier: TypeAlias = DigitClassifier | ResidualClassifier
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A kind of classifier that is shipped for each data set of ``CLASSIFIED``.
+
+    Args:
+        network: its class.
+        share: of the training images it was trained on, drawn at random.
+        seed: of its weights, its training images and their order.
+        file: its weights' file name; ``{}`` is the data set.
+    """
+
+    network: type[Classifier]
+    share: float
+    seed: int
+    file: str
+
+
+JUDGES = {
+    "classifier": Judge(DigitClassifier, 1.0, 0, "{}.safetensors"),
+    "resnet": Judge(ResidualClassifier, 0.5, 1, "{}-resnet.safetensors"),
+}
+"""By the name that goes into the keys of scores."""
+
+
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """A loaded classifier and the share of its data set's test images that it reads right."""
+    """A loaded classifier, its judge's name, and the share of its data set's test images that it reads right."""
 
-    network: DigitClassifier
+    network: Classifier
     dataset: str
     test_accuracy: float
+    judge: str = "classifier"
 
 
-def classifier_settings(dataset: str) -> dict[str, Any]:
-    """What tells the classifier shipped for ``mnist`` or ``digits`` from other ones."""
+def classifier_settings(dataset: str, judge: str = "classifier") -> dict[str, Any]:
+    """The settings that tell a shipped classifier from other ones: its weights, their checksum, its width and accuracy.
+
+    Args:
+        dataset: ``mnist`` or ``digits``.
+        judge: a key of ``JUDGES``.
+    """
     from safetensors import safe_open
 
-    file = weights_path(dataset)
+    file = weights_path(dataset, judge)
     with safe_open(file, framework="pt") as content:
         accuracy = float(content.metadata()["test_accuracy"])
     return {
         "weights": dataset,
         "weights_sha256": of_file(file),
-        "features": FEATURES,
+        "features": JUDGES[judge].network.num_features,
         "test_accuracy": accuracy,
     }
 
 
-def weights_path(dataset: str) -> Path:
-    """Where the weights for ``dataset`` lie in the package."""
-    return WEIGHTS / f"{dataset}.safetensors"
+def weights_path(dataset: str, judge: str = "classifier") -> Path:
+    """The file in the package that holds a judge's weights for ``dataset``."""
+    return WEIGHTS / JUDGES[judge].file.format(dataset)
 
 
-def load_classifier(dataset: str) -> TrainedClassifier:
+def load_classifier(dataset: str, judge: str = "classifier") -> TrainedClassifier:
     """The shipped classifier for ``mnist`` or ``digits``, in evaluation mode.
 
     Raises:
@@ -100,10 +186,10 @@ def load_classifier(dataset: str) -> TrainedClassifier:
 
     if dataset not in CLASSIFIED:
         raise Unavailable(unknown("digit classifier", dataset, CLASSIFIED))
-    network = DigitClassifier()
-    network.load_state_dict(load_file(weights_path(dataset)))
-    accuracy = classifier_settings(dataset)["test_accuracy"]
-    return TrainedClassifier(network.eval().requires_grad_(False), dataset, accuracy)
+    network = JUDGES[judge].network()
+    network.load_state_dict(load_file(weights_path(dataset, judge)))
+    accuracy = classifier_settings(dataset, judge)["test_accuracy"]
+    return TrainedClassifier(network.eval().requires_grad_(False), dataset, accuracy, judge)
 
 
 @torch.inference_mode()

@@ -1,9 +1,9 @@
-"""Feature extractors for the Frechet and kernel distances: Inception, and the shipped digit classifier."""
+"""Feature extractors for distances and neighbours: Inception, and the two digit classifiers that come along."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffcli.diffusion.precision import full_precision
 from diffcli.errors import UserError
-from diffcli.evaluation.classifier import CLASSIFIED, Unavailable, classifier_settings, load_classifier
+from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, Unavailable, classifier_settings, load_classifier
 from diffcli.evaluation.fingerprints import of_file
 
 EXTRACTORS = ("auto", "inception", "classifier")
@@ -119,8 +119,11 @@ def _patience(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def classifier(dataset: str, device: torch.device) -> Extractor:
-    """The digit classifier's 64 penultimate features: comparable within a data set only, never with Inception's.
+def classifier(dataset: str, device: torch.device, judge: str = "classifier") -> Extractor:
+    """A digit classifier's penultimate features: comparable within a data set only, never with Inception's.
+
+    Args:
+        judge: which, a key of ``JUDGES``.
 
     Raises:
         Unavailable: no classifier is shipped for ``dataset``.
@@ -130,44 +133,43 @@ def classifier(dataset: str, device: torch.device) -> Extractor:
             f"`extractor` classifier reads {' and '.join(CLASSIFIED)} only, not {dataset}; "
             "use `extractor` inception with `inception_weights` FILE"
         )
-    network = load_classifier(dataset).network.to(device)
+    network = load_classifier(dataset, judge).network.to(device)
 
     @torch.inference_mode()
     def features(images: Tensor) -> Tensor:
         with full_precision(device):
             return network.features(images.to(device)).cpu()
 
-    return Extractor(features, _classifier_settings(dataset))
+    return Extractor(features, _classifier_settings(dataset, judge))
 
 
-def _classifier_settings(dataset: str) -> dict[str, Any]:
-    return {"name": "classifier", **classifier_settings(dataset)}
+def _classifier_settings(dataset: str, judge: str) -> dict[str, Any]:
+    return {"name": judge, **classifier_settings(dataset, judge)}
 
 
-def choose(name: str, dataset: str, weights: Path | None, device: torch.device) -> Extractor:
-    """The extractor by name; ``auto`` takes Inception where its weights are at hand or can be fetched.
+def choose(name: str, dataset: str, weights: Path | None, device: torch.device) -> Sequence[Extractor]:
+    """The extractors by name: ``classifier`` is both classifiers, and ``auto`` every extractor that can be had.
 
     Raises:
-        Unavailable: it cannot be had.
-        UserError: the file of its weights is not usable.
+        Unavailable: none can be had.
+        UserError: the file of Inception's weights is not usable.
     """
     if name == "classifier":
-        return classifier(dataset, device)
-    if name == "inception" or weights is not None:
-        return inception(weights, device)
+        return [classifier(dataset, device, judge) for judge in JUDGES]
+    if name == "inception" or dataset not in CLASSIFIED:
+        return [inception(weights, device)]
+    by_classifier = choose("classifier", dataset, None, device)
     try:
-        return inception(None, device)
-    except Unavailable as missing:
-        if dataset not in CLASSIFIED:
-            raise missing
-        return classifier(dataset, device)
+        return [inception(weights, device), *by_classifier]
+    except Unavailable:
+        return by_classifier
 
 
-def settings_at_hand(name: str, dataset: str, weights: Path | None) -> dict[str, Any] | None:
-    """The settings of the extractor that :func:`choose` takes where nothing is downloaded; None where it has none."""
-    file = weights or inception_cache()
+def settings_at_hand(name: str, dataset: str, weights: Path | None) -> list[dict[str, Any]]:
+    """The settings of the extractors that :func:`choose` takes where nothing is downloaded; none where it has none."""
+    file, settings = weights or inception_cache(), []
     if name != "classifier" and (weights is not None or file.is_file()):
-        return inception_settings(file)
+        settings.append(inception_settings(file))
     if name != "inception" and dataset in CLASSIFIED:
-        return _classifier_settings(dataset)
-    return None
+        settings += [_classifier_settings(dataset, judge) for judge in JUDGES]
+    return settings

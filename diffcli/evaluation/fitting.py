@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffcli.data.datasets import ImageSet
-from diffcli.evaluation.classifier import DigitClassifier, probabilities
+from diffcli.evaluation.classifier import Classifier, DigitClassifier, probabilities
 
 BATCH = 128
 SCORE_STEPS = 3000
@@ -30,7 +30,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return F.grid_sample(images, grid, align_corners=False)
 
 
-def accuracy(network: DigitClassifier, images: ImageSet) -> float:
+def accuracy(network: Classifier, images: ImageSet) -> float:
     """Share of ``images`` read as their label."""
     device = next(network.parameters()).device
     read = [
@@ -40,7 +40,7 @@ def accuracy(network: DigitClassifier, images: ImageSet) -> float:
     return float((torch.cat(read) == images.labels).double().mean())
 
 
-def fitting(network: DigitClassifier, images: ImageSet, steps: int, generator: torch.Generator) -> Iterator[float]:
+def fitting(network: Classifier, images: ImageSet, steps: int, generator: torch.Generator) -> Iterator[float]:
     """Trains ``network`` in place by AdamW with a one-cycle learning rate on augmented batches; yields the loss of each step.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +32,11 @@ class Metric:
     share: bool = False
 
     @property
+    def judged(self) -> bool:
+        """Whether it is measured in the features of each extractor at hand, whose name its keys end with."""
+        return "extractor" in self.needs
+
+    @property
     def n(self) -> str:
         """The setting that holds of how many images it is measured."""
         return next(name for name in self.shared if name.startswith("n_"))
@@ -39,8 +44,8 @@ class Metric:
 
 _TESTED = ("test_images", "n_test")
 _RECONSTRUCTED = (*_TESTED, "reconstruction")
-_SAMPLED = ("test_images", "n_fid", "extractor", "kind", "label")
-_NEIGHBOURS = ("test_images", "n_manifold", "extractor", "kind", "label")
+_SAMPLED = ("test_images", "n_fid", "extractors", "kind", "label")
+_NEIGHBOURS = ("test_images", "n_manifold", "extractors", "kind", "label")
 
 METRICS = {
     metric.name: metric
@@ -60,6 +65,23 @@ METRICS = {
         Metric(
             "sample_recall",
             "Share of test images among samples, by nearest neighbours: variety.",
+            "samples",
+            "higher",
+            _NEIGHBOURS,
+            ("extractor",),
+            share=True,
+        ),
+        Metric(
+            "density",
+            "Mean number of real images among whose nearest neighbours a sample is, over five: quality.",
+            "samples",
+            "higher",
+            _NEIGHBOURS,
+            ("extractor",),
+        ),
+        Metric(
+            "coverage",
+            "Share of test images with a sample among their nearest neighbours: variety.",
             "samples",
             "higher",
             _NEIGHBOURS,
@@ -133,6 +155,9 @@ METRICS = {
     )
 }
 
+NEIGHBOUR_METRICS = frozenset(name for name, metric in METRICS.items() if metric.n == "n_manifold")
+"""Metrics by nearest neighbours: of as many samples as real images."""
+
 BESIDE = {
     "direct": "direct (one step)",
     "floor": "real training images",
@@ -147,6 +172,19 @@ BESIDE = {
 def metric_of(key: str) -> Metric | None:
     """The metric of a score's key; None where it is not known."""
     return next((metric for name, metric in METRICS.items() if key == name or key.startswith(f"{name}_")), None)
+
+
+def judge_of(key: str) -> str | None:
+    """The name of the extractor in whose features a score was measured; None where features have no part in it."""
+    metric = metric_of(key)
+    return key.removeprefix(f"{metric.name}_").split("_")[0] if metric is not None and metric.judged else None
+
+
+def times_floor(key: str, scores: Mapping[str, float]) -> float | None:
+    """How many times as far as real training images samples are from the test images, by a Frechet distance; None of other
+    scores, and without the floor."""
+    metric, floor = metric_of(key), scores.get(f"{key}_floor", 0.0)
+    return scores[key] / floor if metric is not None and metric.name == "fid" and floor > 0 else None
 
 
 def is_beside(key: str) -> bool:

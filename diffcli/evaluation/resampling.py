@@ -12,12 +12,34 @@ GROUPS = 20
 FEWEST = 3
 
 
-def standard_error(score: Callable[[Tensor], float], samples: Tensor, seed: int) -> float | None:
+def jackknife_groups(count: int, seed: int, labels: Tensor | None = None) -> Tensor | None:
+    """The group of each of ``count`` samples, 0..19, int64 (count,); None of fewer than three samples.
+
+    Samples of each label are dealt out in turn, in random order: a group has its share of every label to within one, as the
+    samples themselves have where labels are asked for in turn. A group without that would vary by its labels, too.
+
+    Args:
+        seed: of the groups.
+        labels: int64 (count,); None where samples have none, or where each drew its own.
+    """
+    if count < FEWEST:
+        return None
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    if labels is not None:
+        order = order[labels.cpu()[order].argsort(stable=True)]
+    group = torch.empty(count, dtype=torch.int64)
+    group[order] = torch.arange(count) % min(GROUPS, count)
+    return group
+
+
+def standard_error(
+    score: Callable[[Tensor], float], samples: Tensor, seed: int, labels: Tensor | None = None
+) -> float | None:
     """The standard error of ``score(samples)`` by a grouped jackknife; None of fewer than three samples.
 
-    The samples (N, ...) are dealt into 20 random groups, and the score is taken again without each of them in turn:
-    se^2 = (g - 1) / g sum_j (score_j - mean)^2 (Efron & Tibshirani 1993, chapter 11). Why not the bootstrap: a Frechet
-    distance is biased by about c / n, so that sets of another size, and sets with doubles, which tell as little as smaller
+    The samples (N, ...) are dealt into 20 random groups, each with its share of every label, and the score is taken again
+    without each of them in turn: se^2 = (g - 1) / g sum_j (score_j - mean)^2 (Efron & Tibshirani 1993, chapter 11). Why not
+    the bootstrap: a Frechet distance is biased by about c / n, so that sets of another size, and sets with doubles, which tell as little as smaller
     ones, have another bias. Here all sets have the same size, N - N / 20, without doubles: the bias is that of the score
     itself but for a twentieth, the same for all, and leaves the differences alone. Its variance is never too small on average
     (Efron & Stein 1981): of a Frechet distance it is about right, of the recall by nearest neighbours a quarter to twice too
@@ -28,16 +50,46 @@ def standard_error(score: Callable[[Tensor], float], samples: Tensor, seed: int)
     Args:
         score: of samples (M, ...), M at least 2.
         seed: of the groups.
+        labels: what the samples were asked for, int64 (N,), if their numbers are fixed; see :func:`jackknife_groups`.
     """
-    count = len(samples)
+    group = jackknife_groups(len(samples), seed, labels)
+    if group is None:
+        return None
+    without = [score(samples[group != j]) for j in range(min(GROUPS, len(samples)))]
+    scores, groups = torch.tensor(without, dtype=torch.float64), len(without)
+    return float(((groups - 1) / groups * (scores - scores.mean()).square().sum()).sqrt())
+
+
+def stratified_error(values: Tensor, labels: Tensor) -> float | None:
+    """The standard error of the mean of values (N,) whose numbers by label, int64 (N,), are fixed: labels with one value
+    vary as the others do together; None of fewer than two values.
+
+    (Cochran 1977, section 5.3, with weights n_k / N.)
+    """
+    values, count = values.double(), len(values)
+    if count < 2:
+        return None
+    _, strata, sizes = labels.unique(return_inverse=True, return_counts=True)
+    means = torch.zeros(len(sizes), dtype=torch.float64).index_add(0, strata, values) / sizes
+    squares = torch.zeros(len(sizes), dtype=torch.float64).index_add(0, strata, (values - means[strata]).square())
+    several = sizes > 1
+    if not several.any():
+        return mean_and_error(values)[1]
+    within = squares / (sizes - 1).clamp(min=1)
+    pooled = squares.sum() / (count - len(sizes))
+    variance = torch.where(several, within, pooled)
+    return math.sqrt(float((sizes * variance).sum())) / count
+
+
+def median_error(values: Tensor) -> float | None:
+    """The standard error of the median of values (N,), from the order statistics a standard deviation of the number of values
+    below it away (Woodruff 1952); None of fewer than three values."""
+    count = len(values)
     if count < FEWEST:
         return None
-    groups = min(GROUPS, count)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    group = torch.empty(count, dtype=torch.int64)
-    group[order] = torch.arange(count) % groups
-    without = torch.tensor([score(samples[group != j]) for j in range(groups)], dtype=torch.float64)
-    return float(((groups - 1) / groups * (without - without.mean()).square().sum()).sqrt())
+    ordered, half, wide = values.double().sort().values, (count - 1) / 2, math.sqrt(count) / 2
+    low, high = max(0, math.floor(half - wide)), min(count - 1, math.ceil(half + wide))
+    return float(ordered[high] - ordered[low]) / 2 * (2 * wide) / (high - low)
 
 
 def mean_and_error(values: Tensor) -> tuple[float | None, float | None]:

@@ -6,16 +6,13 @@ torchmetrics takes seconds to load: each score that it computes loads it.
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffcli.diffusion.precision import full_precision
 from diffcli.evaluation.frechet import Reference
-
-KID_SUBSETS = 50
-KID_SUBSET_SIZE = 500
+from diffcli.evaluation.kernel import KernelReference
 
 
 def ssim_sigma(side: int) -> float:
@@ -64,38 +61,11 @@ def where_measured(device: torch.device) -> torch.device:
 RECONSTRUCTION_METRICS = {"rmse": rmse, "ssim": ssim, "psnr": psnr}
 
 
-class _Features(nn.Module):
-    """Hands features that are already extracted to a torchmetrics metric.
-
-    Of several processes each holds all of them, so a metric that gathered them once more would count them twice.
-    """
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.num_features = count
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
-
-
 def fid(real: Tensor, fake: Tensor) -> float:
     """Frechet distance between two sets of features, (N, F) and (M, F) (Heusel et al. 2017, Eq. 6)."""
     return Reference.of(real).distance(fake)
 
 
-def kid(real: Tensor, fake: Tensor, seed: int) -> float:
-    """Kernel distance, the mean over random subsets drawn from ``seed``; unbiased (Binkowski et al. 2018)."""
-    from torchmetrics.image.kid import KernelInceptionDistance
-
-    size = min(KID_SUBSET_SIZE, len(real), len(fake))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of the memory that keeping all features takes
-        metric = KernelInceptionDistance(
-            feature=_Features(real.shape[1]), subsets=KID_SUBSETS, subset_size=size, sync_on_compute=False
-        ).to(real.device)
-    metric.update(real, real=True)
-    metric.update(fake, real=False)
-    with torch.random.fork_rng(devices=[]), full_precision(real.device):
-        torch.manual_seed(seed)
-        mean, _ = metric.compute()
-    return float(mean)
+def kid(real: Tensor, fake: Tensor) -> float:
+    """Kernel distance between two sets of features, (N, F) and (M, F); unbiased, over all pairs (Binkowski et al. 2018)."""
+    return KernelReference.of(real).distance(fake)

@@ -1,4 +1,4 @@
-"""Trains the digit classifier that the package ships: ``python -m diffcli.evaluation.train_classifier --data mnist``.
+"""Trains a digit classifier that the package ships: ``python -m diffcli.evaluation.train_classifier --data mnist --judge resnet``.
 
 AdamW with a one-cycle learning rate and random rotations, scalings and shifts of whole batches.
 About ten minutes for MNIST on two cores, seconds for digits.
@@ -13,7 +13,7 @@ import torch
 import typer
 
 from diffcli.data.datasets import DATASETS
-from diffcli.evaluation.classifier import CLASSIFIED, DigitClassifier, weights_path
+from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, weights_path
 from diffcli.evaluation.fitting import BATCH, accuracy, fitting
 
 EPOCHS = {"mnist": 14, "digits": 150}
@@ -23,27 +23,35 @@ def main(
     data: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
     data_dir: Annotated[Path, typer.Option(envvar="DIFFCLI_DATA", help="Folder that holds MNIST/.")] = Path("data"),
     out: Annotated[Path | None, typer.Option(help="Weights file; default: the one in the package.")] = None,
-    seed: int = 0,
+    judge: Annotated[str, typer.Option(help="classifier or resnet.")] = "classifier",
 ) -> None:
     """Train one classifier and write its weights as safetensors."""
     from safetensors.torch import save_file
 
     if data not in CLASSIFIED:
         raise typer.BadParameter(f"'{data}'; choose from {', '.join(CLASSIFIED)}", param_hint="--data")
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    if judge not in JUDGES:
+        raise typer.BadParameter(f"'{judge}'; choose from {', '.join(JUDGES)}", param_hint="--judge")
+    kind = JUDGES[judge]
+    torch.manual_seed(kind.seed)
+    generator = torch.Generator().manual_seed(kind.seed)
     source = DATASETS[data](data_dir=data_dir, download=True) if data == "mnist" else DATASETS[data]()
     train, epochs = source.development, EPOCHS[data]
-    network = DigitClassifier()
+    if kind.share < 1:  # as many steps as with all of them
+        train = train[torch.randperm(len(train), generator=generator)[: int(kind.share * len(train))]]
+        epochs *= 2
+    network = kind.network()
     per_epoch = -(-len(train) // BATCH)
     for step, loss in enumerate(fitting(network, train, epochs * per_epoch, generator), 1):
         if step % per_epoch == 0:
             print(f"epoch {step // per_epoch}/{epochs}: last batch loss {loss:.4f}", flush=True)
     test_accuracy = accuracy(network, source.test)
-    target = out or weights_path(data)
+    target = out or weights_path(data, judge)
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file(network.state_dict(), target, metadata={"dataset": data, "test_accuracy": f"{test_accuracy:.6f}"})
-    print(f"test accuracy {test_accuracy:.2%} on {len(source.test)} images; weights in {target}")
+    print(
+        f"{len(train)} training images; test accuracy {test_accuracy:.2%} on {len(source.test)} images; weights in {target}"
+    )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
 
 def _view(run: Compared, pictures: list[Picture]) -> RunView:
     settings = run.evaluation["settings"]
-    extractor = (settings["extractor"] or {}).get("name", "none")
+    extractors = " and ".join(used["name"] for used in settings["extractors"]) or "none"
     epochs = len(history(run.run)) or settings["epoch"]  # a model file tells of no epochs after its own
     published = reported(run.preset_name)
     sampler = f"{settings['sampler']['name']} sampler with {settings['sampler']['steps']} steps"
@@ -53,7 +53,7 @@ def _view(run: Compared, pictures: list[Picture]) -> RunView:
         note=f"epoch {settings['epoch']} of {epochs}, {sampler}, n_test {settings['n_test']}, n_fid {settings['n_fid']}",
         about=(
             f"{run.preset.description}. {run.parameters:,} parameters, {epochs} epochs done, "
-            f"{sampler}, prior {settings['prior']}, features by {extractor}. {run.run.folder}"
+            f"{sampler}, prior {settings['prior']}, features by {extractors}. {run.run.folder}"
         ),
         preset=to_yaml(run.preset),
         scores=run.evaluation["scores"],

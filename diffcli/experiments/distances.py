@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -10,37 +11,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcli.data.datasets import ImageSet
+from diffcli.data.datasets import NO_LABEL, ImageSet
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.devices import Processes
 from diffcli.evaluation.cache import Cache
 from diffcli.evaluation.classifier import TrainedClassifier, classifier_settings, probabilities
 from diffcli.evaluation.extractors import Extractor
 from diffcli.evaluation.fingerprints import of_pixels
+from diffcli.evaluation.floors import FLOORS, NEIGHBOUR_FLOORS, Pool, floor_of
 from diffcli.evaluation.frechet import Reference
-from diffcli.evaluation.manifolds import precision, recall
-from diffcli.evaluation.resampling import standard_error
-from diffcli.evaluation.scores import fid, kid, nearest, where_measured
+from diffcli.evaluation.kernel import KernelReference
+from diffcli.evaluation.manifolds import DENSITY_NEIGHBOURS, Manifold, recall
+from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, metric_of
+from diffcli.evaluation.resampling import median_error, standard_error, stratified_error
+from diffcli.evaluation.scores import fid, nearest, where_measured
 from diffcli.generation import Sampling, counting, generate
 from diffcli.progress import progress
 
 FEATURE_BATCH = 250
-FLOOR_IMAGES = 5
-"""Real training images of which the floor's sets are drawn, for each sample, where there are as many: features cost time."""
-FLOORS = 20
-"""Sets of real training images whose mean distance is the floor: a single one of 2,000 digits varies by a third."""
 MAX_NEAREST = 1000
 
 
 @dataclass(frozen=True)
 class Distances:
-    """Scores of samples against real images, beside those of as many real training images.
+    """Scores of samples against real images, beside those of real training images with the same labels.
 
     What is computed of real images alone is kept in the cache, for the evaluations to come.
 
     Args:
+        train: the training images, with the labels that the model knows them by.
         wanted: names of metrics.
-        extractor: of features for fid and kid; None leaves them out.
+        extractors: of the features in which distances and neighbours are measured, each in its turn.
         classifier: for label_kept.
         n: how many samples.
     """
@@ -48,7 +49,7 @@ class Distances:
     train: ImageSet
     test: ImageSet
     wanted: frozenset[str]
-    extractor: Extractor | None
+    extractors: Sequence[Extractor]
     classifier: TrainedClassifier | None
     n: int
     seed: int
@@ -63,31 +64,62 @@ class Distances:
 
     def of(self, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
         """The scores of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,)."""
-        scores: dict[str, float] = {}
-        if self.extractor is not None:
-            fake, (real, known) = self._features(self.extractor, samples, "samples"), self._real_features
-            fake, real, known = (features.to(self.device) for features in (fake, real, known))
-            floor = known[: self.n]
-            if "fid" in self.wanted:
-                distance = Reference.of(real).distance
-                scores |= self._scored("fid", distance, fake, floor)
-                scores[f"fid_{self.extractor.name}_floor"] = floor_of(distance, known, self.n, self.seed)
-            if "kid" in self.wanted:
-                scores[f"kid_{self.extractor.name}"] = kid(real, fake, self.seed)
-                scores[f"kid_{self.extractor.name}_floor"] = kid(real, floor, self.seed)
-            some = real[self._shuffled(len(real))[: self.n_manifold]]
-            for metric, share in {"sample_precision": precision, "sample_recall": recall}.items():
-                if metric in self.wanted:
-                    scores |= self._scored(
-                        metric, partial(share, some), fake[: self.n_manifold], floor[: self.n_manifold]
-                    )
+        by_judge = [self._judged(extractor, samples, labels) for extractor in self.extractors]
+        scores = {
+            key: value
+            for metric in METRICS
+            for judged in by_judge
+            for key, value in judged.items()
+            if (of := metric_of(key)) is not None and of.name == metric
+        }
         if "label_kept" in self.wanted and self.classifier is not None and labels is not None and (labels >= 0).any():
-            read = self._read(self.classifier, samples[labels >= 0])
-            scores["label_kept"] = float((read == labels[labels >= 0]).double().mean())
+            asked = labels[labels >= 0]
+            kept = (self._read(self.classifier, samples[labels >= 0]) == asked).double()
+            scores |= _present("label_kept", float(kept.mean()), error=stratified_error(kept, asked))
             scores["label_kept_test"] = self._test_read
         if "nearest" in self.wanted:
-            scores["nearest"] = float(self._nearest(samples).median())
+            distances = self._nearest(samples[:MAX_NEAREST])
+            scores |= _present("nearest", float(distances.median()), error=median_error(distances))
             scores["nearest_test"] = self._nearest_test
+        return scores
+
+    def _judged(self, extractor: Extractor, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
+        """The scores of samples in the features of one extractor, each beside that of real images and its standard error."""
+        pool = self._pool(labels)
+        fake = self._features(extractor, samples, "samples").to(self.device)
+        real = self._features_of_real(extractor, self.test.images, "test images").to(self.device)
+        known = self._features_of_real(extractor, self.train.images[pool.indices], "training images").to(self.device)
+        asked = self._asked(labels)
+        scores: dict[str, float] = {}
+
+        def add(metric: str, score: Callable[[Tensor], float], value: float, error: float | None) -> None:
+            key = f"{metric}_{extractor.name}"
+            scores.update(_present(key, value, floor=floor_of(score, known, sets), error=error))
+
+        if {"fid", "kid"} & self.wanted:
+            sets = pool.sets(asked, FLOORS, self.seed)
+            if "fid" in self.wanted:
+                distance = Reference.of(real).distance
+                add("fid", distance, distance(fake), standard_error(distance, fake, self.seed, labels))
+            if "kid" in self.wanted:
+                kernel = KernelReference.of(real)
+                add("kid", kernel.distance, kernel.distance(fake), kernel.error(fake, labels))
+        if NEIGHBOUR_METRICS & self.wanted:
+            count = self.n_manifold
+            some = real[self._shuffled(len(real))[:count]]
+            sets = pool.sets(asked[:count], NEIGHBOUR_FLOORS, self.seed)
+            some_fake, own = fake[:count], None if labels is None else labels[:count]
+            balls = Manifold.of(some)
+            wide = Manifold.of(some, DENSITY_NEIGHBOURS)
+            shares: dict[str, Callable[[Tensor], float]] = {
+                "sample_precision": balls.share,
+                "sample_recall": partial(recall, some),
+                "density": wide.density,
+                "coverage": wide.coverage,
+            }
+            for metric in NEIGHBOUR_METRICS & self.wanted:
+                share = shares[metric]
+                add(metric, share, share(some_fake), standard_error(share, some_fake, self.seed, own))
         return scores
 
     @property
@@ -95,36 +127,32 @@ class Distances:
         """Samples for precision and recall: as many as the test images, of which as many are drawn."""
         return manifold_size(self.n, len(self.test))
 
-    def _scored(self, metric: str, score: Callable[[Tensor], float], fake: Tensor, floor: Tensor) -> dict[str, float]:
-        """A score of samples, its standard error, and that of real training images, by key."""
-        assert self.extractor is not None
-        key = f"{metric}_{self.extractor.name}"
-        values = {
-            key: score(fake),
-            f"{key}_floor": score(floor),
-            f"{key}_error": standard_error(score, fake, self.seed),
-        }
-        return {name: value for name, value in values.items() if value is not None}
+    def n_floor(self, labels: Tensor | None) -> int:
+        """How many real training images stand beside samples of these labels, int64 (n,): fewer than samples where the
+        training images of a label are."""
+        return len(self._pool(labels).sets(self._asked(labels), 1, self.seed)[0])
+
+    def _asked(self, labels: Tensor | None) -> Tensor:
+        return torch.full((self.n,), NO_LABEL) if labels is None else labels
+
+    def _pool(self, labels: Tensor | None) -> Pool:
+        return Pool.like(self._asked(labels), self.train.labels, self.seed)
 
     def _shuffled(self, count: int) -> Tensor:
         return torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
 
-    def by_label(self, samples: Tensor, labels: Tensor) -> dict[int, float]:
-        """The Frechet distance of the samples of each label to the test images of that label, where there are two of each."""
-        assert self.extractor is not None
-        fake, (real, _) = self._features(self.extractor, samples, "samples"), self._real_features
-        pairs = {label: (real[self.test.labels == label], fake[labels == label]) for label in labels.unique().tolist()}
-        return {label: fid(*pair) for label, pair in pairs.items() if label >= 0 and min(map(len, pair)) > 1}
-
-    @cached_property
-    def _real_features(self) -> tuple[Tensor, Tensor]:
-        """Of the test images, and of ``n`` training images or more, in random order."""
-        assert self.extractor is not None
-        order = self._shuffled(len(self.train))[: FLOOR_IMAGES * self.n]
-        return (
-            self._features_of_real(self.extractor, self.test.images, "test images"),
-            self._features_of_real(self.extractor, self.train.images[order], "training images"),
-        )
+    def by_label(self, samples: Tensor, labels: Tensor) -> dict[int, dict[str, float]]:
+        """The Frechet distances of the samples of each label to the test images of that label, where there are two of each,
+        by the key of each extractor."""
+        distances: dict[int, dict[str, float]] = defaultdict(dict)
+        for extractor in self.extractors:
+            fake = self._features(extractor, samples, "samples")
+            real = self._features_of_real(extractor, self.test.images, "test images")
+            for label in labels.unique().tolist():
+                pair = real[self.test.labels == label], fake[labels == label]
+                if label != NO_LABEL and min(map(len, pair)) > 1:
+                    distances[label][f"fid_{extractor.name}"] = fid(*pair)
+        return dict(distances)
 
     def _features_of_real(self, extractor: Extractor, images: Tensor, title: str) -> Tensor:
         key = {"features": extractor.settings, "images": of_pixels(images)}
@@ -151,13 +179,14 @@ class Distances:
         return to_unit(to_model(self.train.images.to(self.device)))
 
     def _nearest(self, images: Tensor) -> Tensor:
-        """Distances of the first uint8 images (N, C, H, W) to their nearest training images, at most 1,000."""
-        return nearest(to_unit(to_model(images[:MAX_NEAREST].to(self.device))), self._known).cpu()
+        """Distances of uint8 images (N, C, H, W) to their nearest training images, (N,)."""
+        return nearest(to_unit(to_model(images.to(self.device))), self._known).cpu()
 
     @cached_property
     def _nearest_test(self) -> float:
-        key = {"nearest in": of_pixels(self.train.images), "images": of_pixels(self.test.images[:MAX_NEAREST])}
-        return float(self._kept(key, lambda: self._nearest(self.test.images)).median())
+        some = self.test.images[self._shuffled(len(self.test))[:MAX_NEAREST].sort().values]
+        key = {"nearest in": of_pixels(self.train.images), "images": of_pixels(some)}
+        return float(self._kept(key, lambda: self._nearest(some)).median())
 
     def _kept(self, key: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:
         """What ``make`` returns: from the cache, if all processes find it there."""
@@ -185,13 +214,9 @@ class Distances:
             return torch.cat(list(self.processes.shared(batches, features_of)))
 
 
-def floor_of(distance: Callable[[Tensor], float], known: Tensor, n: int, seed: int) -> float:
-    """The mean distance of ``n`` features of real images, drawn from more of them, (N, F), several times."""
-    if len(known) <= n:
-        return distance(known)
-    generator = torch.Generator().manual_seed(seed)
-    sets = (known[torch.randperm(len(known), generator=generator)[:n]] for _ in range(FLOORS))
-    return sum(map(distance, sets)) / FLOORS
+def _present(key: str, value: float, **beside: float | None) -> dict[str, float]:
+    """A score and those that stand beside it, by the suffix of its key; what is None is left out."""
+    return {key: value, **{f"{key}_{suffix}": other for suffix, other in beside.items() if other is not None}}
 
 
 def manifold_size(n_fid: int, test_images: int) -> int:

@@ -61,8 +61,8 @@ class Evaluation:
     loss_by_t_error: list[float | None] = field(default_factory=list)
     """The standard errors of those; None of less than two test images."""
     notes: list[str] = field(default_factory=list)
-    by_label: dict[str, float] = field(default_factory=dict)
-    """The Frechet distance of the samples of each label, by its name, where that was asked for."""
+    by_label: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The Frechet distances of the samples of each label, by its name and the score's key, where they were asked for."""
     file: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -109,8 +109,9 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     """The scores of a trained model, on each of its processes.
 
     Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_t of test images, z_T unless the options name another
-    one, and come twice: by the sampler (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare unconditional samples with the
-    test images, the extractor's name in the key; beside them, as ``..._floor``, as many real training images. ``nearest``
+    one, and come twice: by the sampler (``rmse``) and by x0_hat in one step (``rmse_direct``). Distances (fid, kid) compare
+    unconditional samples with the test images, the extractor's name in the key; beside them, as ``..._floor``, as many real
+    training images, with the labels that the samples have. ``nearest``
     is the median distance of samples to their nearest training image; beside it, that of test images. ``nll`` is a bound
     on the likelihood of the test images, from the first prior; beside it the KL terms' part of it, as ``nll_kl``. Beside most,
     as ``..._error``, stands a standard error: over the test images of what is their mean, over resampled sets of samples of
@@ -127,8 +128,8 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     # The first prior's name may be the preset's own.
     starts = {name: model.prior(name) for name in options.priors or [settings["prior"]]}
     sampling = model.sampling(options, starts[settings["prior"]])
-    classifier, extractor, notes = _instruments(options, model.preset.data.name, sampling.device)
-    wanted = allowed(options, model.preset, extractor is not None, classifier is not None)
+    classifier, extractors, notes = _instruments(options, model.preset.data.name, sampling.device)
+    wanted = allowed(options, model.preset, bool(extractors), classifier is not None)
     quiet = options.quiet or not sampling.processes.first
     test = source.test[torch.arange(settings["n_test"])]
     began = time.perf_counter()
@@ -150,13 +151,14 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     start = sampling if options.t is None else model.starting_at(options.t, sampling)
     scores |= _reconstruction_scores(start, options.disturbance, test, told, wanted, classifier, quiet)
     by_prior: dict[str, dict[str, float]] = {}
-    by_label: dict[str, float] = {}
+    by_label: dict[str, dict[str, float]] = {}
+    settings["n_floor"] = None
     if set(measured_on("samples")) & set(wanted):
         distances = Distances(
-            train=training_split(model.preset, source.development),
+            train=model.labelled(training_split(model.preset, source.development)),
             test=source.test,
             wanted=frozenset(wanted),
-            extractor=extractor,
+            extractors=extractors,
             classifier=classifier,
             n=options.n_fid,
             seed=options.seed,
@@ -172,6 +174,8 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
             samples, labels = (None if part is None else part[: options.n_fid] for part in everything)
             assert samples is not None
             by_prior[name] = distances.of(samples, labels)
+            if first and extractors:
+                settings["n_floor"] = distances.n_floor(labels)
             if options.per_label and labels is not None and first:
                 by_label = {model.classes[label]: value for label, value in distances.by_label(samples, labels).items()}
             if first and "cas" in wanted:
@@ -186,7 +190,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         "checkpoint": str(model.checkpoint),
         "epoch": model.epoch,
         "metrics": wanted,
-        "extractor": extractor.settings if extractor else None,
+        "extractors": [extractor.settings for extractor in extractors],
         "classifier": classifier_settings(classifier.dataset) if classifier else None,
         "evaluations": evaluations(sampling),
         "device": str(sampling.device),
@@ -200,8 +204,8 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
 
 def _instruments(
     options: EvaluateOptions, dataset: str, device: torch.device
-) -> tuple[TrainedClassifier | None, Extractor | None, list[str]]:
-    """The classifier and the extractor, None where not wanted or not there, and notes of what is left out for that.
+) -> tuple[TrainedClassifier | None, Sequence[Extractor], list[str]]:
+    """The classifier, None where not wanted or not there, the extractors, and notes of what is left out for want of them.
 
     Raises:
         UserError: a metric that was named cannot be had.
@@ -221,8 +225,8 @@ def _instruments(
             return None
 
     classifier = optional("classifier", lambda: load_classifier(dataset))
-    extractor = optional("extractor", lambda: choose(options.extractor, dataset, options.weights, device))
-    return classifier, extractor, notes
+    extractors = optional("extractor", lambda: choose(options.extractor, dataset, options.weights, device))
+    return classifier, extractors or [], notes
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ from diffcli.errors import UserError, unknown
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE, settings_at_hand
 from diffcli.evaluation.fingerprints import of_images
-from diffcli.evaluation.metrics import METRICS, chosen, measured_on
+from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, chosen, measured_on
 from diffcli.evaluation.scores import ssim_sigma
 from diffcli.experiments.accuracy import cas_size
 from diffcli.experiments.distances import MAX_NEAREST, manifold_size
@@ -33,7 +33,19 @@ from diffcli.sampler_options import BatchSize, SamplerOptions, label_numbers
 from diffcli.stored import fingerprint
 
 INFORMATION = frozenset(
-    {"preset", "data", "checkpoint", "epoch", "evaluations", "device", "processes", "diffcli", "date", "seconds"}
+    {
+        "preset",
+        "data",
+        "checkpoint",
+        "epoch",
+        "evaluations",
+        "n_floor",
+        "device",
+        "processes",
+        "diffcli",
+        "date",
+        "seconds",
+    }
 )
 """Settings of an evaluation that are recorded for the user's information: the scores do not depend on them."""
 
@@ -50,7 +62,7 @@ class EvaluateOptions(SamplerOptions):
         n_fid: unconditional samples for the distances.
         n_cas: samples that the classifier of the accuracy score is trained on, and as many real images beside; None is 50,000,
             or all images that are no test images where those are fewer.
-        extractor: of features, one of ``EXTRACTORS``.
+        extractor: of features, one of ``EXTRACTORS``; ``auto`` is every one that can be had, ``classifier`` both classifiers.
         inception_weights: a local copy of the Inception weights.
         prior: where sampling starts, one name or several, each in its turn; none is the preset's.
         nll_steps: network evaluations for each image of the likelihood's bound, 2..T; T is the exact sum over t, fewer are an
@@ -165,7 +177,7 @@ def pick_subject(options: EvaluateOptions) -> Subject:
 
 
 def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) -> dict[str, Any]:
-    """Everything that decides the scores, as ``eval.json`` holds it, but for the extractor: see :func:`instruments`.
+    """Everything that decides the scores, as ``eval.json`` holds it, but for the extractors: see :func:`instruments`.
 
     Args:
         source: the model's data set; without it what depends on the images is left out.
@@ -215,7 +227,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         settings["test_images"] = of_images(source.test)
         settings["training_images"] = of_images(training_split(model.preset, source.development))
         settings["n_test"] = min(options.n_test or len(source.test), len(source.test))
-        if {"sample_precision", "sample_recall"} & drawn:
+        if NEIGHBOUR_METRICS & drawn:
             settings["n_manifold"] = manifold_size(options.n_fid, len(source.test))
         if "cas" in asked:
             settings["n_cas"] = cas_size(options.n_cas, source)
@@ -225,16 +237,16 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
 
 
 def instruments(options: EvaluateOptions, preset: Preset) -> dict[str, Any]:
-    """The extractor and the classifier that are at hand for a model's data set, and the metrics that they allow; None where
+    """The extractors and the classifier that are at hand for a model's data set, and the metrics that they allow; None where
     no metric that is asked for needs one."""
     dataset = preset.data.name
     needed = {need for name in chosen(options.metrics) for need in METRICS[name].needs}
-    extractor = settings_at_hand(options.extractor, dataset, options.weights) if "extractor" in needed else None
+    extractors = settings_at_hand(options.extractor, dataset, options.weights) if "extractor" in needed else []
     classifier = classifier_settings(dataset) if "classifier" in needed and dataset in CLASSIFIED else None
     return {
-        "extractor": extractor,
+        "extractors": extractors,
         "classifier": classifier,
-        "metrics": allowed(options, preset, extractor is not None, classifier is not None),
+        "metrics": allowed(options, preset, bool(extractors), classifier is not None),
     }
 
 
@@ -286,10 +298,6 @@ def _check_labels(name: str, preset: Preset) -> None:
 
 def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether an evaluation with the settings ``recorded`` has the scores that are ``wanted``."""
-    # Evaluations of before knew no others.
-    recorded = {"precision": "32-true", **recorded}
-    if isinstance(sampler := recorded.get("sampler"), dict):
-        recorded["sampler"] = {"spacing": "even", **sampler}
     whole = recorded.keys() >= INFORMATION | {"n_test"}
     return whole and all(name in recorded and recorded[name] == value for name, value in wanted.items())
 

@@ -226,8 +226,10 @@ def _origins(runs: Sequence[MemberResult]) -> Table:
 
 def _origin(run: Compared) -> list[str]:
     settings = run.evaluation["settings"]
-    used = settings["extractor"]
-    features = f"{used['name']}, weights {used.get('weights') or used['weights_sha256'][:8]}" if used else "none"
+    features = "; ".join(
+        f"{used['name']}, weights {used.get('weights') or used['weights_sha256'][:8]}"
+        for used in settings["extractors"]
+    )
     sampler = settings["sampler"]
     drawn = str(settings["n_fid"] or "-")
     for name, what in (("n_manifold", "precision and recall"), ("n_cas", "accuracy score")):
@@ -241,6 +243,6 @@ def _origin(run: Compared) -> list[str]:
         str(settings["n_test"]),
         drawn,
         str(settings["seed"]),
-        features,
+        features or "none",
         f"{settings['device']}, {settings['precision']}, diffcli {settings['diffcli']}, {settings['date'][:10]}",
     ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffcli.diffusion.labels import NO_LABEL
-from diffcli.evaluation.metrics import metric_of
+from diffcli.evaluation.metrics import judge_of, metric_of
 
 Evaluations = Mapping[str, Mapping[str, Any]]
 """By label of a run, what its eval.json holds: ``scores``, and the ``settings`` that they were measured with."""
@@ -21,6 +21,7 @@ WORDS = {
     "n_nearest": "number of samples",
     "n_manifold": "number of samples",
     "n_cas": "number of samples",
+    "extractors": "extractor",
     "kind": "generation or restoration",
     "label": "labels asked for",
     "ssim": "window of SSIM",
@@ -51,12 +52,18 @@ def differences(key: str, settings: Sequence[Mapping[str, Any]], apart_from: Seq
     """In words, the settings in which runs differ although a comparison of this score needs them to be the same."""
     metric = metric_of(key)
     shared = [name for name in (metric.shared if metric else ()) if name not in apart_from]
-    return [WORDS.get(name, name) for name in shared if any(_of(name, s) != _of(name, settings[0]) for s in settings)]
+    return [
+        WORDS.get(name, name)
+        for name in shared
+        if any(_of(name, key, one) != _of(name, key, settings[0]) for one in settings)
+    ]
 
 
-def _of(name: str, settings: Mapping[str, Any]) -> Any:
-    """A setting; of a model without labels as of one that is told none."""
+def _of(name: str, key: str, settings: Mapping[str, Any]) -> Any:
+    """A setting of a score; of a model without labels as of one that is told none, and of extractors the score's own."""
     value = settings.get(name)
+    if name == "extractors":
+        return next((one for one in value or [] if one["name"] == judge_of(key)), None)
     return None if (name, value) == ("label", [NO_LABEL]) else value
 
 
@@ -66,14 +73,27 @@ def _settings(runs: Evaluations, key: str) -> list[Mapping[str, Any]]:
 
 def best_of(runs: Evaluations, keys: Sequence[str]) -> dict[str, set[str]]:
     """By score, the runs with its best value; none where only one has it, or where they cannot be compared."""
-    best = {}
+    best: dict[str, set[str]] = {}
     for key in keys:
         values = {name: run["scores"][key] for name, run in runs.items() if key in run["scores"]}
         known = {name: value for name, value in values.items() if not math.isnan(value)}
         comparable = len(values) > 1 and _direction(key) and not differences(key, _settings(runs, key))
         winners = {name for name, value in known.items() if not any(better(key, v, value) for v in known.values())}
         best[key] = winners if comparable else set()
+    # A run is the best only where every judge says so: see docs/metrics.md.
+    for group in _judged(keys):
+        agreed = set.intersection(*(best[key] for key in group))
+        best |= dict.fromkeys(group, agreed)
     return best
+
+
+def _judged(keys: Sequence[str]) -> list[list[str]]:
+    """The keys of each metric that several judges measured."""
+    by_metric: dict[str, list[str]] = {}
+    for key in keys:
+        if (metric := metric_of(key)) is not None and metric.judged:
+            by_metric.setdefault(metric.name, []).append(key)
+    return [group for group in by_metric.values() if len(group) > 1]
 
 
 def remarks(runs: Evaluations, keys: Sequence[str]) -> list[str]:
@@ -83,4 +103,13 @@ def remarks(runs: Evaluations, keys: Sequence[str]) -> list[str]:
         settings = _settings(runs, key)
         if len(settings) > 1 and (differing := differences(key, settings)):
             by_reason.setdefault(", ".join(differing), []).append(key)
-    return [f"{', '.join(names)}: no best value, as the runs differ in {reason}" for reason, names in by_reason.items()]
+    apart = [
+        f"{', '.join(names)}: no best value, as the runs differ in {reason}" for reason, names in by_reason.items()
+    ]
+    differing_keys = {key for names in by_reason.values() for key in names}
+    disputed = [
+        group
+        for group in _judged([key for key in keys if key not in differing_keys])
+        if all(best_of(runs, [key])[key] for key in group) and not best_of(runs, group)[group[0]]
+    ]
+    return [*apart, *(f"{', '.join(group)}: no best value, as the judges disagree" for group in disputed)]

@@ -1,0 +1,240 @@
+"""Tables of how near samples are to real images, in the features of every judge: measured, kept, and written into the pages.
+
+    python -m benchmarks.quality [TABLE...] --measure    # measures the rows that docs/evaluations lacks; minutes for each
+    python -m benchmarks.quality                         # writes every table into its page
+
+A row is what ``diffcli eval`` says of a ready model; nothing in a table is written by hand, and "times" is a distance over
+that evaluation's own floor. Tables that cannot be measured again, for their models are gone, hold distances by one judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import diffcli
+from benchmarks.rounds import put, table
+from diffcli.devices import Devices
+from diffcli.evaluation.metrics import times_floor
+
+ROOT = Path(__file__).parents[1]
+STORE = ROOT / "docs" / "evaluations"
+JUDGES = ("classifier", "resnet")
+SAMPLES = 2000
+UNGUIDED = {"guidance": 1.0, "autoguidance": 1.0}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation of a ready model.
+
+    Args:
+        name: its first cell.
+        options: arguments of :func:`diffcli.evaluate` besides those that all rows share.
+    """
+
+    name: str
+    model: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _by_evaluations(sampler: str, counts: Sequence[int], model: str = "mnist-fast", **options: Any) -> list[Row]:
+    """A row for each number of network evaluations, unguided."""
+    return [Row(f"`{sampler}`", model, {"sampler": sampler, "steps": count, **UNGUIDED, **options}) for count in counts]
+
+
+def _guided(sampler: str, model: str, note: str = "") -> Row:
+    return Row(f"`{sampler}`{note}", model, {"sampler": sampler})
+
+
+PRESET = ": the preset"
+METRICS_WITH_ERRORS = ("fid", "kid", "density", "coverage", "nearest")
+HOT, COLD = "mnist-fast", "blur-fast"
+TABLES: dict[str, tuple[str, list[Row]]] = {
+    "ready": (
+        "README.md",
+        [Row(f"`{name}`", name) for name in ("mnist-fast", "blur-fast", "pixelate-fast")],
+    ),
+    "samplers-hot": (
+        "docs/samplers.md",
+        [
+            *_by_evaluations("ancestral", (10, 25, 50)),
+            *_by_evaluations("{name: ddim, eta: 1}", (10, 15, 20, 25, 50)),
+            *_by_evaluations("{name: ddim, eta: 0}", (10, 20, 50)),
+            *_by_evaluations("dpm-solver++", (10, 20)),
+            *_by_evaluations("{name: dpm-solver++, spacing: log-snr}", (8, 12)),
+            *_by_evaluations("{name: ddim, eta: 1, spacing: log-snr}", (20,)),
+        ],
+    ),
+    "samplers-guided": (
+        "docs/samplers.md",
+        [
+            _guided("{name: ddim, eta: 1, steps: 20, guidance: 1, autoguidance: 1}", HOT),
+            Row("`{name: ddim, eta: 1, steps: 16, autoguidance: 1.4, guided_t: [0.3, 0.85]}`" + PRESET, HOT),
+            _guided("{name: ddim, eta: 1, steps: 16, spacing: log-snr, autoguidance: 1.4, guided_t: [0.3, 0.85]}", HOT),
+            _guided("{name: ddim, eta: 1, steps: 16, guidance: 1.3, guided_t: [0.3, 0.85]}", HOT),
+            _guided("{name: dpm-solver++, steps: 8, spacing: log-snr, autoguidance: 1.4, guided_t: [0.3, 0.85]}", HOT),
+        ],
+    ),
+    "samplers-cold": (
+        "docs/samplers.md",
+        [
+            *_by_evaluations("cold", (1, 10, 20), COLD),
+            *_by_evaluations("cold-naive", (10, 20), COLD),
+            _guided("{name: cold, guidance: 1.3, clip: true, steps: 10}", COLD),
+            Row("`{name: cold, guidance: 1.3, clip: true, steps: 20}`" + PRESET, COLD),
+        ],
+    ),
+    "labels-hot": (
+        "docs/labels.md",
+        [
+            Row("unguided", HOT, {"sampler": "{name: ddim, eta: 1, steps: 20}", **UNGUIDED}),
+            Row("autoguided 1.4 while t / T is in 0.3 to 0.85" + PRESET, HOT),
+            Row(
+                "classifier-free 1.3 there",
+                HOT,
+                {"sampler": "{name: ddim, eta: 1, steps: 16, guidance: 1.3, guided_t: [0.3, 0.85]}"},
+            ),
+            Row(
+                "without a label, autoguided 1.7",
+                HOT,
+                {"sampler": "{name: ddim, eta: 1, steps: 20, autoguidance: 1.7}", "label": "none"},
+            ),
+        ],
+    ),
+    "labels-cold": (
+        "docs/labels.md",
+        [
+            Row("unguided", COLD, {"sampler": "{name: cold, steps: 20}", **UNGUIDED}),
+            Row("classifier-free 1.3" + PRESET, COLD),
+            Row("without a label", COLD, {"sampler": "{name: cold, steps: 20}", "label": "none"}),
+        ],
+    ),
+    "priors": (
+        "docs/cold-diffusion.md",
+        [
+            Row(f"`{prior}`{note}", COLD, {"prior": prior, "sampler": "{name: cold, steps: 20}"})
+            for prior, note in (
+                ("uniform", " (the report's)"),
+                ("gaussian", ""),
+                ("mixture", ""),
+                ("blurred-data", " (restoration, not generation)"),
+            )
+        ],
+    ),
+    "errors": (
+        "docs/metrics.md",
+        [
+            Row(words, HOT, {"seed": seed, "metrics": METRICS_WITH_ERRORS, **options})
+            for words, options in (("labels in turn", {}), ("told none", {"label": "none"}))
+            for seed in range(10)
+        ],
+    ),
+}
+"""By name, the page that a table stands in and its rows."""
+
+
+def stored(name: str) -> dict[str, dict[str, Any]]:
+    """The evaluations of a table by the key of their row; none where nothing was measured."""
+    file = STORE / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def key_of(row: Row) -> str:
+    """The text that tells a row's evaluation from every other."""
+    return json.dumps({"model": row.model, **row.options}, sort_keys=True)
+
+
+def measure(name: str, data_dir: Path) -> None:
+    """Evaluates the rows of a table that were not measured, one after the other, and keeps each at once."""
+    STORE.mkdir(exist_ok=True)
+    for row in TABLES[name][1]:
+        rows = stored(name)
+        if key_of(row) in rows:
+            continue
+        # The same evaluation may stand in another table.
+        others = (stored(other).get(key_of(row)) for other in TABLES)
+        result = (
+            next(filter(None, others), None)
+            or diffcli.evaluate(
+                row.model,
+                metrics=("fid", "label_kept"),
+                n_fid=SAMPLES,
+                extractor="classifier",
+                data_dir=data_dir,
+                devices=Devices("cpu", "1"),
+                quiet=True,
+                **row.options,
+            ).as_dict()
+        )
+        rows[key_of(row)] = result
+        (STORE / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        print(f"{row.name}: {result['scores']}", flush=True)
+
+
+def cells_of(row: Row, evaluation: Mapping[str, Any]) -> list[str]:
+    """The cells of a row: its name, evaluations of the network, distance and times by each judge, labels kept."""
+    scores, settings = evaluation["scores"], evaluation["settings"]
+    cells = [row.name, str(settings["evaluations"])]
+    for judge in JUDGES:
+        key = f"fid_{judge}"
+        cells += [f"{scores[key]:.3g} ± {scores[f'{key}_error']:.1g}", f"{times_floor(key, scores):.2f}"]
+    kept = scores.get("label_kept")
+    return [*cells, "" if kept is None else f"{kept:.3f} ± {scores['label_kept_error']:.1g}"]
+
+
+HEAD = ("evaluations", "`classifier`", "times", "`resnet`", "times", "read as the label")
+
+
+def rendered(name: str) -> str:
+    """A table as its page shows it.
+
+    Raises:
+        KeyError: a row was not measured.
+    """
+    rows, evaluations = TABLES[name][1], stored(name)
+    if name == "errors":
+        return _errors(rows, evaluations)
+    first = "prior" if name == "priors" else "sampler" if name.startswith("samplers") else "model"
+    return table((first, *HEAD), [cells_of(row, evaluations[key_of(row)]) for row in rows])
+
+
+def _errors(rows: Sequence[Row], evaluations: Mapping[str, dict[str, Any]]) -> str:
+    """The standard errors that evaluations say, beside the spread of their scores over seeds."""
+    lines = []
+    for kind in dict.fromkeys(row.name for row in rows):
+        scores = [evaluations[key_of(row)]["scores"] for row in rows if row.name == kind]
+        for key in (key for key in scores[0] if f"{key}_error" in scores[0]):
+            spread = statistics.stdev(one[key] for one in scores)
+            error = statistics.fmean(one[f"{key}_error"] for one in scores)
+            cells = [f"{statistics.fmean(one[key] for one in scores):.3g}", f"{error:.2g}", f"{spread:.2g}"]
+            lines.append([kind, f"`{key}`", *cells, f"{error / spread:.2f}"])
+    return table(("samples", "score", "mean of ten", "mean standard error", "spread", "ratio"), lines)
+
+
+def write(name: str) -> None:
+    """Writes a table into its page."""
+    page = ROOT / TABLES[name][0]
+    page.write_text(put(page.read_text(encoding="utf-8"), name, rendered(name)), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=[])
+    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--data-dir", type=Path, default=Path(os.environ.get("DIFFCLI_DATA", "data")))
+    options = parser.parse_args()
+    for name in options.tables or TABLES:
+        if options.measure:
+            measure(name, options.data_dir)
+        write(name)
+
+
+if __name__ == "__main__":
+    main()
