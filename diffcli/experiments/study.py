@@ -147,6 +147,7 @@ class StudyResult:
     """A finished study: what was measured of each run, what became of the claims, and the files written."""
 
     study: Study
+    file: Path
     budget: str
     runs: list[MemberResult]
     claims: list[Claim]
@@ -208,7 +209,7 @@ def study(options: StudyOptions) -> StudyResult:
     for result in results:
         by_label.setdefault(result.member.label, []).append(result.measured)
     about = [claim for claim in content.claims if not options.only or models_of(claim) <= set(by_label)]
-    whole = StudyResult(content, name, results, claims.check(about, by_label))
+    whole = StudyResult(content, find_study(str(options.study)), name, results, claims.check(about, by_label))
     if not processes.first or options.only:
         return whole
     page = options.page or options.folder / f"{options.name}.html"

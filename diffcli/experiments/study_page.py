@@ -20,9 +20,10 @@ from diffcli.presets import load_preset, to_yaml
 from diffcli.reporting.comparable import best_of, remarks, start_of_reconstructions
 from diffcli.reporting.numbers import error_of
 from diffcli.reporting.page import columns
-from diffcli.reporting.study_page import Cell, ModelView, StudyPage, Table, html_study, markdown_study
+from diffcli.reporting.study_page import Cell, ModelView, Section, StudyPage, Table, html_study, markdown_study
 from diffcli.sessions import story
-from diffcli.studies.schema import StudyModel
+from diffcli.studies.files import read_table
+from diffcli.studies.schema import StudyModel, StudySection
 
 if TYPE_CHECKING:
     from diffcli.experiments.study import MemberResult, StudyResult
@@ -60,12 +61,23 @@ def study_page(result: StudyResult, name: str, processes: Processes) -> StudyPag
         scores=scores,
         answer=paragraphs(study.answer),
         remarks=said,
+        sections=[_section(section, result.file) for section in study.sections],
         figures=figures(result, processes),
         models=[_model(label, study.models[label], runs) for label, runs in result.by_label.items()],
         trainings=_trainings(result.runs),
         origins=_origins(result.runs),
         pictures=name,
     )
+
+
+def _section(section: StudySection, study_file: Path) -> Section:
+    table = read_table(study_file, section)
+    rows = [[Cell(_cell(value)) for value in row] for row in table.rows]
+    return Section(section.title, paragraphs(section.text), Table(table.head, rows))
+
+
+def _cell(value: str | float | None) -> str:
+    return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
 
 
 def _epochs(result: MemberResult, model: StudyModel) -> str:
@@ -75,7 +87,8 @@ def _epochs(result: MemberResult, model: StudyModel) -> str:
     limit = run.info().get("limit_batches")
     words += f" of {limit} batches each" if limit else ""
     _, preset = load_preset(model.preset, model.set)
-    return words + (f" (its preset: {preset.training.epochs})" if preset.training.epochs != planned else "")
+    whole = f"{preset.training.epochs}" + (f", or {preset.training.max_time}" if preset.training.max_time else "")
+    return words + (f" (its preset: {whole})" if preset.training.epochs != planned else "")
 
 
 def score_table(result: StudyResult) -> tuple[Table, list[str]]:

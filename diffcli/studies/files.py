@@ -23,6 +23,7 @@ from diffcli.studies.schema import (
     Effort,
     Reconstructions,
     Reported,
+    SectionTable,
     Selected,
     Study,
     StudyBound,
@@ -30,6 +31,7 @@ from diffcli.studies.schema import (
     StudyEvaluation,
     StudyFigure,
     StudyModel,
+    StudySection,
 )
 
 PACKAGED = Path(__file__).parent
@@ -67,7 +69,27 @@ def load_study(name_or_path: str) -> Study:
         UserError: it is not found, not readable, or not valid; the line names the key.
     """
     path = find_study(name_or_path)
-    return checked(read_values(path, "study"), f"study {name_or_path}")
+    study = checked(read_values(path, "study"), f"study {name_or_path}")
+    for section in study.sections:
+        read_table(path, section)
+    return study
+
+
+def read_table(study_file: Path, section: StudySection) -> SectionTable:
+    """The table of a section of a study; empty where it has none.
+
+    Raises:
+        UserError: its file is not there, not JSON, or no table.
+    """
+    if section.table is None:
+        return SectionTable(head=[], rows=[])
+    file = study_file.parent / section.table
+    try:
+        return SectionTable.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"study {study_file}: the table {file} of '{section.title}' cannot be read: {error}") from error
+    except ValidationError as error:
+        raise UserError(f"study {study_file}: the table {file} of '{section.title}': {explain(error)}") from error
 
 
 def checked(values: Any, where: str) -> Study:
@@ -222,6 +244,9 @@ def _known(values: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         yield f"models.{label}.reported", fields(Reported)
     for name in mapping("budgets"):
         yield f"budgets.{name}", fields(Budget)
+    sections = values.get("sections")
+    for number in range(len(sections) if isinstance(sections, list) else 0):
+        yield f"sections.{number}", fields(StudySection)
     figures = values.get("figures")
     for number in range(len(figures) if isinstance(figures, list) else 0):
         yield f"figures.{number}", fields(StudyFigure)

@@ -355,6 +355,32 @@ class StudyFigure(Strict):
     about: str = ""
 
 
+class StudySection(Strict):
+    """A section of the page: paragraphs, and below them a table of numbers that were measured in another way.
+
+    Args:
+        text: paragraphs, with an empty line between.
+        table: a JSON file beside the study's, of ``head``, the names of the columns, and ``rows``, lists of texts and numbers.
+    """
+
+    title: str
+    text: str = ""
+    table: str | None = None
+
+
+class SectionTable(Strict):
+    """A table of numbers that were measured in another way; each row has a cell for each of its heads."""
+
+    head: list[str]
+    rows: list[list[str | int | float | None]]
+
+    @model_validator(mode="after")
+    def _has_whole_rows(self) -> SectionTable:
+        if any(len(row) != len(self.head) for row in self.rows):
+            raise PydanticCustomError("table", "a row of a table has a cell for each head")
+        return self
+
+
 class Study(Strict):
     """A whole study.
 
@@ -366,6 +392,7 @@ class Study(Strict):
         seeds: of every model's trainings, one run for each; none is the preset's own.
         budget: the only one.
         budgets: several by name, the first one unless another is asked for.
+        sections: stand before the figures.
         figures: null shows the degradations, the loss, and each model's samples and reconstructions.
     """
 
@@ -379,6 +406,7 @@ class Study(Strict):
     budget: Budget | None = None
     budgets: dict[str, Budget] = {}
     claims: list[StudyClaim] = []
+    sections: list[StudySection] = []
     figures: list[StudyFigure] | None = None
 
     @field_validator("title")
