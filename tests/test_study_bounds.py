@@ -70,10 +70,10 @@ def test_a_study_says_since_when_its_bounds_stand_and_how_long_its_models_were_t
     )
     text = MINE.replace("claims: [{better: long, than: short, metric: fid}]\n", claim)
     Path("mine.yaml").write_text(text + "budget: {epochs: 3, limit_batches: 1}\n")
-    table = {"head": ["of", "ssim"], "rows": [["windows inside", 0.123456], ["mirrored", None]]}
-    Path("numbers.json").write_text(json.dumps(table))
+    table = "Ten images.\n\n| of | ssim |\n| --- | --- |\n| windows inside | 0.1235 |\n| a \\| b | - |\n"
+    Path("numbers.md").write_text(table)
     with Path("mine.yaml").open("a") as file:
-        file.write("sections: [{title: How it was computed, text: As said., table: numbers.json}]\n")
+        file.write("sections: [{title: How it was computed, text: As said., table: numbers.md}]\n")
     result = cli("study", "mine.yaml", *HOW)
     assert result.code == 0, result.err
     page, markdown = (Path(f"studies/mine/mine.{suffix}").read_text() for suffix in ("html", "md"))
@@ -86,8 +86,8 @@ def test_a_study_says_since_when_its_bounds_stand_and_how_long_its_models_were_t
         assert trained in text
         assert "long has a fid of at most 1e+09." in text
         assert "no date to 2026-01-31" in text
-    assert "## How it was computed\n\nAs said.\n\n| of | ssim |" in markdown
-    assert "| windows inside | 0.1235 |\n| mirrored | - |" in markdown
+    assert "## How it was computed\n\nAs said.\n\nTen images.\n\n| of | ssim |" in markdown
+    assert "| windows inside | 0.1235 |\n| a \\| b | - |" in markdown
     assert "<td>0.1235</td>" in page
     # A training that ended early says so.
     rows = Run(Path("studies/mine/long")).folder / "logs" / "metrics.csv"
@@ -99,16 +99,16 @@ def test_a_study_says_since_when_its_bounds_stand_and_how_long_its_models_were_t
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (None, "the table none.json of 'X' cannot be read"),
-        ("[", "the table none.json of 'X'"),
-        ('{"head": ["a"], "rows": [[1, 2]]}', "a row of a table has a cell for each head"),
-        ('{"head": ["a"], "lines": []}', "rows is missing"),
+        (None, "the table none.md of 'X' cannot be read"),
+        ("No table.", "the table none.md of 'X' holds no Markdown table"),
+        ("| a |\n| 1 |\n", "the table none.md of 'X' holds no Markdown table"),
+        ("| a |\n| - |\n| 1 | 2 |\n", "a row has another number of cells than its head"),
     ],
 )
 def test_a_table_that_is_none_costs_a_line(cli, tiny: Path, content: str | None, expected: str) -> None:
-    Path("mine.yaml").write_text(MINE + "sections: [{title: X, table: none.json}]\n")
+    Path("mine.yaml").write_text(MINE + "sections: [{title: X, table: none.md}]\n")
     if content is not None:
-        Path("none.json").write_text(content)
+        Path("none.md").write_text(content)
     result = cli("study", "mine.yaml", *HOW)
     assert (result.code, result.err.count("\n")) == (2, 1), result
     assert expected in result.err

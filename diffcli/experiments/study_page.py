@@ -71,13 +71,9 @@ def study_page(result: StudyResult, name: str, processes: Processes) -> StudyPag
 
 
 def _section(section: StudySection, study_file: Path) -> Section:
-    table = read_table(study_file, section)
-    rows = [[Cell(_cell(value)) for value in row] for row in table.rows]
-    return Section(section.title, paragraphs(section.text), Table(table.head, rows))
-
-
-def _cell(value: str | float | None) -> str:
-    return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
+    said, rows = read_table(study_file, section)
+    cells = [[Cell(text) for text in row] for row in rows[1:]]
+    return Section(section.title, [*paragraphs(section.text), *paragraphs(said)], Table(rows[0] if rows else [], cells))
 
 
 def _epochs(result: MemberResult, model: StudyModel) -> str:

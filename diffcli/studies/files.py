@@ -23,7 +23,6 @@ from diffcli.studies.schema import (
     Effort,
     Reconstructions,
     Reported,
-    SectionTable,
     Selected,
     Study,
     StudyBound,
@@ -75,21 +74,27 @@ def load_study(name_or_path: str) -> Study:
     return study
 
 
-def read_table(study_file: Path, section: StudySection) -> SectionTable:
-    """The table of a section of a study; empty where it has none.
+def read_table(study_file: Path, section: StudySection) -> tuple[str, list[list[str]]]:
+    """(the other lines, the rows with the head first) of the Markdown table of a section; empty where it has none.
 
     Raises:
-        UserError: its file is not there, not JSON, or no table.
+        UserError: its file cannot be read, or holds no table.
     """
     if section.table is None:
-        return SectionTable(head=[], rows=[])
+        return "", []
     file = study_file.parent / section.table
+    where = f"study {study_file}: the table {file} of '{section.title}'"
     try:
-        return SectionTable.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"study {study_file}: the table {file} of '{section.title}' cannot be read: {error}") from error
-    except ValidationError as error:
-        raise UserError(f"study {study_file}: the table {file} of '{section.title}': {explain(error)}") from error
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{where} cannot be read: {error}") from error
+    of_table = [line.strip().removeprefix("|").removesuffix("|") for line in lines if line.lstrip().startswith("|")]
+    rows = [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)] for line in of_table]
+    if len(rows) < 2 or not all(re.fullmatch(":?-+:?", cell) for cell in rows[1]):
+        raise UserError(f"{where} holds no Markdown table: a line of names, one of dashes, and the rows")
+    if len({len(row) for row in rows}) > 1:
+        raise UserError(f"{where}: a row has another number of cells than its head")
+    return " ".join(line.strip() for line in lines if not line.lstrip().startswith("|")).strip(), [rows[0], *rows[2:]]
 
 
 def checked(values: Any, where: str) -> Study:

@@ -360,25 +360,12 @@ class StudySection(Strict):
 
     Args:
         text: paragraphs, with an empty line between.
-        table: a JSON file beside the study's, of ``head``, the names of the columns, and ``rows``, lists of texts and numbers.
+        table: a Markdown file beside the study's that holds it; the other lines of the file are shown as one more paragraph.
     """
 
     title: str
     text: str = ""
     table: str | None = None
-
-
-class SectionTable(Strict):
-    """A table of numbers that were measured in another way; each row has a cell for each of its heads."""
-
-    head: list[str]
-    rows: list[list[str | int | float | None]]
-
-    @model_validator(mode="after")
-    def _has_whole_rows(self) -> SectionTable:
-        if any(len(row) != len(self.head) for row in self.rows):
-            raise PydanticCustomError("table", "a row of a table has a cell for each head")
-        return self
 
 
 class Study(Strict):
