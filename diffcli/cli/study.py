@@ -64,6 +64,14 @@ def study(
             show_default=False,
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Train and measure this model now, leave the others, write no page; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the study's file and do nothing.")] = False,
     data_dir: DataDir = None,
     extractor: ExtractorOption = "auto",
@@ -88,7 +96,17 @@ def study(
         return
     hardware = Devices(accelerator, devices, num_nodes, strategy, precision)
     result = make(
-        name, budget, out, page, _runs(run), data_dir, extractor, inception_weights, hardware, silent(quiet, progress)
+        name,
+        budget,
+        out,
+        page,
+        _runs(run),
+        data_dir,
+        extractor,
+        inception_weights,
+        hardware,
+        silent(quiet, progress),
+        only=only or (),
     )
     if json_:
         print(json_text(result.as_dict()))

@@ -15,6 +15,7 @@ from diffcli.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.errors import UserError
 from diffcli.evaluation.intervals import Interval
+from diffcli.evaluation.metrics import measured_on
 from diffcli.experiments.comparison import Compared, Comparison
 from diffcli.experiments.comparison_page import render
 from diffcli.experiments.evaluate import Evaluation, measure
@@ -245,12 +246,14 @@ def _found(run: Compared) -> dict[str, Any] | None:
 def _fitting(run: Compared, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The first of some evaluations that holds what is wanted of a run."""
     wanted = run.wanted | instruments(run.options, run.preset)
+    # Where nothing is sampled, it starts nowhere.
+    starts = set(run.options.priors) if set(wanted["metrics"]) & set(measured_on("samples")) else set()
     for stored in evaluations:
         try:
             evaluation = TypeAdapter(Evaluation).validate_python(stored)
         except ValidationError:  # a damaged file, or somebody else's
             continue
-        if fits(evaluation.settings, wanted) and set(run.options.priors) <= set(evaluation.by_prior):
+        if fits(evaluation.settings, wanted) and starts <= set(evaluation.by_prior):
             return evaluation.as_dict()
     return None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from diffcli.assembly import training_split
 from diffcli.computing import precision_of
-from diffcli.config import Preset
+from diffcli.config import MOST_BITS, MOST_NOISE, Preset
 from diffcli.data.datasets import Source
 from diffcli.devices import ONE_DEVICE, Devices, devices_of
 from diffcli.diffusion.labels import NO_LABEL
@@ -52,8 +52,6 @@ INFORMATION = frozenset(
     }
 )
 """Settings of an evaluation that are recorded for the user's information: the scores do not depend on them."""
-MOST_BITS, MOST_NOISE = 16, 10
-"""Of z_t: files hold no more bits, and more noise leaves nothing of pixels."""
 
 
 @dataclass(frozen=True)
@@ -261,10 +259,12 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
 
 
 def instruments(options: EvaluateOptions, preset: Preset) -> dict[str, Any]:
-    """The extractors and the classifier that are at hand for a model's data set, and the metrics that they allow."""
+    """The extractors and the classifier that are at hand for a model's data set, and the metrics that they allow; None where
+    no metric that is asked for needs one."""
     dataset = preset.data.name
-    extractors = settings_at_hand(options.extractor, dataset, options.weights)
-    classifier = classifier_settings(dataset) if dataset in CLASSIFIED else None
+    needed = {need for name in chosen(options.metrics) for need in METRICS[name].needs}
+    extractors = settings_at_hand(options.extractor, dataset, options.weights) if "extractor" in needed else []
+    classifier = classifier_settings(dataset) if "classifier" in needed and dataset in CLASSIFIED else None
     return {
         "extractors": extractors,
         "classifier": classifier,

@@ -21,7 +21,7 @@ from diffcli.presets import load_preset
 from diffcli.progress import note
 from diffcli.runs import Run, best_checkpoint, find_run, is_free, run_preset
 from diffcli.studies.files import effort_of, evaluation_of, folder_of
-from diffcli.studies.schema import Budget, Study, StudyEvaluation, StudyModel
+from diffcli.studies.schema import Budget, Reconstructions, Study, StudyEvaluation, StudyModel
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import MAY_CHANGE, changes
 
@@ -123,7 +123,7 @@ def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -
         planned = plan(options)
         wanted = planned.preset
         _check_label(planned, model)
-        _check_measurable(wanted, model, evaluation_of(study, budget, member.label), place)
+        _check_measurable(wanted, model, evaluation_of(study, budget, member.label), place, label=member.label)
         if given:
             best_checkpoint(member.run)
             _check_given(member, wanted)
@@ -133,15 +133,29 @@ def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -
             raise UserError(f"`out`: {member.run.folder} holds something else than a run; name a new folder")
 
 
-def _check_measurable(preset: Preset, model: StudyModel, evaluation: StudyEvaluation, place: Place) -> None:
+def reconstructions_of(evaluation: StudyEvaluation, label: str) -> list[Reconstructions]:
+    """The groups of reconstructions that are measured of a model."""
+    return [group for group in evaluation.reconstructions if not group.models or label in group.models]
+
+
+def _check_measurable(
+    preset: Preset, model: StudyModel, evaluation: StudyEvaluation, place: Place, *, label: str
+) -> None:
     """Checks that a model can be measured, before hours of training.
 
     Raises:
-        UserError: it has fewer steps than are asked for, or not that prior or as many images.
+        UserError: it has fewer steps than are asked for, or not that t, that prior, that label or as many images.
     """
     degradation = build_degradation(preset, image_shape_of(preset))
     for steps in (evaluation.steps, evaluation.by_epoch.steps if evaluation.by_epoch else None):
         path_of(preset.sampler, degradation, steps)
+    for group in reconstructions_of(evaluation, label):
+        path_of(preset.sampler, degradation, group.steps)
+        for t in group.t:
+            if t is not None and t > degradation.T:
+                raise UserError(
+                    f"evaluation.reconstructions.t of '{label}' must be in 1..{degradation.T}, its steps; got {t}"
+                )
     for prior in model.priors:
         if prior != preset.prior.name:
             resolve(preset.model_copy(update={"prior": Component(name=prior)}))
