@@ -84,3 +84,10 @@ def test_the_commands_that_restore_run(cli, workplace: Path) -> None:
         "painted.png",
     ]
     assert all(Path(out).exists() for out in outputs)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_waits_for_what_belongs_there(page: Path) -> None:
+    # A word in capitals on a line of its own stands for a table or a text to come.
+    waiting = re.findall(r"^[A-Z]{3,}$", FENCE.sub("", page.read_text()), flags=re.MULTILINE)
+    assert waiting == []
