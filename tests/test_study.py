@@ -61,7 +61,7 @@ def test_six_lines_make_a_study(cli, mine: list[object]) -> None:
         # Where each number comes from: folder, epoch, n, seed, extractor.
         assert f"mine/{run['label']}" in page
         assert f"sha256 {run['settings']['checkpoint_sha256'][:8]}" in text
-        assert "| 10 | 20 | 0 | classifier, weights digits |" in text
+        assert "| 10 | 20 | 0 | classifier, weights digits; resnet, weights digits |" in text
         assert list(run["by_epoch"]) == ["1"]
         assert run["by_epoch"]["1"]["settings"]["n_fid"] == 10
     assert "<script" not in page
