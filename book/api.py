@@ -30,6 +30,7 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
             "Source",
             "ImageSet",
             "of_shape",
+            "shaped_by",
         ],
     ),
     "errors": (

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from diffcli.data.sources import ImageSet as ImageSet
     from diffcli.data.sources import Source as Source
     from diffcli.data.sources import of_shape as of_shape
+    from diffcli.data.sources import shaped_by as shaped_by
     from diffcli.devices import Devices as Devices
     from diffcli.diffusion.degradations import Degradation as Degradation
     from diffcli.diffusion.degradations import GaussianBlur as GaussianBlur
@@ -53,6 +54,7 @@ _HOMES = {
     "ImageSet": "data.sources",
     "Source": "data.sources",
     "of_shape": "data.sources",
+    "shaped_by": "data.sources",
     "Devices": "devices",
     "Degradation": "diffusion.degradations",
     "GaussianBlur": "diffusion.degradations",

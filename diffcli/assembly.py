@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
-from diffcli.data.sources import class_names, default_data_dir, image_shape
+from diffcli.data.folders import printable
+from diffcli.data.sources import check_source, class_names, default_data_dir, image_shape, numbered_as
 from diffcli.diffusion.degradations import Degradation, check_basics
+from diffcli.diffusion.degradations.base import check_tables
 from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, check_input, check_prediction
 from diffcli.diffusion.guidance import X0Function, clipped
 from diffcli.diffusion.priors import PRIORS, Prior
@@ -22,9 +25,11 @@ from diffcli.diffusion.spacing import spaced
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.errors import UserError, unknown
 from diffcli.networks import NETWORKS
-from diffcli.origins import of_plugin
+from diffcli.origins import of_plugin, origin_of, place_of
+from diffcli.paths import user_path
 from diffcli.plugins import load_configured
 from diffcli.registry import KINDS, asks_for, build, checked, registered, required, resolved
+from diffcli.runs import Run, images_of_run
 
 MAX_PARAMETERS = 1_000_000_000
 
@@ -66,8 +71,11 @@ def resolve(preset: Preset) -> Preset:
     return preset
 
 
-def with_classes(preset: Preset, names: Sequence[str]) -> Preset:
+def with_classes(preset: Preset, names: Sequence[str], any_order: bool = False) -> Preset:
     """The preset with the names of its data set's classes, where it asks for these.
+
+    Args:
+        any_order: a preset that names them says in which order they are numbered.
 
     Raises:
         UserError: the data set has no classes, or others than the preset names.
@@ -83,7 +91,10 @@ def with_classes(preset: Preset, names: Sequence[str]) -> Preset:
             f"labels: data {preset.data.name} has no classes: those of a folder are its sub-folders; "
             "sort the images into some, take labels.clusters, or leave labels out"
         )
-    if preset.labels.classes not in (None, list(names)):
+    own = preset.labels.classes
+    if any_order and own is not None and sorted(own) == sorted(names):
+        return preset
+    if own not in (None, list(names)):
         raise UserError(
             f"labels.classes: the classes of data {preset.data.name} are {', '.join(names):.200}; leave the key out"
         )
@@ -170,22 +181,89 @@ def path_of(
 
 
 def load_source(preset: Preset, data_dir: Path | str | None, download: bool = True) -> Source:
-    """The preset's data set, whole and in memory.
+    """A resolved preset's data set, whole and in memory; its labels are numbered as the preset names its classes.
 
     Args:
         data_dir: folder of the data sets; None is :func:`~diffcli.data.sources.default_data_dir`.
 
     Raises:
+        UserError: it is not there and cannot be had, or has classes that the preset does not name.
+    """
+    return numbered(preset, read_source(preset, data_dir, download))
+
+
+def read_source(preset: Preset, data_dir: Path | str | None, download: bool = True) -> Source:
+    """As :func:`load_source`, its labels numbered as the data set does.
+
+    Raises:
         UserError: it is not there and cannot be had.
     """
-    folder = default_data_dir() if data_dir is None else Path(data_dir)
+    folder = default_data_dir() if data_dir is None else user_path(data_dir)
     source: Source = build("data", preset.data, {"data_dir": folder, "download": download})
+    name, parameters = preset.data.name, preset.data.parameters
+    if origin_of("data", name):
+        load = registered("data", name)
+        with of_plugin("data", name, load):
+            try:
+                check_source(source, image_shape(load, parameters), class_names(load, parameters))
+            except ValueError as error:
+                raise UserError(f"data {name}: {error}{place_of(error, load)}") from error
     return source
 
 
-def training_split(preset: Preset, development: ImageSet) -> ImageSet:
+def numbered(preset: Preset, source: Source) -> Source:
+    """A data set with its labels numbered as the preset names its classes, where it does.
+
+    Raises:
+        UserError: it has classes that the preset does not name.
+    """
+    named = None if preset.labels is None or preset.labels.clusters else preset.labels.classes
+    if named is None and preset.data.parameters.get("hold_out") == "random":
+        named = sorted(source.classes)  # as versions before 0.4 did, in whose checksums of images labels are
+    return source if named is None else numbered_as(source, named)
+
+
+def splits(preset: Preset, source: Source) -> tuple[ImageSet, ImageSet]:
+    """Of the development images of a data set, those that a preset's model is trained on and those that it is validated on."""
+    training = preset.training
+    return split(source.development, training.val_share, training.seed, by_class=source.by_class)
+
+
+def with_images(preset: Preset, run: Run | None, images: Path | str | None = None, argument: str = "data") -> Preset:
+    """The preset of a trained model with its ``data.path`` where the images are by now; as it is where it has no such key.
+
+    Args:
+        run: the run that it belongs to, if any, which knows where they were.
+        images: in place of those, others.
+        argument: what the caller names them with.
+
+    Raises:
+        UserError: they are not there, or the model's data set is none of a folder.
+    """
+    path = preset.data.parameters.get("path")
+    if not isinstance(path, str):
+        if images is not None:
+            raise UserError(
+                f"`{argument}` is for models of a folder of images; data {preset.data.name} is looked for in `data_dir`"
+            )
+        return preset
+    places = images_of_run(run, path) if images is None else [user_path(images)]
+    place = next((place for place in places if os.path.exists(place)), None)
+    if place is None and images is None and preset.data.name != "folder":
+        return preset  # a plug-in's path may be another thing than a file's
+    if place is None:
+        seen = ", ".join(map(printable, places))
+        raise UserError(
+            f"the images of the training are not there any more (looked for: {seen}); name their folder with `{argument}`"
+            if images is None
+            else f"`{argument}` {seen} does not exist; name a folder of images"
+        )
+    return preset.model_copy(update={"data": preset.data.model_copy(update={"path": str(place)})})
+
+
+def training_split(preset: Preset, source: Source) -> ImageSet:
     """Of the images of a data set, those that a preset's model is trained on."""
-    return split(development, preset.training.val_share, preset.training.seed)[0]
+    return splits(preset, source)[0]
 
 
 def image_shape_of(preset: Preset) -> tuple[int, int, int]:
@@ -208,7 +286,7 @@ def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degr
     if asks_for("degradation", preset.degradation, "betas"):
         if preset.schedule is None:
             raise UserError(f"schedule is missing: degradation {name} needs one")
-        supplied["betas"] = build("schedule", preset.schedule, {})
+        supplied["betas"] = _betas(preset.schedule)
     elif preset.schedule is not None:
         raise UserError(f"schedule: degradation {name} takes none; leave it out")
     degradation: Degradation = build("degradation", preset.degradation, supplied)
@@ -217,12 +295,36 @@ def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degr
         try:
             check_basics(degradation)
         except ValueError as error:
-            raise UserError(f"degradation {name}: {error}") from error
+            raise UserError(f"degradation {name}: {error}{place_of(error, type(degradation).signal)}") from error
     if preset.noise is not None:
         if degradation.stochastic:
             raise UserError(f"noise: degradation {name} has its own; leave it out")
         degradation.sigmas = build("noise", preset.noise, {"T": degradation.T})
+        function = registered("noise", preset.noise.name)
+        with of_plugin("noise", preset.noise.name, function):
+            try:
+                check_tables(degradation)
+            except ValueError as error:
+                raise UserError(f"noise {preset.noise.name}: {error}{place_of(error, function)}") from error
     return degradation
+
+
+def _betas(schedule: Component) -> Tensor:
+    betas: Tensor = build("schedule", schedule, {})
+    function = registered("schedule", schedule.name)
+    with of_plugin("schedule", schedule.name, function):
+        if (
+            betas.ndim != 1
+            or len(betas) < 2
+            or betas.dtype != torch.float64
+            or not bool(betas.isfinite().all())
+            or betas[0] != 0
+        ):
+            error = ValueError(
+                f"it must return betas, finite float64 (T + 1,) with betas[0] = 0, got {betas.dtype} {tuple(betas.shape)}"
+            )
+            raise UserError(f"schedule {schedule.name}: {error}{place_of(error, function)}")
+    return betas
 
 
 def build_denoiser(preset: Preset, image_shape: tuple[int, int, int]) -> Denoiser:

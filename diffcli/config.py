@@ -17,6 +17,8 @@ from diffcli.errors import UserError, unknown
 
 Positive = Annotated[int, Field(ge=1)]
 PrecisionName = Literal["32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed", "auto"]
+MOST_BITS, MOST_NOISE = 16, 10
+"""Of a z_t that reconstructions start from: files hold no more bits, and more noise leaves nothing of pixels."""
 Weight = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -175,14 +177,19 @@ class Preset(Strict):
         return len(self.labels.names) if self.labels is not None else 0
 
 
+LEADING_ZERO = re.compile(r"([-+]?)0+(\d+)")
+
+
 def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]] | None = None) -> str:
     """The first of a validation's errors as one line: the dotted key, what is wrong, what would be right.
+
+    An unknown key comes before a missing one, which it often is, misspelt.
 
     Args:
         prefix: dotted path of what was validated.
         known: keys allowed below each dotted path, to name the nearest to an unknown one.
     """
-    first = error.errors()[0]
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     parts = [str(part) for part in first["loc"]]
     path = ".".join([*([prefix] if prefix else []), *parts])
     if first["type"] == "extra_forbidden":
@@ -192,7 +199,21 @@ def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]
         )
     if first["type"] == "missing":
         return f"{path} is missing"
-    return f"{path}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r:.80}"
+    value = first["input"]
+    return (
+        f"{path}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {value!r:.80}{_notation_hint(first['type'], value)}"
+    )
+
+
+def _notation_hint(type_: str, value: Any) -> str:
+    """How to write what was most likely meant, where a value reads as one of another type."""
+    if type_ == "string_type" and isinstance(value, (bool, int, float)):
+        return "; quotes make it text"
+    if type_ in ("int_type", "float_type") and isinstance(value, str) and (match := LEADING_ZERO.fullmatch(value)):
+        return f"; write it without the leading zero, {match[1]}{match[2]}"
+    if type_ == "bool_type" and str(value).lower() in ("yes", "no", "on", "off", "y", "n"):
+        return "; write true or false"
+    return ""
 
 
 def validate(values: Any, where: str) -> Preset:
@@ -212,3 +233,23 @@ def validate(values: Any, where: str) -> Preset:
         return Preset.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{where}: {explain(error, known=known)}") from error
+
+
+SINCE: dict[tuple[str, str], dict[str, Any]] = {("data", "folder"): {"hold_out": "random"}}
+"""Parameters that components got since version 0.1, with the value that stands for what they did before."""
+
+
+def validate_stored(values: Any, where: str) -> Preset:
+    """As :func:`validate`, of a preset that was written with every default by the version that trained the model: what it does not
+    name is as it was then.
+
+    Raises:
+        UserError: see there.
+    """
+    preset = validate(values, where)
+    former = {}
+    for (kind, name), parameters in SINCE.items():
+        component = getattr(preset, kind)
+        if component is not None and component.name == name:
+            former[kind] = component.model_copy(update=parameters | component.parameters)
+    return preset.model_copy(update=former)

@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -56,6 +56,19 @@ class Devices:
 
 ONE_DEVICE = Devices(devices="1")
 """What sampling and evaluations use unless they are told otherwise."""
+
+
+def devices_of(value: Devices | int | str) -> Devices:
+    """The devices that an argument ``devices`` says: as it is, or of a number, a list as text, or ``auto``, the devices so named.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if isinstance(value, Devices):
+        return value if isinstance(value.devices, str) else replace(value, devices=str(value.devices))
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return Devices(devices=str(value))
+    raise UserError(f"`devices` {value!r:.80}: give a number, or diffcli.Devices(accelerator, devices, ...)")
 
 
 @dataclass(frozen=True)
@@ -147,7 +160,7 @@ def fabric_of(devices: Devices) -> Fabric:
     """Lightning's Fabric over the devices that were asked for; nothing is started yet.
 
     Raises:
-        UserError: an option is not usable on this machine.
+        UserError: an option is not usable on this machine, or the program cannot be started again for each process.
     """
     if devices.strategy not in STRATEGIES:
         raise UserError(
@@ -158,12 +171,14 @@ def fabric_of(devices: Devices) -> Fabric:
     hush_lightning()
     device = pick_device(devices.accelerator)
     with _lightnings_errors():
-        return Fabric(
+        fabric = Fabric(
             accelerator=device.type,
             devices=device_setting(devices.devices),
             num_nodes=devices.num_nodes,
             strategy=devices.strategy,
         )
+    peers.check_program(fabric.strategy.launcher)
+    return fabric
 
 
 def launch(devices: Devices) -> Processes:

@@ -6,15 +6,20 @@ import itertools
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcli.errors import RunError, UserError
+from diffcli.paths import user_path
 
 if TYPE_CHECKING:
-    pass
+    from torch import Tensor
+
+ENTRY = "diffcli"
+"""The one entry of the metadata of our safetensors files, JSON: several come in random order, so that no two files are alike."""
 
 
 @contextmanager
@@ -83,15 +88,71 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def check_output(out: Path, suffixes: tuple[str, ...], argument: str) -> Path:
-    """Checks that ``out`` can be written before hours are spent on what goes there; '' in ``suffixes`` is a folder.
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], text: str) -> None:
+    """Tensors that share no memory, and a text in the metadata, as a safetensors file: the same bytes each time."""
+    from safetensors.torch import save
+
+    path.write_bytes(save(dict(tensors), {ENTRY: text}))
+
+
+def separate_names(names: Sequence[str]) -> list[str]:
+    """The names, with ``-2``, ``-3``, ... after those that are there already, so that each file gets one of its own.
+
+    The first of equal names keeps it, and no number makes a name that another has. Names are equal that some file system
+    takes for one: of another case, or of another Unicode form.
+
+    >>> separate_names(["a", "a", "a-2"])
+    ['a', 'a-3', 'a-2']
+    """
+
+    def folded(name: str) -> str:
+        return unicodedata.normalize("NFC", name.casefold())
+
+    every = {folded(name) for name in names}
+    used: set[str] = set()
+    last: dict[str, int] = {}
+    separate = []
+    for name in names:
+        candidate, number = name, last.get(folded(name), 1)
+        while folded(candidate) in used or (candidate != name and folded(candidate) in every):
+            number += 1
+            candidate = f"{name}-{number}"
+        last[folded(name)] = number
+        used.add(folded(candidate))
+        separate.append(candidate)
+    return separate
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file that is there, by whatever names."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def check_beside(out: Path, others: Sequence[Path], argument: str) -> None:
+    """Checks that what is written beside ``out``, under names that nobody gave, takes the place of nothing else.
+
+    Raises:
+        UserError: one of ``others`` is there and ``out`` is not, so they are not from an earlier time.
+    """
+    for other in others:
+        if other.exists() and not out.exists():
+            raise UserError(f"`{argument}` {out}: {other}, which is written with it, is there already; name another")
+
+
+def check_output(out: Path | str, suffixes: tuple[str, ...], argument: str) -> Path:
+    """The path ``out``, once it is sure that it can be written, before hours are spent on what goes there.
 
     Args:
+        suffixes: those that it may have; '' is a folder.
         argument: what the caller calls ``out``.
 
     Raises:
         UserError: the extension is unknown, the place cannot be written, or the folder is not empty.
     """
+    out = user_path(out)
     kinds = ", ".join(suffix or "a folder (no extension)" for suffix in suffixes)
     if out.suffix.lower() not in suffixes:
         raise UserError(f"`{argument}` {out}: unknown extension '{out.suffix}'; use {kinds}")

@@ -1,4 +1,4 @@
-"""Unconditional samples, in batches, the same images whatever the batch size and the processes."""
+"""Unconditional samples, in batches: on a CPU the same images, to the byte, whatever the batch size and the processes."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING
 from diffcli.assembly import build_denoiser, image_shape_of, resolve
 from diffcli.checkpoints import check_weights
 from diffcli.computing import check_compiler, precision_of
-from diffcli.config import Preset, validate
-from diffcli.devices import ONE_DEVICE, Devices, Processes, launch
+from diffcli.config import Preset, validate_stored
+from diffcli.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.errors import UserError
 from diffcli.model import Model
+from diffcli.paths import user_path
 from diffcli.peers import is_first
 from diffcli.plugins import check_loaded
 from diffcli.progress import note
@@ -35,9 +35,11 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
     Raises:
         UserError: there is none.
     """
+    if not isinstance(name, (Run, Path, str)):
+        raise UserError(f"a model is named by a run, a file or folder, or a name; {type(name).__name__} is none")
     if isinstance(name, Run):
         return name, best_checkpoint(name)
-    path = Path(os.path.expanduser(name))
+    path = user_path(name)
     if (
         path.suffix == ".ckpt"
         or is_model_file(path)
@@ -46,25 +48,24 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
     ):
         folder = path.parent.parent
         return Run(folder) if (folder / "preset.yaml").is_file() else None, path
-    run, ready = run_named(str(name)), ready_models()
+    ready = ready_models()
     file = ready.get(str(name))
+    run = run_named(str(name), file)
     if run is None:
         if file is None:
             raise no_run(str(name), list(ready))
-        _tell(f"note: the ready model {name} is used; no run has that name")
+        if is_first():
+            note(f"note: the ready model {name} is used; no run has that name")
         return None, file
-    if file is not None:
-        _tell(f"note: your run {run.folder} is used; the ready model of that name is {file}")
     return run, best_checkpoint(run)
 
 
-def _tell(text: str) -> None:
-    if is_first():
-        note(text)
-
-
 def load(
-    name: Run | Path | str = "last", *, data_dir: Path | str | None = None, devices: Devices = ONE_DEVICE
+    name: Run | Path | str = "last",
+    *,
+    data_dir: Path | str | None = None,
+    data: Path | str | None = None,
+    devices: Devices = ONE_DEVICE,
 ) -> Model:
     """A trained model.
 
@@ -72,14 +73,16 @@ def load(
         name: a run, its folder, a preset's name (its newest run), ``last`` (the newest of all), a ready model's name, or the
             file of a checkpoint or of a model. A run comes before the ready model of its name.
         data_dir: folder of the data sets, which only some priors need; None is ``DIFFCLI_DATA``, else ``data``.
+        data: a folder of images in place of the one that the model was trained on, where that is needed.
         devices: what it computes on.
 
     Raises:
         UserError: there is none, it cannot be read, or the devices are not there.
     """
     run, checkpoint = find_checkpoint(name)
-    model = read_model(checkpoint)
-    return started(replace(model, run=run, data_dir=data_dir), devices)
+    model = replace(read_model(checkpoint), run=run, data_dir=data_dir, data=data)
+    model.check_data()
+    return started(model, devices)
 
 
 def started(model: Model, devices: Devices, processes: Processes | None = None) -> Model:
@@ -91,6 +94,7 @@ def started(model: Model, devices: Devices, processes: Processes | None = None) 
     Raises:
         UserError: an option is not usable on this machine.
     """
+    devices = devices_of(devices)
     precision = precision_of(devices)
     processes = processes or launch(devices)
     if devices.compile:
@@ -114,7 +118,7 @@ def model_of(stored: Stored) -> Model:
         UserError: its preset is not valid here, or its weights do not fit the network that the preset names.
     """
     check_loaded(stored.plugins, stored.title)
-    preset = resolve(validate(stored.preset, stored.title))
+    preset = resolve(validate_stored(stored.preset, stored.title))
     image_shape = image_shape_of(preset)
     denoiser = build_denoiser(preset, image_shape)
     guide = build_denoiser(preset, image_shape) if stored.guide is not None else None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffcli.data.given import read_given
+from diffcli.data.label_names import Label
 from diffcli.data.pixels import to_model, to_uint8
 from diffcli.diffusion.inpainting import MOST_ROUNDS, ROUNDS
 from diffcli.diffusion.randomness import Stream, image_generators
@@ -19,7 +20,7 @@ from diffcli.generation import counting, draw_xT, generate
 from diffcli.options import takes_as_method
 from diffcli.progress import progress
 from diffcli.restoration import degraded, estimated, inpaint, reconstruct, restore
-from diffcli.sampler_options import BatchSize, Label, SamplerOptions
+from diffcli.sampler_options import BatchSize, SamplerOptions
 from diffcli.trained import Trained
 
 MAX_SAMPLES = 10_000_000
@@ -74,7 +75,7 @@ class _Paintings(SamplerOptions):
             raise UserError(f"`resampling` must be in 1..{MOST_ROUNDS}, got {self.resampling}")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model(Trained):
     """A trained model as a checkpoint holds it; :func:`diffcli.load` makes one.
 
@@ -156,6 +157,7 @@ class Model(Trained):
         """
         self._check_degraded(options.xt, options.t)
         sampling = self.sampling_from(options.t, options)
+        self.check_told(options)
         count = len(options.xt)
         with progress(f"restoring {count} images", sampling.total_steps(count), "steps", options.quiet) as done:
             labels = self.told(options, count)
@@ -167,7 +169,7 @@ class Model(Trained):
         """x0_hat: what the network takes degraded images ``xt`` (N, C, H, W) at step ``t`` in 1..T for, in one step.
 
         Args:
-            label: of the images, see :class:`SamplerOptions`; None is none.
+            label: of the images, see :class:`SamplerOptions`; None is no label.
 
         Returns:
             uint8 (N, C, H, W).
@@ -178,6 +180,7 @@ class Model(Trained):
         options = SamplerOptions(label=label, batch_size=batch_size)
         self._check_degraded(xt, t)
         sampling = replace(self.sampling(options), steps=[t, 0])
+        self.check_told(options)
         return to_uint8(torch.cat(list(estimated(sampling, xt, self.told(options, len(xt))))))
 
     @takes_as_method(_Reconstructions)
@@ -189,6 +192,7 @@ class Model(Trained):
         """
         self._check_images(options.images)
         sampling = self.sampling(options)
+        self.check_told(options)
         count = len(options.images)
         with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", options.quiet) as done:
             labels = self.told(options, count)
@@ -211,6 +215,7 @@ class Model(Trained):
         painted = self._painted(mask, len(images))
         self.check_inpaints()
         sampling = self.sampling(options, self.prior(None))
+        self.check_told(options)
         rounds = options.resampling
         total = rounds * sampling.total_steps(len(images))
         with progress(f"in-painting {len(images)} images", total, "steps", options.quiet) as done:

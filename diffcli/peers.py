@@ -50,6 +50,34 @@ def check_count(asked: int) -> None:
         raise UserError(f"{started} processes were started, but `devices` and `num_nodes` make {asked}; let them agree")
 
 
+def check_program(launcher: object) -> None:
+    """Checks that this program can be started again, which Lightning does with the file that it came from for each further process.
+
+    Args:
+        launcher: Lightning's; None where nothing is started.
+
+    Raises:
+        UserError: the program came from standard input, from the command line itself, or from a file that is gone.
+    """
+    environment, count = getattr(launcher, "cluster_environment", None), getattr(launcher, "num_processes", 1)
+    if type(launcher).__module__ not in LAUNCHERS or environment is None or count < 2:
+        return
+    if environment.creates_processes_externally or came_from_a_file():
+        return
+    sources = {"-c": "from python -c", "": "from standard input", "-": "from standard input"}
+    source = sources.get(sys.argv[0], f"from {sys.argv[0]}, which is no file here")
+    raise UserError(
+        f"{count} processes are asked for, and each of them starts this program again, which came {source}: "
+        "write it into a file and run that, or take `devices` 1"
+    )
+
+
+def came_from_a_file() -> bool:
+    """Whether this program is a file, or a module by its name, and so can be started again."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return os.path.isfile(sys.argv[0]) if spec is None else spec.name != "__main__"
+
+
 def is_loss(error: BaseException) -> bool:
     """Whether ``error`` says that another process can no longer be reached."""
     names = {kind.__name__ for kind in type(error).__mro__}

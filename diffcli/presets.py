@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from diffcli.config import Preset, Sampler, explain, validate
 from diffcli.errors import UserError, unknown
+from diffcli.notation import as_yaml, parse_argument, parse_value
+from diffcli.paths import user_path
 
 PACKAGED_PRESETS = Path(__file__).parent / "preset_files"
 
@@ -21,52 +21,6 @@ CHECKOUT_PRESETS = Path(__file__).parents[1] / "presets"
 
 
 MAX_PRESET_BYTES = 100_000
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 2e-4 as a number, which YAML 1.1 takes for a string, and refuses a key given twice.
-
-    Aliases are refused: a few lines of them can stand for gigabytes.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "aliases are not read; write the value out", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", node.start_mark)
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def parse_value(text: str, where: str) -> Any:
-    """The value of YAML text such as ``5``, ``2e-4`` or ``{name: cosine, T: 500}``.
-
-    Args:
-        where: what messages call the text.
-
-    Raises:
-        UserError: it is not YAML.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    # A tag that does not fit its value, such as !!timestamp y, makes PyYAML stumble in its own ways.
-    except (yaml.YAMLError, ValueError, RecursionError, AttributeError, TypeError, OverflowError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        problem = str(getattr(error, "problem", None) or error).splitlines()
-        raise UserError(f"{where} is not valid YAML{place}: {problem[0] if problem else 'unreadable'}") from error
 
 
 def preset_files() -> dict[str, Path]:
@@ -85,7 +39,7 @@ def find_preset(name_or_path: str) -> Path:
         UserError: there is none; the line names the nearest known preset.
     """
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
-        path = Path(os.path.expanduser(name_or_path))
+        path = user_path(name_or_path)
         if not os.path.isfile(path):
             raise UserError(f"preset file {name_or_path} does not exist; 'diffcli presets' lists the built-in ones")
         return path
@@ -145,25 +99,48 @@ def sampler_named(chosen: str | Mapping[str, Any]) -> Sampler:
     Raises:
         UserError: it is neither.
     """
-    value = parse_value(chosen, "`sampler`") if isinstance(chosen, str) else dict(chosen)
+    value = parse_argument(chosen, "`sampler`") if isinstance(chosen, str) else dict(chosen)
     try:
         return Sampler.model_validate(value if isinstance(value, dict) else {"name": chosen})
     except ValidationError as error:
         raise UserError(f"`sampler`: {explain(error)}") from error
 
 
-def load_preset(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> tuple[str, Preset]:
-    """A preset's name (the file's stem) and its checked values, ``overrides`` applied.
+def preset_values(preset: Mapping[str, Any] | Path | str) -> tuple[str, Any]:
+    """A preset's name, the stem of its file, and its values as they stand there, not checked; those of a mapping are itself, named
+    ``preset``.
+
+    Raises:
+        UserError: it is not found or not readable.
+    """
+    if isinstance(preset, Mapping):
+        return "preset", _copied(dict(preset))
+    path = find_preset(str(preset))
+    # The stem becomes a folder's name, and must not lead out of the runs.
+    return path.stem.lstrip(".") or "preset", read_values(path)
+
+
+def preset_of(values: Any, overrides: Mapping[str, Any], where: str) -> Preset:
+    """Checked values, ``overrides`` applied.
+
+    Raises:
+        UserError: they are not valid.
+    """
+    return validate(with_overrides(values, overrides), where)
+
+
+def load_preset(
+    preset: Mapping[str, Any] | Path | str, overrides: Mapping[str, Any] | None = None
+) -> tuple[str, Preset]:
+    """A preset's name and its checked values, ``overrides`` applied; see :func:`preset_values`.
 
     Raises:
         UserError: it is not found, not readable, or not valid.
     """
-    path = find_preset(name_or_path)
-    name = path.stem.lstrip(".") or "preset"  # it becomes a folder's name, and must not lead out of the runs
-    values = with_overrides(read_values(path), overrides or {})
-    return name, validate(values, f"preset {name}")
+    name, values = preset_values(preset)
+    return name, preset_of(values, overrides or {}, f"preset {name}")
 
 
 def to_yaml(preset: Preset) -> str:
     """The preset as YAML that :func:`load_preset` reads back to an equal one."""
-    return yaml.safe_dump(preset.model_dump(), sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+    return as_yaml(preset.model_dump())

@@ -77,9 +77,10 @@ def register(kind: str, name: str) -> Callable[[Registered], Registered]:
         entry = KINDS[kind]
         if entry.base is not None and not (inspect.isclass(component) and issubclass(component, entry.base)):
             raise UserError(f"{kind} '{name}' must be a subclass of diffcli.{entry.base.__name__}")
-        owner = origin_of(kind, name) or "diffcli"
+        owner = origin_of(kind, name)
         if name in entry.registry and owner != current(component):
-            raise UserError(f"{kind} '{name}' is {owner}'s already; give yours another name")
+            whose = f"of plug-in {owner.where}" if owner else "diffcli's"
+            raise UserError(f"{kind} '{name}' is {whose} already; give yours another name")
         entry.registry[name] = component
         record(kind, name, component)
         return component
@@ -100,7 +101,9 @@ def registered(kind: str, name: str) -> Callable[..., Any]:
     """
     registry = KINDS[kind].registry
     if name not in registry:
-        raise UserError(f"{kind}.name: {unknown(kind, name, registry)}")
+        raise UserError(
+            f"{kind}.name: {unknown(kind, name, registry)}; that of a plug-in needs its file, named by `plugin`"
+        )
     found: Callable[..., Any] = registry[name]
     return found
 

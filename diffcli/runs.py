@@ -16,10 +16,13 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from diffcli import __version__
-from diffcli.config import Preset, validate
+from diffcli.config import Preset, validate_stored
 from diffcli.errors import UserError, unknown
 from diffcli.files import read_json, writable_folder, write_json, written_whole
+from diffcli.paths import expand_fields, path_at, path_in_environment, user_path
+from diffcli.peers import is_first
 from diffcli.presets import read_values, to_yaml
+from diffcli.progress import note
 
 if TYPE_CHECKING:
     pass
@@ -37,7 +40,7 @@ PACKAGES = (
 
 def runs_root() -> Path:
     """The folder of all runs: ``DIFFCLI_RUNS``, else ``runs`` here."""
-    return Path(os.environ.get("DIFFCLI_RUNS") or "runs")
+    return path_in_environment("DIFFCLI_RUNS") or Path("runs")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class Run:
     """A run folder and the paths inside it."""
 
     folder: Path
+
+    def __post_init__(self) -> None:
+        expand_fields(self, "folder")
 
     @property
     def preset_file(self) -> Path:
@@ -215,13 +221,33 @@ def started(run: Run) -> datetime:
 
 
 def all_runs() -> list[Run]:
-    """Every run below :func:`runs_root`, oldest first."""
-    found = [Run(file.parent) for file in runs_root().glob("*/*/preset.yaml")]
-    return sorted(found, key=lambda run: (started(run), run.folder.name))
+    """Every run below :func:`runs_root`, in it and in the folders in it, oldest first; each once, whatever links lead to it."""
+    root = runs_root()
+    files = [file for pattern in ("*/preset.yaml", "*/*/preset.yaml") for file in root.glob(pattern)]
+    # What a kill leaves of a preset that was being written looks like a run.
+    folders = [file.parent for file in files if not file.parent.name.startswith(f".{file.name}.")]
+    # Of several names of a folder its own comes first.
+    own = root.resolve()
+    folders.sort(key=lambda folder: (folder.resolve() != own / folder.relative_to(root), str(folder)))
+    runs = {folder.resolve(): Run(folder) for folder in reversed(folders)}.values()
+    return sorted(runs, key=lambda run: (started(run), str(run.folder)))
+
+
+def names_of(run: Run) -> list[str]:
+    """What a run below :func:`runs_root` is called by: its preset, its own folder and the one that it is in."""
+    preset, parents = run.info().get("preset"), run.folder.relative_to(runs_root()).parts
+    return list(dict.fromkeys([*([str(preset)] if preset else []), *parents]))
+
+
+def short_names(run: Run) -> list[str]:
+    """Those of :func:`names_of` a run that say more than its time, which is the last part of a longer path."""
+    return [name for name in names_of(run) if name != run.folder.name or run.folder.parent == runs_root()]
 
 
 def find_run(name: str) -> Run:
-    """A run by its folder, by a preset's name (its newest run), or ``last`` (the newest of all).
+    """A run by its folder, by one of :func:`names_of` it (the newest of that name), or ``last`` (the newest of all).
+
+    Where several could be meant, a note says which one is used.
 
     Raises:
         UserError: there is none.
@@ -232,15 +258,26 @@ def find_run(name: str) -> Run:
     return run
 
 
-def run_named(name: str) -> Run | None:
-    """As :func:`find_run`; None where there is none."""
-    folder = Path(os.path.expanduser(name))
+def run_named(name: str, ready: Path | None = None) -> Run | None:
+    """As :func:`find_run`; None where there is none.
+
+    Args:
+        ready: the file of a ready model of that name, which could be meant, too.
+    """
+    folder = user_path(name)
     if os.path.isfile(folder / "preset.yaml"):
         return Run(folder)
     runs = all_runs()
-    if name == "last":
-        return runs[-1] if runs else None
-    return next((run for run in reversed(runs) if run.folder.parent.name == name), None)
+    if name != "last":
+        runs = [run for run in runs if name in names_of(run)]
+    if not runs:
+        return None
+    newest = runs[-1]
+    several = f", the newest of {len(runs):,}{'' if name == 'last' else f' called {name}'}" if len(runs) > 1 else ""
+    others = f"; the ready model of that name is {ready}" if ready else ""
+    if (several or others) and is_first():
+        note(f"note: {'your' if ready else 'the'} run {newest.folder} is used{several}{others}")
+    return newest
 
 
 def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
@@ -250,10 +287,10 @@ def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
         ready: the names of models that can be had in place of a run.
     """
     runs = all_runs()
-    if os.path.isdir(os.path.expanduser(name)):
+    if os.path.isdir(user_path(name)):
         return UserError(f"{name} is not a run folder: it has no preset.yaml; 'diffcli runs' lists the runs")
     if runs or (ready and name != "last"):
-        named = {run.folder.parent.name for run in runs}
+        named = {called for run in runs for called in short_names(run)}
         return UserError(
             unknown("run", name, {*(["last"] if runs else []), *named, *ready})
             + "; or give a run folder; 'diffcli runs' lists the runs"
@@ -264,13 +301,45 @@ def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
     )
 
 
+def data_place(run: Run, path: str, images: str) -> dict[str, str]:
+    """Where a training's images are, for its ``run.json``: the run, the images or both may be moved afterwards.
+
+    Args:
+        path: ``data.path`` as the preset has it.
+        images: where that leads.
+    """
+    absolute = os.path.abspath(user_path(images))
+    place = {"preset": path, "absolute": absolute}
+    with suppress(ValueError):  # on another drive of Windows
+        parent, name = os.path.split(absolute)
+        place["from_run"] = os.path.relpath(os.path.join(os.path.realpath(parent), name), os.path.realpath(run.folder))
+    return place
+
+
+def images_of_run(run: Run | None, path: str) -> list[Path]:
+    """Where the images of a run may be by now, the likeliest place first: where they were, where they were as seen from the
+    run, and where its preset's ``data.path`` leads from here.
+
+    Args:
+        run: None where only a preset is left.
+        path: ``data.path`` of its preset.
+    """
+    place = run.info().get("data_path") if run is not None else None
+    places = []
+    if run is not None and isinstance(place, dict):
+        places += [Path(str(place["absolute"]))] if "absolute" in place else []
+        if "from_run" in place:
+            places += [Path(os.path.normpath(os.path.join(os.path.realpath(run.folder), str(place["from_run"]))))]
+    return list(dict.fromkeys([*places, path_at(path, "data.path:")]))
+
+
 def run_preset(run: Run) -> Preset:
     """The resolved preset of a run.
 
     Raises:
         UserError: its file is damaged.
     """
-    return validate(read_values(run.preset_file), str(run.preset_file))
+    return validate_stored(read_values(run.preset_file), str(run.preset_file))
 
 
 def best_checkpoint(run: Run) -> Path:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from diffcli.config import Sampler
-from diffcli.errors import UserError, unknown
+from diffcli.data.label_names import Label
+from diffcli.errors import UserError
 from diffcli.presets import sampler_named
 
-Label = int | str
 BatchSize = int | Literal["auto"]
-NONE = "none"
-RANGE = re.compile(r"(\d+)-(\d+)")
 KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
 """What a preset says of its sampler and another sampler keeps."""
 
@@ -24,11 +21,12 @@ class SamplerOptions:
     """How a trained model is sampled; None is what its preset says.
 
     Args:
-        seed: same seed, same images, whatever the batch size.
+        seed: same seed, same images; on a CPU to the byte, whatever the batch size.
         sampler: a name, or a name with parameters: ``{"name": "ddim", "eta": 0.5}``.
         steps: of the sampler, 1..T.
-        label: of the images: a number or a class's name, ``none``, a range ``"0-9"``, or several of these, repeated over the
-            images in turn. None draws labels as they are frequent in the training images.
+        label: of the images: a class's name, a number, a range ``"0-9"``, ``none``, or several of these, repeated over the
+            images in turn; an integer stands for its digits, see :mod:`diffcli.data.label_names`. None draws labels as they are
+            frequent in the training images; of images at hand it is no label.
         guidance: weight of classifier-free guidance towards the label; 1 is none (Ho & Salimans 2022).
         autoguidance: weight of guidance by an early average of the weights; 1 is none (Karras et al. 2024).
         batch_size: images at a time; ``auto`` is as many as the device holds, up to 4,096, on a CPU 128.
@@ -69,43 +67,3 @@ class SamplerOptions:
             sampler = chosen.model_copy(update=kept)
         weights = {"guidance": self.guidance, "autoguidance": self.autoguidance}
         return sampler.model_copy(update={name: float(w) for name, w in weights.items() if w is not None})
-
-
-def label_numbers(label: Label | Sequence[Label] | None, classes: Sequence[str]) -> tuple[int, ...]:
-    """The labels that ``label`` names, each in 0..len(classes) - 1 or -1 for none; empty where it is None.
-
-    >>> label_numbers(["7", "cat", "none", "0-2"], ["a", "b", "cat", "d", "e", "f", "g", "h"])
-    (7, 2, -1, 0, 1, 2)
-
-    Raises:
-        UserError: there are no classes, or a label is none of them.
-    """
-    if label is None:
-        return ()
-    if not classes:
-        raise UserError("`label`: this model was trained without labels; train one whose preset has 'labels: {}'")
-    given: Iterable[Label] = [label] if isinstance(label, (int, str)) else label
-    numbers = tuple(number for part in given for number in _numbers(str(part), classes))
-    if not numbers:
-        raise UserError("`label` names no label")
-    return numbers
-
-
-def _numbers(text: str, classes: Sequence[str]) -> Sequence[int]:
-    by_name = {name.lower(): number for number, name in enumerate(classes)}
-    if text.lower() in by_name:
-        return [by_name[text.lower()]]
-    if text.lower() in (NONE, "-1"):
-        return [-1]
-    if match := RANGE.fullmatch(text):
-        first, last = int(match[1]), int(match[2])
-        if first <= last < len(classes):
-            return range(first, last + 1)
-    elif text.isdecimal() and int(text) < len(classes):
-        return [int(text)]
-    numbers = f"0..{len(classes) - 1}"
-    if all(name.isdecimal() for name in classes):
-        raise UserError(
-            f"`label` {text}: this model's labels are {numbers}, a range such as 0-{len(classes) - 1}, or none"
-        )
-    raise UserError(f"`label`: {unknown('label', text, classes)}; or a number in {numbers}, a range, or none")

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcli.checkpoints import read_checkpoint
 from diffcli.errors import UserError
-from diffcli.files import json_text, written_whole
+from diffcli.files import ENTRY, json_text, write_safetensors, written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 FORMAT = 1
 """Of model files; a reader refuses those of a later one."""
-ABOUT, CHECKSUM = "diffcli", "sha256"
-"""The keys of the metadata: the JSON text, and its checksum. safetensors has none, and a flipped bit is a sound number."""
+CHECKSUM = "sha256"
+"""The key of the checksum of the metadata's other values, among them that of the tensors: safetensors has none, and a flipped bit
+is a sound number. Up to version 0.3 it was an entry of its own beside the JSON."""
 LARGEST_HALF = 65504.0
 
 State = dict[str, "Tensor"]
@@ -84,23 +85,31 @@ def read_stored(path: Path) -> Stored:
     return _of_model_file(path) if is_model_file(path) else _of_checkpoint(path)
 
 
+OF_CHECKPOINT: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "hyper_parameters": lambda about: {
+        "preset_name": str(about["preset_name"]),
+        "preset": about["preset"],
+        "plugins": dict(about.get("plugins") or {}),
+    },
+    "state_dict": lambda state: {"weights": {key.removeprefix("denoiser."): value for key, value in state.items()}},
+    "guide": lambda guide: {"guide": guide or None},
+    "priors": lambda priors: {"fitted": {str(name): dict(state) for name, state in priors.items()}},
+    "class_shares": lambda shares: {"class_shares": tuple(float(share) for share in shares)},
+    "unlabelled_share": lambda share: {"unlabelled_share": float(share)},  # before version 0.4 nobody counted
+    "clusters": lambda centres: {"clusters": centres},
+    "epoch": lambda epoch: {"epoch": int(epoch) + 1},
+}
+"""The keys of a checkpoint that a model is read from, each with the fields of :class:`Stored` that its value becomes."""
+
+
 def _of_checkpoint(path: Path) -> Stored:
     content = read_checkpoint(path)
-    about = content["hyper_parameters"]
+    values: dict[str, Any] = {}
     try:
-        return Stored(
-            file=path,
-            preset_name=str(about["preset_name"]),
-            preset=about["preset"],
-            weights={key.removeprefix("denoiser."): value for key, value in content["state_dict"].items()},
-            plugins=dict(about.get("plugins") or {}),
-            guide=content.get("guide") or None,
-            fitted={str(name): dict(state) for name, state in content.get("priors", {}).items()},
-            class_shares=tuple(float(share) for share in content.get("class_shares", ())),
-            unlabelled_share=float(content.get("unlabelled_share", 0)),  # before version 0.4 nobody counted
-            clusters=content.get("clusters"),
-            epoch=int(content.get("epoch", 0)) + 1,
-        )
+        for key, fields_of in OF_CHECKPOINT.items():
+            if key in content:
+                values |= fields_of(content[key])
+        return Stored(file=path, **values)
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"checkpoint {path} is damaged: it holds something else than weights") from error
 
@@ -120,20 +129,34 @@ def read_about(path: Path) -> dict[str, Any]:
             metadata = content.metadata() or {}
     except Exception as error:  # bytes that are damaged can raise anything
         raise UserError(f"model file {path} is damaged or not a model file; use another one") from error
-    if ABOUT not in metadata:
+    if ENTRY not in metadata:
         raise UserError(f"model file {path} was not written by diffcli: it holds no preset")
-    if metadata.get(CHECKSUM) != hashlib.sha256(metadata[ABOUT].encode()).hexdigest():
-        raise UserError(f"model file {path} is damaged: what it says of itself has changed; use another one")
+    text, changed = (
+        metadata[ENTRY],
+        f"model file {path} is damaged: what it says of itself has changed; use another one",
+    )
+    older = CHECKSUM in metadata
+    if older and metadata[CHECKSUM] != hashlib.sha256(text.encode()).hexdigest():
+        raise UserError(changed)
     try:
-        about = json.loads(metadata[ABOUT])
+        about = json.loads(text)
+        if not older and (about.pop(CHECKSUM, None) is None or text != _signed(about)):
+            raise UserError(changed)
         written_as = int(about["format"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UserError(f"model file {path} was not written by diffcli: its metadata cannot be read") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        unreadable = f"model file {path} was not written by diffcli: its metadata cannot be read"
+        raise UserError(unreadable if older else changed) from error
     if written_as != FORMAT:
         raise UserError(
             f"model file {path} is of format {written_as}, and this diffcli reads format {FORMAT}: a newer one may read it"
         )
     return dict(about)
+
+
+def _signed(about: dict[str, Any]) -> str:
+    """``about`` as JSON, with the checksum of itself as its last value."""
+    digest = hashlib.sha256(json_text(about, indent=None).encode()).hexdigest()
+    return json_text(about | {CHECKSUM: digest}, indent=None)
 
 
 def _of_model_file(path: Path) -> Stored:
@@ -207,8 +230,6 @@ def write_model_file(path: Path, stored: Stored) -> None:
     Raises:
         UserError: the place cannot be written.
     """
-    from safetensors.torch import save
-
     tensors = {f"weights/{name}": tensor for name, tensor in stored.weights.items()}
     tensors |= {f"guide/{name}": tensor for name, tensor in (stored.guide or {}).items()}
     for prior, state in stored.fitted.items():
@@ -234,9 +255,8 @@ def write_model_file(path: Path, stored: Stored) -> None:
         "training": stored.training,
         "evaluation": evaluation,
     }
-    text = json_text(about, indent=None)
     with written_whole(path) as part:
-        part.write_bytes(save(tensors, {ABOUT: text, CHECKSUM: hashlib.sha256(text.encode()).hexdigest()}))
+        write_safetensors(part, tensors, _signed(about))
 
 
 def halved(state: State) -> tuple[bool, State]:

@@ -9,26 +9,29 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from diffcli.assembly import build_prior, load_source, path_of, resolve, training_split
+from diffcli.assembly import build_prior, load_source, path_of, resolve, training_split, with_images
 from diffcli.computing import prepared
 from diffcli.config import Component, Preset, Sampler
 from diffcli.data.clusters import clustered
-from diffcli.data.datasets import ImageSet
+from diffcli.data.datasets import ImageSet, Source
+from diffcli.data.label_names import check_trained, label_notes, label_numbers
 from diffcli.devices import Precision, Processes
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.inpainting import check_inpaints
-from diffcli.diffusion.labels import Labels
+from diffcli.diffusion.labels import NO_LABEL, Labels
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.errors import UserError, unknown
 from diffcli.generation import Sampling, fit_prior
+from diffcli.peers import is_first
+from diffcli.progress import note
 from diffcli.runs import Run
-from diffcli.sampler_options import SamplerOptions, label_numbers
+from diffcli.sampler_options import SamplerOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trained:
     """What a checkpoint holds, and how it is sampled with given options."""
 
@@ -54,8 +57,19 @@ class Trained:
     """The run that it belongs to, if any."""
     data_dir: Path | str | None = None
     """Folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``."""
+    data: Path | str | None = None
+    """A folder of images in place of the one that it was trained on."""
     processes: Processes = field(default_factory=lambda: Processes(torch.device("cpu")))
     precision: Precision = "32-true"
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.image_shape))
+        weights = sum(weight.numel() for weight in self.denoiser.network.parameters())
+        classes = f", {len(self.classes):,} classes" if self.classes else ""
+        return (
+            f"<{type(self).__name__} {self.preset_name}, epoch {self.epoch}: images {size}{classes}, "
+            f"{self.preset.degradation.name} T {self.T}, {self.preset.network.name} of {weights:,} weights; {self.checkpoint}>"
+        )
 
     @property
     def T(self) -> int:
@@ -89,9 +103,63 @@ class Trained:
         labels = self.preset.labels
         return labels is None or labels.dropped > 0 or self.unlabelled_share > 0
 
+    @property
+    def untrained_classes(self) -> list[str]:
+        """The names of the labels that no training image had."""
+        return [name for name, share in zip(self.classes, self.class_shares, strict=False) if not share]
+
+    @property
+    def trained_classes(self) -> list[str]:
+        """The names of the labels that training images had, which are those that can be asked for."""
+        untrained = set(self.untrained_classes)
+        return [name for name in self.classes if name not in untrained]
+
     def labelled(self, images: ImageSet) -> ImageSet:
-        """Images with the labels that this model knows them by: the data set's, or their clusters."""
-        return images if self.clusters is None else clustered(images, self.clusters)
+        """Images with the labels that this model knows them by: the data set's, or their clusters; none where it saw no image
+        of a class in training.
+
+        Raises:
+            UserError: an image has no label that the model knows, and it does not work without.
+        """
+        if self.clusters is not None:
+            return clustered(images, self.clusters)
+        if not self.classes:
+            return images
+        untrained = torch.tensor([self.classes.index(name) for name in self.untrained_classes], dtype=torch.int64)
+        labels = images.labels.masked_fill(torch.isin(images.labels, untrained), NO_LABEL)
+        if not self.works_without_label and (without := int((labels == NO_LABEL).sum())):
+            raise UserError(
+                f"{without:,} of {len(images):,} images have no label that this model was trained with, and it does not work "
+                f"without (labels.dropped: 0): say which with `label`"
+            )
+        return ImageSet(images.images, labels)
+
+    def check_data(self, needed: bool = True) -> None:
+        """Checks that ``data``, where it is given, takes the place of the images that the model was trained on.
+
+        Args:
+            needed: whether images are read at all.
+
+        Raises:
+            UserError: it does not exist, the model was trained on no folder, or no image is read.
+        """
+        if self.data is not None:
+            with_images(self.preset, self.run, self.data)
+            if not needed:
+                raise UserError("`data` names images, and none are read for this; leave it out")
+
+    def source(self, download: bool = True) -> Source:
+        """The data set that it was trained on, or the images that ``data`` names.
+
+        Raises:
+            UserError: they are not there, or their classes are not the model's.
+        """
+        source = load_source(with_images(self.preset, self.run, self.data), self.data_dir, download)
+        labels = self.preset.labels
+        if labels is not None and not labels.clusters and list(source.classes) != labels.names:
+            classes, own = (", ".join(names) or "none" for names in (source.classes, labels.names))
+            raise UserError(f"the classes of the images are {classes:.200}, and those of the model {own:.200}")
+        return source
 
     def training_split(self) -> ImageSet:
         """The images that it was trained on.
@@ -99,7 +167,7 @@ class Trained:
         Raises:
             UserError: the data set is not there.
         """
-        return training_split(self.preset, load_source(self.preset, self.data_dir).development)
+        return training_split(self.preset, self.source())
 
     def prior_component(self, name: str | None) -> Component:
         """A prior by name with its parameters; None is the preset's own.
@@ -112,6 +180,10 @@ class Trained:
             raise UserError(f"`prior`: {unknown('prior', name, PRIORS)}")
         component = own if name in (None, own.name) else Component(name=str(name))
         return resolve(self.preset.model_copy(update={"prior": component})).prior
+
+    def needs_images(self, prior: Component) -> bool:
+        """Whether a prior has yet to be fitted to the images of the training."""
+        return prior.name not in self.fitted and build_prior(prior).needs_fit
 
     def prior(self, name: str | None) -> Prior:
         """A prior by name as it was fitted when the model was trained; None is the preset's own.
@@ -137,9 +209,15 @@ class Trained:
         """The preset's sampler but for what the options change, and its time steps, T to 0.
 
         Raises:
-            UserError: the sampler is unknown or does not serve the degradation, or there are more steps than T.
+            UserError: the sampler is unknown or does not serve the degradation, there are more steps than T, or it is guided by an
+            estimate without label that the model does not have.
         """
         sampler = options.changed(self.preset.sampler)
+        if sampler.guidance != 1 and not self.works_without_label:
+            raise UserError(
+                "`guidance` needs an estimate without label, and this model was trained with labels.dropped: 0: leave it at 1, "
+                "or train one with labels.dropped: 0.1"
+            )
         sampler = resolve(self.preset.model_copy(update={"sampler": sampler})).sampler
         return sampler, path_of(sampler, self.denoiser.degradation, options.steps)
 
@@ -189,7 +267,7 @@ class Trained:
             UserError: an option does not fit the model.
         """
         sampler, steps = self.sampler(options)
-        given = label_numbers(options.label, self.classes)
+        given = self.label_numbers(options)
         sampling = Sampling(
             denoiser=self.denoiser,
             prior=prior,
@@ -219,11 +297,51 @@ class Trained:
         labels: dict[str, Tensor | None] = {"": None} if self.works_without_label else {}
         return labels | {"_told": self.labelled(images).labels}
 
+    def label_numbers(self, options: SamplerOptions) -> tuple[int, ...]:
+        """The labels asked for, each in 0..classes - 1 or -1 for none; empty where ``label`` is None.
+
+        Raises:
+            UserError: a label is unknown or was not trained, there are none, or they are guided towards and are none.
+        """
+        numbers = label_numbers(options.label, self.classes)
+        check_trained(numbers, self.classes, set(self.untrained_classes), works_without=self.works_without_label)
+        if numbers and max(numbers) == NO_LABEL:
+            self._check_unguided(options)
+        return numbers
+
+    def note_labels(self, options: SamplerOptions) -> None:
+        """Says of each label that could be taken in two ways how it is taken, unless that is to be quiet."""
+        if not options.quiet and is_first():
+            for line in label_notes(options.label, self.classes):
+                note(line)
+
     def told(self, options: SamplerOptions, count: int) -> Tensor | None:
         """The labels that are given for ``count`` images at hand, int64 (count,); None where none is.
 
         Raises:
-            UserError: a label is unknown, or the model has none.
+            UserError: see :meth:`label_numbers`.
         """
-        given = label_numbers(options.label, self.classes)
+        given = self.label_numbers(options)
         return Labels(given).of(options.seed, range(count)) if given else None
+
+    def check_told(self, options: SamplerOptions) -> None:
+        """Checks what images at hand are told where ``label`` None is no label.
+
+        Raises:
+            UserError: see :meth:`label_numbers`; or no label is given, and the model does not work without, or is guided
+                towards it.
+        """
+        if self.label_numbers(options):
+            return
+        if not self.works_without_label:
+            raise UserError(
+                f"this model was trained with the label of every image (labels.dropped: 0) and does not work without: "
+                f"say with `label` what the images show; there are {', '.join(self.trained_classes):.200}"
+            )
+        self._check_unguided(options)
+
+    def _check_unguided(self, options: SamplerOptions) -> None:
+        if options.guidance not in (None, 1):
+            raise UserError(
+                f"`guidance` {options.guidance:g} is towards a label, and none is given: say which with `label`"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -62,8 +63,8 @@ def flipped(file: Path) -> None:
 
 def of_another_key(file: Path) -> None:
     with safe_open(file, framework="pt") as content:
-        metadata = content.metadata()
-    save_file({"values": VALUES}, file, metadata | {"key": "{}"})
+        about = json.loads(content.metadata()["diffcli"])
+    save_file({"values": VALUES}, file, {"diffcli": json.dumps(about | {"key": "{}"})})
 
 
 def without_metadata(file: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score, spread, wilson
+from diffcli.reporting.claim import tally
 from diffcli.studies.claims import check
 from diffcli.studies.files import checked
 from diffcli.studies.results import Measured
@@ -185,6 +186,120 @@ def test_a_claim_says_what_it_says() -> None:
     assert confirmed[2].why is None
 
 
+@pytest.mark.parametrize(
+    ("by_classifier", "by_resnet", "expected"),
+    [
+        ((1, 2), (1, 2), "confirmed"),
+        ((2, 1), (2, 1), "not confirmed"),
+        ((1, 2), (2, 1), "the judges disagree"),
+        ((1, 2), (1, 1.05), "not settled"),
+        ((2, 1), (1, 1.05), "not settled"),
+        ((1, 2), (1, None), "not measured"),
+        ((2, 1), (None, None), "not confirmed"),
+    ],
+)
+def test_a_distance_has_to_be_better_by_each_judge(
+    by_classifier: tuple[float, float], by_resnet: tuple[float | None, float | None], expected: str
+) -> None:
+    def of(classifier: float, resnet: float | None) -> Measured:
+        second = {} if resnet is None else {"fid_resnet": resnet, "fid_resnet_error": 0.1, "fid_resnet_floor": 0.01}
+        return run(fid_classifier=classifier, fid_classifier_error=0.1, fid_classifier_floor=0.01, **second)
+
+    a, b = (of(*pair) for pair in zip(by_classifier, by_resnet, strict=True))
+    assert verdict(BETTER | {"metric": "fid"}, a=a, b=b) == expected
+    negated = {"confirmed": "not confirmed", "not confirmed": "confirmed"}
+    assert verdict({"not_better": "a", "than": "b", "metric": "fid"}, a=a, b=b) == negated.get(expected, expected)
+    # A disagreement of judges decides no more than what is missing, and less than what is contradicted.
+    both = {"all": [BETTER | {"metric": "fid"}, {"of": "a", "metric": "fid", "at_most": 0.1}]}
+    assert verdict(both, a=a, b=b) == "not confirmed"
+    (found,) = check([StudyClaim.model_validate(BETTER | {"metric": "fid"})], {"a": [a], "b": [b]})
+    assert "fid_classifier: a" in found.evidence
+    assert ("fid_resnet" in found.evidence) == (by_resnet != (None, None))
+    if expected == "the judges disagree":
+        assert "(confirmed). fid_resnet" in found.evidence
+        assert found.evidence.endswith("(not confirmed)")
+
+
+def test_facts_of_two_models_are_compared() -> None:
+    def of(value: float) -> Measured:
+        return Measured({"scores": {}, "settings": {}}, facts={"unevenness": Interval.exact(value)})
+
+    assert verdict(BETTER | {"metric": "unevenness"}, a=of(0.1), b=of(0.2)) == "confirmed"
+    assert verdict(BETTER | {"metric": "unevenness"}, a=of(0.2), b=of(0.1)) == "not confirmed"
+
+
+def test_what_is_true_by_construction_is_called_so_unless_it_is_false() -> None:
+    bound = {"of": "a", "metric": "rmse", "at_most": 1, "by_construction": True}
+    assert verdict(bound, a=run(rmse=0.5)) == "true by construction"
+    assert verdict(bound, a=run(rmse=2)) == "not confirmed"
+    assert verdict(bound, a=run()) == "not measured"
+    parts = [{"of": "a", "metric": "rmse", "at_most": 1, "by_construction": True}, BETTER | {"metric": "fid"}]
+    for fid, expected in ((1, "confirmed"), (3, "not confirmed")):
+        assert verdict({"all": parts}, a=run(rmse=0.5, fid_x=fid), b=run(fid_x=2)) == expected
+    whole = {"all": [{**parts[0], "by_construction": False}], "by_construction": True}
+    assert verdict(whole, a=run(rmse=0.5)) == "true by construction"
+    (found,) = check([StudyClaim.model_validate({"all": parts})], {"a": [run(rmse=0.5, fid_x=1)], "b": [run(fid_x=2)]})
+    assert "rmse: a 0.5 (true by construction). fid_x" in found.evidence
+
+
+def test_claims_are_counted_with_those_left_open_and_those_true_by_construction_apart() -> None:
+    claims = [{"of": "a", "metric": "rmse", "at_most": bound} for bound in (3, 3, 1)]
+    claims += [{"of": "a", "metric": "ssim", "at_most": 1}, {"of": "a", "metric": "fid", "at_most": 2}]
+    claims += [{"of": "a", "metric": "psnr", "at_most": 1, "by_construction": True}]
+    measured = run(rmse=2, psnr=0, fid_x=1, fid_y=3)
+    found = check([StudyClaim.model_validate(claim) for claim in claims], {"a": [measured]})
+    assert tally(found) == (
+        "2 confirmed, 1 not confirmed, 2 open (1 the judges disagree, 1 not measured), 1 true by construction"
+    )
+
+
+def story(measured: str, **changes: Any) -> Any:
+    """A claim whose bound was 0.75, then 0.9, then 0.8, of a number of the date ``measured``."""
+    earlier = [
+        {"claim": {"of": "a", "metric": "class_kept", "at_least": 0.75}, "since": "2026-01-01", "until": "2026-01-03",
+         "why": "It said less than its source."},
+        {"claim": {"of": "a", "metric": "class_kept", "at_least": 0.9, "text": "Nine of ten."}, "since": "2026-01-03",
+         "until": "2026-01-04", "known_numbers": "0.84", "why": "Too much."},
+    ]  # fmt: skip
+    claim = {"of": "a", "metric": "class_kept", "at_least": 0.8, "since": "2026-01-04", "history": earlier} | changes
+    scores = {"class_kept": 0.84, "class_kept_error": 0.001}
+    evaluation = {"scores": scores, "settings": {"n_test": 10**6, "date": f"{measured}T10:00:00"}}
+    (found,) = check([StudyClaim.model_validate(claim)], {"a": [Measured(evaluation)]})
+    return found
+
+
+def test_earlier_bounds_are_judged_by_the_same_numbers() -> None:
+    found = story("2026-01-05")
+    assert [bound.verdict for bound in found.history] == ["confirmed", "not confirmed"]
+    assert found.verdict == "confirmed"
+    assert found.history[0].text == "a has a class_kept of at least 0.75."
+    assert found.history[1].text == "Nine of ten."
+    assert [(bound.since, bound.until) for bound in found.history] == [
+        ("2026-01-01", "2026-01-03"), ("2026-01-03", "2026-01-04")
+    ]  # fmt: skip
+    assert found.history[1].evidence == found.evidence
+    assert found.first is found.history[0]
+
+
+@pytest.mark.parametrize(
+    ("measured", "changes", "expected"),
+    [
+        # What the author says, and what the dates say by themselves.
+        ("2026-01-05", {}, [False, True, True]),
+        ("2026-01-05", {"history": []}, [False]),
+        ("2026-01-03", {"history": []}, [True]),
+        ("2026-01-04", {"history": []}, [False]),
+        ("2026-01-05", {"history": [], "known_numbers": "0.84"}, [True]),
+        ("2025-12-31", {"history": [], "since": None}, [False]),
+    ],
+)
+def test_a_bound_is_known_to_be_set_after_its_numbers(
+    measured: str, changes: dict[str, Any], expected: list[bool]
+) -> None:
+    found = story(measured, **changes)
+    assert [bound.is_informed for bound in (*found.history, found)] == expected
+
+
 def test_the_reports_tables_are_held() -> None:
     assert set(labels_by_preset()) == {"ddpm-const-lowbeta", "ddpm-const-highbeta", "blur-const", "ddpm-cosine-unet"}
     low = reported("ddpm-const-lowbeta")
@@ -198,18 +313,14 @@ def reports_own_results() -> dict[str, Measured]:
     """What the report says, and made-up numbers where it has none, as it describes them."""
     by_label = {labels_by_preset()[preset]: preset for preset in labels_by_preset()}
     scores = {label: dict(reported(preset).scores) for label, preset in by_label.items()}  # type: ignore[union-attr]
-    for label, (kept, precision, recall) in {
+    for label, (kept, density, coverage) in {
         LOW: (0.2, 0.8, 0.7), HIGH: (0.1, 0.1, 0.1), BLUR: (7 / 8, 0.5, 0.1), NOISE: (0.2, 0.8, 0.7),
     }.items():  # fmt: skip
-        scores[label] |= {
-            "class_kept": kept,
-            "sample_precision_inception": precision,
-            "sample_recall_inception": recall,
-        }
+        scores[label] |= {"class_kept": kept, "density_inception": density, "coverage_inception": coverage}
     settings = {"n_test": 1000, "n_manifold": 1000}
-    later = {"fid_inception": 430.0, "class_kept": 0.1, "rmse": 0.2, "ssim": 0.4, "sample_precision_inception": 0.6,
-             "sample_recall_inception": 0.1}  # fmt: skip
-    first = later | {"fid_inception": 432.0, "rmse": 0.3, "ssim": 0.2, "sample_precision_inception": 0.4}
+    later = {"fid_inception": 430.0, "class_kept": 0.1, "rmse": 0.2, "ssim": 0.4, "density_inception": 0.6,
+             "coverage_inception": 0.1}  # fmt: skip
+    first = later | {"fid_inception": 432.0, "rmse": 0.3, "ssim": 0.2, "density_inception": 0.4}
     along = {3: {"scores": first, "settings": settings}, 45: {"scores": later, "settings": settings}}
     facts = {"overfitting": Interval.exact(1.01)}
     results = {}
@@ -220,14 +331,25 @@ def reports_own_results() -> dict[str, Measured]:
         by_t = [0.03, 0.01, 0.001, 0.0004] + [1e-4] * 6
         evaluation = {"scores": scores[label], "by_prior": by_prior, "loss_by_t": by_t, "loss_by_t_error": [1e-6] * 10}
         alpha = {"alpha_T": Interval.exact(0.1352)} if label == LOW else {}
-        results[preset] = Measured({**evaluation, "settings": settings}, along, facts | alpha)
+        # "Given enough precision" (3.3): 12 bits are, 8 are not.
+        by_start = [
+            {
+                "scores": {"class_kept": kept},
+                "settings": settings | {"reconstruction": {"t": None, "bits": bits, "noise": 0}},
+            }
+            for bits, kept in ((None, 7 / 8), (12, 7 / 8), (8, 0.2 if label == BLUR else 7 / 8))
+        ]
+        results[preset] = Measured({**evaluation, "settings": settings}, along, facts | alpha, by_start, 100)
     return results
 
 
 def test_the_reports_own_numbers_confirm_its_claims() -> None:
     claims = check_report(reports_own_results(), {})
-    assert len(claims) == len(report().claims) - 3  # those of longer blurs, which the report leaves open
-    assert {claim.verdict for claim in claims} == {"confirmed"}, claims
+    assert len(claims) == len(report().claims) - 5  # those of the compact blurs, which the report leaves open
+    assert {claim.verdict for claim in claims} == {"confirmed", "true by construction"}, claims
+    assert [claim.text for claim in claims if claim.verdict == "true by construction"] == [
+        "Nor do its reconstructions, which keep no more classes (2.3.4, Figure 2)."
+    ]
 
 
 def test_other_numbers_contradict_them() -> None:

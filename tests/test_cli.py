@@ -71,18 +71,15 @@ def test_eval_gives_a_table_json_and_a_file(cli, trained: Path) -> None:
         "nearest",
         "nearest_test",
         "loss",
-        "fid_classifier",
-        "kid_classifier",
-        "fid_classifier_floor",
-        "kid_classifier_floor",
         "nll",
         "nll_kl",
         "nll_error",
     }
     expected |= {name + suffix for name in RECONSTRUCTED for suffix in ("", "_direct", "_error")}
-    expected |= {"loss_error", "fid_classifier_error"}
-    of_neighbours = ("sample_precision_classifier", "sample_recall_classifier")
-    expected |= {name + suffix for name in of_neighbours for suffix in ("", "_floor", "_error")}
+    expected |= {"loss_error", "nearest_error"}
+    judged = ("fid", "kid", "sample_precision", "sample_recall", "density", "coverage")
+    keys = {f"{name}_{judge}" for name in judged for judge in ("classifier", "resnet")}
+    expected |= {key + suffix for key in keys for suffix in ("", "_floor", "_error")}
     assert set(report["scores"]) == expected
     assert report["settings"]["n_test"] == report["settings"]["n_fid"] == 20
     assert json.loads(Run(trained).eval_file.read_text()) == report

@@ -221,6 +221,21 @@ def test_auto_without_classifier_names_file_and_option(no_network: None) -> None
             extractors.choose(name, "folder", None, CPU)
 
 
+@pytest.mark.parametrize("name", ["auto", "inception", "classifier"])
+def test_colour_data_need_a_file_and_are_not_sent_in_a_circle(no_network: None, name: str) -> None:
+    with pytest.raises(extractors.Unavailable) as caught:
+        extractors.choose(name, "cifar10", None, CPU)
+    told = str(caught.value)
+    assert extractors.INCEPTION_FILE in told
+    assert "torch-fidelity's release" in told
+    assert f"sha256 begins with {extractors.INCEPTION_HASH}" in told
+    assert "`inception_weights` FILE" in told
+    assert "no classifier" in told
+    assert "cifar10" in told
+    assert "`extractor` classifier" not in told
+    assert "`extractor` inception" not in told
+
+
 def test_auto_takes_inception_from_the_cache(stand_in_weights: Path, no_network: None) -> None:
     cache = extractors.inception_cache()
     cache.parent.mkdir(parents=True)

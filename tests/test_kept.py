@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 from conftest import TINY
 
 from diffcli.checkpoints import read_checkpoint
+from diffcli.loading import read_model
 from diffcli.runs import Run
+from diffcli.stored import Stored, read_stored
 
 TRAIN = ["train", "--preset", "tiny.yaml", "--accelerator", "cpu", "-q"]
 
@@ -34,6 +37,35 @@ def test_the_average_is_kept_where_there_is_one(cli, workplace: Path) -> None:
     kept, last = read_checkpoint(run.kept()[1]), read_checkpoint(run.last)
     assert all(torch.equal(kept["state_dict"][name], weight) for name, weight in last["state_dict"].items())
     assert set(kept["guide"]) == {name.removeprefix("denoiser.") for name in kept["state_dict"]}
+
+
+def test_weights_kept_along_a_training_with_clusters_are_a_model(cli, workplace: Path) -> None:
+    Path("tiny.yaml").write_text(TINY + "labels: {clusters: 4}\n")
+    assert cli(*TRAIN, "--out", "run", "--epochs", 1).code == 0
+    kept, last = read_model(Run(Path("run")).kept()[1]), read_model(Run(Path("run")).last)
+    assert kept.clusters is not None
+    assert last.clusters is not None
+    assert torch.equal(kept.clusters, last.clusters)
+    assert torch.equal(kept.sample(3, label=2, steps=2, quiet=True), last.sample(3, label=2, steps=2, quiet=True))
+
+
+def test_kept_weights_are_all_that_a_model_is_read_from(cli, workplace: Path) -> None:
+    Path("tiny.yaml").write_text(
+        TINY.replace("sample_n: 4}", "sample_n: 4, ema: 0.9, guide_at: 0.1}") + "labels: {clusters: 4}\n"
+    )
+    assert cli(*TRAIN, "--out", "run", "--epochs", 1).code == 0
+    run = Run(Path("run"))
+    kept, last = read_stored(run.kept()[1]), read_stored(run.last)
+    for field in fields(Stored):
+        if field.name != "file":
+            assert same(getattr(kept, field.name), getattr(last, field.name)), field.name
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two values are equal, tensors in them bit for bit."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
 
 
 def test_other_files_are_no_kept_weights(tmp_path: Path) -> None:

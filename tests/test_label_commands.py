@@ -12,9 +12,9 @@ from conftest import TINY, Cli
 from PIL import Image
 
 import diffcli
+from diffcli.data.label_names import label_numbers
 from diffcli.experiments.planning import TrainOptions, plan
 from diffcli.experiments.planning import images_of as images_as_recorded
-from diffcli.sampler_options import label_numbers
 
 RECIPE = TINY.replace("lr: 1e-3", "lr: 1e-3, ema: 0.9, guide_at: 0.3") + "labels: {dropped: 0.2}\n"
 CPU = diffcli.Devices("cpu", "1")

@@ -185,7 +185,8 @@ def test_a_pipe_gets_lines_of_progress_only_where_asked(cli: Cli, workplace: Pat
     assert all(
         re.fullmatch(r"epoch \d/2: train loss [\d.]+, val loss [\d.]+, [\d.,]+ images/s", line) for line in lines
     )
-    sample = ["sample", "--n", 40, "--batch-size", 10, "--steps", 5, "--accelerator", "cpu"]
+    newest = max(Path("runs/tiny").iterdir())  # two could be meant: named, for else a note says which one is used
+    sample = ["sample", "--run", newest, "--n", 40, "--batch-size", 10, "--steps", 5, "--accelerator", "cpu"]
     assert cli(*sample).err == ""
     lines = cli(*sample, "--progress").err.splitlines()
     assert [line.partition(",")[0] for line in lines] == [

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +24,13 @@ from safetensors.torch import load_file, save
 from test_fuzz_files import damaged
 
 import diffcli
+from diffcli.evaluation.cache import Cache
 from diffcli.loading import read_model
 from diffcli.runs import Run
-from diffcli.stored import fingerprint, halved, read_about, read_stored, write_model_file
+from diffcli.stored import _signed, fingerprint, halved, read_about, read_stored, write_model_file
 
 CPU = diffcli.Devices("cpu", "1")
+PACKAGE = Path(diffcli.__file__).parent
 QUICK: dict[str, Any] = {"n_test": 5, "n_fid": 5, "steps": 2, "extractor": "classifier", "devices": CPU, "quiet": True}
 
 
@@ -139,9 +144,9 @@ def _stuffed(intact: bytes, change: Callable[[dict[str, Any]], object], place: P
     with safe_open(place, framework="pt") as content:
         tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
         about = json.loads(content.metadata()["diffcli"])
+    del about["sha256"]
     change(about)
-    text = json.dumps(about)
-    return save(tensors, {"diffcli": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+    return save(tensors, {"diffcli": _signed(about)})
 
 
 STUFFED: list[Callable[[dict[str, Any]], object]] = [
@@ -182,6 +187,8 @@ def test_stuffed_model_files(
             save({"a": torch.ones(2)}, {"diffcli": "[" * 100_000, "sha256": hashlib.sha256(b"[" * 100_000).hexdigest()}),
             "was not written by diffcli: its metadata cannot be read",
         ),
+        (save({"a": torch.ones(2)}, {"diffcli": "[" * 100_000}), "is damaged: what it says of itself has changed"),
+        (save({"a": torch.ones(2)}, {"diffcli": '{"sha256": "0"}'}), "is damaged: what it says of itself has changed"),
         (b"", "is damaged or not a model file"),
         (b"PK\3\4 a zip", "is damaged or not a model file"),
     ],
@@ -200,3 +207,62 @@ def test_an_exported_model_can_be_read_by_whom_the_umask_allows(workplace: Path,
     finally:
         os.umask(before)
     assert (workplace / "shared.safetensors").stat().st_mode & 0o777 == 0o640
+
+
+EXPORT_TWICE = """
+import sys, diffcli
+for out in sys.argv[2:]:
+    diffcli.export(sys.argv[1], out, quiet=True)
+"""
+
+
+def exported(run: Path, place: Path, seed: int, *names: str) -> list[bytes]:
+    """The bytes that a process of its own exports a run into, with a seed for Python's hashes."""
+    place.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", EXPORT_TWICE, run, *names],
+        cwd=place,
+        env=os.environ | {"PYTHONHASHSEED": str(seed)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return [file.read_bytes() for file in sorted(place.iterdir())]
+
+
+def test_an_export_is_the_same_bytes_again(workplace: Path, blurred: Path) -> None:
+    names = [f"{number}.safetensors" for number in range(4)]  # two entries would be in the same order in one of sixteen
+    first, second = (exported(blurred, workplace / str(seed), seed, *names) for seed in (1, 2))
+    assert len({*first, *second}) == 1
+    assert len(first) == len(second) == 4
+
+
+def test_every_file_of_ours_has_one_entry_of_metadata(workplace: Path, blurred: Path) -> None:
+    diffcli.export(blurred, Path("model.safetensors"))
+    Cache(workplace).save({"a": 1}, torch.ones(3))
+    files = [Path("model.safetensors"), *(workplace / "evaluation").iterdir()]
+    assert len(files) == 2
+    for file in files:
+        with safe_open(file, framework="pt") as content:
+            assert set(content.metadata()) == {"diffcli"}
+    # Others of the library's functions write more entries, or none.
+    writers = [
+        file for file in PACKAGE.rglob("*.py") if re.search(r"from safetensors\S* import .*\bsave", file.read_text())
+    ]
+    assert writers == [PACKAGE / "files.py"]
+
+
+def test_model_files_of_version_0_3_are_read(workplace: Path, intact: bytes) -> None:
+    Path("new.safetensors").write_bytes(intact)
+    with safe_open("new.safetensors", framework="pt") as content:
+        tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    text = json.dumps(read_about(Path("new.safetensors")))
+    older = save(tensors, {"diffcli": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+    Path("older.safetensors").write_bytes(older)
+    new, old = read_stored(Path("new.safetensors")), read_stored(Path("older.safetensors"))
+    assert (new.preset, new.preset_name, new.epoch) == (old.preset, old.preset_name, old.epoch)
+    assert all(torch.equal(new.weights[name], old.weights[name]) for name in new.weights)
+    Path("changed.safetensors").write_bytes(older.replace(b"tiny", b"Tiny", 1))
+    assert Path("changed.safetensors").read_bytes() != older
+    with pytest.raises(diffcli.UserError, match="what it says of itself has changed"):
+        read_stored(Path("changed.safetensors"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from diffcli.reporting.pictures import grid
+from diffcli.reporting.pictures import grid, save_animation
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
@@ -22,3 +25,19 @@ def test_a_grid_is_that_of_torchvision(count: int, columns: int | None, shape: t
     drawn = np.asarray(grid(images, columns))
     drawn = drawn[:, :, None] if drawn.ndim == 2 else drawn
     assert np.array_equal(drawn, expected.permute(1, 2, 0).numpy()[:, :, : shape[0]])
+
+
+@pytest.mark.parametrize("count", [2, 17, 26, 52, 60, 61])
+def test_an_animation_is_as_long_as_it_should_be(tmp_path: Path, count: int) -> None:
+    # No two neighbours are alike: Pillow would join them into one.
+    frames = [torch.full((1, 1, 32, 32), 4 * (number % 61), dtype=torch.uint8) for number in range(count)]
+    save_animation(frames, tmp_path / "a.gif", seconds=4)
+    times = []
+    with Image.open(tmp_path / "a.gif") as file:
+        for number in range(file.n_frames):
+            file.seek(number)
+            times.append(file.info["duration"])
+    assert len(times) == count
+    assert sum(times) == 5500
+    steady = [*times[:-1], times[-1] - 1500]
+    assert max(steady) - min(steady) <= 10

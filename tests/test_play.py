@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +15,15 @@ from PIL import Image
 
 import diffcli
 from diffcli import ready
+from diffcli.config import Labels
+from diffcli.data.label_names import label_numbers
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.schedules import cosine
 from diffcli.play.choices import (
     ANY,
     EACH_IN_TURN,
     NO_MODEL,
+    NOT_SAID,
     Models,
     choices_of,
     first_pair,
@@ -26,8 +31,11 @@ from diffcli.play.choices import (
     label_of,
     opened,
 )
+from diffcli.play.controls import shown_classes
 from diffcli.play.drawing import Frame, beside, drawn
 from diffcli.play.explaining import COLUMNS, DRAWS, explained, left_of, spread, stretched
+from diffcli.play.generate_tab import Column, Tab
+from diffcli.play.generate_tab import _drawn as answers_of
 from diffcli.play.pictures import figure, message, of_grid, of_image, png_url
 from diffcli.play.restoring import MOST_STEPS, PAD, content_of, restored, restoring_steps, seen, uploaded
 from diffcli.play.why_tab import contrast
@@ -88,6 +96,42 @@ def test_labels_are_those_that_a_model_knows(models: Models) -> None:
     assert label_of(models["hot"], ANY) is None
     assert label_of(models["plain"], "7") is None
     assert label_of(models["plain"], EACH_IN_TURN) is None
+
+
+def test_classes_called_like_words_of_the_page_can_be_chosen(models: Models) -> None:
+    labels = Labels(classes=["A", "a", "none", "any", "not said"])
+    model = replace(models["hot"], preset=models["hot"].preset.model_copy(update={"labels": labels}), class_shares=())
+    shown = label_choices([model])
+    assert shown == [ANY, EACH_IN_TURN, "none", "A", "a", "none (class)", "any (class)", "not said (class)"]
+    numbers = [label_numbers(label_of(model, chosen), model.classes) for chosen in shown]
+    assert numbers == [(), (0, 1, 2, 3, 4), (-1,), (0,), (1,), (2,), (3,), (4,)]
+    said = shown_classes({"hot": model}, "hot")
+    assert said == [NOT_SAID, *shown[3:]]
+    assert [label_of(model, chosen) for chosen in said] == [None, *model.classes]
+
+
+def test_what_a_model_was_not_trained_with_is_not_offered(models: Models) -> None:
+    labels = Labels(dropped=0, classes=list("0123456789"))
+    preset = models["hot"].preset.model_copy(update={"labels": labels})
+    model = replace(models["hot"], preset=preset, class_shares=(0.5, 0.0, 0.5, *[0.0] * 7))
+    assert label_choices([model]) == [ANY, EACH_IN_TURN, "0", "2"]
+    assert label_of(model, EACH_IN_TURN) == ["0", "2"]
+    assert shown_classes({"told": model}, "told") == ["0", "2"]
+    assert not choices_of(model).guided
+    assert (choices_of(models["hot"]).guided, choices_of(models["plain"]).guided) == (True, False)
+
+
+def test_a_label_that_is_none_is_drawn_whatever_the_guidance(models: Models) -> None:
+    column: Any = Column("model", "sampler", "steps", "guidance", "settings", "picture")  # type: ignore[arg-type]
+    tab = Tab("label", "count", "seed", [column], "said")  # type: ignore[arg-type]
+    given = {"model": "hot", "sampler": "ddim", "steps": 2, "guidance": 3.0, "count": 2, "seed": 0}
+    pictures = {}
+    for label, guidance in (("none", 3.0), ("none", 1.0), ("7", 3.0), ("7", 1.0)):
+        *_, (picture, said) = answers_of(models, tab, given | {"label": label, "guidance": guidance})
+        pictures[label, guidance] = picture
+        assert "seed 0" in said
+    assert pictures["none", 3.0] == pictures["none", 1.0]
+    assert len(set(pictures.values())) == 3
 
 
 @pytest.mark.parametrize("name", ["hot", "cold", "plain"])

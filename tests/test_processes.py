@@ -91,6 +91,16 @@ def test_two_processes_sample_the_same_images(workplace: Path, trained: Path) ->
     assert np.array_equal(one, two)
 
 
+def test_two_processes_sample_the_bytes_of_one_with_two_threads_from_a_ready_model(workplace: Path) -> None:
+    # A blur's network amplifies what products round.
+    command = ["sample", "--model", "blur-fast", "--n", 20, "--steps", 6]
+    diffcli(*command, "--batch-size", 20, "--out", "one.npz", OMP_NUM_THREADS="2")
+    diffcli(*command, "--batch-size", 7, "--out", "two.npz", *TWO)
+    one, two = np.load("one.npz")["images"], np.load("two.npz")["images"]
+    assert len(np.unique(one)) > 100
+    assert np.array_equal(one, two)
+
+
 @pytest.mark.slow
 def test_two_processes_restore_the_same_images(workplace: Path, trained: Path) -> None:
     (workplace / "own").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,31 @@ def test_a_published_run_has_an_unbroken_table_and_the_weights_of_its_best_epoch
         assert (len(rows), list(run.kept())) == (wanted.epochs, wanted.sample_epochs)
     for epoch, file in run.kept().items():
         assert torch.load(file, weights_only=True)["global_step"] == int(rows[epoch - 1]["step"])
+
+
+@each_run
+def test_the_table_of_trainings_says_how_many_epochs_of_how_many(run: Run) -> None:
+    (said,) = re.findall(
+        rf"^\| `{run.folder.name}/` \| (.*?) \|", (TRAININGS / "README.md").read_text(), flags=re.MULTILINE
+    )
+    assert said == f"{len(history(run))} of {run_preset(run).training.epochs}"
+
+
+def test_nothing_is_called_trained_in_full_while_a_training_of_the_report_is_not() -> None:
+    ended_early = [run.folder.name for run in RUNS if len(history(run)) < (run_preset(run).training.epochs or 0)]
+    root = TRAININGS.parents[1]
+    pages = [
+        root / "README.md",
+        *root.glob("docs/**/*.md"),
+        *root.glob("diffcli/studies/*.yaml"),
+        *root.glob("diffcli/reporting/templates/*"),
+    ]
+    said = [
+        str(page)
+        for page in pages
+        if re.search(r"trained\s+in\s+full|fully\s+trained|whole\s+trainings", page.read_text())
+    ]
+    assert not (ended_early and said), (ended_early, said)
 
 
 @each_run

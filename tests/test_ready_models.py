@@ -69,7 +69,7 @@ def test_names_that_are_neither_are_told_of_both(cli: Cli, workplace: Path, mode
     none = cli("sample")
     assert none.err.endswith("make one with: diffcli train --preset quickstart, or take a ready model: cold, hot\n")
     shutil.copytree(trained, workplace / "runs" / "mine" / "first")
-    assert "known: cold, hot, last, mine;" in cli("sample", "--run", "nothing").err
+    assert "known: cold, hot, last, mine, tiny;" in cli("sample", "--run", "nothing").err
     assert (unknown.code, none.code) == (2, 2)
 
 
@@ -151,7 +151,7 @@ def test_the_tool_writes_half_precision_with_its_own_scores(
     tool.write([str(run)], workplace / "ready", devices=CPU, quiet=True, **effort)
     file = workplace / "ready" / "tiny.safetensors"
     monkeypatch.setattr(ready, "FOLDER", file.parent)
-    measured = diffcli.evaluate("tiny", devices=CPU, quiet=True, **effort)
+    measured = diffcli.evaluate(file, devices=CPU, quiet=True, **effort)
     about = read_about(file)
     assert about["evaluation"]["scores"] == measured.scores
     assert read_stored(file).weights["network.head.weight"].dtype == torch.float16

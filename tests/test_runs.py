@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import Cli
 from killing import start
 
 from diffcli.checkpoints import read_checkpoint
@@ -43,6 +45,78 @@ def test_unknown_runs_are_named(workplace: Path) -> None:
     (workplace / "empty").mkdir()
     with pytest.raises(UserError, match="is not a run folder"):
         find_run("empty")
+
+
+def make_run_in(folder: str, preset: str, started: str) -> Run:
+    """A run of ``--out``: its folder's name says nothing of its preset."""
+    run = Run(Path(folder))
+    run.folder.mkdir(parents=True)
+    run.preset_file.write_text("description: x\n")
+    run.info_file.write_text(json.dumps({"started": started, "preset": preset}))
+    return run
+
+
+def test_a_run_counts_wherever_it_is_below_the_runs(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = make_run("quickstart", "2026-01-01T10:00:00+00:00")
+    assert (find_run("last"), find_run("quickstart")) == (old, old)
+    assert capsys.readouterr().err == ""  # nothing else could be meant
+    mine = make_run_in("runs/mine", "quickstart", "2026-01-02T10:00:00+00:00")
+    deeper = make_run_in("runs/few-steps/first", "ddpm", "2026-01-03T10:00:00+00:00")
+    make_run_in("runs/a/b/c", "ddpm", "2026-01-04T10:00:00+00:00")  # below a folder of a folder
+    make_run_in("elsewhere/x", "quickstart", "2026-01-05T10:00:00+00:00")
+    assert all_runs() == [old, mine, deeper]
+    assert find_run("last") == deeper
+    assert capsys.readouterr().err == "note: the run runs/few-steps/first is used, the newest of 3\n"
+    assert find_run("quickstart") == mine
+    assert capsys.readouterr().err == "note: the run runs/mine is used, the newest of 2 called quickstart\n"
+    assert find_run("ddpm") == find_run("few-steps") == find_run("first") == deeper
+    assert find_run("mine") == find_run("runs/mine") == mine
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_may_hold_another(workplace: Path) -> None:
+    outer = make_run_in("runs/quickstart", "other", "2026-01-02T10:00:00+00:00")
+    inner = make_run("quickstart", "2026-01-01T10:00:00+00:00")
+    assert all_runs() == [inner, outer]
+    # What a kill leaves of a file that was being written is no run, and what a link leads to is one.
+    scratch = outer.folder / ".preset.yaml.abc" / "preset.yaml"
+    scratch.parent.mkdir()
+    scratch.write_text("description: half\n")
+    Path("runs/newest").symlink_to(inner.folder.absolute(), target_is_directory=True)
+    Path("runs/quickstart/again").symlink_to(outer.folder.absolute(), target_is_directory=True)
+    assert all_runs() == [inner, outer]
+
+
+def test_the_time_of_a_run_is_that_of_its_training(workplace: Path) -> None:
+    new = make_run_in("runs/b", "x", "2026-01-02T10:00:00+00:00")
+    old = make_run_in("runs/a", "x", "2026-01-01T10:00:00+00:00")
+    moved = Run(old.folder.rename(workplace / "runs" / "z").relative_to(workplace))
+    os.utime(moved.folder)
+    assert all_runs() == [moved, new]
+    # Copies began at the same time: always the same one is taken.
+    copied = make_run_in("runs/c", "x", "2026-01-02T10:00:00+00:00")
+    assert all_runs() == [moved, new, copied]
+
+
+def test_a_link_to_a_run_elsewhere_is_that_run(workplace: Path) -> None:
+    make_run_in("elsewhere/x", "quickstart", "2026-01-05T10:00:00+00:00")
+    Path("runs").mkdir()
+    Path("runs/x").symlink_to(workplace / "elsewhere" / "x", target_is_directory=True)
+    assert find_run("last") == find_run("x") == find_run("quickstart") == Run(Path("runs/x"))
+
+
+def test_the_newest_training_is_sampled_listed_and_resumed(cli: Cli, workplace: Path, tiny: Path) -> None:
+    train = ["train", "--preset", tiny, "--epochs", 1, "--limit-batches", 1, "--accelerator", "cpu", "-q"]
+    old = cli(*train).out.strip()
+    assert cli(*train, "--out", "runs/mine").out == "runs/mine\n"
+    rows = json.loads(cli("runs", "--json").out)
+    assert [(row["run"], row["preset"]) for row in rows] == [("runs/mine", "tiny"), (old, "tiny")]
+    for name, several in (([], ""), (["--run", "tiny"], " called tiny")):
+        result = cli("sample", *name, "--n", 1, "--steps", 1, "-q")
+        assert result.code == 0
+        assert result.err == f"note: the run runs/mine is used, the newest of 2{several}\n"
+    result = cli("train", "--resume", "last", "--epochs", 2, "-q", "--accelerator", "cpu")
+    assert (result.out, "note: the run runs/mine is used" in result.err) == ("runs/mine\n", True)
 
 
 def test_runs_root_can_be_moved(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,13 @@ PACKAGE = ROOT / "diffcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: list[set[str]] = [
     {"errors", "diffusion", "networks"},
-    {"config", "data", "files", "output", "bars", "options", "checkpoints", "origins", "testing"},
-    {"presets", "registry", "peers", "progress", "evaluation"},
+    {"paths"},
+    {"config", "data", "files", "output", "bars", "options", "checkpoints", "origins", "notation"},
+    {"presets", "registry", "peers", "progress", "evaluation", "testing"},
     {"plugins", "devices", "runs", "reporting", "sampler_options", "stored"},
     {"assembly", "computing", "sessions", "studies", "ready"},
     {"generation"},
-    {"restoration", "trained"},
+    {"restoration", "trained", "trial"},
     {"model", "training", "graphs"},
     {"loading"},
     {"experiments", "play"},

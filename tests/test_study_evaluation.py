@@ -98,6 +98,10 @@ def test_a_label_that_a_model_does_not_know_is_refused(cli, mine: list[object], 
     for model, words in (
         ("{preset: tiny.yaml, label: 3}", "this model was trained without labels"),
         (f"{{preset: {labelled}, label: 10}}", "this model's labels are 0..9"),
+        (
+            f"{{preset: {labelled}, label: none, set: {{labels.dropped: 0}}}}",
+            "--label none: this model was trained with the label of every image",
+        ),
     ):
         Path("mine.yaml").write_text(MINE.replace("long: tiny.yaml", f"long: {model}"))
         result = cli(*mine)

@@ -12,6 +12,10 @@ from diffcli.studies.files import checked, evaluation_of, folder_of, load_study,
 GOOD = {"title": "t", "models": {"a": "quickstart", "b": {"preset": "quickstart"}}}
 
 
+BOUND = {"of": "a", "metric": "rmse", "at_most": 1}
+EARLIER = {"claim": BOUND | {"at_most": 0.5}, "until": "2026-02-01", "why": "It was too near."}
+
+
 def with_claim(**claim: object) -> dict[str, object]:
     return GOOD | {"claims": [claim]}
 
@@ -64,6 +68,31 @@ def test_the_shipped_studies_are_valid(name: str) -> None:
         (with_claim(of="a", check="luck"), "unknown check 'luck'"),
         (with_claim(all=[{"better": "a", "than": "c", "metric": "fid"}]), "claims.0.all.0.than: unknown model 'c'"),
         (with_claim(bettr="a"), "did you mean 'claims.0.better'"),
+        (with_claim(**BOUND, since="soon"), "claims.0.since: a date is written as 2026-01-31, got 'soon'"),
+        (with_claim(**BOUND, history=[EARLIER]), "claims.0: a claim with a history says since when"),
+        (with_claim(**BOUND, since="2026-01-01", history=[EARLIER]), "the dates of a history go from the oldest bound"),
+        (
+            with_claim(**BOUND, since="2026-03-01", history=[EARLIER | {"utnil": 1}]),
+            "did you mean 'claims.0.history.0.until'",
+        ),
+        (with_claim(**BOUND, since="2026-03-01", history=[{"claim": BOUND, "why": "x"}]), "history.0.until is missing"),
+        (
+            with_claim(**BOUND, since="2026-03-01", history=[EARLIER | {"claim": {"of": "a", "metric": "rmse"}}]),
+            "claims.0.history.0.claim: a claim has one of",
+        ),
+        (
+            with_claim(**BOUND, since="2026-03-01", history=[EARLIER | {"claim": BOUND | {"metric": "fdi"}}]),
+            "claims.0.history.0.claim.metric: unknown metric 'fdi'",
+        ),
+        (
+            with_claim(**BOUND, since="2026-03-01", history=[EARLIER | {"claim": BOUND | {"of": "c"}}]),
+            "claims.0.history.0.claim.of: unknown model 'c'",
+        ),
+        (
+            with_claim(**BOUND, since="2026-03-01", history=[EARLIER | {"claim": BOUND | {"since": "2026-01-01"}}]),
+            "stand beside an earlier claim",
+        ),
+        (with_claim(all=[BOUND | {"since": "2026-01-01"}]), "since is of a whole claim"),
         (GOOD | {"figures": [{"title": "x", "show": "smples"}]}, "figures.0.show"),
         (GOOD | {"figures": [{"title": "x", "show": "loss", "models": ["c"]}]}, "figures.0.models: unknown model 'c'"),
         (GOOD | {"figures": 3}, "figures"),
@@ -100,3 +129,10 @@ def test_files_that_are_no_studies_are_refused(cli, workplace: Path) -> None:
 def test_labels_make_folders() -> None:
     assert folder_of("compact blur T 100") == "compact-blur-t-100"
     assert folder_of("../x", 3) == "x-seed-3"
+
+
+@pytest.mark.parametrize("name", study_files())
+def test_every_bound_of_a_shipped_study_has_its_date(name: str) -> None:
+    for claim in load_study(name).claims:
+        assert claim.since is not None, claim.text
+        assert all(bound.since is not None for bound in claim.history), claim.text

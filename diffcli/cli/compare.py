@@ -14,6 +14,7 @@ from diffcli.cli.metric_flags import metric_flags
 from diffcli.cli.options import (
     AcceleratorOption,
     DataDir,
+    DataOption,
     DevicesOption,
     ExtractorOption,
     InceptionOption,
@@ -28,6 +29,7 @@ from diffcli.cli.options import (
     StrategyOption,
     ZtBitsOption,
     ZtNoiseOption,
+    path_option,
     silent,
 )
 from diffcli.cli.tables import print_comparison
@@ -46,10 +48,14 @@ def compare(
     metrics: list[str],
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Run folders, or preset names (newest run).", autocompletion=model_names),
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders, preset names or names below runs/ (newest run).",
+            autocompletion=model_names,
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help=".html (one self-contained page), .md or .json.", show_default="only the table")
+        Path | None, path_option(help=".html (one self-contained page), .md or .json.", show_default="only the table")
     ] = None,
     n_test: NTestOption = None,
     n_fid: NFidOption = 1000,
@@ -61,6 +67,7 @@ def compare(
     extractor: ExtractorOption = "auto",
     inception_weights: InceptionOption = None,
     data_dir: DataDir = None,
+    data: DataOption = None,
     accelerator: AcceleratorOption = "auto",
     devices: DevicesOption = "1",
     num_nodes: NodesOption = 1,
@@ -88,6 +95,7 @@ def compare(
         Devices(accelerator, devices, num_nodes, strategy),
         silent(quiet, progress),
         metrics=metrics,
+        data=data,
         n_cas=n_cas,
         t=t,
         zt_bits=zt_bits,

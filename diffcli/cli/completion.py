@@ -15,15 +15,14 @@ def preset_names(incomplete: str) -> list[str]:
 
 
 def run_names(incomplete: str) -> list[str]:
-    """What a run is called by: ``last``, presets that were trained, run folders."""
-    from diffcli.runs import all_runs
+    """What a run is called by: ``last``, presets that were trained, names below the runs, run folders."""
+    from diffcli.runs import all_runs, short_names
 
     with suppress(DiffcliError, OSError):
         runs = all_runs()
         folders = [str(run.folder) for run in reversed(runs)]
-        return _beginning(
-            incomplete, [*(["last"] if runs else []), *(run.folder.parent.name for run in runs), *folders]
-        )
+        names = [name for run in runs for name in short_names(run)]
+        return _beginning(incomplete, [*(["last"] if runs else []), *names, *folders])
     return []
 
 

@@ -11,7 +11,7 @@ import typer
 from diffcli.cli.app import MEASURE, app, examples
 from diffcli.cli.completion import preset_names
 from diffcli.cli.flags import overrides
-from diffcli.cli.options import DataDir, SeedOption, SetOption
+from diffcli.cli.options import DataDir, SeedOption, SetOption, path_option
 from diffcli.files import json_text
 from diffcli.output import print_table
 
@@ -41,7 +41,7 @@ def degradation_report(
     set_: SetOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(help=".png, .svg or .pdf: a test image at nine t, a row for each preset.", show_default=False),
+        path_option(help=".png, .svg or .pdf: a test image at nine t, a row for each preset.", show_default=False),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from diffcli.cli.options import (
     CheckpointOption,
     CompileOption,
     DataDir,
+    DataOption,
     DevicesOption,
     ExtractorOption,
     GuidanceOption,
@@ -40,6 +42,7 @@ from diffcli.cli.options import (
     ZtBitsOption,
     ZtNoiseOption,
     chosen,
+    path_option,
     silent,
 )
 from diffcli.cli.tables import print_evaluation
@@ -54,6 +57,7 @@ from diffcli.files import json_text
         "diffcli eval --fid --ssim --n-test 500",
         "diffcli eval --rmse --t 10 --zt-bits 8",
         "diffcli eval --run quickstart --json",
+        "diffcli eval --model mnist-fast --loss --out scores.json",
     ),
 )
 @metric_flags
@@ -97,17 +101,22 @@ def evaluate(
     extractor: ExtractorOption = "auto",
     inception_weights: InceptionOption = None,
     data_dir: DataDir = None,
+    data: DataOption = None,
     accelerator: AcceleratorOption = "auto",
     devices: DevicesOption = "1",
     num_nodes: NodesOption = 1,
     strategy: StrategyOption = "auto",
     precision: PrecisionOption = "32-true",
     compile_: CompileOption = False,
+    out: Annotated[
+        Path | None,
+        path_option(help=".json, the file of the scores.", show_default="eval.json in the run folder, if there is one"),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the content of eval.json instead of a table.")] = False,
     quiet: Quiet = False,
     progress: Progress = False,
 ) -> None:
-    """Score a trained model (no metric named: all but --cas); eval.json goes into its run folder."""
+    """Score a trained model (no metric named: all but --cas); eval.json goes into its run folder, or into --out."""
     from diffcli.devices import Devices
     from diffcli.experiments.evaluate import evaluate as measure
 
@@ -134,6 +143,8 @@ def evaluate(
         autoguidance=autoguidance,
         seed=seed,
         batch_size=batch_size_of(batch_size),
+        data=data,
+        out=out,
         quiet=silent(quiet, progress),
     )
     if json_:

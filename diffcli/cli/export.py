@@ -13,12 +13,14 @@ from diffcli.cli.options import (
     SAMPLING,
     AutoguidanceOption,
     CheckpointOption,
+    DataOption,
     GuidanceOption,
     Progress,
     Quiet,
     SamplerOption,
     StepsOption,
     chosen,
+    path_option,
     silent,
 )
 
@@ -40,7 +42,7 @@ def export(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help=".safetensors for diffcli elsewhere; .onnx or .pt2, graphs for other programs.")
+        Path, path_option(help=".safetensors for diffcli elsewhere; .onnx or .pt2, graphs for other programs.")
     ] = Path("model.safetensors"),
     checkpoint: CheckpointOption = None,
     half: Annotated[bool, typer.Option("--half", help="Of a .safetensors: weights in float16, half the size.")] = False,
@@ -52,6 +54,7 @@ def export(
         str | None,
         typer.Option(help="Start of a blur model's graphs.", show_default="the preset's", rich_help_panel=SAMPLING),
     ] = None,
+    data: DataOption = None,
     quiet: Quiet = False,
     progress: Progress = False,
 ) -> None:
@@ -67,6 +70,7 @@ def export(
         guidance=guidance,
         autoguidance=autoguidance,
         prior=prior,
+        data=data,
         quiet=silent(quiet, progress),
     )
     for file in files:

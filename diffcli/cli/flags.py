@@ -43,9 +43,9 @@ def overrides(assignments: Sequence[str] | None, shortcuts: Mapping[str, Any] | 
         shortcuts: values by key; None where the flag was not given.
 
     Raises:
-        UserError: an assignment has no ``=`` or no key, or its value is not YAML.
+        UserError: an assignment has no ``=`` or no key, or its value begins as YAML and is none.
     """
-    from diffcli.presets import parse_value
+    from diffcli.notation import parse_argument
 
     changes: dict[str, Any] = {}
     for assignment in assignments or ():
@@ -54,7 +54,7 @@ def overrides(assignments: Sequence[str] | None, shortcuts: Mapping[str, Any] | 
         if not equals or not all(key.split(".")):
             raise UserError(f"--set {assignment}: write it as key.key=value, for example training.epochs=5")
         changes.pop(key, None)  # the last one counts, at its place
-        changes[key] = parse_value(text, f"--set {key}")
+        changes[key] = parse_argument(text, f"--set {key}")
     return changes | {key: value for key, value in (shortcuts or {}).items() if value is not None}
 
 

@@ -13,6 +13,7 @@ from diffcli.cli.app import app
 from diffcli.cli.flags import with_flags
 from diffcli.cli.threads import yield_cores
 from diffcli.errors import DiffcliError, explain
+from diffcli.origins import failure_of_plugin
 from diffcli.output import one_line, prepare
 
 
@@ -62,6 +63,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if peers.is_loss(error):
             _fail(peers.explain_loss(error), 1)
         explained = explain(error)
+        if explained is None and (failure := failure_of_plugin(error)) is not None:
+            _fail(failure, 1)
         if explained is None:
             peers.end()
             sys.excepthook = _show_bug

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from diffcli.cli.completion import model_names
 from diffcli.errors import UserError
+from diffcli.paths import user_path
 
 MODEL = "Model"
 TRAINING = "Training"
@@ -20,11 +21,29 @@ IMAGES = "The images"
 DEVICES = "Devices"
 """Groups of options; what is not in one of them stands below Options: what is written and printed."""
 
+
+def path_option(**settings: Any) -> Any:
+    """A path as users write it, see :func:`~diffcli.paths.user_path`; every option that holds one is made here.
+
+    Args:
+        settings: those of ``typer.Option``.
+    """
+    return typer.Option(parser=user_path, metavar="<path>", **settings)
+
+
 DataDir = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         help="Folder of the data sets (MNIST/raw/... below it).",
         show_default="DIFFCLI_DATA, else data",
+        rich_help_panel=DATA,
+    ),
+]
+DataOption = Annotated[
+    Path | None,
+    path_option(
+        help="Folder of images in place of the one that the model was trained on.",
+        show_default="where the training read them",
         rich_help_panel=DATA,
     ),
 ]
@@ -37,7 +56,7 @@ RunOption = Annotated[
     typer.Option(
         "--run",
         "--model",
-        help="Run folder, preset name (its newest run), last, or a ready model, see 'diffcli models'.",
+        help="Run folder, preset or name below runs/ (its newest run), last, or a ready model, see 'diffcli models'.",
         show_default="the newest run",
         rich_help_panel=MODEL,
         autocompletion=model_names,
@@ -45,7 +64,7 @@ RunOption = Annotated[
 ]
 CheckpointOption = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         help="Checkpoint file (.ckpt), in place of a run's best one; or a model file (.safetensors).",
         show_default=False,
         rich_help_panel=MODEL,
@@ -69,7 +88,7 @@ StepsOption = Annotated[
 LabelOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Of the images: a number, a class's name, a range such as 0-9, or none; repeatable.",
+        help="Of the images: a class's name, a number, a range such as 0-9, or none; repeatable.",
         show_default="as frequent as in the training images",
         rich_help_panel=SAMPLING,
     ),
@@ -90,7 +109,7 @@ AutoguidanceOption = Annotated[
         rich_help_panel=SAMPLING,
     ),
 ]
-SeedOption = Annotated[int, typer.Option(help="Same seed, same images, whatever the batch size.")]
+SeedOption = Annotated[int, typer.Option(help="Same seed, same images; on a CPU whatever the batch size.")]
 BatchOption = Annotated[
     str,
     typer.Option(
@@ -105,7 +124,7 @@ ExtractorOption = Annotated[
 ]
 InceptionOption = Annotated[
     Path | None,
-    typer.Option(help="Local copy of the Inception weights.", show_default=False, rich_help_panel=EFFORT),
+    path_option(help="Local copy of the Inception weights.", show_default=False, rich_help_panel=EFFORT),
 ]
 AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=DEVICES)]
 DevicesOption = Annotated[str, typer.Option(help="Lightning's: a number, a list, or auto.", rich_help_panel=DEVICES)]

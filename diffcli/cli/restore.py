@@ -28,6 +28,7 @@ from diffcli.cli.options import (
     SeedOption,
     StrategyOption,
     chosen,
+    path_option,
     silent,
 )
 
@@ -55,7 +56,7 @@ def restore(
     ] = False,
     mask: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             help="Image, white where they are to be drawn anew; needs a noise model.",
             show_default=False,
             rich_help_panel=IMAGES,
@@ -71,7 +72,7 @@ def restore(
     ] = None,
     out: Annotated[
         Path,
-        typer.Option(help=".png (rows: original, degraded, one step, restored), .npz (an array of each), or a folder."),
+        path_option(help=".png (rows: original, degraded, one step, restored), .npz (an array of each), or a folder."),
     ] = Path("restored.png"),
     background: Annotated[
         str | None,
@@ -103,7 +104,7 @@ def restore(
     label: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of the images, in turn: a number, a class's name, a range such as 0-9, or none; repeatable.",
+            help="Of the images, in turn: a class's name, a number, a range such as 0-9, or none; repeatable.",
             show_default="none",
             rich_help_panel=SAMPLING,
         ),

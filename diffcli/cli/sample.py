@@ -17,6 +17,7 @@ from diffcli.cli.options import (
     CheckpointOption,
     CompileOption,
     DataDir,
+    DataOption,
     DevicesOption,
     GuidanceOption,
     LabelOption,
@@ -30,6 +31,7 @@ from diffcli.cli.options import (
     StepsOption,
     StrategyOption,
     chosen,
+    path_option,
     silent,
 )
 
@@ -46,7 +48,7 @@ from diffcli.cli.options import (
 def sample(
     n: Annotated[int | None, typer.Option(help="Images.", show_default="64; 8 with --conditional")] = None,
     out: Annotated[
-        Path, typer.Option(help=".png (a grid), .npz (uint8 NHWC under 'images'), or a folder (a PNG each).")
+        Path, path_option(help=".png (a grid), .npz (uint8 NHWC under 'images'), or a folder (a PNG each).")
     ] = Path("samples.png"),
     run: RunOption = None,
     checkpoint: CheckpointOption = None,
@@ -72,9 +74,10 @@ def sample(
         ),
     ] = False,
     trajectory: Annotated[
-        Path | None, typer.Option(help="Also write the trajectory from x_T as a .gif.", show_default=False)
+        Path | None, path_option(help="Also write the trajectory from x_T as a .gif.", show_default=False)
     ] = None,
     data_dir: DataDir = None,
+    data: DataOption = None,
     accelerator: AcceleratorOption = "auto",
     devices: DevicesOption = "1",
     num_nodes: NodesOption = 1,
@@ -105,6 +108,7 @@ def sample(
         autoguidance=autoguidance,
         seed=seed,
         batch_size=batch_size_of(batch_size),
+        data=data,
         quiet=silent(quiet, progress),
     )
     for path in draw(options):

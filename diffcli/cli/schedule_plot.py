@@ -10,7 +10,7 @@ import typer
 from diffcli.cli.app import MEASURE, app, examples
 from diffcli.cli.completion import preset_names
 from diffcli.cli.flags import overrides
-from diffcli.cli.options import SetOption
+from diffcli.cli.options import SetOption, path_option
 
 
 @app.command(
@@ -25,7 +25,7 @@ def schedule_plot(
     preset: Annotated[
         list[str], typer.Option(help="Preset name or YAML file; repeatable.", autocompletion=preset_names)
     ],
-    out: Annotated[Path, typer.Option(help=".png, .svg, .pdf, or .csv for the numbers.")] = Path("schedule.png"),
+    out: Annotated[Path, path_option(help=".png, .svg, .pdf, or .csv for the numbers.")] = Path("schedule.png"),
     set_: SetOption = None,
 ) -> None:
     """Plot beta, alpha and log SNR of presets over t/T (report Figure 5)."""

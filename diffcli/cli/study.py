@@ -21,6 +21,7 @@ from diffcli.cli.options import (
     Quiet,
     StrategyOption,
     TrainingPrecisionOption,
+    path_option,
     silent,
 )
 from diffcli.cli.tables import print_study
@@ -49,17 +50,25 @@ def study(
     budget: Annotated[str | None, typer.Option(help="One of the study's budgets.", show_default="its first")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the runs; name it again to go on.", show_default="studies/STUDY"),
+        path_option(help="Folder of the runs; name it again to go on.", show_default="studies/STUDY"),
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option(help=".html; beside it the same as .md and .json.", show_default="STUDY.html in --out"),
+        path_option(help=".html; beside it the same as .md and .json.", show_default="STUDY.html in --out"),
     ] = None,
     run: Annotated[
         list[str] | None,
         typer.Option(
             metavar="MODEL=RUN",
             help="Take a run as it is in place of training the model; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Train and measure this model now, leave the others, write no page; repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -87,7 +96,17 @@ def study(
         return
     hardware = Devices(accelerator, devices, num_nodes, strategy, precision)
     result = make(
-        name, budget, out, page, _runs(run), data_dir, extractor, inception_weights, hardware, silent(quiet, progress)
+        name,
+        budget,
+        out,
+        page,
+        _runs(run),
+        data_dir,
+        extractor,
+        inception_weights,
+        hardware,
+        silent(quiet, progress),
+        only=only or (),
     )
     if json_:
         print(json_text(result.as_dict()))

@@ -25,6 +25,7 @@ from diffcli.cli.options import (
     SetOption,
     StrategyOption,
     TrainingPrecisionOption,
+    path_option,
     silent,
 )
 
@@ -76,7 +77,7 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/PRESET/TIME")] = None,
+    out: Annotated[Path | None, path_option(help="Run folder.", show_default="runs/PRESET/TIME")] = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -107,7 +108,11 @@ def train(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved preset and its sizes; write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the resolved preset, its sizes, and time and memory estimated from a few steps; write nothing.",
+        ),
     ] = False,
     quiet: Quiet = False,
     progress: Progress = False,
@@ -117,6 +122,7 @@ def train(
     from diffcli.experiments.planning import TrainOptions, plan
     from diffcli.experiments.train import Interrupted, carry_out
     from diffcli.plugins import files
+    from diffcli.progress import note
 
     given = {
         "training.epochs": epochs,
@@ -141,6 +147,10 @@ def train(
     planned = plan(options, download=not dry_run)
     if dry_run:
         print(planned.describe(), end="")
+        estimate = planned.outlook()
+        print(estimate.describe() if estimate else "", end="")
+        for line in planned.notes_after(estimate.steps_done) if estimate else planned.notes:
+            note(line)
         return
     try:
         print(carry_out(planned).folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import tarfile
 import zlib
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from diffcli.data.sources import ImageSet, Source, of_shape
 from diffcli.errors import UserError
+from diffcli.paths import user_path
 
 OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER, ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
@@ -35,7 +35,7 @@ def cifar10(*, mirrored: bool = True, data_dir: Path) -> Source:
     Raises:
         UserError: a file is missing or damaged; it is not downloaded.
     """
-    place = Path(os.path.expanduser(data_dir))
+    place = user_path(data_dir)
     folder, archive = place / FOLDER, place / ARCHIVE
     try:
         if folder.is_dir():

@@ -16,8 +16,10 @@ from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from diffcli.data.image_files import BadImage, read_image, readable
+from diffcli.data.label_names import numeric_order
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, shaped_by
 from diffcli.errors import UserError
+from diffcli.paths import path_at
 
 MIN_IMAGES = 10
 COPIES = frozenset({"__MACOSX", "@eaDir"})
@@ -124,6 +126,8 @@ def folder(
     background: Colour = "white",
     on_bad_image: Literal["refuse", "skip"] = "refuse",
     mirrored: bool = False,
+    *,
+    hold_out: Literal["by-class", "random"] = "by-class",
 ) -> Source:
     """Any folder of images, searched recursively: centre-cropped to the shape of ``size``, resized.
 
@@ -137,11 +141,13 @@ def folder(
         background: a colour's name or '#rrggbb'; it shows where an image is transparent.
         on_bad_image: what to do with a file that cannot be used; what is skipped is named.
         mirrored: training shows each image mirrored left to right in half of the epochs.
+        hold_out: how test and validation images are drawn: the same share of each class, or of all images together, which may
+            leave a class without training images (versions before 0.4 did that).
 
     Raises:
         UserError: the folder is missing, holds fewer than ten images, or one of them is bad and not to be skipped.
     """
-    root = Path(os.path.expanduser(path))
+    root = path_at(path, "data.path:")
     if not os.path.isdir(root):
         raise UserError(f"data.path: '{printable(path)}' is not a folder; name one that holds images")
     files, found, errors = search(root)
@@ -174,14 +180,16 @@ def folder(
             f"data.path: {inventory.folder} holds {count} images; at least {MIN_IMAGES} are needed ({inventory.counts})"
         )
     names, labels = _classes(root, read)
-    development, test = hold_out_test(ImageSet(torch.from_numpy(pixels[:count]), labels))
-    return Source(development, test, tuple(skipped), inventory, names, mirrored)
+    by_class = hold_out == "by-class"
+    development, test = hold_out_test(ImageSet(torch.from_numpy(pixels[:count]), labels), by_class=by_class)
+    return Source(development, test, tuple(skipped), inventory, names, mirrored, by_class)
 
 
 def _classes(root: Path, files: list[Path]) -> tuple[tuple[str, ...], Tensor]:
-    """The names of the sub-folders of ``root`` that hold images, sorted, and the index of each file's, int64 (N,)."""
+    """The names of the sub-folders of ``root`` that hold images, numbers in their order and then the others, and the index of
+    each file's, int64 (N,)."""
     parts = [file.relative_to(root).parts for file in files]
-    names = sorted({path[0] for path in parts if len(path) > 1})
+    names = sorted({path[0] for path in parts if len(path) > 1}, key=numeric_order)
     labels = {name: label for label, name in enumerate(names)}
     of_files = [labels[path[0]] if len(path) > 1 else NO_LABEL for path in parts]
     return tuple(map(printable, names)), torch.tensor(of_files)

@@ -15,6 +15,7 @@ from torch import Tensor
 from diffcli.data.folders import checked_colour, printable, search
 from diffcli.data.image_files import BadImage, covered, decoded, fitted
 from diffcli.errors import UserError
+from diffcli.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def read_given(names: Sequence[Path | str], image_shape: tuple[int, int, int], b
 
 
 def _files(name: Path | str) -> list[Path]:
-    path = Path(os.path.expanduser(name))
+    path = user_path(name)
     if not os.path.isdir(path):
         return [path]
     files, found, errors = search(path)
@@ -80,7 +81,7 @@ def read_mask(file: Path | str, given: Given) -> Tensor:
     Raises:
         UserError: it cannot be read, is of another size, or marks nothing or everything.
     """
-    path = Path(os.path.expanduser(file))
+    path = user_path(file)
     name = f"`mask` {printable(path)}"
     try:
         mask = decoded(path, "black")

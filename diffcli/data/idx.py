@@ -19,6 +19,7 @@ from torch import Tensor
 
 from diffcli.data.sources import ImageSet, Source, of_shape
 from diffcli.errors import UserError
+from diffcli.paths import user_path
 
 SIDE = 28
 DIGITS = tuple("0123456789")
@@ -168,7 +169,7 @@ def _tensor(values: np.ndarray[Any, Any]) -> Tensor:
 
 
 def _read(name: str, folder: str, classes: tuple[str, ...], data_dir: Path, download: bool) -> Source:
-    return _source(_Files(name, folder, range(len(classes)), Path(os.path.expanduser(data_dir)), download), classes)
+    return _source(_Files(name, folder, range(len(classes)), user_path(data_dir), download), classes)
 
 
 def _source(files: _Files, classes: tuple[str, ...]) -> Source:
@@ -227,7 +228,7 @@ def emnist(
     classes = EMNIST[split]
     first = 1 if split == "letters" else 0
     labels, splits = range(first, first + len(classes)), [f"emnist-{split}-{part}" for part in ("train", "test")]
-    files = _Files("EMNIST", "EMNIST", labels, Path(os.path.expanduser(data_dir)), False, splits)
+    files = _Files("EMNIST", "EMNIST", labels, user_path(data_dir), False, splits)
     source = _source(files, classes)
     # Its files hold each image column by column.
     upright = [replace(part, images=part.images.mT.contiguous()) for part in (source.development, source.test)]

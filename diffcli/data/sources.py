@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from diffcli.errors import UserError
+from diffcli.paths import path_in_environment
 
 NO_LABEL = -1
 TEST_SHARE = 0.2
@@ -23,6 +25,11 @@ class ImageSet:
 
     images: Tensor
     labels: Tensor
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.images.shape[1:]))
+        labels = f"labels {int(self.labels.min())}..{int(self.labels.max())}" if len(self.labels) else "no labels"
+        return f"ImageSet({len(self):,} images of {size}, {labels})"
 
     def __len__(self) -> int:
         return len(self.images)
@@ -96,6 +103,8 @@ class Source:
     """Names of the labels, label 0 first; none where there are no labels."""
     mirrored: bool = False
     """Whether training shows each image mirrored left to right in half of the epochs."""
+    by_class: bool = False
+    """Whether validation images are held out by class, as the test images were."""
 
 
 Load = TypeVar("Load", bound=Callable[..., Source])
@@ -143,18 +152,113 @@ def class_names(load: Callable[..., Source], parameters: Mapping[str, Any]) -> S
     return classes(**parameters) if callable(classes) else classes
 
 
+def check_source(source: object, shape: Shape, classes: Sequence[str] | None) -> None:
+    """Checks what a data set returned.
+
+    Args:
+        shape: (C, H, W) that it says its images have.
+        classes: that it says its labels are; None where it does not say.
+
+    Raises:
+        ValueError: it is no :class:`Source`, holds no images, or images or labels are of another type or shape or out of range.
+    """
+    if not isinstance(source, Source):
+        raise ValueError(f"it must return a diffcli.Source, not {type(source).__name__}")
+    if classes is not None and list(source.classes) != list(classes):
+        raise ValueError(f"its Source has the classes {_few(source.classes)}, and it says {_few(classes)}")
+    if len(set(source.classes)) != len(source.classes):
+        raise ValueError(f"two of its classes {_few(source.classes)} have one name")
+    for name, part in (("development", source.development), ("test", source.test)):
+        images, labels = part.images, part.labels
+        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != tuple(shape):
+            has = f"{_type(images)} {tuple(images.shape)}"
+            raise ValueError(
+                f"its {name} images must be uint8 (N, {', '.join(map(str, shape))}), 0 black and 255 white, not {has}"
+            )
+        if not len(images):
+            raise ValueError(f"it has no {name} images")
+        if labels.dtype != torch.int64 or tuple(labels.shape) != (len(images),):
+            raise ValueError(
+                f"its {name} labels must be int64 ({len(images)},), not {_type(labels)} {tuple(labels.shape)}"
+            )
+        if source.classes and not NO_LABEL <= int(labels.min()) <= int(labels.max()) < len(source.classes):
+            found = f"{int(labels.min())}..{int(labels.max())}"
+            raise ValueError(
+                f"its {name} labels are {found}; with {len(source.classes)} classes they are 0..{len(source.classes) - 1}, "
+                f"and {NO_LABEL} for none"
+            )
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"[{', '.join(map(str, names)):.100}]"
+
+
 def default_data_dir() -> Path:
     """The folder of the data sets: ``DIFFCLI_DATA``, else ``data`` here."""
-    return Path(os.environ.get("DIFFCLI_DATA") or "data")
+    return path_in_environment("DIFFCLI_DATA") or Path("data")
 
 
-def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Random split of ``images`` into (1 - share, share), a function of ``seed`` alone."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+def split(images: ImageSet, share: float, seed: int, *, by_class: bool = False) -> tuple[ImageSet, ImageSet]:
+    """Random split of ``images`` into (1 - share, share), a function of ``seed`` alone.
+
+    Args:
+        by_class: the same share of each class, and of the images without one, as nearly as whole images allow; the last image of
+            a class is held out only where every class is down to one.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(images), generator=generator)
     held_out = round(share * len(images))
+    if by_class and len(images):
+        labels = images.labels[order]
+        counts = _shared_out(held_out, torch.bincount(labels - NO_LABEL), generator)
+        rank = torch.empty_like(order)  # of each image among those of its class, in the random order
+        for label in labels.unique().tolist():
+            rank[labels == label] = torch.arange(int((labels == label).sum()))
+        chosen = rank < counts[labels - NO_LABEL]
+        order = torch.cat([order[chosen], order[~chosen]])
     return images[order[held_out:]], images[order[:held_out]]
 
 
-def hold_out_test(images: ImageSet) -> tuple[ImageSet, ImageSet]:
+def _shared_out(total: int, sizes: Tensor, generator: torch.Generator) -> Tensor:
+    """How many of each class are held out, int64 (K,), ``total`` in all: in proportion to their sizes, int64 (K,), by the
+    largest remainders, and leaving one of each where that is possible."""
+    fair = total * sizes.double() / sizes.sum()
+    most = (sizes - 1).clamp(min=0)
+    counts = fair.long().minimum(most)
+    draws = torch.rand(len(sizes), generator=generator)  # decide between equal remainders
+    for _ in range(total - int(counts.sum())):
+        free = counts < (most if bool((counts < most).any()) else sizes)
+        remainder = (fair - counts).masked_fill(~free, -torch.inf)
+        equal = remainder >= remainder.max() - 1e-9
+        counts[draws.masked_fill(~equal, -1).argmax()] += 1
+    return counts
+
+
+def hold_out_test(images: ImageSet, *, by_class: bool = False) -> tuple[ImageSet, ImageSet]:
     """Development and test images of a set that has no test split of its own: the same for every run."""
-    return split(images, TEST_SHARE, seed=0)
+    return split(images, TEST_SHARE, seed=0, by_class=by_class)
+
+
+def numbered_as(source: Source, classes: Sequence[str]) -> Source:
+    """A data set with its labels numbered in another order of the names of its classes.
+
+    Args:
+        classes: may hold more names than the data set has.
+
+    Raises:
+        UserError: the data set has a class that is none of these.
+    """
+    if tuple(source.classes) == tuple(classes):
+        return source
+    if foreign := [name for name in source.classes if name not in classes]:
+        raise UserError(
+            f"data: the classes of the images are {', '.join(source.classes):.200}, and those of the model "
+            f"{', '.join(classes):.200}: leave out the images of class {foreign[0]}"
+        )
+    numbers = torch.tensor([*map(classes.index, source.classes), NO_LABEL])  # the last one for -1
+    parts = [ImageSet(part.images, numbers[part.labels]) for part in (source.development, source.test)]
+    return replace(source, development=parts[0], test=parts[1], classes=tuple(classes))

@@ -18,40 +18,54 @@ import torch
 from torch import Tensor
 
 from diffcli import __version__
-from diffcli.errors import DiffcliError
-from diffcli.files import written_whole
+from diffcli.errors import DiffcliError, UserError
+from diffcli.files import ENTRY, write_safetensors, written_whole
+from diffcli.paths import path_in_environment, user_path
 
 LIMIT = 1 << 30
 """Bytes of all files; those that were not used for the longest time are removed."""
 SUFFIX = ".safetensors"
 
 
-def cache_folder() -> Path:
-    """``DIFFCLI_CACHE``, else ``diffcli`` in the user's folder of caches (XDG Base Directory Specification)."""
-    if named := os.environ.get("DIFFCLI_CACHE"):
-        return Path(os.path.expanduser(named))
+def cache_folder() -> Path | None:
+    """``DIFFCLI_CACHE``, else ``diffcli`` in the user's folder of caches (XDG Base Directory Specification).
+
+    None where that is not set and the home folder is unknown, as in a container that runs as nobody in particular.
+
+    Raises:
+        UserError: ``DIFFCLI_CACHE`` names a home folder that is unknown.
+    """
+    if named := path_in_environment("DIFFCLI_CACHE"):
+        return named
     of_user = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(of_user if os.path.isabs(of_user) else os.path.expanduser("~/.cache")) / "diffcli"
+    if os.path.isabs(of_user):
+        return Path(of_user) / "diffcli"
+    with contextlib.suppress(UserError):
+        return user_path("~/.cache") / "diffcli"
+    return None
 
 
 class Cache:
     """Tensors by what they depend on, a mapping of plain types.
 
-    A folder that cannot be written or read is as an empty one. Several processes may use it at once.
+    A folder that cannot be written or read, and none at all, is as an empty one. Several processes may use it at once.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = (folder or cache_folder()) / "evaluation"
+        place = folder or cache_folder()
+        self.folder = None if place is None else place / "evaluation"
 
     def load(self, key: Mapping[str, Any]) -> Tensor | None:
         """The tensor that was saved for this key; None where there is none, or not a whole one."""
         from safetensors import SafetensorError, safe_open
 
-        file, described = self._file(key), _described(key)
+        if self.folder is None:
+            return None
+        file, described = self._file(self.folder, key), _described(key)
         try:
             with safe_open(file, framework="pt") as content:
-                kept, tensor = content.metadata() or {}, content.get_tensor("values").clone()
-            if kept.get("key") != described or kept.get("checksum") != _checksum(tensor):
+                text, tensor = (content.metadata() or {}).get(ENTRY), content.get_tensor("values").clone()
+            if text != _signed(described, tensor):
                 return None
         except (OSError, SafetensorError):
             return None
@@ -61,20 +75,21 @@ class Cache:
 
     def save(self, key: Mapping[str, Any], tensor: Tensor) -> None:
         """Keeps a tensor for this key, if the disk allows it."""
-        from safetensors.torch import save_file
-
+        if self.folder is None:
+            return
         tensor = tensor.cpu().contiguous()
-        metadata = {"key": _described(key), "checksum": _checksum(tensor)}
         with contextlib.suppress(OSError, DiffcliError):
-            with written_whole(self._file(key)) as part:
-                save_file({"values": tensor}, part, metadata)
-            self._shrink()
+            with written_whole(self._file(self.folder, key)) as part:
+                write_safetensors(part, {"values": tensor}, _signed(_described(key), tensor))
+            self._shrink(self.folder)
 
-    def _file(self, key: Mapping[str, Any]) -> Path:
-        return self.folder / (hashlib.sha256(_described(key).encode()).hexdigest() + SUFFIX)
+    @staticmethod
+    def _file(folder: Path, key: Mapping[str, Any]) -> Path:
+        return folder / (hashlib.sha256(_described(key).encode()).hexdigest() + SUFFIX)
 
-    def _shrink(self) -> None:
-        status = {file: file.stat() for file in self.folder.glob(f"*{SUFFIX}")}
+    @staticmethod
+    def _shrink(folder: Path) -> None:
+        status = {file: file.stat() for file in folder.glob(f"*{SUFFIX}")}
         size = 0
         for file in sorted(status, key=lambda file: -status[file].st_mtime):
             size += status[file].st_size
@@ -85,6 +100,11 @@ class Cache:
 def _described(key: Mapping[str, Any]) -> str:
     """The key as text, with what decides how numbers are computed besides it."""
     return json.dumps({**key, "diffcli": __version__, "torch": torch.__version__}, sort_keys=True)
+
+
+def _signed(described: str, tensor: Tensor) -> str:
+    """The metadata of a file: its key, and a checksum of its tensor."""
+    return json.dumps({"key": described, "checksum": _checksum(tensor)})
 
 
 def _checksum(tensor: Tensor) -> str:

@@ -8,6 +8,7 @@ test split, which no network trained on.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from diffcli.diffusion.precision import full_precision
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.fingerprints import of_file
+from diffcli.files import ENTRY
 
 WEIGHTS = Path(__file__).parent / "weights"
 CLASSIFIED = ("mnist", "digits")
@@ -162,12 +164,13 @@ def classifier_settings(dataset: str, judge: str = "classifier") -> dict[str, An
 
     file = weights_path(dataset, judge)
     with safe_open(file, framework="pt") as content:
-        accuracy = float(content.metadata()["test_accuracy"])
+        metadata = content.metadata()
+    facts = json.loads(metadata[ENTRY]) if ENTRY in metadata else metadata  # up to version 0.3, an entry for each fact
     return {
         "weights": dataset,
         "weights_sha256": of_file(file),
         "features": JUDGES[judge].network.num_features,
-        "test_accuracy": accuracy,
+        "test_accuracy": float(facts["test_accuracy"]),
     }
 
 

@@ -17,11 +17,15 @@ from diffcli.diffusion.precision import full_precision
 from diffcli.errors import UserError
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, Unavailable, classifier_settings, load_classifier
 from diffcli.evaluation.fingerprints import of_file
+from diffcli.paths import user_path
 
 EXTRACTORS = ("auto", "inception", "classifier")
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_HASH = "6726825d"
 """First digits of the sha256 of the official file, which its name carries."""
+INCEPTION_SOURCE = (
+    f"{INCEPTION_FILE} of torch-fidelity's release v0.2.0 on GitHub (its sha256 begins with {INCEPTION_HASH})"
+)
 DOWNLOAD_TIMEOUT = 10.0
 
 
@@ -39,9 +43,12 @@ class Extractor:
         return str(self.settings["name"])
 
 
-def inception_cache() -> Path:
-    """Where torch-fidelity keeps the Inception weights."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
+def inception_cache() -> Path | None:
+    """Where torch-fidelity keeps the Inception weights; None where the home folder is unknown and TORCH_HOME is not set."""
+    try:
+        return user_path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
+    except UserError:
+        return None
 
 
 def inception(weights: Path | None, device: torch.device) -> Extractor:
@@ -66,8 +73,7 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
         raise UserError(f"`inception_weights` {file} does not exist; name a copy of {INCEPTION_FILE}") from error
     except Exception as error:  # bytes that are damaged can raise anything
         raise UserError(
-            f"{file} does not hold Inception weights; name a copy of {INCEPTION_FILE} with "
-            "`inception_weights`, or take `extractor` classifier"
+            f"{file} does not hold Inception weights; name a copy of {INCEPTION_SOURCE} with `inception_weights` FILE"
         ) from error
 
     @torch.inference_mode()
@@ -96,6 +102,11 @@ def _downloaded() -> Path:
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
     cache = inception_cache()
+    if cache is None:
+        raise Unavailable(
+            f"there is no place for the Inception weights {INCEPTION_FILE}: the home folder is unknown here; set TORCH_HOME, "
+            "give a local copy with `inception_weights` FILE, or use `extractor` classifier"
+        )
     if not cache.is_file():
         cache.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -103,8 +114,8 @@ def _downloaded() -> Path:
                 torch.hub.download_url_to_file(URL_INCEPTION_V3, str(cache), hash_prefix=INCEPTION_HASH, progress=False)
         except (URLError, OSError, RuntimeError) as error:
             raise Unavailable(
-                f"the Inception weights {INCEPTION_FILE} are not in {cache.parent} and cannot be downloaded; "
-                "give a local copy with `inception_weights` FILE, or use `extractor` classifier"
+                f"the Inception weights are not in {cache.parent} and cannot be downloaded: fetch {INCEPTION_SOURCE} "
+                "elsewhere, and name the file with `inception_weights` FILE"
             ) from error
     return cache
 
@@ -130,8 +141,8 @@ def classifier(dataset: str, device: torch.device, judge: str = "classifier") ->
     """
     if dataset not in CLASSIFIED:
         raise Unavailable(
-            f"`extractor` classifier reads {' and '.join(CLASSIFIED)} only, not {dataset}; "
-            "use `extractor` inception with `inception_weights` FILE"
+            f"no classifier of {dataset} comes along, only of {' and '.join(CLASSIFIED)}: its distances need the Inception "
+            f"weights, {INCEPTION_SOURCE}; leave `extractor` out and name the file with `inception_weights` FILE"
         )
     network = load_classifier(dataset, judge).network.to(device)
 
@@ -156,7 +167,9 @@ def choose(name: str, dataset: str, weights: Path | None, device: torch.device) 
     """
     if name == "classifier":
         return [classifier(dataset, device, judge) for judge in JUDGES]
-    if name == "inception" or dataset not in CLASSIFIED:
+    if dataset not in CLASSIFIED:
+        return [_the_only_one(weights, dataset, device)]
+    if name == "inception":
         return [inception(weights, device)]
     by_classifier = choose("classifier", dataset, None, device)
     try:
@@ -165,10 +178,19 @@ def choose(name: str, dataset: str, weights: Path | None, device: torch.device) 
         return by_classifier
 
 
+def _the_only_one(weights: Path | None, dataset: str, device: torch.device) -> Extractor:
+    try:
+        return inception(weights, device)
+    except Unavailable as error:
+        raise Unavailable(
+            f"distances of {dataset}, of which no classifier comes along, need Inception: {error}"
+        ) from error
+
+
 def settings_at_hand(name: str, dataset: str, weights: Path | None) -> list[dict[str, Any]]:
     """The settings of the extractors that :func:`choose` takes where nothing is downloaded; none where it has none."""
     file, settings = weights or inception_cache(), []
-    if name != "classifier" and (weights is not None or file.is_file()):
+    if name != "classifier" and file is not None and (weights is not None or file.is_file()):
         settings.append(inception_settings(file))
     if name != "inception" and dataset in CLASSIFIED:
         settings += [_classifier_settings(dataset, judge) for judge in JUDGES]

@@ -6,6 +6,7 @@ About ten minutes for MNIST on two cores, seconds for digits.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -15,19 +16,23 @@ import typer
 from diffcli.data.datasets import DATASETS
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, weights_path
 from diffcli.evaluation.fitting import BATCH, accuracy, fitting
+from diffcli.files import write_safetensors, written_whole
+from diffcli.paths import user_path
 
 EPOCHS = {"mnist": 14, "digits": 150}
 
 
 def main(
     data: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
-    data_dir: Annotated[Path, typer.Option(envvar="DIFFCLI_DATA", help="Folder that holds MNIST/.")] = Path("data"),
-    out: Annotated[Path | None, typer.Option(help="Weights file; default: the one in the package.")] = None,
+    data_dir: Annotated[
+        Path, typer.Option(envvar="DIFFCLI_DATA", help="Folder that holds MNIST/.", parser=user_path)
+    ] = Path("data"),
+    out: Annotated[
+        Path | None, typer.Option(help="Weights file; default: the one in the package.", parser=user_path)
+    ] = None,
     judge: Annotated[str, typer.Option(help="classifier or resnet.")] = "classifier",
 ) -> None:
     """Train one classifier and write its weights as safetensors."""
-    from safetensors.torch import save_file
-
     if data not in CLASSIFIED:
         raise typer.BadParameter(f"'{data}'; choose from {', '.join(CLASSIFIED)}", param_hint="--data")
     if judge not in JUDGES:
@@ -47,8 +52,9 @@ def main(
             print(f"epoch {step // per_epoch}/{epochs}: last batch loss {loss:.4f}", flush=True)
     test_accuracy = accuracy(network, source.test)
     target = out or weights_path(data, judge)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save_file(network.state_dict(), target, metadata={"dataset": data, "test_accuracy": f"{test_accuracy:.6f}"})
+    facts = {"dataset": data, "test_accuracy": round(test_accuracy, 6)}
+    with written_whole(target) as part:
+        write_safetensors(part, network.state_dict(), json.dumps(facts))
     print(
         f"{len(train)} training images; test accuracy {test_accuracy:.2%} on {len(source.test)} images; weights in {target}"
     )

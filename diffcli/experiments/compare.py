@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from diffcli.assembly import candidate_priors, load_source
-from diffcli.devices import ONE_DEVICE, Devices, Processes, launch
+from diffcli.assembly import candidate_priors
+from diffcli.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.errors import UserError
 from diffcli.evaluation.intervals import Interval
+from diffcli.evaluation.metrics import measured_on
 from diffcli.experiments.comparison import Compared, Comparison
 from diffcli.experiments.comparison_page import render
 from diffcli.experiments.evaluate import Evaluation, measure
@@ -21,6 +23,7 @@ from diffcli.experiments.protocol import EvaluateOptions, Subject, digest, fits,
 from diffcli.files import check_output, writable_folder, write_json, written_whole
 from diffcli.loading import find_checkpoint, started
 from diffcli.options import takes
+from diffcli.paths import expand_fields
 from diffcli.reporting.claim import Claim
 from diffcli.reporting.labels import unique_labels
 from diffcli.runs import Run, runs_root
@@ -51,6 +54,7 @@ class CompareOptions:
         t: reconstructions start from z_t of this step of each run; see :class:`EvaluateOptions`, as for the next two.
         zt_bits: as many bits has each pixel of z_t.
         zt_noise: standard deviation of normal noise that is added to z_t.
+        data: a folder of images in place of those that the runs were trained on.
 
     Raises:
         UserError: ``out`` cannot be written.
@@ -71,8 +75,11 @@ class CompareOptions:
     t: int | None = field(default=None, kw_only=True)
     zt_bits: int | None = field(default=None, kw_only=True)
     zt_noise: float = field(default=0.0, kw_only=True)
+    data: Path | str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        expand_fields(self, "out", "inception_weights", "data_dir", "data")
+        object.__setattr__(self, "devices", devices_of(self.devices))
         if self.out is not None:
             check_output(self.out, SUFFIXES, "out")
         self.evaluation_of("last")
@@ -89,6 +96,7 @@ class CompareOptions:
             extractor=self.extractor,
             inception_weights=self.inception_weights,
             data_dir=self.data_dir,
+            data=self.data,
             devices=self.devices,
             quiet=self.quiet,
             t=self.t,
@@ -115,6 +123,9 @@ def compare(options: CompareOptions) -> Comparison:
     compared = [prepared(run, options.evaluation_of(loaded)) for run, loaded in named]
     labels = unique_labels([run.preset_name for run in compared], places)
     compared = [replace(run, name=label) for run, label in zip(compared, labels, strict=True)]
+    for run in compared:
+        if _found(run) is None:
+            check_kept(run.run)
     processes = launch(options.devices)
     # Twice: evaluating one run may fetch the Inception weights, and so change what `auto` stands for in the others.
     for _ in range(2):
@@ -172,9 +183,11 @@ def prepared(run: Run, options: EvaluateOptions, every_prior: bool = True) -> Co
 
 def _wanted(subject: Subject, options: EvaluateOptions) -> dict[str, Any]:
     try:
-        source = load_source(subject.model.preset, options.data_dir, download=False)
-    except UserError:  # what was measured on the images can be shown without them
-        source = None
+        source = subject.model.source(download=False)
+    except UserError:
+        if options.data is not None:
+            raise
+        source = None  # what was measured on the images can be shown without them
     return protocol(subject, options, source)
 
 
@@ -183,7 +196,7 @@ def evaluated(run: Compared, processes: Processes) -> Compared:
     # The first process looks for it, so that all decide alike whatever others write meanwhile.
     (found,) = processes.shared([run], _found)
     if found is None:
-        writable_folder(run.run.folder)
+        check_kept(run.run)
         subject = pick_subject(run.options)
         found = measure(
             replace(subject, model=started(subject.model, run.options.devices, processes)), run.options
@@ -191,6 +204,22 @@ def evaluated(run: Compared, processes: Processes) -> Compared:
         if processes.first:
             write_json(run.run.compared / digest(found["settings"]) / run.run.eval_file.name, found)
     return replace(run, evaluation=found)
+
+
+def check_kept(run: Run) -> None:
+    """Checks that what is measured of a run can be kept in its folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        writable_folder(next(folder for folder in (run.folder, *run.folder.absolute().parents) if folder.exists()))
+    except UserError as error:
+        reason = str(error).partition(";")[0]
+        raise UserError(
+            f"{reason}, where what is measured of a run is kept; copy it to where you can write, or make a model file of it: "
+            f"diffcli export {quote(str(run.folder))} `out` model.safetensors"
+        ) from error
 
 
 def measured_before(run: Compared, file: Path) -> Compared | None:
@@ -217,12 +246,14 @@ def _found(run: Compared) -> dict[str, Any] | None:
 def _fitting(run: Compared, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The first of some evaluations that holds what is wanted of a run."""
     wanted = run.wanted | instruments(run.options, run.preset)
+    # Where nothing is sampled, it starts nowhere.
+    starts = set(run.options.priors) if set(wanted["metrics"]) & set(measured_on("samples")) else set()
     for stored in evaluations:
         try:
             evaluation = TypeAdapter(Evaluation).validate_python(stored)
         except ValidationError:  # a damaged file, or somebody else's
             continue
-        if fits(evaluation.settings, wanted) and set(run.options.priors) <= set(evaluation.by_prior):
+        if fits(evaluation.settings, wanted) and starts <= set(evaluation.by_prior):
             return evaluation.as_dict()
     return None
 

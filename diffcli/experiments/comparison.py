@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,5 +73,5 @@ class Comparison:
             "runs": [run.as_dict() for run in self.runs],
             "best": {key: sorted(names) for key, names in self.best.items()},
             "remarks": self.remarks,
-            "claims": [vars(claim) for claim in self.claims],
+            "claims": [asdict(claim) for claim in self.claims],
         }

@@ -67,7 +67,7 @@ def degradation_strips(
     Raises:
         UserError: a preset is not usable or given twice, the data are not there, or the file cannot be written.
     """
-    check_output(out, STRIP_SUFFIXES, "out")
+    out = check_output(out, STRIP_SUFFIXES, "out")
     rows: dict[str, tuple[Tensor, list[int]]] = {}
     for label, degradation, x0 in _degradations(presets, overrides, 2, data_dir, None):
         noise = torch.randn(COLUMNS, *x0.shape[1:], generator=generator_for(seed, Stream.TEST))

@@ -17,6 +17,7 @@ from typing import Any
 
 from diffcli import __version__
 from diffcli.errors import DiffcliError
+from diffcli.paths import user_path
 
 Facts = dict[str, Any]
 
@@ -186,7 +187,7 @@ def data(data_dir: Path | str | None = None) -> Facts:
     from diffcli.data.datasets import DATASETS
     from diffcli.data.sources import default_data_dir
 
-    folder = default_data_dir() if data_dir is None else Path(data_dir)
+    folder = default_data_dir() if data_dir is None else user_path(data_dir)
     found: Facts = {"folder": str(folder.absolute()), "there": folder.is_dir()}
     if not found["there"]:
         return found
@@ -212,8 +213,8 @@ def models() -> Facts:
     return {
         "runs": f"{len(all_runs())} in {runs_root().absolute()}",
         "ready": list(ready_models()),
-        "inception_weights": str(inception_cache()) if inception_cache().is_file() else None,
-        "cache": str(cache_folder()),
+        "inception_weights": str(weights) if (weights := inception_cache()) and weights.is_file() else None,
+        "cache": str(cache) if (cache := cache_folder()) else None,
         "plugins": [str(file) for file in files()],
     }
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from diffcli import __version__
-from diffcli.assembly import load_source, training_split
-from diffcli.data.datasets import ImageSet
+from diffcli.assembly import training_split
+from diffcli.data.datasets import NO_LABEL, ImageSet, Source
 from diffcli.data.pixels import to_model, to_unit
 from diffcli.diffusion.losses import fixed_draws, fixed_loss
 from diffcli.diffusion.randomness import Stream
@@ -29,6 +29,7 @@ from diffcli.evaluation.classifier import (
     probabilities,
 )
 from diffcli.evaluation.extractors import Extractor, choose
+from diffcli.evaluation.fingerprints import of_images
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.resampling import mean_and_error, with_error
 from diffcli.evaluation.scores import RECONSTRUCTION_METRICS, where_measured
@@ -44,6 +45,7 @@ from diffcli.model import Model
 from diffcli.options import takes
 from diffcli.progress import progress
 from diffcli.restoration import Disturbance, reconstruct
+from diffcli.runs import Run
 
 TENTHS = 10
 
@@ -105,7 +107,7 @@ def _or_none(value: float | None) -> float | None:
 
 @takes(EvaluateOptions)
 def evaluate(options: EvaluateOptions) -> Evaluation:
-    """Scores a trained model and writes ``eval.json`` into its run folder.
+    """Scores a trained model and writes ``eval.json`` into its run folder, or what it would hold into ``out``.
 
     See :class:`EvaluateOptions` for the arguments and :func:`measure` for the scores.
 
@@ -113,21 +115,36 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
         UserError: an option is not usable, or a metric that was named cannot be had.
     """
     subject = pick_subject(options)
-    run = subject.model.run
-    if run is not None:
-        writable_folder(run.folder)
+    file = options.out or _file_of(subject.model.run)
     subject.model.sampler(options)  # a bad option is told before the processes start
     for name in options.priors:
         subject.model.prior_component(name)
     check_metrics(options, subject.model)
+    subject.model.note_labels(options)
     if not isinstance(options.run, Model):
         subject = replace(subject, model=started(subject.model, options.devices))
     result = measure(subject, options)
-    if run is None:
+    if file is None:
         return result
     if subject.model.processes.first:
-        write_json(run.eval_file, result.as_dict())
-    return replace(result, file=run.eval_file)
+        write_json(file, result.as_dict())
+    return replace(result, file=file)
+
+
+def _file_of(run: Run | None) -> Path | None:
+    """``eval.json`` of a run, None without one.
+
+    Raises:
+        UserError: its folder cannot be written, which is told before anything is measured.
+    """
+    if run is None:
+        return None
+    try:
+        writable_folder(run.folder)
+    except UserError as error:
+        reason = str(error).partition(";")[0]
+        raise UserError(f"{reason}; name a file for the scores with `out`, for example scores.json") from error
+    return run.eval_file
 
 
 def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
@@ -147,14 +164,16 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         UserError: an option is not usable, or a metric that was named cannot be had.
     """
     model = subject.model
-    source = load_source(model.preset, model.data_dir)
+    source = model.source()
     if source.test.image_shape != model.image_shape:
         raise UserError(f"the test images are {source.test.image_shape}, the model's {model.image_shape} (C, H, W)")
     settings = protocol(subject, options, source)
+    changed = _changed_images(model, source, settings["training_images"])
     # The first prior's name may be the preset's own.
     starts = {name: model.prior(name) for name in options.priors or [settings["prior"]]}
     sampling = model.sampling(options, starts[settings["prior"]])
     classifier, extractors, notes = _instruments(options, model.preset.data.name, sampling.device)
+    notes = [*changed, *notes]
     wanted = allowed(options, model.preset, bool(extractors), classifier is not None)
     quiet = options.quiet or not sampling.processes.first
     test = source.test[random_subset(len(source.test), settings["n_test"], options.seed)]
@@ -167,9 +186,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         losses, by_t = _loss(sampling, test, told, quiet)
         scores |= losses
     if "nll" in wanted:
-        settings["decoder_width"] = decoder_width(
-            sampling, model.labelled(training_split(model.preset, source.development))
-        )
+        settings["decoder_width"] = decoder_width(sampling, model.labelled(training_split(model.preset, source)))
         steps, width = settings["nll_steps"], settings["decoder_width"]
         scores |= bits_of(sampling, test, told, steps, width, quiet)
     elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):
@@ -192,7 +209,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     settings["n_floor"] = None
     if set(measured_on("samples")) & set(wanted):
         distances = Distances(
-            train=model.labelled(training_split(model.preset, source.development)),
+            train=model.labelled(training_split(model.preset, source)),
             test=source.test,
             wanted=frozenset(wanted),
             extractors=extractors,
@@ -237,6 +254,25 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         "seconds": round(time.perf_counter() - began, 1),
     }
     return Evaluation(scores, settings, by_prior, *by_t, notes, by_label).finite()
+
+
+def _changed_images(model: Model, source: Source, checksum: str) -> list[str]:
+    """A note where the training images are not those of the training, as far as the run knows.
+
+    Args:
+        checksum: of the training images.
+    """
+    recorded = model.run.info().get("training_sha256") if model.run is not None else None
+    if recorded in (None, checksum):
+        return []
+    unlabelled = training_split(model.preset, source)
+    unlabelled = ImageSet(unlabelled.images, torch.full_like(unlabelled.labels, NO_LABEL))
+    if recorded == of_images(unlabelled):  # version 0.1 knew no labels of folders
+        return []
+    return [
+        "the images are not those of the training: the test images may hold some that were trained on, and what is compared "
+        "with training images is compared with others"
+    ]
 
 
 def _instruments(

@@ -13,22 +13,33 @@ from pydantic import TypeAdapter, ValidationError
 from diffcli.errors import UserError
 from diffcli.experiments.evaluate import Evaluation
 from diffcli.experiments.listing import history
-from diffcli.files import check_output, written_whole
+from diffcli.files import check_beside, check_output, is_same_file, written_whole
 from diffcli.graphs import PARTS, WRITERS, about, check_packages, graphs_of
 from diffcli.loading import find_checkpoint, model_of
 from diffcli.model import Model
 from diffcli.options import takes
+from diffcli.paths import expand_fields
 from diffcli.progress import note, progress
 from diffcli.runs import Run
 from diffcli.sampler_options import SamplerOptions
 from diffcli.stored import SUFFIX, Stored, fingerprint, halved, read_stored, write_model_file
 
 SUFFIXES = (SUFFIX, *WRITERS)
-FACTS = ("started", "seed", "training_images", "validation_images", "parameters", "precision", "python", "packages")
+FACTS = (
+    "started",
+    "seed",
+    "training_images",
+    "validation_images",
+    "test_images",
+    "parameters",
+    "precision",
+    "python",
+    "packages",
+)
 """What a model file tells of ``run.json``: nothing of the machine's folders."""
 
 
-OF_SAMPLING = ("sampler", "steps", "guidance", "autoguidance", "prior")
+OF_SAMPLING = ("sampler", "steps", "guidance", "autoguidance", "prior", "data")
 """Arguments that decide what a graph does; a model file keeps what its preset says."""
 
 
@@ -45,6 +56,7 @@ class ExportOptions:
         sampler: of graphs, with ``steps``, ``guidance`` and ``autoguidance``: see
             :class:`~diffcli.sampler_options.SamplerOptions`.
         prior: of graphs, where sampling starts; None is the preset's.
+        data: of graphs with a prior that has yet to be fitted, a folder of images in place of the one of the training.
         quiet: no progress bar.
 
     Raises:
@@ -60,11 +72,14 @@ class ExportOptions:
     guidance: float | None = field(default=None, kw_only=True)
     autoguidance: float | None = field(default=None, kw_only=True)
     prior: str | None = field(default=None, kw_only=True)
+    data: Path | str | None = field(default=None, kw_only=True)
     quiet: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        expand_fields(self, "out", "data")
         for file in self.files:
             check_output(file, SUFFIXES, "out")
+        check_beside(self.files[0], self.files[1:], "out")
         given = [name for name in OF_SAMPLING if getattr(self, name) is not None]
         if not self.graphs and given:
             raise UserError(f"`{given[0]}` is for graphs, .onnx or .pt2; a model file keeps what its preset says")
@@ -110,10 +125,15 @@ def export(options: ExportOptions) -> list[Path]:
         RunError: a graph's numbers are not PyTorch's; nothing is written.
     """
     run, checkpoint = find_checkpoint(options.run)
+    for file in options.files:
+        if is_same_file(file, checkpoint):
+            raise UserError(f"`out` {file} is the model's own file; name another")
     stored = described(read_stored(checkpoint), run)
     model = model_of(stored)  # what cannot be read back is not written
     if options.graphs:
-        _write_graphs(replace(model, run=run), options)
+        model = replace(model, run=run, data=options.data)
+        model.check_data(needed=model.needs_images(model.prior_component(options.prior)))
+        _write_graphs(model, options)
         return options.files
     for component, origin in stored.plugins.items():
         note(f"note: the file can be used where plug-in {origin}, which has the {component}, is loaded")
@@ -131,6 +151,8 @@ def _write_graphs(model: Model, options: ExportOptions) -> None:
         "degradation": preset.degradation.name,
         "prior": options.prior or preset.prior.name,
         "class_names": model.classes,
+        "untrained_classes": model.untrained_classes,
+        "works_without_label": model.works_without_label,
     }
     facts = about(sampling, model.image_shape, facts)
     graphs = graphs_of(sampling, model.image_shape)

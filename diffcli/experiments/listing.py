@@ -8,7 +8,7 @@ from typing import Any
 from diffcli.errors import DiffcliError
 from diffcli.presets import preset_files, read_values
 from diffcli.ready import ready_models
-from diffcli.runs import Run, all_runs, started
+from diffcli.runs import Run, all_runs, names_of, started
 from diffcli.stored import read_about
 
 
@@ -43,7 +43,7 @@ def runs() -> list[dict[str, Any]]:
         rows.append(
             {
                 "run": str(run.folder),
-                "preset": run.info().get("preset", run.folder.parent.name),
+                "preset": names_of(run)[0],
                 "started": started(run).isoformat(timespec="seconds"),
                 "epochs": len(epochs),
                 "best_val_loss": min(losses) if losses else None,

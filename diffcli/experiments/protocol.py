@@ -11,12 +11,13 @@ from typing import Any
 
 from diffcli.assembly import training_split
 from diffcli.computing import precision_of
-from diffcli.config import Preset
+from diffcli.config import MOST_BITS, MOST_NOISE, Preset
 from diffcli.data.datasets import Source
-from diffcli.devices import ONE_DEVICE, Devices
+from diffcli.devices import ONE_DEVICE, Devices, devices_of
 from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.priors import PRIORS
 from diffcli.errors import UserError, unknown
+from diffcli.evaluation.cache import cache_folder
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE, settings_at_hand
 from diffcli.evaluation.fingerprints import of_images
@@ -25,12 +26,14 @@ from diffcli.evaluation.scores import ssim_window
 from diffcli.experiments.accuracy import cas_size
 from diffcli.experiments.distances import MAX_NEAREST, manifold_size
 from diffcli.experiments.likelihood import evaluations_of, why_none
+from diffcli.files import check_output
 from diffcli.loading import find_checkpoint, read_model
 from diffcli.model import Model
+from diffcli.paths import expand_fields
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.restoration import Disturbance
 from diffcli.runs import Run
-from diffcli.sampler_options import BatchSize, SamplerOptions, label_numbers
+from diffcli.sampler_options import BatchSize, SamplerOptions
 from diffcli.stored import fingerprint
 
 INFORMATION = frozenset(
@@ -49,8 +52,6 @@ INFORMATION = frozenset(
     }
 )
 """Settings of an evaluation that are recorded for the user's information: the scores do not depend on them."""
-MOST_BITS, MOST_NOISE = 16, 10
-"""Of z_t: files hold no more bits, and more noise leaves nothing of pixels."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class EvaluateOptions(SamplerOptions):
         zt_bits: z_t is rounded to 2^bits values and clamped to the range of pixels, as a picture file does, 1..16; None leaves
             it as it is.
         zt_noise: standard deviation of normal noise that is added to z_t then, where pixels have the range 1.
+        data: a folder of images in place of the one that the model was trained on.
+        out: .json, the file of the scores; None is ``eval.json`` in the run folder, where there is one.
 
     Raises:
         UserError: a value is unknown or out of range, or two do not go together.
@@ -92,6 +95,8 @@ class EvaluateOptions(SamplerOptions):
     nll_steps: int | None = field(default=None, kw_only=True)
     n_cas: int | None = field(default=None, kw_only=True)
     batch_size: BatchSize = field(default=250, kw_only=True)
+    data: Path | str | None = field(default=None, kw_only=True)
+    out: Path | None = field(default=None, kw_only=True)
     data_dir: Path | str | None = None
     devices: Devices = ONE_DEVICE
     t: int | None = field(default=None, kw_only=True)
@@ -100,6 +105,11 @@ class EvaluateOptions(SamplerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        expand_fields(self, "inception_weights", "data_dir", "data", "out")
+        object.__setattr__(self, "devices", devices_of(self.devices))
+        if self.out is not None:
+            check_output(self.out, (".json",), "out")
+        cache_folder()  # what names no folder is told before anything is measured
         for name in self.metrics:
             if name not in METRICS:
                 raise UserError(f"`metrics`: {unknown('metric', name, METRICS)}")
@@ -171,12 +181,18 @@ def pick_subject(options: EvaluateOptions) -> Subject:
         UserError: there is none, or it cannot be loaded.
     """
     if isinstance(options.run, Model):
-        return Subject(options.run, fingerprint(options.run.checkpoint))
+        model = options.run
+        data_dir, data = options.data_dir or model.data_dir, options.data or model.data
+        subject = Subject(replace(model, data_dir=data_dir, data=data), fingerprint(model.checkpoint))
+        subject.model.check_data()
+        return subject
     run, checkpoint = find_checkpoint(options.run)
     # Before the weights are read: should a training replace the file in between, then the scores are of newer weights
     # than the checksum says, and are measured again, not taken for those of older ones.
     checksum = fingerprint(checkpoint)
-    return Subject(replace(read_model(checkpoint), run=run, data_dir=options.data_dir), checksum)
+    model = replace(read_model(checkpoint), run=run, data_dir=options.data_dir, data=options.data)
+    model.check_data()
+    return Subject(model, checksum)
 
 
 def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) -> dict[str, Any]:
@@ -218,9 +234,9 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     }
     if model.classes:
         # Which labels samples get, and what loss and likelihood are told; none given is those of the data.
-        settings["label"] = label_numbers(options.label, model.classes) or "data"
+        settings["label"] = model.label_numbers(options) or "data"
         settings["per_label"] = options.per_label
-        told = label_numbers(options.label, model.classes)
+        told = model.label_numbers(options)
         settings["reconstruction_label"] = told if any(number != NO_LABEL for number in told) else None
     if options.per_label:
         _check_labels("per_label", model.preset)
@@ -230,7 +246,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         settings["n_test"] = options.n_test
     if source is not None:
         settings["test_images"] = of_images(source.test)
-        settings["training_images"] = of_images(training_split(model.preset, source.development))
+        settings["training_images"] = of_images(training_split(model.preset, source))
         settings["n_test"] = min(options.n_test or len(source.test), len(source.test))
         settings["test_subset"] = "all" if settings["n_test"] == len(source.test) else "random, by the seed"
         if NEIGHBOUR_METRICS & drawn:
@@ -243,10 +259,12 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
 
 
 def instruments(options: EvaluateOptions, preset: Preset) -> dict[str, Any]:
-    """The extractors and the classifier that are at hand for a model's data set, and the metrics that they allow."""
+    """The extractors and the classifier that are at hand for a model's data set, and the metrics that they allow; None where
+    no metric that is asked for needs one."""
     dataset = preset.data.name
-    extractors = settings_at_hand(options.extractor, dataset, options.weights)
-    classifier = classifier_settings(dataset) if dataset in CLASSIFIED else None
+    needed = {need for name in chosen(options.metrics) for need in METRICS[name].needs}
+    extractors = settings_at_hand(options.extractor, dataset, options.weights) if "extractor" in needed else []
+    classifier = classifier_settings(dataset) if "classifier" in needed and dataset in CLASSIFIED else None
     return {
         "extractors": extractors,
         "classifier": classifier,
@@ -277,7 +295,7 @@ def check_metrics(options: EvaluateOptions, model: Model) -> None:
     for name in options.metrics:
         if "labels" in METRICS[name].needs:
             _check_labels(name, model.preset)
-    given = label_numbers(options.label, model.classes)
+    given = model.label_numbers(options)
     if "cas" in options.metrics and given and max(given) < 0:
         raise UserError("`cas`: samples without a label teach no classifier; leave `label` out")
     if reason and ("nll" in options.metrics or options.nll_steps is not None):

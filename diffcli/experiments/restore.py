@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -11,17 +10,20 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from diffcli.data.folders import printable
 from diffcli.data.given import read_given, read_mask
 from diffcli.data.pixels import to_model, to_uint8
 from diffcli.devices import ONE_DEVICE, Devices
 from diffcli.diffusion.inpainting import ROUNDS
 from diffcli.errors import UserError
-from diffcli.files import check_output, written_whole
+from diffcli.files import check_output, is_same_file, separate_names, written_whole
 from diffcli.loading import find_checkpoint, read_model, started
 from diffcli.model import Model
+from diffcli.paths import expand_fields
+from diffcli.progress import note
 from diffcli.reporting.pictures import labelled_rows, to_image
 from diffcli.runs import Run
-from diffcli.sampler_options import SamplerOptions, label_numbers
+from diffcli.sampler_options import SamplerOptions
 
 SHOWN = 64
 """A picture of rows is of at most this many images."""
@@ -62,6 +64,7 @@ class RestoreOptions(SamplerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        expand_fields(self, "out", "mask")
         check_output(self.out, (".png", ".npz", ""), "out")
         if self.mask is not None and self.degraded:
             raise UserError("`mask` takes the images as they are, `degraded` as degraded; give one of them")
@@ -89,12 +92,14 @@ def restore(options: RestoreOptions) -> list[Path]:
     else:
         model.check_inpaints()
         model.sampling(options)
-    label_numbers(options.label, model.classes)
+    model.check_told(options)
+    model.note_labels(options)
     given = read_given(options.files, model.image_shape, options.background or model.background)
     if options.out.suffix.lower() == ".png" and len(given.files) > SHOWN:
         raise UserError(
             f"a picture shows at most {SHOWN} images, and {len(given.files):,} are given; write them into a folder or .npz"
         )
+    _check_kept(options, given.files)
     images = 255 - given.images if options.invert else given.images
     painted = None if options.mask is None else read_mask(options.mask, given)
     model = started(model, options.devices)
@@ -107,6 +112,19 @@ def restore(options: RestoreOptions) -> list[Path]:
     with written_whole(options.out) as part:
         WRITERS[options.out.suffix.lower()](rows, given.files, part)
     return [options.out]
+
+
+def _check_kept(options: RestoreOptions, files: Sequence[Path]) -> None:
+    """Checks that what is written takes the place of no image that is read.
+
+    Raises:
+        UserError: it would.
+    """
+    for file in files:
+        if is_same_file(options.out, file):
+            raise UserError(f"`out` {options.out} is {printable(file)}, which is restored; name another file")
+    if options.mask is not None and is_same_file(options.out, Path(options.mask)):
+        raise UserError(f"`out` {options.out} is the mask; name another file")
 
 
 def _restored(model: Model, images: Tensor, options: RestoreOptions) -> Rows:
@@ -141,12 +159,15 @@ def _write_arrays(rows: Rows, files: Sequence[Path], part: Path) -> None:
 
 def _write_files(rows: Rows, files: Sequence[Path], part: Path) -> None:
     part.mkdir()
-    taken: Counter[str] = Counter()
     *_, made = rows.values()
-    for file, image in zip(files, made, strict=True):
-        taken[file.stem] += 1
-        number = f"-{taken[file.stem]}" if taken[file.stem] > 1 else ""
-        to_image(image).save(part / f"{file.stem}{number}.png")
+    names = separate_names([file.stem for file in files])
+    for name, image in zip(names, made, strict=True):
+        to_image(image).save(part / f"{name}.png")
+    numbered = [(file, name) for file, name in zip(files, names, strict=True) if name != file.stem]
+    if numbered:
+        file, name = numbered[0]
+        others = f", and {len(numbered) - 1:,} more are numbered" if len(numbered) > 1 else ""
+        note(f"note: {printable(file)} is restored as {printable(name)}.png{others}: another image has the name")
 
 
 Rows = dict[str, Tensor]

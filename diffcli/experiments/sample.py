@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffcli.assembly import load_source
 from diffcli.data.pixels import to_uint8
 from diffcli.devices import ONE_DEVICE, Devices
 from diffcli.diffusion.samplers import Step
@@ -19,6 +18,7 @@ from diffcli.files import check_output, written_whole
 from diffcli.generation import counting, generate
 from diffcli.loading import find_checkpoint, read_model, started
 from diffcli.model import MAX_SAMPLES, Model
+from diffcli.paths import expand_fields
 from diffcli.progress import note, progress
 from diffcli.reporting.figures import conditional_figure
 from diffcli.reporting.pictures import (
@@ -32,7 +32,7 @@ from diffcli.reporting.pictures import (
 )
 from diffcli.restoration import conditional_rows
 from diffcli.runs import Run
-from diffcli.sampler_options import SamplerOptions, label_numbers
+from diffcli.sampler_options import SamplerOptions
 
 MAX_ANIMATED = 64
 PER_LABEL = 8
@@ -50,6 +50,8 @@ class SampleOptions(SamplerOptions):
         trajectory: a .gif of the first 64 images on their way from x_T to x_0.
         prior: where sampling starts; None is the preset's.
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
+        data: a folder of images in place of the one that the model was trained on, for ``conditional``, or for a prior that has
+            yet to be fitted.
 
     Raises:
         UserError: an option is out of range, two do not go together, or a file cannot be written.
@@ -62,10 +64,12 @@ class SampleOptions(SamplerOptions):
     trajectory: Path | None = None
     prior: str | None = None
     data_dir: Path | str | None = None
+    data: Path | str | None = field(default=None, kw_only=True)
     devices: Devices = field(default=ONE_DEVICE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        expand_fields(self, "out", "trajectory", "data_dir", "data")
         if self.n is not None and not 1 <= self.n <= MAX_SAMPLES:
             raise UserError(f"`n` must be in 1..{MAX_SAMPLES:,}, got {self.n}")
         check_output(self.out, (".png",) if self.conditional else (".png", *WRITERS), "out")
@@ -84,10 +88,12 @@ def sample(options: SampleOptions) -> list[Path]:
         UserError: an option does not fit the model; nothing is written then.
     """
     run, checkpoint = find_checkpoint(options.run)
-    model = replace(read_model(checkpoint), run=run, data_dir=options.data_dir)
+    model = replace(read_model(checkpoint), run=run, data_dir=options.data_dir, data=options.data)
     model.sampler(options)  # a bad option is told before the processes start
-    model.prior_component(options.prior)
-    label_numbers(options.label, model.classes)
+    prior = model.prior_component(options.prior)
+    model.check_data(needed=options.conditional or model.needs_images(prior))
+    model.label_numbers(options)
+    model.note_labels(options)
     return write_samples(started(model, options.devices), options)
 
 
@@ -99,7 +105,7 @@ def write_samples(model: Model, options: SampleOptions) -> list[Path]:
 def _conditional(model: Model, options: SampleOptions) -> list[Path]:
     if not model.processes.first:  # one batch: nothing to share
         return []
-    test = load_source(model.preset, options.data_dir).test
+    test = model.source().test
     test = test[torch.arange(min(options.n or 8, len(test)))]
     told = next(iter(model.labels_of_reconstructions(options, test).values()))
     sampling = model.sampling(options)
@@ -111,7 +117,7 @@ def _conditional(model: Model, options: SampleOptions) -> list[Path]:
 
 
 def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
-    given, first = label_numbers(options.label, model.classes), model.processes.first
+    given, first = model.label_numbers(options), model.processes.first
     n = options.n or (PER_LABEL * len(given) if len(given) > 1 else 64)
     prior = model.prior(options.prior)
     sampling = model.sampling(options, prior)

@@ -27,7 +27,7 @@ def schedule_plot(presets: Sequence[str], overrides: Mapping[str, Any], out: Pat
     Raises:
         UserError: a preset is not usable or given twice, two have no column in common, or the file cannot be written.
     """
-    check_output(out, SUFFIXES, "out")
+    out = check_output(out, SUFFIXES, "out")
     files = [find_preset(chosen).resolve() for chosen in presets]
     if len(set(files)) < len(files):
         raise UserError("a preset is named twice; name each once")

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from diffcli.assembly import load_source
+from diffcli.assembly import load_source, with_images
 from diffcli.computing import precision_of
 from diffcli.data.pixels import to_model
-from diffcli.devices import Devices, Processes, fabric_of, launch
+from diffcli.devices import Devices, Processes, devices_of, fabric_of, launch
+from diffcli.diffusion.degradations import Degradation
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.conditions import unevenness
 from diffcli.evaluation.intervals import Interval, of_repeats
+from diffcli.evaluation.metrics import measured_on
 from diffcli.evaluation.subsets import random_subset
 from diffcli.experiments.compare import evaluated, measured_before, prepared
 from diffcli.experiments.comparison import Compared
 from diffcli.experiments.listing import history
-from diffcli.experiments.protocol import EvaluateOptions
+from diffcli.experiments.protocol import EvaluateOptions, instruments
 from diffcli.experiments.study_page import write_pages
-from diffcli.experiments.study_runs import Member, Place, check, finish, members
-from diffcli.files import check_output
+from diffcli.experiments.study_runs import Member, Place, check, finish, members, reconstructions_of
+from diffcli.files import check_beside, check_output
 from diffcli.loading import read_model
 from diffcli.options import takes
+from diffcli.paths import expand_fields
 from diffcli.peers import is_first
 from diffcli.progress import note
 from diffcli.reporting.claim import Claim
+from diffcli.reporting.comparable import start_of_reconstructions
 from diffcli.runs import run_preset
 from diffcli.studies import claims
 from diffcli.studies.files import evaluation_of, find_study, load_study
 from diffcli.studies.results import Measured
 from diffcli.studies.schema import Budget, Study, StudyEvaluation
+from diffcli.studies.source import models_of
 
 LAST_EPOCHS = 5
 """Whose mean losses tell of overfitting."""
@@ -48,6 +54,8 @@ class StudyOptions:
         out: holds a run folder for each model and the page; named again, the study goes on. None is ``studies/NAME``.
         page: .html; the same as .md and .json are written beside. None is ``NAME.html`` in ``out``.
         runs: by label of a model, runs to take as they are in place of training it.
+        only: labels of the models that are trained and measured now, those of the others stay as they are and no page is
+            written; what was measured is found again when the whole study is made. None is all of them, with the page.
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
         extractor: of features, one of ``EXTRACTORS``.
         inception_weights: a local copy of the Inception weights.
@@ -67,19 +75,36 @@ class StudyOptions:
     inception_weights: Path | str | None = None
     devices: Devices = field(default_factory=Devices)
     quiet: bool = False
+    only: Sequence[str] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
+        expand_fields(self, "out", "page", "inception_weights", "data_dir")
+        object.__setattr__(self, "devices", devices_of(self.devices))
         budgets = self.content.known_budgets
         if self.budget is not None and self.budget not in budgets:
             raise UserError(f"`budget`: {unknown('budget', self.budget, budgets)}")
+        labels = [label for label in self.content.models if label not in self.chosen_budget[1].without]
+        for label in self.only:
+            if label not in labels:
+                raise UserError(f"`only`: {unknown('model', label, labels)}")
+        if self.only and self.page is not None:
+            raise UserError("`page` is of a whole study; leave it or `only` out")
         if self.page is not None:
             check_output(self.page, (".html",), "page")
+        check_beside(self.files[0], self.files[1:], "page" if self.page is not None else "out")
         self.evaluation_of("last")  # a bad option is told before hours of training
 
     @property
     def content(self) -> Study:
         """What the file holds."""
         return load_study(str(self.study))
+
+    @property
+    def chosen_budget(self) -> tuple[str, Budget]:
+        """The budget that is taken, and its name."""
+        budgets = self.content.known_budgets
+        name = self.budget or next(iter(budgets))
+        return name, budgets[name]
 
     @property
     def name(self) -> str:
@@ -90,6 +115,12 @@ class StudyOptions:
     def folder(self) -> Path:
         """Of the runs."""
         return Path("studies") / self.name if self.out is None else self.out
+
+    @property
+    def files(self) -> list[Path]:
+        """The page, and beside it the same as Markdown and as JSON."""
+        page = self.page or self.folder / f"{self.name}.html"
+        return [page, page.with_suffix(".md"), page.with_suffix(".json")]
 
     def evaluation_of(self, run: Any, precision: str | None = None) -> EvaluateOptions:
         """What a run is measured with, whatever else the study says of it."""
@@ -111,12 +142,15 @@ class MemberResult:
     best: Compared
     by_epoch: dict[int, Compared]
     facts: dict[str, Interval]
+    by_start: list[Compared]
+    T: int
 
     @property
     def measured(self) -> Measured:
         """As claims read it."""
         by_epoch = {epoch: run.evaluation for epoch, run in self.by_epoch.items()}
-        return Measured(self.best.evaluation, by_epoch, self.facts)
+        by_start = [run.evaluation for run in self.by_start]
+        return Measured(self.best.evaluation, by_epoch, self.facts, by_start, self.T)
 
 
 @dataclass(frozen=True)
@@ -124,6 +158,7 @@ class StudyResult:
     """A finished study: what was measured of each run, what became of the claims, and the files written."""
 
     study: Study
+    file: Path
     budget: str
     runs: list[MemberResult]
     claims: list[Claim]
@@ -146,17 +181,20 @@ class StudyResult:
                     "label": run.member.label,
                     **run.best.as_dict(),
                     "by_epoch": {str(epoch): one.evaluation for epoch, one in run.by_epoch.items()},
+                    "by_start": [one.evaluation for one in run.by_start],
                     "facts": {name: vars(interval) for name, interval in run.facts.items()},
                 }
                 for run in self.runs
             ],
-            "claims": [vars(claim) for claim in self.claims],
+            "claims": [asdict(claim) for claim in self.claims],
         }
 
 
 @takes(StudyOptions)
 def study(options: StudyOptions) -> StudyResult:
     """Trains, measures and compares the models of a study; goes on where an earlier call with the same ``out`` was.
+
+    What was trained and measured is kept at once, each model and each evaluation for itself.
 
     Raises:
         UserError: the data are missing, a model cannot be trained or measured as the study says, or ``out`` holds runs of
@@ -165,10 +203,10 @@ def study(options: StudyOptions) -> StudyResult:
     precision_of(options.devices)
     fabric_of(options.devices)  # a bad option is told before hours of training
     content = options.content
-    name = options.budget or next(iter(content.known_budgets))
-    budget = content.known_budgets[name]
+    name, budget = options.chosen_budget
     place = Place(options.folder, options.data_dir, options.devices, options.quiet)
     found = members(content, budget, options.runs, place)
+    found = [member for member in found if not options.only or member.label in options.only]
     check(found, content, budget, place)
     for number, member in enumerate(found, 1):
         if is_first() and not options.quiet:
@@ -181,11 +219,11 @@ def study(options: StudyOptions) -> StudyResult:
     by_label: dict[str, list[Measured]] = {}
     for result in results:
         by_label.setdefault(result.member.label, []).append(result.measured)
-    whole = StudyResult(content, name, results, claims.check(content.claims, by_label))
-    if not processes.first:
+    about = [claim for claim in content.claims if not options.only or models_of(claim) <= set(by_label)]
+    whole = StudyResult(content, find_study(str(options.study)), name, results, claims.check(about, by_label))
+    if not processes.first or options.only:
         return whole
-    page = options.page or options.folder / f"{options.name}.html"
-    return replace(whole, files=write_pages(whole, page, processes))
+    return replace(whole, files=write_pages(whole, options.files[0], processes))
 
 
 def _measured(
@@ -201,7 +239,35 @@ def _measured(
         seed=seed,
     )
     best = replace(evaluated(prepared(member.run, asked), processes), name=member.name)
-    return MemberResult(member, best, _by_epoch(member, evaluation, asked, processes), _facts(member, best))
+    degradation = read_model(best.run.best if best.run.best.is_file() else best.run.last).denoiser.degradation
+    return MemberResult(
+        member,
+        best,
+        _by_epoch(member, evaluation, asked, processes),
+        _facts(member, best, degradation),
+        _by_start(member, evaluation, asked, processes),
+        degradation.T,
+    )
+
+
+def _by_start(
+    member: Member, evaluation: StudyEvaluation, asked: EvaluateOptions, processes: Processes
+) -> list[Compared]:
+    """What was measured of reconstructions from other z_t than z_T as it is."""
+    found = []
+    for group in reconstructions_of(evaluation, member.label):
+        own = {key: value for key in ("n_test", "steps") if (value := getattr(group, key)) is not None}
+        devices = replace(asked.devices, precision=group.precision)
+        every = replace(asked, metrics=measured_on("reconstructions"), n_cas=None)
+        metrics = group.metrics or instruments(every, run_preset(member.run))["metrics"]
+        for t, bits, noise in product(group.t, group.bits, group.noise):
+            options = replace(
+                every, **own, t=t, zt_bits=bits, zt_noise=noise, metrics=metrics, prior=(), devices=devices
+            )
+            run = evaluated(prepared(member.run, options, every_prior=False), processes)
+            start = start_of_reconstructions(run.evaluation["settings"])
+            found.append(replace(run, name=f"{member.name}, reconstructions from {start}"))
+    return found
 
 
 def _by_epoch(
@@ -224,14 +290,13 @@ def _by_epoch(
     return {epoch: replace(run, name=f"{member.name}, epoch {epoch}") for epoch, run in sorted(found.items())}
 
 
-def _facts(member: Member, best: Compared) -> dict[str, Interval]:
+def _facts(member: Member, best: Compared, degradation: Degradation) -> dict[str, Interval]:
     """The numbers of a run that need no measurement of its network."""
     found = {} if best.alpha_T is None else {"alpha_T": Interval.exact(best.alpha_T)}
     rows = [row for row in history(member.run) if row.get("val_loss")]
     ratios = [float(row["val_loss"]) / float(row["train_loss"]) for row in rows[-LAST_EPOCHS:]]
     if ratios:
         found["overfitting"] = of_repeats(ratios) if len(ratios) > 1 else Interval.exact(ratios[0])
-    model = read_model(best.run.best if best.run.best.is_file() else best.run.last)
-    images = load_source(best.preset, best.options.data_dir).test.images
+    images = load_source(with_images(best.preset, best.run), best.options.data_dir).test.images
     images = images[random_subset(len(images), FACT_IMAGES, 0)]
-    return found | {"unevenness": Interval.exact(unevenness(model.denoiser.degradation, to_model(images)))}
+    return found | {"unevenness": Interval.exact(unevenness(degradation, to_model(images)))}

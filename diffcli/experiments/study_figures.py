@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
-from diffcli.assembly import build_degradation, image_shape_of, load_source
+from diffcli.assembly import build_degradation, image_shape_of, load_source, with_images
 from diffcli.data.pixels import to_model
 from diffcli.devices import Processes
 from diffcli.diffusion.randomness import Stream, generator_for
+from diffcli.evaluation.intervals import Interval, of_score
 from diffcli.experiments.comparison import Compared
 from diffcli.experiments.comparison_page import CONDITIONAL, UNCONDITIONAL, epoch_pictures, final_picture
 from diffcli.experiments.listing import history
 from diffcli.reporting.comparable import differences
-from diffcli.reporting.figures import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
+from diffcli.reporting.figures import (
+    bits_figure,
+    comparable,
+    loss_by_t_figure,
+    loss_figure,
+    schedule_figure,
+    schedule_table,
+)
 from diffcli.reporting.page import Picture, picture_of
 from diffcli.reporting.study_page import FigureView
 from diffcli.studies.schema import StudyFigure
 
 if TYPE_CHECKING:
-    from diffcli.experiments.study import StudyResult
+    from diffcli.experiments.study import MemberResult, StudyResult
 
 DEFAULT = (
     StudyFigure(title="What the degradations do", show="degradations"),
@@ -41,6 +49,9 @@ def figures(result: StudyResult, processes: Processes) -> list[FigureView]:
     found = []
     for figure in wanted:
         labels = figure.models or list(result.study.models)
+        if figure.show == "bits":
+            found.append(_bits(figure, {label: result.by_label[label][0] for label in labels if label in first}))
+            continue
         runs = [first[label] for label in labels if label in first]
         missing = [f"{label} was not trained on this budget" for label in labels if label not in first]
         view = _figure(figure, runs, processes) if runs else FigureView(figure.title, [], figure.about)
@@ -108,12 +119,36 @@ def _loss_by_t(runs: Sequence[Compared]) -> Picture:
     return picture_of(loss_by_t_figure(losses), "test loss by t/T, in tenths" + beware)
 
 
+def _bits(figure: StudyFigure, runs: Mapping[str, MemberResult]) -> FigureView:
+    """Classes kept by the bits of z_t, or where those were not read the error, of the runs that were measured so."""
+    key = (
+        "class_kept"
+        if any("class_kept" in at.evaluation["scores"] for run in runs.values() for at in run.by_start)
+        else "rmse"
+    )
+    curves: dict[str, dict[int, list[tuple[str, Interval]]]] = {}
+    for label, run in runs.items():
+        for at in run.by_start:
+            start = at.evaluation["settings"]["reconstruction"]
+            if not start["noise"] and key in at.evaluation["scores"]:
+                lines = curves.setdefault(label, {}).setdefault(start["t"] or run.T, [])
+                lines.append(
+                    (f"{start['bits'] or 'float32'}", of_score(key, at.evaluation["scores"], at.evaluation["settings"]))
+                )
+    missing = [f"{label}, not measured by bits of z_t" for label in figure.models if label not in curves]
+    if not curves:
+        return FigureView(figure.title, [], figure.about, missing)
+    caption = f"{key} of reconstructions by the bits of each pixel of the z_t that they start from, 95 % intervals"
+    return FigureView(figure.title, [("", [picture_of(bits_figure(curves, key), caption)])], figure.about, missing)
+
+
 def _strips(runs: Sequence[Compared]) -> Picture:
     from diffcli.reporting.strips import COLUMNS, strip, strips_figure
 
     rows = {}
     for run in runs:
-        x0 = to_model(load_source(run.preset, run.options.data_dir).test.images[:1])[0]
+        source = load_source(with_images(run.preset, run.run), run.options.data_dir)
+        x0 = to_model(source.test.images[:1])[0]
         noise = torch.randn(COLUMNS, *x0.shape, generator=generator_for(0, Stream.TEST))
         rows[run.name] = strip(build_degradation(run.preset, image_shape_of(run.preset)), x0, noise)
     return picture_of(strips_figure(rows), "the first test image at nine t from 0 to T")

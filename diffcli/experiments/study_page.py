@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from diffcli.devices import Processes
-from diffcli.evaluation.intervals import spread
+from diffcli.evaluation.intervals import of_score, spread
 from diffcli.evaluation.metrics import BESIDE
 from diffcli.experiments.comparison import Compared
 from diffcli.experiments.listing import history
 from diffcli.experiments.study_figures import figures
 from diffcli.files import write_json, written_whole
-from diffcli.presets import to_yaml
-from diffcli.reporting.comparable import best_of, remarks
+from diffcli.presets import load_preset, to_yaml
+from diffcli.reporting.comparable import best_of, remarks, start_of_reconstructions
 from diffcli.reporting.numbers import error_of
 from diffcli.reporting.page import columns
-from diffcli.reporting.study_page import Cell, ModelView, StudyPage, Table, html_study, markdown_study
+from diffcli.reporting.study_page import Cell, ModelView, Section, StudyPage, Table, html_study, markdown_study
 from diffcli.sessions import story
-from diffcli.studies.schema import StudyModel
+from diffcli.studies.files import read_table
+from diffcli.studies.schema import StudyModel, StudySection
 
 if TYPE_CHECKING:
     from diffcli.experiments.study import MemberResult, StudyResult
@@ -55,16 +56,35 @@ def study_page(result: StudyResult, name: str, processes: Processes) -> StudyPag
         title=study.title,
         source=study.source,
         question=paragraphs(study.question),
+        epochs=[_epochs(run, study.models[run.member.label]) for run in result.runs],
         claims=result.claims,
         scores=scores,
         answer=paragraphs(study.answer),
         remarks=said,
+        sections=[_section(section, result.file) for section in study.sections],
         figures=figures(result, processes),
         models=[_model(label, study.models[label], runs) for label, runs in result.by_label.items()],
         trainings=_trainings(result.runs),
         origins=_origins(result.runs),
         pictures=name,
     )
+
+
+def _section(section: StudySection, study_file: Path) -> Section:
+    said, rows = read_table(study_file, section)
+    cells = [[Cell(text) for text in row] for row in rows[1:]]
+    return Section(section.title, [*paragraphs(section.text), *paragraphs(said)], Table(rows[0] if rows else [], cells))
+
+
+def _epochs(result: MemberResult, model: StudyModel) -> str:
+    """How many epochs a run was trained of how many: ``blur 30 of 50 epochs``."""
+    run, planned = result.best.run, result.best.preset.training.epochs
+    words = f"{result.member.name} {len(history(run))} of {planned} epochs"
+    limit = run.info().get("limit_batches")
+    words += f" of {limit} batches each" if limit else ""
+    _, preset = load_preset(model.preset, model.set)
+    whole = f"{preset.training.epochs}" + (f", or {preset.training.max_time}" if preset.training.max_time else "")
+    return words + (f" (its preset: {whole})" if preset.training.epochs != planned else "")
 
 
 def score_table(result: StudyResult) -> tuple[Table, list[str]]:
@@ -129,6 +149,7 @@ def _model(label: str, model: StudyModel, runs: Sequence[MemberResult]) -> Model
         by_prior = run.best.evaluation["by_prior"]
         if len(by_prior) > 1:
             tables.append(_by(by_prior, "prior", f"Samples by where they start{seed}"))
+        tables += [_by_start(run.by_start, model, seed)] if run.by_start else []
     parameters = first.run.info().get("parameters", 0)
     changed = f", with {'; '.join(f'{key}: {_words(value)}' for key, value in model.set.items())}" if model.set else ""
     about = f"Preset {first.preset_name}{changed}. {first.preset.description}. {parameters:,} parameters."
@@ -151,6 +172,24 @@ def _by(scores: Mapping[str, Mapping[str, float]], head: str, title: str) -> Tab
         for name, values in scores.items()
     ]
     return Table([head, *keys], rows, title)
+
+
+def _by_start(runs: Sequence[Compared], model: StudyModel, seed: str) -> Table:
+    """Reconstructions by the z_t that they start from, with 95 % intervals, and what is reported of the model."""
+    evaluations = {start_of_reconstructions(run.evaluation["settings"]): run.evaluation for run in runs}
+    keys = columns([evaluation["scores"] for evaluation in evaluations.values()])
+    rows = []
+    for start, evaluation in evaluations.items():
+        scores, settings = evaluation["scores"], evaluation["settings"]
+        intervals = (str(of_score(key, scores, settings)) if key in scores else "-" for key in keys)
+        counts = (str(settings["n_test"]), f"{settings['sampler']['steps']}")
+        rows.append([Cell(text) for text in (start, *intervals, *counts)])
+    reported = model.reported
+    if reported and set(keys) & set(reported.scores):
+        values = (f"{reported.scores[key]:.4g}" if key in reported.scores else "-" for key in keys)
+        rows.append([Cell(text) for text in (f"reported ({reported.where})", *values, "-", "-")])
+    head = ["start", *keys, "test images", "steps from T"]
+    return Table(head, rows, f"Reconstructions by the z_t that they start from, with 95 % intervals{seed}")
 
 
 def _beside(key: str, scores: Mapping[str, float]) -> tuple[str, ...]:
@@ -190,7 +229,7 @@ def _trainings(runs: Sequence[MemberResult]) -> Table:
 
 def _origins(runs: Sequence[MemberResult]) -> Table:
     head = ["numbers of", "folder", "weights", "sampler", "prior", "n_test", "n_fid", "seed", "features", "computed"]
-    measured: list[Compared] = [one for run in runs for one in (run.best, *run.by_epoch.values())]
+    measured: list[Compared] = [one for run in runs for one in (run.best, *run.by_epoch.values(), *run.by_start)]
     return Table(head, [[Cell(text) for text in _origin(run)] for run in measured])
 
 

@@ -9,17 +9,19 @@ from typing import Any
 
 from diffcli.assembly import build_degradation, image_shape_of, load_source, path_of, resolve
 from diffcli.checkpoints import read_checkpoint
-from diffcli.config import Component, Preset, seconds, validate
+from diffcli.config import Component, Preset, seconds, validate_stored
+from diffcli.data.label_names import check_trained, label_notes, label_numbers
 from diffcli.devices import Devices
 from diffcli.errors import UserError, unknown
 from diffcli.experiments.accuracy import cas_size
-from diffcli.experiments.planning import TrainOptions, plan
+from diffcli.experiments.planning import Plan, TrainOptions, plan
 from diffcli.experiments.train import carry_out
+from diffcli.peers import is_first
 from diffcli.presets import load_preset
+from diffcli.progress import note
 from diffcli.runs import Run, best_checkpoint, find_run, is_free, run_preset
-from diffcli.sampler_options import label_numbers
 from diffcli.studies.files import effort_of, evaluation_of, folder_of
-from diffcli.studies.schema import Budget, Study, StudyEvaluation, StudyModel
+from diffcli.studies.schema import Budget, Reconstructions, Study, StudyEvaluation, StudyModel
 from diffcli.training.pace import time_spent
 from diffcli.training.resuming import MAY_CHANGE, changes
 
@@ -118,8 +120,10 @@ def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -
     for member in found:
         model, given = study.models[member.label], member.training is None
         options = member.training or TrainOptions(model.preset, model.set, data_dir=place.data_dir)
-        wanted = plan(options).preset
-        _check_measurable(wanted, model, evaluation_of(study, budget, member.label), place)
+        planned = plan(options)
+        wanted = planned.preset
+        _check_label(planned, model)
+        _check_measurable(wanted, model, evaluation_of(study, budget, member.label), place, label=member.label)
         if given:
             best_checkpoint(member.run)
             _check_given(member, wanted)
@@ -129,21 +133,48 @@ def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -
             raise UserError(f"`out`: {member.run.folder} holds something else than a run; name a new folder")
 
 
-def _check_measurable(preset: Preset, model: StudyModel, evaluation: StudyEvaluation, place: Place) -> None:
+def reconstructions_of(evaluation: StudyEvaluation, label: str) -> list[Reconstructions]:
+    """The groups of reconstructions that are measured of a model."""
+    return [group for group in evaluation.reconstructions if not group.models or label in group.models]
+
+
+def _check_measurable(
+    preset: Preset, model: StudyModel, evaluation: StudyEvaluation, place: Place, *, label: str
+) -> None:
     """Checks that a model can be measured, before hours of training.
 
     Raises:
-        UserError: it has fewer steps than are asked for, or not that prior, that label or as many images.
+        UserError: it has fewer steps than are asked for, or not that t, that prior, that label or as many images.
     """
     degradation = build_degradation(preset, image_shape_of(preset))
     for steps in (evaluation.steps, evaluation.by_epoch.steps if evaluation.by_epoch else None):
         path_of(preset.sampler, degradation, steps)
-    label_numbers(model.label, preset.labels.names if preset.labels else [])
+    for group in reconstructions_of(evaluation, label):
+        path_of(preset.sampler, degradation, group.steps)
+        for t in group.t:
+            if t is not None and t > degradation.T:
+                raise UserError(
+                    f"evaluation.reconstructions.t of '{label}' must be in 1..{degradation.T}, its steps; got {t}"
+                )
     for prior in model.priors:
         if prior != preset.prior.name:
             resolve(preset.model_copy(update={"prior": Component(name=prior)}))
     if "cas" in evaluation.metrics:
         cas_size(evaluation.n_cas, load_source(preset, place.data_dir))
+
+
+def _check_label(planned: Plan, model: StudyModel) -> None:
+    """Checks that a model can be told the label that it is measured with, and says how it is taken where there are two ways.
+
+    Raises:
+        UserError: it cannot.
+    """
+    names = planned.preset.labels.names if planned.preset.labels else []
+    numbers = label_numbers(model.label, names)
+    check_trained(numbers, names, planned.untrained_classes, works_without=planned.works_without_label)
+    if not planned.options.quiet and is_first():
+        for line in label_notes(model.label, names):
+            note(line)
 
 
 def _check_given(member: Member, wanted: Preset) -> None:
@@ -167,7 +198,7 @@ def _changed(run: Run, wanted: Preset) -> list[str]:
     """The keys in which a run's preset differs; of a checkpoint, which says best what was trained."""
     trained = run_preset(run)
     if run.last.is_file():
-        trained = validate(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
+        trained = validate_stored(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
     return list(changes(resolve(trained).model_dump(), wanted.model_dump()))
 
 

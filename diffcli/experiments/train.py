@@ -17,13 +17,16 @@ from diffcli.devices import silence
 from diffcli.errors import DiffcliError, RunError, UserError, explain
 from diffcli.experiments.planning import Plan, TrainOptions, images_of, plan
 from diffcli.options import takes
+from diffcli.origins import failure_of_plugin
 from diffcli.output import is_text
+from diffcli.paths import user_path
 from diffcli.progress import note
-from diffcli.runs import Run, claimed, locked, record_run, runs_root
+from diffcli.runs import Run, claimed, data_place, locked, record_run, runs_root
 from diffcli.sessions import new_session, sessions
 from diffcli.training.agreement import Agreement
 from diffcli.training.checkpoints import remove_leftovers, run_of
 from diffcli.training.loggers import Logged, build_loggers
+from diffcli.training.pace import TimeBudget, ending
 from diffcli.training.safety import Diverged, Interrupts, silent_writers
 from diffcli.training.trainer import Setting, build_trainer
 
@@ -56,10 +59,6 @@ def carry_out(plan: Plan) -> Run:
     first = peers.is_first()
     if not first:
         silence()
-    if not plan.options.quiet:
-        for line in (*(f"skipped: {file}" for file in plan.skipped), plan.inventory):
-            if line is not None:
-                note(str(line))
     with _folder_of(plan, first) as run:
         return _train_in(run, plan, first)
 
@@ -100,9 +99,12 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
         if resumed:
             remove_leftovers(run)
         began = new_session(step, trainer.strategy.root_device, str(trainer.precision))
-        facts = _facts(plan, resumed) | {"precision": began["precision"], "id": identity}
+        facts = _facts(run, plan, resumed) | {"precision": began["precision"], "id": identity}
         facts["sessions"] = [*sessions(run.info()), began]
         record_run(run, plan.name, plan.preset, facts)
+    if first and not options.quiet:  # when nothing is left to be refused: an error stands alone
+        for line in (*(f"skipped: {file}" for file in plan.skipped), *plan.image_notes, *plan.notes):
+            note(line)
     peers.watched(lambda: _saved(run))
     with interrupts.handled(), silent_writers():
         try:
@@ -120,6 +122,9 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
             if explained is None:
                 raise
             raise RunError(explained) from error
+    budget = next((one for one in trainer.callbacks if isinstance(one, TimeBudget)), None)  # type: ignore[attr-defined]
+    if first and budget is not None and not options.quiet:
+        note(ending(budget, plan.preset.training, trainer.global_step / plan.data.batches_per_epoch))
     return run
 
 
@@ -138,15 +143,22 @@ def _explained(error: Exception, saved: str) -> str | None:
         what, hint = peers.explain_loss(error), ""
     elif explained := explain(error):
         what, hint = explained
+    elif failure := failure_of_plugin(error):
+        what, hint = failure, ""
     else:
         return None
     return f"{what}; {saved}" + (f". {hint[0].upper()}{hint[1:]}" if hint else "")
 
 
-def _facts(plan: Plan, resumed: bool) -> dict[str, Any]:
+def _facts(run: Run, plan: Plan, resumed: bool) -> dict[str, Any]:
+    path, images = plan.preset.data.parameters.get("path"), plan.images
+    known = isinstance(path, str) and images is not None and user_path(images).exists()
+    place = {"data_path": data_place(run, str(path), str(images))} if known else {}
     return {
+        **place,
         "image_shape": list(plan.data.train.image_shape),
         **images_of(plan.data),
+        "test_images": plan.test_images,
         "limit_batches": plan.data.limit_batches,
         "parameters": plan.parameters,
         "plugins": plan.module.hparams["plugins"] or {},

@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffcli.assembly import samplers_for
+from diffcli.data.label_names import NONE, Label, no_label_text
 from diffcli.devices import ONE_DEVICE, Devices
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.errors import UserError
 from diffcli.loading import load
 from diffcli.model import Model
 from diffcli.ready import ready_models
-from diffcli.sampler_options import NONE, Label, SamplerOptions
+from diffcli.sampler_options import SamplerOptions
 
 Models = dict[str, Model]
 """By the name that the page calls them."""
 ANY, EACH_IN_TURN = "any", "each in turn"
 """Labels as frequent as in the training images; all, one after another."""
 NOT_SAID = "not said"
+WORDS = frozenset({ANY, EACH_IN_TURN, NONE, NOT_SAID})
+"""What a page offers beside the classes."""
 NO_MODEL = "none"
 
 
@@ -67,6 +70,8 @@ class Choices:
     T: int
     steps: int
     classes: list[str]
+    guided: bool
+    """Whether guidance towards a label can be had."""
     guidance: float
     priors: list[str]
 
@@ -81,6 +86,7 @@ def choices_of(model: Model) -> Choices:
         T=model.T,
         steps=len(path) - 1,
         classes=model.classes,
+        guided=bool(model.classes) and model.works_without_label,
         guidance=sampler.guidance,
         priors=[own, *(name for name in model.fitted if name != own)],
     )
@@ -97,14 +103,27 @@ def first_pair(models: Models) -> tuple[str, str]:
 
 
 def label_choices(models: Sequence[Model]) -> list[str]:
-    """The labels that samples of these models can be asked for, by name."""
-    classes = dict.fromkeys(name for model in models for name in model.classes)
-    return [ANY, EACH_IN_TURN, NONE, *classes] if classes else [ANY]
+    """The labels that samples of these models can be asked for, as a page shows them."""
+    if not any(model.classes for model in models):
+        return [ANY]
+    none = [NONE] if all(model.works_without_label for model in models) else []
+    return [ANY, EACH_IN_TURN, *none, *dict.fromkeys(map(shown_class, class_choices(models)))]
+
+
+def class_choices(models: Sequence[Model]) -> list[str]:
+    """The names of the classes that these models were trained with, each once."""
+    return list(dict.fromkeys(name for model in models for name in model.trained_classes))
+
+
+def shown_class(name: str) -> str:
+    """A class as a page shows it: by its name, or told from the page's own word of that name."""
+    return f"{name} (class)" if name in WORDS else name
 
 
 def label_of(model: Model, chosen: str) -> Label | list[Label] | None:
     """A chosen label as a model's methods take it: None where the model does not know it, and where it is not said."""
     if chosen == EACH_IN_TURN:
-        return list(model.classes) or None
-    known = model.classes and chosen in (NONE, *model.classes)
-    return chosen if known else None
+        return list(model.trained_classes) or None
+    if chosen == NONE:
+        return no_label_text(model.classes) if model.classes else None
+    return next((name for name in model.trained_classes if shown_class(name) == chosen), None)

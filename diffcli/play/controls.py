@@ -8,9 +8,8 @@ from typing import Any
 import gradio as gr
 
 from diffcli.errors import UserError
-from diffcli.play.choices import NOT_SAID, Models, label_choices
+from diffcli.play.choices import NOT_SAID, Models, shown_class
 from diffcli.play.pictures import message
-from diffcli.sampler_options import NONE
 
 QUEUE = "computing"
 """The queue of what computes, which all tabs share."""
@@ -50,13 +49,9 @@ def next_seed(given: Any) -> int:
 
 
 def shown_classes(models: Models, name: str) -> list[str]:
-    """What a visitor can say of a picture for this model."""
-    return [NOT_SAID, *label_choices([models[name]])[2:]]
-
-
-def label_said(chosen: str) -> str | None:
-    """What is said of a picture as a model's methods take it."""
-    return None if chosen in (NOT_SAID, NONE) else chosen
+    """What a visitor can say of a picture for this model; the first is what is said at first."""
+    model = models[name]
+    return [*([NOT_SAID] if model.works_without_label else []), *map(shown_class, model.trained_classes)]
 
 
 def told(answers: Callable[[], Answers], unchanged: int) -> Answers:

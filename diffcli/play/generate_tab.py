@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from diffcli.data.label_names import NONE
 from diffcli.play.choices import ANY, NO_MODEL, Models, choices_of, first_pair, label_choices, label_of
 from diffcli.play.controls import QUEUE, Answers, next_seed, panel, seed_control, seed_of, stop_button, told
 from diffcli.play.drawing import MOST_IMAGES, Frame, beside, drawn
@@ -114,7 +115,7 @@ def settings_of(models: Models, name: str) -> tuple[dict[str, Any], dict[str, An
     return (
         {"choices": choices.samplers, "value": choices.sampler},
         {"maximum": choices.T, "value": choices.steps},
-        {"value": choices.guidance, "visible": bool(choices.classes)},
+        {"value": choices.guidance, "visible": choices.guided},
     )
 
 
@@ -148,7 +149,7 @@ def _drawn(models: Models, tab: Tab, given: Given) -> Answers:
             "label": label_of(model, label),
             "sampler": given[column.sampler],
             "steps": int(given[column.steps]),
-            "guidance": given[column.guidance] if model.classes else None,
+            "guidance": given[column.guidance] if choices_of(model).guided and label != NONE else None,
         }
         trajectories.append(drawn(model, count, options))
     frames: tuple[Frame, ...] = ()

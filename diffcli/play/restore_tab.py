@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from diffcli.errors import UserError
-from diffcli.play.choices import NOT_SAID, Models, first_pair
-from diffcli.play.controls import QUEUE, Answers, label_said, panel, shown_classes, told
+from diffcli.play.choices import Models, first_pair, label_of
+from diffcli.play.controls import QUEUE, Answers, panel, shown_classes, told
 from diffcli.play.pictures import figure, message, of_image, row
 from diffcli.play.restoring import PAD, Restoration, restored, seen, uploaded
 
@@ -55,7 +55,9 @@ def build(models: Models, at_once: int) -> None:
             with gr.Row():
                 model = gr.Dropdown([*models], value=first, label="Model", info="What restores it", min_width=130)
                 labels = shown_classes(models, first)
-                label = gr.Dropdown(labels, value=NOT_SAID, label="Label", info="What the model is told", min_width=130)
+                label = gr.Dropdown(
+                    labels, value=labels[0], label="Label", info="What the model is told", min_width=130
+                )
     outputs = [made, said]
 
     def answer(url: str, name: str, t: Any, label: str) -> Answers:
@@ -80,7 +82,7 @@ def _controls_shown(models: Models) -> Callable[[str, str], tuple[Any, ...]]:
     def shown(name: str, label: str) -> tuple[Any, ...]:
         model, labels = models[name], shown_classes(models, name)
         t = gr.Slider(maximum=model.T, value=max(1, model.T // 2))
-        kept = label if label in labels else NOT_SAID
+        kept = label if label in labels else labels[0]
         return gr.update(pen=pen_for(model.image_shape)), t, gr.Dropdown(choices=labels, value=kept)
 
     return shown
@@ -107,7 +109,7 @@ def _restored(models: Models, given: tuple[str, str, int, str]) -> Answers:
     if images is None:
         yield "", message(INVITATION)
         return
-    for restoration in restored(model, images, t, label_said(label), seed=0):
+    for restoration in restored(model, images, t, label_of(model, label), seed=0):
         yield _pictures(restoration, t, model.T), message(f"{name}, t = {t} of {model.T}")
 
 

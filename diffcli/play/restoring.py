@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from diffcli.data.image_files import BadImage, decoded_content, fitted
+from diffcli.data.label_names import Label
 from diffcli.errors import UserError
 from diffcli.model import Model
 from diffcli.play.drawing import COMPUTING
 from diffcli.play.pictures import png_url
-from diffcli.sampler_options import Label, SamplerOptions
+from diffcli.sampler_options import SamplerOptions
 
 PAD = 224
 """Pixels of a side of the drawing pad."""
@@ -94,7 +95,9 @@ def seen(url: str, image_shape: tuple[int, int, int]) -> Tensor | None:
     return images if bool(images.any()) else None
 
 
-def restored(model: Model, images: Tensor, t: int, label: Label | None, seed: int) -> Iterator[Restoration]:
+def restored(
+    model: Model, images: Tensor, t: int, label: Label | Sequence[Label] | None, seed: int
+) -> Iterator[Restoration]:
     """What becomes of images, uint8 (1, C, H, W), degraded to step ``t``: first without the sampler's restoration, then with it.
 
     The sampler takes the preset's steps in proportion to t, at most 50.

@@ -53,9 +53,10 @@ def differences(key: str, settings: Sequence[Mapping[str, Any]], apart_from: Seq
     """In words, the settings in which runs differ although a comparison of this score needs them to be the same."""
     metric = metric_of(key)
     shared = [name for name in (metric.shared if metric else ()) if name not in apart_from]
-    first = settings[0]
     return [
-        WORDS.get(name, name) for name in shared if any(_of(name, key, s) != _of(name, key, first) for s in settings)
+        WORDS.get(name, name)
+        for name in shared
+        if any(_of(name, key, one) != _of(name, key, settings[0]) for one in settings)
     ]
 
 

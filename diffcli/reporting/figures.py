@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.degradations import Degradation
+from diffcli.evaluation.intervals import Interval
 from diffcli.reporting.pictures import to_image
 
 if TYPE_CHECKING:
@@ -179,6 +180,29 @@ def loss_by_t_figure(losses: Mapping[str, Sequence[float | None]]) -> Figure:
     cell.set(xlabel="$t/T$", ylabel="test loss", yscale="log", xlim=(0, 1))
     cell.grid(alpha=0.3, which="both")
     cell.legend(fontsize="small")
+    return figure
+
+
+def bits_figure(shares: Mapping[str, Mapping[int, Sequence[tuple[str, Interval]]]], what: str) -> Figure:
+    """A score of reconstructions over the bits of the z_t that they start from, with 95 % intervals.
+
+    Args:
+        shares: by run, a panel each, and in it by t, a line each, the score for each number of bits, in their order.
+        what: the score's name.
+    """
+    figure = _figure(1 + 3.6 * len(shares), 4, layout="constrained")
+    cells = figure.subplots(1, len(shares), squeeze=False, sharey=True)[0]
+    for cell, (name, lines) in zip(cells, shares.items(), strict=True):
+        bits = list(dict.fromkeys(label for points in lines.values() for label, _ in points))
+        for t, points in lines.items():
+            places = [bits.index(label) for label, _ in points]
+            found = [interval for _, interval in points]
+            around = [[i.value - i.low for i in found], [i.high - i.value for i in found]]
+            cell.errorbar(places, [i.value for i in found], around, marker="o", capsize=3, label=f"$t = {t}$")
+        cell.set(xticks=range(len(bits)), xticklabels=bits, xlabel="bits of each pixel of $z_t$", title=literal(name))
+        cell.grid(alpha=0.3)
+        cell.legend(fontsize="small")
+    cells[0].set_ylabel(literal(what))
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -25,6 +26,8 @@ COLUMNS = 16
 """Of labelled rows, at most."""
 MARGIN = 6
 """Pixels on either side of a row's name."""
+REST = 1.5
+"""Seconds that an animation rests on its last frame."""
 RESTORATION = "restoration, not generation"
 """The label of whatever starts from blurred training images."""
 
@@ -144,11 +147,19 @@ def save_array(batches: Iterable[Tensor], count: int, file: Path, label: str | N
                 npy_format.write_array(stream, np.array(label))
 
 
+def frame_times(count: int, seconds: float, rest: float) -> list[int]:
+    """How long each of ``count`` frames is shown, in milliseconds: evenly, in the hundredths of a second that a GIF counts in,
+    ``seconds`` in all and the last one ``rest`` seconds longer."""
+    ends = [round(100 * seconds * frame / count) for frame in range(count + 1)]
+    times = [10 * (end - start) for start, end in pairwise(ends)]
+    times[-1] += 10 * round(100 * rest)
+    return times
+
+
 def save_animation(frames: Sequence[Tensor], file: Path, label: str | None = None, seconds: float = 4.0) -> None:
-    """Frames of uint8 (N, C, H, W) -> an endless GIF of grids that rests on its last frame."""
+    """Frames of uint8 (N, C, H, W) -> an endless GIF of grids, ``seconds`` long, that rests on its last frame for 1.5 more."""
     pictures = [_captioned(grid(frame), label) for frame in frames]
-    durations = [int(1000 * seconds / len(pictures))] * len(pictures)
-    durations[-1] += 1500
+    durations = frame_times(len(pictures), seconds, REST)
     first, *rest = pictures
     first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
 

@@ -2,54 +2,153 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from diffcli.evaluation.intervals import Interval
 from diffcli.evaluation.metrics import METRICS
-from diffcli.reporting.claim import Claim, Verdict
-from diffcli.reporting.comparable import differences
+from diffcli.reporting.claim import Claim, EarlierBound, Verdict
+from diffcli.reporting.comparable import differences, start_of_reconstructions
 from diffcli.studies.checks import CHECKS
 from diffcli.studies.facts import FACTS
-from diffcli.studies.results import NotMeasured, Number, Results, number_of, runs_of
-from diffcli.studies.schema import StudyClaim
+from diffcli.studies.results import NotMeasured, Number, Results, keys_of, number_of, runs_of
+from diffcli.studies.schema import StudyBound, StudyClaim
 
-ORDER: Sequence[Verdict] = ("not confirmed", "not measured", "not settled", "confirmed")
+ORDER: Sequence[Verdict] = (
+    "not confirmed",
+    "not measured",
+    "the judges disagree",
+    "not settled",
+    "confirmed",
+    "true by construction",
+)
 """Of several parts that have to be true, the first of these decides."""
+DAY = len("2026-01-31")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of a comparison by one judge.
+
+    Args:
+        evidence: the numbers in words, or what is missing.
+        dates: of the evaluations that the numbers are of.
+    """
+
+    verdict: Verdict
+    evidence: str
+    dates: tuple[str, ...] = ()
 
 
 def check(claims: Sequence[StudyClaim], results: Results) -> list[Claim]:
-    """Every claim with its verdict and numbers; one whose runs or scores are missing is not measured.
+    """Every claim with its verdict and numbers, and every bound that it had before, by the same numbers.
 
     A verdict is that of a 95 % interval: confirmed where all of it is on the claim's side, not confirmed where none is, not
-    settled where it has both.
+    settled where it has both; not measured where runs or scores are missing. Where several judges give a score it is theirs
+    together, see :func:`agreed`. A part that is true by construction decides only if it is not confirmed.
     """
     return [_checked(claim, results) for claim in claims]
 
 
+def agreed(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict of several judges of one comparison: theirs, where all have the same; that they disagree, where one
+    confirms what another one contradicts; else open."""
+    different = set(verdicts)
+    if "not measured" in different:
+        return "not measured"
+    if {"confirmed", "not confirmed"} <= different:
+        return "the judges disagree"
+    return different.pop() if len(different) == 1 else "not settled"
+
+
 def _checked(claim: StudyClaim, results: Results) -> Claim:
-    parts = [part for leaf in _leaves(claim) for part in _parts(leaf, results)]
-    verdict = min((part.verdict for part in parts), key=ORDER.index)
-    agree = all(part.verdict == verdict for part in parts)
-    told = (part.evidence if agree else f"{part.evidence} ({part.verdict})" for part in parts)
-    evidence = ". ".join(dict.fromkeys(told))
-    return Claim(claim.text or words_of(claim), verdict, evidence, claim.why if verdict != "confirmed" else None)
+    found = _findings(claim, results)
+    verdict = _joint(found)
+    return Claim(
+        claim.text or words_of(claim),
+        verdict,
+        _evidence(found, verdict),
+        claim.why if verdict != "confirmed" else None,
+        None if claim.since is None else claim.since.isoformat(),
+        claim.known_numbers,
+        _oldest(found),
+        tuple(_earlier(bound, results) for bound in claim.history),
+    )
 
 
-def _leaves(claim: StudyClaim) -> list[StudyClaim]:
+def _earlier(bound: StudyBound, results: Results) -> EarlierBound:
+    found = _findings(bound.claim, results)
+    verdict = _joint(found)
+    return EarlierBound(
+        bound.claim.text or words_of(bound.claim),
+        verdict,
+        _evidence(found, verdict),
+        bound.why,
+        None if bound.since is None else bound.since.isoformat(),
+        bound.known_numbers,
+        _oldest(found),
+        bound.until.isoformat(),
+    )
+
+
+def _findings(claim: StudyClaim, results: Results) -> list[list[Finding]]:
+    """For each comparison that a claim is made of, what became of it by each judge."""
+    return [by_judge for leaf in _leaves(claim) for by_judge in _compared(leaf, results)]
+
+
+def _joint(findings: Sequence[Sequence[Finding]]) -> Verdict:
+    return min((agreed([one.verdict for one in by_judge]) for by_judge in findings), key=ORDER.index)
+
+
+def _evidence(findings: Sequence[Sequence[Finding]], verdict: Verdict) -> str:
+    """The numbers in words, each with its own verdict where they differ."""
+    every = [one for by_judge in findings for one in by_judge]
+    agree = all(one.verdict == verdict for one in every)
+    words = (one.evidence if agree else f"{one.evidence} ({one.verdict})" for one in every)
+    return ". ".join(dict.fromkeys(words))
+
+
+def _oldest(findings: Sequence[Sequence[Finding]]) -> str | None:
+    return min((date for by_judge in findings for one in by_judge for date in one.dates), default=None)
+
+
+def _leaves(claim: StudyClaim) -> Iterator[StudyClaim]:
     """The claims of two numbers, or of one, that a claim is made of."""
-    return [leaf for part in claim.all for leaf in _leaves(part)] or [claim]
+    if not claim.all:
+        yield claim
+    for part in claim.all:
+        whole = claim.by_construction or part.by_construction
+        yield from _leaves(part.model_copy(update={"by_construction": whole}))
 
 
-def _parts(claim: StudyClaim, results: Results) -> list[Claim]:
-    """A part for each metric of a claim."""
-    found = []
+def _compared(claim: StudyClaim, results: Results) -> Iterator[list[Finding]]:
+    """For each metric of a claim, what became of it by each judge."""
     for metric in claim.metric or [""]:
         try:
-            advantage, evidence = _advantage(claim, metric, results)
-            found.append(Claim("", _verdict(advantage, negated=claim.form == "not_better"), evidence))
+            keys = _keys(claim, metric, results)
         except NotMeasured as reason:
-            found.append(Claim("", "not measured", str(reason)))
-    return found
+            yield [Finding("not measured", str(reason))]
+            continue
+        yield [_finding(claim, metric, key, results) for key in keys]
+
+
+def _keys(claim: StudyClaim, metric: str, results: Results) -> list[str]:
+    """The keys of a metric's scores, one for each judge that any of the numbers compared was measured by."""
+    if claim.check is not None:
+        return [""]
+    return sorted(set().union(*(keys_of(which, metric, results) for _, which in claim.selected)))
+
+
+def _finding(claim: StudyClaim, metric: str, key: str, results: Results) -> Finding:
+    try:
+        advantage, evidence, settings = _advantage(claim, metric, key, results)
+    except NotMeasured as reason:
+        return Finding("not measured", str(reason))
+    verdict = _verdict(advantage, negated=claim.form == "not_better")
+    if claim.by_construction and verdict == "confirmed":
+        verdict = "true by construction"
+    return Finding(verdict, evidence, tuple(str(one["date"])[:DAY] for one in settings if one.get("date")))
 
 
 def _verdict(advantage: Interval, negated: bool) -> Verdict:
@@ -61,23 +160,26 @@ def _verdict(advantage: Interval, negated: bool) -> Verdict:
     return "not settled"
 
 
-def _advantage(claim: StudyClaim, metric: str, results: Results) -> tuple[Interval, str]:
-    """(by how much a claim is true, the numbers in words)."""
+def _advantage(
+    claim: StudyClaim, metric: str, key: str, results: Results
+) -> tuple[Interval, str, list[Mapping[str, Any]]]:
+    """(by how much a claim is true, the numbers in words, the settings of their evaluations)."""
     if claim.check is not None:
         assert claim.of is not None
-        advantage, evidence = CHECKS[claim.check](runs_of(results, claim.of.model))
-        return advantage, f"{claim.of.model}: {evidence}"
+        runs = runs_of(results, claim.of.model)
+        advantage, evidence = CHECKS[claim.check](runs)
+        return advantage, f"{claim.of.model}: {evidence}", [run.evaluation.get("settings", {}) for run in runs]
     if claim.of is not None:
-        number = number_of(claim.of, metric, results)
+        number = number_of(claim.of, key, results)
         evidence = f"{number.key}: {number.name} {number.interval}"
         if claim.at_least is not None:
-            return number.interval.minus(Interval.exact(claim.at_least)), evidence
+            return number.interval.minus(Interval.exact(claim.at_least)), evidence, [*number.settings]
         assert claim.at_most is not None
-        return Interval.exact(claim.at_most).minus(number.interval), evidence
+        return Interval.exact(claim.at_most).minus(number.interval), evidence, [*number.settings]
     which = claim.better or claim.not_better
     assert which is not None
     assert claim.than is not None
-    a, b = number_of(which, metric, results), number_of(claim.than, metric, results)
+    a, b = number_of(which, key, results), number_of(claim.than, key, results)
     _check_comparable(claim, a, b)
     higher = _direction(metric) == "higher"
     good, bad = (a.interval, b.interval) if higher else (b.interval, a.interval)
@@ -85,7 +187,8 @@ def _advantage(claim: StudyClaim, metric: str, results: Results) -> tuple[Interv
     advantage = good.minus(bad.times(claim.by)) if higher else good.times(1 / claim.by).minus(bad)
     beyond = Interval(advantage.value - claim.margin, advantage.low - claim.margin, advantage.high - claim.margin)
     difference = a.interval.minus(b.interval)
-    return beyond, f"{a.key}: {a.name} {a.interval}, {b.name} {b.interval}; difference {difference}"
+    words = f"{a.key}: {a.name} {a.interval}, {b.name} {b.interval}; difference {difference}"
+    return beyond, words, [*a.settings, *b.settings]
 
 
 def _direction(metric: str) -> str | None:
@@ -98,11 +201,11 @@ def _check_comparable(claim: StudyClaim, a: Number, b: Number) -> None:
     Raises:
         NotMeasured: they cannot.
     """
-    if a.key != b.key:
-        raise NotMeasured(f"{a.key} of {a.name} and {b.key} of {b.name} cannot be compared")
-    # Two priors of a claim's own choice may be of two kinds: that is what it asks.
-    chosen = [which.prior for _, which in claim.selected]
-    apart = [*claim.across, "kind"] if any(chosen) else claim.across
+    # Two priors of a claim's own choice may be of two kinds, and two z_t are two starts: that is what it asks.
+    selected = [which for _, which in claim.selected]
+    apart = [*claim.across]
+    apart += ["kind"] if any(which.prior for which in selected) else []
+    apart += ["reconstruction"] if any(which.is_disturbed for which in selected) else []
     if differing := differences(a.key, [*a.settings, *b.settings], apart_from=apart):
         raise NotMeasured(f"{a.key} cannot be compared: the runs differ in {', '.join(differing)}")
 
@@ -114,6 +217,7 @@ def words_of(claim: StudyClaim) -> str:
         key: which.model
         + (f" after epoch {which.epoch}" if which.epoch else "")
         + (f" from {which.prior}" if which.prior else "")
+        + (f" from {start_of_reconstructions({'reconstruction': dict(which)})}" if which.is_disturbed else "")
         for key, which in claim.selected
     }
     if claim.all:

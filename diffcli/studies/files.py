@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from diffcli.config import explain
 from diffcli.diffusion.priors import PRIORS
 from diffcli.errors import UserError, unknown
 from diffcli.evaluation.metrics import METRICS
+from diffcli.paths import user_path
 from diffcli.presets import read_values
 from diffcli.studies.checks import CHECKS
 from diffcli.studies.facts import FACTS
@@ -21,13 +22,16 @@ from diffcli.studies.schema import (
     Budget,
     ByEpoch,
     Effort,
+    Reconstructions,
     Reported,
     Selected,
     Study,
+    StudyBound,
     StudyClaim,
     StudyEvaluation,
     StudyFigure,
     StudyModel,
+    StudySection,
 )
 
 PACKAGED = Path(__file__).parent
@@ -45,7 +49,7 @@ def find_study(name_or_path: str) -> Path:
         UserError: there is none; the line names the nearest known study.
     """
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
-        path = Path(os.path.expanduser(name_or_path))
+        path = user_path(name_or_path)
         if not os.path.isfile(path):
             raise UserError(f"study file {name_or_path} does not exist")
         return path
@@ -65,7 +69,33 @@ def load_study(name_or_path: str) -> Study:
         UserError: it is not found, not readable, or not valid; the line names the key.
     """
     path = find_study(name_or_path)
-    return checked(read_values(path, "study"), f"study {name_or_path}")
+    study = checked(read_values(path, "study"), f"study {name_or_path}")
+    for section in study.sections:
+        read_table(path, section)
+    return study
+
+
+def read_table(study_file: Path, section: StudySection) -> tuple[str, list[list[str]]]:
+    """(the other lines, the rows with the head first) of the Markdown table of a section; empty where it has none.
+
+    Raises:
+        UserError: its file cannot be read, or holds no table.
+    """
+    if section.table is None:
+        return "", []
+    file = study_file.parent / section.table
+    where = f"study {study_file}: the table {file} of '{section.title}'"
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{where} cannot be read: {error}") from error
+    of_table = [line.strip().removeprefix("|").removesuffix("|") for line in lines if line.lstrip().startswith("|")]
+    rows = [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)] for line in of_table]
+    if len(rows) < 2 or not all(re.fullmatch(":?-+:?", cell) for cell in rows[1]):
+        raise UserError(f"{where} holds no Markdown table: a line of names, one of dashes, and the rows")
+    if len({len(row) for row in rows}) > 1:
+        raise UserError(f"{where}: a row has another number of cells than its head")
+    return " ".join(line.strip() for line in lines if not line.lstrip().startswith("|")).strip(), [rows[0], *rows[2:]]
 
 
 def checked(values: Any, where: str) -> Study:
@@ -85,17 +115,23 @@ def checked(values: Any, where: str) -> Study:
         _check_labels(f"{key}.models", budget.models, study, where)
         _check_labels(f"{key}.without", budget.without, study, where)
         _check_labels(f"{key}.steps", budget.steps, study, where)
+        _check_labels(f"{key}.precision", budget.precision, study, where)
         if not set(study.models) - set(budget.without):
             raise UserError(f"{where}: {key}.without leaves out every model")
         try:
             evaluation = evaluation_of(study, budget)
         except ValidationError as error:
-            fields = {"": list(StudyEvaluation.model_fields), "by_epoch": list(ByEpoch.model_fields)}
+            fields = dict(_known_of_evaluation(budget.evaluation, ""))
             raise UserError(f"{where}: {explain(error, f'{key}.evaluation', fields)}") from error
         along = evaluation.by_epoch
         for names in (evaluation.metrics, along.metrics if along else []):
             _check_names(f"{key}.evaluation.metrics", names, METRICS, "metric", where)
         _check_labels(f"{key}.evaluation.by_epoch.models", along.models if along else [], study, where)
+        for number, group in enumerate(evaluation.reconstructions):
+            place = f"{key}.evaluation.reconstructions.{number}"
+            _check_labels(f"{place}.models", group.models, study, where)
+            of_them = {name: metric for name, metric in METRICS.items() if metric.source == "reconstructions"}
+            _check_names(f"{place}.metrics", group.metrics, of_them, "metric of reconstructions", where)
         if evaluation.n_cas is not None and "cas" not in evaluation.metrics:
             raise UserError(
                 f"{where}: evaluation.n_cas is the number of samples for cas; name that in evaluation.metrics"
@@ -105,7 +141,7 @@ def checked(values: Any, where: str) -> Study:
         _check_names(f"models.{label}.priors", model.priors, PRIORS, "prior", where)
     for number, figure in enumerate(study.figures or []):
         _check_labels(f"figures.{number}.models", figure.models, study, where)
-    for key, claim in _claims(study.claims, "claims"):
+    for key, claim in _claims((f"claims.{number}", claim) for number, claim in enumerate(study.claims)):
         _check_claim(key, claim, study, where)
     return study
 
@@ -116,7 +152,8 @@ def evaluation_of(study: Study, budget: Budget, label: str | None = None) -> Stu
     Raises:
         ValidationError: the budget's keys are not an evaluation's.
     """
-    own = {"steps": budget.steps[label]} if label in budget.steps else {}
+    by_label: dict[str, dict[str, Any]] = {"steps": {**budget.steps}, "precision": {**budget.precision}}
+    own = {key: values[label] for key, values in by_label.items() if label in values}
     return StudyEvaluation.model_validate(study.evaluation.model_dump(exclude_unset=True) | budget.evaluation | own)
 
 
@@ -156,10 +193,12 @@ def _check_labels(key: str, labels: Any, study: Study, where: str) -> None:
     _check_names(key, list(labels), study.models, "model", where)
 
 
-def _claims(claims: Sequence[StudyClaim], key: str) -> Iterator[tuple[str, StudyClaim]]:
-    for number, claim in enumerate(claims):
-        yield f"{key}.{number}", claim
-        yield from _claims(claim.all, f"{key}.{number}.all")
+def _claims(claims: Iterable[tuple[str, StudyClaim]]) -> Iterator[tuple[str, StudyClaim]]:
+    """Claims with their keys, and with them their parts and the bounds that they had before."""
+    for key, claim in claims:
+        yield key, claim
+        yield from _claims((f"{key}.all.{number}", part) for number, part in enumerate(claim.all))
+        yield from _claims((f"{key}.history.{number}.claim", bound.claim) for number, bound in enumerate(claim.history))
 
 
 def _check_claim(key: str, claim: StudyClaim, study: Study, where: str) -> None:
@@ -189,24 +228,41 @@ def _known(values: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         found = values.get(key)
         return found if isinstance(found, dict) else {}
 
-    def claims(items: Any, key: str) -> Iterator[tuple[str, list[str]]]:
-        for number, claim in enumerate(items if isinstance(items, list) else []):
-            yield f"{key}.{number}", fields(StudyClaim)
+    def listed(items: Any, key: str) -> Iterator[tuple[str, Any]]:
+        yield from ((f"{key}.{number}", item) for number, item in enumerate(items if isinstance(items, list) else []))
+
+    def claims(items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+        for key, claim in items:
+            yield key, fields(StudyClaim)
             for name in ("better", "not_better", "than", "of"):
-                yield f"{key}.{number}.{name}", fields(Selected)
+                yield f"{key}.{name}", fields(Selected)
             if isinstance(claim, dict):
-                yield from claims(claim.get("all"), f"{key}.{number}.all")
+                yield from claims(listed(claim.get("all"), f"{key}.all"))
+                for place, bound in listed(claim.get("history"), f"{key}.history"):
+                    yield place, fields(StudyBound)
+                    yield from claims([(f"{place}.claim", bound.get("claim") if isinstance(bound, dict) else None)])
 
     yield "", fields(Study)
-    yield "evaluation", fields(StudyEvaluation)
-    yield "evaluation.by_epoch", fields(ByEpoch)
+    yield from _known_of_evaluation(values.get("evaluation"), "evaluation")
     yield "budget", fields(Budget)
     for label in mapping("models"):
         yield f"models.{label}", fields(StudyModel)
         yield f"models.{label}.reported", fields(Reported)
     for name in mapping("budgets"):
         yield f"budgets.{name}", fields(Budget)
+    sections = values.get("sections")
+    for number in range(len(sections) if isinstance(sections, list) else 0):
+        yield f"sections.{number}", fields(StudySection)
     figures = values.get("figures")
     for number in range(len(figures) if isinstance(figures, list) else 0):
         yield f"figures.{number}", fields(StudyFigure)
-    yield from claims(values.get("claims"), "claims")
+    yield from claims(listed(values.get("claims"), "claims"))
+
+
+def _known_of_evaluation(values: Any, key: str) -> Iterator[tuple[str, list[str]]]:
+    below = f"{key}." if key else ""
+    yield key, list(StudyEvaluation.model_fields)
+    yield f"{below}by_epoch", list(ByEpoch.model_fields)
+    groups = values.get("reconstructions") if isinstance(values, dict) else None
+    for number in range(len(groups) if isinstance(groups, list) else 1):
+        yield f"{below}reconstructions.{number}", list(Reconstructions.model_fields)

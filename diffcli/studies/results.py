@@ -9,6 +9,7 @@ from typing import Any
 from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score
 from diffcli.evaluation.metrics import is_beside, metric_of
+from diffcli.reporting.comparable import start_of_reconstructions
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.studies.facts import FACTS
 from diffcli.studies.schema import Selected
@@ -26,11 +27,15 @@ class Measured:
         evaluation: as ``eval.json`` holds it, of the best checkpoint.
         by_epoch: the same of the weights kept after an epoch.
         facts: by the names of ``FACTS``.
+        by_start: evaluations of reconstructions from other z_t than z_T as it is.
+        T: the degradation's last step; None is not known.
     """
 
     evaluation: Mapping[str, Any]
     by_epoch: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     facts: Mapping[str, Interval] = field(default_factory=dict)
+    by_start: Sequence[Mapping[str, Any]] = ()
+    T: int | None = None
 
 
 Results = Mapping[str, Sequence[Measured]]
@@ -64,23 +69,44 @@ def runs_of(results: Results, label: str) -> Sequence[Measured]:
     return results[label]
 
 
-def number_of(which: Selected, metric: str, results: Results) -> Number:
-    """A score or a fact of a model: of one run with the interval of its evaluation, of several the mean and how far other
-    seeds may lead.
+def keys_of(which: Selected, metric: str, results: Results) -> set[str]:
+    """The keys under which scores of a model hold a metric, one for each judge; of a fact its name.
 
     Raises:
         NotMeasured: there is no such number.
     """
     runs = runs_of(results, which.model)
     if metric in FACTS:
-        values = [run.facts[metric] for run in runs if metric in run.facts]
+        return {metric}
+    keys = {key for run in runs for key in _evaluation_of(run, which)[0] if _is_of(metric, key)}
+    if not keys:
+        raise NotMeasured(f"{metric} was not measured of {which.model}")
+    return keys
+
+
+def _is_of(metric: str, key: str) -> bool:
+    known = metric_of(key)
+    return known is not None and known.name == metric and not is_beside(key)
+
+
+def number_of(which: Selected, key: str, results: Results) -> Number:
+    """A score or a fact of a model, by its key: of one run with the interval of its evaluation, of several the mean and how
+    far other seeds may lead.
+
+    Raises:
+        NotMeasured: there is no such number.
+    """
+    runs = runs_of(results, which.model)
+    if key in FACTS:
+        values = [run.facts[key] for run in runs if key in run.facts]
         if not values:
-            raise NotMeasured(f"{metric} is not known of {which.model}")
-        return Number(which.model, metric, _joined(values), [])
-    found = [_evaluation_of(run, which) for run in runs]
-    key = _key_of(metric, [scores for scores, _ in found], which)
-    intervals = [of_score(key, scores, settings) for scores, settings in found]
-    return Number(_named(which, runs), key, _joined(intervals), [settings for _, settings in found])
+            raise NotMeasured(f"{key} is not known of {which.model}")
+        return Number(which.model, key, _joined(values), [])
+    evaluations = [_evaluation_of(run, which) for run in runs]
+    if any(key not in scores for scores, _ in evaluations):
+        raise NotMeasured(f"{key} was not measured of {which.model}")
+    intervals = [of_score(key, scores, settings) for scores, settings in evaluations]
+    return Number(_named(which, runs), key, _joined(intervals), [settings for _, settings in evaluations])
 
 
 def _joined(intervals: Sequence[Interval]) -> Interval:
@@ -91,8 +117,9 @@ def _joined(intervals: Sequence[Interval]) -> Interval:
 def _named(which: Selected, runs: Sequence[Measured]) -> str:
     epoch = "" if which.epoch is None else f" after epoch {_epoch_of(runs[0], which)}"
     prior = "" if which.prior is None else f" from {which.prior}"
+    start = f" from {start_of_reconstructions(_start_of(runs[0], which))}" if which.is_disturbed else ""
     seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
-    return f"{which.model}{epoch}{prior}{seeds}"
+    return f"{which.model}{epoch}{prior}{start}{seeds}"
 
 
 def _epoch_of(run: Measured, which: Selected) -> int:
@@ -108,6 +135,8 @@ def _epoch_of(run: Measured, which: Selected) -> int:
 
 def _evaluation_of(run: Measured, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
     """(scores, settings) of what is selected of a run."""
+    if which.is_disturbed:
+        return _of_start(run, which)
     evaluation = run.evaluation if which.epoch is None else run.by_epoch[_epoch_of(run, which)]
     settings = evaluation.get("settings", {})
     if which.prior is None:
@@ -119,12 +148,15 @@ def _evaluation_of(run: Measured, which: Selected) -> tuple[Mapping[str, float],
     return by_prior[which.prior], {**settings, "prior": which.prior, "kind": kind}
 
 
-def _key_of(metric: str, scores: Sequence[Mapping[str, float]], which: Selected) -> str:
-    """The key under which all scores hold a metric."""
-    shared = set.intersection(*map(set, scores))
-    of_metric = sorted(
-        key for key in shared if (known := metric_of(key)) and known.name == metric and not is_beside(key)
-    )
-    if not of_metric:
-        raise NotMeasured(f"{metric} was not measured of {which.model}")
-    return of_metric[-1]
+def _start_of(run: Measured, which: Selected) -> dict[str, Any]:
+    """The settings of an evaluation that say what its reconstructions start from."""
+    t = None if which.t == run.T else which.t
+    return {"reconstruction": {"t": t, "bits": which.bits, "noise": which.noise}}
+
+
+def _of_start(run: Measured, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
+    wanted = _start_of(run, which)
+    for evaluation in run.by_start:
+        if evaluation["settings"]["reconstruction"] == wanted["reconstruction"]:
+            return evaluation["scores"], evaluation["settings"]
+    raise NotMeasured(f"no reconstructions of {which.model} from {start_of_reconstructions(wanted)} were measured")

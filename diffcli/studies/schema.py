@@ -11,15 +11,18 @@ claims: [{better: T 100, than: T 10, metric: fid}]
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from diffcli.config import Duration, Positive, PrecisionName, Strict
+from diffcli.config import MOST_BITS, MOST_NOISE, Duration, Positive, PrecisionName, Strict
 
 Epoch = Positive | Literal["first", "last"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Bits = Annotated[int, Field(ge=1, le=MOST_BITS)]
+Noise = Annotated[float, Field(ge=0, le=MOST_NOISE)]
 
 
 class Reported(Strict):
@@ -76,6 +79,34 @@ class ByEpoch(Strict):
     metrics: list[str] = []
 
 
+def _listed_alone(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+class Reconstructions(Strict):
+    """Reconstructions from z_t that also are measured: of each model, from each t, with each number of bits and each noise.
+
+    Args:
+        models: labels of those that are measured so; none is all.
+        t: steps; null is T.
+        bits: of each pixel of z_t; null is float32.
+        noise: standard deviations of what is added to z_t, where pixels have the range 1.
+        n_test: test images; null is as many as the study's evaluation takes.
+        steps: from T, of the sampler; null is as many as the study's evaluation takes.
+        metrics: of reconstructions; none is all of them.
+        precision: in which the networks compute. In bfloat16 they would see z_t with 8 bits, whatever was asked for.
+    """
+
+    models: list[str] = []
+    t: Annotated[list[Positive | None], Field(min_length=1)] = [None]
+    bits: Annotated[list[Bits | None], Field(min_length=1)] = [None]
+    noise: Annotated[list[Noise], Field(min_length=1)] = [0.0]
+    n_test: Positive | None = None
+    steps: Positive | None = None
+    metrics: list[str] = []
+    precision: PrecisionName = "32-true"
+
+
 class StudyEvaluation(Strict):
     """How each model is measured, as the options of ``eval`` say.
 
@@ -87,6 +118,7 @@ class StudyEvaluation(Strict):
         metrics: names; none is all that are not costly.
         precision: in which the networks compute here, as ``training.precision``; another one is measured anew.
         by_epoch: also measures the weights kept along the training; null does not.
+        reconstructions: also measures reconstructions from other z_t than z_T as it is.
     """
 
     n_test: Positive | None = None
@@ -96,6 +128,7 @@ class StudyEvaluation(Strict):
     metrics: list[str] = []
     precision: PrecisionName = "32-true"
     by_epoch: ByEpoch | None = None
+    reconstructions: Annotated[list[Reconstructions], BeforeValidator(_listed_alone)] = []
 
 
 class Budget(Effort):
@@ -107,6 +140,7 @@ class Budget(Effort):
         models: by label, of those models whose training differs.
         evaluation: keys that replace the study's.
         steps: by label, of the samplers of those models that take others than the evaluation's.
+        precision: by label, of those models that are measured in another one than the evaluation's.
     """
 
     about: str = ""
@@ -114,6 +148,7 @@ class Budget(Effort):
     models: dict[str, Effort] = {}
     evaluation: dict[str, Any] = {}
     steps: dict[str, Positive] = {}
+    precision: dict[str, PrecisionName] = {}
 
 
 def _label_alone(value: Any) -> Any:
@@ -126,14 +161,49 @@ class Selected(Strict):
     Args:
         prior: where its samples start; null is the first.
         epoch: after which of the epochs whose weights were kept; null is the best checkpoint.
+        t: of the z_t that reconstructions start from; null is T.
+        bits: of each of its pixels; null is float32.
+        noise: the standard deviation of what is added to it.
     """
 
     model: str
     prior: str | None = None
     epoch: Epoch | None = None
+    t: Positive | None = None
+    bits: Bits | None = None
+    noise: Noise = 0.0
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether it names the z_t that reconstructions start from."""
+        return self.t is not None or self.bits is not None or self.noise > 0
+
+    @model_validator(mode="after")
+    def _names_one_start(self) -> Selected:
+        if self.is_disturbed and (self.prior is not None or self.epoch is not None):
+            raise PydanticCustomError(
+                "start", "t, bits and noise are of reconstructions by the best weights; leave prior and epoch out"
+            )
+        return self
 
 
 Which = Annotated[Selected, BeforeValidator(_label_alone)]
+
+
+def _day(value: Any) -> Any:
+    # YAML makes a date of 2026-01-31, and a text of '2026-01-31' in quotes.
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    if value is not None and type(value) is not date:
+        raise PydanticCustomError("day", "a date is written as 2026-01-31")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+DayOrNone = Annotated[date | None, BeforeValidator(_day)]
 
 
 def _listed(value: Any) -> Any:
@@ -154,10 +224,17 @@ class StudyClaim(Strict):
     - ``of``, ``check``: code decides, see :mod:`diffcli.studies.checks`;
     - ``all``: several of these together.
 
+    A score that several judges give, ``fid`` by ``classifier`` and by ``resnet``, is compared by each of them.
+
     Args:
         metric: one or several, for each of which it has to hold.
         across: settings in which the two may differ although their numbers are compared.
         why: why it came out otherwise; shown where it did.
+        by_construction: it follows from how the models are made, so that a measurement cannot contradict it; of a claim
+            of several parts, also one of them.
+        since: the date on which its bound was fixed.
+        known_numbers: in words, numbers of it that were known then; empty where none were.
+        history: the bounds that it had before, oldest first.
     """
 
     text: str | None = None
@@ -174,6 +251,10 @@ class StudyClaim(Strict):
     all: list[StudyClaim] = []
     across: list[str] = []
     why: str | None = None
+    by_construction: bool = False
+    since: DayOrNone = None
+    known_numbers: str = ""
+    history: list[StudyBound] = []
 
     @property
     def form(self) -> str:
@@ -201,14 +282,57 @@ class StudyClaim(Strict):
                 raise PydanticCustomError("claim", f"a claim with {form} {verb} {key}")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_story_in_order(self) -> StudyClaim:
+        for key in ("since", "known_numbers", "history"):
+            if any(getattr(part, key) for part in self.all):
+                raise PydanticCustomError("claim", f"{key} is of a whole claim, not of one of its parts")
+        if self.history and self.since is None:
+            raise PydanticCustomError(
+                "claim", "a claim with a history says since when its bound stands: since is missing"
+            )
+        days = [day for bound in self.history for day in (bound.since, bound.until)] + [self.since]
+        known = [day for day in days if day is not None]
+        if known != sorted(known):
+            raise PydanticCustomError("claim", "the dates of a history go from the oldest bound to the present one")
+        return self
+
+
+class StudyBound(Strict):
+    """A bound that a claim had before.
+
+    Args:
+        claim: it, in one of the forms of a claim.
+        since: the date on which it was fixed; null is not known.
+        until: the date on which another one took its place.
+        known_numbers: in words, numbers of it that were known when it was fixed; empty where none were.
+        why: why another one took its place.
+    """
+
+    claim: StudyClaim
+    since: DayOrNone = None
+    until: Day
+    known_numbers: str = ""
+    why: str
+
+    @field_validator("claim")
+    @classmethod
+    def _bound_alone(cls, claim: StudyClaim) -> StudyClaim:
+        if claim.since or claim.known_numbers or claim.history:
+            raise PydanticCustomError(
+                "claim", "since, known_numbers and history stand beside an earlier claim, not in it"
+            )
+        return claim
+
 
 class StudyFigure(Strict):
     """A figure of the page.
 
     Args:
         title: its number and what it shows.
-        show: curves (``loss``, ``loss-by-t``, ``schedules``) of all its models in one picture; ``degradations``, a test image
-            over t, a row for each; or pictures of each model beside those of the others.
+        show: curves (``loss``, ``loss-by-t``, ``schedules``, ``bits``: classes kept by the bits of z_t) of all its models in
+            one picture; ``degradations``, a test image over t, a row for each; or pictures of each model beside those of the
+            others.
         models: labels; none is all.
         epochs: of those by epoch; none is all that the runs have.
         about: what is to be seen.
@@ -219,6 +343,7 @@ class StudyFigure(Strict):
         "loss",
         "loss-by-t",
         "schedules",
+        "bits",
         "degradations",
         "samples",
         "reconstructions",
@@ -228,6 +353,19 @@ class StudyFigure(Strict):
     models: list[str] = []
     epochs: list[Positive] = []
     about: str = ""
+
+
+class StudySection(Strict):
+    """A section of the page: paragraphs, and below them a table of numbers that were measured in another way.
+
+    Args:
+        text: paragraphs, with an empty line between.
+        table: a Markdown file beside the study's that holds it; the other lines of the file are shown as one more paragraph.
+    """
+
+    title: str
+    text: str = ""
+    table: str | None = None
 
 
 class Study(Strict):
@@ -241,6 +379,7 @@ class Study(Strict):
         seeds: of every model's trainings, one run for each; none is the preset's own.
         budget: the only one.
         budgets: several by name, the first one unless another is asked for.
+        sections: stand before the figures.
         figures: null shows the degradations, the loss, and each model's samples and reconstructions.
     """
 
@@ -254,6 +393,7 @@ class Study(Strict):
     budget: Budget | None = None
     budgets: dict[str, Budget] = {}
     claims: list[StudyClaim] = []
+    sections: list[StudySection] = []
     figures: list[StudyFigure] | None = None
 
     @field_validator("title")

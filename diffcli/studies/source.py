@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 from diffcli.reporting.claim import Claim
@@ -43,7 +44,7 @@ def check_report(results: Mapping[str, Measured], several: Mapping[str, str]) ->
     for claim, result in zip(about, check(about, there), strict=True):
         runs = [run for label, run in taken.items() if label in models_of(claim)]
         note = f" (of the runs of one preset the first was taken: {', '.join(runs)})" if runs else ""
-        found.append(Claim(result.text, result.verdict, result.evidence + note))
+        found.append(replace(result, evidence=result.evidence + note))
     return found
 
 

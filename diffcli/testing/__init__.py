@@ -1,10 +1,14 @@
-"""The rules that every degradation keeps, as a test that anybody can run on one of their own.
+"""The rules that every degradation, network and data set keeps, as tests that anybody can run on one of their own.
 
-    >>> from diffcli.testing import check_degradation
+    >>> from diffcli.testing import check_data, check_degradation, check_network
     >>> from diffcli.diffusion.degradations import Heat
     >>> check_degradation(Heat)
+    >>> from diffcli.networks import CNN
+    >>> check_network(CNN, channels=[4, 4])
+    >>> from diffcli.data.datasets import digits
+    >>> check_data(digits)
 
-A degradation that breaks a rule gets an AssertionError that names the rule, and where it is broken.
+One that breaks a rule gets an AssertionError that names the rule, and where it is broken.
 """
 
 from __future__ import annotations
@@ -20,9 +24,22 @@ from torch import Tensor
 
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.schedules import linear
+from diffcli.testing.data import DATA_RULES, check_data
+from diffcli.testing.networks import NETWORK_RULES, check_network
 from diffcli.testing.rules import RULES, Reference, check_reference
 
-__all__ = ["RULES", "SHAPES", "STEPS", "Reference", "betas", "check_degradation"]
+__all__ = [
+    "DATA_RULES",
+    "NETWORK_RULES",
+    "RULES",
+    "SHAPES",
+    "STEPS",
+    "Reference",
+    "betas",
+    "check_data",
+    "check_degradation",
+    "check_network",
+]
 
 SHAPES = ((1, 8, 8), (3, 7, 11), (1, 28, 28))
 """(C, H, W) of the images that a class is checked on: grey and colour, odd and not square."""

@@ -21,6 +21,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from diffcli.errors import RunError
 from diffcli.files import written_whole
 from diffcli.runs import Run
+from diffcli.stored import OF_CHECKPOINT
 from diffcli.training.agreement import steps_left
 from diffcli.training.safety import Interrupts
 
@@ -31,10 +32,8 @@ SECONDS_BEFORE_EPOCH_END = 5.0
 
 WEIGHTS_ALONE = "weights alone"
 """The storage option of a checkpoint that nothing is resumed from."""
-MODEL_KEYS = frozenset(
-    {"epoch", "global_step", "state_dict", "hyper_parameters", "guide", "priors", "class_shares", "unlabelled_share"}
-)
-"""What a model is loaded from; the rest of a checkpoint is the training's."""
+MODEL_KEYS = frozenset({*OF_CHECKPOINT, "global_step"})
+"""The keys that a model is loaded from, and the step that it is of; the rest of a checkpoint is the training's."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from diffcli.config import Training
 from diffcli.training.agreement import Agreement
 
 
@@ -73,6 +74,20 @@ class TimeBudget(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._earlier = float(state_dict["time_elapsed"]["train"])
+
+
+def ending(budget: TimeBudget, training: Training, epochs: float) -> str:
+    """Which limit ended a training that has one of time, in a line.
+
+    Args:
+        epochs: that are done.
+    """
+    if epochs < training.epochs:
+        return f"ended by max_time {training.max_time}, in epoch {math.floor(epochs) + 1} of {training.epochs}"
+    return (
+        f"ended after all {training.epochs} epochs, {budget.elapsed():.0f} of the {budget.seconds:.0f} seconds of max_time "
+        f"{training.max_time}; with more training.epochs it would use the rest"
+    )
 
 
 def time_spent(checkpoint: dict[str, Any]) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -10,6 +11,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
+from diffcli import peers
 from diffcli.computing import precision_of
 from diffcli.config import Preset, seconds
 from diffcli.data.module import ImageDataModule
@@ -42,10 +44,7 @@ def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
         UserError: Lightning does not accept the devices.
     """
     run, devices, training = setting.run, setting.devices, setting.preset.training
-    if "spawn" in devices.strategy:
-        raise UserError(f"`strategy` {devices.strategy}: a training cannot be copied into other processes; use ddp")
-    hush_lightning()
-    try:
+    with _lightnings_errors(devices):
         trainer = Trainer(
             accelerator=devices.accelerator,
             devices=device_setting(devices.devices),
@@ -70,6 +69,38 @@ def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
         if environment is not None:  # Lightning asks when the training starts, after its folder was made
             environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
         return trainer
+
+
+def check_processes(devices: Devices) -> None:
+    """Checks that the processes of a training can be started, before there is anything of it.
+
+    Raises:
+        UserError: Lightning does not accept the devices, or this program cannot be started again for each process.
+    """
+    if peers.came_from_a_file():
+        return
+    with _lightnings_errors(devices):
+        trainer = Trainer(
+            accelerator=devices.accelerator,
+            devices=device_setting(devices.devices),
+            num_nodes=devices.num_nodes,
+            strategy=devices.strategy,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    peers.check_program(trainer.strategy.launcher)
+
+
+@contextmanager
+def _lightnings_errors(devices: Devices) -> Iterator[None]:
+    """Turns what Lightning raises on devices that are not usable into one line."""
+    if "spawn" in devices.strategy:
+        raise UserError(f"`strategy` {devices.strategy}: a training cannot be copied into other processes; use ddp")
+    hush_lightning()
+    try:
+        yield
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         message = str(error).strip().splitlines()[0]
         raise UserError(f"`accelerator`, `devices`, `num_nodes`, `strategy` or `precision`: {message}") from error

@@ -1,0 +1,218 @@
+"""What a training will take, estimated from a few real steps, and whether it is long enough to learn anything."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from diffcli.computing import precision_of, use_fast_products
+from diffcli.config import Preset, seconds
+from diffcli.data.datasets import NO_LABEL
+from diffcli.data.module import ImageDataModule, resident
+from diffcli.data.pixels import to_model
+from diffcli.devices import Devices, device_name, pick_device
+from diffcli.diffusion.priors import PRIORS
+from diffcli.training.module import DiffusionModule
+from diffcli.training.optimizers import OPTIMIZERS
+
+MOST_STEPS = 10
+MOST_SECONDS = 2.0
+"""So many steps are timed, or as many as begin in that time, after one that is not, unless that alone took longer."""
+LEAST_STEPS = {"x0": 30, "v": 150, "eps": 500}
+"""So many steps a model needs at least before it draws anything, by its prediction: small errors of the noise are large ones of x0
+where there is much of it. Measured on 8x8 digits, see docs/how-to/own-images.md; larger images need more."""
+LEAST_STEPS_OF_CNN = 1500
+"""As ``LEAST_STEPS``, of the report's CNN, whatever it predicts."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a training on one device will take, from steps that were measured."""
+
+    step_seconds: float
+    measured: int
+    """Steps that it is the median of."""
+    validation_seconds: float
+    """Of one validation."""
+    steps: int
+    """Of the whole training, were there no limit of time."""
+    epochs: int
+    validations: int
+    limit: float | None
+    """Seconds of the preset's max_time."""
+    device: str
+    precision: str
+    memory: dict[str, int]
+    """Bytes, by whose: the most that this process had, and the most of a GPU's."""
+    to_fit: bool
+    """Whether priors are fitted before the first step."""
+
+    @property
+    def total_seconds(self) -> float:
+        """Of all epochs, without fitting priors and drawing samples."""
+        return self.steps * self.step_seconds + self.validations * self.validation_seconds
+
+    @property
+    def steps_done(self) -> int:
+        """Steps until a limit is reached."""
+        if self.limit is None or self.total_seconds <= self.limit:
+            return self.steps
+        return max(1, int(self.steps * self.limit / self.total_seconds))
+
+    def describe(self) -> str:
+        """In a few lines that are comments of YAML."""
+        one = "1 step" if self.measured == 1 else f"{self.measured} steps"
+        lines = [f"estimated from {one} on {self.device}, {self.precision}:"]
+        speed = f"{self.step_seconds * 1000:,.3g} ms a step"
+        lines.append(
+            f"  time: {clock(self.total_seconds)} for {self.epochs:,} epochs, {speed}, {self.validations:,} validations; "
+            + ("fitting the prior and drawing samples come on top" if self.to_fit else "drawing samples comes on top")
+        )
+        if self.limit is not None:
+            if self.steps_done < self.steps:
+                epoch = math.ceil(self.epochs * self.steps_done / self.steps)
+                lines.append(f"  ends by max_time {clock(self.limit)}, in about epoch {epoch:,} of {self.epochs:,}")
+            else:
+                lines.append(
+                    f"  ends after epoch {self.epochs:,}, before max_time {clock(self.limit)}: more epochs would use the rest"
+                )
+        sizes = [f"{size / 2**30:.2f} GiB of {whose}" for whose, size in self.memory.items()]
+        if sizes:
+            lines.append(f"  memory: at least {', '.join(sizes)}")
+        return "".join(f"# {line}\n" for line in lines)
+
+
+def clock(duration: float) -> str:
+    """Seconds as text: 41 s, 1 min 19 s, 2 h 5 min.
+
+    >>> clock(79.4), clock(7500), clock(0.2)
+    ('1 min 19 s', '2 h 5 min', '1 s')
+    """
+    whole = max(1, round(duration))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
+
+
+def outlook(preset: Preset, module: DiffusionModule, data: ImageDataModule, devices: Devices) -> Outlook:
+    """Takes a few steps of a training, and one validation's first batch, on the device that it will run on; the module's weights
+    are changed by it.
+
+    Raises:
+        UserError: the device is not there, or the precision is unknown.
+    """
+    device, training = pick_device(devices.accelerator), preset.training
+    precision = precision_of(devices, training.precision)
+    use_fast_products(device)
+    module.to(device)
+    size = data.epoch_batch_sizes[0]
+    images = resident(data.train, device)
+    batch = images[torch.arange(size)]
+    step, validate = _steps(preset, module, (batch.images, batch.labels), precision)
+    with _autocast(device, precision):
+        durations = _timed(step, device)
+        share = min(len(data.val), size) / size
+        validating = _timed(validate, device, most=1)[0]
+    batches = min(math.ceil(len(data.val) / size), data.limit_batches or sys.maxsize)
+    return Outlook(
+        step_seconds=median(durations),
+        measured=len(durations),
+        validation_seconds=validating * (batches if batches > 1 else share),
+        steps=training.epochs * data.batches_per_epoch,
+        epochs=training.epochs,
+        validations=training.epochs // training.val_every,
+        limit=seconds(training.max_time) if training.max_time is not None else None,
+        device=_name(device),
+        precision=precision,
+        memory=_memory(device),
+        to_fit=PRIORS[preset.prior.name].needs_fit,
+    )
+
+
+def _steps(
+    preset: Preset, module: DiffusionModule, batch: tuple[Tensor, Tensor], precision: str
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A step of the training, and a batch of the validation, as functions."""
+    training, network = preset.training, module.denoiser.network
+    fused = training.clip_norm is None or precision == "32-true"
+    optimizer = OPTIMIZERS[training.optimizer](network, training.lr, training.weight_decay, fused)
+    weights = [weight.detach() for weight in network.parameters()]
+    average = [weight.clone() for weight in weights] if training.ema is not None else None
+    images, labels = batch
+    # Labels that the data set does not have, clusters, are found when the training begins.
+    labels = labels.clamp(NO_LABEL, preset.classes - 1)
+
+    def loss() -> Tensor:
+        x0 = to_model(images.to(module.device))
+        t, noise = module.draw(len(x0), x0.shape[1:])
+        step_labels = labels.to(module.device) if preset.classes else None
+        return module.denoiser.loss(x0, t, noise, step_labels).mean()
+
+    def step() -> None:
+        loss().backward()
+        if training.clip_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), training.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        if average is not None and training.ema is not None:
+            torch._foreach_lerp_(average, weights, 1 - training.ema)
+
+    @torch.no_grad()
+    def validate() -> None:
+        loss()
+
+    return step, validate
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cpu":
+        count = torch.get_num_threads()
+        return f"{count} thread{'s' if count > 1 else ''} of a CPU"
+    return device_name(device) if device.type == "cuda" else device.type
+
+
+def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    return torch.autocast(device.type, dtypes[precision]) if precision in dtypes else nullcontext()
+
+
+def _timed(work: Callable[[], None], device: torch.device, most: int = MOST_STEPS) -> list[float]:
+    """Seconds of each call: of the first one alone where it is long, else of those after it."""
+    durations: list[float] = []
+    while len(durations) <= most and sum(durations) < MOST_SECONDS:
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        durations.append(time.perf_counter() - began)
+    return durations[1:] or durations
+
+
+def _memory(device: torch.device) -> dict[str, int]:
+    memory = {}
+    if device.type == "cuda":
+        memory["the GPU's memory"] = torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows does not say
+        return memory
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return memory | {"the machine's": most if sys.platform == "darwin" else most * 1024}
+
+
+def least_steps(preset: Preset) -> int:
+    """How many steps, those of the warm-up not counted, a preset's model needs at least."""
+    least = LEAST_STEPS_OF_CNN if preset.network.name == "cnn" else LEAST_STEPS[preset.prediction]
+    return least + preset.training.warmup

@@ -1,0 +1,134 @@
+"""Programs that no further process can start, and runs that nothing can be written into: a line before any work."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Cli
+
+import diffcli
+from diffcli.devices import devices_of
+
+CPU = diffcli.Devices("cpu", "1")
+TWO = "devices=diffcli.Devices('cpu', '2', strategy='ddp'), quiet=True)\n"
+PROGRAMS = {
+    "train": "import diffcli\ndiffcli.train('tiny.yaml', {'training.epochs': 1}, out='run', " + TWO,
+    "evaluate": "import diffcli\ndiffcli.evaluate(RUN, ['loss'], " + TWO,
+    "study": "import diffcli\ndiffcli.study('degradations', out='study', " + TWO,
+}
+
+
+def result_of(*command: object, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, *map(str, command)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(words, input=text, capture_output=True, text=True, timeout=300, env=environment)
+
+
+@pytest.mark.parametrize(("name", "source"), [("train", "-c"), ("train", "-"), ("evaluate", "input"), ("study", "-c")])
+def test_a_program_without_a_file_takes_one_process(
+    name: str, source: str, workplace: Path, tiny: Path, trained: Path
+) -> None:
+    program = PROGRAMS[name].replace("RUN", repr(str(trained)))
+    finished = result_of("-c", program) if source == "-c" else result_of(*["-"] * (source == "-"), text=program)
+    assert finished.returncode == 1
+    came = "from python -c" if source == "-c" else "from standard input"
+    assert finished.stderr.splitlines()[-1] == (
+        "diffcli.errors.UserError: 2 processes are asked for, and each of them starts this program again, which came "
+        f"{came}: write it into a file and run that, or take `devices` 1"
+    )
+    assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_program_whose_file_is_gone_takes_one_process(workplace: Path, tiny: Path) -> None:
+    Path("gone.py").write_text("import os\nos.remove('gone.py')\n" + PROGRAMS["train"])
+    finished = result_of("gone.py")
+    assert finished.returncode == 1
+    assert "which came from gone.py, which is no file here" in finished.stderr.splitlines()[-1]
+    assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_number_of_devices_is_enough(workplace: Path, tiny: Path) -> None:
+    program = "import diffcli\ndiffcli.train('tiny.yaml', out='run', devices=2, quiet=True)\n"
+    finished = result_of("-c", program)
+    assert "2 processes are asked for" in finished.stderr.splitlines()[-1]
+    assert devices_of(2) == devices_of("2") == devices_of(diffcli.Devices(devices=2)) == diffcli.Devices(devices="2")  # type: ignore[arg-type]
+    for value in (None, True, ["0"]):
+        with pytest.raises(diffcli.UserError, match=r"^`devices` .*: give a number, or diffcli\.Devices"):
+            diffcli.train("tiny.yaml", devices=value, quiet=True)  # type: ignore[arg-type]
+    assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
+
+
+def test_one_process_needs_no_file(workplace: Path, trained: Path) -> None:
+    program = f"import diffcli; print(diffcli.evaluate({str(trained)!r}, ['loss'], 5, out='x.json', quiet=True).file)"
+    assert result_of("-c", program).stdout == "x.json\n"
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder that cannot be written; in place of chmod, which does not bind root."""
+    temporary = tempfile.TemporaryFile
+
+    def refused(*args: Any, **kwargs: Any) -> Any:
+        if Path(kwargs.get("dir") or ".").resolve().is_relative_to(folder.resolve()):
+            raise OSError(30, "Read-only file system")
+        return temporary(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", refused)
+        yield
+
+
+def test_the_scores_of_a_run_that_cannot_be_written_go_into_a_file(cli: Cli, workplace: Path, trained: Path) -> None:
+    run = shutil.copytree(trained, workplace / "run")
+    (run / "eval.json").unlink(missing_ok=True)
+    before = sorted(run.rglob("*"))
+    words = ["eval", "--run", run, "--loss", "--n-test", 5, "--accelerator", "cpu", "-q"]
+    with read_only(run):
+        result = cli(*words)
+        assert (result.code, result.out) == (2, "")
+        assert result.err == (
+            f"error: {run} cannot be written: Read-only file system; name a file for the scores with --out, for example scores.json\n"
+        )
+        result = cli(*words, "--out", "scores.json", "--json")
+        assert result.code == 0, result
+        assert json.loads(Path("scores.json").read_text()) == json.loads(result.out)
+        assert diffcli.evaluate(run, ["loss"], 5, out="py.json", devices=CPU, quiet=True).file == Path("py.json")
+    assert sorted(run.rglob("*")) == before
+    for out, expected in (
+        ("scores.txt", "--out scores.txt: unknown extension '.txt'; use .json"),
+        ("tiny.yaml/s.json", "cannot be written"),
+    ):
+        Path("tiny.yaml").touch()
+        result = cli(*words, "--out", out)
+        assert (result.code, result.err.count("\n")) == (2, 1)
+        assert expected in result.err
+
+
+def test_a_model_files_scores_go_where_they_are_asked_for(cli: Cli, workplace: Path, trained: Path) -> None:
+    assert cli("export", trained, "--out", "m.safetensors", "-q").code == 0
+    result = cli("eval", "--model", "m.safetensors", "--loss", "--n-test", 5, "--out", "scores.json", "-q")
+    assert result.out.splitlines()[-1] == "scores.json"
+    assert json.loads(Path("scores.json").read_text())["settings"]["n_test"] == 5
+
+
+def test_runs_that_cannot_be_written_are_told_of_before_others_are_measured(
+    cli: Cli, workplace: Path, trained: Path, guided: Path
+) -> None:
+    first, second = (shutil.copytree(run, workplace / run.parent.name) for run in (trained, guided))
+    shutil.rmtree(first / "compare", ignore_errors=True)
+    with read_only(second):
+        result = cli("compare", first, second, "--loss", "--n-test", 5, "--accelerator", "cpu", "-q")
+    assert (result.code, result.out) == (2, "")
+    assert f"error: {second} cannot be written: Read-only file system, where what is measured" in result.err
+    assert f"diffcli export {second} --out model.safetensors" in result.err
+    assert not (first / "compare").exists()
