@@ -36,7 +36,7 @@ def test_the_shipped_studies_are_valid(name: str) -> None:
         (GOOD | {"title": " "}, "title: a title is one line of text"),
         (GOOD | {"models": {}}, "models"),
         (GOOD | {"model": {}}, "unknown key 'model'; did you mean 'models'"),
-        (GOOD | {"models": {"a": {"prset": "q"}}}, "models.a.preset is missing"),
+        (GOOD | {"models": {"a": {"prset": "q"}}}, "unknown key 'models.a.prset'; did you mean 'models.a.preset'"),
         (GOOD | {"models": {"a": {"preset": "q", "sets": {}}}}, "did you mean 'models.a.set'"),
         (GOOD | {"models": {"a": 3}}, "models.a"),
         (GOOD | {"models": {"A b": "q", "a-b": "q"}}, "the labels 'a-b' and 'A b' make no folders of their own"),
