@@ -64,7 +64,7 @@ def _guided(sampler: str, model: str, name: str | None = None) -> Row:
 
 METRICS_WITH_ERRORS = ("fid", "kid", "density", "coverage", "nearest")
 HOT, COLD = "mnist-fast", "blur-fast"
-CLASSIFIER_FREE = "{name: ddim, eta: 1, steps: 16, guidance: 1.3, guided_t: [0.3, 0.85]}"
+CLASSIFIER_FREE = "{name: ddim, eta: 1, steps: 16, guidance: 1.3, autoguidance: 1, guided_t: [0.3, 0.85]}"
 TABLES: dict[str, tuple[str, list[Row]]] = {
     "ready": (
         "README.md",
