@@ -1,4 +1,5 @@
-"""Makes ready models of runs: ``python -m benchmarks.models [NAME=]RUN...``, which ``make models`` calls.
+"""Makes ready models of runs: ``python -m benchmarks.models [NAME=]RUN...``, which ``make models`` calls; ``--again NAME...``
+measures those that are there once more, where scores have got another meaning.
 
 Each run's model is measured as it is and with its weights in float16; the latter is written into ``diffcli/models`` with the
 scores that were measured of it, and both are printed side by side.
@@ -44,5 +45,17 @@ def write(names: Sequence[str], folder: Path = FOLDER, **measured: Any) -> None:
         print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, {read_about(file)['epoch']} epochs")
 
 
+def measure_again(names: Sequence[str], folder: Path = FOLDER, **measured: Any) -> None:
+    """Replaces the scores that ready models tell of by those of today; their weights stay as they are."""
+    for name in names:
+        file = folder / f"{name}{SUFFIX}"
+        comparison = diffcli.compare([file], **measured)
+        print_comparison(comparison)
+        write_model_file(file, replace(read_stored(file), evaluation=comparison.runs[0].evaluation))
+
+
 if __name__ == "__main__":
-    write(sys.argv[1:])
+    if sys.argv[1:2] == ["--again"]:
+        measure_again(sys.argv[2:], n_test=1000, extractor="classifier")
+    else:
+        write(sys.argv[1:])
