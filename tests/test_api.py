@@ -36,7 +36,7 @@ def test_scores_are_those_of_the_command(cli: Cli, workplace: Path, trained: Pat
     options = ["--rmse", "--nearest", "--n-test", 5, "--n-fid", 5, "--steps", 3, "--accelerator", "cpu", "--json"]
     assert cli("eval", "--checkpoint", Run(trained).best, *options).out.count(str(evaluation.scores["rmse"])) == 1
     reconstructed = {f"rmse{beside}" for beside in ("", "_error", "_direct")}
-    assert evaluation.scores.keys() == {*reconstructed, "nearest", "nearest_test"}
+    assert evaluation.scores.keys() == {*reconstructed, "nearest", "nearest_error", "nearest_test"}
 
 
 def test_a_model_is_found_by_run_folder_preset_and_checkpoint(workplace: Path, trained: Path) -> None:
