@@ -6,7 +6,6 @@ About ten minutes for MNIST on two cores, seconds for digits.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,7 @@ import typer
 from diffcli.data.datasets import DATASETS
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, weights_path
 from diffcli.evaluation.fitting import BATCH, accuracy, fitting
-from diffcli.files import write_safetensors, written_whole
+from diffcli.files import json_text, write_safetensors, written_whole
 from diffcli.paths import user_path
 
 EPOCHS = {"mnist": 14, "digits": 150}
@@ -54,7 +53,7 @@ def main(
     target = out or weights_path(data, judge)
     facts = {"dataset": data, "test_accuracy": round(test_accuracy, 6)}
     with written_whole(target) as part:
-        write_safetensors(part, network.state_dict(), json.dumps(facts))
+        write_safetensors(part, network.state_dict(), json_text(facts, indent=None))
     print(
         f"{len(train)} training images; test accuracy {test_accuracy:.2%} on {len(source.test)} images; weights in {target}"
     )
