@@ -9,31 +9,22 @@ from diffcli.errors import UserError
 
 
 def user_path(path: Path | str) -> Path:
-    """The path that a user means: ``~`` at its beginning is the home folder, ``~name`` that of another user.
+    """The path that a user means: ``~`` as its first part is the home folder.
 
-    A file's own name may begin with ``~``, too: such a path is absolute here, so that it stays what it is when it is expanded
-    again.
+    A name that begins with ``~`` is a file's, such as an editor's ``~$letter.docx``; whose home ``~name`` is, a shell knows.
 
     Raises:
-        UserError: the home folder is unknown, or nobody has that name.
+        UserError: the home folder is unknown.
     """
     text = os.fspath(path)
     if text.startswith(os.path.join(os.curdir, "~")):
-        return Path(text).absolute()
-    if not text.startswith("~"):
+        return Path(text).absolute()  # so that it stays what it is when it is expanded again
+    if Path(text).parts[:1] != ("~",):
         return Path(text)
     home = os.path.expanduser(text)
-    if not home.startswith("~"):
-        return Path(home)
-    name = Path(text).parts[0][1:]
-    if name and os.path.lexists(text):
-        return Path(text).absolute()
-    reason = (
-        f"no user is called {name}; write ./{text} for a name that begins so"
-        if name
-        else "the home folder is unknown here (HOME is not set); write the path out"
-    )
-    raise UserError(f"{text}: {reason}")
+    if home.startswith("~"):
+        raise UserError(f"{text}: the home folder is unknown here (HOME is not set); write the path out")
+    return Path(home)
 
 
 def path_at(path: Path | str, place: str) -> Path:

@@ -78,9 +78,11 @@ def test_a_model_with_labels_is_told_what_the_study_says(cli, mine: list[object]
     assert runs["long"]["settings"]["label"] == [-1]
     assert runs["data"]["settings"]["label"] == "data"
     assert runs["long"]["by_epoch"]["1"]["settings"]["label"] == [-1]
-    assert runs["long"]["scores"]["rmse"] != runs["data"]["scores"]["rmse"]
+    # The same weights: told none, and told their own beside.
+    assert runs["long"]["scores"]["rmse"] == runs["data"]["scores"]["rmse"] != runs["data"]["scores"]["rmse_told"]
+    assert runs["long"]["scores"]["loss"] != runs["data"]["scores"]["loss"]
     assert "Told the label none." in Path("studies/mine/mine.html").read_text()
-    pictures = [Path(run["run"], "compare").glob("*/reconstructions.png") for run in (runs["long"], runs["data"])]
+    pictures = [Path(run["run"], "compare").glob("*/samples.png") for run in (runs["long"], runs["data"])]
     assert len({next(found).read_bytes() for found in pictures}) == 2  # the same weights, told something else
 
 
