@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import diffcli
-from diffcli.cli.tables import print_comparison
+from diffcli.cli.tables import print_comparison, print_evaluation
 from diffcli.ready import FOLDER
 from diffcli.runs import find_run
 from diffcli.stored import SUFFIX, read_about, read_stored, write_model_file
@@ -49,13 +49,13 @@ def measure_again(names: Sequence[str], folder: Path = FOLDER, **measured: Any) 
     """Replaces the scores that ready models tell of by those of today; their weights stay as they are."""
     for name in names:
         file = folder / f"{name}{SUFFIX}"
-        comparison = diffcli.compare([file], **measured)
-        print_comparison(comparison)
-        write_model_file(file, replace(read_stored(file), evaluation=comparison.runs[0].evaluation))
+        evaluation = diffcli.evaluate(file, **measured)
+        print_evaluation(evaluation)
+        write_model_file(file, replace(read_stored(file), evaluation=evaluation.as_dict()))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--again"]:
-        measure_again(sys.argv[2:], n_test=1000, extractor="classifier")
+        measure_again(sys.argv[2:], n_test=250, extractor="classifier")
     else:
         write(sys.argv[1:])
