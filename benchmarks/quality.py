@@ -22,6 +22,8 @@ import diffcli
 from benchmarks.rounds import put, table
 from diffcli.devices import Devices
 from diffcli.evaluation.metrics import times_floor
+from diffcli.ready import FOLDER
+from diffcli.stored import SUFFIX
 
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "docs" / "evaluations"
@@ -107,7 +109,7 @@ TABLES: dict[str, tuple[str, list[Row]]] = {
             _preset("autoguided 1.4 while t / T is in 0.3 to 0.85", HOT),
             _guided(CLASSIFIER_FREE, HOT, "classifier-free 1.3 there"),
             Row(
-                "without a label, autoguided 1.7",
+                "without a label, autoguided 1.7 there",
                 HOT,
                 {"sampler": "{name: ddim, eta: 1, steps: 20, autoguidance: 1.7}", "label": "none"},
             ),
@@ -160,22 +162,19 @@ def measure(name: str, data_dir: Path) -> None:
             continue
         # The same evaluation may stand in another table.
         others = (stored(other).get(key_of(row)) for other in TABLES)
-        result = (
-            next(filter(None, others), None)
-            or diffcli.evaluate(
-                row.model,
-                metrics=("fid", "label_kept"),
-                n_fid=SAMPLES,
-                extractor="classifier",
-                data_dir=data_dir,
-                devices=Devices("cpu", "1"),
-                quiet=True,
-                **row.options,
-            ).as_dict()
-        )
+        result = next(filter(None, others), None) or _evaluation(row, data_dir)
         rows[key_of(row)] = result
         (STORE / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         print(f"{row.name}: {result['scores']}", flush=True)
+
+
+def _evaluation(row: Row, data_dir: Path) -> dict[str, Any]:
+    """What ``eval.json`` would hold of a ready model, whatever runs of its name there are."""
+    file = FOLDER / f"{row.model}{SUFFIX}"
+    options = {"metrics": ("fid", "label_kept"), "n_fid": SAMPLES, "extractor": "classifier", **row.options}
+    result = diffcli.evaluate(file, data_dir=data_dir, devices=Devices("cpu", "1"), quiet=True, **options).as_dict()
+    result["settings"]["checkpoint"] = file.name  # where it lies is this machine's affair
+    return result
 
 
 def cells_of(row: Row, evaluation: Mapping[str, Any]) -> list[str]:

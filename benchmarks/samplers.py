@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import diffcli
@@ -47,7 +48,7 @@ def measure(run: str, options: argparse.Namespace) -> None:
     print("|" + " --- |" * (len(HEAD) + 2))
     for row in rows_of(model, options):
         result = diffcli.evaluate(
-            model,
+            replace(model, run=None),  # whose own eval.json stays
             metrics=("fid", "label_kept") if model.classes else ("fid",),
             n_fid=options.n,
             extractor="classifier",

@@ -306,7 +306,7 @@ class Trained:
         numbers = label_numbers(options.label, self.classes)
         check_trained(numbers, self.classes, set(self.untrained_classes), works_without=self.works_without_label)
         if numbers and max(numbers) == NO_LABEL:
-            self._check_unguided(options)
+            self.check_unguided(options)
         return numbers
 
     def note_labels(self, options: SamplerOptions) -> None:
@@ -338,9 +338,14 @@ class Trained:
                 f"this model was trained with the label of every image (labels.dropped: 0) and does not work without: "
                 f"say with `label` what the images show; there are {', '.join(self.trained_classes):.200}"
             )
-        self._check_unguided(options)
+        self.check_unguided(options)
 
-    def _check_unguided(self, options: SamplerOptions) -> None:
+    def check_unguided(self, options: SamplerOptions) -> None:
+        """Checks that images which are told no label are not to be guided towards one.
+
+        Raises:
+            UserError: they are.
+        """
         if options.guidance not in (None, 1):
             raise UserError(
                 f"`guidance` {options.guidance:g} is towards a label, and none is given: say which with `label`"

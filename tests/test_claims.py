@@ -376,3 +376,17 @@ def test_claims_without_runs_are_left_out_and_several_are_named() -> None:
     named = ["the first was taken: blur-const (a/run)" in claim.evidence for claim in claims]
     assert any(named)
     assert not all(named)
+
+
+def test_claims_about_zT_are_not_settled_by_other_starts() -> None:
+    """`compare --t 60 --zt-bits 8` once checked the report's claims with z_60's numbers."""
+
+    def run(**start: Any) -> Measured:
+        whole = {"reconstruction": {"t": None, "bits": None, "noise": 0.0} | start}
+        return Measured({"scores": {"class_kept": 0.9, "class_kept_error": 0.001, "loss": 1.0}, "settings": whole})
+
+    kept = {"of": "a", "metric": "class_kept", "at_least": 0.5, "since": "2026-11-29"}
+    assert verdict(kept, a=run()) == "confirmed"
+    for start in ({"t": 60}, {"bits": 8}, {"noise": 0.1}):
+        assert verdict(kept, a=run(**start)) == "not measured"
+        assert verdict(kept | {"metric": "loss"}, a=run(**start)) != "not measured"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -207,3 +207,19 @@ def chosen(names: Sequence[str]) -> list[str]:
 def measured_on(source: str) -> list[str]:
     """The names of the metrics of samples, of reconstructions or of the denoiser, in the order of the table."""
     return [metric.name for metric in METRICS.values() if metric.source == source]
+
+
+def from_zT(scores: Mapping[str, float], settings: Mapping[str, Any]) -> Mapping[str, float]:
+    """The scores of an evaluation, without those of reconstructions that start elsewhere than from z_T as it is.
+
+    Claims that name no start, and the report's own numbers, are about that one.
+    """
+    if not any((settings.get("reconstruction") or {}).values()):
+        return scores
+    elsewhere = measured_on("reconstructions")
+    return {key: value for key, value in scores.items() if (of := metric_of(key)) is None or of.name not in elsewhere}
+
+
+def has_todays_meaning(settings: Mapping[str, Any]) -> bool:
+    """Whether an evaluation was made since version 0.4: before, scores of the same names meant something else."""
+    return "n_floor" in settings

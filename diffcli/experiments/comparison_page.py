@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diffcli.assembly import build_degradation, image_shape_of
 from diffcli.devices import Processes
+from diffcli.evaluation.metrics import from_zT
 from diffcli.experiments.comparison import Compared, Comparison
 from diffcli.experiments.listing import history
 from diffcli.experiments.protocol import pick_subject
@@ -57,7 +58,7 @@ def _view(run: Compared, pictures: list[Picture]) -> RunView:
         ),
         preset=to_yaml(run.preset),
         scores=run.evaluation["scores"],
-        reported=published.scores if published else {},
+        reported=dict(from_zT(published.scores, settings)) if published else {},
         by_prior=run.evaluation["by_prior"],
         pictures=pictures,
     )

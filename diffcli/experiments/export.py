@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from diffcli.errors import UserError
+from diffcli.evaluation.metrics import has_todays_meaning
 from diffcli.experiments.evaluate import Evaluation
 from diffcli.experiments.listing import history
 from diffcli.files import check_beside, check_output, is_same_file, written_whole
@@ -189,7 +190,8 @@ def _number(rows: list[dict[str, str]], key: str) -> int | None:
 
 def _scores(stored: Stored, run: Run) -> dict[str, Any]:
     """The run's newest evaluation of these very weights; {} where there is none."""
-    own, found = fingerprint(stored.file), run.evaluations()
+    own = fingerprint(stored.file)
+    found = [one for one in run.evaluations() if has_todays_meaning(one.get("settings", {}))]
     for candidate in found:
         try:
             evaluation = TypeAdapter(Evaluation).validate_python(candidate)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from typing import Any
 
 from diffcli.errors import DiffcliError
+from diffcli.evaluation.metrics import has_todays_meaning
 from diffcli.presets import preset_files, read_values
 from diffcli.ready import ready_models
 from diffcli.runs import Run, all_runs, names_of, started
@@ -47,10 +49,15 @@ def runs() -> list[dict[str, Any]]:
                 "started": started(run).isoformat(timespec="seconds"),
                 "epochs": len(epochs),
                 "best_val_loss": min(losses) if losses else None,
-                "scores": next(iter(run.evaluations()), {}).get("scores", {}),
+                "scores": _scores(next(iter(run.evaluations()), {})),
             }
         )
     return rows
+
+
+def _scores(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of an evaluation; none of an earlier version's, whose names meant something else."""
+    return dict(evaluation.get("scores", {})) if has_todays_meaning(evaluation.get("settings", {})) else {}
 
 
 def models() -> list[dict[str, Any]]:
@@ -64,7 +71,7 @@ def models() -> list[dict[str, Any]]:
             evaluation = about["evaluation"]
             row |= {
                 "description": str(about["preset"]["description"]),
-                "scores": dict(evaluation.get("scores", {})),
+                "scores": _scores(evaluation),
                 "settings": dict(evaluation.get("settings", {})),
                 "training": dict(about["training"]),
             }

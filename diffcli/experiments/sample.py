@@ -92,7 +92,8 @@ def sample(options: SampleOptions) -> list[Path]:
     model.sampler(options)  # a bad option is told before the processes start
     prior = model.prior_component(options.prior)
     model.check_data(needed=options.conditional or model.needs_images(prior))
-    model.label_numbers(options)
+    if not model.label_numbers(options) and options.conditional and model.works_without_label:
+        model.check_unguided(options)  # reconstructions are told no label, so there is none to be guided towards
     model.note_labels(options)
     return write_samples(started(model, options.devices), options)
 

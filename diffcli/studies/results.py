@@ -8,7 +8,7 @@ from typing import Any
 
 from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score
-from diffcli.evaluation.metrics import is_beside, metric_of
+from diffcli.evaluation.metrics import from_zT, is_beside, metric_of
 from diffcli.reporting.comparable import start_of_reconstructions
 from diffcli.reporting.pictures import RESTORATION
 from diffcli.studies.facts import FACTS
@@ -140,7 +140,7 @@ def _evaluation_of(run: Measured, which: Selected) -> tuple[Mapping[str, float],
     evaluation = run.evaluation if which.epoch is None else run.by_epoch[_epoch_of(run, which)]
     settings = evaluation.get("settings", {})
     if which.prior is None:
-        return evaluation["scores"], settings
+        return from_zT(evaluation["scores"], settings), settings
     by_prior = evaluation.get("by_prior", {})
     if which.prior not in by_prior:
         raise NotMeasured(f"{which.model} was not sampled from {which.prior}")
