@@ -43,7 +43,7 @@ def kept(name: str, task: Task, out: Path) -> Drawn:
     asked = json.dumps({"seconds": task.seconds, "n": task.n, "steps": task.steps})
     if file.is_file():
         with np.load(file) as content:
-            if str(content["asked"]) == asked:
+            if str(content["asked"]) == asked and "labels" in content:
                 facts = content["facts"].tolist()
                 labels = torch.from_numpy(content["labels"]) if content["labels"].size else None
                 return Drawn(torch.from_numpy(content["images"]), int(facts[0]), int(facts[1]), facts[2], labels)

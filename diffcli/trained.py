@@ -152,14 +152,9 @@ class Trained:
         """The data set that it was trained on, or the images that ``data`` names.
 
         Raises:
-            UserError: they are not there, or their classes are not the model's.
+            UserError: they are not there, or have a class that the model does not know.
         """
-        source = load_source(with_images(self.preset, self.run, self.data), self.data_dir, download)
-        labels = self.preset.labels
-        if labels is not None and not labels.clusters and list(source.classes) != labels.names:
-            classes, own = (", ".join(names) or "none" for names in (source.classes, labels.names))
-            raise UserError(f"the classes of the images are {classes:.200}, and those of the model {own:.200}")
-        return source
+        return load_source(with_images(self.preset, self.run, self.data), self.data_dir, download)
 
     def training_split(self) -> ImageSet:
         """The images that it was trained on.

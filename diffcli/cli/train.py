@@ -149,6 +149,8 @@ def train(
         print(planned.describe(), end="")
         estimate = planned.outlook()
         print(estimate.describe() if estimate else "", end="")
+        if estimate and planned.run is not None:
+            print("#   all of it from the whole training: a part of that is done")
         for line in planned.notes_after(estimate.steps_done) if estimate else planned.notes:
             note(line)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,17 @@ def _check_measurable(
     degradation = build_degradation(preset, image_shape_of(preset))
     for steps in (evaluation.steps, evaluation.by_epoch.steps if evaluation.by_epoch else None):
         path_of(preset.sampler, degradation, steps)
+    starts: set[tuple[int | None, int | None, float]] = set()
     for group in reconstructions_of(evaluation, label):
         path_of(preset.sampler, degradation, group.steps)
+        own = set(product(group.t, group.bits, group.noise))
+        if both := own & starts:
+            t, bits, noise = both.pop()
+            raise UserError(
+                f"evaluation.reconstructions of '{label}': two groups start from t {t or 'T'}, bits {bits or 'all'}, noise {noise:g}; "
+                "name it in one"
+            )
+        starts |= own
         for t in group.t:
             if t is not None and t > degradation.T:
                 raise UserError(
