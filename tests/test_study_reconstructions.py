@@ -120,6 +120,7 @@ def test_what_is_measured_without_samples_is_found_again_whatever_the_prior(
     [
         (("t: [5,", "t: [500,"), "evaluation.reconstructions.t of 'long' must be in 1..20, its steps; got 500"),
         (("t: [5,", "t: [0,"), "evaluation.reconstructions.0.t.0"),
+        (("noise: [0.5]", "noise: [0]"), "'long': two groups start from t T, bits all, noise 0; name it in one"),
         (("bits: [null, 1]", "bits: [17]"), "evaluation.reconstructions.0.bits.0"),
         (("noise: [0.5]", "noise: [-1.0]"), "evaluation.reconstructions.1.noise.0"),
         (("metrics: [rmse, class_kept]", "metrics: [fid]"), "unknown metric of reconstructions 'fid'"),
