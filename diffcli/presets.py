@@ -114,7 +114,7 @@ def preset_values(preset: Mapping[str, Any] | Path | str) -> tuple[str, Any]:
         UserError: it is not found or not readable.
     """
     if isinstance(preset, Mapping):
-        return "preset", _copied(dict(preset))
+        return "preset", {"description": "made in Python", **_copied(dict(preset))}
     path = find_preset(str(preset))
     # The stem becomes a folder's name, and must not lead out of the runs.
     return path.stem.lstrip(".") or "preset", read_values(path)

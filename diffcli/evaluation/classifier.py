@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcli.diffusion.precision import full_precision
-from diffcli.errors import UserError, unknown
+from diffcli.errors import UserError
 from diffcli.evaluation.fingerprints import of_file
 from diffcli.files import ENTRY
 
@@ -188,7 +188,7 @@ def load_classifier(dataset: str, judge: str = "classifier") -> TrainedClassifie
     from safetensors.torch import load_file
 
     if dataset not in CLASSIFIED:
-        raise Unavailable(unknown("digit classifier", dataset, CLASSIFIED))
+        raise Unavailable(f"no classifier of {dataset} comes along, only of {' and '.join(CLASSIFIED)}")
     network = JUDGES[judge].network()
     network.load_state_dict(load_file(weights_path(dataset, judge)))
     accuracy = classifier_settings(dataset, judge)["test_accuracy"]
