@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +63,6 @@ def _guided(sampler: str, model: str, name: str | None = None) -> Row:
     return Row(name or f"`{sampler}`", model, {"sampler": sampler})
 
 
-METRICS_WITH_ERRORS = ("fid", "kid", "density", "coverage", "nearest")
 HOT, COLD = "mnist-fast", "blur-fast"
 CLASSIFIER_FREE = "{name: ddim, eta: 1, steps: 16, guidance: 1.3, autoguidance: 1, guided_t: [0.3, 0.85]}"
 TABLES: dict[str, tuple[str, list[Row]]] = {
@@ -132,16 +130,6 @@ TABLES: dict[str, tuple[str, list[Row]]] = {
             ),
         ],
     ),
-    "errors": (
-        "docs/metrics.md",
-        [
-            row
-            for seed in range(10)
-            for row in _by_evaluations(
-                "{name: ddim, eta: 1}", (10,), name="labels in turn", seed=seed, metrics=METRICS_WITH_ERRORS
-            )
-        ],
-    ),
 }
 """By name, the page that a table stands in and its rows."""
 
@@ -202,23 +190,8 @@ def rendered(name: str) -> str:
         KeyError: a row was not measured.
     """
     rows, evaluations = TABLES[name][1], stored(name)
-    if name == "errors":
-        return _errors(rows, evaluations)
     first = "prior" if name == "priors" else "sampler" if name.startswith("samplers") else "model"
     return table((first, *HEAD), [cells_of(row, evaluations[key_of(row)]) for row in rows])
-
-
-def _errors(rows: Sequence[Row], evaluations: Mapping[str, dict[str, Any]]) -> str:
-    """The standard errors that evaluations say, beside the spread of their scores over seeds."""
-    lines = []
-    for kind in dict.fromkeys(row.name for row in rows):
-        scores = [evaluations[key_of(row)]["scores"] for row in rows if row.name == kind]
-        for key in (key for key in scores[0] if f"{key}_error" in scores[0]):
-            spread = statistics.stdev(one[key] for one in scores)
-            error = statistics.fmean(one[f"{key}_error"] for one in scores)
-            cells = [f"{statistics.fmean(one[key] for one in scores):.3g}", f"{error:.2g}", f"{spread:.2g}"]
-            lines.append([kind, f"`{key}`", *cells, f"{error / spread:.2f}"])
-    return table(("samples", "score", "mean of ten", "mean standard error", "spread", "ratio"), lines)
 
 
 def write(name: str) -> None:
