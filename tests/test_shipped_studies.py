@@ -58,9 +58,19 @@ def test_the_reports_study_shows_its_figures_and_claims(cli, workplace: Path) ->
 @pytest.mark.parametrize(("name", "page"), [("report", "reproduction.md"), ("degradations", "studies/degradations.md")])
 def test_the_published_page_is_of_the_study_that_comes_along(name: str, page: str) -> None:
     content, text = load_study(name), (ROOT / "docs" / page).read_text()
-    rows = re.findall(r"^\| \d+ \| (.*?) \| \*\*(.*?)\*\* \|", text, flags=re.MULTILINE)
-    assert [said for said, _ in rows] == [plain(str(claim.text)) for claim in content.claims]
-    assert {verdict for _, verdict in rows} <= {"confirmed", "not confirmed", "not settled"}
+    rows = re.findall(r"^\| \d+ \| (.*?) \| \*\*(.*?)\*\* \| (.*?) \|", text, flags=re.MULTILINE)
+    assert [said for said, *_ in rows] == [plain(str(claim.text)) for claim in content.claims]
+    verdicts = {verdict for _, verdict, _ in rows}
+    assert verdicts <= {
+        "confirmed", "not confirmed", "not settled", "the judges disagree", "true by construction", "not measured",
+    }  # fmt: skip
+    # What is not measured is what nobody can measure before the blur is trained again: docs/trainings says so.
+    gone = [numbers for _, verdict, numbers in rows if verdict == "not measured"]
+    assert all(numbers.startswith("no weights of blur were kept along its training") for numbers in gone), gone
+    assert (
+        not gone
+        or "The blur's weights after epochs 3 and 5 are gone" in (ROOT / "docs/trainings/README.md").read_text()
+    )
     for paragraph in paragraphs(content.answer):
         assert plain(paragraph) in text
 
