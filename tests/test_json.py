@@ -80,10 +80,10 @@ def test_what_an_older_version_left_is_shown_as_json(cli: Cli, trained: Path, wo
 
     run = shutil.copytree(trained, workplace / "runs" / "tiny" / "one")
     scores = {"nll": 3.5, "nll_error": math.nan, "psnr": math.inf}
-    Run(run).eval_file.write_text(json.dumps({"scores": scores, "settings": {}}))
+    Run(run).eval_file.write_text(json.dumps({"scores": scores, "settings": {"n_floor": None}}))
     listed = strictly(cli("runs", "--json").out)
     assert listed[0]["scores"] == {"nll": 3.5, "nll_error": None, "psnr": None}
-    Run(run).eval_file.write_text(json_text({"scores": scores, "settings": {}}))
+    Run(run).eval_file.write_text(json_text({"scores": scores, "settings": {"n_floor": None}}))
     result = cli("runs")
     assert (result.code, result.err) == (0, "")
 

@@ -44,6 +44,8 @@ def examples(name: str) -> list[str]:
 def with_short_budgets(name: str, model: str) -> None:
     """A shipped study of one of its models, trained for a batch."""
     values = yaml.safe_load(study_files()[name].read_text())
+    for section in values.get("sections", []):
+        section.pop("table", None)  # which lies beside the study that comes along
     values.pop("budget", None)
     others = [label for label in values["models"] if label != model]
     values["budgets"] = {"quick": {"epochs": 1, "limit_batches": 1, "without": others}}

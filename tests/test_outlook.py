@@ -205,7 +205,7 @@ def test_a_preset_may_be_a_mapping(workplace: Path) -> None:
     again = diffcli.train(resume=run, overrides={"training.epochs": 2}, devices=diffcli.Devices("cpu"), quiet=True)
     assert diffcli.load(again).epoch == 2
     for wrong, told in (
-        ({}, "preset preset: description is missing"),
+        ({}, "preset preset: data is missing"),
         (values | {"trainin": 1}, "unknown key 'trainin'; did you mean 'training'"),
         (3, "`preset` is a name, a YAML file or a mapping of keys to values, got int"),
         ([values], "got list"),

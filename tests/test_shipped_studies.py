@@ -27,6 +27,8 @@ def shortened(name: str, models: list[str], **evaluation: object) -> None:
     values = {key: value for key, value in values.items() if key not in ("budget", "budgets")}
     values |= {"budget": budget, "evaluation": values["evaluation"] | evaluation}
     Path(f"{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    for table in study_files()[name].parent.glob("*.md"):  # of its sections, which lie beside it
+        Path(table.name).write_text(table.read_text())
 
 
 def test_the_reports_study_shows_its_figures_and_claims(cli, workplace: Path) -> None:
