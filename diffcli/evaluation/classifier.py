@@ -145,12 +145,11 @@ JUDGES = {
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """A loaded classifier, its judge's name, and the share of its data set's test images that it reads right."""
+    """A loaded classifier and the share of its data set's test images that it reads right."""
 
     network: Classifier
     dataset: str
     test_accuracy: float
-    judge: str = "classifier"
 
 
 def classifier_settings(dataset: str, judge: str = "classifier") -> dict[str, Any]:
@@ -192,7 +191,7 @@ def load_classifier(dataset: str, judge: str = "classifier") -> TrainedClassifie
     network = JUDGES[judge].network()
     network.load_state_dict(load_file(weights_path(dataset, judge)))
     accuracy = classifier_settings(dataset, judge)["test_accuracy"]
-    return TrainedClassifier(network.eval().requires_grad_(False), dataset, accuracy, judge)
+    return TrainedClassifier(network.eval().requires_grad_(False), dataset, accuracy)
 
 
 @torch.inference_mode()

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from diffcli.diffusion.precision import full_precision
 from diffcli.evaluation.frechet import Reference
-from diffcli.evaluation.kernel import KernelReference
 
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5
 ROUNDING = 1 / (12 * 255**2)
@@ -84,8 +83,3 @@ RECONSTRUCTION_METRICS = {"rmse": rmse, "ssim": ssim, "psnr": psnr}
 def fid(real: Tensor, fake: Tensor) -> float:
     """Frechet distance between two sets of features, (N, F) and (M, F) (Heusel et al. 2017, Eq. 6)."""
     return Reference.of(real).distance(fake)
-
-
-def kid(real: Tensor, fake: Tensor) -> float:
-    """Kernel distance between two sets of features, (N, F) and (M, F); unbiased, over all pairs (Binkowski et al. 2018)."""
-    return KernelReference.of(real).distance(fake)

@@ -109,14 +109,12 @@ class Distances:
             some = real[self._shuffled(len(real))[:count]]
             sets = pool.sets(asked[:count], NEIGHBOUR_FLOORS, self.seed)
             some_fake, own = fake[:count], None if labels is None else labels[:count]
-            balls = Manifold.of(some)
-            wide = Manifold.of(some, DENSITY_NEIGHBOURS)
-            shares: dict[str, Callable[[Tensor], float]] = {
-                "sample_precision": balls.share,
-                "sample_recall": partial(recall, some),
-                "density": wide.density,
-                "coverage": wide.coverage,
-            }
+            shares: dict[str, Callable[[Tensor], float]] = {"sample_recall": partial(recall, some)}
+            if "sample_precision" in self.wanted:
+                shares["sample_precision"] = Manifold.of(some).share
+            if {"density", "coverage"} & self.wanted:
+                balls = Manifold.of(some, DENSITY_NEIGHBOURS)
+                shares |= {"density": balls.density, "coverage": balls.coverage}
             for metric in NEIGHBOUR_METRICS & self.wanted:
                 share = shares[metric]
                 add(metric, share, share(some_fake), standard_error(share, some_fake, self.seed, own))

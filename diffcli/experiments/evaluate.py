@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -177,6 +178,11 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     wanted = allowed(options, model.preset, bool(extractors), classifier is not None)
     quiet = options.quiet or not sampling.processes.first
     test = source.test[random_subset(len(source.test), settings["n_test"], options.seed)]
+
+    @cache
+    def training_images() -> ImageSet:
+        return model.labelled(training_split(model.preset, source))
+
     began = time.perf_counter()
     scores: dict[str, float] = {}
     by_t: tuple[list[float | None], list[float | None]] = [], []
@@ -186,7 +192,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         losses, by_t = _loss(sampling, test, told, quiet)
         scores |= losses
     if "nll" in wanted:
-        settings["decoder_width"] = decoder_width(sampling, model.labelled(training_split(model.preset, source)))
+        settings["decoder_width"] = decoder_width(sampling, training_images())
         steps, width = settings["nll_steps"], settings["decoder_width"]
         scores |= bits_of(sampling, test, told, steps, width, quiet)
     elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):
@@ -209,7 +215,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     settings["n_floor"] = None
     if set(measured_on("samples")) & set(wanted):
         distances = Distances(
-            train=model.labelled(training_split(model.preset, source)),
+            train=training_images(),
             test=source.test,
             wanted=frozenset(wanted),
             extractors=extractors,

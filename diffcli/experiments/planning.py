@@ -102,6 +102,10 @@ class Plan:
     """Files of the data set that were left out, each with the reason."""
     inventory: Inventory | None = None
     """What was read of a folder of images."""
+    images: str | None = None
+    """Where the folder of images is: the preset's ``data.path``, or of a run that is gone on with, where they are by now."""
+    replacements: tuple[str, ...] = ()
+    """What of the preset no longer holds as an override replaced a whole part of it."""
     test_images: int = 0
     """Images that are held out for tests."""
 
@@ -111,8 +115,8 @@ class Plan:
         labels = self.preset.labels
         if labels is None or labels.clusters:
             return []
-        with_images = set(self.data.train.labels.tolist())
-        return [name for number, name in enumerate(labels.names) if number not in with_images]
+        trained = set(self.data.train.labels.tolist())
+        return [name for number, name in enumerate(labels.names) if number not in trained]
 
     @property
     def works_without_label(self) -> bool:
@@ -144,11 +148,6 @@ class Plan:
         """How many images are for what, in words."""
         counts = len(self.data.train), len(self.data.val), self.test_images
         return "{:,} training, {:,} validation and {:,} test images".format(*counts)
-
-    images: str | None = None
-    """Where that folder is: the preset's ``data.path``, or of a run that is gone on with, where they are by now."""
-    replacements: tuple[str, ...] = ()
-    """What of the preset no longer holds as an override replaced a whole part of it."""
 
     @property
     def loggers(self) -> list[str]:

@@ -234,10 +234,10 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     }
     if model.classes:
         # Which labels samples get, and what loss and likelihood are told; none given is those of the data.
-        settings["label"] = model.label_numbers(options) or "data"
+        labels = model.label_numbers(options)
+        settings["label"] = labels or "data"
         settings["per_label"] = options.per_label
-        told = model.label_numbers(options)
-        settings["reconstruction_label"] = told if any(number != NO_LABEL for number in told) else None
+        settings["reconstruction_label"] = labels if any(number != NO_LABEL for number in labels) else None
     if options.per_label:
         _check_labels("per_label", model.preset)
     if why_none(model.preset, first.name) is None:

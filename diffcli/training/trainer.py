@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
@@ -37,6 +38,16 @@ class Setting:
     quiet: bool = False
 
 
+def _placement(devices: Devices) -> dict[str, Any]:
+    """The arguments of Lightning's Trainer that say where it computes."""
+    return {
+        "accelerator": devices.accelerator,
+        "devices": device_setting(devices.devices),
+        "num_nodes": devices.num_nodes,
+        "strategy": devices.strategy,
+    }
+
+
 def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
     """The Trainer of a training.
 
@@ -46,10 +57,7 @@ def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
     run, devices, training = setting.run, setting.devices, setting.preset.training
     with _lightnings_errors(devices):
         trainer = Trainer(
-            accelerator=devices.accelerator,
-            devices=device_setting(devices.devices),
-            num_nodes=devices.num_nodes,
-            strategy=devices.strategy,
+            **_placement(devices),
             precision=precision_of(devices, training.precision),
             max_epochs=training.epochs,
             check_val_every_n_epoch=training.val_every,
@@ -81,10 +89,7 @@ def check_processes(devices: Devices) -> None:
         return
     with _lightnings_errors(devices):
         trainer = Trainer(
-            accelerator=devices.accelerator,
-            devices=device_setting(devices.devices),
-            num_nodes=devices.num_nodes,
-            strategy=devices.strategy,
+            **_placement(devices),
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
