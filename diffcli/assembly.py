@@ -224,7 +224,7 @@ def numbered(preset: Preset, source: Source) -> Source:
 
 
 def splits(preset: Preset, source: Source) -> tuple[ImageSet, ImageSet]:
-    """Of the development images of a data set, those that a preset's model is trained on and those that it is validated on."""
+    """The training and the validation images of a data set, split as a preset says."""
     training = preset.training
     return split(source.development, training.val_share, training.seed, by_class=source.by_class)
 

@@ -15,7 +15,7 @@ def preset_names(incomplete: str) -> list[str]:
 
 
 def run_names(incomplete: str) -> list[str]:
-    """What a run is called by: ``last``, presets that were trained, names below the runs, run folders."""
+    """The names of a run: ``last``, presets that were trained, names below the runs, run folders."""
     from diffcli.runs import all_runs, short_names
 
     with suppress(DiffcliError, OSError):

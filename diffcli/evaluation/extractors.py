@@ -44,7 +44,7 @@ class Extractor:
 
 
 def inception_cache() -> Path | None:
-    """Where torch-fidelity keeps the Inception weights; None where the home folder is unknown and TORCH_HOME is not set."""
+    """The file in which torch-fidelity keeps the Inception weights; None where the home folder is unknown and TORCH_HOME is not set."""
     try:
         return user_path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
     except UserError:

@@ -1,4 +1,4 @@
-"""What a user may not expect of a training that is about to begin: settings that an override dropped, too few steps."""
+"""Warnings before a training begins: settings that an override dropped, too few steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECIPES = {1: ("mnist-fast", "quickstart"), 3: ("blur-noise-fast",)}
 
 
 def replaced_keys(values: Any, overrides: Mapping[str, Any], preset: Preset) -> tuple[str, ...]:
-    """What a preset's ``values`` set of a part that an override replaced, and no longer holds though the new part has it, too.
+    """Lines on what a preset's ``values`` set of a part that an override replaced, and no longer holds though the new part has it, too.
 
     Of data sets the defaults are told, too: CIFAR-10 is mirrored in training unless its preset says otherwise, a folder is not.
 
