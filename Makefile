@@ -53,7 +53,7 @@ docs: setup ## Build the book into site/, strictly; every link and formula, noth
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	@echo "The book: $(CURDIR)/site/index.html"
 
-models: setup ## Train the ready models again and write them into diffcli/models (ten minutes each, and as long to measure)
+models: setup ## Train the ready models again and write them into diffcli/inference/weights (ten minutes each, and as long to measure)
 	$(if $(RUNS),,set -e; for preset in $(READY); do $(BIN)/diffcli train --preset $$preset; done)
 	$(BIN)/python -m benchmarks.models $(or $(RUNS),$(READY))
 

@@ -12,9 +12,9 @@ from unittest import mock
 
 from benchmarks.rounds import alternate, rate_of, ratios, spread, table
 from benchmarks.training import FAST, plan_of
-from diffcli.devices import Devices
-from diffcli.experiments.evaluate import evaluate
-from diffcli.experiments.train import carry_out
+from diffcli.evaluation.evaluate import evaluate
+from diffcli.training.run import carry_out
+from diffcli.utils.devices import Devices
 
 METRICS = ("fid", "kid", "nearest", "label_kept")
 SAMPLES = 250

@@ -13,7 +13,7 @@ from benchmarks.sampling import sampling_of
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.schedules import cosine
-from diffcli.generation import generate
+from diffcli.inference.sampling import generate
 from diffcli.networks.compact import CompactUNet
 
 SIDES = (8, 16, 28, 32, 64)

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffcli.assembly import load_source
+from diffcli.config.build import load_source
 from diffcli.evaluation.classifier import load_classifier, probabilities
 from diffcli.evaluation.subsets import random_subset
-from diffcli.loading import load
+from diffcli.inference.loading import load
 
 WAYS = ((1, 1), (2, 1), (5, 1), (10, 1), (1, 5))
 """How often each step is taken, and how many times the preset's steps there are."""

@@ -24,9 +24,9 @@ def high_water() -> float:
 
 def sample_digits(count: str) -> None:
     """Trains ``quickstart`` for a few batches and samples ``count`` images into a file, 20 steps each."""
-    from diffcli.devices import Devices
-    from diffcli.experiments.sample import SampleOptions, sample
-    from diffcli.experiments.train import train
+    from diffcli.inference.save import SampleOptions, sample
+    from diffcli.training.run import train
+    from diffcli.utils.devices import Devices
 
     with tempfile.TemporaryDirectory() as folder:
         devices, out = Devices("cpu", "1"), Path(folder) / "run"

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import diffcli
+from diffcli.checkpoints.model_file import SUFFIX, read_about, read_stored, write_model_file
+from diffcli.checkpoints.runs import find_run
 from diffcli.cli.tables import print_comparison, print_evaluation
-from diffcli.ready import FOLDER
-from diffcli.runs import find_run
-from diffcli.stored import SUFFIX, read_about, read_stored, write_model_file
+from diffcli.inference.ready import FOLDER
 
 
 def write(names: Sequence[str], folder: Path = FOLDER, **measured: Any) -> None:
@@ -26,7 +26,7 @@ def write(names: Sequence[str], folder: Path = FOLDER, **measured: Any) -> None:
 
     Args:
         names: see :func:`diffcli.load`; ``NAME=RUN`` gives a model another name.
-        measured: how, see :class:`diffcli.experiments.compare.CompareOptions`.
+        measured: how, see :class:`diffcli.studies.compare.CompareOptions`.
     """
     for given in names:
         other, _, place = given.rpartition("=")

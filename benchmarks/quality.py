@@ -19,10 +19,10 @@ from typing import Any
 
 import diffcli
 from benchmarks.rounds import put, table
-from diffcli.devices import Devices
+from diffcli.checkpoints.model_file import SUFFIX
 from diffcli.evaluation.metrics import times_floor
-from diffcli.ready import FOLDER
-from diffcli.stored import SUFFIX
+from diffcli.inference.ready import FOLDER
+from diffcli.utils.devices import Devices
 
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "docs" / "evaluations"

@@ -61,7 +61,7 @@ def ours(preset: str) -> Callable[[Task], Drawn]:
 
     def recipe(task: Task) -> Drawn:
         import diffcli
-        from diffcli.devices import Devices
+        from diffcli.utils.devices import Devices
 
         device = Devices("cpu", "1")
         with tempfile.TemporaryDirectory() as folder:
@@ -74,8 +74,8 @@ def ours(preset: str) -> Callable[[Task], Drawn]:
             model = diffcli.load(run, devices=device)
             started = time.perf_counter()
             images = model.sample(task.n, steps=task.steps, batch_size=BATCH, quiet=True)
-            from diffcli.generation import evaluations
-            from diffcli.sampler_options import SamplerOptions
+            from diffcli.inference.options import SamplerOptions
+            from diffcli.inference.sampling import evaluations
 
             sampling = model.sampling(SamplerOptions(steps=task.steps), model.prior(None))
             by_digit = model.classes and model.clusters is None

@@ -20,21 +20,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffcli.assembly import load_source
+from diffcli.config.build import load_source
 from diffcli.data.pixels import to_model, to_unit
-from diffcli.devices import Devices
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import last
-from diffcli.evaluation.fingerprints import of_file
 from diffcli.evaluation.resampling import mean_and_error
 from diffcli.evaluation.scores import psnr, rmse, ssim, ssim_window
 from diffcli.evaluation.subsets import random_subset
-from diffcli.files import written_whole
-from diffcli.generation import Sampling
-from diffcli.loading import load
-from diffcli.model import Model
-from diffcli.restoration import Disturbance, degraded
-from diffcli.sampler_options import SamplerOptions
+from diffcli.inference.loading import load
+from diffcli.inference.model import Model
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.restoration import Disturbance, degraded
+from diffcli.inference.sampling import Sampling
+from diffcli.utils.devices import Devices
+from diffcli.utils.files import written_whole
+from diffcli.utils.hashing import of_file
 
 TRAININGS = Path(__file__).parent.parent / "docs" / "trainings"
 NOISE = 0.002

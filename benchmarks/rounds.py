@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from diffcli.devices import processor
+from diffcli.utils.devices import processor
 
 Side = Callable[[], float]
 """One round of a side; returns its rate."""

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import diffcli
 from benchmarks.quality import HEAD, UNGUIDED, Row, cells_of
-from diffcli.assembly import samplers_for
-from diffcli.model import Model
+from diffcli.config.build import samplers_for
+from diffcli.inference.model import Model
 
 VARIANTS = {"ddim": ("{name: ddim, eta: 1}", "{name: ddim, eta: 0}")}
 """How a sampler is run where that is not once with its defaults."""

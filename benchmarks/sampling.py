@@ -8,16 +8,16 @@ import torch
 
 from benchmarks import peers
 from benchmarks.rounds import alternate, rate_of, ratios, spread, table
-from diffcli.config import Sampler
-from diffcli.devices import Processes
+from diffcli.config.schema import Sampler
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import StandardNormal
 from diffcli.diffusion.randomness import Noise, Stream, image_generators
 from diffcli.diffusion.samplers import timesteps
 from diffcli.diffusion.schedules import cosine
-from diffcli.generation import Sampling, generate
+from diffcli.inference.sampling import Sampling, generate
 from diffcli.networks.compact import CompactUNet
+from diffcli.utils.devices import Processes
 
 SHAPE = (1, 28, 28)
 

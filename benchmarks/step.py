@@ -12,8 +12,8 @@ from benchmarks.training import FAST, ours, plan_of
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.labels import NO_LABEL, hidden_labels
 from diffcli.diffusion.times import draw_times
-from diffcli.experiments.planning import Plan
 from diffcli.training.optimizers import OPTIMIZERS
+from diffcli.training.plan import Plan
 
 
 def bare(plan: Plan, batches: int) -> Side:

@@ -17,12 +17,12 @@ from torchvision.datasets import MNIST
 
 from benchmarks import peers
 from benchmarks.rounds import Side, alternate, rate_of, ratios, spread, table
-from diffcli.computing import compile_in_place
-from diffcli.devices import Devices
-from diffcli.experiments import planning
-from diffcli.experiments.planning import Plan, TrainOptions
-from diffcli.experiments.train import carry_out
 from diffcli.networks.compact import CompactUNet
+from diffcli.training import plan as planning
+from diffcli.training.plan import Plan, TrainOptions
+from diffcli.training.run import carry_out
+from diffcli.utils.compile import compile_in_place
+from diffcli.utils.devices import Devices
 
 CNN = "ddpm-const-lowbeta"
 FAST = "mnist-fast"

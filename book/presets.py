@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffcli.presets import preset_files
+from diffcli.config.presets import preset_files
 
 
 def pages() -> dict[str, str]:

@@ -13,65 +13,71 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diffcli.checkpoints.evaluations import Evaluation as Evaluation
+    from diffcli.checkpoints.runs import Run as Run
+    from diffcli.config.plugins import plugin as plugin
+    from diffcli.config.registry import register as register
     from diffcli.data.pixels import to_uint8 as to_uint8
     from diffcli.data.sources import ImageSet as ImageSet
     from diffcli.data.sources import Source as Source
     from diffcli.data.sources import of_shape as of_shape
     from diffcli.data.sources import shaped_by as shaped_by
-    from diffcli.devices import Devices as Devices
+    from diffcli.data.testing import check_data as check_data
     from diffcli.diffusion.degradations import Degradation as Degradation
     from diffcli.diffusion.degradations import GaussianBlur as GaussianBlur
     from diffcli.diffusion.degradations import GaussianNoise as GaussianNoise
     from diffcli.diffusion.priors import Prior as Prior
     from diffcli.diffusion.samplers import Step as Step
-    from diffcli.errors import DiffcliError as DiffcliError
-    from diffcli.errors import RunError as RunError
-    from diffcli.errors import UserError as UserError
-    from diffcli.experiments.compare import compare as compare
-    from diffcli.experiments.comparison import Comparison as Comparison
-    from diffcli.experiments.evaluate import Evaluation as Evaluation
-    from diffcli.experiments.evaluate import evaluate as evaluate
-    from diffcli.experiments.export import export as export
-    from diffcli.experiments.study import study as study
-    from diffcli.experiments.train import train as train
-    from diffcli.loading import load as load
-    from diffcli.model import Model as Model
-    from diffcli.plugins import plugin as plugin
-    from diffcli.registry import register as register
-    from diffcli.reporting.pictures import grid as grid
-    from diffcli.runs import Run as Run
+    from diffcli.diffusion.testing import check_degradation as check_degradation
+    from diffcli.evaluation.evaluate import evaluate as evaluate
+    from diffcli.inference.export import export as export
+    from diffcli.inference.loading import load as load
+    from diffcli.inference.model import Model as Model
+    from diffcli.inference.pictures import grid as grid
+    from diffcli.networks.testing import check_network as check_network
+    from diffcli.studies.compare import compare as compare
+    from diffcli.studies.comparison import Comparison as Comparison
+    from diffcli.studies.study import study as study
+    from diffcli.training.run import train as train
+    from diffcli.utils.devices import Devices as Devices
+    from diffcli.utils.errors import DiffcliError as DiffcliError
+    from diffcli.utils.errors import RunError as RunError
+    from diffcli.utils.errors import UserError as UserError
 
 __version__ = "0.4.0"
 """The one place of it: the package's metadata are made of this."""
 
 _HOMES = {
-    "compare": "experiments.compare",
-    "evaluate": "experiments.evaluate",
-    "export": "experiments.export",
-    "study": "experiments.study",
-    "train": "experiments.train",
+    "check_data": "data.testing",
+    "check_degradation": "diffusion.testing",
+    "check_network": "networks.testing",
+    "compare": "studies.compare",
+    "evaluate": "evaluation.evaluate",
+    "export": "inference.export",
+    "study": "studies.study",
+    "train": "training.run",
     "to_uint8": "data.pixels",
     "ImageSet": "data.sources",
     "Source": "data.sources",
     "of_shape": "data.sources",
     "shaped_by": "data.sources",
-    "Devices": "devices",
+    "Devices": "utils.devices",
     "Degradation": "diffusion.degradations",
     "GaussianBlur": "diffusion.degradations",
     "GaussianNoise": "diffusion.degradations",
     "Prior": "diffusion.priors",
     "Step": "diffusion.samplers",
-    "DiffcliError": "errors",
-    "RunError": "errors",
-    "UserError": "errors",
-    "Comparison": "experiments.comparison",
-    "Evaluation": "experiments.evaluate",
-    "load": "loading",
-    "Model": "model",
-    "plugin": "plugins",
-    "register": "registry",
-    "grid": "reporting.pictures",
-    "Run": "runs",
+    "DiffcliError": "utils.errors",
+    "RunError": "utils.errors",
+    "UserError": "utils.errors",
+    "Comparison": "studies.comparison",
+    "Evaluation": "checkpoints.evaluations",
+    "load": "inference.loading",
+    "Model": "inference.model",
+    "plugin": "config.plugins",
+    "register": "config.registry",
+    "grid": "inference.pictures",
+    "Run": "checkpoints.runs",
 }
 """The module below diffcli that each public name comes from."""
 

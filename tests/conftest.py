@@ -79,8 +79,8 @@ def workplace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypa
 @pytest.fixture
 def registries() -> Iterator[None]:
     """What a test registers is gone after it."""
-    from diffcli import origins, plugins
-    from diffcli.registry import KINDS
+    from diffcli.config import origins, plugins
+    from diffcli.config.registry import KINDS
 
     before = [(kind.registry, dict(kind.registry)) for kind in KINDS.values()]
     yield

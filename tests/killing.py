@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["diffcli.experiments.study", "sklearn.datasets"])
+CONTEXT.set_forkserver_preload(["diffcli.studies.study", "sklearn.datasets"])
 
 
 def _run(folder: str, arguments: list[str], seconds_between: float, messages: str) -> None:

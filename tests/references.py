@@ -12,7 +12,8 @@ from scipy.ndimage import correlate1d
 from torch import Tensor
 
 from diffcli.diffusion.degradations import Degradation, GaussianBlur
-from diffcli.testing import Reference, betas
+from diffcli.diffusion.rules import Reference
+from diffcli.diffusion.testing import betas
 
 PADDINGS = {"reflect": "mirror", "circular": "wrap", "zero": "constant"}
 """What scipy calls the paddings of a blur."""

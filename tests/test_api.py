@@ -12,8 +12,8 @@ import torch
 from conftest import Cli
 
 import diffcli
+from diffcli.checkpoints.runs import Run
 from diffcli.cli.flags import with_flags
-from diffcli.runs import Run
 
 CPU = diffcli.Devices("cpu", "1")
 

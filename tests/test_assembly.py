@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from diffcli.assembly import build_degradation, candidate_priors, image_shape_of, resolve, samplers_for
-from diffcli.config import Preset, validate
+from diffcli.config.build import build_degradation, candidate_priors, image_shape_of, resolve, samplers_for
+from diffcli.config.presets import load_preset, to_yaml
+from diffcli.config.schema import Preset, validate
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
-from diffcli.errors import UserError
-from diffcli.presets import load_preset, to_yaml
+from diffcli.utils.errors import UserError
 
 FADING = {
     "description": "a third degradation",

@@ -11,10 +11,10 @@ import torch
 from conftest import Cli
 from torch import Tensor, nn
 
-from diffcli.devices import Processes
-from diffcli.generation import CPU_BATCH, LARGEST_BATCH, Sampling
-from diffcli.loading import load
-from diffcli.sampler_options import SamplerOptions
+from diffcli.inference.loading import load
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.sampling import CPU_BATCH, LARGEST_BATCH, Sampling
+from diffcli.utils.devices import Processes
 
 
 class Small(nn.Module):

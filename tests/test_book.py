@@ -20,7 +20,7 @@ from test_docs import snippets
 
 import diffcli
 from diffcli.cli import app
-from diffcli.presets import preset_files
+from diffcli.config.presets import preset_files
 
 pytest.importorskip("mkdocs", reason="the extra docs is not installed")
 ROOT = Path(__file__).parents[1]
@@ -108,7 +108,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     for name in set(diffcli.__all__) - {"__version__"}:
         value = getattr(diffcli, name)
         assert f'id="{value.__module__}.{value.__qualname__}"' in pages, name
-    trained = pages[pages.index('id="diffcli.experiments.train.train"') :][:20000]
+    trained = pages[pages.index('id="diffcli.training.run.train"') :][:20000]
     for argument in ("preset", "overrides", "resume", "limit_batches", "logger"):  # of TrainOptions
         assert f">{argument}<" in trained or f"{argument}:" in trained, argument
     assert ":class:" not in pages

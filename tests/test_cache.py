@@ -17,13 +17,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffcli.devices import Devices
+from diffcli.checkpoints.evaluations import Evaluation
 from diffcli.evaluation import cache as cache_module
-from diffcli.evaluation import extractors
+from diffcli.evaluation import distances, extractors
 from diffcli.evaluation.cache import Cache, cache_folder
 from diffcli.evaluation.classifier import DigitClassifier
-from diffcli.experiments import distances
-from diffcli.experiments.evaluate import Evaluation, evaluate
+from diffcli.evaluation.evaluate import evaluate
+from diffcli.utils.devices import Devices
 
 KEY = {"features": {"name": "classifier"}, "images": "abc"}
 TEST_IMAGES, TRAINING_IMAGES = 359, 5 * 40

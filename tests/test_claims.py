@@ -9,12 +9,12 @@ import pytest
 from scipy import stats
 
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score, spread, wilson
-from diffcli.reporting.claim import tally
+from diffcli.studies.claim_text import tally
 from diffcli.studies.claims import check
 from diffcli.studies.files import checked
+from diffcli.studies.report import check_report, labels_by_preset, report, reported
 from diffcli.studies.results import Measured
 from diffcli.studies.schema import StudyClaim
-from diffcli.studies.source import check_report, labels_by_preset, report, reported
 
 LOW, HIGH, BLUR, NOISE = "low beta", "high beta", "blur", "noise"
 

@@ -14,12 +14,12 @@ import torch
 from conftest import TINY, Cli
 from PIL import Image
 
+from diffcli.checkpoints.runs import Run
 from diffcli.data.cifar import ARCHIVE, FOLDER, OBJECTS, RECORD, TEST, TRAIN
 from diffcli.data.datasets import DATASETS, NO_LABEL, digits, folder
 from diffcli.data.sources import class_names, image_shape
-from diffcli.errors import UserError
-from diffcli.loading import read_model
-from diffcli.runs import Run
+from diffcli.inference.loading import read_model
+from diffcli.utils.errors import UserError
 
 
 def make_classes(root: Path, names: tuple[str, ...] = ("cats", "dogs"), beside: int = 0) -> Path:

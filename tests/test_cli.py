@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
 
 RECONSTRUCTED = ("rmse", "ssim", "psnr", "class_kept")
 

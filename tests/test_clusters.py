@@ -10,11 +10,11 @@ import torch
 from conftest import TINY, Cli
 from PIL import Image
 
-from diffcli.checkpoints import read_checkpoint
+from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.runs import Run
 from diffcli.data.clusters import cluster_centres, clustered, nearest_centres
 from diffcli.data.datasets import digits
-from diffcli.loading import read_model
-from diffcli.runs import Run
+from diffcli.inference.loading import read_model
 
 CLUSTERED = TINY + "labels: {clusters: 12}\n"
 

@@ -11,7 +11,7 @@ import torch
 from conftest import TINY
 from PIL import Image
 
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
 
 COLD = (
     TINY.replace("{name: linear, T: 20, beta_min: 0.001, beta_max: 0.3}", "{name: constant, T: 20, beta: 0.35}")

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffcli.assembly import resolve
-from diffcli.config import Sampler
+from diffcli.config.build import resolve
+from diffcli.config.presets import load_preset
+from diffcli.config.schema import Sampler
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation, GaussianBlur, GaussianNoise
 from diffcli.diffusion.noise_levels import NOISE_LEVELS
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Draw, cold, ddim, last, timesteps
 from diffcli.diffusion.schedules import constant, cosine, linear
-from diffcli.errors import UserError
-from diffcli.presets import load_preset
+from diffcli.utils.errors import UserError
 
 SHAPE = (1, 8, 8)
 

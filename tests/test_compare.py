@@ -16,8 +16,8 @@ from conftest import TINY
 from PIL import Image
 
 from diffcli.evaluation.metrics import is_beside
-from diffcli.reporting.comparable import best_of, remarks
-from diffcli.reporting.page import Page, html_page, markdown_page
+from diffcli.studies.comparable import best_of, remarks
+from diffcli.studies.page import Page, html_page, markdown_page
 
 OPTIONS = ["--n-test", 10, "--n-fid", 20, "--steps", 4, "--extractor", "classifier", "--accelerator", "cpu", "--quiet"]
 
@@ -144,7 +144,7 @@ def test_bad_input_costs_one_line(cli, runs: list[Path], workplace: Path) -> Non
 
 
 def test_values_are_escaped() -> None:
-    from diffcli.reporting.page import RunView
+    from diffcli.studies.page import RunView
 
     view = RunView("<b>x</b>", "n", "<script>1</script>", "p", {"rmse": 1.0}, {}, {}, [])
     text = html_page(Page("<i>", [view], {"rmse": set()}, ["<u>"]))

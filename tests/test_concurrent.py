@@ -15,8 +15,8 @@ from killing import start
 from PIL import Image
 from test_compare import OPTIONS, Reader
 
-from diffcli.errors import RunError
-from diffcli.files import written_whole
+from diffcli.utils.errors import RunError
+from diffcli.utils.files import written_whole
 
 SAMPLE = ["sample", "--run", "run", "--steps", 2, "--accelerator", "cpu", "-q"]
 EVAL = ["eval", "--run", "run", *OPTIONS]

@@ -156,7 +156,7 @@ def test_the_command_draws_an_image_over_t(cli, workplace: Path) -> None:
     assert result.out.endswith("strips.png\n")
     with Image.open("strips.png") as picture:
         assert picture.width > 3 * picture.height
-    from diffcli.reporting.strips import strip
+    from diffcli.inference.figures import strip
 
     x0 = images(1)[0]
     drawn, steps = strip(Scaled([1, 0.75, 0.5, 0.25, 0]), x0, torch.zeros(9, *SHAPE))

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from diffcli.assembly import build_denoiser, image_shape_of, resolve
 from diffcli.cli.flags import overrides
-from diffcli.config import validate
-from diffcli.errors import UserError
-from diffcli.presets import CHECKOUT_PRESETS, find_preset, load_preset, preset_files, to_yaml, with_overrides
+from diffcli.config.build import build_denoiser, image_shape_of, resolve
+from diffcli.config.presets import CHECKOUT_PRESETS, find_preset, load_preset, preset_files, to_yaml, with_overrides
+from diffcli.config.schema import validate
+from diffcli.utils.errors import UserError
 
 PRESETS = sorted(preset_files())
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from diffcli.data.datasets import ImageSet, digits, folder, split
 from diffcli.data.module import Batches, Epoch, batch_sizes, epoch_mirrored, epoch_order
 from diffcli.data.pixels import to_model, to_uint8, to_unit
-from diffcli.errors import UserError
+from diffcli.utils.errors import UserError
 
 
 def test_digits_are_embedded_and_whole() -> None:

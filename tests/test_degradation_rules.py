@@ -12,11 +12,12 @@ from references import REFERENCES
 from torch import Tensor
 
 import diffcli
+from diffcli.config.registry import KINDS
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation, GaussianBlur, GaussianNoise, Pixelate
 from diffcli.diffusion.noise_levels import NOISE_LEVELS
+from diffcli.diffusion.rules import RULES
 from diffcli.diffusion.schedules import constant, cosine, linear
-from diffcli.registry import KINDS
-from diffcli.testing import RULES, SHAPES, check_degradation
+from diffcli.diffusion.testing import SHAPES, check_degradation
 
 PLUGIN = Path(__file__).with_name("plugin_file.py")
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -18,7 +18,7 @@ from conftest import SLOW, Cli
 from killing import start
 from PIL import Image
 
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
 
 RESUME = ["train", "--accelerator", "cpu", "-q", "--resume"]
 TRAIN = ["train", "--accelerator", "cpu", "-q", "--preset", "tiny.yaml"]

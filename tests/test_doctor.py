@@ -13,9 +13,9 @@ import torch
 from conftest import Cli
 
 import diffcli
-from diffcli.computing import precision_of
-from diffcli.devices import Devices
-from diffcli.experiments import doctor
+from diffcli.cli import diagnosis as doctor
+from diffcli.utils.compile import precision_of
+from diffcli.utils.devices import Devices
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,12 +14,12 @@ import torch
 from scipy import linalg
 
 from diffcli.data.datasets import digits, mnist
-from diffcli.errors import UserError
 from diffcli.evaluation import extractors
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, load_classifier, probabilities, weights_path
 from diffcli.evaluation.kernel import KernelReference
 from diffcli.evaluation.resampling import mean_and_error
 from diffcli.evaluation.scores import fid, psnr, rmse, ssim
+from diffcli.utils.errors import UserError
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffcli.computing import Copied, compile_in_place, use_fast_products
-from diffcli.devices import Devices
 from diffcli.diffusion.degradations import Degradation, Fade, GaussianBlur, Heat, Pixelate
 from diffcli.diffusion.precision import full_precision
 from diffcli.diffusion.schedules import constant
@@ -19,7 +17,9 @@ from diffcli.evaluation import extractors
 from diffcli.evaluation.classifier import DigitClassifier, load_classifier, probabilities
 from diffcli.evaluation.kernel import KernelReference
 from diffcli.evaluation.scores import nearest, where_measured
-from diffcli.loading import load
+from diffcli.inference.loading import load
+from diffcli.utils.compile import Copied, compile_in_place, use_fast_products
+from diffcli.utils.devices import Devices
 
 CPU = torch.device("cpu")
 SHAPE = (1, 8, 8)

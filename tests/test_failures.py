@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
 
 FAILING = """\
 import os, signal, sys, time
-from diffcli import peers
+from diffcli.utils import distributed as peers
 from diffcli.cli import main
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.training import module

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcli.assembly import build_denoiser, build_prior, image_shape_of, resolve
-from diffcli.config import validate
+from diffcli.config.build import build_denoiser, build_prior, image_shape_of, resolve
+from diffcli.config.schema import validate
 from diffcli.data.datasets import digits
-from diffcli.devices import Processes
 from diffcli.diffusion.samplers import timesteps
-from diffcli.errors import UserError
-from diffcli.generation import Sampling, fit_prior, generate
+from diffcli.inference.sampling import Sampling, fit_prior, generate
+from diffcli.utils.devices import Processes
+from diffcli.utils.errors import UserError
 
 HOT = ["ancestral", "ddim", "dpm-solver++", "heun", "cold", "cold-naive"]
 COLD = ["cold", "cold-naive"]

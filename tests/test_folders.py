@@ -12,7 +12,7 @@ from conftest import TINY, Cli
 from PIL import Image
 
 from diffcli.data.datasets import Source, folder
-from diffcli.errors import UserError
+from diffcli.utils.errors import UserError
 
 
 def make_images(place: Path, numbers: range = range(12)) -> Path:

@@ -18,7 +18,7 @@ from conftest import SLOW, TINY, Cli
 from fuzzing import check_refused
 from PIL import Image
 
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
 
 
 def damaged(good: bytes, seed: int) -> bytes:

@@ -10,15 +10,15 @@ import torch
 
 from diffcli.data.datasets import digits
 from diffcli.data.pixels import to_model
-from diffcli.devices import Devices
 from diffcli.diffusion import randomness
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
-from diffcli.experiments.sample import Frames
-from diffcli.generation import Sampling, counting, draw_xT, generate
-from diffcli.loading import load
-from diffcli.restoration import conditional_rows, reconstruct
-from diffcli.sampler_options import SamplerOptions
+from diffcli.inference.loading import load
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.restoration import conditional_rows, reconstruct
+from diffcli.inference.sampling import Sampling, counting, draw_xT, generate
+from diffcli.inference.save import Frames
+from diffcli.utils.devices import Devices
 
 
 def sampling_of(trained: Path, **changes: object) -> Sampling:
@@ -131,7 +131,7 @@ def test_an_animation_shows_the_first_64_images_whatever_the_batch_size(trained:
 
 
 def test_a_sampler_is_looked_up_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import diffcli.generation as generation
+    import diffcli.inference.sampling as generation
 
     bound: list[str] = []
     bind = generation.bind_sampler

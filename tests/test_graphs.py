@@ -15,10 +15,10 @@ from conftest import TINY, Cli
 from fuzzing import check_refused
 
 import diffcli
-from diffcli import graphs
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
-from diffcli.generation import draw_xT
-from diffcli.sampler_options import SamplerOptions
+from diffcli.inference import graphs
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.sampling import draw_xT
 
 CPU = diffcli.Devices("cpu", "1")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")

@@ -9,21 +9,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffcli.assembly import build_denoiser, resolve
 from diffcli.cli.flags import overrides
-from diffcli.config import Sampler
+from diffcli.config.build import build_denoiser, resolve
+from diffcli.config.presets import load_preset
+from diffcli.config.schema import Sampler
 from diffcli.data.sources import NO_LABEL as IN_DATA
-from diffcli.devices import Processes
 from diffcli.diffusion import guidance
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import autoguided, classifier_free, clipped, with_labels
 from diffcli.diffusion.labels import NO_LABEL, Labels, hidden_labels, shares_of
 from diffcli.diffusion.priors import StandardNormal
 from diffcli.diffusion.samplers import timesteps
-from diffcli.errors import UserError
-from diffcli.generation import Sampling, evaluations, generate
-from diffcli.presets import load_preset
-from diffcli.restoration import conditional_rows, reconstruct
+from diffcli.inference.restoration import conditional_rows, reconstruct
+from diffcli.inference.sampling import Sampling, evaluations, generate
+from diffcli.utils.devices import Processes
+from diffcli.utils.errors import UserError
 
 SHAPE = (1, 8, 8)
 XT = torch.linspace(-1, 1, 3 * 64).view(3, *SHAPE)

@@ -13,11 +13,11 @@ from conftest import TINY, Cli, Result
 from PIL import Image
 
 import diffcli
-from diffcli.assembly import load_source, splits, training_split
+from diffcli.config.build import load_source, splits, training_split
 from diffcli.data.datasets import ImageSet, folder
 from diffcli.data.sources import NO_LABEL, Source, numbered_as, split
-from diffcli.errors import UserError
-from diffcli.experiments.planning import TrainOptions, plan
+from diffcli.training.plan import TrainOptions, plan
+from diffcli.utils.errors import UserError
 
 CPU = diffcli.Devices("cpu", "1")
 RECIPE = (

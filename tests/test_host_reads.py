@@ -20,8 +20,7 @@ from torch import Tensor
 
 import diffcli.training.module as training_module
 import diffcli.training.trainer as training_trainer
-from diffcli.config import Sampler
-from diffcli.devices import Devices, Processes
+from diffcli.config.schema import Sampler
 from diffcli.diffusion import samplers
 from diffcli.diffusion.degradations import Degradation, GaussianBlur, GaussianNoise, Heat
 from diffcli.diffusion.denoiser import Denoiser
@@ -29,11 +28,12 @@ from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.randomness import Stream, generator_for, image_generators
 from diffcli.diffusion.samplers import timesteps
 from diffcli.diffusion.schedules import constant, cosine
-from diffcli.experiments.train import train
-from diffcli.generation import Sampling
+from diffcli.inference.sampling import Sampling
 from diffcli.networks.compact import CompactUNet
 from diffcli.training.callbacks import History
 from diffcli.training.checkpoints import LastCheckpoint
+from diffcli.training.run import train
+from diffcli.utils.devices import Devices, Processes
 
 META = torch.device("meta")
 SHAPE = (1, 8, 8)

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffcli.config import Sampler
+from diffcli.config.schema import Sampler
 from diffcli.data.datasets import digits
 from diffcli.data.pixels import to_model
-from diffcli.devices import Processes
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import PRIORS
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.schedules import constant
-from diffcli.generation import Sampling, draw_xT, fit_prior
+from diffcli.inference.sampling import Sampling, draw_xT, fit_prior
+from diffcli.utils.devices import Processes
 
 SHAPE = (1, 8, 8)
 IMAGES = digits().development.images

@@ -18,7 +18,7 @@ from conftest import TINY, Cli
 
 from diffcli.data.datasets import DATASETS, mnist
 from diffcli.data.sources import image_shape
-from diffcli.errors import UserError
+from diffcli.utils.errors import UserError
 
 FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 NAMES = [

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from diffcli.assembly import resolve
 from diffcli.cli.flags import overrides
+from diffcli.config.build import resolve
+from diffcli.config.presets import load_preset
 from diffcli.data.datasets import folder
-from diffcli.errors import UserError
-from diffcli.presets import load_preset
+from diffcli.utils.errors import UserError
 
 ALPHA = np.repeat(np.array([[255] * 8 + [0] * 8], np.uint8), 16, axis=0)
 """16x16: the left half opaque, the right one transparent."""

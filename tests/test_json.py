@@ -13,9 +13,9 @@ import torch
 from conftest import Cli
 
 import diffcli
-from diffcli.devices import Devices
-from diffcli.files import json_text, write_json
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
+from diffcli.utils.devices import Devices
+from diffcli.utils.files import json_text, write_json
 
 CPU = Devices("cpu")
 SOURCE = Path(diffcli.__file__).parent

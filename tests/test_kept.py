@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from conftest import TINY
 
-from diffcli.checkpoints import read_checkpoint
-from diffcli.loading import read_model
-from diffcli.runs import Run
-from diffcli.stored import Stored, read_stored
+from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.model_file import Stored, read_stored
+from diffcli.checkpoints.runs import Run
+from diffcli.inference.loading import read_model
 
 TRAIN = ["train", "--preset", "tiny.yaml", "--accelerator", "cpu", "-q"]
 

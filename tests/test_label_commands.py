@@ -13,8 +13,8 @@ from PIL import Image
 
 import diffcli
 from diffcli.data.label_names import label_numbers
-from diffcli.experiments.planning import TrainOptions, plan
-from diffcli.experiments.planning import images_of as images_as_recorded
+from diffcli.training.plan import TrainOptions, plan
+from diffcli.training.plan import images_of as images_as_recorded
 
 RECIPE = TINY.replace("lr: 1e-3", "lr: 1e-3, ema: 0.9, guide_at: 0.3") + "labels: {dropped: 0.2}\n"
 CPU = diffcli.Devices("cpu", "1")

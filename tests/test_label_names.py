@@ -10,7 +10,7 @@ import torch
 
 from diffcli.data.idx import EMNIST
 from diffcli.data.label_names import check_nameable, label_notes, label_numbers, no_label_text
-from diffcli.errors import UserError
+from diffcli.utils.errors import UserError
 
 NUMBERED = ["1", "2", "3", "10"]
 AS_TEXT = ["1", "10", "2", "3"]

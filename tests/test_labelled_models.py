@@ -9,14 +9,14 @@ import torch
 from conftest import TINY, Cli
 from torch import Tensor, nn
 
-from diffcli.assembly import build_denoiser, resolve
-from diffcli.checkpoints import read_checkpoint
+from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.runs import Run
 from diffcli.cli.flags import overrides
-from diffcli.errors import UserError
-from diffcli.loading import read_model
+from diffcli.config.build import build_denoiser, resolve
+from diffcli.config.presets import load_preset
+from diffcli.inference.loading import read_model
 from diffcli.networks import NETWORKS
-from diffcli.presets import load_preset
-from diffcli.runs import Run
+from diffcli.utils.errors import UserError
 
 SHAPE = (1, 8, 8)
 LABELLED = TINY + "labels: {dropped: 0.3}\n"

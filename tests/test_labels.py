@@ -12,7 +12,7 @@ import pytest
 from conftest import TINY
 from test_compare import OPTIONS
 
-from diffcli.reporting.labels import unique_labels
+from diffcli.utils.labels import unique_labels
 
 
 def test_a_label_is_the_name_and_what_tells_it_apart() -> None:

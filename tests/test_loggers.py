@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import Cli
 
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
 from diffcli.training import loggers
 
 TRAIN = ["train", "--accelerator", "cpu", "-q", "--limit-batches", 2]

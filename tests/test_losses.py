@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import diffcli.training.module as training_module
-from diffcli.devices import Devices
 from diffcli.diffusion import losses
 from diffcli.diffusion.degradations import Degradation, GaussianBlur, GaussianNoise
 from diffcli.diffusion.losses import Draws, KeptDraws, fixed_draws
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.diffusion.schedules import constant, cosine
-from diffcli.experiments.train import train
+from diffcli.training.run import train
+from diffcli.utils.devices import Devices
 
 SHAPE = (1, 8, 8)
 

@@ -17,7 +17,7 @@ import yaml
 from conftest import TINY, Cli, save_own_images
 
 from diffcli.cli import app
-from diffcli.ready import ready_models
+from diffcli.inference.ready import ready_models
 from diffcli.studies.files import study_files
 
 ROOT: Any = typer.main.get_command(app)
@@ -165,7 +165,7 @@ def test_errors_offer_the_next_command(case: str, cli: Cli, tiny: Path, trained:
 
 def test_a_bug_says_what_its_report_needs(workplace: Path) -> None:
     code = (
-        "import diffcli.experiments.listing as listing\n"
+        "import diffcli.cli.listing as listing\n"
         "listing.presets = lambda: 1 / 0\n"
         "from diffcli.cli import main\n"
         "main(['presets'])\n"

@@ -24,10 +24,10 @@ from safetensors.torch import load_file, save
 from test_fuzz_files import damaged
 
 import diffcli
+from diffcli.checkpoints.model_file import _signed, fingerprint, halved, read_about, read_stored, write_model_file
+from diffcli.checkpoints.runs import Run
 from diffcli.evaluation.cache import Cache
-from diffcli.loading import read_model
-from diffcli.runs import Run
-from diffcli.stored import _signed, fingerprint, halved, read_about, read_stored, write_model_file
+from diffcli.inference.loading import read_model
 
 CPU = diffcli.Devices("cpu", "1")
 PACKAGE = Path(diffcli.__file__).parent

@@ -13,8 +13,8 @@ import yaml
 from conftest import TINY, Cli
 
 import diffcli
-from diffcli.experiments.likelihood import EVALUATIONS
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
+from diffcli.evaluation.likelihood import EVALUATIONS
 
 CPU = diffcli.Devices("cpu", "1")
 QUIET = ["--accelerator", "cpu", "--quiet"]

@@ -9,9 +9,9 @@ import yaml
 from conftest import TINY, Cli
 
 from diffcli.cli.flags import overrides
-from diffcli.errors import UserError
-from diffcli.notation import as_yaml, parse_argument, parse_value
-from diffcli.presets import load_preset, sampler_named
+from diffcli.config.notation import as_yaml, parse_argument, parse_value
+from diffcli.config.presets import load_preset, sampler_named
+from diffcli.utils.errors import UserError
 
 ARGUMENTS = {
     "pics #2": "pics #2",

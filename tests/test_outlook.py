@@ -13,9 +13,9 @@ from conftest import TINY, Cli
 from PIL import Image
 
 import diffcli
-from diffcli.experiments.planning import TrainOptions, plan
-from diffcli.presets import load_preset
+from diffcli.config.presets import load_preset
 from diffcli.training.outlook import Outlook, clock, least_steps
+from diffcli.training.plan import TrainOptions, plan
 
 CPU = ["--accelerator", "cpu"]
 FOLDER = "{name: folder, path: photos, size: 8, channels: 1, mirrored: true, background: black}"

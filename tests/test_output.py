@@ -14,10 +14,10 @@ import pytest
 from conftest import TINY, Cli
 from rich.console import Console
 
-from diffcli import bars
-from diffcli.output import one_line
-from diffcli.presets import preset_files
-from diffcli.reporting.figures import literal, loss_figure
+from diffcli.config.presets import preset_files
+from diffcli.studies.plots import literal, loss_figure
+from diffcli.utils import bars
+from diffcli.utils.console import one_line
 
 TRAIN = ["train", "--accelerator", "cpu", "-q", "--limit-batches", 2, "--epochs", 1]
 EFFORT = ["--n-test", 4, "--n-fid", 4, "--steps", 2, "--extractor", "classifier", "-q"]
@@ -61,7 +61,7 @@ def test_a_description_and_a_note_are_shown_as_they_are(
 ) -> None:
     text = "a [bold]b[/bold] [/] :smile: c"
     Path("mine.yaml").write_text(TINY.replace("a tiny model for the tests", f"'{text}'"))
-    monkeypatch.setattr("diffcli.experiments.listing.preset_files", lambda: {"[x]": Path("mine.yaml").absolute()})
+    monkeypatch.setattr("diffcli.cli.listing.preset_files", lambda: {"[x]": Path("mine.yaml").absolute()})
     assert text in cli("presets").out
     monkeypatch.undo()
     result = cli("eval", "--run", trained, "--extractor", "inception", "--inception-weights", "[/red].pth", *EFFORT[:6])
@@ -155,7 +155,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_terminal_folds_what_is_too_long_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffcli.output import print_table
+    from diffcli.utils.console import print_table
 
     stream = Terminal()
     monkeypatch.setattr(sys, "stdout", stream)

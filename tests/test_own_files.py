@@ -10,7 +10,7 @@ import pytest
 from conftest import Cli
 from PIL import Image
 
-from diffcli.files import separate_names
+from diffcli.utils.files import separate_names
 
 RESTORE = ["restore", "--accelerator", "cpu", "--steps", "1", "--t", "1", "-q"]
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 import diffcli
 from diffcli.cli import app
-from diffcli.errors import UserError
 from diffcli.evaluation.cache import Cache, cache_folder
-from diffcli.paths import path_in_environment, user_path
+from diffcli.utils.errors import UserError
+from diffcli.utils.paths import path_in_environment, user_path
 
 CPU = diffcli.Devices("cpu", "1")
 TRAIN = ["train", "--preset", "tiny.yaml", "--epochs", "1", "--limit-batches", "1", "--accelerator", "cpu", "-q"]
@@ -113,13 +113,13 @@ NAMES_OF_RUNS = {"run", "runs", "preset", "resume", "study", "files"}
 
 
 def option_classes() -> list[type[Any]]:
-    from diffcli.experiments.compare import CompareOptions
-    from diffcli.experiments.export import ExportOptions
-    from diffcli.experiments.planning import TrainOptions
-    from diffcli.experiments.protocol import EvaluateOptions
-    from diffcli.experiments.restore import RestoreOptions
-    from diffcli.experiments.sample import SampleOptions
-    from diffcli.experiments.study import StudyOptions
+    from diffcli.evaluation.protocol import EvaluateOptions
+    from diffcli.inference.export import ExportOptions
+    from diffcli.inference.save import SampleOptions
+    from diffcli.inference.save_restorations import RestoreOptions
+    from diffcli.studies.compare import CompareOptions
+    from diffcli.studies.study import StudyOptions
+    from diffcli.training.plan import TrainOptions
 
     return [CompareOptions, EvaluateOptions, ExportOptions, RestoreOptions, SampleOptions, StudyOptions, TrainOptions]
 
@@ -180,8 +180,8 @@ def test_a_variable_whose_home_is_unknown_is_named(homeless: Path, monkeypatch: 
 def test_without_a_home_nothing_is_cached(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
+    from diffcli.cli.diagnosis import models
     from diffcli.evaluation.extractors import inception_cache
-    from diffcli.experiments.doctor import models
 
     monkeypatch.delenv("DIFFCLI_CACHE")
     monkeypatch.delenv("TORCH_HOME")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffcli.reporting.pictures import grid, save_animation
+from diffcli.inference.pictures import grid, save_animation
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9])

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 import diffcli
-from diffcli import ready
-from diffcli.config import Labels
+from diffcli.config.schema import Labels
 from diffcli.data.label_names import label_numbers
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.schedules import cosine
+from diffcli.inference import ready
 from diffcli.play.choices import (
     ANY,
     EACH_IN_TURN,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from diffcli import ready
+from diffcli.inference import ready
 from diffcli.play import server
 from diffcli.play.guard import allowed, plain
 

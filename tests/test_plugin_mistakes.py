@@ -13,9 +13,10 @@ from torch import nn
 
 import diffcli
 from diffcli.data.datasets import DATASETS
+from diffcli.data.testing import DATA_RULES, check_data
 from diffcli.networks import NETWORKS
-from diffcli.testing import DATA_RULES, NETWORK_RULES, check_data, check_network
-from diffcli.trial import check_plugins
+from diffcli.networks.testing import NETWORK_RULES, check_network
+from diffcli.training.trial import check_plugins
 
 PLUGIN = Path(__file__).with_name("plugin_file.py")
 SMALL = ["--accelerator", "cpu", "-q"]
@@ -139,8 +140,8 @@ def test_a_mistake_that_shows_later_is_the_plugins_too(cli: Cli, workplace: Path
 def test_the_trial_changes_nothing(registries: None) -> None:
     import yaml
 
-    from diffcli.assembly import build_denoiser, resolve
-    from diffcli.config import validate
+    from diffcli.config.build import build_denoiser, resolve
+    from diffcli.config.schema import validate
 
     diffcli.plugin(PLUGIN)
     preset = resolve(
@@ -180,7 +181,7 @@ def test_two_files_of_one_name_both_work(cli: Cli, workplace: Path, registries: 
     modules = [diffcli.plugin(f"{folder}/mine.py") for folder in "ab"]
     x0, t = torch.ones(1, 1, 8, 8), torch.tensor([5])
     assert [round(float(module.Ours().signal(x0, t).mean()), 3) for module in modules] == [0.5, 0.1]
-    from diffcli.registry import KINDS
+    from diffcli.config.registry import KINDS
 
     registry = KINDS["degradation"].registry
     assert (registry["first"], registry["second"]) == (modules[0].Ours, modules[1].Ours)

@@ -14,7 +14,7 @@ import yaml
 from conftest import TINY, Cli
 
 import diffcli
-from diffcli.checkpoints import read_checkpoint
+from diffcli.checkpoints.checkpoint import read_checkpoint
 
 PLUGIN = Path(__file__).with_name("plugin_file.py")
 CNN = {"name": "cnn", "channels": [4, 4], "kernel_size": 3}
@@ -201,6 +201,6 @@ def test_a_class_of_a_notebook_is_registered_again_when_its_cell_runs_again(regi
                 return x0
 
         Cell.T = T
-    from diffcli.registry import KINDS
+    from diffcli.config.registry import KINDS
 
     assert KINDS["degradation"].registry["cell"].T == 4

@@ -13,11 +13,11 @@ import pytest
 import torch
 from conftest import SLOW, Cli
 
-from diffcli.computing import precision_of
-from diffcli.devices import Devices
-from diffcli.loading import load
-from diffcli.presets import preset_files
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
+from diffcli.config.presets import preset_files
+from diffcli.inference.loading import load
+from diffcli.utils.compile import precision_of
+from diffcli.utils.devices import Devices
 
 PRESETS = sorted(preset_files())
 MIXED = ("bf16-mixed", "16-mixed")

@@ -15,7 +15,7 @@ from diffcli.diffusion.gaussians import mixture_log_density
 from diffcli.diffusion.priors import PRIORS, Mixture, Prior
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.schedules import log_widths
-from diffcli.generation import fit_prior
+from diffcli.inference.sampling import fit_prior
 
 SHAPE = (1, 8, 8)
 SIGMA = 0.05

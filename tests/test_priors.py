@@ -6,19 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffcli.assembly import candidate_priors, resolve
-from diffcli.config import Sampler
+from diffcli.config.build import candidate_priors, resolve
+from diffcli.config.presets import load_preset
+from diffcli.config.schema import Sampler
 from diffcli.data.datasets import digits
 from diffcli.data.pixels import to_model
-from diffcli.devices import Processes
 from diffcli.diffusion.degradations import Degradation, GaussianBlur
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.priors import PRIORS, BlurredData, Gaussian, Mixture, Prior, StandardNormal, Uniform
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.schedules import constant
-from diffcli.generation import Sampling, draw_xT, fit_prior
-from diffcli.presets import load_preset
+from diffcli.inference.sampling import Sampling, draw_xT, fit_prior
+from diffcli.utils.devices import Processes
 
 SHAPE = (1, 8, 8)
 FITTED = sorted(name for name, kind in PRIORS.items() if kind.needs_fit)

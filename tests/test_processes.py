@@ -18,8 +18,8 @@ import torch
 from conftest import TINY, Cli
 from PIL import Image
 
-from diffcli.devices import Processes
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
+from diffcli.utils.devices import Processes
 
 TWO = ["--devices", "2", "--strategy", "ddp"]
 # A batch of 51: the two never have equal parts.

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 import diffcli
-from diffcli.experiments.listing import history
-from diffcli.runs import Run, run_preset
-from diffcli.stored import fingerprint
+from diffcli.checkpoints.model_file import fingerprint
+from diffcli.checkpoints.runs import Run, run_preset
 
 TRAININGS = Path(__file__).parents[1] / "docs" / "trainings"
 RUNS = [Run(file.parent) for file in sorted(TRAININGS.glob("*/run.json"))]
@@ -26,7 +25,7 @@ def test_there_are_runs() -> None:
 
 @each_run
 def test_a_published_run_has_an_unbroken_table_and_the_weights_of_its_best_epoch(run: Run) -> None:
-    rows = history(run)
+    rows = run.history()
     wanted = run_preset(run).training
     assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
     assert 10 <= len(rows) <= (wanted.epochs or 0)
@@ -44,17 +43,17 @@ def test_the_table_of_trainings_says_how_many_epochs_of_how_many(run: Run) -> No
     (said,) = re.findall(
         rf"^\| `{run.folder.name}/` \| (.*?) \|", (TRAININGS / "README.md").read_text(), flags=re.MULTILINE
     )
-    assert said == f"{len(history(run))} of {run_preset(run).training.epochs}"
+    assert said == f"{len(run.history())} of {run_preset(run).training.epochs}"
 
 
 def test_nothing_is_called_trained_in_full_while_a_training_of_the_report_is_not() -> None:
-    ended_early = [run.folder.name for run in RUNS if len(history(run)) < (run_preset(run).training.epochs or 0)]
+    ended_early = [run.folder.name for run in RUNS if len(run.history()) < (run_preset(run).training.epochs or 0)]
     root = TRAININGS.parents[1]
     pages = [
         root / "README.md",
         *root.glob("docs/**/*.md"),
         *root.glob("diffcli/studies/*.yaml"),
-        *root.glob("diffcli/reporting/templates/*"),
+        *root.glob("diffcli/studies/templates/*"),
     ]
     said = [
         str(page)

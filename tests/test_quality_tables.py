@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import quality
+from diffcli.checkpoints.model_file import SUFFIX, fingerprint
 from diffcli.evaluation.classifier import JUDGES, classifier_settings
-from diffcli.ready import FOLDER
-from diffcli.stored import SUFFIX, fingerprint
+from diffcli.inference.ready import FOLDER
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

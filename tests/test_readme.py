@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import save_own_images
 
-from diffcli.presets import preset_files
+from diffcli.config.presets import preset_files
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -14,8 +14,8 @@ import torch
 from conftest import Cli
 
 import diffcli
-from diffcli import ready
-from diffcli.stored import read_about, read_stored, write_model_file
+from diffcli.checkpoints.model_file import read_about, read_stored, write_model_file
+from diffcli.inference import ready
 
 CPU = diffcli.Devices("cpu", "1")
 EFFORT = ["--n-test", 5, "--n-fid", 6, "--steps", 2, "--extractor", "classifier", "--accelerator", "cpu", "--quiet"]

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from diffcli.config import seconds
+from diffcli.checkpoints.runs import Run
+from diffcli.config.schema import seconds
 from diffcli.diffusion.degradations import GaussianBlur, GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.schedules import constant, cosine
 from diffcli.diffusion.times import draw_times
-from diffcli.runs import Run
 from diffcli.training.pace import lr_factor
 
 RECIPE = TINY.replace("lr: 1e-3", "lr: 1e-3, lr_decay: true, warmup: 2, ema: 0.9, weight_decay: 0.01, clip_norm: 1.0")
@@ -111,7 +111,7 @@ def test_the_average_is_in_state_dict_and_the_weights_beside_it(cli, workplace: 
     key = next(key for key in averaged if key.endswith("weight"))
     assert not torch.equal(averaged[key], current[key])
     assert (averaged[key] - current[key]).abs().max() < 0.1
-    from diffcli.loading import read_model
+    from diffcli.inference.loading import read_model
 
     sampled_with = read_model(Run(Path("run")).last).denoiser.state_dict()[key.removeprefix("denoiser.")]
     assert torch.equal(sampled_with, averaged[key])

@@ -17,7 +17,7 @@ import pytest
 from conftest import Cli
 
 import diffcli
-from diffcli.devices import devices_of
+from diffcli.utils.devices import devices_of
 
 CPU = diffcli.Devices("cpu", "1")
 TWO = "devices=diffcli.Devices('cpu', '2', strategy='ddp'), quiet=True)\n"
@@ -43,7 +43,7 @@ def test_a_program_without_a_file_takes_one_process(
     assert finished.returncode == 1
     came = "from python -c" if source == "-c" else "from standard input"
     assert finished.stderr.splitlines()[-1] == (
-        "diffcli.errors.UserError: 2 processes are asked for, and each of them starts this program again, which came "
+        "diffcli.utils.errors.UserError: 2 processes are asked for, and each of them starts this program again, which came "
         f"{came}: write it into a file and run that, or take `devices` 1"
     )
     assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]

@@ -17,10 +17,10 @@ import torch
 from conftest import SLOW, TINY, Cli
 from lightning.pytorch import Callback
 
-from diffcli.experiments import train as command
-from diffcli.presets import preset_files
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
+from diffcli.config.presets import preset_files
 from diffcli.training import checkpoints
+from diffcli.training import run as command
 
 HOOKS = (
     "on_fit_start",

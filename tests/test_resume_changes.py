@@ -14,9 +14,9 @@ from conftest import SLOW, TINY, Cli
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
-from diffcli.experiments import train as command
-from diffcli.runs import Run, run_preset
-from diffcli.training.resuming import MAY_CHANGE, REASONS
+from diffcli.checkpoints.runs import Run, run_preset
+from diffcli.training import run as command
+from diffcli.training.resume import MAY_CHANGE, REASONS
 
 TRAIN = ("train", "--accelerator", "cpu", "-q")
 
@@ -182,7 +182,7 @@ def test_other_images_than_at_the_beginning_are_noticed(cli: Cli, workplace: Pat
 
 
 def test_two_resumes_of_one_run_do_not_mix(cli: Cli, workplace: Path, trained: Path) -> None:
-    from diffcli.runs import locked
+    from diffcli.checkpoints.runs import locked
 
     shutil.copytree(trained, "run")
     with locked(Run(Path("run"))):

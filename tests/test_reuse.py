@@ -16,7 +16,7 @@ from conftest import TINY
 from PIL import Image
 from test_compare import OPTIONS
 
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
 
 FAST = ["--n-test", 10, "--n-fid", 20, "--extractor", "classifier", "--accelerator", "cpu", "--quiet"]
 
@@ -41,7 +41,7 @@ def compared(cli) -> Callable[..., dict[str, Any]]:
 
 def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that are evaluated from now on, in their order."""
-    from diffcli.experiments import compare as module
+    from diffcli.studies import compare as module
 
     seen, real = [], module.measure
 
@@ -213,8 +213,7 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
     compared, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # `auto` stands for the same extractors in the whole comparison, also where the weights were fetched for the second run.
-    from diffcli.evaluation import extractors
-    from diffcli.experiments import evaluate
+    from diffcli.evaluation import evaluate, extractors
 
     def no_network(*_: object, **__: object) -> None:
         raise OSError("no network")
@@ -242,7 +241,7 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
 
 
 def test_a_run_that_is_still_training_is_evaluated_once(compared, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffcli.experiments import compare as module
+    from diffcli.studies import compare as module
 
     seen = evaluations(monkeypatch)
     real = module.measure

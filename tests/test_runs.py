@@ -12,11 +12,11 @@ import torch
 from conftest import Cli
 from killing import start
 
-from diffcli.checkpoints import read_checkpoint
-from diffcli.errors import UserError
-from diffcli.files import written_whole
-from diffcli.loading import read_model
-from diffcli.runs import Run, all_runs, best_checkpoint, claimed, find_run, locked
+from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.runs import Run, all_runs, best_checkpoint, claimed, find_run, locked
+from diffcli.inference.loading import read_model
+from diffcli.utils.errors import UserError
+from diffcli.utils.files import written_whole
 
 
 def make_run(name: str, started: str) -> Run:

@@ -16,7 +16,7 @@ import torch
 from conftest import TINY
 from killing import start
 
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
 from diffcli.training.checkpoints import AtomicCheckpointIO
 
 RECIPE = TINY.replace("epochs: 2", "epochs: 4").replace(

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 import diffcli
-from diffcli.assembly import build_denoiser, image_shape_of, resolve
-from diffcli.computing import FIXED_BATCH, FixedBatches
-from diffcli.devices import Processes
-from diffcli.generation import generate
-from diffcli.model import Model
-from diffcli.presets import load_preset
-from diffcli.ready import ready_models
-from diffcli.restoration import restore
-from diffcli.sampler_options import SamplerOptions
+from diffcli.config.build import build_denoiser, image_shape_of, resolve
+from diffcli.config.presets import load_preset
+from diffcli.inference.model import Model
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.ready import ready_models
+from diffcli.inference.restoration import restore
+from diffcli.inference.sampling import generate
+from diffcli.utils.compile import FIXED_BATCH, FixedBatches
+from diffcli.utils.devices import Processes
 
 ROOT = Path(__file__).parents[1]
 CPU = diffcli.Devices("cpu", "1")

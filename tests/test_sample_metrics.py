@@ -259,7 +259,7 @@ def labelled(cli, workplace: Path) -> Path:
 
 def test_eval_measures_the_accuracy_score_where_it_is_named(cli, labelled: Path, monkeypatch) -> None:
     monkeypatch.setattr(fitting, "SCORE_STEPS", 3)
-    monkeypatch.setattr("diffcli.experiments.accuracy.SCORE_STEPS", 3)
+    monkeypatch.setattr("diffcli.evaluation.cas.SCORE_STEPS", 3)
     asked = ["eval", "--run", labelled, "--cas", "--fid", "--n-fid", 8, *QUICK]
     result = cli(*asked, "--n-cas", 40, "--json")
     assert result.code == 0, result.err

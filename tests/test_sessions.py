@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from diffcli import __version__
-from diffcli.runs import Run
-from diffcli.sessions import sessions, story
+from diffcli.checkpoints.records import sessions, story
+from diffcli.checkpoints.runs import Run
 
 BEFORE = {
     "started": "2026-11-01T10:00:00.000000+00:00",

@@ -12,9 +12,9 @@ from conftest import SLOW
 from test_docs import ROOT, snippets
 from test_idx import write_idx_files
 
-from diffcli.experiments.study_page import paragraphs
-from diffcli.reporting.page import plain
 from diffcli.studies.files import load_study, study_files
+from diffcli.studies.page import plain
+from diffcli.studies.study_page import paragraphs
 
 HOW = ["--extractor", "classifier", "--accelerator", "cpu", "-q"]
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffcli.assembly import bind_sampler, build_degradation, image_shape_of, resolve
-from diffcli.config import Sampler
+from diffcli.config.build import bind_sampler, build_degradation, image_shape_of, resolve
+from diffcli.config.presets import load_preset
+from diffcli.config.schema import Sampler
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.priors import BlurredData, Gaussian, Mixture, Prior, StandardNormal, Uniform
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step, cold, ddim, timesteps
 from diffcli.diffusion.starts import Start
 from diffcli.diffusion.steps import SamplerStep, step_factors
-from diffcli.presets import load_preset
 
 TAKEN = [
     ("quickstart", {"name": "ancestral"}),

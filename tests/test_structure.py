@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,23 +14,24 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "diffcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LAYERS: list[set[str]] = [
-    {"errors", "diffusion", "networks"},
-    {"paths"},
-    {"config", "data", "files", "output", "bars", "options", "checkpoints", "origins", "notation"},
-    {"presets", "registry", "peers", "progress", "evaluation", "testing"},
-    {"plugins", "devices", "runs", "reporting", "sampler_options", "stored"},
-    {"assembly", "computing", "sessions", "studies", "ready"},
-    {"generation"},
-    {"restoration", "trained", "trial"},
-    {"model", "training", "graphs"},
-    {"loading"},
-    {"experiments", "play"},
-    {"__init__"},
-    {"cli"},
-    {"__main__"},
+MODULES = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES}
+ORDER = [
+    "utils",
+    "diffusion",
+    "networks",
+    "data",
+    "config",
+    "checkpoints",
+    "inference",
+    "training",
+    "evaluation",
+    "studies",
+    "play",
+    "__init__",
+    "cli",
+    "__main__",
 ]
-"""Each module imports from its own package and from the layers before its own."""
+"""The packages, each of which imports from those before it alone."""
 LONGEST = 500
 MOST_PARAMETERS = 6
 
@@ -38,23 +40,37 @@ def part_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(file: Path) -> set[str]:
-    """The parts of diffcli that a file imports, wherever it does."""
-    parts = set()
+def imports(file: Path) -> set[str]:
+    """The modules of diffcli that a file imports, wherever it does, and for types alone, too."""
+    names = set()
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "diffcli":
-            _, *rest = node.module.split(".")
-            parts |= {rest[0]} if rest else {name.name for name in node.names}
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.level == 0
+            and node.module
+            and node.module.split(".")[0] == "diffcli"
+        ):
+            wholes = {f"{node.module}.{name.name}" for name in node.names}
+            names |= wholes & set(MODULES) or {node.module}
         elif isinstance(node, ast.Import):
-            parts |= {name.name.split(".")[1] for name in node.names if name.name.startswith("diffcli.")}
-    return parts - {part_of(file), "__version__"}
+            names |= {name.name for name in node.names if name.name.startswith("diffcli.")}
+    return names & set(MODULES)
+
+
+def test_the_tree_has_fourteen_names() -> None:
+    files = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert {part_of(file) for file in files} == set(ORDER)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_imports_point_one_way(file: Path) -> None:
-    (layer,) = [number for number, layer in enumerate(LAYERS) if part_of(file) in layer]
-    below = set().union(*LAYERS[:layer])
-    assert imported(file) <= below
+def test_imports_point_downwards(file: Path) -> None:
+    below = {*ORDER[: ORDER.index(part_of(file))], part_of(file)}
+    assert {part_of(MODULES[name]) for name in imports(file) if name != "diffcli"} <= below
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: imports(file) - {"diffcli", name} for name, file in MODULES.items() if name != "diffcli"}
+    TopologicalSorter(graph).prepare()  # raises a CycleError that names them
 
 
 def test_flags_belong_to_the_command_line() -> None:

@@ -14,11 +14,11 @@ import torch
 from conftest import SLOW
 from killing import start
 
-from diffcli.checkpoints import read_checkpoint
-from diffcli.errors import RunError
-from diffcli.experiments import study_runs
-from diffcli.runs import Run
+from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.runs import Run
+from diffcli.studies import runs as study_runs
 from diffcli.studies.files import study_files
+from diffcli.utils.errors import RunError
 
 MINE = """\
 title: Two trainings

@@ -10,9 +10,9 @@ import pytest
 from test_claims import story
 from test_study import HOW, MINE
 
-from diffcli.reporting.claim import Claim
-from diffcli.reporting.study_page import StudyPage, Table, bounds, html_study, markdown_study
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
+from diffcli.studies.claim_text import Claim
+from diffcli.studies.study_tables import StudyPage, Table, bounds, html_study, markdown_study
 
 PLAIN = Claim("Plain.", "confirmed", "x 1")
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY
 from test_study import HOW, MINE
 
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
 
 
 @pytest.fixture

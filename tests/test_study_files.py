@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from diffcli.errors import UserError
 from diffcli.studies.files import checked, evaluation_of, folder_of, load_study, study_files
+from diffcli.utils.errors import UserError
 
 GOOD = {"title": "t", "models": {"a": "quickstart", "b": {"preset": "quickstart"}}}
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from test_study import HOW, MINE
 
-from diffcli.errors import RunError
-from diffcli.experiments import compare
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
+from diffcli.studies import compare
+from diffcli.utils.errors import RunError
 
 BITS = """\
 title: Bits of z_t

@@ -10,12 +10,12 @@ import torch
 from conftest import Cli
 
 import diffcli
-from diffcli.assembly import load_source
+from diffcli.config.build import load_source
 from diffcli.data.pixels import to_model
-from diffcli.devices import Devices
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.evaluation.subsets import random_subset
-from diffcli.restoration import degraded
+from diffcli.inference.restoration import degraded
+from diffcli.utils.devices import Devices
 
 CPU = Devices("cpu")
 

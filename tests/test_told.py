@@ -13,9 +13,9 @@ from conftest import TINY, Cli, trained_in
 from torch import Tensor, nn
 
 import diffcli
-from diffcli.assembly import load_source
+from diffcli.config.build import load_source
 from diffcli.data.pixels import to_model
-from diffcli.reporting.comparable import differences
+from diffcli.studies.comparable import differences
 
 CPU = diffcli.Devices("cpu", "1")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffcli.assembly import build_denoiser, resolve
+from diffcli.config.build import build_denoiser, resolve
+from diffcli.config.presets import load_preset
 from diffcli.diffusion.degradations import GaussianBlur, GaussianNoise, Heat, Separable
 from diffcli.diffusion.degradations.separable import RESOLUTION, SPREAD
 from diffcli.diffusion.denoiser import Denoiser
-from diffcli.errors import UserError
-from diffcli.presets import load_preset
+from diffcli.utils.errors import UserError
 
 SHAPE = (1, 8, 12)
 T = 6

@@ -13,10 +13,10 @@ from torch import Tensor
 
 import diffcli
 from diffcli.data.pixels import rounded
-from diffcli.devices import Devices
-from diffcli.errors import UserError
-from diffcli.restoration import Disturbance
-from diffcli.sampler_options import SamplerOptions
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.restoration import Disturbance
+from diffcli.utils.devices import Devices
+from diffcli.utils.errors import UserError
 
 CPU = Devices("cpu")
 
@@ -71,7 +71,7 @@ def reference(run: Path, images: Tensor, t: int, bits: int | None) -> Tensor:
 
 @pytest.mark.parametrize(("t", "bits"), [(None, None), (4, None), (4, 3), (None, 6)])
 def test_scores_are_those_of_that_zt(blur: Path, t: int | None, bits: int | None) -> None:
-    from diffcli.assembly import load_source
+    from diffcli.config.build import load_source
 
     model = diffcli.load(blur, devices=CPU)
     test = load_source(model.preset, None).test
@@ -123,7 +123,7 @@ def test_numbers_from_another_zt_are_not_compared(cli: Cli, blur: Path, workplac
     def settings(**changes: object) -> dict[str, object]:
         return {"reconstruction": {"t": None, "bits": None, "noise": 0.0} | changes}
 
-    from diffcli.reporting.comparable import differences
+    from diffcli.studies.comparable import differences
 
     for key in ("rmse", "ssim", "psnr", "class_kept", "rmse_direct"):
         assert differences(key, [settings(), settings()]) == []

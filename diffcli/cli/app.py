@@ -29,7 +29,7 @@ PluginOption = Annotated[
 
 def _load(files: list[str] | None) -> None:
     if files:
-        from diffcli.plugins import plugin
+        from diffcli.config.plugins import plugin
 
         for file in files:
             plugin(file)

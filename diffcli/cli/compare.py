@@ -33,7 +33,7 @@ from diffcli.cli.options import (
     silent,
 )
 from diffcli.cli.tables import print_comparison
-from diffcli.files import json_text
+from diffcli.utils.files import json_text
 
 
 @app.command(
@@ -80,8 +80,8 @@ def compare(
 
     No metric named: all but --cas.
     """
-    from diffcli.devices import Devices
-    from diffcli.experiments.compare import compare as lay_side_by_side
+    from diffcli.studies.compare import compare as lay_side_by_side
+    from diffcli.utils.devices import Devices
 
     comparison = lay_side_by_side(
         runs,

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from diffcli.errors import DiffcliError
+from diffcli.utils.errors import DiffcliError
 
 
 def preset_names(incomplete: str) -> list[str]:
     """Names of presets."""
-    from diffcli.presets import preset_files
+    from diffcli.config.presets import preset_files
 
     return _beginning(incomplete, preset_files())
 
 
 def run_names(incomplete: str) -> list[str]:
     """The names of a run: ``last``, presets that were trained, names below the runs, run folders."""
-    from diffcli.runs import all_runs, short_names
+    from diffcli.checkpoints.runs import all_runs, short_names
 
     with suppress(DiffcliError, OSError):
         runs = all_runs()
@@ -28,7 +28,7 @@ def run_names(incomplete: str) -> list[str]:
 
 def model_names(incomplete: str) -> list[str]:
     """As :func:`run_names`, and the ready models."""
-    from diffcli.ready import ready_models
+    from diffcli.inference.ready import ready_models
 
     return [*run_names(incomplete), *_beginning(incomplete, ready_models())]
 

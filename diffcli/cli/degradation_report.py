@@ -12,8 +12,8 @@ from diffcli.cli.app import MEASURE, app, examples
 from diffcli.cli.completion import preset_names
 from diffcli.cli.flags import overrides
 from diffcli.cli.options import DataDir, SeedOption, SetOption, path_option
-from diffcli.files import json_text
-from diffcli.output import print_table
+from diffcli.utils.console import print_table
+from diffcli.utils.files import json_text
 
 HEADERS = ("preset", "largest step", "at t", "x the mean step", "error at 0", "z_T identifies", "nearest other z_T")
 
@@ -46,8 +46,8 @@ def degradation_report(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure whether a degradation is smooth in t, the identity at 0, and unique at T (report 3.3)."""
-    from diffcli.experiments.degradations import degradation_report as measure
-    from diffcli.experiments.degradations import degradation_strips
+    from diffcli.evaluation.degradations import degradation_report as measure
+    from diffcli.evaluation.degradations import degradation_strips
 
     changes = overrides(set_)
     if out is not None:

@@ -9,8 +9,8 @@ import typer
 from diffcli.cli.app import LIST, app, examples
 from diffcli.cli.flags import with_flags
 from diffcli.cli.options import DataDir
-from diffcli.files import json_text
-from diffcli.output import print_table
+from diffcli.utils.console import print_table
+from diffcli.utils.files import json_text
 
 REPORT = (
     "A bug report needs: these lines, the command, and all that it printed; if it is about a run, its run.json and "
@@ -25,8 +25,8 @@ def doctor(
 ) -> None:
     """Say what a bug report needs: versions, devices, the precision that auto picks and why, data, extras. Exit code 1 if
     something does not work."""
-    from diffcli.experiments.doctor import doctor as examine
-    from diffcli.experiments.doctor import problems
+    from diffcli.cli.diagnosis import doctor as examine
+    from diffcli.cli.diagnosis import problems
 
     facts = examine(data_dir)
     if json_:

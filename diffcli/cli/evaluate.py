@@ -46,7 +46,7 @@ from diffcli.cli.options import (
     silent,
 )
 from diffcli.cli.tables import print_evaluation
-from diffcli.files import json_text
+from diffcli.utils.files import json_text
 
 
 @app.command(
@@ -117,8 +117,8 @@ def evaluate(
     progress: Progress = False,
 ) -> None:
     """Score a trained model (no metric named: all but --cas); eval.json goes into its run folder, or into --out."""
-    from diffcli.devices import Devices
-    from diffcli.experiments.evaluate import evaluate as measure
+    from diffcli.evaluation.evaluate import evaluate as measure
+    from diffcli.utils.devices import Devices
 
     result = measure(
         chosen(run, checkpoint),

@@ -59,7 +59,7 @@ def export(
     progress: Progress = False,
 ) -> None:
     """Write a trained model into files that need no run folder, for diffcli or for other programs."""
-    from diffcli.experiments.export import export as write
+    from diffcli.inference.export import export as write
 
     files = write(
         chosen(run, checkpoint),

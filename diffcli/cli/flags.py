@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from diffcli.errors import UserError
+from diffcli.utils.errors import UserError
 
 SHORTCUTS = {
     "training.epochs": "--epochs",
@@ -45,7 +45,7 @@ def overrides(assignments: Sequence[str] | None, shortcuts: Mapping[str, Any] | 
     Raises:
         UserError: an assignment has no ``=`` or no key, or its value begins as YAML and is none.
     """
-    from diffcli.notation import parse_argument
+    from diffcli.config.notation import parse_argument
 
     changes: dict[str, Any] = {}
     for assignment in assignments or ():

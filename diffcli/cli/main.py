@@ -8,13 +8,13 @@ import sys
 from types import TracebackType
 from typing import Any, NoReturn
 
-from diffcli import peers
 from diffcli.cli.app import app
 from diffcli.cli.flags import with_flags
 from diffcli.cli.threads import yield_cores
-from diffcli.errors import DiffcliError, explain
-from diffcli.origins import failure_of_plugin
-from diffcli.output import one_line, prepare
+from diffcli.config.origins import failure_of_plugin
+from diffcli.utils import distributed as peers
+from diffcli.utils.console import one_line, prepare
+from diffcli.utils.errors import DiffcliError, explain
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -8,8 +8,8 @@ import typer
 
 from diffcli.cli.app import LIST, app, examples
 from diffcli.cli.tables import scores_in_a_line
-from diffcli.files import json_text
-from diffcli.output import print_table
+from diffcli.utils.console import print_table
+from diffcli.utils.files import json_text
 
 
 @app.command(
@@ -25,7 +25,7 @@ def models(
     ] = False,
 ) -> None:
     """List the ready models, which come with diffcli: what they draw, their size, their scores."""
-    from diffcli.experiments import listing
+    from diffcli.cli import listing
 
     rows = listing.models()
     if json_:

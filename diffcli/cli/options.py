@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from diffcli.cli.completion import model_names
-from diffcli.errors import UserError
-from diffcli.paths import user_path
+from diffcli.utils.errors import UserError
+from diffcli.utils.paths import user_path
 
 MODEL = "Model"
 TRAINING = "Training"
@@ -23,7 +23,7 @@ DEVICES = "Devices"
 
 
 def path_option(**settings: Any) -> Any:
-    """A path as users write it, see :func:`~diffcli.paths.user_path`; every option that holds one is made here.
+    """A path as users write it, see :func:`~diffcli.utils.paths.user_path`; every option that holds one is made here.
 
     Args:
         settings: those of ``typer.Option``.
@@ -202,7 +202,7 @@ def silent(quiet: bool, progress: bool) -> bool:
     Raises:
         UserError: both are given.
     """
-    from diffcli.progress import show_lines
+    from diffcli.utils.progress import show_lines
 
     if quiet and progress:
         raise UserError("--quiet and --progress contradict each other; give one of them")

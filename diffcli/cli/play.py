@@ -43,9 +43,9 @@ def play(
 
     check_packages()
 
-    from diffcli.devices import Devices
     from diffcli.play.choices import opened
     from diffcli.play.server import listening, serve
+    from diffcli.utils.devices import Devices
 
     with listening(host, port) as listener:
         serve(opened(models or [], Devices(accelerator, "1")), listener, lambda address: _tell(address, quiet))

@@ -9,8 +9,8 @@ import typer
 
 from diffcli.cli.app import LIST, app, examples
 from diffcli.cli.completion import preset_names
-from diffcli.files import json_text
-from diffcli.output import print_table
+from diffcli.utils.console import print_table
+from diffcli.utils.files import json_text
 
 
 @app.command(
@@ -27,8 +27,8 @@ def presets(
     json_: Annotated[bool, typer.Option("--json", help="A list of names and descriptions.")] = False,
 ) -> None:
     """List the presets, or print one."""
-    from diffcli.experiments import listing
-    from diffcli.presets import find_preset
+    from diffcli.cli import listing
+    from diffcli.config.presets import find_preset
 
     if name is not None:
         content = find_preset(name).read_bytes()

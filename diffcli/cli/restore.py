@@ -123,9 +123,9 @@ def restore(
     progress: Progress = False,
 ) -> None:
     """Degrade your own images and restore them, or draw a part of them anew; the files written are printed."""
-    from diffcli.devices import Devices
-    from diffcli.experiments.restore import RestoreOptions
-    from diffcli.experiments.restore import restore as carry_out
+    from diffcli.inference.save_restorations import RestoreOptions
+    from diffcli.inference.save_restorations import restore as carry_out
+    from diffcli.utils.devices import Devices
 
     options = RestoreOptions(
         files,

@@ -9,8 +9,8 @@ import typer
 
 from diffcli.cli.app import LIST, app, examples
 from diffcli.cli.tables import scores_in_a_line
-from diffcli.files import json_text
-from diffcli.output import print_table
+from diffcli.utils.console import print_table
+from diffcli.utils.files import json_text
 
 
 @app.command(
@@ -22,8 +22,8 @@ from diffcli.output import print_table
 )
 def runs(json_: Annotated[bool, typer.Option("--json", help="One object per run.")] = False) -> None:
     """List the runs: preset, date, epochs done, best validation loss, scores."""
-    from diffcli.experiments import listing
-    from diffcli.runs import runs_root
+    from diffcli.checkpoints.runs import runs_root
+    from diffcli.cli import listing
 
     rows = listing.runs()
     if json_:

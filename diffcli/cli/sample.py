@@ -88,9 +88,9 @@ def sample(
     progress: Progress = False,
 ) -> None:
     """Sample from a trained model; the files written are printed."""
-    from diffcli.devices import Devices
-    from diffcli.experiments.sample import SampleOptions
-    from diffcli.experiments.sample import sample as draw
+    from diffcli.inference.save import SampleOptions
+    from diffcli.inference.save import sample as draw
+    from diffcli.utils.devices import Devices
 
     options = SampleOptions(
         chosen(run, checkpoint),

@@ -29,6 +29,6 @@ def schedule_plot(
     set_: SetOption = None,
 ) -> None:
     """Plot beta, alpha and log SNR of presets over t/T (report Figure 5)."""
-    from diffcli.experiments.schedules import schedule_plot as plot
+    from diffcli.cli.schedules import schedule_plot as plot
 
     print(plot(preset, overrides(set_), out))

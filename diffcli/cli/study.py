@@ -25,8 +25,8 @@ from diffcli.cli.options import (
     silent,
 )
 from diffcli.cli.tables import print_study
-from diffcli.errors import UserError
-from diffcli.files import json_text
+from diffcli.utils.errors import UserError
+from diffcli.utils.files import json_text
 
 
 @app.command(
@@ -86,9 +86,9 @@ def study(
     progress: Progress = False,
 ) -> None:
     """Train the models of a study, measure them and check its claims; interrupted, it goes on where it was."""
-    from diffcli.devices import Devices
-    from diffcli.experiments.study import study as make
     from diffcli.studies.files import find_study, load_study
+    from diffcli.studies.study import study as make
+    from diffcli.utils.devices import Devices
 
     if show:
         load_study(name)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from diffcli.cli.flags import with_flags
 from diffcli.evaluation.metrics import BESIDE, in_rows, metric_of, times_floor
-from diffcli.output import console, one_line, print_table
-from diffcli.reporting.numbers import with_error
+from diffcli.utils.console import console, one_line, print_table
+from diffcli.utils.numbers import with_error
 
 if TYPE_CHECKING:
-    from diffcli.experiments.comparison import Comparison
-    from diffcli.experiments.evaluate import Evaluation
-    from diffcli.experiments.study import StudyResult
-    from diffcli.reporting.claim import Claim
+    from diffcli.checkpoints.evaluations import Evaluation
+    from diffcli.studies.claim_text import Claim
+    from diffcli.studies.comparison import Comparison
+    from diffcli.studies.study_result import StudyResult
 
 
 def scores_in_a_line(scores: Mapping[str, float]) -> str:
@@ -25,7 +25,7 @@ def scores_in_a_line(scores: Mapping[str, float]) -> str:
 
 def print_evaluation(result: Evaluation) -> None:
     """Prints the scores of a model, the settings that matter, what was left out, and the file."""
-    from diffcli.reporting.comparable import start_of_reconstructions
+    from diffcli.studies.comparable import start_of_reconstructions
 
     settings, scores = result.settings, result.scores
     rows = []
@@ -93,7 +93,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 def print_study(result: StudyResult) -> None:
     """Prints the scores of a study's models side by side, remarks on them, and what became of its claims."""
-    from diffcli.experiments.study_page import score_table
+    from diffcli.studies.study_page import score_table
 
     table, remarks = score_table(result)
     # Models across, metrics down: a terminal is narrower than the list of metrics.

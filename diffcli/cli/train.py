@@ -118,11 +118,11 @@ def train(
     progress: Progress = False,
 ) -> None:
     """Train a preset's model; the run folder is printed at the end."""
-    from diffcli.devices import Devices
-    from diffcli.experiments.planning import TrainOptions, plan
-    from diffcli.experiments.train import Interrupted, carry_out
-    from diffcli.plugins import files
-    from diffcli.progress import note
+    from diffcli.config.plugins import files
+    from diffcli.training.plan import TrainOptions, plan
+    from diffcli.training.run import Interrupted, carry_out
+    from diffcli.utils.devices import Devices
+    from diffcli.utils.progress import note
 
     given = {
         "training.epochs": epochs,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffcli.data.pixels import to_model
 from diffcli.data.sources import ImageSet
-from diffcli.errors import UserError
+from diffcli.utils.errors import UserError
 
 COMPONENTS = 50
 """Principal components that k-means works in: the rest is detail, which a cluster does not share."""

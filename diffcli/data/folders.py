@@ -18,8 +18,8 @@ from torch import Tensor
 from diffcli.data.image_files import BadImage, read_image, readable
 from diffcli.data.label_names import numeric_order
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, shaped_by
-from diffcli.errors import UserError
-from diffcli.paths import path_at
+from diffcli.utils.errors import UserError
+from diffcli.utils.paths import path_at
 
 MIN_IMAGES = 10
 COPIES = frozenset({"__MACOSX", "@eaDir"})

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from diffcli.data.folders import checked_colour, printable, search
 from diffcli.data.image_files import BadImage, covered, decoded, fitted
-from diffcli.errors import UserError
-from diffcli.paths import user_path
+from diffcli.utils.errors import UserError
+from diffcli.utils.paths import user_path
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from operator import index
 from typing import Any
 
 from diffcli.diffusion.labels import NO_LABEL
-from diffcli.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown
 
 Label = int | str
 NONE, MINUS_ONE = "none", "-1"

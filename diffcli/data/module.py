@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffcli.data.datasets import ImageSet
 from diffcli.diffusion.randomness import sent
-from diffcli.errors import UserError
+from diffcli.utils.errors import UserError
 
 
 class Batch(NamedTuple):

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from diffcli.errors import UserError
-from diffcli.paths import path_in_environment
+from diffcli.utils.errors import UserError
+from diffcli.utils.paths import path_in_environment
 
 NO_LABEL = -1
 TEST_SHARE = 0.2

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from diffcli import __version__
-from diffcli.errors import DiffcliError, UserError
-from diffcli.files import ENTRY, write_safetensors, written_whole
-from diffcli.paths import path_in_environment, user_path
+from diffcli.utils.errors import DiffcliError, UserError
+from diffcli.utils.files import ENTRY, write_safetensors, written_whole
+from diffcli.utils.paths import path_in_environment, user_path
 
 LIMIT = 1 << 30
 """Bytes of all files; those that were not used for the longest time are removed."""

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from diffcli.diffusion.precision import full_precision
-from diffcli.errors import UserError
-from diffcli.evaluation.fingerprints import of_file
-from diffcli.files import ENTRY
+from diffcli.utils.errors import UserError
+from diffcli.utils.files import ENTRY
+from diffcli.utils.hashing import of_file
 
 WEIGHTS = Path(__file__).parent / "weights"
 CLASSIFIED = ("mnist", "digits")

@@ -218,8 +218,3 @@ def from_zT(scores: Mapping[str, float], settings: Mapping[str, Any]) -> Mapping
         return scores
     elsewhere = measured_on("reconstructions")
     return {key: value for key, value in scores.items() if (of := metric_of(key)) is None or of.name not in elsewhere}
-
-
-def has_todays_meaning(settings: Mapping[str, Any]) -> bool:
-    """Whether an evaluation was made since version 0.4: before, scores of the same names meant something else."""
-    return "n_floor" in settings

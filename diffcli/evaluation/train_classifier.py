@@ -15,8 +15,8 @@ import typer
 from diffcli.data.datasets import DATASETS
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, weights_path
 from diffcli.evaluation.fitting import BATCH, accuracy, fitting
-from diffcli.files import json_text, write_safetensors, written_whole
-from diffcli.paths import user_path
+from diffcli.utils.files import json_text, write_safetensors, written_whole
+from diffcli.utils.paths import user_path
 
 EPOCHS = {"mnist": 14, "digits": 150}
 

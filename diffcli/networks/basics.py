@@ -1,4 +1,4 @@
-"""What a training cannot do without in a network; :mod:`diffcli.testing` has the whole set of rules."""
+"""What a training cannot do without in a network; :mod:`diffcli.networks.testing` has the whole set of rules."""
 
 from __future__ import annotations
 

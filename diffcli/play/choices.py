@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffcli.assembly import samplers_for
+from diffcli.config.build import samplers_for
 from diffcli.data.label_names import NONE, Label, no_label_text
-from diffcli.devices import ONE_DEVICE, Devices
 from diffcli.diffusion.degradations import GaussianNoise
-from diffcli.errors import UserError
-from diffcli.loading import load
-from diffcli.model import Model
-from diffcli.ready import ready_models
-from diffcli.sampler_options import SamplerOptions
+from diffcli.inference.loading import load
+from diffcli.inference.model import Model
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.ready import ready_models
+from diffcli.utils.devices import ONE_DEVICE, Devices
+from diffcli.utils.errors import UserError
 
 Models = dict[str, Model]
 """By the name that the page calls them."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from diffcli.errors import UserError
 from diffcli.play.choices import NOT_SAID, Models, shown_class
 from diffcli.play.pictures import message
+from diffcli.utils.errors import UserError
 
 QUEUE = "computing"
 """The queue of what computes, which all tabs share."""

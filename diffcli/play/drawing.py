@@ -10,10 +10,10 @@ from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.samplers import Step
-from diffcli.errors import UserError
-from diffcli.model import Model
-from diffcli.reporting.pictures import frame_steps
-from diffcli.sampler_options import SamplerOptions
+from diffcli.inference.model import Model
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.pictures import frame_steps
+from diffcli.utils.errors import UserError
 
 MOST_IMAGES = 16
 COMPUTING = Lock()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
-from diffcli.model import Model
+from diffcli.inference.model import Model
 from diffcli.play.drawing import COMPUTING, in_turn, path_of
 
 COLUMNS = 8

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
-from diffcli.reporting.pictures import grid, to_image
+from diffcli.inference.pictures import grid, to_image
 
 
 class Picture(NamedTuple):

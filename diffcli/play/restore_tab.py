@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from diffcli.errors import UserError
 from diffcli.play.choices import Models, first_pair, label_of
 from diffcli.play.controls import QUEUE, Answers, panel, shown_classes, told
 from diffcli.play.pictures import figure, message, of_image, row
 from diffcli.play.restoring import PAD, Restoration, restored, seen, uploaded
+from diffcli.utils.errors import UserError
 
 FOLDER = Path(__file__).parent
 INVITATION = "Draw a digit, or upload a picture."

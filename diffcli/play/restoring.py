@@ -14,11 +14,11 @@ from torch import Tensor
 
 from diffcli.data.image_files import BadImage, decoded_content, fitted
 from diffcli.data.label_names import Label
-from diffcli.errors import UserError
-from diffcli.model import Model
+from diffcli.inference.model import Model
+from diffcli.inference.options import SamplerOptions
 from diffcli.play.drawing import COMPUTING
 from diffcli.play.pictures import png_url
-from diffcli.sampler_options import SamplerOptions
+from diffcli.utils.errors import UserError
 
 PAD = 224
 """Pixels of a side of the drawing pad."""

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from diffcli.errors import UserError
+from diffcli.utils.errors import UserError
 
 if TYPE_CHECKING:
     from diffcli.play.choices import Models

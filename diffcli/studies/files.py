@@ -10,12 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from diffcli.config import explain
+from diffcli.config.presets import read_values
+from diffcli.config.schema import explain
 from diffcli.diffusion.priors import PRIORS
-from diffcli.errors import UserError, unknown
 from diffcli.evaluation.metrics import METRICS
-from diffcli.paths import user_path
-from diffcli.presets import read_values
 from diffcli.studies.checks import CHECKS
 from diffcli.studies.facts import FACTS
 from diffcli.studies.schema import (
@@ -33,6 +31,8 @@ from diffcli.studies.schema import (
     StudyModel,
     StudySection,
 )
+from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.paths import user_path
 
 PACKAGED = Path(__file__).parent
 

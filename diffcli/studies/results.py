@@ -9,8 +9,8 @@ from typing import Any
 from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score
 from diffcli.evaluation.metrics import from_zT, is_beside, metric_of
-from diffcli.reporting.comparable import start_of_reconstructions
-from diffcli.reporting.pictures import RESTORATION
+from diffcli.inference.pictures import RESTORATION
+from diffcli.studies.comparable import start_of_reconstructions
 from diffcli.studies.facts import FACTS
 from diffcli.studies.schema import Selected
 

@@ -13,22 +13,22 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from diffcli.assembly import path_of
-from diffcli.bars import bar
+from diffcli.config.build import path_of
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_uint8
-from diffcli.devices import Processes
 from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import PRIORS
-from diffcli.files import written_whole
-from diffcli.generation import Sampling, generate
-from diffcli.progress import lines_wanted, note
-from diffcli.reporting.figures import conditional_figure
-from diffcli.reporting.pictures import RESTORATION, save_grid
-from diffcli.restoration import conditional_rows
+from diffcli.inference.figures import conditional_figure
+from diffcli.inference.pictures import RESTORATION, save_grid
+from diffcli.inference.restoration import conditional_rows
+from diffcli.inference.sampling import Sampling, generate
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget
+from diffcli.utils.bars import bar
+from diffcli.utils.devices import Processes
+from diffcli.utils.files import written_whole
+from diffcli.utils.progress import lines_wanted, note
 
 CONDITIONAL_IMAGES = 8
 

@@ -18,12 +18,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from diffcli.errors import RunError
-from diffcli.files import written_whole
-from diffcli.runs import Run
-from diffcli.stored import OF_CHECKPOINT
+from diffcli.checkpoints.model_file import OF_CHECKPOINT
+from diffcli.checkpoints.runs import Run
 from diffcli.training.agreement import steps_left
 from diffcli.training.safety import Interrupts
+from diffcli.utils.errors import RunError
+from diffcli.utils.files import written_whole
 
 SECONDS_BETWEEN = 300.0
 SECONDS_BEFORE_EPOCH_END = 5.0

@@ -16,8 +16,8 @@ from typing import Any
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from diffcli.errors import DiffcliError, UserError, unknown
-from diffcli.runs import Run
+from diffcli.checkpoints.runs import Run
+from diffcli.utils.errors import DiffcliError, UserError, unknown
 
 PROJECT = "diffcli"
 """What a project of Weights & Biases or an experiment of MLflow is called; WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME change it."""

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from diffcli.assembly import build_denoiser, candidate_priors
-from diffcli.config import validate
+from diffcli.config.build import build_denoiser, candidate_priors
+from diffcli.config.schema import validate
 from diffcli.data.clusters import cluster_centres, clustered
 from diffcli.data.module import Batch
 from diffcli.data.pixels import to_model
@@ -18,7 +18,7 @@ from diffcli.diffusion.losses import Draws, KeptDraws, fixed_draws, fixed_loss
 from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.diffusion.times import draw_times
-from diffcli.generation import fit_prior
+from diffcli.inference.sampling import fit_prior
 from diffcli.training.optimizers import MUON_LR, OPTIMIZERS
 from diffcli.training.pace import TimeBudget, lr_factor
 from diffcli.training.position import loops_at, resume_at
@@ -33,7 +33,7 @@ class DiffusionModule(LightningModule):
         preset: the resolved preset as plain types, so that a checkpoint can be read without executing anything.
         preset_name: its name, for sampling from the checkpoint alone.
         image_shape: (C, H, W).
-        plugins: those that it needs, see :func:`~diffcli.origins.needed_by`.
+        plugins: those that it needs, see :func:`~diffcli.config.origins.needed_by`.
     """
 
     def __init__(

@@ -13,15 +13,15 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from diffcli.computing import precision_of, use_fast_products
-from diffcli.config import Preset, seconds
+from diffcli.config.schema import Preset, seconds
 from diffcli.data.datasets import NO_LABEL
 from diffcli.data.module import ImageDataModule, resident
 from diffcli.data.pixels import to_model
-from diffcli.devices import Devices, device_name, pick_device
 from diffcli.diffusion.priors import PRIORS
 from diffcli.training.module import DiffusionModule
 from diffcli.training.optimizers import OPTIMIZERS
+from diffcli.utils.compile import precision_of, use_fast_products
+from diffcli.utils.devices import Devices, device_name, pick_device
 
 MOST_STEPS = 10
 MOST_SECONDS = 2.0

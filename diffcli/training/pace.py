@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from diffcli.config import Training
+from diffcli.config.schema import Training
 from diffcli.training.agreement import Agreement
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from diffcli.errors import RunError, failed_write
 from diffcli.training.agreement import Agreement
+from diffcli.utils.errors import RunError, failed_write
 
 STEPS_BETWEEN_CHECKS = 50
 

@@ -12,18 +12,18 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
-from diffcli import peers
-from diffcli.computing import precision_of
-from diffcli.config import Preset, seconds
+from diffcli.checkpoints.runs import Run
+from diffcli.config.schema import Preset, seconds
 from diffcli.data.module import ImageDataModule
-from diffcli.devices import Devices, device_setting, hush_lightning
-from diffcli.errors import UserError
-from diffcli.runs import Run
 from diffcli.training.averaging import EarlyAverage, ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
 from diffcli.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, KeptCheckpoints, LastCheckpoint
 from diffcli.training.pace import TimeBudget
 from diffcli.training.safety import FiniteLoss, Interrupts
+from diffcli.utils import distributed as peers
+from diffcli.utils.compile import precision_of
+from diffcli.utils.devices import Devices, device_setting, hush_lightning
+from diffcli.utils.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ def check_tables(degradation: Degradation) -> None:
 
 @torch.no_grad()
 def check_basics(degradation: Degradation) -> None:
-    """Checks what a model cannot do without, on one image of its shape; :mod:`diffcli.testing` has the whole set of rules.
+    """Checks what a model cannot do without, on one image of its shape; :mod:`diffcli.diffusion.testing` has the whole set of rules.
 
     Raises:
         ValueError: T or ``sigmas`` is not as it must be, A_0 is not the identity, or A_T x is of another shape or not

@@ -1,0 +1,1 @@
+"""Files of trainings and models: run folders, their records, checkpoints and model files."""

@@ -1,0 +1,274 @@
+"""Trained models as files hold them: a run's checkpoints, and model files, which hold what inference needs and no more.
+
+A model file is a safetensors file (https://huggingface.co/docs/safetensors): tensors, and text in its metadata. Nothing in it can
+be executed. Its tensors are ``weights/...`` (the denoiser's average), ``guide/...`` (the early one, where there is one) and
+``prior/NAME/...`` (what each fitted prior learnt), ``labels/clusters`` (where its labels are clusters); ``diffcli`` in its metadata is JSON that says everything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.utils.errors import UserError
+from diffcli.utils.files import ENTRY, json_text, write_safetensors, written_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SUFFIX = ".safetensors"
+FORMAT = 1
+"""Of model files; a reader refuses those of a later one."""
+CHECKSUM = "sha256"
+"""The key of the checksum of the metadata's other values, among them that of the tensors: safetensors has none, and a flipped bit
+is a sound number. Up to version 0.3 it was an entry of its own beside the JSON."""
+LARGEST_HALF = 65504.0
+
+State = dict[str, "Tensor"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A trained model as a file holds it; nothing of it is checked against a network yet.
+
+    Args:
+        file: where it was read.
+        preset: the resolved preset as plain values.
+        plugins: what it needs of plug-ins, see :func:`~diffcli.config.origins.needed_by`.
+        weights: of the denoiser.
+        guide: an early average of the weights, for autoguidance.
+        fitted: what each fitted prior learnt, by name.
+        class_shares: how frequent each label was in the training split, among the images that had one.
+        unlabelled_share: the share of the training images that had no label.
+        clusters: the centres of the clusters that are its labels, if they are, (K, C * H * W).
+        epoch: epochs done, counted from 1.
+        training: facts of the training, for the user's information.
+        evaluation: what ``eval.json`` holds of these weights; empty where they were not evaluated.
+    """
+
+    file: Path
+    preset_name: str
+    preset: Any
+    weights: State
+    plugins: dict[str, str] = field(default_factory=dict)
+    guide: State | None = None
+    fitted: dict[str, State] = field(default_factory=dict)
+    class_shares: tuple[float, ...] = ()
+    unlabelled_share: float = 0.0
+    clusters: Tensor | None = None
+    epoch: int = 1
+    training: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"{'model file' if is_model_file(self.file) else 'checkpoint'} {self.file}"
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether a path is that of a model file, by its suffix."""
+    return path.suffix.lower() == SUFFIX
+
+
+def read_stored(path: Path) -> Stored:
+    """The model that a checkpoint or a model file holds, without executing anything.
+
+    Raises:
+        UserError: the file is missing, damaged, or was not written by diffcli.
+    """
+    return _of_model_file(path) if is_model_file(path) else _of_checkpoint(path)
+
+
+OF_CHECKPOINT: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "hyper_parameters": lambda about: {
+        "preset_name": str(about["preset_name"]),
+        "preset": about["preset"],
+        "plugins": dict(about.get("plugins") or {}),
+    },
+    "state_dict": lambda state: {"weights": {key.removeprefix("denoiser."): value for key, value in state.items()}},
+    "guide": lambda guide: {"guide": guide or None},
+    "priors": lambda priors: {"fitted": {str(name): dict(state) for name, state in priors.items()}},
+    "class_shares": lambda shares: {"class_shares": tuple(float(share) for share in shares)},
+    "unlabelled_share": lambda share: {"unlabelled_share": float(share)},  # before version 0.4 nobody counted
+    "clusters": lambda centres: {"clusters": centres},
+    "epoch": lambda epoch: {"epoch": int(epoch) + 1},
+}
+"""The keys of a checkpoint that a model is read from, each with the fields of :class:`Stored` that its value becomes."""
+
+
+def _of_checkpoint(path: Path) -> Stored:
+    content = read_checkpoint(path)
+    values: dict[str, Any] = {}
+    try:
+        for key, fields_of in OF_CHECKPOINT.items():
+            if key in content:
+                values |= fields_of(content[key])
+        return Stored(file=path, **values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"checkpoint {path} is damaged: it holds something else than weights") from error
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What the metadata of a model file says, its tensors unread.
+
+    Raises:
+        UserError: the file is missing, damaged, of a later format, or was not written by diffcli.
+    """
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise UserError(f"model file {path} does not exist; 'diffcli models' lists the ready ones")
+    try:
+        with safe_open(path, framework="np") as content:
+            metadata = content.metadata() or {}
+    except Exception as error:  # bytes that are damaged can raise anything
+        raise UserError(f"model file {path} is damaged or not a model file; use another one") from error
+    if ENTRY not in metadata:
+        raise UserError(f"model file {path} was not written by diffcli: it holds no preset")
+    text, changed = (
+        metadata[ENTRY],
+        f"model file {path} is damaged: what it says of itself has changed; use another one",
+    )
+    older = CHECKSUM in metadata
+    if older and metadata[CHECKSUM] != hashlib.sha256(text.encode()).hexdigest():
+        raise UserError(changed)
+    try:
+        about = json.loads(text)
+        if not older and (about.pop(CHECKSUM, None) is None or text != _signed(about)):
+            raise UserError(changed)
+        written_as = int(about["format"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        unreadable = f"model file {path} was not written by diffcli: its metadata cannot be read"
+        raise UserError(unreadable if older else changed) from error
+    if written_as != FORMAT:
+        raise UserError(
+            f"model file {path} is of format {written_as}, and this diffcli reads format {FORMAT}: a newer one may read it"
+        )
+    return dict(about)
+
+
+def _signed(about: dict[str, Any]) -> str:
+    """``about`` as JSON, with the checksum of itself as its last value."""
+    digest = hashlib.sha256(json_text(about, indent=None).encode()).hexdigest()
+    return json_text(about | {CHECKSUM: digest}, indent=None)
+
+
+def _of_model_file(path: Path) -> Stored:
+    about = read_about(path)
+    tensors = _tensors(path)
+    if about.get("weights_sha256") != _checksum(tensors):
+        raise UserError(f"model file {path} is damaged: its weights have changed; use another one")
+    parts: dict[str, State] = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        parts.setdefault(part, {})[rest] = tensor
+    fitted: dict[str, State] = {}
+    for name, tensor in parts.get("prior", {}).items():
+        prior, _, buffer = name.partition("/")
+        fitted.setdefault(prior, {})[buffer] = tensor
+    try:
+        return Stored(
+            file=path,
+            preset_name=str(about["preset_name"]),
+            preset=about["preset"],
+            weights=parts.get("weights", {}),
+            plugins={str(part): str(origin) for part, origin in about["plugins"].items()},
+            guide=parts.get("guide"),
+            fitted=fitted,
+            class_shares=tuple(float(share) for share in about["class_shares"]),
+            unlabelled_share=float(about.get("unlabelled_share", 0)),
+            clusters=parts.get("labels", {}).get("clusters"),
+            epoch=int(about["epoch"]),
+            training=dict(about["training"]),
+            evaluation=dict(about["evaluation"]),
+        )
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise UserError(f"model file {path} was not written by diffcli: its metadata cannot be read") from error
+
+
+def _tensors(path: Path) -> State:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as content:
+            return {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a mapping)
+    except Exception as error:  # as above
+        raise UserError(f"model file {path} is damaged; use another one") from error
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors with their names, types and shapes, hexadecimal."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def fingerprint(path: Path) -> str:
+    """What tells the weights of a file from others: a model file's checksum of its tensors, a checkpoint's of its bytes; ''
+    where there is no file."""
+    from diffcli.utils.hashing import of_file
+
+    if not path.is_file():
+        return ""
+    return str(read_about(path).get("weights_sha256")) if is_model_file(path) else of_file(path)
+
+
+def write_model_file(path: Path, stored: Stored) -> None:
+    """Writes a model as a model file, whole or not at all.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    tensors = {f"weights/{name}": tensor for name, tensor in stored.weights.items()}
+    tensors |= {f"guide/{name}": tensor for name, tensor in (stored.guide or {}).items()}
+    for prior, state in stored.fitted.items():
+        tensors |= {f"prior/{prior}/{name}": tensor for name, tensor in state.items()}
+    if stored.clusters is not None:
+        tensors["labels/clusters"] = stored.clusters
+    # Copies: safetensors refuses tensors that share their memory.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    checksum = _checksum(tensors)
+    evaluation = stored.evaluation
+    if evaluation:
+        settings = evaluation["settings"] | {"checkpoint": path.name, "checkpoint_sha256": checksum}
+        evaluation = evaluation | {"settings": settings}
+    about = {
+        "format": FORMAT,
+        "preset_name": stored.preset_name,
+        "preset": stored.preset,
+        "plugins": stored.plugins,
+        "class_shares": stored.class_shares,
+        "unlabelled_share": stored.unlabelled_share,
+        "epoch": stored.epoch,
+        "weights_sha256": checksum,
+        "training": stored.training,
+        "evaluation": evaluation,
+    }
+    with written_whole(path) as part:
+        write_safetensors(part, tensors, _signed(about))
+
+
+def halved(state: State) -> tuple[bool, State]:
+    """(whether that changes a number, the weights in float16); what is no floating-point number stays as it is.
+
+    Raises:
+        UserError: one is too large for float16.
+    """
+    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    for name, tensor in halves.items():
+        if bool(tensor.isinf().any()):
+            raise UserError(
+                f"`half`: {name} has values above {LARGEST_HALF:g}, the most that float16 holds; leave it out"
+            )
+    return any(not bool((halves[name] == tensor).all()) for name, tensor in state.items()), halves

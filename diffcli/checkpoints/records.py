@@ -1,0 +1,81 @@
+"""The sessions of a training, in its ``run.json``: its start and each resume, with what they ran on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+
+from diffcli import __version__
+from diffcli.checkpoints.runs import command_line
+from diffcli.utils.devices import device_name
+
+Session = dict[str, Any]
+
+
+def new_session(step: int, device: torch.device, precision: str) -> Session:
+    """A session that begins now.
+
+    Args:
+        step: of the training, 0 at its start.
+        device: that it runs on.
+        precision: Lightning's name.
+    """
+    return {
+        "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "step": step,
+        "command": command_line(),
+        "diffcli": __version__,
+        "torch": torch.__version__,
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+    }
+
+
+def sessions(info: Mapping[str, Any]) -> list[Session]:
+    """Those that a ``run.json`` tells of; of one from before diffcli 0.3, what is known of the last.
+
+    Args:
+        info: the file's content; empty for a run that has none yet.
+    """
+    if "sessions" in info or not info:
+        return list(info.get("sessions", []))
+    packages = info.get("packages", {})
+    known = {
+        "began": info.get("written"),
+        "command": info.get("command"),
+        "step": None if info.get("resumed") else 0,
+        "precision": info.get("precision"),
+    }
+    known |= {name: packages.get(name) for name in ("diffcli", "torch")}
+    return [{name: value for name, value in known.items() if value is not None or name == "step"}]
+
+
+def story(info: Mapping[str, Any]) -> list[str]:
+    """In short parts, when and on what a run was trained, and with which versions."""
+    told = sessions(info)
+    parts = [f"begun {str(info.get('started', 'unknown'))[:10]}{_resumes(told)}"]
+    for name in ("diffcli", "torch"):
+        versions = list(dict.fromkeys(str(one[name]).split("+")[0] for one in told if name in one))
+        parts += [f"{name} {', '.join(versions)}"] if versions else []
+    machines = (f"{one['device']}, {_count(one['threads'], 'thread')}" for one in told if "device" in one)
+    return [*parts, *dict.fromkeys(machines), *dict.fromkeys(one.get("precision", "32-true") for one in told)]
+
+
+def _resumes(told: Sequence[Session]) -> str:
+    if not told:
+        return ""
+    # Where the first is a resume itself, those before it were not counted.
+    uncounted = told[0]["step"] != 0
+    resumes = told if uncounted else told[1:]
+    if not resumes:
+        return ""
+    least = "at least " if uncounted else ""
+    return f", resumed {least}{_count(len(resumes), 'time')}, last on {str(resumes[-1].get('began', 'an unknown day'))[:10]}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

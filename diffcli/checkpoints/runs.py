@@ -1,0 +1,330 @@
+"""Run folders: ``runs/<preset>/<time>/`` holds the resolved preset, versions, logs, checkpoints and pictures."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from diffcli import __version__
+from diffcli.config.presets import read_values, to_yaml
+from diffcli.config.schema import Preset, validate_stored
+from diffcli.utils.distributed import is_first
+from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.files import read_json, writable_folder, write_json, written_whole
+from diffcli.utils.paths import expand_fields, path_in_environment, user_path
+from diffcli.utils.progress import note
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "torch-fidelity",
+    "numpy",
+    "scikit-learn",
+)
+
+
+def runs_root() -> Path:
+    """The folder of all runs: ``DIFFCLI_RUNS``, else ``runs`` here."""
+    return path_in_environment("DIFFCLI_RUNS") or Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and the paths inside it."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        expand_fields(self, "folder")
+
+    @property
+    def preset_file(self) -> Path:
+        return self.folder / "preset.yaml"
+
+    @property
+    def info_file(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def eval_file(self) -> Path:
+        return self.folder / "eval.json"
+
+    @property
+    def compared(self) -> Path:
+        """What ``compare`` measured and drew, a folder for each set of settings."""
+        return self.folder / "compare"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "logs" / "metrics.csv"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        return self.checkpoints / "last.ckpt"
+
+    def kept_file(self, epoch: int) -> Path:
+        """The weights that were kept after an epoch."""
+        return self.checkpoints / f"epoch-{epoch:03d}.ckpt"
+
+    def kept(self) -> dict[int, Path]:
+        """The files of the weights that were kept along the training, by epoch."""
+        files = {file.stem.removeprefix("epoch-"): file for file in self.checkpoints.glob("epoch-*.ckpt")}
+        return dict(sorted((int(epoch), file) for epoch, file in files.items() if epoch.isdecimal()))
+
+    def info(self) -> dict[str, Any]:
+        """What ``run.json`` holds; empty where it is missing or damaged."""
+        return read_json(self.info_file)
+
+    def history(self) -> list[dict[str, str]]:
+        """The rows of ``metrics.csv``, one per epoch; none where there is none."""
+        try:
+            with self.metrics_file.open(newline="", encoding="utf-8") as stream:
+                return list(csv.DictReader(stream))
+        except OSError:
+            return []
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """What ``eval.json`` holds, then the evaluations of ``compare``, the newest first."""
+        files = list(self.compared.glob(f"*/{self.eval_file.name}"))
+        newest_first = sorted(files, key=lambda file: (file.stat().st_mtime_ns, file), reverse=True)
+        found = [read_json(file) for file in [self.eval_file, *newest_first]]
+        return [evaluation for evaluation in found if evaluation]
+
+
+@contextmanager
+def claimed(preset_name: str, folder: Path | None) -> Iterator[Run]:
+    """A new run that no other process writes into inside the block: in ``folder``, else in ``runs/<preset>/<time>``.
+
+    A folder in which nothing was written is removed again.
+
+    Raises:
+        UserError: ``folder`` holds more than a kill leaves before a run has begun, another process trains in it, or it
+            cannot be written.
+    """
+    wanted = folder if folder is not None else runs_root() / preset_name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    missing = [path for path in (wanted, *wanted.parents) if not path.exists()]
+    run = Run(writable_folder(wanted) if folder is not None else _new_folder(wanted))
+    with locked(run):
+        try:
+            if not is_free(run):
+                raise UserError(
+                    f"`out` {run.folder} is not an empty folder; name a new one, or go on with: diffcli train `resume` {quote(str(run.folder))}"
+                )
+            yield run
+        finally:
+            with suppress(OSError):
+                for path in (run.folder, *missing):
+                    if path.exists():
+                        path.rmdir()
+
+
+def is_free(run: Run) -> bool:
+    """Whether the folder of a run, which is there, holds no more than a kill leaves before a run has begun."""
+    return all(path == run.info_file or path.name[0] == "." for path in run.folder.iterdir())
+
+
+def _new_folder(wanted: Path) -> Path:
+    """``wanted``, or the first of wanted-1, wanted-2, ... that is not there yet; made by this process alone."""
+    writable_folder(wanted.parent)
+    for count in itertools.count():
+        folder = wanted.with_name(f"{wanted.name}-{count}") if count else wanted
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("endless")
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[Run]:
+    """``run``, in which no other process trains inside the block; a kill gives the lock back.
+
+    Raises:
+        UserError: another process trains in it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no locks of folders
+        yield run
+        return
+    descriptor = os.open(run.folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process trains in {run.folder}; wait for it, or name another folder") from None
+        except OSError:  # a network drive without locks
+            pass
+        yield run
+    finally:
+        os.close(descriptor)
+
+
+def command_line() -> list[str]:
+    """The command that this process carries out."""
+    return ["diffcli", *sys.argv[1:]]
+
+
+def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]) -> None:
+    """Writes ``run.json``, which holds versions, seed, command and ``facts``, then the resolved preset; makes the folder.
+
+    The preset comes last: with it the folder is a run, which can be resumed.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    writable_folder(run.folder)
+    now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    about = {
+        "preset": preset_name,
+        "started": run.info().get("started", now),
+        "written": now,
+        "command": command_line(),
+        "seed": preset.training.seed,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {"diffcli": __version__, **{name: metadata.version(name) for name in PACKAGES}},
+        **facts,
+    }
+    write_json(run.info_file, about)
+    with written_whole(run.preset_file) as part:
+        part.write_text(to_yaml(preset), encoding="utf-8")
+
+
+def started(run: Run) -> datetime:
+    """When a run was started, in UTC; the first of all days where nothing says so.
+
+    Runs of version 0.1 noted the local time without its zone.
+    """
+    try:
+        return datetime.fromisoformat(run.info()["started"]).astimezone(timezone.utc)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return datetime.min.replace(tzinfo=timezone.utc)
+
+
+def all_runs() -> list[Run]:
+    """Every run below :func:`runs_root`, in it and in the folders in it, oldest first; each once, whatever links lead to it."""
+    root = runs_root()
+    files = [file for pattern in ("*/preset.yaml", "*/*/preset.yaml") for file in root.glob(pattern)]
+    # What a kill leaves of a preset that was being written looks like a run.
+    folders = [file.parent for file in files if not file.parent.name.startswith(f".{file.name}.")]
+    # Of several names of a folder its own comes first.
+    own = root.resolve()
+    folders.sort(key=lambda folder: (folder.resolve() != own / folder.relative_to(root), str(folder)))
+    runs = {folder.resolve(): Run(folder) for folder in reversed(folders)}.values()
+    return sorted(runs, key=lambda run: (started(run), str(run.folder)))
+
+
+def names_of(run: Run) -> list[str]:
+    """What a run below :func:`runs_root` is called by: its preset, its own folder and the one that it is in."""
+    preset, parents = run.info().get("preset"), run.folder.relative_to(runs_root()).parts
+    return list(dict.fromkeys([*([str(preset)] if preset else []), *parents]))
+
+
+def short_names(run: Run) -> list[str]:
+    """Those of :func:`names_of` a run that say more than its time, which is the last part of a longer path."""
+    return [name for name in names_of(run) if name != run.folder.name or run.folder.parent == runs_root()]
+
+
+def find_run(name: str) -> Run:
+    """A run by its folder, by one of :func:`names_of` it (the newest of that name), or ``last`` (the newest of all).
+
+    Where several could be meant, a note says which one is used.
+
+    Raises:
+        UserError: there is none.
+    """
+    run = run_named(name)
+    if run is None:
+        raise no_run(name)
+    return run
+
+
+def run_named(name: str, ready: Path | None = None) -> Run | None:
+    """As :func:`find_run`; None where there is none.
+
+    Args:
+        ready: the file of a ready model of that name, which could be meant, too.
+    """
+    folder = user_path(name)
+    if os.path.isfile(folder / "preset.yaml"):
+        return Run(folder)
+    runs = all_runs()
+    if name != "last":
+        runs = [run for run in runs if name in names_of(run)]
+    if not runs:
+        return None
+    newest = runs[-1]
+    several = f", the newest of {len(runs):,}{'' if name == 'last' else f' called {name}'}" if len(runs) > 1 else ""
+    others = f"; the ready model of that name is {ready}" if ready else ""
+    if (several or others) and is_first():
+        note(f"note: {'your' if ready else 'the'} run {newest.folder} is used{several}{others}")
+    return newest
+
+
+def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
+    """What to tell where no run has a name.
+
+    Args:
+        ready: the names of models that can be had in place of a run.
+    """
+    runs = all_runs()
+    if os.path.isdir(user_path(name)):
+        return UserError(f"{name} is not a run folder: it has no preset.yaml; 'diffcli runs' lists the runs")
+    if runs or (ready and name != "last"):
+        named = {called for run in runs for called in short_names(run)}
+        return UserError(
+            unknown("run", name, {*(["last"] if runs else []), *named, *ready})
+            + "; or give a run folder; 'diffcli runs' lists the runs"
+        )
+    others = f", or take a ready model: {', '.join(ready)}" if ready else ""
+    return UserError(
+        f"no run '{name}': {runs_root()}/ holds no runs yet; make one with: diffcli train `preset` quickstart{others}"
+    )
+
+
+def run_preset(run: Run) -> Preset:
+    """The resolved preset of a run.
+
+    Raises:
+        UserError: its file is damaged.
+    """
+    return validate_stored(read_values(run.preset_file), str(run.preset_file))
+
+
+def best_checkpoint(run: Run) -> Path:
+    """The checkpoint with the lowest validation loss, else the last one.
+
+    Raises:
+        UserError: the run has none yet.
+    """
+    for path in (run.best, run.last):
+        if path.is_file():
+            return path
+    raise UserError(
+        f"{run.folder} has no checkpoint yet; train it on with: diffcli train `resume` {quote(str(run.folder))}"
+    )

@@ -1,0 +1,337 @@
+"""From a preset to objects, and whether the components of a preset fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import get_type_hints
+
+import torch
+from torch import Tensor
+
+from diffcli.config.origins import of_plugin, origin_of, place_of
+from diffcli.config.plugins import load_configured
+from diffcli.config.registry import KINDS, asks_for, build, checked, registered, required, resolved
+from diffcli.config.schema import Component, Preset, Sampler
+from diffcli.data.datasets import ImageSet, Source, split
+from diffcli.data.sources import check_source, class_names, default_data_dir, image_shape, numbered_as
+from diffcli.diffusion.degradations import Degradation, check_basics
+from diffcli.diffusion.degradations.base import check_tables
+from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, check_input, check_prediction
+from diffcli.diffusion.guidance import X0Function, clipped
+from diffcli.diffusion.priors import PRIORS, Prior
+from diffcli.diffusion.samplers import SAMPLERS, Draw, Step
+from diffcli.diffusion.spacing import spaced
+from diffcli.diffusion.times import TIME_DISTRIBUTIONS
+from diffcli.networks import NETWORKS
+from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.paths import user_path
+
+MAX_PARAMETERS = 1_000_000_000
+
+BoundSampler = Callable[[X0Function, Tensor, Sequence[int], Draw], Iterator[Step]]
+"""(denoiser, xT, timesteps, draw) -> its steps: a sampler with its parameters, for one degradation."""
+
+
+def resolve(preset: Preset) -> Preset:
+    """The preset with every default written out and everything checked that needs no data.
+
+    Raises:
+        UserError: a component is unknown or does not fit the others, or a parameter is unknown, of the wrong type or out of
+            range.
+    """
+    load_configured()
+    components = {kind: resolved(kind, given) for kind in KINDS if (given := getattr(preset, kind)) is not None}
+    preset = preset.model_copy(update=components)
+    if (names := class_names(registered("data", preset.data.name), preset.data.parameters)) is not None:
+        preset = with_classes(preset, names)
+    if preset.prediction not in PREDICTIONS:
+        raise UserError(f"prediction: {unknown('prediction', preset.prediction, PREDICTIONS)}")
+    if preset.input not in INPUTS:
+        raise UserError(f"input: {unknown('input', preset.input, INPUTS)}")
+    training = preset.training
+    if training.t_distribution not in TIME_DISTRIBUTIONS:
+        known = unknown("distribution", training.t_distribution, TIME_DISTRIBUTIONS)
+        raise UserError(f"training.t_distribution: {known}")
+    degradation = build_degradation(preset, image_shape_of(preset))
+    _check_network(preset)
+    path_of(preset.sampler, degradation)
+    _check_denoiser(preset, degradation)
+    _check_sampler(preset.sampler, degradation)
+    _check_prior(preset.prior, degradation)
+    _check_guidance(preset)
+    if training.min_snr is not None and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
+        raise UserError(
+            f"training.min_snr needs a degradation with one ratio of signal to noise at each t; {degradation.name} has none"
+        )
+    return preset
+
+
+def with_classes(preset: Preset, names: Sequence[str], any_order: bool = False) -> Preset:
+    """The preset with the names of its data set's classes, where it asks for these.
+
+    Args:
+        any_order: a preset that names them says in which order they are numbered.
+
+    Raises:
+        UserError: the data set has no classes, or others than the preset names.
+    """
+    if preset.labels is None:
+        return preset
+    if preset.labels.clusters:
+        if preset.labels.classes is not None:
+            raise UserError("labels.classes: clusters are labels of their own; leave classes or clusters out")
+        return preset
+    if not names:
+        raise UserError(
+            f"labels: data {preset.data.name} has no classes: those of a folder are its sub-folders; "
+            "sort the images into some, take labels.clusters, or leave labels out"
+        )
+    own = preset.labels.classes
+    if any_order and own is not None and sorted(own) == sorted(names):
+        return preset
+    if own not in (None, list(names)):
+        raise UserError(
+            f"labels.classes: the classes of data {preset.data.name} are {', '.join(names):.200}; leave the key out"
+        )
+    return preset.model_copy(update={"labels": preset.labels.model_copy(update={"classes": list(names)})})
+
+
+def _check_guidance(preset: Preset) -> None:
+    sampler = preset.sampler
+    if sampler.guidance != 1 and preset.labels is None:
+        raise UserError("sampler.guidance needs a model with labels; add 'labels: {}' to the preset")
+    if sampler.autoguidance != 1 and preset.training.guide_at is None:
+        raise UserError("sampler.autoguidance needs an early average; set training.guide_at, for example to 0.1")
+    low, high = sampler.guided_t
+    if low >= high:
+        raise UserError(f"sampler.guided_t is an interval of t/T, its lower end first, got [{low}, {high}]")
+
+
+def _check_network(preset: Preset) -> None:
+    if preset.labels is not None and not asks_for("network", preset.network, "classes"):
+        fitting = [name for name in NETWORKS if asks_for("network", Component(name=name), "classes")]
+        raise UserError(f"labels: network {preset.network.name} takes none; use {' or '.join(fitting)}")
+    # On the meta device nothing is allocated: a network that would fill the memory is refused before it does.
+    try:
+        with torch.device("meta"):
+            supplied = {"image_shape": image_shape_of(preset), "classes": preset.classes}
+            network = build("network", preset.network, supplied)
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise UserError(f"network {preset.network.name} cannot be built: {str(error).splitlines()[0]}") from error
+    parameters = sum(weight.numel() for weight in network.parameters())
+    if parameters > MAX_PARAMETERS:
+        raise UserError(f"network {preset.network.name} has {parameters:,} parameters, more than {MAX_PARAMETERS:,}")
+
+
+def _check_denoiser(preset: Preset, degradation: Degradation) -> None:
+    for key, check in (("prediction", check_prediction), ("input", check_input)):
+        try:
+            check(getattr(preset, key), degradation)
+        except ValueError as error:
+            raise UserError(f"{key}: {error}") from error
+
+
+def samplers_for(degradation: Degradation) -> list[str]:
+    """The names of the samplers that serve a degradation: those whose signature admits it."""
+    served = {name: get_type_hints(function).get("degradation", Degradation) for name, function in SAMPLERS.items()}
+    return [name for name, kind in served.items() if isinstance(degradation, kind)]
+
+
+def _check_sampler(sampler: Component, degradation: Degradation) -> None:
+    fitting = samplers_for(degradation)
+    if sampler.name not in fitting:
+        raise UserError(f"sampler: {sampler.name} does not undo a {degradation.name}; use {' or '.join(fitting)}")
+    if sampler.name == "cold" and sampler.parameters.get("eta") and not degradation.stochastic:
+        raise UserError(
+            f"sampler: eta draws noise anew, and a {degradation.name} has none; add noise, or leave eta out"
+        )
+
+
+def _check_prior(prior: Component, degradation: Degradation) -> None:
+    # A description of what is left of the signal always fits; N(0, I) does where next to nothing is left.
+    noise_alone = degradation.ends_in_noise()
+    fitting = [name for name, kind in PRIORS.items() if kind.of_signal or noise_alone]
+    if prior.name not in fitting:
+        more = ", or a schedule with more noise" if degradation.stochastic else ""
+        raise UserError(f"prior: {prior.name} is not where a {degradation.name} ends; use {' or '.join(fitting)}{more}")
+
+
+def path_of(
+    sampler: Sampler, degradation: Degradation, steps: int | None = None, start: int | None = None
+) -> list[int]:
+    """A sampler's time steps from ``start``, T where it is None, to 0; ``steps`` counts in place of the sampler's own.
+
+    Raises:
+        UserError: more steps than that, or a spacing that the degradation does not have.
+    """
+    if sampler.spacing != "even" and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
+        raise UserError(
+            f"sampler.spacing {sampler.spacing} needs a degradation with one ratio of signal to noise at each t; "
+            f"{degradation.name} has none: use even"
+        )
+    try:
+        return spaced(degradation, sampler.steps if steps is None else steps, sampler.spacing, start)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def load_source(preset: Preset, data_dir: Path | str | None, download: bool = True) -> Source:
+    """A resolved preset's data set, whole and in memory; its labels are numbered as the preset names its classes.
+
+    Args:
+        data_dir: folder of the data sets; None is :func:`~diffcli.data.sources.default_data_dir`.
+
+    Raises:
+        UserError: it is not there and cannot be had, or has classes that the preset does not name.
+    """
+    return numbered(preset, read_source(preset, data_dir, download))
+
+
+def read_source(preset: Preset, data_dir: Path | str | None, download: bool = True) -> Source:
+    """As :func:`load_source`, its labels numbered as the data set does.
+
+    Raises:
+        UserError: it is not there and cannot be had.
+    """
+    folder = default_data_dir() if data_dir is None else user_path(data_dir)
+    source: Source = build("data", preset.data, {"data_dir": folder, "download": download})
+    name, parameters = preset.data.name, preset.data.parameters
+    if origin_of("data", name):
+        load = registered("data", name)
+        with of_plugin("data", name, load):
+            try:
+                check_source(source, image_shape(load, parameters), class_names(load, parameters))
+            except ValueError as error:
+                raise UserError(f"data {name}: {error}{place_of(error, load)}") from error
+    return source
+
+
+def numbered(preset: Preset, source: Source) -> Source:
+    """A data set with its labels numbered as the preset names its classes, where it does.
+
+    Raises:
+        UserError: it has classes that the preset does not name.
+    """
+    named = None if preset.labels is None or preset.labels.clusters else preset.labels.classes
+    if named is None and preset.data.parameters.get("hold_out") == "random":
+        named = sorted(source.classes)  # as versions before 0.4 did, in whose checksums of images labels are
+    return source if named is None else numbered_as(source, named)
+
+
+def splits(preset: Preset, source: Source) -> tuple[ImageSet, ImageSet]:
+    """The training and the validation images of a data set, split as a preset says."""
+    training = preset.training
+    return split(source.development, training.val_share, training.seed, by_class=source.by_class)
+
+
+def training_split(preset: Preset, source: Source) -> ImageSet:
+    """Of the images of a data set, those that a preset's model is trained on."""
+    return splits(preset, source)[0]
+
+
+def image_shape_of(preset: Preset) -> tuple[int, int, int]:
+    """(C, H, W) of a resolved preset's images."""
+    try:
+        return image_shape(registered("data", preset.data.name), preset.data.parameters)
+    except ValueError as error:
+        raise UserError(f"data {preset.data.name}: {error}") from error
+
+
+def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degradation:
+    """The degradation of (C, H, W) images, with its schedule's table and the preset's noise.
+
+    Raises:
+        UserError: a schedule is missing, not asked for, or out of the degradation's range; noise is added to a degradation
+            that has its own; or the images are too small for it.
+    """
+    name = preset.degradation.name
+    supplied: dict[str, object] = {"image_shape": image_shape}
+    if asks_for("degradation", preset.degradation, "betas"):
+        if preset.schedule is None:
+            raise UserError(f"schedule is missing: degradation {name} needs one")
+        supplied["betas"] = _betas(preset.schedule)
+    elif preset.schedule is not None:
+        raise UserError(f"schedule: degradation {name} takes none; leave it out")
+    degradation: Degradation = build("degradation", preset.degradation, supplied)
+    degradation.name, degradation.image_shape = name, image_shape
+    with of_plugin("degradation", name):
+        try:
+            check_basics(degradation)
+        except ValueError as error:
+            raise UserError(f"degradation {name}: {error}{place_of(error, type(degradation).signal)}") from error
+    if preset.noise is not None:
+        if degradation.stochastic:
+            raise UserError(f"noise: degradation {name} has its own; leave it out")
+        degradation.sigmas = build("noise", preset.noise, {"T": degradation.T})
+        function = registered("noise", preset.noise.name)
+        with of_plugin("noise", preset.noise.name, function):
+            try:
+                check_tables(degradation)
+            except ValueError as error:
+                raise UserError(f"noise {preset.noise.name}: {error}{place_of(error, function)}") from error
+    return degradation
+
+
+def _betas(schedule: Component) -> Tensor:
+    betas: Tensor = build("schedule", schedule, {})
+    function = registered("schedule", schedule.name)
+    with of_plugin("schedule", schedule.name, function):
+        if (
+            betas.ndim != 1
+            or len(betas) < 2
+            or betas.dtype != torch.float64
+            or not bool(betas.isfinite().all())
+            or betas[0] != 0
+        ):
+            error = ValueError(
+                f"it must return betas, finite float64 (T + 1,) with betas[0] = 0, got {betas.dtype} {tuple(betas.shape)}"
+            )
+            raise UserError(f"schedule {schedule.name}: {error}{place_of(error, function)}")
+    return betas
+
+
+def build_denoiser(preset: Preset, image_shape: tuple[int, int, int]) -> Denoiser:
+    """The untrained denoiser of a resolved preset for images of (C, H, W).
+
+    Raises:
+        UserError: the network cannot take that shape, or the prediction or the input does not fit the degradation.
+    """
+    network = build("network", preset.network, {"image_shape": image_shape, "classes": preset.classes})
+    degradation = build_degradation(preset, image_shape)
+    _check_denoiser(preset, degradation)
+    return Denoiser(network, degradation, preset.prediction, preset.classes, preset.input)
+
+
+def build_prior(component: Component) -> Prior:
+    """Where unconditional sampling starts; to be fitted where it asks for that."""
+    prior: Prior = build("prior", component, {})
+    return prior
+
+
+def candidate_priors(preset: Preset) -> dict[str, Prior]:
+    """The preset's own prior and, where it has to be fitted, every other one that has; unfitted, by name."""
+    others = [name for name in PRIORS if name != preset.prior.name and not required("prior", name)]
+    components = [preset.prior, *(Component(name=name) for name in others)]
+    priors = {component.name: build_prior(component) for component in components}
+    needs_fit = priors[preset.prior.name].needs_fit
+    return {name: prior for name, prior in priors.items() if prior.needs_fit == needs_fit}
+
+
+def bind_sampler(component: Sampler, degradation: Degradation) -> BoundSampler:
+    """The sampler that ``component`` names, with its parameters, for a degradation.
+
+    Raises:
+        UserError: it is unknown, does not serve the degradation, or a parameter is unknown or of the wrong type.
+    """
+    function, parameters = checked("sampler", component)
+    _check_sampler(component, degradation)
+    sampler = partial(function, **parameters)
+
+    def bound(denoiser: X0Function, xT: Tensor, steps: Sequence[int], draw: Draw) -> Iterator[Step]:
+        estimate = clipped(denoiser) if component.clip else denoiser
+        steps_taken: Iterator[Step] = sampler(estimate, degradation, xT, steps, draw)
+        return steps_taken
+
+    return bound

@@ -1,0 +1,53 @@
+"""How good a label-conditional model's samples are as training data: the classification accuracy score."""
+
+from __future__ import annotations
+
+import torch
+
+from diffcli.data.datasets import ImageSet, Source
+from diffcli.evaluation.fitting import SCORE_STEPS, accuracy_after_training
+from diffcli.utils.devices import Processes
+from diffcli.utils.errors import UserError
+from diffcli.utils.progress import progress
+
+MOST = 50_000
+
+
+def cas_size(asked: int | None, source: Source) -> int:
+    """The number of samples asked for, else 50,000, or all images that are no test images where those are fewer.
+
+    Raises:
+        UserError: more are asked for than there are such images to train on beside.
+    """
+    there = len(source.development)
+    if asked is not None and asked > there:
+        raise UserError(
+            f"`n_cas` must be at most {there:,}, for as many real images are trained on beside; got {asked:,}"
+        )
+    return asked or min(MOST, there)
+
+
+def accuracy_scores(
+    samples: ImageSet, source: Source, seed: int, processes: Processes, quiet: bool
+) -> dict[str, float]:
+    """The classification accuracy score (Ravuri & Vinyals 2019), as ``cas``; beside it ``cas_real``.
+
+    A small classifier learns from samples and the labels they were asked for, and reads the real test images. The same one,
+    trained in the same way on as many real images that are no test images, is what perfect samples would give.
+
+    Args:
+        samples: those without a label are left out.
+        seed: of the real images' choice and of both trainings.
+    """
+    order = torch.randperm(len(source.development), generator=torch.Generator().manual_seed(seed))
+    sets = {
+        "cas": samples[samples.labels >= 0],
+        "cas_real": source.development[order[: len(samples)]],
+    }
+    total = SCORE_STEPS * len(processes.mine(list(sets)))
+    with progress("training classifiers for the accuracy score", total, "steps", quiet) as advance:
+
+        def score(name: str) -> float:
+            return accuracy_after_training(sets[name], source.test, processes.device, seed, advance)
+
+        return dict(zip(sets, processes.shared(list(sets), score), strict=True))

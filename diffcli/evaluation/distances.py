@@ -1,0 +1,237 @@
+"""How far unconditional samples are from real images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffcli.data.datasets import NO_LABEL, ImageSet
+from diffcli.data.pixels import to_model, to_uint8, to_unit
+from diffcli.evaluation.cache import Cache
+from diffcli.evaluation.classifier import TrainedClassifier, classifier_settings, probabilities
+from diffcli.evaluation.extractors import Extractor
+from diffcli.evaluation.floors import FLOORS, NEIGHBOUR_FLOORS, Pool, floor_of
+from diffcli.evaluation.frechet import Reference
+from diffcli.evaluation.kernel import KernelReference
+from diffcli.evaluation.manifolds import DENSITY_NEIGHBOURS, Manifold, recall
+from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, metric_of
+from diffcli.evaluation.resampling import median_error, standard_error, stratified_error
+from diffcli.evaluation.scores import fid, nearest, where_measured
+from diffcli.inference.sampling import Sampling, counting, generate
+from diffcli.utils.devices import Processes
+from diffcli.utils.hashing import of_pixels
+from diffcli.utils.progress import progress
+
+FEATURE_BATCH = 250
+MAX_NEAREST = 1000
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Scores of samples against real images, beside those of real training images with the same labels.
+
+    What is computed of real images alone is kept in the cache, for the evaluations to come.
+
+    Args:
+        train: the training images, with the labels that the model knows them by.
+        wanted: names of metrics.
+        extractors: of the features in which distances and neighbours are measured, each in its turn.
+        classifier: for label_kept.
+        n: how many samples.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    wanted: frozenset[str]
+    extractors: Sequence[Extractor]
+    classifier: TrainedClassifier | None
+    n: int
+    seed: int
+    processes: Processes
+    quiet: bool
+    cache: Cache = field(default_factory=Cache)
+
+    @property
+    def device(self) -> torch.device:
+        """Where scores are computed."""
+        return where_measured(self.processes.device)
+
+    def of(self, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
+        """The scores of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,)."""
+        by_judge = [self._judged(extractor, samples, labels) for extractor in self.extractors]
+        scores = {
+            key: value
+            for metric in METRICS
+            for judged in by_judge
+            for key, value in judged.items()
+            if (of := metric_of(key)) is not None and of.name == metric
+        }
+        if "label_kept" in self.wanted and self.classifier is not None and labels is not None and (labels >= 0).any():
+            asked = labels[labels >= 0]
+            kept = (self._read(self.classifier, samples[labels >= 0]) == asked).double()
+            scores |= _present("label_kept", float(kept.mean()), error=stratified_error(kept, asked))
+            scores["label_kept_test"] = self._test_read
+        if "nearest" in self.wanted:
+            distances = self._nearest(samples[:MAX_NEAREST])
+            scores |= _present("nearest", float(distances.median()), error=median_error(distances))
+            scores["nearest_test"] = self._nearest_test
+        return scores
+
+    def _judged(self, extractor: Extractor, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
+        """The scores of samples in the features of one extractor, each beside that of real images and its standard error."""
+        pool = self._pool(labels)
+        fake = self._features(extractor, samples, "samples").to(self.device)
+        real = self._features_of_real(extractor, self.test.images, "test images").to(self.device)
+        known = self._features_of_real(extractor, self.train.images[pool.indices], "training images").to(self.device)
+        asked = self._asked(labels)
+        scores: dict[str, float] = {}
+
+        def add(metric: str, score: Callable[[Tensor], float], value: float, error: float | None) -> None:
+            key = f"{metric}_{extractor.name}"
+            scores.update(_present(key, value, floor=floor_of(score, known, sets), error=error))
+
+        if {"fid", "kid"} & self.wanted:
+            sets = pool.sets(asked, FLOORS, self.seed)
+            if "fid" in self.wanted:
+                distance = Reference.of(real).distance
+                add("fid", distance, distance(fake), standard_error(distance, fake, self.seed, labels))
+            if "kid" in self.wanted:
+                kernel = KernelReference.of(real)
+                add("kid", kernel.distance, kernel.distance(fake), kernel.error(fake, labels))
+        if NEIGHBOUR_METRICS & self.wanted:
+            count = self.n_manifold
+            some = real[self._shuffled(len(real))[:count]]
+            sets = pool.sets(asked[:count], NEIGHBOUR_FLOORS, self.seed)
+            some_fake, own = fake[:count], None if labels is None else labels[:count]
+            shares: dict[str, Callable[[Tensor], float]] = {"sample_recall": partial(recall, some)}
+            if "sample_precision" in self.wanted:
+                shares["sample_precision"] = Manifold.of(some).share
+            if {"density", "coverage"} & self.wanted:
+                balls = Manifold.of(some, DENSITY_NEIGHBOURS)
+                shares |= {"density": balls.density, "coverage": balls.coverage}
+            for metric in NEIGHBOUR_METRICS & self.wanted:
+                share = shares[metric]
+                add(metric, share, share(some_fake), standard_error(share, some_fake, self.seed, own))
+        return scores
+
+    @property
+    def n_manifold(self) -> int:
+        """Samples for precision and recall: as many as the test images, of which as many are drawn."""
+        return manifold_size(self.n, len(self.test))
+
+    def n_floor(self, labels: Tensor | None) -> int:
+        """How many real training images stand beside samples of these labels, int64 (n,): fewer than samples where the
+        training images of a label are."""
+        return len(self._pool(labels).sets(self._asked(labels), 1, self.seed)[0])
+
+    def _asked(self, labels: Tensor | None) -> Tensor:
+        return torch.full((self.n,), NO_LABEL) if labels is None else labels
+
+    def _pool(self, labels: Tensor | None) -> Pool:
+        return Pool.like(self._asked(labels), self.train.labels, self.seed)
+
+    def _shuffled(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
+
+    def by_label(self, samples: Tensor, labels: Tensor) -> dict[int, dict[str, float]]:
+        """The Frechet distances of the samples of each label to the test images of that label, where there are two of each,
+        by the key of each extractor."""
+        distances: dict[int, dict[str, float]] = defaultdict(dict)
+        for extractor in self.extractors:
+            fake = self._features(extractor, samples, "samples")
+            real = self._features_of_real(extractor, self.test.images, "test images")
+            for label in labels.unique().tolist():
+                pair = real[self.test.labels == label], fake[labels == label]
+                if label != NO_LABEL and min(map(len, pair)) > 1:
+                    distances[label][f"fid_{extractor.name}"] = fid(*pair)
+        return dict(distances)
+
+    def _features_of_real(self, extractor: Extractor, images: Tensor, title: str) -> Tensor:
+        key = {"features": extractor.settings, "images": of_pixels(images)}
+        return self._kept(key, lambda: self._features(extractor, images, title))
+
+    @cached_property
+    def _test_read(self) -> float:
+        assert self.classifier is not None
+        classifier, images = self.classifier, self.test.images
+        key = {"read by": classifier_settings(classifier.dataset), "images": of_pixels(images)}
+        read = self._kept(key, lambda: self._read(classifier, images))
+        return float((read == self.test.labels).double().mean())
+
+    def _read(self, classifier: TrainedClassifier, images: Tensor) -> Tensor:
+        """The labels that uint8 images (N, C, H, W) are read as, int64 (N,)."""
+        read = [
+            probabilities(classifier.network.to(self.device), to_unit(to_model(batch.to(self.device)))).argmax(dim=1)
+            for batch in images.split(FEATURE_BATCH)
+        ]
+        return torch.cat(read).cpu()
+
+    @cached_property
+    def _known(self) -> Tensor:
+        return to_unit(to_model(self.train.images.to(self.device)))
+
+    def _nearest(self, images: Tensor) -> Tensor:
+        """Distances of uint8 images (N, C, H, W) to their nearest training images, (N,)."""
+        return nearest(to_unit(to_model(images.to(self.device))), self._known).cpu()
+
+    @cached_property
+    def _nearest_test(self) -> float:
+        some = self.test.images[self._shuffled(len(self.test))[:MAX_NEAREST].sort().values]
+        key = {"nearest in": of_pixels(self.train.images), "images": of_pixels(some)}
+        return float(self._kept(key, lambda: self._nearest(some)).median())
+
+    def _kept(self, key: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:
+        """What ``make`` returns: from the cache, if all processes find it there."""
+        key |= {"device": self.processes.device.type}
+        kept = self.cache.load(key)
+        found = list(self.processes.shared(range(self.processes.count), lambda _: kept is not None))
+        if kept is not None and all(found):
+            return kept
+        made = make()
+        if self.processes.first:
+            self.cache.save(key, made)
+        return made
+
+    def _features(self, extractor: Extractor, images: Tensor, title: str) -> Tensor:
+        """Features of uint8 images (N, C, H, W), (N, F)."""
+        batches = images.split(FEATURE_BATCH)
+        total = sum(len(batch) for batch in self.processes.mine(batches))
+        with progress(f"{extractor.name} features of {title}", total, "images", self.quiet) as advance:
+
+            def features_of(batch: Tensor) -> Tensor:
+                features = extractor.features(to_unit(to_model(batch)))
+                advance(len(batch))
+                return features
+
+            return torch.cat(list(self.processes.shared(batches, features_of)))
+
+
+def _present(key: str, value: float, **beside: float | None) -> dict[str, float]:
+    """A score and those that stand beside it, by the suffix of its key; what is None is left out."""
+    return {key: value, **{f"{key}_{suffix}": other for suffix, other in beside.items() if other is not None}}
+
+
+def manifold_size(n_fid: int, test_images: int) -> int:
+    """How many samples, and how many test images, precision and recall are of."""
+    return min(n_fid, test_images)
+
+
+def drawn(
+    sampling: Sampling, image_shape: tuple[int, int, int], n: int, title: str, quiet: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Unconditional samples, uint8 (n, C, H, W), and the labels that they were asked for, int64 (n,), if any.
+
+    Args:
+        title: what the progress bar says.
+    """
+    with progress(title, sampling.total_steps(n), "steps", quiet) as advance:
+        batches = generate(sampling, n, image_shape, counting(advance))
+        samples = torch.cat([to_uint8(batch) for batch in batches])
+    labels = sampling.labels_of(range(n))
+    return samples, None if labels is None else labels.cpu()

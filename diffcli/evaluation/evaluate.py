@@ -1,0 +1,322 @@
+"""Scores of a trained model, by the report's protocol (section 2.4)."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from diffcli import __version__
+from diffcli.checkpoints.evaluations import Evaluation
+from diffcli.checkpoints.runs import Run
+from diffcli.config.build import training_split
+from diffcli.data.datasets import NO_LABEL, ImageSet, Source
+from diffcli.data.pixels import to_model, to_unit
+from diffcli.diffusion.losses import fixed_draws, fixed_loss
+from diffcli.diffusion.randomness import Stream
+from diffcli.evaluation.cas import accuracy_scores
+from diffcli.evaluation.classifier import (
+    TrainedClassifier,
+    Unavailable,
+    classifier_settings,
+    load_classifier,
+    probabilities,
+)
+from diffcli.evaluation.distances import Distances, drawn
+from diffcli.evaluation.extractors import Extractor, choose
+from diffcli.evaluation.likelihood import bits_of, decoder_width, why_none
+from diffcli.evaluation.metrics import METRICS, chosen, measured_on
+from diffcli.evaluation.protocol import EvaluateOptions, Subject, allowed, check_metrics, pick_subject, protocol
+from diffcli.evaluation.resampling import mean_and_error, with_error
+from diffcli.evaluation.scores import RECONSTRUCTION_METRICS, where_measured
+from diffcli.evaluation.subsets import random_subset
+from diffcli.inference.loading import started
+from diffcli.inference.model import Model
+from diffcli.inference.restoration import Disturbance, reconstruct
+from diffcli.inference.sampling import Sampling, counting, evaluations
+from diffcli.utils.errors import UserError
+from diffcli.utils.files import writable_folder, write_json
+from diffcli.utils.hashing import of_images
+from diffcli.utils.options import takes
+from diffcli.utils.progress import progress
+
+TENTHS = 10
+
+T = TypeVar("T")
+
+
+@takes(EvaluateOptions)
+def evaluate(options: EvaluateOptions) -> Evaluation:
+    """Scores a trained model and writes ``eval.json`` into its run folder, or what it would hold into ``out``.
+
+    See :class:`EvaluateOptions` for the arguments and :func:`measure` for the scores.
+
+    Raises:
+        UserError: an option is not usable, or a metric that was named cannot be had.
+    """
+    subject = pick_subject(options)
+    file = options.out or _file_of(subject.model.run)
+    subject.model.sampler(options)  # a bad option is told before the processes start
+    for name in options.priors:
+        subject.model.prior_component(name)
+    check_metrics(options, subject.model)
+    subject.model.note_labels(options)
+    if not isinstance(options.run, Model):
+        subject = replace(subject, model=started(subject.model, options.devices))
+    result = measure(subject, options)
+    if file is None:
+        return result
+    if subject.model.processes.first:
+        write_json(file, result.as_dict())
+    return replace(result, file=file)
+
+
+def _file_of(run: Run | None) -> Path | None:
+    """``eval.json`` of a run, None without one.
+
+    Raises:
+        UserError: its folder cannot be written, which is told before anything is measured.
+    """
+    if run is None:
+        return None
+    try:
+        writable_folder(run.folder)
+    except UserError as error:
+        reason = str(error).partition(";")[0]
+        raise UserError(f"{reason}; name a file for the scores with `out`, for example scores.json") from error
+    return run.eval_file
+
+
+def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
+    """The scores of a trained model, on each of its processes.
+
+    Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_t of test images, z_T unless the options name another
+    one, and come twice: by the sampler (``rmse``) and by x0_hat in one step (``rmse_direct``); of a model with labels they are told none,
+    unless the options name one, and beside them stands what it makes of images whose label it is told (``rmse_told``). Distances
+    (fid, kid) compare unconditional samples with the test images, the extractor's name in the key; beside them, as
+    ``..._floor``, as many real training images, with the labels that the samples have. ``nearest``
+    is the median distance of samples to their nearest training image; beside it, that of test images. ``nll`` is a bound
+    on the likelihood of the test images, from the first prior; beside it the KL terms' part of it, as ``nll_kl``. Beside most,
+    as ``..._error``, stands a standard error: over the test images of what is their mean, over resampled sets of samples of
+    distances, see :func:`~diffcli.evaluation.resampling.standard_error`.
+
+    Raises:
+        UserError: an option is not usable, or a metric that was named cannot be had.
+    """
+    model = subject.model
+    source = model.source()
+    if source.test.image_shape != model.image_shape:
+        raise UserError(f"the test images are {source.test.image_shape}, the model's {model.image_shape} (C, H, W)")
+    settings = protocol(subject, options, source)
+    changed = _changed_images(model, source, settings["training_images"])
+    # The first prior's name may be the preset's own.
+    starts = {name: model.prior(name) for name in options.priors or [settings["prior"]]}
+    sampling = model.sampling(options, starts[settings["prior"]])
+    classifier, extractors, notes = _instruments(options, model.preset.data.name, sampling.device)
+    notes = [*changed, *notes]
+    wanted = allowed(options, model.preset, bool(extractors), classifier is not None)
+    quiet = options.quiet or not sampling.processes.first
+    test = source.test[random_subset(len(source.test), settings["n_test"], options.seed)]
+
+    @cache
+    def training_images() -> ImageSet:
+        return model.labelled(training_split(model.preset, source))
+
+    began = time.perf_counter()
+    scores: dict[str, float] = {}
+    by_t: tuple[list[float | None], list[float | None]] = [], []
+    given = model.told(options, len(test))
+    told = model.labelled(test).labels if given is None else given
+    if "loss" in wanted:
+        losses, by_t = _loss(sampling, test, told, quiet)
+        scores |= losses
+    if "nll" in wanted:
+        settings["decoder_width"] = decoder_width(sampling, training_images())
+        steps, width = settings["nll_steps"], settings["decoder_width"]
+        scores |= bits_of(sampling, test, told, steps, width, quiet)
+    elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):
+        notes.append(f"left out nll: {reason}")
+    if reconstructed := [name for name in wanted if METRICS[name].source == "reconstructions"]:
+        start = sampling if options.t is None else model.starting_at(options.t, sampling)
+        told_by_suffix = model.labels_of_reconstructions(options, test)
+        judge = classifier if "class_kept" in wanted else None
+        for suffix, own in told_by_suffix.items():
+            scores |= _reconstruction_scores(
+                start, test, own, reconstructed, judge, suffix=suffix, disturbance=options.disturbance, quiet=quiet
+            )
+        if "" not in told_by_suffix:
+            notes.append(
+                f"left out {', '.join(reconstructed)} without a label: this model was told every image's in training "
+                f"(labels.dropped: 0); what stands in their place is of images whose label it is told"
+            )
+    by_prior: dict[str, dict[str, float]] = {}
+    by_label: dict[str, dict[str, float]] = {}
+    settings["n_floor"] = None
+    if set(measured_on("samples")) & set(wanted):
+        distances = Distances(
+            train=training_images(),
+            test=source.test,
+            wanted=frozenset(wanted),
+            extractors=extractors,
+            classifier=classifier,
+            n=options.n_fid,
+            seed=options.seed,
+            processes=model.processes,
+            quiet=quiet,
+        )
+        for name, prior in starts.items():
+            first = name == settings["prior"]
+            n = max(options.n_fid, settings["n_cas"] if first and "cas" in wanted else 0)
+            everything = drawn(
+                replace(sampling, prior=prior), model.image_shape, n, f"sampling {n} images from {name}", quiet
+            )
+            samples, labels = (None if part is None else part[: options.n_fid] for part in everything)
+            assert samples is not None
+            by_prior[name] = distances.of(samples, labels)
+            if first and extractors:
+                settings["n_floor"] = distances.n_floor(labels)
+            if options.per_label and labels is not None and first:
+                by_label = {model.classes[label]: value for label, value in distances.by_label(samples, labels).items()}
+            if first and "cas" in wanted:
+                pixels, asked = everything
+                assert asked is not None
+                learnt_from = ImageSet(pixels, asked)[torch.arange(settings["n_cas"])]
+                scores |= accuracy_scores(learnt_from, source, options.seed, model.processes, quiet)
+        scores |= by_prior[settings["prior"]]
+    settings |= {
+        "preset": model.preset_name,
+        "data": model.preset.data.name,
+        "checkpoint": str(model.checkpoint),
+        "epoch": model.epoch,
+        "metrics": wanted,
+        "extractors": [extractor.settings for extractor in extractors],
+        "classifier": classifier_settings(classifier.dataset) if classifier else None,
+        "evaluations": evaluations(sampling),
+        "device": str(sampling.device),
+        "processes": sampling.processes.count,
+        "diffcli": __version__,
+        "date": datetime.now().isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    return Evaluation(scores, settings, by_prior, *by_t, notes, by_label).finite()
+
+
+def _changed_images(model: Model, source: Source, checksum: str) -> list[str]:
+    """A note where the training images are not those of the training, as far as the run knows.
+
+    Args:
+        checksum: of the training images.
+    """
+    recorded = model.run.info().get("training_sha256") if model.run is not None else None
+    if recorded in (None, checksum):
+        return []
+    unlabelled = training_split(model.preset, source)
+    unlabelled = ImageSet(unlabelled.images, torch.full_like(unlabelled.labels, NO_LABEL))
+    if recorded == of_images(unlabelled.images, unlabelled.labels):  # version 0.1 knew no labels of folders
+        return []
+    return [
+        "the images are not those of the training: the test images may hold some that were trained on, and what is compared "
+        "with training images is compared with others"
+    ]
+
+
+def _instruments(
+    options: EvaluateOptions, dataset: str, device: torch.device
+) -> tuple[TrainedClassifier | None, Sequence[Extractor], list[str]]:
+    """The classifier, None where not wanted or not there, the extractors, and notes of what is left out for want of them.
+
+    Raises:
+        UserError: a metric that was named cannot be had.
+    """
+    notes: list[str] = []
+
+    def optional(instrument: str, get: Callable[[], T]) -> T | None:
+        names = [metric.name for metric in METRICS.values() if instrument in metric.needs]
+        if not set(names) & set(chosen(options.metrics)):
+            return None
+        try:
+            return get()
+        except Unavailable as error:
+            if options.metrics:
+                raise
+            notes.append(f"left out {', '.join(names)}: {error}")
+            return None
+
+    classifier = optional("classifier", lambda: load_classifier(dataset))
+    extractors = optional("extractor", lambda: choose(options.extractor, dataset, options.weights, device))
+    return classifier, extractors or [], notes
+
+
+@torch.inference_mode()
+def _loss(
+    sampling: Sampling, test: ImageSet, told: Tensor, quiet: bool
+) -> tuple[dict[str, float], tuple[list[float | None], list[float | None]]]:
+    """Mean training loss over the test images, t and noise fixed per image; and the means in each tenth of t/T, with their
+    standard errors."""
+    batches = sampling.batches(len(test))
+    total = sum(len(indices) for indices in sampling.processes.mine(batches))
+    with progress("test loss", total, "images", quiet) as advance:
+
+        def losses_of(indices: range) -> tuple[Tensor, Tensor]:
+            index = torch.arange(indices.start, indices.stop)
+            x0 = to_model(test.images[index].to(sampling.device))
+            degradation = sampling.denoiser.degradation
+            draws = fixed_draws(degradation, indices, x0.shape[1:], sampling.seed, Stream.TEST)
+            loss = fixed_loss(sampling.denoiser, x0, draws, told[index])
+            advance(len(indices))
+            return loss.cpu().double(), draws.t  # there is no float64 on MPS
+
+        losses, times = zip(*sampling.processes.shared(batches, losses_of), strict=True)
+    all_losses = torch.cat(losses)
+    tenth = (torch.cat(times) - 1) * TENTHS // sampling.denoiser.degradation.T
+    means = [mean_and_error(all_losses[tenth == i]) for i in range(TENTHS)]
+    return with_error("loss", all_losses), ([value for value, _ in means], [error for _, error in means])
+
+
+def _reconstruction_scores(
+    sampling: Sampling,
+    test: ImageSet,
+    labels: Tensor | None,
+    wanted: Sequence[str],
+    classifier: TrainedClassifier | None,
+    *,
+    suffix: str,
+    disturbance: Disturbance,
+    quiet: bool,
+) -> dict[str, float]:
+    """Scores of reconstructions of the test images from z_t, and of x0_hat in one step, as ``..._direct``.
+
+    Args:
+        labels: what the denoiser is told of the images, int64 (N,); None is nothing.
+        classifier: for class_kept; None leaves it out.
+        suffix: added to the names of metrics.
+    """
+    functions = {name: function for name, function in RECONSTRUCTION_METRICS.items() if name in wanted}
+    per_image: dict[str, list[Tensor]] = defaultdict(list)
+    device, start = where_measured(sampling.device), 0
+    title = f"reconstructing {len(test)} test images{', told their labels' if suffix else ''}"
+    with progress(title, sampling.total_steps(len(test)), "steps", quiet) as advance:
+        made = reconstruct(sampling, test.images, counting(advance), labels, disturbance=disturbance)
+        for sampled, direct in made:
+            batch = test[torch.arange(start, start + len(sampled))]
+            originals = to_unit(to_model(batch.images.to(device)))
+            start += len(sampled)
+            for way, images in (("", to_unit(sampled.to(device))), ("_direct", to_unit(direct.to(device)))):
+                for name, function in functions.items():
+                    per_image[name + suffix + way].append(function(originals, images).cpu())
+                if classifier is not None:
+                    read = probabilities(classifier.network.to(device), images).argmax(dim=1).cpu()
+                    per_image["class_kept" + suffix + way].append((read == batch.labels).float())
+    scores: dict[str, float] = {}
+    for key, values in per_image.items():
+        found = with_error(key, torch.cat(values))
+        scores |= {key: found[key]} if key.endswith("_direct") else found
+    return scores

@@ -1,1 +1,0 @@
-"""One plain function per command; the command line only parses, calls and prints."""

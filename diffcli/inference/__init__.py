@@ -1,0 +1,1 @@
+"""Trained models at work: loading, sampling, restoring, exporting, and their pictures."""

@@ -1,0 +1,159 @@
+"""Trained models by name: from a run, a preset's newest run, a checkpoint, a model file, or among the ready ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffcli.checkpoints.checkpoint import check_weights
+from diffcli.checkpoints.model_file import State, Stored, is_model_file, read_stored
+from diffcli.checkpoints.runs import Run, best_checkpoint, no_run, run_named
+from diffcli.config.build import build_denoiser, image_shape_of, resolve
+from diffcli.config.plugins import check_loaded
+from diffcli.config.schema import Preset, validate_stored
+from diffcli.diffusion.denoiser import Denoiser
+from diffcli.inference.model import Model
+from diffcli.inference.ready import ready_models
+from diffcli.utils.compile import check_compiler, precision_of
+from diffcli.utils.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
+from diffcli.utils.distributed import is_first
+from diffcli.utils.errors import UserError
+from diffcli.utils.paths import user_path
+from diffcli.utils.progress import note
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
+    """The checkpoint or model file that a name stands for, see :func:`load`, and the run that it belongs to.
+
+    Where a ready model is taken, or could have been meant, a note says what is.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not isinstance(name, (Run, Path, str)):
+        raise UserError(f"a model is named by a run, a file or folder, or a name; {type(name).__name__} is none")
+    if isinstance(name, Run):
+        return name, best_checkpoint(name)
+    path = user_path(name)
+    if (
+        path.suffix == ".ckpt"
+        or is_model_file(path)
+        or path.is_file()
+        or (isinstance(name, Path) and not path.is_dir())
+    ):
+        folder = path.parent.parent
+        return Run(folder) if (folder / "preset.yaml").is_file() else None, path
+    ready = ready_models()
+    file = ready.get(str(name))
+    run = run_named(str(name), file)
+    if run is None:
+        if file is None:
+            raise no_run(str(name), list(ready))
+        if is_first():
+            note(f"note: the ready model {name} is used; no run has that name")
+        return None, file
+    return run, best_checkpoint(run)
+
+
+def load(
+    name: Run | Path | str = "last",
+    *,
+    data_dir: Path | str | None = None,
+    data: Path | str | None = None,
+    devices: Devices = ONE_DEVICE,
+) -> Model:
+    """A trained model.
+
+    Args:
+        name: a run, its folder, a preset's name (its newest run), ``last`` (the newest of all), a ready model's name, or the
+            file of a checkpoint or of a model. A run comes before the ready model of its name.
+        data_dir: folder of the data sets, which only some priors need; None is ``DIFFCLI_DATA``, else ``data``.
+        data: a folder of images in place of the one that the model was trained on, where that is needed.
+        devices: what it computes on.
+
+    Raises:
+        UserError: there is none, it cannot be read, or the devices are not there.
+    """
+    run, checkpoint = find_checkpoint(name)
+    model = replace(read_model(checkpoint), run=run, data_dir=data_dir, data=data)
+    model.check_data()
+    return started(model, devices)
+
+
+def started(model: Model, devices: Devices, processes: Processes | None = None) -> Model:
+    """A model on the devices that were asked for, computing as they say.
+
+    Args:
+        processes: those that are started already.
+
+    Raises:
+        UserError: an option is not usable on this machine.
+    """
+    devices = devices_of(devices)
+    precision = precision_of(devices)
+    processes = processes or launch(devices)
+    if devices.compile:
+        check_compiler(processes.device)
+    return model.on(processes, precision, devices.compile)
+
+
+def read_model(file: Path) -> Model:
+    """The model of a checkpoint or of a model file, on the CPU and in evaluation mode.
+
+    Raises:
+        UserError: see :func:`~diffcli.checkpoints.model_file.read_stored`; or its weights do not fit the network that its preset names.
+    """
+    return model_of(read_stored(file))
+
+
+def model_of(stored: Stored) -> Model:
+    """A stored model, on the CPU and in evaluation mode.
+
+    Raises:
+        UserError: its preset is not valid here, or its weights do not fit the network that the preset names.
+    """
+    check_loaded(stored.plugins, stored.title)
+    preset = resolve(validate_stored(stored.preset, stored.title))
+    image_shape = image_shape_of(preset)
+    denoiser = build_denoiser(preset, image_shape)
+    guide = build_denoiser(preset, image_shape) if stored.guide is not None else None
+    try:
+        _fill(denoiser, stored.weights, stored)
+        if guide is not None and stored.guide is not None:
+            _fill(guide, stored.guide, stored)
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{stored.title} is damaged: it holds something else than weights") from error
+    return Model(
+        checkpoint=stored.file,
+        preset_name=stored.preset_name,
+        preset=preset,
+        image_shape=image_shape,
+        denoiser=denoiser,
+        epoch=stored.epoch,
+        fitted=stored.fitted,
+        guide=guide,
+        class_shares=stored.class_shares,
+        unlabelled_share=stored.unlabelled_share,
+        clusters=_clusters_of(stored, preset),
+    )
+
+
+def _clusters_of(stored: Stored, preset: Preset) -> Tensor | None:
+    """The centres of the clusters that are a model's labels, if they are."""
+    if preset.labels is None or not preset.labels.clusters:
+        return None
+    expected = (preset.labels.clusters, math.prod(image_shape_of(preset)))
+    if stored.clusters is None or tuple(stored.clusters.shape) != expected:
+        raise UserError(f"{stored.title} is damaged: it lacks the centres of its {preset.labels.clusters} clusters")
+    return stored.clusters.float()
+
+
+def _fill(denoiser: Denoiser, weights: State, stored: Stored) -> None:
+    check_weights(stored.title, weights, denoiser)
+    denoiser.load_state_dict(weights)
+    denoiser.eval().requires_grad_(False)

@@ -1,0 +1,244 @@
+"""Unconditional samples, in batches: on a CPU the same images, to the byte, whatever the batch size and the processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffcli.config.build import BoundSampler, bind_sampler
+from diffcli.config.schema import Sampler
+from diffcli.data.pixels import to_model
+from diffcli.diffusion.degradations import Degradation, GaussianNoise
+from diffcli.diffusion.denoiser import Denoiser
+from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, with_labels
+from diffcli.diffusion.inpainting import Known, resampled
+from diffcli.diffusion.labels import Labels
+from diffcli.diffusion.priors import FIT_IMAGES, Prior
+from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
+from diffcli.diffusion.samplers import Step, last
+from diffcli.utils.devices import Processes
+from diffcli.utils.errors import UserError
+
+Track = Callable[[Iterator[Step]], Iterator[Step]]
+"""A loop over a batch's steps that yields them on: whoever wants to see a batch as it is drawn puts one around it."""
+
+
+def counting(advance: Callable[[int], None]) -> Track:
+    """A loop that calls ``advance(1)`` after each of the sampler's steps, for a progress bar."""
+
+    def track(steps: Iterator[Step]) -> Iterator[Step]:
+        yield next(steps)  # x_T, before the first step
+        for step in steps:
+            advance(1)
+            yield step
+
+    return track
+
+
+CPU_BATCH, LARGEST_BATCH = 128, 4096
+"""Images at a time where as many as fit are asked for: on a CPU, where more gain nothing; and at most."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Everything that decides what comes out of a trained denoiser.
+
+    ``steps`` descends from T to 0; ``seed`` and an image's index decide its noise, and its label where that is drawn.
+
+    Args:
+        labels: which label each sample gets; None is none.
+        guide: the early average of the weights, which the sampler's autoguidance needs.
+
+    Raises:
+        UserError: labels, or guidance by them, are asked of a model that was trained without; a label is unknown; or there
+            is no guide for autoguidance.
+    """
+
+    denoiser: Denoiser
+    prior: Prior | None
+    """Where unconditional sampling starts; None where it does not."""
+    sampler: Sampler
+    steps: Sequence[int]
+    seed: int
+    batch_size: int
+    processes: Processes
+    labels: Labels | None = None
+    guide: Denoiser | None = None
+
+    def __post_init__(self) -> None:
+        classes = self.denoiser.classes
+        if not classes and (self.labels is not None or self.sampler.guidance != 1):
+            raise UserError("this model was trained without labels; train one whose preset has 'labels: {}'")
+        unknown = [label for label in (self.labels.given if self.labels else ()) if not -1 <= label < classes]
+        if unknown:
+            raise UserError(f"label {unknown[0]} is unknown: this model's are 0..{classes - 1}, and -1 for none")
+        if self.sampler.autoguidance != 1 and self.guide is None:
+            raise UserError("this model has no early average to be guided by; train one with training.guide_at: 0.1")
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self.processes.device
+
+    @cached_property
+    def bound_sampler(self) -> BoundSampler:
+        """The sampler with its parameters, looked up and checked once."""
+        return bind_sampler(self.sampler, self.denoiser.degradation)
+
+    def labels_of(self, indices: Sequence[int]) -> Tensor | None:
+        """The labels of the samples with these indices, int64 (B,), on the device; None where they have none."""
+        return None if self.labels is None else self.labels.of(self.seed, indices).to(self.device)
+
+    def estimate(self, labels: Tensor | None) -> X0Function:
+        """x0_hat of a batch of images of these labels, int64 (B,), guided as the sampler says."""
+        good: X0Function = self.denoiser
+        bad: X0Function | None = self.guide
+        if labels is not None:
+            good = classifier_free(self.denoiser, labels, self.sampler.guidance, self.guided_t)
+            bad = None if self.guide is None else with_labels(self.guide, labels)
+        return good if bad is None else autoguided(good, bad, self.sampler.autoguidance, self.guided_t)
+
+    @property
+    def guided_t(self) -> tuple[float, float] | None:
+        """The interval of t in which estimates are guided; None is everywhere."""
+        (low, high), T = self.sampler.guided_t, self.denoiser.degradation.T
+        return None if (low, high) == (0, 1) else (low * T, high * T)
+
+    def trajectory(
+        self,
+        xT: Tensor,
+        generators: Sequence[torch.Generator],
+        labels: Tensor | None = None,
+        known: Known | None = None,
+    ) -> Iterator[Step]:
+        """x_T (B, C, H, W) -> ``Step(T, xT, xT)``, then a step for each of the sampler's, the last one at s = 0.
+
+        Args:
+            labels: int64 (B,), -1 for none.
+            known: what is known of each image, for in-painting.
+        """
+        yield Step(self.steps[0], xT, xT)
+        # Once a step at most, and never in the last one; in-painting once a round, and once between two rounds.
+        calls = len(self.steps) - 2 if known is None else (2 * known.rounds - 1) * (len(self.steps) - 1)
+        draw = Noise(generators, tuple(xT.shape[1:]), xT.device, calls)
+        estimate = self.estimate(labels)
+        if known is None:
+            yield from self.bound_sampler(estimate, xT, self.steps, draw)
+            return
+
+        degradation = self.denoiser.degradation
+        assert isinstance(degradation, GaussianNoise)
+
+        def sample(xt: Tensor, steps: Sequence[int]) -> Iterator[Step]:
+            return self.bound_sampler(known.kept(estimate), xt, steps, draw)
+
+        yield from resampled(sample, degradation, xT, self.steps, draw, known.rounds)
+
+    def batches(self, n: int) -> list[range]:
+        """The indices of ``n`` images in as few batches as ``batch_size`` allows, of even sizes: a small rest would cost nearly
+        as much as a whole batch."""
+        count = -(-n // self.batch_size)
+        bounds = [-(-n * i // count) for i in range(count + 1)] if n else []
+        return [range(start, end) for start, end in pairwise(bounds)]
+
+    @torch.inference_mode()
+    def with_largest_batches(self) -> Sampling:
+        """The same with the largest batches, of 1, 2, 4, ... images, whose guided estimate the device's memory holds."""
+        if self.device.type == "cpu":
+            return replace(self, batch_size=CPU_BATCH)
+        size = 1
+        while size < LARGEST_BATCH and self._fits(2 * size):
+            size *= 2
+        return replace(self, batch_size=size)
+
+    def _fits(self, count: int) -> bool:
+        t = torch.full(
+            (count,), round(sum(self.sampler.guided_t) / 2 * self.denoiser.degradation.T), device=self.device
+        )
+        try:
+            images = torch.zeros(count, *self.denoiser.degradation.image_shape, device=self.device)
+            self.estimate(self.labels_of(range(count)))(images, t)
+        except torch.OutOfMemoryError:
+            return False
+        return True
+
+    def total_steps(self, n: int) -> int:
+        """Sampler steps that this process takes for ``n`` images, batch by batch."""
+        return len(self.processes.mine(self.batches(n))) * (len(self.steps) - 1)
+
+
+class _Counting(nn.Module):
+    """Stands for a denoiser: adds the images that it is asked for to ``seen``."""
+
+    def __init__(self, like: Denoiser, seen: list[int]) -> None:
+        super().__init__()
+        self.degradation, self.classes, self.seen = like.degradation, like.classes, seen
+
+    def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        self.seen.append(len(xt))
+        return torch.zeros_like(xt)
+
+
+@torch.inference_mode()
+def evaluations(sampling: Sampling) -> int:
+    """How many times an image passes a network on its way from x_T to x_0, guidance included."""
+    seen: list[int] = []
+    counting: Any = _Counting(sampling.denoiser, seen)
+    counted = replace(sampling, denoiser=counting, guide=counting if sampling.guide is not None else None)
+    xT = torch.zeros(1, *sampling.denoiser.degradation.image_shape, device=sampling.device)
+    last(counted.trajectory(xT, image_generators(0, Stream.SAMPLE, [0]), counted.labels_of([0])))
+    return sum(seen)
+
+
+@torch.no_grad()
+def fit_prior(prior: Prior, degradation: Degradation, images: Tensor, labels: Tensor | None = None) -> Prior:
+    """``prior`` after it has seen A_T x_0 of uint8 training images (N, C, H, W) in random order, the first 50,000.
+
+    Args:
+        labels: int64 (N,), for a model that knows them: the prior then draws by label.
+    """
+    if prior.needs_fit:
+
+        def signal(batch: Tensor) -> Tensor:
+            x0 = to_model(batch.to(degradation.device))
+            at_T = torch.full((len(x0),), degradation.T, device=x0.device)
+            return degradation.degrade(x0, at_T, torch.zeros_like(x0)).cpu()
+
+        seen = torch.cat([signal(batch) for batch in torch.split(images[:FIT_IMAGES], 1000)])
+        prior.fit(seen, None if labels is None else labels[:FIT_IMAGES])
+    return prior
+
+
+def draw_xT(
+    sampling: Sampling,
+    generators: Sequence[torch.Generator],
+    image_shape: tuple[int, int, int],
+    labels: Tensor | None = None,
+) -> Tensor:
+    """x_T of the prior, (B, C, H, W) on the sampling's device; image i is drawn from ``generators[i]``, by its label."""
+    assert sampling.prior is not None
+    drawn: Tensor = sampling.prior(generators, image_shape, sampling.device, labels)
+    degradation = sampling.denoiser.degradation
+    if not sampling.prior.of_signal or not degradation.sigmas[degradation.T] > 0:
+        return drawn
+    at_T = torch.full((len(drawn),), degradation.T, device=drawn.device)
+    return drawn + degradation.sigma(at_T) * randn_images(generators, image_shape, drawn.device)
+
+
+@torch.inference_mode()
+def generate(sampling: Sampling, n: int, image_shape: tuple[int, int, int], track: Track = iter) -> Iterator[Tensor]:
+    """Batches of samples, float (B, C, H, W), on the CPU; ``n`` images in all, of the sampling's labels."""
+
+    def draw(indices: range) -> Tensor:
+        generators = image_generators(sampling.seed, Stream.SAMPLE, indices)
+        labels = sampling.labels_of(indices)
+        xT = draw_xT(sampling, generators, image_shape, labels)
+        return last(track(sampling.trajectory(xT, generators, labels))).cpu()
+
+    yield from sampling.processes.shared(sampling.batches(n), draw)

@@ -1,0 +1,192 @@
+"""Samples of a trained model, written into files."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffcli.checkpoints.runs import Run
+from diffcli.data.pixels import to_uint8
+from diffcli.diffusion.samplers import Step
+from diffcli.inference.figures import conditional_figure
+from diffcli.inference.loading import find_checkpoint, read_model, started
+from diffcli.inference.model import MAX_SAMPLES, Model
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.pictures import (
+    RESTORATION,
+    frame_steps,
+    in_rows,
+    save_animation,
+    save_array,
+    save_files,
+    save_grid,
+)
+from diffcli.inference.restoration import conditional_rows
+from diffcli.inference.sampling import counting, generate
+from diffcli.utils.devices import ONE_DEVICE, Devices
+from diffcli.utils.errors import UserError
+from diffcli.utils.files import check_output, written_whole
+from diffcli.utils.paths import expand_fields
+from diffcli.utils.progress import note, progress
+
+MAX_ANIMATED = 64
+PER_LABEL = 8
+
+
+@dataclass(frozen=True)
+class SampleOptions(SamplerOptions):
+    """What is sampled, and into which files.
+
+    Args:
+        run: see :func:`diffcli.load`.
+        n: how many images; None is 64, 8 for each of several labels, or 8 where ``conditional``.
+        out: .png (a grid), .npz (``images``, uint8 NHWC), or a folder (one PNG an image).
+        conditional: reconstruct test images instead, in the layout of the report's Figures 2 and 9.
+        trajectory: a .gif of the first 64 images on their way from x_T to x_0.
+        prior: where sampling starts; None is the preset's.
+        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
+        data: a folder of images in place of the one that the model was trained on, for ``conditional``, or for a prior that has
+            yet to be fitted.
+
+    Raises:
+        UserError: an option is out of range, two do not go together, or a file cannot be written.
+    """
+
+    run: Run | Path | str = "last"
+    n: int | None = None
+    out: Path = Path("samples.png")
+    conditional: bool = False
+    trajectory: Path | None = None
+    prior: str | None = None
+    data_dir: Path | str | None = None
+    data: Path | str | None = field(default=None, kw_only=True)
+    devices: Devices = field(default=ONE_DEVICE)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expand_fields(self, "out", "trajectory", "data_dir", "data")
+        if self.n is not None and not 1 <= self.n <= MAX_SAMPLES:
+            raise UserError(f"`n` must be in 1..{MAX_SAMPLES:,}, got {self.n}")
+        check_output(self.out, (".png",) if self.conditional else (".png", *WRITERS), "out")
+        if self.conditional and self.prior is not None:
+            raise UserError("`prior` is where unconditional samples start; leave it out with `conditional`")
+        if self.trajectory is not None:
+            if self.conditional:
+                raise UserError("`trajectory` shows unconditional samples; leave out `conditional`")
+            check_output(self.trajectory, (".gif",), "trajectory")
+
+
+def sample(options: SampleOptions) -> list[Path]:
+    """Samples from a trained model; returns the files or folders written.
+
+    Raises:
+        UserError: an option does not fit the model; nothing is written then.
+    """
+    run, checkpoint = find_checkpoint(options.run)
+    model = replace(read_model(checkpoint), run=run, data_dir=options.data_dir, data=options.data)
+    model.sampler(options)  # a bad option is told before the processes start
+    prior = model.prior_component(options.prior)
+    model.check_data(needed=options.conditional or model.needs_images(prior))
+    if not model.label_numbers(options) and options.conditional and model.works_without_label:
+        model.check_unguided(options)  # reconstructions are told no label, so there is none to be guided towards
+    model.note_labels(options)
+    return write_samples(started(model, options.devices), options)
+
+
+def write_samples(model: Model, options: SampleOptions) -> list[Path]:
+    """As :func:`sample`, of a model at hand."""
+    return (_conditional if options.conditional else _unconditional)(model, options)
+
+
+def _conditional(model: Model, options: SampleOptions) -> list[Path]:
+    if not model.processes.first:  # one batch: nothing to share
+        return []
+    test = model.source().test
+    test = test[torch.arange(min(options.n or 8, len(test)))]
+    told = next(iter(model.labels_of_reconstructions(options, test).values()))
+    sampling = model.sampling(options)
+    with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:
+        rows = conditional_rows(sampling, test.images, counting(advance), told)
+    with written_whole(options.out) as part:
+        conditional_figure(rows).savefig(part, format="png")
+    return [options.out]
+
+
+def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
+    given, first = model.label_numbers(options), model.processes.first
+    n = options.n or (PER_LABEL * len(given) if len(given) > 1 else 64)
+    prior = model.prior(options.prior)
+    sampling = model.sampling(options, prior)
+    frames = Frames(sampling.steps, model.processes.count == 1)
+    label = RESTORATION if prior.restores else None
+    if label and first:
+        note(f"note: {label}; it starts from blurred training images")
+    quiet = options.quiet or not first
+    with progress(f"sampling {n} images", sampling.total_steps(n), "steps", quiet) as advance:
+        count = counting(advance)
+
+        def track(steps: Iterator[Step]) -> Iterator[Step]:
+            return frames.of_batch(count(steps)) if options.trajectory else count(steps)
+
+        batches = (to_uint8(batch) for batch in generate(sampling, n, model.image_shape, track))
+        if not first:
+            deque(batches, maxlen=0)
+            return []
+        with written_whole(options.out) as part:
+            if options.out.suffix.lower() == ".png":
+                images, columns = in_rows(torch.cat(list(batches)), given)
+                save_grid(images, part, label, columns)
+            else:
+                WRITERS[options.out.suffix.lower()](batches, n, part, label)
+    if options.trajectory is None:
+        return [options.out]
+    with written_whole(options.trajectory) as part:
+        save_animation(frames.images, part, label)
+    return [options.out, options.trajectory]
+
+
+def _write_files(batches: Iterable[Tensor], n: int, part: Path, label: str | None) -> None:
+    part.mkdir()
+    save_files(batches, part, label)
+
+
+WRITERS: dict[str, Callable[[Iterable[Tensor], int, Path, str | None], None]] = {
+    ".npz": save_array,
+    "": _write_files,
+}
+"""What is written of n images besides a grid, by extension; none is a folder. The label goes into the file."""
+
+
+class Frames:
+    """What an animation shows of the first 64 images: x_T, then x_s at up to 60 steps.
+
+    Args:
+        alone: whether this process draws all batches; of several processes, the first batch is what the first one sees.
+    """
+
+    def __init__(self, steps: Sequence[int], alone: bool) -> None:
+        self.shown = frame_steps(steps)
+        self.alone = alone
+        self.missing = MAX_ANIMATED
+        self._parts: dict[int, list[Tensor]] = {}
+
+    def of_batch(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Yields a batch's steps on, and keeps what is shown of them."""
+        wanted, found = self.missing, 0
+        for step in steps:
+            if wanted and step.s in self.shown:
+                part = to_uint8(step.xs[:wanted]).cpu()
+                self._parts.setdefault(step.s, []).append(part)
+                found = len(part)
+            yield step
+        self.missing = wanted - found if self.alone else 0
+
+    @property
+    def images(self) -> list[Tensor]:
+        """The frames, uint8 (N, C, H, W) each, x_T first."""
+        return [torch.cat(parts) for parts in self._parts.values()]

@@ -1,1 +1,0 @@
-"""Pictures and figures: pure functions from results to files."""

@@ -1,0 +1,274 @@
+"""Trained models side by side, with the report's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from diffcli.checkpoints.evaluations import Evaluation
+from diffcli.checkpoints.model_file import is_model_file, read_about
+from diffcli.checkpoints.runs import Run, runs_root
+from diffcli.config.build import candidate_priors
+from diffcli.diffusion.degradations import GaussianNoise
+from diffcli.evaluation.evaluate import measure
+from diffcli.evaluation.intervals import Interval
+from diffcli.evaluation.metrics import measured_on
+from diffcli.evaluation.protocol import EvaluateOptions, Subject, digest, fits, instruments, pick_subject, protocol
+from diffcli.inference.loading import find_checkpoint, started
+from diffcli.studies.claim_text import Claim
+from diffcli.studies.comparison import Compared, Comparison
+from diffcli.studies.comparison_page import render
+from diffcli.studies.report import check_report
+from diffcli.studies.results import Measured
+from diffcli.utils.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
+from diffcli.utils.errors import UserError
+from diffcli.utils.files import check_output, writable_folder, write_json, written_whole
+from diffcli.utils.labels import unique_labels
+from diffcli.utils.options import takes
+from diffcli.utils.paths import expand_fields
+
+SUFFIXES = (".html", ".md", ".json")
+DIGITS = 12
+"""Of a checksum, in the name of a folder."""
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What is compared, and what each run is evaluated with.
+
+    Args:
+        runs: see :func:`diffcli.load`; run folders, preset names for their newest runs, ready models, or model files.
+        out: .html (a self-contained page), .md or .json; None writes nothing.
+        n_test: test images for the loss and for reconstructions, the same random ones of every run; None is all.
+        n_fid: unconditional samples for the distances.
+        n_cas: samples for the accuracy score, where ``metrics`` names it.
+        metrics: see :class:`EvaluateOptions`.
+        steps: of each run's own sampler; None is what its preset says.
+        extractor: of features, one of ``EXTRACTORS``.
+        inception_weights: a local copy of the Inception weights.
+        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
+        t: reconstructions start from z_t of this step of each run; see :class:`EvaluateOptions`, as for the next two.
+        zt_bits: as many bits has each pixel of z_t.
+        zt_noise: standard deviation of normal noise that is added to z_t.
+        data: a folder of images in place of those that the runs were trained on.
+
+    Raises:
+        UserError: ``out`` cannot be written.
+    """
+
+    runs: Sequence[Run | Path | str]
+    out: Path | None = None
+    n_test: int | None = None
+    n_fid: int = 1000
+    steps: int | None = None
+    extractor: str = "auto"
+    inception_weights: Path | str | None = None
+    data_dir: Path | str | None = None
+    devices: Devices = ONE_DEVICE
+    quiet: bool = False
+    metrics: Sequence[str] = field(default=(), kw_only=True)
+    n_cas: int | None = field(default=None, kw_only=True)
+    t: int | None = field(default=None, kw_only=True)
+    zt_bits: int | None = field(default=None, kw_only=True)
+    zt_noise: float = field(default=0.0, kw_only=True)
+    data: Path | str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        expand_fields(self, "out", "inception_weights", "data_dir", "data")
+        object.__setattr__(self, "devices", devices_of(self.devices))
+        if self.out is not None:
+            check_output(self.out, SUFFIXES, "out")
+        self.evaluation_of("last")
+
+    def evaluation_of(self, run: Run | Path | str) -> EvaluateOptions:
+        """What a run is evaluated with, from its preset's own prior."""
+        return EvaluateOptions(
+            run,
+            metrics=self.metrics,
+            n_test=self.n_test,
+            n_fid=self.n_fid,
+            n_cas=self.n_cas,
+            steps=self.steps,
+            extractor=self.extractor,
+            inception_weights=self.inception_weights,
+            data_dir=self.data_dir,
+            data=self.data,
+            devices=self.devices,
+            quiet=self.quiet,
+            t=self.t,
+            zt_bits=self.zt_bits,
+            zt_noise=self.zt_noise,
+        )
+
+
+@takes(CompareOptions)
+def compare(options: CompareOptions) -> Comparison:
+    """Evaluates what has not been evaluated with these options yet, and lays the runs side by side.
+
+    See :class:`CompareOptions` for the arguments. Of several processes, the first one alone looks for evaluations, writes
+    and draws.
+
+    Raises:
+        UserError: a run is not there or given twice, an option does not fit it, or ``out`` cannot be written.
+    """
+    named = [_named(run) for run in options.runs]
+    places = [(loaded.folder if isinstance(loaded, Run) else loaded).resolve() for _, loaded in named]
+    if len({run.folder.resolve() for run, _ in named}) < len(named):
+        raise UserError("a run is named twice; name each once")
+    # Everything is checked before anything is measured, which may take hours.
+    compared = [prepared(run, options.evaluation_of(loaded)) for run, loaded in named]
+    labels = unique_labels([run.preset_name for run in compared], places)
+    compared = [replace(run, name=label) for run, label in zip(compared, labels, strict=True)]
+    for run in compared:
+        if _found(run) is None:
+            check_kept(run.run)
+    processes = launch(options.devices)
+    # Twice: evaluating one run may fetch the Inception weights, and so change what `auto` stands for in the others.
+    for _ in range(2):
+        compared = [evaluated(run, processes) for run in compared]
+    comparison = Comparison(compared, _claims(compared), options.out)
+    if (out := options.out) is not None and processes.first:
+        with written_whole(out) as part:
+            part.write_text(render(comparison, out.suffix.lower(), processes), encoding="utf-8")
+    return comparison
+
+
+def _named(name: Run | Path | str) -> tuple[Run, Run | Path]:
+    """Where comparisons of what is named are kept, and what is loaded: a run is both, and a model file has a folder below
+    the runs for what is measured of it.
+
+    Raises:
+        UserError: there is none, or it is a checkpoint.
+    """
+    if isinstance(name, Run):
+        return name, name
+    run, file = find_checkpoint(name)
+    if is_model_file(file):
+        about = read_about(file)
+        place = Run(runs_root() / ".models" / f"{file.stem}-{about['weights_sha256'][:DIGITS]}")
+        return place, file
+    if run is None or Path(name).suffix == ".ckpt":
+        raise UserError(f"{name} is a checkpoint; name its run, or make a model file of it with 'diffcli export'")
+    return run, run
+
+
+def prepared(run: Run, options: EvaluateOptions, every_prior: bool = True) -> Compared:
+    """A run to be evaluated with these options, checked.
+
+    Args:
+        every_prior: where the options name none and the preset's own is fitted, from all that are.
+
+    Raises:
+        UserError: an option does not fit the run.
+    """
+    subject = pick_subject(options)
+    preset = subject.model.preset
+    candidates = candidate_priors(preset)
+    if every_prior and not options.priors and candidates[preset.prior.name].needs_fit:
+        options = replace(options, prior=[preset.prior.name, *candidates])
+    degradation = subject.model.denoiser.degradation
+    alpha_T = float(degradation.alphas_cumprod[-1]) if isinstance(degradation, GaussianNoise) else None
+    name = subject.model.preset_name
+    parameters = sum(weight.numel() for weight in subject.model.denoiser.network.parameters())
+    file = subject.model.checkpoint
+    recorded = read_about(file)["evaluation"] if is_model_file(file) else {}
+    return Compared(
+        name, run, name, preset, alpha_T, options, _wanted(subject, options), parameters, [recorded] if recorded else []
+    )
+
+
+def _wanted(subject: Subject, options: EvaluateOptions) -> dict[str, Any]:
+    try:
+        source = subject.model.source(download=False)
+    except UserError:
+        if options.data is not None:
+            raise
+        source = None  # what was measured on the images can be shown without them
+    return protocol(subject, options, source)
+
+
+def evaluated(run: Compared, processes: Processes) -> Compared:
+    """The run with an evaluation that was made with the settings wanted; it is made where there is none."""
+    # The first process looks for it, so that all decide alike whatever others write meanwhile.
+    (found,) = processes.shared([run], _found)
+    if found is None:
+        check_kept(run.run)
+        subject = pick_subject(run.options)
+        found = measure(
+            replace(subject, model=started(subject.model, run.options.devices, processes)), run.options
+        ).as_dict()
+        if processes.first:
+            write_json(run.run.compared / digest(found["settings"]) / run.run.eval_file.name, found)
+    return replace(run, evaluation=found)
+
+
+def check_kept(run: Run) -> None:
+    """Checks that what is measured of a run can be kept in its folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        writable_folder(next(folder for folder in (run.folder, *run.folder.absolute().parents) if folder.exists()))
+    except UserError as error:
+        reason = str(error).partition(";")[0]
+        raise UserError(
+            f"{reason}, where what is measured of a run is kept; copy it to where you can write, or make a model file of it: "
+            f"diffcli export {quote(str(run.folder))} `out` model.safetensors"
+        ) from error
+
+
+def measured_before(run: Compared, file: Path) -> Compared | None:
+    """The run with an evaluation of weights whose file is gone by now; None where they were not measured with the settings wanted.
+
+    Args:
+        file: that of the weights.
+    """
+    wanted = {key: value for key, value in run.wanted.items() if key != "checkpoint_sha256"}
+    theirs = [
+        one for one in run.run.evaluations() if Path(one.get("settings", {}).get("checkpoint", "")).name == file.name
+    ]
+    evaluation = _fitting(replace(run, wanted=wanted), theirs)
+    return None if evaluation is None else replace(run, evaluation=evaluation)
+
+
+def _found(run: Compared) -> dict[str, Any] | None:
+    """The evaluation, by ``eval`` or by a comparison, that holds what is wanted; None where there is none."""
+    if run.evaluation and fits(run.evaluation["settings"], instruments(run.options, run.preset)):
+        return run.evaluation
+    return _fitting(run, [*run.recorded, *run.run.evaluations()])
+
+
+def _fitting(run: Compared, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first of some evaluations that holds what is wanted of a run."""
+    wanted = run.wanted | instruments(run.options, run.preset)
+    # Where nothing is sampled, it starts nowhere.
+    starts = set(run.options.priors) if set(wanted["metrics"]) & set(measured_on("samples")) else set()
+    for stored in evaluations:
+        try:
+            evaluation = TypeAdapter(Evaluation).validate_python(stored)
+        except ValidationError:  # a damaged file, or somebody else's
+            continue
+        if fits(evaluation.settings, wanted) and starts <= set(evaluation.by_prior):
+            return evaluation.as_dict()
+    return None
+
+
+def _claims(runs: Sequence[Compared]) -> list[Claim]:
+    """The report's claims checked on the first run of each preset; where one has several, the evidence names the one taken."""
+    first: dict[str, Compared] = {}
+    for run in runs:
+        first.setdefault(run.preset_name, run)
+    names = [run.preset_name for run in runs]
+    several = {name: run.name for name, run in first.items() if names.count(name) > 1}
+    return check_report({name: _result(run) for name, run in first.items()}, several)
+
+
+def _result(run: Compared) -> Measured:
+    facts = {} if run.alpha_T is None else {"alpha_T": Interval.exact(run.alpha_T)}
+    return Measured(run.evaluation, facts=facts)

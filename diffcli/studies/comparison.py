@@ -1,0 +1,76 @@
+"""Compared runs, and what follows from laying them side by side."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diffcli.checkpoints.runs import Run
+from diffcli.config.schema import Preset
+from diffcli.evaluation.protocol import EvaluateOptions, digest
+from diffcli.studies.claim_text import Claim
+from diffcli.studies.comparable import best_of, remarks
+from diffcli.studies.page import columns
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A run, what its evaluation has to be, and once it is found or made, the evaluation."""
+
+    name: str
+    run: Run
+    preset_name: str
+    preset: Preset
+    alpha_T: float | None
+    options: EvaluateOptions
+    wanted: dict[str, Any]
+    """Settings that decide the scores, see :func:`protocol`."""
+    parameters: int = 0
+    """Of the network."""
+    recorded: list[dict[str, Any]] = field(default_factory=list)
+    """The evaluation that a model file holds."""
+    evaluation: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of what is drawn of the run with the settings of its evaluation."""
+        return self.run.compared / digest(self.evaluation["settings"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a ``.json`` holds of the run."""
+        return {"name": self.name, "run": str(self.run.folder), "history": self.run.history(), **self.evaluation}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The compared runs, the report's claims against them, and the file written, if any."""
+
+    runs: list[Compared]
+    claims: list[Claim]
+    file: Path | None = None
+
+    @property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """By label of the run."""
+        return {run.name: run.evaluation["scores"] for run in self.runs}
+
+    @property
+    def best(self) -> dict[str, set[str]]:
+        """By score that any run has, the labels of the runs with its best value, none where they cannot be compared."""
+        return best_of({run.name: run.evaluation for run in self.runs}, columns(list(self.scores.values())))
+
+    @property
+    def remarks(self) -> list[str]:
+        """Why scores have no best value, and what was left out of a run's evaluation."""
+        reasons = remarks({run.name: run.evaluation for run in self.runs}, columns(list(self.scores.values())))
+        return reasons + [f"{run.name}: {note}" for run in self.runs for note in run.evaluation["notes"]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a ``.json`` holds."""
+        return {
+            "runs": [run.as_dict() for run in self.runs],
+            "best": {key: sorted(names) for key, names in self.best.items()},
+            "remarks": self.remarks,
+            "claims": [asdict(claim) for claim in self.claims],
+        }

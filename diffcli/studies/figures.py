@@ -1,0 +1,151 @@
+"""The figures of a study's page: curves, strips, and pictures of runs beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from diffcli.checkpoints.images import with_images
+from diffcli.config.build import build_degradation, image_shape_of, load_source
+from diffcli.data.pixels import to_model
+from diffcli.diffusion.randomness import Stream, generator_for
+from diffcli.evaluation.intervals import Interval, of_score
+from diffcli.studies.comparable import differences
+from diffcli.studies.comparison import Compared
+from diffcli.studies.comparison_page import CONDITIONAL, UNCONDITIONAL, epoch_pictures, final_picture
+from diffcli.studies.page import Picture, picture_of
+from diffcli.studies.plots import (
+    bits_figure,
+    comparable,
+    loss_by_t_figure,
+    loss_figure,
+    schedule_figure,
+    schedule_table,
+)
+from diffcli.studies.schema import StudyFigure
+from diffcli.studies.study_result import MemberResult, StudyResult
+from diffcli.studies.study_tables import FigureView
+from diffcli.utils.devices import Processes
+
+DEFAULT = (
+    StudyFigure(title="What the degradations do", show="degradations"),
+    StudyFigure(title="Losses", show="loss"),
+    StudyFigure(title="Samples", show="samples"),
+    StudyFigure(title="Reconstructions of test images", show="reconstructions"),
+)
+BY_EPOCH = {"samples-by-epoch": UNCONDITIONAL, "reconstructions-by-epoch": CONDITIONAL}
+FINAL = {"samples": UNCONDITIONAL, "reconstructions": CONDITIONAL}
+
+
+def figures(result: StudyResult, processes: Processes) -> list[FigureView]:
+    """The figures of a study: of each model its first run."""
+    wanted = DEFAULT if result.study.figures is None else result.study.figures
+    first = {label: replace(runs[0].best, name=runs[0].member.name) for label, runs in result.by_label.items()}
+    found = []
+    for figure in wanted:
+        labels = figure.models or list(result.study.models)
+        if figure.show == "bits":
+            found.append(_bits(figure, {label: result.by_label[label][0] for label in labels if label in first}))
+            continue
+        runs = [first[label] for label in labels if label in first]
+        missing = [f"{label} was not trained on this budget" for label in labels if label not in first]
+        view = _figure(figure, runs, processes) if runs else FigureView(figure.title, [], figure.about)
+        found.append(replace(view, missing=[*missing, *view.missing]))
+    return found
+
+
+def _figure(figure: StudyFigure, runs: Sequence[Compared], processes: Processes) -> FigureView:
+    if figure.show in BY_EPOCH:
+        return _by_epoch(figure, runs, BY_EPOCH[figure.show])
+    if figure.show in FINAL:
+        pictures = [_of(final_picture(run, FINAL[figure.show], processes), run) for run in runs]
+        return FigureView(figure.title, [("", pictures)], figure.about)
+    if figure.show == "loss":
+        pictures = [_loss(run) for run in runs if run.run.history()]
+    elif figure.show == "loss-by-t":
+        pictures = [_loss_by_t(runs)]
+    elif figure.show == "schedules":
+        tables = {run.name: schedule_table(build_degradation(run.preset, image_shape_of(run.preset))) for run in runs}
+        pictures = [picture_of(schedule_figure(group), "schedules over t/T") for group in comparable(tables)]
+    else:
+        pictures = [_strips(runs)]
+    return FigureView(figure.title, [("", pictures)], figure.about)
+
+
+def _of(picture: Picture, run: Compared) -> Picture:
+    settings = run.evaluation["settings"]
+    steps, prior = settings["sampler"]["steps"], settings["prior"]
+    return replace(
+        picture, caption=f"{run.name}: {picture.caption}, epoch {settings['epoch']}, {steps} steps, prior {prior}"
+    )
+
+
+def _by_epoch(figure: StudyFigure, runs: Sequence[Compared], kind: str) -> FigureView:
+    """A row for each of the figure's epochs that were reached, and for the last one; in it a picture of each run that has one."""
+    there = {run.name: epoch_pictures(run.run) for run in runs}
+    known = sorted({epoch for pictures in there.values() for epoch, of_kind in pictures if of_kind == kind})
+    # A short budget has epochs of its own.
+    reached = [epoch for epoch in figure.epochs if epoch in known]
+    epochs = sorted({*reached, *known[-1:]}) if reached else known
+    rows = []
+    for epoch in epochs:
+        of_epoch = {name: pictures[epoch, kind] for name, pictures in there.items() if (epoch, kind) in pictures}
+        captions = {name: f"{name}, {kind} samples after epoch {epoch}" for name in of_epoch}
+        pictures = [picture_of(file, captions[name], kind == UNCONDITIONAL) for name, file in of_epoch.items()]
+        rows.append((f"Epoch {epoch}", pictures))
+    missing = [
+        f"{name} at epoch {epoch}" for epoch in figure.epochs for name in there if (epoch, kind) not in there[name]
+    ]
+    return FigureView(figure.title, rows, figure.about, missing)
+
+
+def _loss(run: Compared) -> Picture:
+    rows = run.run.history()
+    reached = {int(row["epoch"]) for row in rows}
+    marked = [epoch for epoch in run.preset.training.sample_epochs if epoch in reached]
+    rings = f"; ringed: epochs {', '.join(map(str, marked))}" if marked else ""
+    return picture_of(loss_figure({run.name: rows}, marked), f"{run.name}: loss by epoch{rings}")
+
+
+def _loss_by_t(runs: Sequence[Compared]) -> Picture:
+    differing = differences("loss", [run.evaluation["settings"] for run in runs])
+    beware = f"; the models differ in {', '.join(differing)}: their losses cannot be compared" if differing else ""
+    losses = {run.name: run.evaluation["loss_by_t"] for run in runs if run.evaluation["loss_by_t"]}
+    return picture_of(loss_by_t_figure(losses), "test loss by t/T, in tenths" + beware)
+
+
+def _bits(figure: StudyFigure, runs: Mapping[str, MemberResult]) -> FigureView:
+    """Classes kept by the bits of z_t, or where those were not read the error, of the runs that were measured so."""
+    key = (
+        "class_kept"
+        if any("class_kept" in at.evaluation["scores"] for run in runs.values() for at in run.by_start)
+        else "rmse"
+    )
+    curves: dict[str, dict[int, list[tuple[str, Interval]]]] = {}
+    for label, run in runs.items():
+        for at in run.by_start:
+            start = at.evaluation["settings"]["reconstruction"]
+            if not start["noise"] and key in at.evaluation["scores"]:
+                lines = curves.setdefault(label, {}).setdefault(start["t"] or run.T, [])
+                lines.append(
+                    (f"{start['bits'] or 'float32'}", of_score(key, at.evaluation["scores"], at.evaluation["settings"]))
+                )
+    missing = [f"{label}, not measured by bits of z_t" for label in figure.models if label not in curves]
+    if not curves:
+        return FigureView(figure.title, [], figure.about, missing)
+    caption = f"{key} of reconstructions by the bits of each pixel of the z_t that they start from, 95 % intervals"
+    return FigureView(figure.title, [("", [picture_of(bits_figure(curves, key), caption)])], figure.about, missing)
+
+
+def _strips(runs: Sequence[Compared]) -> Picture:
+    from diffcli.inference.figures import COLUMNS, strip, strips_figure
+
+    rows = {}
+    for run in runs:
+        source = load_source(with_images(run.preset, run.run), run.options.data_dir)
+        x0 = to_model(source.test.images[:1])[0]
+        noise = torch.randn(COLUMNS, *x0.shape, generator=generator_for(0, Stream.TEST))
+        rows[run.name] = strip(build_degradation(run.preset, image_shape_of(run.preset)), x0, noise)
+    return picture_of(strips_figure(rows), "the first test image at nine t from 0 to T")

@@ -1,0 +1,130 @@
+"""The comparison page: one self-contained HTML file, and the same as Markdown."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffcli import __version__
+from diffcli.evaluation.metrics import in_rows
+from diffcli.studies.claim_text import Claim
+from diffcli.utils.numbers import error_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An inlined picture; ``pixels`` are enlarged without smoothing."""
+
+    data: str
+    caption: str
+    pixels: bool = False
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What the page shows of a run."""
+
+    name: str
+    note: str
+    about: str
+    preset: str
+    scores: dict[str, float]
+    reported: dict[str, float]
+    by_prior: dict[str, dict[str, float]]
+    pictures: list[Picture]
+
+    @property
+    def prior_keys(self) -> list[str]:
+        """The scores that depend on the prior."""
+        return [key for key in next(iter(self.by_prior.values()), {}) if not key.endswith("_error")]
+
+
+def picture_of(source: Path | Figure, caption: str, pixels: bool = False) -> Picture:
+    """A PNG file or a figure as a picture that needs no other file."""
+    if isinstance(source, Path):
+        content = source.read_bytes()
+    else:
+        buffer = io.BytesIO()
+        source.savefig(buffer, format="png")
+        content = buffer.getvalue()
+    return Picture(f"data:image/png;base64,{base64.b64encode(content).decode()}", caption, pixels)
+
+
+def columns(scores: Sequence[Mapping[str, float]]) -> list[str]:
+    """The metrics that any run has, in order, without those that stand beside another."""
+    return list(dict.fromkeys(key for values in scores for key in in_rows(values)))
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a comparison shows.
+
+    Args:
+        best: by score, in the order of the columns, the runs whose value is marked.
+        remarks: what is to be said of the scores, a line each.
+        claims: statements checked against the scores, and their source.
+        shared: headings and pictures that concern all the runs.
+    """
+
+    title: str
+    runs: Sequence[RunView]
+    best: Mapping[str, set[str]]
+    remarks: Sequence[str] = ()
+    claims: Sequence[Claim] = ()
+    source: str = ""
+    shared: Sequence[tuple[str, list[Picture]]] = ()
+
+
+def html_page(page: Page) -> str:
+    """The page as one HTML file; every value is escaped, every picture inlined, no script."""
+    return rendered("compare.html", vars(page))
+
+
+def rendered(template: str, values: Mapping[str, Any]) -> str:
+    """A template of this package with its values, each escaped, and this version and day."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("diffcli.studies", "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    text = environment.get_template(template).render(**values, version=__version__, date=date.today().isoformat())
+    return encodable(text)
+
+
+def encodable(text: str) -> str:
+    """``text`` without lone surrogates, which stand for bytes of a file's name that are no text."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def plain(text: str) -> str:
+    """``text`` in one cell of a Markdown table: no HTML, no line break, no further cell."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
+
+
+def markdown_page(page: Page) -> str:
+    """The scores and the claims as Markdown; the report's value in brackets, the best of each column bold."""
+    heading = " | ".join(plain(metric) for metric in page.best)
+    lines = [f"# {plain(page.title)}", "", f"| run | {heading} |", "| --- " * (len(page.best) + 1) + "|"]
+    for run in page.runs:
+        cells = []
+        for metric in page.best:
+            value = f"{run.scores[metric]:.4g}" if metric in run.scores else "-"
+            value = f"**{value}**" if run.name in page.best[metric] else value
+            value = f"{value} {error_of(metric, run.scores)}".strip()
+            cells.append(value + (f" (report: {run.reported[metric]:.4g})" if metric in run.reported else ""))
+        lines.append(f"| {plain(run.name)} | {' | '.join(cells)} |")
+    lines += ["", *(f"- {plain(remark)}" for remark in page.remarks)] if page.remarks else []
+    if page.claims:
+        lines += ["", "## The report's findings, checked", "", f"The report: {plain(page.source)}.", ""]
+        lines += [
+            f"{i}. {claim.text} **{claim.verdict}**: {plain(claim.evidence)}" for i, claim in enumerate(page.claims, 1)
+        ]
+    return encodable("\n".join(lines) + "\n")

@@ -1,0 +1,229 @@
+"""The runs of a study: planned and checked before anything is written, then trained from where each is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.runs import Run, best_checkpoint, find_run, is_free, run_preset
+from diffcli.config.build import build_degradation, image_shape_of, load_source, path_of, resolve
+from diffcli.config.presets import load_preset
+from diffcli.config.schema import Component, Preset, seconds, validate_stored
+from diffcli.data.label_names import check_trained, label_notes, label_numbers
+from diffcli.evaluation.cas import cas_size
+from diffcli.studies.files import effort_of, evaluation_of, folder_of
+from diffcli.studies.schema import Budget, Reconstructions, Study, StudyEvaluation, StudyModel
+from diffcli.training.pace import time_spent
+from diffcli.training.plan import Plan, TrainOptions, plan
+from diffcli.training.resume import MAY_CHANGE, changes
+from diffcli.training.run import carry_out
+from diffcli.utils.devices import Devices
+from diffcli.utils.distributed import is_first
+from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.progress import note
+
+OF_A_GIVEN_RUN = MAY_CHANGE | {"training.seed", "training.epochs", "sampler", "prior"}
+"""In what a run that is handed to a study may differ from the study's model: the study measures what is there."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run of a study.
+
+    Args:
+        label: of its model.
+        seed: of its training, None the preset's own.
+        training: how it is trained; None where the run was given.
+    """
+
+    label: str
+    seed: int | None
+    run: Run
+    training: TrainOptions | None = None
+
+    @property
+    def name(self) -> str:
+        """The label, with the seed where the model has several."""
+        return self.label if self.seed is None else f"{self.label}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study's trainings are, and on what they run."""
+
+    out: Path
+    data_dir: Path | str | None = None
+    devices: Devices = field(default_factory=Devices)
+    quiet: bool = False
+
+
+def members(study: Study, budget: Budget, given: Mapping[str, Sequence[str]], place: Place) -> list[Member]:
+    """The runs of a study, in the order of its models.
+
+    Args:
+        given: by label, the runs to take as they are.
+
+    Raises:
+        UserError: a given run is not there or is of another model.
+    """
+    labels = [label for label in study.models if label not in budget.without]
+    for label in given:
+        if label not in labels:
+            raise UserError(f"`run`: {unknown('model', label, labels)}")
+    found = []
+    for label in labels:
+        if label in given:
+            runs = [find_run(name) for name in given[label]]
+            seeds = [run_preset(run).training.seed if len(runs) > 1 else None for run in runs]
+            found += [Member(label, seed, run) for seed, run in zip(seeds, runs, strict=True)]
+        else:
+            for seed in study.seeds_of(label):
+                training = _training(study, budget, label, seed, place)
+                found.append(Member(label, seed, Run(Path(str(training.out))), training))
+    return found
+
+
+def _training(study: Study, budget: Budget, label: str, seed: int | None, place: Place) -> TrainOptions:
+    model, effort = study.models[label], effort_of(budget, label)
+    wanted: dict[str, Any] = {"training.epochs": effort.epochs, "training.max_time": effort.max_time}
+    wanted |= {"training.seed": seed, "sampler.steps": evaluation_of(study, budget, label).steps}
+    overrides = model.set | {key: value for key, value in wanted.items() if value is not None}
+    if effort.epochs is not None and "training.sample_epochs" not in model.set:
+        overrides["training.sample_epochs"] = _sample_epochs(model, effort.epochs)
+    return TrainOptions(
+        model.preset,
+        overrides,
+        out=place.out / folder_of(label, seed),
+        data_dir=place.data_dir,
+        limit_batches=effort.limit_batches,
+        devices=place.devices,
+        quiet=place.quiet,
+    )
+
+
+def _sample_epochs(model: StudyModel, epochs: int) -> list[int]:
+    """Those of the preset that a training of so many epochs reaches, and its last; of a short one its first and last."""
+    _, preset = load_preset(model.preset, model.set)
+    reached = [epoch for epoch in preset.training.sample_epochs if epoch < epochs]
+    return [*(reached or [1]), epochs] if epochs > 1 else [1]
+
+
+def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -> None:
+    """Plans every training, and compares what is there with it; writes nothing.
+
+    Raises:
+        UserError: a model cannot be trained or measured as the study says, or a folder holds something else.
+    """
+    for member in found:
+        model, given = study.models[member.label], member.training is None
+        options = member.training or TrainOptions(model.preset, model.set, data_dir=place.data_dir)
+        planned = plan(options)
+        wanted = planned.preset
+        _check_label(planned, model)
+        _check_measurable(wanted, model, evaluation_of(study, budget, member.label), place, label=member.label)
+        if given:
+            best_checkpoint(member.run)
+            _check_given(member, wanted)
+        elif member.run.preset_file.is_file():
+            _check_begun(member, wanted, options)
+        elif member.run.folder.exists() and not is_free(member.run):
+            raise UserError(f"`out`: {member.run.folder} holds something else than a run; name a new folder")
+
+
+def reconstructions_of(evaluation: StudyEvaluation, label: str) -> list[Reconstructions]:
+    """The groups of reconstructions that are measured of a model."""
+    return [group for group in evaluation.reconstructions if not group.models or label in group.models]
+
+
+def _check_measurable(
+    preset: Preset, model: StudyModel, evaluation: StudyEvaluation, place: Place, *, label: str
+) -> None:
+    """Checks that a model can be measured, before hours of training.
+
+    Raises:
+        UserError: it has fewer steps than are asked for, or not that t, that prior, that label or as many images.
+    """
+    degradation = build_degradation(preset, image_shape_of(preset))
+    for steps in (evaluation.steps, evaluation.by_epoch.steps if evaluation.by_epoch else None):
+        path_of(preset.sampler, degradation, steps)
+    starts: set[tuple[int | None, int | None, float]] = set()
+    for group in reconstructions_of(evaluation, label):
+        path_of(preset.sampler, degradation, group.steps)
+        own = set(product(group.t, group.bits, group.noise))
+        if both := own & starts:
+            t, bits, noise = both.pop()
+            raise UserError(
+                f"evaluation.reconstructions of '{label}': two groups start from t {t or 'T'}, bits {bits or 'all'}, noise {noise:g}; "
+                "name it in one"
+            )
+        starts |= own
+        for t in group.t:
+            if t is not None and t > degradation.T:
+                raise UserError(
+                    f"evaluation.reconstructions.t of '{label}' must be in 1..{degradation.T}, its steps; got {t}"
+                )
+    for prior in model.priors:
+        if prior != preset.prior.name:
+            resolve(preset.model_copy(update={"prior": Component(name=prior)}))
+    if "cas" in evaluation.metrics:
+        cas_size(evaluation.n_cas, load_source(preset, place.data_dir))
+
+
+def _check_label(planned: Plan, model: StudyModel) -> None:
+    """Checks that a model can be told the label that it is measured with, and says how it is taken where there are two ways.
+
+    Raises:
+        UserError: it cannot.
+    """
+    names = planned.preset.labels.names if planned.preset.labels else []
+    numbers = label_numbers(model.label, names)
+    check_trained(numbers, names, planned.untrained_classes, works_without=planned.works_without_label)
+    if not planned.options.quiet and is_first():
+        for line in label_notes(model.label, names):
+            note(line)
+
+
+def _check_given(member: Member, wanted: Preset) -> None:
+    """Checks that a run which is handed over is one of the study's model."""
+    for key in _changed(member.run, wanted):
+        if key not in OF_A_GIVEN_RUN and key.partition(".")[0] not in OF_A_GIVEN_RUN:
+            raise UserError(f"`run` {member.run.folder} is no run of '{member.label}': {key} is another")
+
+
+def _check_begun(member: Member, wanted: Preset, options: TrainOptions) -> None:
+    """Checks that a run which is there is the study's own."""
+    differing = [key for key in _changed(member.run, wanted) if key not in MAY_CHANGE]
+    differing += ["limit_batches"] if member.run.info().get("limit_batches") != options.limit_batches else []
+    if differing:
+        raise UserError(
+            f"`out`: {member.run.folder} holds a run of another study or budget: {differing[0]} is another; name a new folder"
+        )
+
+
+def _changed(run: Run, wanted: Preset) -> list[str]:
+    """The keys in which a run's preset differs; of a checkpoint, which says best what was trained."""
+    trained = run_preset(run)
+    if run.last.is_file():
+        trained = validate_stored(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
+    return list(changes(resolve(trained).model_dump(), wanted.model_dump()))
+
+
+def finish(member: Member) -> None:
+    """Trains a run to its end, from where it is."""
+    options = member.training
+    if options is None:
+        return
+    planned = plan(options)
+    if not member.run.preset_file.is_file():
+        carry_out(planned)
+        return
+    content = read_checkpoint(member.run.last) if member.run.last.is_file() else None
+    training = planned.preset.training
+    steps = content["global_step"] if content else 0
+    spent = training.max_time is not None and content is not None and time_spent(content) >= seconds(training.max_time)
+    if steps < training.epochs * planned.data.batches_per_epoch and not spent:
+        carry_out(replace(planned, run=member.run))

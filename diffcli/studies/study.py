@@ -1,0 +1,246 @@
+"""A study: several models, trained, measured and compared by a file, in one command that can be interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from diffcli.checkpoints.images import with_images
+from diffcli.checkpoints.runs import run_preset
+from diffcli.config.build import load_source
+from diffcli.data.pixels import to_model
+from diffcli.diffusion.degradations import Degradation
+from diffcli.evaluation.conditions import unevenness
+from diffcli.evaluation.intervals import Interval, of_repeats
+from diffcli.evaluation.metrics import measured_on
+from diffcli.evaluation.protocol import EvaluateOptions, instruments
+from diffcli.evaluation.subsets import random_subset
+from diffcli.inference.loading import read_model
+from diffcli.studies import claims
+from diffcli.studies.comparable import start_of_reconstructions
+from diffcli.studies.compare import evaluated, measured_before, prepared
+from diffcli.studies.comparison import Compared
+from diffcli.studies.files import evaluation_of, find_study, load_study
+from diffcli.studies.report import models_of
+from diffcli.studies.results import Measured
+from diffcli.studies.runs import Member, Place, check, finish, members, reconstructions_of
+from diffcli.studies.schema import Budget, Study, StudyEvaluation
+from diffcli.studies.study_page import write_pages
+from diffcli.studies.study_result import MemberResult, StudyResult
+from diffcli.utils.compile import precision_of
+from diffcli.utils.devices import Devices, Processes, devices_of, fabric_of, launch
+from diffcli.utils.distributed import is_first
+from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.files import check_beside, check_output
+from diffcli.utils.options import takes
+from diffcli.utils.paths import expand_fields
+from diffcli.utils.progress import note
+
+LAST_EPOCHS = 5
+"""Whose mean losses tell of overfitting."""
+FACT_IMAGES = 1000
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """Which study is made, and where.
+
+    Args:
+        study: a study's name or its YAML file.
+        budget: one of the study's; None is its first.
+        out: holds a run folder for each model and the page; named again, the study goes on. None is ``studies/NAME``.
+        page: .html; the same as .md and .json are written beside. None is ``NAME.html`` in ``out``.
+        runs: by label of a model, runs to take as they are in place of training it.
+        only: labels of the models that are trained and measured now, those of the others stay as they are and no page is
+            written; what was measured is found again when the whole study is made. None is all of them, with the page.
+        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
+        extractor: of features, one of ``EXTRACTORS``.
+        inception_weights: a local copy of the Inception weights.
+        devices: of the trainings; the evaluations run on the same ones, in the study's precision.
+
+    Raises:
+        UserError: the study or the budget is unknown, the study is not valid, or the page cannot be written.
+    """
+
+    study: str | Path = "report"
+    budget: str | None = None
+    out: Path | None = None
+    page: Path | None = None
+    runs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    data_dir: Path | str | None = None
+    extractor: str = "auto"
+    inception_weights: Path | str | None = None
+    devices: Devices = field(default_factory=Devices)
+    quiet: bool = False
+    only: Sequence[str] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        expand_fields(self, "out", "page", "inception_weights", "data_dir")
+        object.__setattr__(self, "devices", devices_of(self.devices))
+        budgets = self.content.known_budgets
+        if self.budget is not None and self.budget not in budgets:
+            raise UserError(f"`budget`: {unknown('budget', self.budget, budgets)}")
+        labels = [label for label in self.content.models if label not in self.chosen_budget[1].without]
+        for label in self.only:
+            if label not in labels:
+                raise UserError(f"`only`: {unknown('model', label, labels)}")
+        if self.only and self.page is not None:
+            raise UserError("`page` is of a whole study; leave it or `only` out")
+        if self.page is not None:
+            check_output(self.page, (".html",), "page")
+        check_beside(self.files[0], self.files[1:], "page" if self.page is not None else "out")
+        self.evaluation_of("last")  # a bad option is told before hours of training
+
+    @property
+    def content(self) -> Study:
+        """What the file holds."""
+        return load_study(str(self.study))
+
+    @property
+    def chosen_budget(self) -> tuple[str, Budget]:
+        """The budget that is taken, and its name."""
+        budgets = self.content.known_budgets
+        name = self.budget or next(iter(budgets))
+        return name, budgets[name]
+
+    @property
+    def name(self) -> str:
+        """Of the study: its file's stem."""
+        return find_study(str(self.study)).stem
+
+    @property
+    def folder(self) -> Path:
+        """Of the runs."""
+        return Path("studies") / self.name if self.out is None else self.out
+
+    @property
+    def files(self) -> list[Path]:
+        """The page, and beside it the same as Markdown and as JSON."""
+        page = self.page or self.folder / f"{self.name}.html"
+        return [page, page.with_suffix(".md"), page.with_suffix(".json")]
+
+    def evaluation_of(self, run: Any, precision: str | None = None) -> EvaluateOptions:
+        """What a run is measured with, whatever else the study says of it."""
+        return EvaluateOptions(
+            run,
+            extractor=self.extractor,
+            inception_weights=self.inception_weights,
+            data_dir=self.data_dir,
+            devices=replace(self.devices, precision=precision, compile=False),
+            quiet=self.quiet,
+        )
+
+
+@takes(StudyOptions)
+def study(options: StudyOptions) -> StudyResult:
+    """Trains, measures and compares the models of a study; goes on where an earlier call with the same ``out`` was.
+
+    What was trained and measured is kept at once, each model and each evaluation for itself.
+
+    Raises:
+        UserError: the data are missing, a model cannot be trained or measured as the study says, or ``out`` holds runs of
+            another study or budget.
+    """
+    precision_of(options.devices)
+    fabric_of(options.devices)  # a bad option is told before hours of training
+    content = options.content
+    name, budget = options.chosen_budget
+    place = Place(options.folder, options.data_dir, options.devices, options.quiet)
+    found = members(content, budget, options.runs, place)
+    found = [member for member in found if not options.only or member.label in options.only]
+    check(found, content, budget, place)
+    for number, member in enumerate(found, 1):
+        if is_first() and not options.quiet:
+            note(f"{number}/{len(found)} {member.name}")
+        finish(member)
+    processes = launch(options.devices)
+    # Twice: measuring one run may fetch the Inception weights, and so change what `auto` stands for in the others.
+    for _ in range(2):
+        results = [_measured(member, content, budget, options, processes) for member in found]
+    by_label: dict[str, list[Measured]] = {}
+    for result in results:
+        by_label.setdefault(result.member.label, []).append(result.measured)
+    about = [claim for claim in content.claims if not options.only or models_of(claim) <= set(by_label)]
+    whole = StudyResult(content, find_study(str(options.study)), name, results, claims.check(about, by_label))
+    if not processes.first or options.only:
+        return whole
+    return replace(whole, files=write_pages(whole, options.files[0], processes))
+
+
+def _measured(
+    member: Member, content: Study, budget: Budget, options: StudyOptions, processes: Processes
+) -> MemberResult:
+    evaluation = evaluation_of(content, budget, member.label)
+    seed = member.seed or 0
+    asked = replace(
+        options.evaluation_of(member.run, evaluation.precision),
+        **{key: getattr(evaluation, key) for key in ("n_test", "n_fid", "n_cas", "steps", "metrics")},
+        prior=content.models[member.label].priors,
+        label=content.models[member.label].label,
+        seed=seed,
+    )
+    best = replace(evaluated(prepared(member.run, asked), processes), name=member.name)
+    degradation = read_model(best.run.best if best.run.best.is_file() else best.run.last).denoiser.degradation
+    return MemberResult(
+        member,
+        best,
+        _by_epoch(member, evaluation, asked, processes),
+        _facts(member, best, degradation),
+        _by_start(member, evaluation, asked, processes),
+        degradation.T,
+    )
+
+
+def _by_start(
+    member: Member, evaluation: StudyEvaluation, asked: EvaluateOptions, processes: Processes
+) -> list[Compared]:
+    """What was measured of reconstructions from other z_t than z_T as it is."""
+    found = []
+    for group in reconstructions_of(evaluation, member.label):
+        own = {key: value for key in ("n_test", "steps") if (value := getattr(group, key)) is not None}
+        devices = replace(asked.devices, precision=group.precision)
+        every = replace(asked, metrics=measured_on("reconstructions"), n_cas=None)
+        metrics = group.metrics or instruments(every, run_preset(member.run))["metrics"]
+        for t, bits, noise in product(group.t, group.bits, group.noise):
+            options = replace(
+                every, **own, t=t, zt_bits=bits, zt_noise=noise, metrics=metrics, prior=(), devices=devices
+            )
+            run = evaluated(prepared(member.run, options, every_prior=False), processes)
+            start = start_of_reconstructions(run.evaluation["settings"])
+            found.append(replace(run, name=f"{member.name}, reconstructions from {start}"))
+    return found
+
+
+def _by_epoch(
+    member: Member, evaluation: StudyEvaluation, asked: EvaluateOptions, processes: Processes
+) -> dict[int, Compared]:
+    """What was measured of the weights that a run kept along its training, also where they were removed afterwards."""
+    along = evaluation.by_epoch
+    if along is None or (along.models and member.label not in along.models):
+        return {}
+    own = along.model_dump(exclude={"models"}, exclude_defaults=True)
+    at_epoch = replace(asked, **own, prior=asked.priors[:1], n_cas=None)
+    kept, found = member.run.kept(), {}
+    for epoch, file in kept.items():
+        found[epoch] = evaluated(prepared(member.run, replace(at_epoch, run=file), every_prior=False), processes)
+    removed = set(run_preset(member.run).training.sample_epochs) - set(kept)
+    if removed:
+        whole = prepared(member.run, at_epoch, every_prior=False)
+        before = {epoch: measured_before(whole, member.run.kept_file(epoch)) for epoch in removed}
+        found |= {epoch: run for epoch, run in before.items() if run is not None}
+    return {epoch: replace(run, name=f"{member.name}, epoch {epoch}") for epoch, run in sorted(found.items())}
+
+
+def _facts(member: Member, best: Compared, degradation: Degradation) -> dict[str, Interval]:
+    """The numbers of a run that need no measurement of its network."""
+    found = {} if best.alpha_T is None else {"alpha_T": Interval.exact(best.alpha_T)}
+    rows = [row for row in member.run.history() if row.get("val_loss")]
+    ratios = [float(row["val_loss"]) / float(row["train_loss"]) for row in rows[-LAST_EPOCHS:]]
+    if ratios:
+        found["overfitting"] = of_repeats(ratios) if len(ratios) > 1 else Interval.exact(ratios[0])
+    images = load_source(with_images(best.preset, best.run), best.options.data_dir).test.images
+    images = images[random_subset(len(images), FACT_IMAGES, 0)]
+    return found | {"unevenness": Interval.exact(unevenness(degradation, to_model(images)))}

@@ -1,0 +1,216 @@
+"""The page of a study: one self-contained HTML file, and the same without its pictures as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from diffcli.studies.claim_text import Bound, Claim, EarlierBound, tally
+from diffcli.studies.page import Picture, encodable, plain, rendered
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell of a table shows, and in smaller type what stands below it."""
+
+    text: str
+    below: tuple[str, ...] = ()
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells below their heads; the first cell of a row names it."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A figure: rows of pictures beside each other, each row with its heading, and what of it is not there."""
+
+    title: str
+    rows: Sequence[tuple[str, Sequence[Picture]]]
+    about: str = ""
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A text of paragraphs, and the table that it is about."""
+
+    title: str
+    text: Sequence[str]
+    table: Table
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """What the page shows of a model besides its scores."""
+
+    label: str
+    about: str
+    preset: str
+    tables: Sequence[Table]
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """What a study's page shows, in the order in which it is read.
+
+    Args:
+        source: the publication that is examined.
+        question: paragraphs of what was asked.
+        answer: paragraphs of what the results mean.
+        epochs: of each run, how many epochs it was trained of how many.
+        remarks: what is to be said of the scores, a line each.
+        sections: texts with a table each, which stand before the figures.
+        trainings: what was trained, and for how long.
+        origins: what each number was measured of, and with what.
+    """
+
+    title: str
+    source: str
+    question: Sequence[str]
+    claims: Sequence[Claim]
+    scores: Table
+    answer: Sequence[str]
+    epochs: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    sections: Sequence[Section] = ()
+    figures: Sequence[FigureView] = ()
+    models: Sequence[ModelView] = ()
+    trainings: Table = field(default_factory=lambda: Table([], []))
+    origins: Table = field(default_factory=lambda: Table([], []))
+    pictures: str = ""
+    """The name of the page with pictures, for the one without."""
+
+    @property
+    def verdicts(self) -> str:
+        """How many claims came out how."""
+        return tally(self.claims)
+
+    @property
+    def has_dates(self) -> bool:
+        """Whether any claim says since when its bound stands."""
+        return any(claim.since is not None for claim in self.claims)
+
+
+def since(bound: Bound) -> str:
+    """The date of a bound in words."""
+    return bound.since or "no date"
+
+
+def bounds(claims: Sequence[Claim]) -> tuple[list[str], Table]:
+    """What is to be said of the bounds of claims, and those that were set or changed after numbers of theirs were known.
+
+    With each stands every bound that the claim had before, and what became of it by the numbers of now. Empty where no claim
+    says since when its bound stands.
+    """
+    head = [
+        "claim",
+        "bound",
+        "stood",
+        "numbers that were known when it was fixed",
+        "by the numbers of now",
+        "why changed",
+    ]
+    if not any(claim.since for claim in claims):
+        return [], Table(head, [])
+    dated = [claim for claim in claims if claim.since is not None]
+    shown = [(number, claim) for number, claim in enumerate(claims, 1) if claim.is_informed or claim.history]
+    informed = [claim for _, claim in shown if claim.is_informed]
+    said = [
+        f"A bound that is fixed after its numbers are known can be fitted to them. Of {len(dated)} claims with a date, "
+        f"{len(informed) or 'none'} had a bound set or changed after numbers of it were known"
+        + (": they are listed here, and with them every bound that a claim had before." if shown else ".")
+    ]
+    if undated := len(claims) - len(dated):
+        said.append(f"{undated} have no date: nobody can tell.")
+    if any(claim.history for claim in claims):
+        said.append(f"By the bounds that stood first: {tally([claim.first for claim in claims])}.")
+    rows = [[str(number), *row] for number, claim in shown for row in _story(claim)]
+    return said, Table(head, [[Cell(text) for text in row] for row in rows])
+
+
+def _story(claim: Claim) -> list[list[str]]:
+    """Of each bound of a claim, the present one last: what it says, when it stood, what was known, its verdict, why it changed."""
+    rows, known = [], False
+    for bound in (*claim.history, claim):
+        by_date = f"measured on {bound.measured}, before" if bound.is_later_than_its_numbers else ""
+        before = bound.known_numbers or by_date or ("those above" if known else "none")
+        known = known or bound.is_informed
+        until, why = (bound.until, bound.why) if isinstance(bound, EarlierBound) else ("now", "")
+        rows.append([bound.text, f"{since(bound)} to {until}", before, bound.verdict, why or ""])
+    return rows
+
+
+def html_study(page: StudyPage) -> str:
+    """The page as one HTML file; every value is escaped, every picture inlined, no script."""
+    said, table = bounds(page.claims)
+    more = {"verdicts": page.verdicts, "has_dates": page.has_dates, "since": since, "bounds": table, "of_bounds": said}
+    return rendered("study.html", vars(page) | more)
+
+
+def markdown_study(page: StudyPage) -> str:
+    """The page as Markdown, its figures as a list."""
+    lines = [f"# {plain(page.title)}", ""]
+    if page.source:
+        lines += [f"Examined: {plain(page.source)}.", ""]
+    lines += [f"Trained: {plain('; '.join(page.epochs))}.", ""] if page.epochs else []
+    lines += [f"The page with every picture: [{page.pictures}]({page.pictures}).", ""] if page.pictures else []
+    if page.question:
+        lines += ["## What was asked", "", *_paragraphs(page.question)]
+    lines += ["## What came out", ""]
+    if page.claims:
+        lines += [f"Claims: {page.verdicts}. In brackets are 95 % intervals.", ""]
+        head = ["", "claim", "verdict", "numbers", *(["bound fixed"] if page.has_dates else [])]
+        lines += [f"| {' | '.join(head)} |".replace("|  |", "| |"), "| --- " * len(head) + "|"]
+        for number, claim in enumerate(page.claims, 1):
+            why = f" {plain(claim.why)}" if claim.why else ""
+            cells = [str(number), plain(claim.text), f"**{claim.verdict}**", plain(claim.evidence) + why]
+            cells += [since(claim)] if page.has_dates else []
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    said, table = bounds(page.claims)
+    if said:
+        lines += ["### When the bounds were fixed", "", *_paragraphs([" ".join(said)])]
+        lines += _markdown_table(table) if table.rows else []
+    lines += ["### Scores", "", *_markdown_table(page.scores)]
+    lines += [*(f"- {plain(remark)}" for remark in page.remarks), ""] if page.remarks else []
+    if page.answer:
+        lines += ["## What it means", "", *_paragraphs(page.answer)]
+    for section in page.sections:
+        lines += [f"## {plain(section.title)}", "", *_paragraphs(section.text)]
+        lines += _markdown_table(section.table) if section.table.rows else []
+    if page.figures:
+        lines += ["## Figures", ""]
+        for figure in page.figures:
+            missing = f" Not there: {plain('; '.join(figure.missing))}." if figure.missing else ""
+            lines.append(f"- {plain(figure.title)}. {plain(figure.about)}{missing}".rstrip())
+        lines.append("")
+    for model in page.models:
+        if model.tables:
+            lines += [f"## {plain(model.label)}", "", plain(model.about), ""]
+            for table in model.tables:
+                lines += [f"{plain(table.title)}:", "", *_markdown_table(table)]
+    lines += ["## Where the numbers come from", "", "The trainings:", "", *_markdown_table(page.trainings)]
+    lines += ["The evaluations:", "", *_markdown_table(page.origins)]
+    return encodable("\n".join(lines).rstrip() + "\n")
+
+
+def _paragraphs(texts: Sequence[str]) -> list[str]:
+    return [line for text in texts for line in (plain(text), "")]
+
+
+def _markdown_table(table: Table) -> list[str]:
+    lines = [f"| {' | '.join(map(plain, table.head))} |", "| --- " * len(table.head) + "|"]
+    for row in table.rows:
+        cells = []
+        for cell in row:
+            text = f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
+            cells.append(" ".join([text, *(f"({plain(part)})" for part in cell.below)]))
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]

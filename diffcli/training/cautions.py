@@ -1,0 +1,82 @@
+"""Warnings before a training begins: settings that an override dropped, too few steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from diffcli.config.notation import as_argument
+from diffcli.config.presets import preset_of, preset_values
+from diffcli.config.registry import resolved
+from diffcli.config.schema import Component, Preset
+from diffcli.data.module import ImageDataModule
+from diffcli.training.outlook import least_steps
+from diffcli.utils.errors import UserError
+
+RECIPES = {1: ("mnist-fast", "quickstart"), 3: ("blur-noise-fast",)}
+"""Presets that learn from few images, by channels, the best first."""
+
+
+def replaced_keys(values: Any, overrides: Mapping[str, Any], preset: Preset) -> tuple[str, ...]:
+    """Lines on what a preset's ``values`` set of a part that an override replaced, and no longer holds though the new part has it, too.
+
+    Of data sets the defaults are told, too: CIFAR-10 is mirrored in training unless its preset says otherwise, a folder is not.
+
+    Args:
+        preset: with the overrides, resolved.
+    """
+    lines = []
+    after = preset.model_dump()
+    for key, new in overrides.items():
+        old, section = _at(values, key), _at(after, key)
+        if not all(isinstance(part, Mapping) for part in (old, new, section)):
+            continue
+        if key == "data":
+            old = _with_defaults(old)
+        changes = {k: v for k, v in old.items() if k not in new and k in section and section[k] != v and v is not None}
+        if changes:
+            text = ", ".join(f"{k}: {as_argument(v)} (now {as_argument(section[k])})" for k, v in changes.items())
+            lines.append(f"note: {key} is replaced as a whole, so these of the preset no longer hold: {text}")
+    return tuple(lines)
+
+
+def _with_defaults(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A data set's name and parameters with its defaults; as they are where it is not usable."""
+    try:
+        return resolved("data", Component(**data)).model_dump()
+    except (UserError, ValidationError, TypeError):
+        return data
+
+
+def _at(values: Any, key: str) -> Any:
+    for part in key.strip().split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def shortness(preset: Preset, data: ImageDataModule, steps: int) -> str | None:
+    """A line for a training of so few steps that its model will not draw anything; else None."""
+    least = least_steps(preset)
+    if steps >= least:
+        return None
+    all_steps = preset.training.epochs * data.batches_per_epoch
+    more = (
+        f"take {math.ceil(least / data.batches_per_epoch):,} epochs or more" if steps >= all_steps else "take more time"
+    )
+    others = [name for name in RECIPES[1 if data.train.image_shape[0] == 1 else 3] if _learns(name, data)]
+    recipe = f", or the preset {others[0]} with these images" if others else ""
+    return (
+        f"warning: {steps:,} steps are too few to learn from for the network {preset.network.name} with the prediction "
+        f"{preset.prediction}, which take {least:,} at least: samples will be near noise; {more}{recipe}"
+    )
+
+
+def _learns(name: str, data: ImageDataModule) -> bool:
+    """Whether a preset's training is long enough on these images, and its network takes them."""
+    _, height, width = data.train.image_shape
+    preset = preset_of(preset_values(name)[1], {}, name)
+    steps = preset.training.epochs * math.ceil(len(data.train) / preset.training.batch_size)
+    return height % 4 == width % 4 == 0 and steps >= least_steps(preset)

@@ -1,0 +1,355 @@
+"""What a training is asked for, and the plan of it, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import torch
+
+from diffcli.checkpoints.checkpoint import check_weights, read_checkpoint
+from diffcli.checkpoints.images import with_images
+from diffcli.checkpoints.runs import Run, find_run, run_preset
+from diffcli.config.build import numbered, read_source, resolve, splits, with_classes
+from diffcli.config.origins import needed_by
+from diffcli.config.plugins import check_loaded
+from diffcli.config.presets import preset_of, preset_values, to_yaml, with_overrides
+from diffcli.config.registry import components_of
+from diffcli.config.schema import Preset, seconds, validate, validate_stored
+from diffcli.data.clusters import check_clusters
+from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory
+from diffcli.data.label_names import check_nameable
+from diffcli.data.module import ImageDataModule
+from diffcli.training.cautions import replaced_keys, shortness
+from diffcli.training.loggers import check_loggers
+from diffcli.training.module import DiffusionModule
+from diffcli.training.outlook import Outlook, outlook
+from diffcli.training.pace import time_spent
+from diffcli.training.resume import check_changes
+from diffcli.training.trainer import check_processes
+from diffcli.training.trial import check_plugins
+from diffcli.utils.devices import ACCELERATORS, Devices, devices_of
+from diffcli.utils.errors import UserError
+from diffcli.utils.hashing import of_images
+from diffcli.utils.paths import expand_fields
+
+DEFAULT_LOGGERS = ("tensorboard",)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What is trained, and where.
+
+    Args:
+        preset: a preset's name, its YAML file, or what such a file holds, as a mapping; its runs are those of ``preset``.
+        overrides: preset keys and their new values: ``{"training.epochs": 2, "sampler": {"name": "ddim"}}``.
+        resume: in place of a preset, a run to go on with: the run, its folder, a preset's name, or ``last``.
+        out: the run folder; None is ``runs/PRESET/TIME``.
+        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
+        limit_batches: batches in an epoch, for a quick look; None is all.
+        quiet: prints nothing.
+        logger: where the curves go besides ``metrics.csv``, of :data:`diffcli.training.loggers.LOGGERS`; none is what the run
+            had that is gone on with, else ``("tensorboard",)``.
+
+    Raises:
+        UserError: an option is out of range, or two do not go together.
+    """
+
+    preset: Mapping[str, Any] | Path | str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    resume: Run | Path | str | None = None
+    out: Path | str | None = None
+    data_dir: Path | str | None = None
+    limit_batches: int | None = None
+    devices: Devices = field(default_factory=Devices)
+    quiet: bool = False
+    logger: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        expand_fields(self, "out", "data_dir")
+        object.__setattr__(self, "devices", devices_of(self.devices))
+        if (self.preset is None) == (self.resume is None):
+            raise UserError(
+                "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the runs"
+            )
+        if not isinstance(self.preset, (Mapping, Path, str, type(None))):
+            raise UserError(
+                f"`preset` is a name, a YAML file or a mapping of keys to values, got {type(self.preset).__name__}"
+            )
+        if self.resume is not None and self.out is not None:
+            raise UserError("`out` does not go with `resume`: the run stays in its folder")
+        if self.limit_batches is not None and self.limit_batches < 1:
+            raise UserError(f"`limit_batches` must be at least 1, got {self.limit_batches}")
+        if isinstance(self.logger, str):
+            raise UserError(f"`logger` is a list of names: ['{self.logger}']")
+        check_loggers(self.logger)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked training, before anything is written."""
+
+    name: str
+    preset: Preset
+    module: DiffusionModule
+    data: ImageDataModule
+    options: TrainOptions
+    run: Run | None = None
+    """What is gone on with."""
+    skipped: tuple[str, ...] = ()
+    """Files of the data set that were left out, each with the reason."""
+    inventory: Inventory | None = None
+    """What was read of a folder of images."""
+    images: str | None = None
+    """Where the folder of images is: the preset's ``data.path``, or of a run that is gone on with, where they are by now."""
+    replacements: tuple[str, ...] = ()
+    """What of the preset no longer holds as an override replaced a whole part of it."""
+    test_images: int = 0
+    """Images that are held out for tests."""
+
+    @property
+    def untrained_classes(self) -> list[str]:
+        """The names of the labels that no training image has."""
+        labels = self.preset.labels
+        if labels is None or labels.clusters:
+            return []
+        trained = set(self.data.train.labels.tolist())
+        return [name for number, name in enumerate(labels.names) if number not in trained]
+
+    @property
+    def works_without_label(self) -> bool:
+        """Whether the training has images without a label, or hides some."""
+        labels = self.preset.labels
+        return labels is None or labels.dropped > 0 or (not labels.clusters and self._without_label > 0)
+
+    @property
+    def _without_label(self) -> int:
+        """Training images that have no label in the data set."""
+        return int((self.data.train.labels == NO_LABEL).sum())
+
+    @property
+    def image_notes(self) -> list[str]:
+        """What is to be known of the images before a training, in lines."""
+        lines = []
+        if self.inventory is not None:
+            lines += [str(self.inventory), f"{self.split}"]
+        if names := self.untrained_classes:
+            lines.append(
+                f"note: no training image is of class {', '.join(names):.200}: too few images; its label cannot be asked for"
+            )
+        if self.preset.labels is not None and not self.preset.labels.clusters and self._without_label:
+            lines.append(f"note: {self._without_label:,} training images have no label")
+        return lines
+
+    @property
+    def split(self) -> str:
+        """How many images are for what, in words."""
+        counts = len(self.data.train), len(self.data.val), self.test_images
+        return "{:,} training, {:,} validation and {:,} test images".format(*counts)
+
+    @property
+    def loggers(self) -> list[str]:
+        """The names of the loggers, each once."""
+        recorded = self.run.info().get("loggers") if self.run else None
+        return list(dict.fromkeys(self.options.logger or recorded or DEFAULT_LOGGERS))
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters."""
+        return sum(weight.numel() for weight in self.module.parameters() if weight.requires_grad)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user may not expect of the training, a line each."""
+        return self.notes_after(self.preset.training.epochs * self.data.batches_per_epoch)
+
+    def notes_after(self, steps: int) -> tuple[str, ...]:
+        """As :attr:`notes`, where the training ends after ``steps`` steps."""
+        quick_look = self.options.limit_batches is not None or self.run is not None
+        short = None if quick_look else shortness(self.preset, self.data, steps)
+        return self.replacements if short is None else (*self.replacements, short)
+
+    def outlook(self) -> Outlook | None:
+        """What the training will take, None on an accelerator that only Lightning knows; the plan cannot be carried out after it, as a
+        few of its steps are.
+
+        Raises:
+            UserError: see :func:`~diffcli.training.outlook.outlook`.
+        """
+        if self.options.devices.accelerator not in ACCELERATORS:
+            return None
+        return outlook(self.preset, self.module, self.data, self.options.devices)
+
+    def describe(self) -> str:
+        """The resolved preset as YAML, with the sizes that follow from it as comments."""
+        sizes = {
+            "parameters": self.parameters,
+            "batches per epoch": self.data.batches_per_epoch,
+            "training images": len(self.data.train),
+            "validation images": len(self.data.val),
+            "test images": self.test_images,
+        }
+        lines = [*(f"{key}: {value:,}" for key, value in sizes.items()), *self.image_notes]
+        return to_yaml(self.preset) + "".join(f"# {line}\n" for line in lines)
+
+
+def plan(options: TrainOptions, download: bool = True) -> Plan:
+    """Loads the data and builds the model; writes nothing into run folders.
+
+    Raises:
+        UserError: the preset or its data are not usable, or the run cannot be gone on with.
+    """
+    check_processes(options.devices)
+    if options.resume is None:
+        assert options.preset is not None
+        name, values = preset_values(options.preset)
+        preset = preset_of(values, options.overrides, f"preset {name}")
+        planned = _plan(name, preset, options, options.limit_batches, download)
+        _check_labels(planned)
+        return replace(planned, replacements=replaced_keys(values, options.overrides, planned.preset))
+    return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
+
+
+def _plan(
+    name: str,
+    preset: Preset,
+    options: TrainOptions,
+    limit_batches: int | None,
+    download: bool = True,
+    *,
+    trained_in: Run | None = None,
+) -> Plan:
+    """The plan of a training; ``trained_in`` is the run that knows where the images are by now."""
+    preset = resolve(preset)
+    placed = preset if trained_in is None else with_images(preset, trained_in, argument="data.path")
+    source = read_source(placed, options.data_dir, download)
+    preset = with_classes(preset, source.classes, any_order=True)
+    source = numbered(preset, source)
+    training = preset.training
+    train, val = splits(preset, source)
+    if not len(train) or not len(val):
+        raise UserError(
+            f"training.val_share {training.val_share} leaves no images on one side of {len(source.development)}"
+        )
+    if preset.labels is not None and preset.labels.clusters:
+        check_clusters(preset.labels.clusters, len(train))
+    torch.manual_seed(training.seed)  # the network's initial weights
+    module = DiffusionModule(preset.model_dump(), name, list(train.image_shape), needed_by(components_of(preset)))
+    check_plugins(preset, module.denoiser, train.image_shape)
+    data = ImageDataModule((train, val), training.batch_size, training.seed, limit_batches, source.mirrored)
+    return Plan(
+        name,
+        preset,
+        module,
+        data,
+        options,
+        skipped=source.skipped,
+        inventory=source.inventory,
+        images=path if isinstance(path := placed.data.parameters.get("path"), str) else None,
+        test_images=len(source.test),
+    )
+
+
+def _check_labels(planned: Plan) -> None:
+    """Checks that the labels of a new training can be learnt from its images, and asked for.
+
+    Raises:
+        UserError: none has a label, no label cannot be asked for, or guidance needs images without.
+    """
+    labels = planned.preset.labels
+    if labels is None:
+        return
+    if len(planned.untrained_classes) == len(labels.names):
+        raise UserError("labels: none of the training images has a label; leave labels out, or take labels.clusters")
+    check_nameable(labels.names)
+    if planned.preset.sampler.guidance != 1 and not planned.works_without_label:
+        raise UserError(
+            "sampler.guidance needs an estimate without label, which labels.dropped: 0 does not train; hide the labels of some "
+            "images, for example labels.dropped: 0.1"
+        )
+
+
+def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
+    """The plan that goes on with a run, the overrides applied to its own preset.
+
+    A run that was killed before its first checkpoint starts from its beginning.
+
+    Raises:
+        UserError: it is done, a change is none that a resume can make, or the images are not those of its beginning.
+    """
+    recorded = run_preset(run)
+    check_loaded(run.info().get("plugins", {}), str(run.folder))
+    after = validate(with_overrides(recorded.model_dump(), options.overrides), str(run.folder))
+    content = read_checkpoint(run.last) if run.last.is_file() else None
+    # The checkpoint says what was trained, whatever was written into the preset's file since.
+    before = validate_stored(content["hyper_parameters"]["preset"], f"checkpoint {run.last}") if content else recorded
+    info = run.info()
+    name = content["hyper_parameters"]["preset_name"] if content else info.get("preset", run.folder.name)
+    limit_batches = options.limit_batches
+    if "limit_batches" in info:
+        began = info["limit_batches"]
+        if limit_batches not in (None, began):
+            raise UserError(
+                f"`limit_batches` {limit_batches}: the run began with {began or 'all'}, and its epochs stay as long"
+            )
+        limit_batches = began
+    check_loggers(info.get("loggers", ()) if not options.logger else ())
+    resumed = _plan(name, after, options, limit_batches, trained_in=None if _names_images(after, options, run) else run)
+    check_changes(resolve(before), resumed.preset)
+    _check_images(run, resumed)
+    if content is not None:
+        _check_resumable(run, resumed, content)
+    return replace(
+        resumed, run=run, replacements=replaced_keys(recorded.model_dump(), options.overrides, resumed.preset)
+    )
+
+
+def _names_images(preset: Preset, options: TrainOptions, run: Run) -> bool:
+    """Whether a resume says where the images are: by an override, or in the preset's file, which somebody has changed."""
+    place = run.info().get("data_path")
+    changed = isinstance(place, dict) and place.get("preset") != preset.data.parameters.get("path")
+    return changed or bool({"data", "data.path"} & {key.strip() for key in options.overrides})
+
+
+def _check_images(run: Run, resumed: Plan) -> None:
+    then, now = run.info(), images_of(resumed.data)
+    # Version 0.1 knew no labels of folders.
+    kinds = [now] if resumed.preset.labels else [now, images_of(resumed.data, labelled=False)]
+    if all(any(key in then and then[key] != value for key, value in kind.items()) for kind in kinds):
+        images = "training_images", "validation_images"
+        counts = [sum(int(facts.get(key, 0)) for key in images) for facts in (then, now)]
+        raise UserError(
+            f"the images of data {resumed.preset.data.name} are not those that the run began with "
+            f"({counts[0]:,} then, {counts[1]:,} now): a new split would validate on what was trained on; "
+            "put them back as they were, or train a new run"
+        )
+
+
+def images_of(data: ImageDataModule, labelled: bool = True) -> dict[str, Any]:
+    """What tells the images of a run, and how they were split, from any others; their labels, too, where ``labelled``."""
+    splits = [data.train, data.val]
+    if not labelled:
+        splits = [ImageSet(split.images, torch.full_like(split.labels, NO_LABEL)) for split in splits]
+    train, val = splits
+    return {
+        "training_images": len(train),
+        "validation_images": len(val),
+        "training_sha256": of_images(train.images, train.labels),
+        "validation_sha256": of_images(val.images, val.labels),
+    }
+
+
+def _check_resumable(run: Run, resumed: Plan, content: dict[str, Any]) -> None:
+    check_weights(f"checkpoint {run.last}", content["state_dict"], resumed.module)
+    epochs, batches = resumed.preset.training.epochs, resumed.data.batches_per_epoch
+    if content["global_step"] >= epochs * batches:
+        done = content["global_step"] // batches
+        again = f"diffcli train `resume` {quote(str(run.folder))} `training.epochs` {done + 10}"
+        raise UserError(f"{run.folder} is done: {done} epochs; train on with: {again}")
+    budget = resumed.preset.training.max_time
+    if budget is not None and time_spent(content) >= seconds(budget):
+        again = f"diffcli train `resume` {quote(str(run.folder))} `training.max_time` TIME"
+        raise UserError(f"{run.folder} is done: its {budget} are spent; train on with a longer time: {again}")

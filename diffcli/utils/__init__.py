@@ -1,0 +1,1 @@
+"""Tools without any knowledge of diffusion: errors, files, messages, checksums, devices, processes."""
