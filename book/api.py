@@ -31,6 +31,9 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
             "ImageSet",
             "of_shape",
             "shaped_by",
+            "check_degradation",
+            "check_network",
+            "check_data",
         ],
     ),
     "errors": (
