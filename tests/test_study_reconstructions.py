@@ -188,6 +188,18 @@ def test_an_evaluation_that_is_interrupted_costs_itself_alone(
     assert len(Run(Path("studies/mine/long")).evaluations()) == 1 + 3 * 2 + 1
 
 
+def test_a_budget_says_on_how_many_images_a_model_is_measured(cli, mine: list[object]) -> None:
+    Path("mine.yaml").write_text(MINE + "budget: {epochs: 1, n_test: {long: 12}, n_fid: {long: 14}}\n")
+    assert cli(*mine).code == 0
+    runs = {run["label"]: run["settings"] for run in json.loads(Path("studies/mine/mine.json").read_text())["runs"]}
+    assert {label: (settings["n_test"], settings["n_fid"]) for label, settings in runs.items()} == {
+        "short": (10, 20),
+        "long": (12, 14),
+    }
+    Path("mine.yaml").write_text(MINE + "budget: {n_fid: {lang: 14}}\n")
+    assert "budget.n_fid: unknown model 'lang'" in cli(*mine).err
+
+
 def test_a_budget_says_in_which_precision_a_model_is_measured(cli, mine: list[object]) -> None:
     Path("mine.yaml").write_text(MINE + "budget: {epochs: 1, precision: {long: bf16-mixed}}\n")
     assert cli(*mine).code == 0

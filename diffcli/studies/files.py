@@ -35,6 +35,8 @@ from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.paths import user_path
 
 PACKAGED = Path(__file__).parent
+BY_MODEL = ("steps", "precision", "n_test", "n_fid")
+"""Keys of an evaluation that a budget may set for some models alone."""
 
 
 def study_files() -> dict[str, Path]:
@@ -114,8 +116,8 @@ def checked(values: Any, where: str) -> Study:
         key = f"budgets.{name}" if study.budgets else "budget"
         _check_labels(f"{key}.models", budget.models, study, where)
         _check_labels(f"{key}.without", budget.without, study, where)
-        _check_labels(f"{key}.steps", budget.steps, study, where)
-        _check_labels(f"{key}.precision", budget.precision, study, where)
+        for own in BY_MODEL:
+            _check_labels(f"{key}.{own}", getattr(budget, own), study, where)
         if not set(study.models) - set(budget.without):
             raise UserError(f"{where}: {key}.without leaves out every model")
         try:
@@ -152,8 +154,7 @@ def evaluation_of(study: Study, budget: Budget, label: str | None = None) -> Stu
     Raises:
         ValidationError: the budget's keys are not an evaluation's.
     """
-    by_label: dict[str, dict[str, Any]] = {"steps": {**budget.steps}, "precision": {**budget.precision}}
-    own = {key: values[label] for key, values in by_label.items() if label in values}
+    own = {key: values[label] for key in BY_MODEL if label in (values := getattr(budget, key))}
     return StudyEvaluation.model_validate(study.evaluation.model_dump(exclude_unset=True) | budget.evaluation | own)
 
 

@@ -141,6 +141,8 @@ class Budget(Effort):
         evaluation: keys that replace the study's.
         steps: by label, of the samplers of those models that take others than the evaluation's.
         precision: by label, of those models that are measured in another one than the evaluation's.
+        n_test: by label, of those models that reconstruct more or fewer test images than the evaluation's.
+        n_fid: by label, of those models that draw more or fewer samples than the evaluation's.
     """
 
     about: str = ""
@@ -149,6 +151,8 @@ class Budget(Effort):
     evaluation: dict[str, Any] = {}
     steps: dict[str, Positive] = {}
     precision: dict[str, PrecisionName] = {}
+    n_test: dict[str, Positive] = {}
+    n_fid: dict[str, Annotated[int, Field(ge=2)]] = {}
 
 
 def _label_alone(value: Any) -> Any:
