@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,6 +131,7 @@ TABLES: dict[str, tuple[str, list[Row]]] = {
             ),
         ],
     ),
+    "errors": ("docs/metrics.md", [Row("`mnist-fast`", HOT, {"seed": seed} if seed else {}) for seed in range(10)]),
 }
 """By name, the page that a table stands in and its rows."""
 
@@ -190,8 +192,21 @@ def rendered(name: str) -> str:
         KeyError: a row was not measured.
     """
     rows, evaluations = TABLES[name][1], stored(name)
+    if name == "errors":
+        return _errors([evaluations[key_of(row)]["scores"] for row in rows])
     first = "prior" if name == "priors" else "sampler" if name.startswith("samplers") else "model"
     return table((first, *HEAD), [cells_of(row, evaluations[key_of(row)]) for row in rows])
+
+
+def _errors(seeds: Sequence[Mapping[str, float]]) -> str:
+    """The standard errors that evaluations of several seeds say, beside the spread of their scores."""
+    lines = []
+    for key in (key for key in seeds[0] if f"{key}_error" in seeds[0]):
+        spread = statistics.stdev(scores[key] for scores in seeds)
+        error = statistics.fmean(scores[f"{key}_error"] for scores in seeds)
+        mean = statistics.fmean(scores[key] for scores in seeds)
+        lines.append([f"`{key}`", f"{mean:.3g}", f"{error:.2g}", f"{spread:.2g}", f"{error / spread:.2f}"])
+    return table(("score", f"mean of {len(seeds)} seeds", "mean standard error", "spread", "ratio"), lines)
 
 
 def write(name: str) -> None:

@@ -37,6 +37,14 @@ def test_stored_evaluations_are_of_the_ready_models_by_the_shipped_judges(name: 
         assert settings["seed"] == row.options.get("seed", 0)
 
 
+def test_errors_are_the_spread_over_ten_seeds() -> None:
+    rows = [line.strip("|").split("|") for line in quality.rendered("errors").splitlines()[2:]]
+    ratios = {score.strip(" `"): float(ratio) for score, *_, ratio in rows}
+    assert {"fid_classifier", "fid_resnet"} <= set(ratios)
+    for score, ratio in ratios.items():
+        assert 0.7 <= ratio <= 1.4, score
+
+
 def test_no_table_divides_by_a_floor_of_its_own() -> None:
     """A distance over that of real images stands only where the script writes it."""
     written = "|".join(quality.TABLES)
