@@ -59,7 +59,6 @@ MODELS = {
     "blur": Reported("blur-const", "Table 2", 0.3549, 0.2312, 13.2237),
     "high beta": Reported("ddpm-const-highbeta", "Table 1", 0.0336, 0.402, 7.94),
 }
-DEFAULT = ("low beta", "noise", "blur")
 
 
 def mirrored_ssim(originals: Tensor, images: Tensor) -> Tensor:
@@ -149,7 +148,7 @@ def rows(name: str, options: argparse.Namespace) -> Iterator[list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(DEFAULT))
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--n", type=int, default=1000, help="test images, drawn at random by the seed")
     parser.add_argument("--steps", type=int, help="of each model's sampler; those of its preset unless given")
     parser.add_argument("--seed", type=int, default=0)

@@ -63,6 +63,7 @@ def study_page(result: StudyResult, name: str, processes: Processes) -> StudyPag
         models=[_model(label, study.models[label], runs) for label, runs in result.by_label.items()],
         trainings=_trainings(result.runs),
         origins=_origins(result.runs),
+        one_seed=all(len(runs) == 1 for runs in result.by_label.values()),
         pictures=name,
     )
 

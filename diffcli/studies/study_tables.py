@@ -84,6 +84,8 @@ class StudyPage:
     models: Sequence[ModelView] = ()
     trainings: Table = field(default_factory=lambda: Table([], []))
     origins: Table = field(default_factory=lambda: Table([], []))
+    one_seed: bool = True
+    """Whether each model was trained once."""
     pictures: str = ""
     """The name of the page with pictures, for the one without."""
 
@@ -91,6 +93,16 @@ class StudyPage:
     def verdicts(self) -> str:
         """How many claims came out how."""
         return tally(self.claims)
+
+    @property
+    def intervals(self) -> str:
+        """What the intervals are of, and what they leave out."""
+        if not self.one_seed:
+            return "In brackets are 95 % intervals, of the trainings where a model has several seeds, else of the images."
+        return (
+            "In brackets are 95 % intervals, of the images that were measured; what another training of a model, or other test "
+            "images to compare samples with, would change is in none of them."
+        )
 
     @property
     def has_dates(self) -> bool:
@@ -130,7 +142,7 @@ def bounds(claims: Sequence[Claim]) -> tuple[list[str], Table]:
     if undated := len(claims) - len(dated):
         said.append(f"{undated} have no date: nobody can tell.")
     if any(claim.history for claim in claims):
-        said.append(f"By the bounds that stood first: {tally([claim.first for claim in claims])}.")
+        said.append(f"The bounds that stood first, by the numbers and the rules of now: {tally([claim.first for claim in claims])}.")
     rows = [[str(number), *row] for number, claim in shown for row in _story(claim)]
     return said, Table(head, [[Cell(text) for text in row] for row in rows])
 
@@ -150,7 +162,7 @@ def _story(claim: Claim) -> list[list[str]]:
 def html_study(page: StudyPage) -> str:
     """The page as one HTML file; every value is escaped, every picture inlined, no script."""
     said, table = bounds(page.claims)
-    more = {"verdicts": page.verdicts, "has_dates": page.has_dates, "since": since, "bounds": table, "of_bounds": said}
+    more = {"verdicts": page.verdicts, "intervals": page.intervals, "has_dates": page.has_dates, "since": since, "bounds": table, "of_bounds": said}
     return rendered("study.html", vars(page) | more)
 
 
@@ -165,7 +177,7 @@ def markdown_study(page: StudyPage) -> str:
         lines += ["## What was asked", "", *_paragraphs(page.question)]
     lines += ["## What came out", ""]
     if page.claims:
-        lines += [f"Claims: {page.verdicts}. In brackets are 95 % intervals.", ""]
+        lines += [f"Claims: {page.verdicts}. {page.intervals}", ""]
         head = ["", "claim", "verdict", "numbers", *(["bound fixed"] if page.has_dates else [])]
         lines += [f"| {' | '.join(head)} |".replace("|  |", "| |"), "| --- " * len(head) + "|"]
         for number, claim in enumerate(page.claims, 1):
