@@ -99,6 +99,11 @@ class Labels(Strict):
         """Of the labels, label 0 first, in a resolved preset."""
         return [str(number) for number in range(self.clusters)] if self.clusters else self.classes or []
 
+    def works_without(self, unlabelled_share: float) -> bool:
+        """Whether a training has images without a label, so that the model has an estimate for them: those whose label is hidden,
+        or a share that has none."""
+        return self.dropped > 0 or unlabelled_share > 0
+
 
 class Training(Strict):
     """How a model is trained (report 2.3.2; the defaults are the report's).
