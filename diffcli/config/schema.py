@@ -199,9 +199,12 @@ def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]
     path = ".".join([*([prefix] if prefix else []), *parts])
     if first["type"] == "extra_forbidden":
         parent = ".".join(parts[:-1])
-        return unknown(
-            "key", path, [".".join(filter(None, [prefix, parent, k])) for k in (known or {}).get(parent, [])]
-        )
+        by_section = {
+            section: [".".join(filter(None, [prefix, section, k])) for k in keys]
+            for section, keys in (known or {}).items()
+        }
+        every = [key for keys in by_section.values() for key in keys]
+        return unknown("key", path, by_section.get(parent, []), every)
     if first["type"] == "missing":
         return f"{path} is missing"
     value = first["input"]
@@ -233,6 +236,7 @@ def validate(values: Any, where: str) -> Preset:
         "": list(Preset.model_fields),
         "training": list(Training.model_fields),
         "labels": list(Labels.model_fields),
+        "sampler": list(Sampler.model_fields),
     }
     try:
         return Preset.model_validate(values)
