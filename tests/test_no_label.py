@@ -13,7 +13,7 @@ from conftest import GUIDED, TINY, Cli, Result
 from PIL import Image
 
 import diffcli
-from diffcli.experiments.planning import TrainOptions, plan
+from diffcli.training.plan import TrainOptions, plan
 
 CPU = diffcli.Devices("cpu", "1")
 FOLDER = TINY.replace("{name: digits}", "{name: folder, path: images, size: 8, channels: 1}")
