@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -16,6 +17,9 @@ import torch
 from PIL import Image
 
 from diffcli.checkpoints.runs import Run
+from diffcli.cli.flags import SHORTCUTS
+from diffcli.cli.train import train
+from diffcli.config.schema import Training
 
 RECONSTRUCTED = ("rmse", "ssim", "psnr", "class_kept")
 
@@ -196,6 +200,60 @@ def test_bad_input_costs_one_line(case: str, cli, workplace: Path, tiny: Path, t
     assert result.err.count("\n") == 1
     assert result.out == ""
     assert sorted(workplace.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "assignment"),
+    [
+        ("--epochs", "3", "training.epochs=5"),
+        ("--epochs", "3", "training.epochs=3"),
+        ("--max-time", "10m", "training.max_time=5m"),
+        ("--batch-size", "8", "training.batch_size=16"),
+        ("--lr", "1e-3", "training.lr=1e-4"),
+        ("--seed", "0", "training.seed=1"),
+        ("--precision", "32-true", "training.precision=bf16-mixed"),
+        ("--on-bad-image", "skip", "data.on_bad_image=refuse"),
+        ("--epochs", "3", "training={epochs: 5}"),
+    ],
+)
+def test_an_option_beside_a_set_of_its_key_is_refused(
+    option: str, value: str, assignment: str, cli, workplace: Path, tiny: Path
+) -> None:
+    result = cli(*TRAIN, option, value, "--set", assignment, "--dry-run")
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1), result
+    assert (
+        f"{option} {float(value) if option == '--lr' else value} and --set {assignment.partition('=')[0]}" in result.err
+    )
+
+
+def test_every_option_for_a_key_of_presets_has_such_a_refusal() -> None:
+    flags = {"--" + name.replace("_", "-") for name in inspect.signature(train).parameters}
+    of_keys = {flag for flag in flags if flag[2:].replace("-", "_") in Training.model_fields}
+    assert of_keys <= set(SHORTCUTS.values()) <= flags
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "hint"),
+    [
+        ("train", "seed", "--seed is an option of diffcli train"),
+        ("train", "precision", "--precision is an option"),
+        ("train", "out", "--out is an option"),
+        ("train", "batch-size", "--batch-size is an option"),
+        ("train", "max_time", "--max-time is an option"),
+        ("train", "device", "--devices is an option"),
+        ("train", "devices", "--devices is an option"),
+        ("train", "num_nodes", "--num-nodes is an option"),
+        ("train", "steps", "unknown key 'steps'; did you mean 'sampler.steps'"),
+        ("train", "ema", "unknown key 'ema'; did you mean 'training.ema'"),
+        ("train", "shedule", "unknown key 'shedule'; did you mean 'schedule'"),
+        ("degradation-report", "n", "--n is an option of diffcli degradation-report"),
+        ("schedule-plot", "out", "--out is an option of diffcli schedule-plot"),
+    ],
+)
+def test_a_key_that_is_an_option_is_named_as_one(command: str, key: str, hint: str, cli, tiny: Path) -> None:
+    result = cli(command, "--preset", "tiny.yaml", "--set", f"{key}=3")
+    assert (result.code, result.err.count("\n")) == (2, 1), result
+    assert hint in result.err
 
 
 @pytest.mark.parametrize("command", [["train", "--preset"], ["train", "--resume"], ["sample", "--run"], ["compare"]])

@@ -239,3 +239,28 @@ def test_a_run_of_version_0_3_keeps_its_split_and_its_classes(
     assert yaml.safe_load(Path("run/preset.yaml").read_text())["data"]["hold_out"] == "random"
     refused = cli("train", "--resume", "run", "--epochs", 3, "--accelerator", "cpu", "--set", "data.hold_out=by-class")
     assert (refused.code, "data.hold_out cannot change on a resume" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("handed", [True, False])
+def test_a_study_says_how_it_takes_a_run_of_version_0_3(cli: Cli, workplace: Path, recipe: Path, handed: bool) -> None:
+    make_folders(workplace / "images", {"a": 20, "b": 20})
+    done(cli(*TRAIN, "-q", RANDOM, "--out", "run" if handed else "mine/one"))
+    as_of_version_0_3(Path("run" if handed else "mine/one"))
+    text = "title: t\nmodels: {one: MODEL}\nevaluation: {n_test: 5, metrics: [rmse], steps: 2}\n"
+    Path("mine.yaml").write_text(text.replace("MODEL", "recipe.yaml"))
+    study = [
+        "study",
+        "mine.yaml",
+        "--out",
+        "mine",
+        "--accelerator",
+        "cpu",
+        "-q",
+        *(["--run", "one=run"] if handed else []),
+    ]
+    refused = cli(*study)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    way_out = "set: {data.hold_out: random}"
+    assert f"give its model {way_out} in the study's file, where it has by-class" in refused.err
+    Path("mine.yaml").write_text(text.replace("MODEL", f"{{preset: recipe.yaml, {way_out}}}"))
+    done(cli(*study))

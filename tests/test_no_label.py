@@ -13,6 +13,7 @@ from conftest import GUIDED, TINY, Cli, Result
 from PIL import Image
 
 import diffcli
+from diffcli.training.plan import TrainOptions, plan
 
 CPU = diffcli.Devices("cpu", "1")
 FOLDER = TINY.replace("{name: digits}", "{name: folder, path: images, size: 8, channels: 1}")
@@ -177,3 +178,61 @@ def test_a_preset_that_guides_towards_labels_hides_some(cli: Cli, workplace: Pat
     line = "sampler.guidance needs an estimate without label, which labels.dropped: 0 does not train"
     refused(cli("train", "--preset", "labelled.yaml", "--accelerator", "cpu"), line)
     refused(cli("train", "--preset", "labelled.yaml", "--dry-run"), line)
+
+
+def pictures_of(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, sizes: dict[str, int], fits: Callable[[Any, Any], bool]
+) -> tuple[Any, torch.Tensor | None]:
+    """(images, what they are told) of the reconstructions along a training with ``labels: {dropped: 0}``.
+
+    Args:
+        fits: whether a split (training images, validation images) is one that the test needs.
+    """
+    from diffcli.training.callbacks import EpochSamples
+
+    for first, (name, size) in enumerate(sizes.items()):
+        make_images(workplace / "images" / name, size, 50 * first)
+    recipe = FOLDER.replace("channels: 1}", "channels: 1, hold_out: random}").replace(
+        "lr: 1e-3", "lr: 1e-3, val_share: 0.5"
+    )
+    (workplace / "recipe.yaml").write_text(recipe.replace("epochs: 2", "epochs: 1") + "labels: {dropped: 0}\n")
+
+    def split(seed: int) -> Any:
+        return plan(TrainOptions("recipe.yaml", {"training.seed": seed})).data
+
+    seed = next(seed for seed in range(50) if fits((data := split(seed)).train, data.val))
+    calls: list[tuple[Any, torch.Tensor | None]] = []
+    monkeypatch.setattr(EpochSamples, "_draw", lambda self, sampling, images, told, *_: calls.append((images, told)))
+    diffcli.train("recipe.yaml", {"training.seed": seed}, out=workplace / "run", devices=CPU, quiet=True)
+    (call,) = calls
+    return call
+
+
+def test_pictures_along_a_training_tell_no_label_that_was_not_trained(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_validated(train: Any, val: Any) -> bool:
+        return bool((train.labels >= 0).all()) and bool((val.labels < 0).any())
+
+    images, told = pictures_of(workplace, monkeypatch, {"a": 6, "b": 6, "": 3}, only_validated)
+    assert told is not None
+    assert torch.equal(told, images.labels)
+    assert bool((told >= 0).all())
+    notes = plan(TrainOptions("recipe.yaml", {"training.seed": diffcli.load("run").preset.training.seed})).image_notes
+    assert any("validation images have no label that training images have" in line for line in notes)
+
+
+def test_pictures_along_a_training_tell_no_label_of_a_class_without_training_images(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, told = pictures_of(
+        workplace, monkeypatch, {"a": 6, "b": 6, "c": 1}, lambda train, val: 2 in val.labels and 2 not in train.labels
+    )
+    assert told is not None
+    assert torch.equal(told, images.labels)
+    assert 2 not in told
+
+
+def test_pictures_along_a_training_tell_none_where_scores_do(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, told = pictures_of(workplace, monkeypatch, {"a": 6, "b": 6, "": 6}, lambda train, val: -1 in train.labels)
+    assert told is None

@@ -110,3 +110,25 @@ def test_what_is_written_beside_a_file_takes_no_others_place(cli: Cli, workplace
         assert (result.code, result.err.count("\n")) == (2, 1), result
         assert expected in result.err
     assert {path.read_text() for path in Path().iterdir()} == {"precious"}
+
+
+def test_the_order_of_arguments_decides_no_name_and_every_changed_name_is_told(
+    cli: Cli, workplace: Path, trained: Path
+) -> None:
+    save_levels("a.jpg", "a.png", "y/a.png", "b.png")
+    said = []
+    for out, files in (
+        ("one", ["a.jpg", "a.png", "y/a.png", "b.png"]),
+        ("two", ["y/a.png", "b.png", "a.png", "a.jpg"]),
+    ):
+        result = cli(*RESTORE, *files, "--run", trained, "--out", out)
+        assert result.code == 0, result.err
+        said.append(sorted(line for line in result.err.splitlines() if "is restored as" in line))
+        # The grey of what was read, but for the noise.
+        levels = {file.stem: np.asarray(Image.open(file)).mean() for file in Path(out).iterdir()}
+        assert levels["a"] < levels["a-2"] < levels["a-3"] < levels["b"], levels
+    assert said[0] == said[1]
+    assert said[0] == [
+        "note: a.png is restored as a-2.png: a.png is of a.jpg",
+        "note: y/a.png is restored as a-3.png: a.png is of a.jpg",
+    ]

@@ -50,7 +50,7 @@ def test_unknown_runs_are_named(workplace: Path) -> None:
 def make_run_in(folder: str, preset: str, started: str) -> Run:
     """A run of ``--out``: its folder's name says nothing of its preset."""
     run = Run(Path(folder))
-    run.folder.mkdir(parents=True)
+    run.folder.mkdir(parents=True, exist_ok=True)
     run.preset_file.write_text("description: x\n")
     run.info_file.write_text(json.dumps({"started": started, "preset": preset}))
     return run
@@ -62,7 +62,6 @@ def test_a_run_counts_wherever_it_is_below_the_runs(workplace: Path, capsys: pyt
     assert capsys.readouterr().err == ""  # nothing else could be meant
     mine = make_run_in("runs/mine", "quickstart", "2026-01-02T10:00:00+00:00")
     deeper = make_run_in("runs/few-steps/first", "ddpm", "2026-01-03T10:00:00+00:00")
-    make_run_in("runs/a/b/c", "ddpm", "2026-01-04T10:00:00+00:00")  # below a folder of a folder
     make_run_in("elsewhere/x", "quickstart", "2026-01-05T10:00:00+00:00")
     assert all_runs() == [old, mine, deeper]
     assert find_run("last") == deeper
@@ -72,6 +71,18 @@ def test_a_run_counts_wherever_it_is_below_the_runs(workplace: Path, capsys: pyt
     assert find_run("ddpm") == find_run("few-steps") == find_run("first") == deeper
     assert find_run("mine") == find_run("runs/mine") == mine
     assert capsys.readouterr().err == ""
+    deepest = make_run_in("runs/a/b/c/d", "cosine", "2026-01-04T10:00:00+00:00")
+    make_run_in("runs", "cosine", "2026-01-05T10:00:00+00:00")  # the folder of runs is none
+    assert all_runs() == [old, mine, deeper, deepest]
+    assert find_run("last") == find_run("cosine") == find_run("a") == find_run("c") == find_run("d") == deepest
+
+
+def test_a_training_deep_below_the_runs_is_listed_and_sampled(cli: Cli, workplace: Path, tiny: Path) -> None:
+    train = ["train", "--preset", tiny, "--epochs", 1, "--limit-batches", 1, "--accelerator", "cpu", "-q"]
+    assert cli(*train, "--out", "runs/a/b/c").out == "runs/a/b/c\n"
+    assert [row["run"] for row in json.loads(cli("runs", "--json").out)] == ["runs/a/b/c"]
+    for name in ("last", "tiny", "a", "b", "c"):
+        assert cli("sample", "--run", name, "--n", 1, "--steps", 1, "-q").code == 0, name
 
 
 def test_a_run_may_hold_another(workplace: Path) -> None:

@@ -264,3 +264,33 @@ def test_a_study_of_two_processes_is_that_of_one_and_writes_once(cli, mine: list
     times = Counter(target for _, target in written)
     assert times["two/mine.html"] == 2
     assert {count for target, count in times.items() if target.endswith("eval.json")} == {1}
+
+
+def few_beside(place: str) -> None:
+    """Has the evaluations of a folder say that fewer real images stood beside their samples."""
+    for file in Path(place).rglob("eval.json"):
+        content = json.loads(file.read_text())
+        content["settings"]["n_floor"] = content["settings"]["n_fid"] - 3
+        file.write_text(json.dumps(content))
+
+
+def test_pages_mark_floors_of_fewer_images(cli, mine: list[object]) -> None:
+    assert cli(*mine).code == 0
+    before = cli(*mine).out
+    few_beside("studies/mine")
+    result = cli(*mine)
+    assert result.code == 0, result.err
+    page, text = Path("studies/mine/mine.html").read_text(), Path("studies/mine/mine.md").read_text()
+    said = "short: beside the 20 samples stand 17 real training images: some labels have no more"
+    along = "short, epoch 1: beside the 10 samples stand 7 real training images"
+    for shown in (page, text, " ".join(result.out.split())):
+        assert said in shown
+        assert along in shown
+    assert "beside the" not in before
+    compared = ["compare", "studies/mine/short", "studies/mine/long", "--n-test", 10, "--n-fid", 20, "--steps", 4, *HOW]
+    for name in ("page.html", "page.md"):
+        assert cli(*compared, "--out", name).code == 0
+        few_beside("studies/mine")
+        shown = cli(*compared, "--out", name)
+        assert "tiny (short): beside the 20 samples stand 17" in shown.out
+        assert "tiny (short): beside the 20 samples stand 17" in Path(name).read_text()

@@ -227,9 +227,11 @@ def started(run: Run) -> datetime:
 
 
 def all_runs() -> list[Run]:
-    """Every run below :func:`runs_root`, in it and in the folders in it, oldest first; each once, whatever links lead to it."""
+    """Every run below :func:`runs_root`, however deep, oldest first; each once, whatever links lead to it."""
     root = runs_root()
-    files = [file for pattern in ("*/preset.yaml", "*/*/preset.yaml") for file in root.glob(pattern)]
+    # The last pattern follows no links.
+    patterns = ("*/preset.yaml", "*/*/preset.yaml", "*/**/preset.yaml")
+    files = dict.fromkeys(file for pattern in patterns for file in root.glob(pattern))
     # What a kill leaves of a preset that was being written looks like a run.
     folders = [file.parent for file in files if not file.parent.name.startswith(f".{file.name}.")]
     # Of several names of a folder its own comes first.
@@ -240,7 +242,7 @@ def all_runs() -> list[Run]:
 
 
 def names_of(run: Run) -> list[str]:
-    """What a run below :func:`runs_root` is called by: its preset, its own folder and the one that it is in."""
+    """What a run below :func:`runs_root` is called by: its preset, its own folder and those that it is in."""
     preset, parents = run.info().get("preset"), run.folder.relative_to(runs_root()).parts
     return list(dict.fromkeys([*([str(preset)] if preset else []), *parents]))
 

@@ -49,7 +49,7 @@ def degradation_report(
     from diffcli.evaluation.degradations import degradation_report as measure
     from diffcli.evaluation.degradations import degradation_strips
 
-    changes = overrides(set_)
+    changes = overrides(set_, command=degradation_report)
     if out is not None:
         degradation_strips(preset, out, changes, seed=seed, data_dir=data_dir)
     measured = measure(preset, changes, n=n, disturbance=disturbance, seed=seed, data_dir=data_dir)

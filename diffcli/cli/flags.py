@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from diffcli.utils.errors import UserError
@@ -14,6 +16,7 @@ SHORTCUTS = {
     "training.batch_size": "--batch-size",
     "training.lr": "--lr",
     "training.seed": "--seed",
+    "training.precision": "--precision",
     "data.on_bad_image": "--on-bad-image",
 }
 """Preset keys that have a flag of their own; the others have ``--set``."""
@@ -36,14 +39,21 @@ def with_flags(message: str) -> str:
     return ARGUMENT.sub(flag, message)
 
 
-def overrides(assignments: Sequence[str] | None, shortcuts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def overrides(
+    assignments: Sequence[str] | None,
+    shortcuts: Mapping[str, Any] | None = None,
+    *,
+    command: Callable[..., Any] | None = None,
+) -> dict[str, Any]:
     """Preset keys and their new values, of ``--set key.key=value`` and of the flags that stand for a key.
 
     Args:
-        shortcuts: values by key; None where the flag was not given.
+        shortcuts: values by key of :data:`SHORTCUTS`; None where the flag was not given.
+        command: the function of the command, whose own options a key may be taken for.
 
     Raises:
-        UserError: an assignment has no ``=`` or no key, or its value begins as YAML and is none.
+        UserError: an assignment has no ``=`` or no key, its value begins as YAML and is none, it is beside the flag of its key,
+            or its key is an option.
     """
     from diffcli.config.notation import parse_argument
 
@@ -51,11 +61,33 @@ def overrides(assignments: Sequence[str] | None, shortcuts: Mapping[str, Any] | 
     for assignment in assignments or ():
         key, equals, text = assignment.partition("=")
         key = key.strip()
+        _check_no_option(key, command)
         if not equals or not all(key.split(".")):
             raise UserError(f"--set {assignment}: write it as key.key=value, for example training.epochs=5")
         changes.pop(key, None)  # the last one counts, at its place
         changes[key] = parse_argument(text, f"--set {key}")
-    return changes | {key: value for key, value in (shortcuts or {}).items() if value is not None}
+    flags = {key: value for key, value in (shortcuts or {}).items() if value is not None}
+    for key, value in flags.items():
+        for both in (key, key.partition(".")[0]):
+            if both in changes:
+                raise UserError(f"{SHORTCUTS[key]} {value} and --set {both} both say what {key} is; give one of them")
+    return changes | flags
+
+
+def _check_no_option(key: str, command: Callable[..., Any] | None) -> None:
+    """Checks that a key of ``--set`` is not meant for an option of the command itself.
+
+    Raises:
+        UserError: it has an option's name and no key's.
+    """
+    from diffcli.config.schema import Preset
+
+    if command is None or key in Preset.model_fields:
+        return
+    options = [name.strip("_").replace("_", "-") for name in inspect.signature(command).parameters]
+    for near in difflib.get_close_matches(key.replace("_", "-"), options, n=1, cutoff=0.9):
+        name = command.__name__.replace("_", "-")
+        raise UserError(f"--set {key}: --{near} is an option of diffcli {name}, and no key of a preset")
 
 
 def batch_size_of(text: str) -> int | Literal["auto"]:

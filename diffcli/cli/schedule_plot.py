@@ -31,4 +31,4 @@ def schedule_plot(
     """Plot beta, alpha and log SNR of presets over t/T (report Figure 5)."""
     from diffcli.cli.schedules import schedule_plot as plot
 
-    print(plot(preset, overrides(set_), out))
+    print(plot(preset, overrides(set_, command=schedule_plot), out))

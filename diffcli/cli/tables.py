@@ -25,7 +25,7 @@ def scores_in_a_line(scores: Mapping[str, float]) -> str:
 
 def print_evaluation(result: Evaluation) -> None:
     """Prints the scores of a model, the settings that matter, what was left out, and the file."""
-    from diffcli.studies.comparable import start_of_reconstructions
+    from diffcli.studies.comparable import note_of_floor, start_of_reconstructions
 
     settings, scores = result.settings, result.scores
     rows = []
@@ -65,10 +65,7 @@ def print_evaluation(result: Evaluation) -> None:
         weights = used.get("weights") or used["weights_sha256"][:8]
         known = "" if used.get("official_weights", True) else ", not the official ones: compare with nothing published"
         console().print(one_line(f"features: {used['name']} ({used['features']}-d, weights {weights}{known})"))
-    if (count := settings["n_floor"]) not in (None, settings["n_fid"]):
-        line = f"beside the {settings['n_fid']} samples stand {count} real training images: some labels have no more"
-        console().print(one_line(line), style="yellow")
-    for note in result.notes:
+    for note in filter(None, [note_of_floor(settings), *result.notes]):
         console().print(one_line(with_flags(note)), style="yellow")
     if result.file:
         print(result.file)

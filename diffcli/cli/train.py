@@ -135,7 +135,7 @@ def train(
     }
     options = TrainOptions(
         preset,
-        overrides(set_, given),
+        overrides(set_, given, command=train),
         resume=resume,
         out=out,
         data_dir=data_dir,

@@ -99,6 +99,11 @@ class Labels(Strict):
         """Of the labels, label 0 first, in a resolved preset."""
         return [str(number) for number in range(self.clusters)] if self.clusters else self.classes or []
 
+    def works_without(self, unlabelled_share: float) -> bool:
+        """Whether a training has images without a label, so that the model has an estimate for them: those whose label is hidden,
+        or a share that has none."""
+        return self.dropped > 0 or unlabelled_share > 0
+
 
 class Training(Strict):
     """How a model is trained (report 2.3.2; the defaults are the report's).
@@ -194,9 +199,12 @@ def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]
     path = ".".join([*([prefix] if prefix else []), *parts])
     if first["type"] == "extra_forbidden":
         parent = ".".join(parts[:-1])
-        return unknown(
-            "key", path, [".".join(filter(None, [prefix, parent, k])) for k in (known or {}).get(parent, [])]
-        )
+        by_section = {
+            section: [".".join(filter(None, [prefix, section, k])) for k in keys]
+            for section, keys in (known or {}).items()
+        }
+        every = [key for keys in by_section.values() for key in keys]
+        return unknown("key", path, by_section.get(parent, []), every)
     if first["type"] == "missing":
         return f"{path} is missing"
     value = first["input"]
@@ -228,6 +236,7 @@ def validate(values: Any, where: str) -> Preset:
         "": list(Preset.model_fields),
         "training": list(Training.model_fields),
         "labels": list(Labels.model_fields),
+        "sampler": list(Sampler.model_fields),
     }
     try:
         return Preset.model_validate(values)

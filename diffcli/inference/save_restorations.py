@@ -160,14 +160,23 @@ def _write_arrays(rows: Rows, files: Sequence[Path], part: Path) -> None:
 def _write_files(rows: Rows, files: Sequence[Path], part: Path) -> None:
     part.mkdir()
     *_, made = rows.values()
-    names = separate_names([file.stem for file in files])
+    names = _names_of(files)
     for name, image in zip(names, made, strict=True):
         to_image(image).save(part / f"{name}.png")
-    numbered = [(file, name) for file, name in zip(files, names, strict=True) if name != file.stem]
-    if numbered:
-        file, name = numbered[0]
-        others = f", and {len(numbered) - 1:,} more are numbered" if len(numbered) > 1 else ""
-        note(f"note: {printable(file)} is restored as {printable(name)}.png{others}: another image has the name")
+    owners = dict(zip(names, files, strict=True))
+    for name, file in owners.items():
+        if name != file.stem:
+            owner = printable(owners[file.stem]) if file.stem in owners else "another image"
+            note(
+                f"note: {printable(file)} is restored as {printable(name)}.png: {printable(file.stem)}.png is of {owner}"
+            )
+
+
+def _names_of(files: Sequence[Path]) -> list[str]:
+    """The names of the restored images, in the order of the files; whose is numbered goes by the files' own names, not by that order."""
+    order = sorted(range(len(files)), key=lambda index: str(files[index]))
+    names = separate_names([files[index].stem for index in order])
+    return [name for _, name in sorted(zip(order, names, strict=True))]
 
 
 Rows = dict[str, Tensor]

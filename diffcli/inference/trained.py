@@ -102,7 +102,7 @@ class Trained:
         labels at all has no other.
         """
         labels = self.preset.labels
-        return labels is None or labels.dropped > 0 or self.unlabelled_share > 0
+        return labels is None or labels.works_without(self.unlabelled_share)
 
     @property
     def untrained_classes(self) -> list[str]:

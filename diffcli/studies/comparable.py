@@ -39,6 +39,14 @@ def start_of_reconstructions(settings: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
+def note_of_floor(settings: Mapping[str, Any]) -> str | None:
+    """A line where fewer real images stand beside samples than there are samples, which makes a floor higher; None elsewhere."""
+    count, n = settings.get("n_floor"), settings.get("n_fid")
+    if count in (None, n):
+        return None
+    return f"beside the {n} samples stand {count} real training images: some labels have no more"
+
+
 def _direction(key: str) -> str | None:
     metric = metric_of(key)
     return metric.better if metric else None

@@ -10,7 +10,7 @@ from diffcli.checkpoints.runs import Run
 from diffcli.config.schema import Preset
 from diffcli.evaluation.protocol import EvaluateOptions, digest
 from diffcli.studies.claim_text import Claim
-from diffcli.studies.comparable import best_of, remarks
+from diffcli.studies.comparable import best_of, note_of_floor, remarks
 from diffcli.studies.page import columns
 
 
@@ -36,6 +36,11 @@ class Compared:
     def pictures(self) -> Path:
         """The folder of what is drawn of the run with the settings of its evaluation."""
         return self.run.compared / digest(self.evaluation["settings"])
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of its evaluation: what was left out, and on how many images a floor rests."""
+        return [note for note in (note_of_floor(self.evaluation["settings"]), *self.evaluation["notes"]) if note]
 
     def as_dict(self) -> dict[str, Any]:
         """What a ``.json`` holds of the run."""
@@ -64,7 +69,7 @@ class Comparison:
     def remarks(self) -> list[str]:
         """Why scores have no best value, and what was left out of a run's evaluation."""
         reasons = remarks({run.name: run.evaluation for run in self.runs}, columns(list(self.scores.values())))
-        return reasons + [f"{run.name}: {note}" for run in self.runs for note in run.evaluation["notes"]]
+        return reasons + [f"{run.name}: {note}" for run in self.runs for note in run.notes]
 
     def as_dict(self) -> dict[str, Any]:
         """What a ``.json`` holds."""

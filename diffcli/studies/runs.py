@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from diffcli.checkpoints.checkpoint import read_checkpoint
 from diffcli.checkpoints.runs import Run, best_checkpoint, find_run, is_free, run_preset
@@ -189,27 +192,40 @@ def _check_label(planned: Plan, model: StudyModel) -> None:
 
 def _check_given(member: Member, wanted: Preset) -> None:
     """Checks that a run which is handed over is one of the study's model."""
-    for key in _changed(member.run, wanted):
+    for key, way_out in _changed(member.run, wanted).items():
         if key not in OF_A_GIVEN_RUN and key.partition(".")[0] not in OF_A_GIVEN_RUN:
-            raise UserError(f"`run` {member.run.folder} is no run of '{member.label}': {key} is another")
+            raise UserError(f"`run` {member.run.folder} is no run of '{member.label}': {key} is another; {way_out}")
 
 
 def _check_begun(member: Member, wanted: Preset, options: TrainOptions) -> None:
     """Checks that a run which is there is the study's own."""
-    differing = [key for key in _changed(member.run, wanted) if key not in MAY_CHANGE]
-    differing += ["limit_batches"] if member.run.info().get("limit_batches") != options.limit_batches else []
-    if differing:
+    new = "name a new folder"
+    differing = {key: f"{new}, or {way}" for key, way in _changed(member.run, wanted).items() if key not in MAY_CHANGE}
+    differing |= {"limit_batches": new} if member.run.info().get("limit_batches") != options.limit_batches else {}
+    for key, way_out in differing.items():
         raise UserError(
-            f"`out`: {member.run.folder} holds a run of another study or budget: {differing[0]} is another; name a new folder"
+            f"`out`: {member.run.folder} holds a run of another study or budget: {key} is another; {way_out}"
         )
 
 
-def _changed(run: Run, wanted: Preset) -> list[str]:
-    """The keys in which a run's preset differs; of a checkpoint, which says best what was trained."""
+def _changed(run: Run, wanted: Preset) -> dict[str, str]:
+    """The keys in which a run's preset differs, of a checkpoint, which says best what was trained; by key, how the study's model
+    would be that of the run."""
     trained = run_preset(run)
     if run.last.is_file():
         trained = validate_stored(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
-    return list(changes(resolve(trained).model_dump(), wanted.model_dump()))
+    before, after = resolve(trained).model_dump(), wanted.model_dump()
+    return {
+        key: f"to take the run, give its model set: {{{key}: {_value(before, key)}}} in the study's file, where it has {_value(after, key)}"
+        for key in changes(before, after)
+    }
+
+
+def _value(values: Any, key: str) -> str:
+    """A value below a dotted key as YAML in a line; null where there is none."""
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return yaml.safe_dump(values, default_flow_style=True, width=math.inf).removesuffix("\n...\n").strip()
 
 
 def finish(member: Member) -> None:

@@ -13,7 +13,7 @@ from diffcli.checkpoints.records import story
 from diffcli.config.presets import load_preset, to_yaml
 from diffcli.evaluation.intervals import of_score, spread
 from diffcli.evaluation.metrics import BESIDE
-from diffcli.studies.comparable import best_of, remarks, start_of_reconstructions
+from diffcli.studies.comparable import best_of, note_of_floor, remarks, start_of_reconstructions
 from diffcli.studies.comparison import Compared
 from diffcli.studies.figures import figures
 from diffcli.studies.files import read_table
@@ -109,7 +109,13 @@ def mean_evaluations(result: StudyResult) -> dict[str, dict[str, Any]]:
 
 
 def _notes(result: StudyResult) -> list[str]:
-    notes = [f"{run.member.name}: {note}" for run in result.runs for note in run.best.evaluation["notes"]]
+    notes = [f"{run.member.name}: {note}" for run in result.runs for note in run.best.notes]
+    notes += [
+        f"{run.member.name}, epoch {epoch}: {note}"
+        for run in result.runs
+        for epoch, at in run.by_epoch.items()
+        if (note := note_of_floor(at.evaluation["settings"]))
+    ]
     return list(dict.fromkeys(notes))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -206,9 +206,12 @@ class EpochSamples(Callback):
         pl_module.eval()
         with self.average.in_use() if self.average else nullcontext():
             val = trainer.datamodule.val  # type: ignore[attr-defined]
-            shown = val[torch.arange(min(CONDITIONAL_IMAGES, len(val)))]
             # As scores are: told the label only where the network knows no other estimate.
-            told = shown.labels if preset.labels is not None and not preset.labels.dropped else None
+            if preset.labels is None or preset.labels.works_without(pl_module.unlabelled_share):
+                shown, told = val[torch.arange(min(CONDITIONAL_IMAGES, len(val)))], None
+            else:
+                shown = val[_trained_labels(val.labels, pl_module.class_shares)[:CONDITIONAL_IMAGES]]
+                told = shown.labels
             stem = self.folder / f"epoch-{epoch:03d}"
             self._draw(sampling, shown, told, stem, RESTORATION if prior.restores else None)
         pl_module.train()
@@ -217,6 +220,14 @@ class EpochSamples(Callback):
         (samples,) = generate(sampling, sampling.batch_size, images.image_shape)
         with written_whole(stem.with_name(f"{stem.name}-unconditional.png")) as part:
             save_grid(to_uint8(samples), part, label)
+        if not len(images):
+            return
         rows = conditional_rows(sampling, images.images, labels=told)
         with written_whole(stem.with_name(f"{stem.name}-conditional.png")) as part:
             conditional_figure(rows).savefig(part)
+
+
+def _trained_labels(labels: Tensor, class_shares: Sequence[float]) -> Tensor:
+    """Which images have a label that training images have, int64 (M,): positions in labels, int64 (N,), that may be -1 for none."""
+    trained = [number for number, share in enumerate(class_shares) if share]
+    return torch.isin(labels, torch.tensor(trained)).nonzero().flatten()

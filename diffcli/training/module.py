@@ -92,7 +92,7 @@ class DiffusionModule(LightningModule):
         checkpoint["priors"] = {name: prior.state_dict() for name, prior in stored.items()}
         if self.preset.classes:
             checkpoint["class_shares"] = self.class_shares
-            checkpoint["unlabelled_share"] = float((self._labels == NO_LABEL).double().mean())
+            checkpoint["unlabelled_share"] = self.unlabelled_share
         if self.clusters is not None:
             checkpoint["clusters"] = self.clusters
 
@@ -100,6 +100,11 @@ class DiffusionModule(LightningModule):
     def class_shares(self) -> tuple[float, ...]:
         """How frequent each label is in the training split: what samples' labels are drawn from."""
         return shares_of(self._labels, self.preset.classes)
+
+    @property
+    def unlabelled_share(self) -> float:
+        """The share of the training images that have no label."""
+        return float((self._labels == NO_LABEL).double().mean())
 
     @property
     def _labels(self) -> Tensor:

@@ -123,12 +123,22 @@ class Plan:
     def works_without_label(self) -> bool:
         """Whether the training has images without a label, or hides some."""
         labels = self.preset.labels
-        return labels is None or labels.dropped > 0 or (not labels.clusters and self._without_label > 0)
+        return labels is None or labels.works_without(
+            0 if labels.clusters else self._without_label / len(self.data.train)
+        )
 
     @property
     def _without_label(self) -> int:
         """Training images that have no label in the data set."""
         return int((self.data.train.labels == NO_LABEL).sum())
+
+    @property
+    def _untrained_validation(self) -> int:
+        """Validation images that have no label of a training image; of clusters all have one."""
+        labels = self.preset.labels
+        if labels is None or labels.clusters:
+            return 0
+        return int((~torch.isin(self.data.val.labels, self.data.train.labels)).sum())
 
     @property
     def image_notes(self) -> list[str]:
@@ -142,6 +152,11 @@ class Plan:
             )
         if self.preset.labels is not None and not self.preset.labels.clusters and self._without_label:
             lines.append(f"note: {self._without_label:,} training images have no label")
+        if not self.works_without_label and (strange := self._untrained_validation):
+            lines.append(
+                f"note: {strange:,} validation images have no label that training images have, and labels.dropped: 0 trains no "
+                "estimate without: the validation loss takes them all the same"
+            )
         return lines
 
     @property

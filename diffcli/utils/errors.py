@@ -65,13 +65,14 @@ def explain(error: BaseException) -> tuple[str, str] | None:
     return None
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """One line for a name that is not among ``known``, with the nearest known one first.
+def unknown(what: str, name: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
+    """One line for a name that is not among ``known``, with the nearest known one first, or one ``elsewhere`` that ends in it.
 
     >>> unknown("preset", "quikstart", ["ddpm-linear", "quickstart"])
     "unknown preset 'quikstart'; did you mean 'quickstart'? known: ddpm-linear, quickstart"
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = [other for other in elsewhere if other.endswith(f".{name}")]
+    near = near or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" did you mean '{near[0]}'?" if near else ""
     return f"unknown {what} '{name}';{hint} known: {', '.join(names) or 'none'}"
