@@ -36,9 +36,9 @@ test: setup lint ## Lint, check types, run the tests
 	$(BIN)/python -m pytest -n 2 -rs
 
 test-slow: setup ## Run the long forms of the safety, resume, precision, fuzz, memory and browser tests (20 minutes)
-	DIFFCLI_SLOW=1 $(BIN)/python -m pytest -m 'slow or not slow' -s tests/test_safety.py tests/test_fuzz.py \
-	  tests/test_memory.py tests/test_processes.py tests/test_resume.py tests/test_resume_changes.py tests/test_precision.py tests/test_disk.py tests/test_failures.py \
-	  tests/test_evaluation.py tests/test_play_page.py tests/test_study.py
+	DIFFCLI_SLOW=1 $(BIN)/python -m pytest -m 'slow or not slow' -s \
+	  $(addprefix tests/system/test_,$(addsuffix .py,safety memory processes resume precision disk failures play_page)) \
+	  $(addprefix tests/commands/test_,$(addsuffix .py,fuzz resume_changes study)) tests/unit/evaluation/test_evaluation.py
 
 lint: setup ## Lint and check types
 	$(BIN)/ruff check .

@@ -19,6 +19,9 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
+ROOT = Path(__file__).parents[1]
+"""The checkout."""
+PLUGIN = Path(__file__).with_name("plugin_file.py")
 SLOW = bool(os.environ.get("DIFFCLI_SLOW"))
 """Whether the tests that can be long are: make test-slow."""
 # A machine that does other things, too, is slow at times: no example fails for that.
@@ -98,6 +101,11 @@ GUIDED = (
     + "labels: {}\n"
 )
 """With labels, and an early average that guides in a part of the trajectory."""
+LABELLED = TINY.replace(
+    "network: {name: cnn, channels: [4, 4], kernel_size: 3}", "network: {name: compact-unet, width: 8}"
+)
+LABELLED += "labels: {}\n"
+"""With labels that the network reads."""
 BLURRED = """\
 description: a tiny blur model for the tests
 data: {name: digits}
