@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from browsing import address, browser, shown_models, strangers, visit  # noqa: F401
+from fading import fading  # noqa: F401
 from hypothesis import settings
+from inception import no_network, stand_in_weights  # noqa: F401
 
 # Several test processes share two cores; one thread each is faster than all of them fighting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor
+from fading import LINEAR, preset
 
 from diffcli.config.build import build_degradation, candidate_priors, image_shape_of, resolve, samplers_for
-from diffcli.config.presets import load_preset, to_yaml
-from diffcli.config.schema import Preset, validate
-from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
+from diffcli.config.presets import load_preset
+from diffcli.config.schema import Preset
+from diffcli.diffusion.degradations import Degradation
 from diffcli.utils.errors import UserError
 
-FADING = {
-    "description": "a third degradation",
-    "data": {"name": "digits"},
-    "degradation": {"name": "fading", "T": 6},
-    "network": {"name": "cnn", "channels": [4, 4], "kernel_size": 3},
-    "prediction": "x0",
-    "prior": {"name": "gaussian"},
-    "sampler": {"name": "cold"},
-    "training": {"epochs": 1, "batch_size": 128, "sample_epochs": [1], "sample_n": 2},
-}
-
-
-class Fading(Degradation):
-    """Towards a tenth of the image; knows its own T and no tables."""
-
-    def __init__(self, T: int = 10) -> None:
-        super().__init__()
-        self.T = T
-
-    def signal(self, x0: Tensor, t: Tensor) -> Tensor:
-        return (1 - 0.9 * t / self.T).view(-1, 1, 1, 1) * x0
-
-
-@pytest.fixture(autouse=True)
-def fading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DEGRADATIONS, "fading", Fading)
-
-
-def preset(**changes: Any) -> Preset:
-    return validate(FADING | changes, "test")
+pytestmark = pytest.mark.usefixtures("fading")
 
 
 def degradation_of(preset: Preset) -> Degradation:
@@ -57,9 +27,6 @@ def test_a_degradation_without_betas_takes_no_schedule() -> None:
     assert (degradation.T, degradation.name, degradation.image_shape) == (6, "fading", (1, 8, 8))
     assert resolve(preset(degradation={"name": "fading"})).degradation.parameters == {"T": 10}
     assert samplers_for(degradation) == ["cold-naive", "cold"]
-
-
-LINEAR = {"name": "linear", "sigma_max": 0.3}
 
 
 def test_a_preset_adds_noise_to_what_draws_none() -> None:
@@ -124,33 +91,3 @@ def test_a_fitted_prior_serves_noise_that_leaves_much_of_the_image() -> None:
         resolve(load_preset("quickstart", short)[1])
     hot = resolve(load_preset("quickstart", short | {"prior": {"name": "mixture"}})[1])
     assert "standard-normal" not in candidate_priors(hot)
-
-
-@pytest.mark.parametrize("noise", [None, LINEAR], ids=["deterministic", "with noise"])
-def test_a_third_degradation_trains_resumes_samples_evaluates_and_plots(cli, workplace: Path, noise: Any) -> None:
-    (workplace / "mine.yaml").write_text(to_yaml(resolve(preset(noise=noise))))
-    quiet = ["--accelerator", "cpu", "--quiet"]
-    assert cli("train", "--preset", "mine.yaml", "--out", "run", "--limit-batches", 2, *quiet).code == 0
-    assert cli("train", "--resume", "run", "--epochs", 2, "--limit-batches", 2, *quiet).code == 0
-    assert cli("sample", "--run", "run", "--n", 3, "--out", "s.npz", *quiet).code == 0
-    assert cli("sample", "--run", "run", "--n", 2, "--conditional", "--out", "s.png", *quiet).code == 0
-    result = cli("eval", "--rmse", "--loss", "--run", "run", "--n-test", 5, *quiet)
-    assert result.code == 0, result.err
-    assert cli("schedule-plot", "--preset", "mine.yaml", "--out", "s.svg").code == 0
-    assert cli("schedule-plot", "--preset", "mine.yaml", "--out", "s.csv").code == 0
-    header, *rows = (workplace / "s.csv").read_text().splitlines()
-    assert header == "preset,t,t_over_T,signal,change" + (",sigma" if noise else "")
-    assert len(rows) == 6
-    assert float(rows[-1].split(",")[3]) == pytest.approx(0.1, rel=1e-5)
-
-
-def test_a_blur_with_and_without_noise_share_a_plot(cli, workplace: Path) -> None:
-    noisy = load_preset("quickstart-blur")[1].model_copy(update={"noise": preset(noise=LINEAR).noise})
-    (workplace / "noisy.yaml").write_text(to_yaml(resolve(noisy)))
-    presets = ["--preset", "quickstart-blur", "--preset", "noisy.yaml"]
-    assert cli("schedule-plot", *presets, "--out", "s.png").code == 0
-    assert cli("schedule-plot", *presets, "--out", "s.csv").code == 0
-    lines = (workplace / "s.csv").read_text().splitlines()
-    assert lines[0].endswith(",sigma")
-    assert lines[1].endswith(",")  # no noise there
-    assert float(lines[-1].rpartition(",")[2]) == pytest.approx(0.3)

@@ -11,27 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, Cli
+from conftest import Cli
+from pictures import FOLDER_RECIPE, make_classes
 from PIL import Image
 
-from diffcli.checkpoints.runs import Run
 from diffcli.data.cifar import ARCHIVE, FOLDER, OBJECTS, RECORD, TEST, TRAIN
 from diffcli.data.datasets import DATASETS, NO_LABEL, digits, folder
 from diffcli.data.sources import class_names, image_shape
-from diffcli.inference.loading import read_model
 from diffcli.utils.errors import UserError
-
-
-def make_classes(root: Path, names: tuple[str, ...] = ("cats", "dogs"), beside: int = 0) -> Path:
-    """Twelve grey images in each sub-folder, the level 10 times the label; ``beside`` are in the folder itself."""
-    for label, name in enumerate(names):
-        (root / name / "more").mkdir(parents=True)
-        for i in range(12):
-            place = root / name / "more" if i % 2 else root / name
-            Image.new("L", (6, 9), 10 * label).save(place / f"{i}.png")
-    for i in range(beside):
-        Image.new("L", (6, 9), 200).save(root / f"{i}.png")
-    return root
 
 
 def test_sub_folders_are_classes_and_images_beside_them_have_none(tmp_path: Path) -> None:
@@ -69,40 +56,6 @@ def test_built_in_sets_know_their_classes_without_their_files() -> None:
     sizes = {"balanced": 47, "bymerge": 47, "byclass": 62, "letters": 26, "digits": 10, "mnist": 10}
     assert {split: len(class_names(DATASETS["emnist"], {"split": split}) or ()) for split in sizes} == sizes
     assert class_names(DATASETS["folder"], {}) is None
-
-
-FOLDER_RECIPE = TINY.replace("{name: digits}", "{name: folder, path: images, size: [8, 12], channels: 1}")
-
-
-def test_a_checkpoint_knows_its_classes_without_the_images(cli: Cli, workplace: Path) -> None:
-    root = make_classes(workplace / "images")
-    Path("recipe.yaml").write_text(FOLDER_RECIPE + "labels: {}\n")
-    train = ["train", "--preset", "recipe.yaml", "--accelerator", "cpu", "-q"]
-    assert cli(*train, "--out", "run", "--epochs", 1).code == 0
-    root.rename("moved")
-    model = read_model(Run(Path("run")).last)
-    assert model.preset.labels is not None
-    assert (model.preset.labels.classes, model.image_shape) == (["cats", "dogs"], (1, 8, 12))
-    xt = torch.zeros(2, 1, 8, 12)
-    assert model.denoiser(xt, torch.tensor([1, 2]), torch.tensor([0, 1])).shape == xt.shape
-    Path("moved").rename("images")
-    resumed = cli("train", "--resume", "run", "--epochs", 2, "--accelerator", "cpu", "-q")
-    assert resumed.code == 0, resumed.err
-
-
-def test_labels_of_images_without_classes_are_refused(cli: Cli, workplace: Path) -> None:
-    make_classes(workplace / "images", names=(), beside=0)
-    Path("images").mkdir()
-    for i in range(10):
-        Image.new("L", (9, 6), i).save(f"images/{i}.png")
-    Path("recipe.yaml").write_text(FOLDER_RECIPE + "labels: {}\n")
-    result = cli("train", "--preset", "recipe.yaml", "--out", "run", "-q")
-    assert (result.code, result.err.count("\n")) == (2, 1)
-    assert "labels: data folder has no classes: those of a folder are its sub-folders" in result.err
-    assert not Path("run").exists()
-    make_classes(workplace / "images")
-    other = cli("train", "--preset", "recipe.yaml", "--set", "labels.classes=[x]", "--out", "run", "-q")
-    assert "the classes of data folder are cats, dogs" in other.err
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,3 @@ def test_where_nothing_is_left_it_is_a_standard_normal() -> None:
     xT = drawn("mixture", noise)
     assert float(xT.mean()) == pytest.approx(0, abs=0.01)
     assert float(xT.std()) == pytest.approx(1, abs=0.01)
-
-
-def test_a_hot_model_samples_from_a_fitted_prior(cli, trained) -> None:
-    words = ["--run", trained, "--n", 2, "--steps", 3, "--quiet", "--accelerator", "cpu"]
-    for prior in ("mixture", "gaussian", "uniform"):
-        result = cli("sample", *words, "--prior", prior, "--out", f"{prior}.png")
-        assert result.code == 0, result.err

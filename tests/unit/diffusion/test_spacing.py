@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
-import pytest
 import torch
-from conftest import Cli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffcli.diffusion.degradations import GaussianNoise, Mask
+from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.samplers import timesteps
 from diffcli.diffusion.schedules import cosine, linear
 from diffcli.diffusion.spacing import LEAST, MOST, spaced
-
-SHAPE = (1, 8, 8)
 
 
 def noise(T: int) -> GaussianNoise:
@@ -46,25 +41,3 @@ def test_even_steps_are_those_of_before() -> None:
     for steps in (None, 1, 7, 30):
         assert spaced(noise(30), steps) == timesteps(30, steps)
     assert spaced(GaussianNoise(linear(20, 0.001, 0.3)), 20, "log-snr") == timesteps(20)
-
-
-def test_without_a_ratio_there_is_no_such_spacing(cli: Cli, workplace: Path) -> None:
-    with pytest.raises(ValueError, match="needs a signal-to-noise ratio, which Mask has not"):
-        spaced(Mask(SHAPE, T=20), 5, "log-snr")
-    refused = cli("train", "--preset", "quickstart-blur", "--set", "sampler.spacing=log-snr", "--out", "run")
-    assert refused.code == 2
-    assert "sampler.spacing log-snr needs a degradation with one ratio of signal to noise" in refused.err
-    assert not Path("run").exists()
-
-
-def test_a_trained_model_takes_either(cli: Cli, workplace: Path, trained: Path) -> None:
-    pictures = set()
-    for spacing in ("even", "log-snr"):
-        sampler = f"{{name: ddim, steps: 5, spacing: {spacing}}}"
-        done = cli(
-            "sample", "--run", str(trained), "--n", "2", "--sampler", sampler, "--out", f"{spacing}.png", "--quiet"
-        )
-        assert done.code == 0, done.err
-        pictures.add(Path(f"{spacing}.png").read_bytes())
-    assert len(pictures) == 2
-    assert cli("sample", "--run", str(trained), "--sampler", "{name: ddim, spacing: odd}", "--out", "no.png").code == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pickle
 from pathlib import Path
@@ -122,26 +121,6 @@ def test_classifier_refuses_other_data() -> None:
         extractors.classifier("fashion-mnist", CPU)
 
 
-@pytest.fixture(scope="module")
-def stand_in_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An Inception of the right shape with random weights, in the format of the official file."""
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    file = tmp_path_factory.mktemp("inception") / "stand-in.pth"
-    torch.manual_seed(0)
-    original = FeatureExtractorInceptionV3.load_state_dict
-    try:
-        # Its constructor insists on loading a file; the stand-in is what it would have loaded into.
-        FeatureExtractorInceptionV3.load_state_dict = lambda self, state, *args, **kwargs: None
-        empty = file.with_name("empty.pth")
-        torch.save({}, empty)
-        network = FeatureExtractorInceptionV3("stand-in", ["2048"], feature_extractor_weights_path=str(empty))
-    finally:
-        FeatureExtractorInceptionV3.load_state_dict = original
-    torch.save(network.state_dict(), file)
-    return file
-
-
 def test_inception_takes_a_local_file_and_says_that_it_is_not_the_official_one(
     stand_in_weights: Path,
 ) -> None:
@@ -153,25 +132,6 @@ def test_inception_takes_a_local_file_and_says_that_it_is_not_the_official_one(
     assert torch.allclose(extractor.features(grey), extractor.features(grey.clone().mul(255).round().div(255)))
     assert extractor.settings["official_weights"] is False
     assert extractor.settings["weights_sha256"] == hashlib.sha256(stand_in_weights.read_bytes()).hexdigest()
-
-
-@pytest.mark.slow
-def test_eval_with_inception_has_its_own_keys(stand_in_weights: Path, trained: Path, cli) -> None:
-    options = [
-        "--fid",
-        "--n-fid",
-        4,
-        "--steps",
-        2,
-        "--inception-weights",
-        stand_in_weights,
-        "--json",
-        "--quiet",
-    ]
-    result = cli("eval", "--run", trained, *options)
-    assert result.code == 0, result.err
-    scores = json.loads(result.out)["scores"]
-    assert set(scores) == {"fid_inception", "fid_inception_floor", "fid_inception_error"}
 
 
 def test_inception_file_errors_name_the_option(tmp_path: Path) -> None:
@@ -204,16 +164,6 @@ def test_inception_file_with_code_is_refused_unexecuted(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="does not hold Inception weights"):
             extractors.inception(tmp_path / name, CPU)
     assert not mark.exists()
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    from urllib.error import URLError
-
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise URLError("no network")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
 
 
 def test_auto_falls_back_to_the_classifier_without_network(no_network: None) -> None:
@@ -259,12 +209,3 @@ def test_the_settings_at_hand_are_those_of_the_extractor_that_is_taken(
         assert extractors.settings_at_hand(*arguments) == []
         with pytest.raises(extractors.Unavailable):
             extractors.choose(*arguments, CPU)
-
-
-def test_damaged_inception_weights_are_named_and_not_passed_over(cli, trained: Path, no_network: None) -> None:
-    cache = extractors.inception_cache()
-    cache.parent.mkdir(parents=True)
-    cache.write_bytes(b"half a file")
-    result = cli("eval", "--run", trained, "--n-test", 4, "--n-fid", 4, "--steps", 1, "--accelerator", "cpu", "-q")
-    assert (result.code, result.err.count("\n")) == (2, 1)
-    assert f"{cache} does not hold Inception weights" in result.err

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from conftest import Cli
+from pictures import pair
 from scipy.ndimage import correlate1d
 
 from diffcli.evaluation.scores import ssim
@@ -39,13 +36,6 @@ def taps_of(height: int, width: int) -> int:
 
 def sigma_of(height: int, width: int) -> float:
     return 1.5 * taps_of(height, width) / 11
-
-
-def pair(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A spot, and the same with waves over it, float64 (H, W)."""
-    y, x = np.mgrid[:height, :width].astype(float)
-    spot = np.exp(-((y - height / 2) ** 2 + (x - width / 2) ** 2) / (height * width / 12))
-    return spot, np.clip(spot + 0.3 * np.sin(1.7 * x + 0.9 * y) * np.cos(0.6 * x * y), 0, 1)
 
 
 def reference(a: np.ndarray, b: np.ndarray) -> float:
@@ -95,20 +85,3 @@ def test_of_colours_and_strokes_it_is_the_mean_of_the_channels() -> None:
 def test_of_images_too_small_for_any_window_it_still_is_a_number(side: int) -> None:
     images = torch.rand(3, 1, side, 9)
     assert ssim(images, images).tolist() == pytest.approx([1.0] * 3)
-
-
-def test_eval_of_wide_images_measures_it_and_says_the_window(cli: Cli, tiny: Path, workplace: Path) -> None:
-    from PIL import Image
-
-    (workplace / "pics").mkdir()
-    for number in range(40):
-        a, _ = pair(4, 32)
-        Image.fromarray((a * (200 + number)).astype(np.uint8)).save(workplace / "pics" / f"{number}.png")
-    tiny.write_text(
-        tiny.read_text().replace("{name: digits}", "{name: folder, path: pics, size: [4, 32], channels: 1}")
-    )
-    assert cli("train", "--preset", tiny, "--out", "run", "--limit-batches", 1, "-q", "--accelerator", "cpu").code == 0
-    result = cli("eval", "--run", "run", "--ssim", "--accelerator", "cpu", "-q")
-    assert (result.code, result.err) == (0, "")
-    settings = json.loads(Path("run/eval.json").read_text())["settings"]
-    assert settings["ssim"] == {"taps": 3, "sigma": pytest.approx(1.5 * 3 / 11), "borders": "inside", "data_range": 1.0}

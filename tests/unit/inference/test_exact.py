@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,7 @@ from diffcli.evaluation import extractors
 from diffcli.evaluation.classifier import DigitClassifier, load_classifier, probabilities
 from diffcli.evaluation.kernel import KernelReference
 from diffcli.evaluation.scores import nearest, where_measured
-from diffcli.inference.loading import load
 from diffcli.utils.compile import Copied, compile_in_place, use_fast_products
-from diffcli.utils.devices import Devices
 
 CPU = torch.device("cpu")
 SHAPE = (1, 8, 8)
@@ -138,15 +135,3 @@ def test_what_a_graph_overwrites_is_copied() -> None:
     first = network(torch.ones(2))
     network(torch.zeros(2))
     assert first.tolist() == [1, 1]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("sampler", ["ancestral", "dpm-solver++", "heun", "{name: ddim, eta: 0.5}"])
-def test_a_compiled_model_samples_the_same_on_a_gpu(trained: Path, sampler: str) -> None:
-    images = [
-        load(trained, devices=Devices("cuda", "1", compile=compiled)).sample(
-            7, sampler=sampler, batch_size=4, quiet=True
-        )
-        for compiled in (False, True)
-    ]
-    assert int((images[0].int() - images[1].int()).abs().max()) <= 2
