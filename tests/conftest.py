@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +24,10 @@ from inception import no_network, stand_in_weights  # noqa: F401
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
-ROOT = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 """The checkout."""
-PLUGIN = Path(__file__).with_name("plugin_file.py")
+PLUGIN = TESTS / "plugin_file.py"
 SLOW = bool(os.environ.get("DIFFCLI_SLOW"))
 """Whether the tests that can be long are: make test-slow."""
 # A machine that does other things, too, is slow at times: no example fails for that.
@@ -79,6 +83,32 @@ def workplace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypa
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("DIFFCLI_CACHE", str(tmp_path_factory.getbasetemp() / f"cache-{tmp_path.name}"))
     return tmp_path
+
+
+@pytest.fixture
+def rounded() -> Iterator[None]:
+    """Products may be rounded, as they may on a GPU; afterwards that is still so."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    yield
+    assert torch.get_float32_matmul_precision() == "high"
+    assert torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.fixture(autouse=True)
+def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit test neither trains nor starts a process."""
+    if "unit" not in request.path.relative_to(TESTS).parts:
+        return
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a unit test neither trains nor starts a process: tests/commands and tests/system do")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setattr(BaseProcess, "start", refuse)
+    if "lightning" in sys.modules:
+        monkeypatch.setattr("lightning.Trainer.fit", refuse)
 
 
 @pytest.fixture

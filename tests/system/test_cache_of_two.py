@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
-import pytest
 import torch
+from killing import CONTEXT
 
 from diffcli.evaluation.cache import Cache
 
 KEY = {"features": {"name": "classifier"}, "images": "abc"}
-
-
 VALUES = torch.linspace(-1, 1, 12).view(4, 3)
-
-
-@pytest.fixture
-def cache(workplace: Path) -> Cache:
-    cache = Cache(workplace)
-    cache.save(KEY, VALUES)
-    return cache
 
 
 def save_and_load(folder: Path) -> bool:
@@ -35,6 +25,6 @@ def save_and_load(folder: Path) -> bool:
 
 
 def test_two_processes_at_once_read_whole_files(workplace: Path) -> None:
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=CONTEXT) as pool:
         assert list(pool.map(save_and_load, [workplace] * 2)) == [True, True]
     assert len(list((workplace / "evaluation").iterdir())) == 1

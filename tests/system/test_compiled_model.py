@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,7 @@ import torch
 from diffcli.inference.loading import load
 from diffcli.utils.devices import Devices
 
-
-@pytest.fixture(autouse=True)
-def rounded() -> Iterator[None]:
-    """Products may be rounded, as they may on a GPU; afterwards that is still so."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    yield
-    assert torch.get_float32_matmul_precision() == "high"
-    assert torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision(before)
+pytestmark = pytest.mark.usefixtures("rounded")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

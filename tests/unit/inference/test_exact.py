@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,16 +21,7 @@ from diffcli.utils.compile import Copied, compile_in_place, use_fast_products
 CPU = torch.device("cpu")
 SHAPE = (1, 8, 8)
 
-
-@pytest.fixture(autouse=True)
-def rounded() -> Iterator[None]:
-    """Products may be rounded, as they may on a GPU; afterwards that is still so."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    yield
-    assert torch.get_float32_matmul_precision() == "high"
-    assert torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision(before)
+pytestmark = pytest.mark.usefixtures("rounded")
 
 
 @pytest.fixture
