@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from killing import start
 from PIL import Image
 
 from diffcli.checkpoints.runs import Run
@@ -131,14 +130,16 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(cli, workplace: Path, tiny
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_training_keeps_its_work(workplace: Path, tiny: Path, number: int, code: int) -> None:
-    command = [sys.executable, "-m", "diffcli", "train", "--preset", "tiny.yaml", "--epochs", "5000", "--out", "run"]
-    process = subprocess.Popen([*command, "--accelerator", "cpu"], stderr=subprocess.PIPE, text=True, env=os.environ)
+    command = ["train", "--preset", "tiny.yaml", "--epochs", 5000, "--out", "run", "--accelerator", "cpu"]
+    process = start(workplace, *command)
     deadline = time.monotonic() + 120
     while not (workplace / "run/checkpoints/last.ckpt").is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == code, error
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join(60)
+    error = (workplace / "messages.txt").read_text()
+    assert process.exitcode == code, error
     assert "diffcli train --resume run" in error.splitlines()[-1]
     assert "Traceback" not in error
     content = torch.load(workplace / "run/checkpoints/last.ckpt", weights_only=True)

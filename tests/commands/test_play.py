@@ -19,6 +19,7 @@ from diffcli.data.label_names import label_numbers
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.schedules import cosine
 from diffcli.inference import ready
+from diffcli.play import restore_tab, why_tab
 from diffcli.play.choices import (
     ANY,
     EACH_IN_TURN,
@@ -108,6 +109,15 @@ def test_classes_called_like_words_of_the_page_can_be_chosen(models: Models) -> 
     said = shown_classes({"hot": model}, "hot")
     assert said == [NOT_SAID, *shown[3:]]
     assert [label_of(model, chosen) for chosen in said] == [None, *model.classes]
+
+
+def test_another_model_keeps_the_label_that_it_knows(models: Models) -> None:
+    for controls, other in ((why_tab._controls_shown(models), ANY), (restore_tab._controls_shown(models), NOT_SAID)):
+        for name, label, expected in (("hot", "7", "7"), ("hot", "no such", other), ("plain", "7", other)):
+            (shown,) = [
+                one for one in controls(name, label) if getattr(one, "choices", None) and expected in dict(one.choices)
+            ]
+            assert shown.value == expected
 
 
 def test_what_a_model_was_not_trained_with_is_not_offered(models: Models) -> None:

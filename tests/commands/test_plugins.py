@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import PLUGIN, TINY, Cli
+from killing import ended
 
 import diffcli
 from diffcli.checkpoints.checkpoint import read_checkpoint
@@ -87,9 +86,7 @@ def test_a_strangers_run_runs_no_code(workplace: Path) -> None:
     plugin = workplace / "mine.py"
     plugin.write_text(PLUGIN.read_text() + "\nopen('ran', 'a').write('x')\n")
     preset = preset_of(OURS["a network"], workplace / "mine.yaml")
-    command = [sys.executable, "-m", "diffcli"]
-    train = ["--plugin", "mine.py", "train", "--preset", preset, "--out", "run", *SMALL]
-    subprocess.run([*command, *train], check=True)
+    assert ended(workplace, "--plugin", "mine.py", "train", "--preset", preset, "--out", "run", *SMALL).code == 0
     (workplace / "ran").unlink()
     shutil.copy(plugin, "run/mine.py")
     for words in (
@@ -99,12 +96,10 @@ def test_a_strangers_run_runs_no_code(workplace: Path) -> None:
         ["eval", "--run", "run"],
         ["compare", "run"],
     ):
-        finished = subprocess.run([*command, *words], capture_output=True, text=True)
-        assert finished.returncode == 2, finished
-        assert finished.stderr.count("\n") == 1, finished.stderr
-        assert (
-            "network 'one-layer' of plug-in mine, which is not loaded; name its file with --plugin" in finished.stderr
-        )
+        result = ended(workplace, *words)
+        assert result.code == 2, result
+        assert result.err.count("\n") == 1, result.err
+        assert "network 'one-layer' of plug-in mine, which is not loaded; name its file with --plugin" in result.err
         assert not (workplace / "ran").exists()
         assert not (workplace / "samples.png").exists()
 
@@ -113,11 +108,11 @@ def test_plugins_come_from_the_environment_and_from_installed_packages(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preset = preset_of(OURS["a network"], workplace / "mine.yaml")
-    words = [sys.executable, "-m", "diffcli", "train", "--preset", preset, "--dry-run"]
-    assert subprocess.run(words, capture_output=True).returncode == 2
+    words = ["train", "--preset", preset, "--dry-run"]
+    assert ended(workplace, *words).code == 2
     with monkeypatch.context() as environment:
         environment.setenv("DIFFCLI_PLUGINS", str(PLUGIN))
-        assert subprocess.run(words, capture_output=True).returncode == 0
+        assert ended(workplace, *words).code == 0
     package = workplace / "site"
     package.mkdir()
     shutil.copy(PLUGIN, package / "their_plugin.py")
@@ -127,9 +122,9 @@ def test_plugins_come_from_the_environment_and_from_installed_packages(
     points = "[diffcli.plugins]\nbroken = broken_plugin\ntheirs = their_plugin\n"
     (package / "theirs-1.0.dist-info" / "entry_points.txt").write_text(points)
     monkeypatch.setenv("PYTHONPATH", str(package))
-    finished = subprocess.run(words, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    first, *others = finished.stderr.splitlines()
+    result = ended(workplace, *words)
+    assert result.code == 0, result.err
+    first, *others = result.err.splitlines()
     assert first == "warning: left out: plug-in broken_plugin fails: ZeroDivisionError: division by zero"
     assert [line[:44] for line in others] == ["warning: 18 steps are too few to learn from "]
 

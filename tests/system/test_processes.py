@@ -54,11 +54,18 @@ def test_shares_are_whole_and_in_order() -> None:
     assert list(Processes(torch.device("cpu")).shared(items, lambda item: item**2)) == [item**2 for item in items]
 
 
-def test_two_processes_train_like_one(workplace: Path) -> None:
+def alone(cli: Cli, *arguments: object) -> str:
+    """The output of the command in one process, which is this one."""
+    result = cli(*arguments, "--devices", 1, "--accelerator", "cpu", "-q")
+    assert result.code == 0, result.err
+    return result.out
+
+
+def test_two_processes_train_like_one(cli: Cli, workplace: Path) -> None:
     (workplace / "recipe.yaml").write_text(RECIPE)
-    for out, how in (("one", ["--devices", "1"]), ("two", TWO)):
-        finished = diffcli("train", "--preset", "recipe.yaml", "--out", out, *how)
-        assert finished.stdout == f"{out}\n"
+    train = ["train", "--preset", "recipe.yaml", "--out"]
+    assert alone(cli, *train, "one") == "one\n"
+    assert diffcli(*train, "two", *TWO).stdout == "two\n"
     one, two = history("one"), history("two")
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for a, b in zip(one, two, strict=True):
@@ -68,23 +75,24 @@ def test_two_processes_train_like_one(workplace: Path) -> None:
     for key, weight in guides[0].items():
         assert torch.allclose(weight, guides[1][key], atol=1e-3), key
     # And the run of two goes on as one.
-    diffcli("train", "--resume", "two", "--epochs", 3, "--devices", "1")
+    alone(cli, "train", "--resume", "two", "--epochs", 3)
     assert history("two")[-1]["epoch"] == "3"
 
 
 @pytest.mark.slow
-def test_two_processes_fit_a_prior_once_and_share_it(workplace: Path) -> None:
+def test_two_processes_fit_a_prior_once_and_share_it(cli: Cli, workplace: Path) -> None:
     settings = ["--epochs", 1, "--limit-batches", 2, "--set", "training.sample_epochs=[]", "--set", "labels={}"]
-    for out, how in (("one", ["--devices", "1"]), ("two", TWO)):
-        diffcli("train", "--preset", "quickstart-blur", "--out", out, *settings, *how)
+    train = ["train", "--preset", "quickstart-blur", *settings, "--out"]
+    alone(cli, *train, "one")
+    diffcli(*train, "two", *TWO)
     one, two = (torch.load(Run(Path(run)).last, weights_only=True)["priors"]["mixture"] for run in ("one", "two"))
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert set(one["labels"].tolist()) == set(range(10))
 
 
-def test_two_processes_sample_the_same_images(workplace: Path, trained: Path) -> None:
+def test_two_processes_sample_the_same_images(cli: Cli, workplace: Path, trained: Path) -> None:
     command = ["sample", "--run", trained, "--n", 64, "--seed", 0, "--batch-size", 12]
-    diffcli(*command, "--out", "one.npz")
+    alone(cli, *command, "--out", "one.npz")
     assert diffcli(*command, "--out", "two.npz", *TWO).stdout == "two.npz\n"
     one, two = np.load("one.npz")["images"], np.load("two.npz")["images"]
     assert one.shape == (64, 8, 8, 1)
@@ -102,14 +110,14 @@ def test_two_processes_sample_the_bytes_of_one_with_two_threads_from_a_ready_mod
 
 
 @pytest.mark.slow
-def test_two_processes_restore_the_same_images(workplace: Path, trained: Path) -> None:
+def test_two_processes_restore_the_same_images(cli: Cli, workplace: Path, trained: Path) -> None:
     (workplace / "own").mkdir()
     for number, image in enumerate(np.random.default_rng(0).integers(0, 256, (7, 9, 12), np.uint8)):
         Image.fromarray(image).save(workplace / "own" / f"{number}.png")
     Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), [5, 4], axis=0).repeat(12, axis=1)).save("mask.png")
     for options in (["--t", 8], ["--mask", "mask.png", "--steps", 4, "--resampling", 2]):
         command = ["restore", "own", "--run", trained, "--batch-size", 2, *options]
-        diffcli(*command, "--out", "one.npz")
+        alone(cli, *command, "--out", "one.npz")
         assert diffcli(*command, "--out", "two.npz", *TWO).stdout == "two.npz\n"
         with np.load("one.npz") as one, np.load("two.npz") as two:
             assert {name: array.tobytes() for name, array in one.items()} == {
@@ -117,16 +125,16 @@ def test_two_processes_restore_the_same_images(workplace: Path, trained: Path) -
             }
 
 
-def test_two_processes_measure_the_same(workplace: Path, trained: Path) -> None:
+def test_two_processes_measure_the_same(cli: Cli, workplace: Path, trained: Path) -> None:
     command = ["eval", "--run", trained, "--n-test", 50, "--n-fid", 50, "--extractor", "classifier", "--batch-size", 12]
-    reports = [json.loads(diffcli(*command, "--json", *how).stdout) for how in ([], TWO)]
+    reports = [json.loads(alone(cli, *command, "--json")), json.loads(diffcli(*command, "--json", *TWO).stdout)]
     assert reports[1]["settings"]["processes"] == 2
     assert reports[0]["scores"] == pytest.approx(reports[1]["scores"], rel=1e-6)
     assert reports[0]["loss_by_t"] == reports[1]["loss_by_t"]
 
 
 @pytest.mark.slow
-def test_torchrun_starts_the_processes_as_well(workplace: Path, trained: Path) -> None:
+def test_torchrun_starts_the_processes_as_well(cli: Cli, workplace: Path, trained: Path) -> None:
     code = "import sys; from diffcli.cli import main; main(sys.argv[1:])"
     (workplace / "run.py").write_text(code)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -138,7 +146,7 @@ def test_torchrun_starts_the_processes_as_well(workplace: Path, trained: Path) -
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout == "two.npz\n"
-    diffcli("sample", "--run", trained, "--n", 20, "--out", "one.npz")
+    alone(cli, "sample", "--run", trained, "--n", 20, "--out", "one.npz")
     assert np.array_equal(np.load("one.npz")["images"], np.load("two.npz")["images"])
 
 
