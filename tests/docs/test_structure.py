@@ -10,7 +10,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, TESTS
 
 PACKAGE = ROOT / "diffcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -83,7 +83,7 @@ def test_flags_belong_to_the_command_line() -> None:
 def test_files_and_parameter_lists_are_short() -> None:
     for file in [
         *FILES,
-        *(ROOT / "tests").rglob("*.py"),
+        *TESTS.rglob("*.py"),
         *(ROOT / "benchmarks").glob("*.py"),
         *(ROOT / "book").glob("*.py"),
     ]:
@@ -99,6 +99,24 @@ def test_files_and_parameter_lists_are_short() -> None:
 def part_of_command(file: Path) -> bool:
     """Whether a file's functions are Typer commands."""
     return file.parent.name == "cli"
+
+
+def test_unit_tests_lie_by_package_and_take_no_trained_model() -> None:
+    trained = {"trained", "guided", "blurred"}
+    for file in (TESTS / "unit").rglob("test_*.py"):
+        assert file.parent.name in ORDER, file
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert not trained & {argument.arg for argument in node.args.args}, f"{file}: {node.name}"
+
+
+def test_every_long_form_is_part_of_make_test_slow() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    listed = re.search(r"^SLOW := ((?:.*\\\n)*.*)$", makefile, flags=re.MULTILINE)
+    assert listed is not None
+    files = {TESTS / f"{name}.py" for name in listed[1].replace("\\", " ").split()}
+    long = {file for file in TESTS.rglob("test_*.py") if re.search(r"\bSLOW\b|mark\.slow", file.read_text())}
+    assert files == long - {Path(__file__)}
 
 
 def run(code: str, *arguments: str) -> str:
