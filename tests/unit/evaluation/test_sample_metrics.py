@@ -11,9 +11,7 @@ from scipy import linalg
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from diffcli.data.datasets import ImageSet, digits
-from diffcli.evaluation import fitting
-from diffcli.evaluation.classifier import load_classifier
+from diffcli.data.datasets import digits
 from diffcli.evaluation.frechet import Reference
 from diffcli.evaluation.kernel import KernelReference
 from diffcli.evaluation.manifolds import Manifold, radii, recall
@@ -225,19 +223,6 @@ def test_the_error_of_a_stratified_mean_pools_labels_with_one_value() -> None:
     assert stratified_error(values, torch.tensor([0, 0, 1, 1, 2])) == pytest.approx(math.sqrt(2 * 0.5 + 0.25) / 5)
     assert stratified_error(values, torch.arange(5)) == pytest.approx(mean_and_error(values)[1])
     assert stratified_error(values[:1], torch.zeros(1, dtype=torch.int64)) is None
-
-
-def test_the_classifier_learns_what_its_labels_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "SCORE_STEPS", 150)
-    source, cpu, steps = digits(), torch.device("cpu"), []
-    good = fitting.accuracy_after_training(source.development, source.test, cpu, 0, steps.append)
-    assert len(steps) == 150
-    assert good > 0.9
-    wrong = ImageSet(source.development.images, (source.development.labels + 1) % 10)
-    assert fitting.accuracy_after_training(wrong, source.test, cpu, 0, steps.append) < 0.05
-    again = fitting.accuracy_after_training(source.development, source.test, cpu, 0, steps.append)
-    assert again == good
-    assert fitting.accuracy(load_classifier("digits").network, source.test) > 0.98
 
 
 def test_the_nearest_distance_tells_of_copies_only_where_they_are_many() -> None:
