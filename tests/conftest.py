@@ -17,6 +17,7 @@ import pytest
 import torch
 from browsing import address, browser, shown_models, strangers, visit  # noqa: F401
 from fading import fading  # noqa: F401
+from filelock import FileLock
 from hypothesis import settings
 from inception import no_network, stand_in_weights  # noqa: F401
 
@@ -165,22 +166,34 @@ def trained_in(place: Path, preset: str) -> Path:
     return run
 
 
+def shared(factory: pytest.TempPathFactory, name: str, preset: str) -> Path:
+    """A copy, for this process, of the run folder of a preset's model, which is trained once for all processes of the tests."""
+    place = factory.getbasetemp()
+    place = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / f"shared-{name}"
+    place.mkdir(exist_ok=True)
+    with FileLock(place / "lock"):
+        if not (place / "trained").exists():
+            trained_in(place, preset)
+            (place / "trained").touch()
+    return Path(shutil.copytree(place / "run", factory.mktemp(name) / "run"))
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a tiny model trained for two epochs on digits; tests must not change it."""
-    return trained_in(tmp_path_factory.mktemp("trained"), TINY)
+    return shared(tmp_path_factory, "trained", TINY)
 
 
 @pytest.fixture(scope="session")
 def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``trained``, of ``GUIDED``."""
-    return trained_in(tmp_path_factory.mktemp("guided"), GUIDED)
+    return shared(tmp_path_factory, "guided", GUIDED)
 
 
 @pytest.fixture(scope="session")
 def blurred(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``trained``, of ``BLURRED``."""
-    return trained_in(tmp_path_factory.mktemp("blurred"), BLURRED)
+    return shared(tmp_path_factory, "blurred", BLURRED)
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, Cli
+from conftest import TINY, Cli, trained_in
 from PIL import Image
 
 from diffcli.checkpoints.checkpoint import read_checkpoint
@@ -42,10 +43,15 @@ def test_clusters_are_the_same_again_and_tell_digits_apart(centres: torch.Tensor
     assert pure > 0.7 * len(images)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_in(tmp_path_factory.mktemp("clusters"), CLUSTERED)
+
+
 @pytest.fixture
-def trained_by_cluster(cli: Cli, workplace: Path) -> Path:
-    Path("clusters.yaml").write_text(CLUSTERED)
-    assert cli("train", "--preset", "clusters.yaml", "--out", "run", "--quiet").code == 0
+def trained_by_cluster(whole: Path, workplace: Path) -> Path:
+    """A copy that a test may change."""
+    shutil.copytree(whole, "run")
     return Path("run")
 
 
