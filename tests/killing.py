@@ -24,7 +24,7 @@ def _run(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[1:1] = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
     checkpoints.SECONDS_BETWEEN = seconds_between
     sys.stderr = open(err, "a")  # noqa: SIM115 (for as long as the process lives)
     sys.stdout = sys.stderr if out == err else open(out, "a")  # noqa: SIM115
