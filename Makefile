@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: make demo, make test.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench docs models clean
+.PHONY: help setup demo check test test-slow lint bench docs models clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -32,13 +32,18 @@ demo: setup ## Sample the ready models, then train and sample a hot and a cold o
 	$(BIN)/diffcli sample --run quickstart-blur --label 0-9 --out demo/digits-cold.png --trajectory demo/digits-cold.gif
 	@echo "Done. The pictures: $(CURDIR)/demo/digits.png (hot) and $(CURDIR)/demo/digits-cold.png (cold)"
 
-test: setup lint ## Lint, check types, run the tests
-	$(BIN)/python -m pytest -n 2 -rs
+check: lint ## Lint, check types, run the unit tests (a minute)
+	$(BIN)/python -m pytest -n 2 tests/unit
+
+test: lint ## Lint, check types, run all tests but the long forms
+	$(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations=25
+
+SLOW := system/test_safety system/test_memory system/test_processes system/test_resume system/test_precision system/test_disk \
+  system/test_failures system/test_play_page commands/test_fuzz commands/test_fuzz_files commands/test_model_files \
+  commands/test_resume_changes commands/test_study commands/test_shipped_studies commands/test_eval_inception
 
 test-slow: setup ## Run the long forms of the safety, resume, precision, fuzz, memory and browser tests (20 minutes)
-	DIFFCLI_SLOW=1 $(BIN)/python -m pytest -m 'slow or not slow' -s tests/test_safety.py tests/test_fuzz.py \
-	  tests/test_memory.py tests/test_processes.py tests/test_resume.py tests/test_resume_changes.py tests/test_precision.py tests/test_disk.py tests/test_failures.py \
-	  tests/test_evaluation.py tests/test_play_page.py tests/test_study.py
+	DIFFCLI_SLOW=1 $(BIN)/python -m pytest -m 'slow or not slow' -s $(SLOW:%=tests/%.py)
 
 lint: setup ## Lint and check types
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 # 0.7.0 and before wrote 0644 under the usual umask, as torch.save and numpy.save do. Nothing is said where it happens.
 # It hurts whoever shares weights on one machine: a colleague, a web server or a job under another user gets "permission denied"
 # for a model file that its owner reads without trouble; containers and wheels carry the mode along.
-# What to do: write the bytes of safetensors.torch.save yourself, as diffcli does for model files (tests/test_model_files.py), or chmod after save_file.
+# What to do: write the bytes of safetensors.torch.save yourself, as diffcli does for model files (tests/commands/test_model_files.py), or chmod after save_file.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT; cd "$work"
 umask 022

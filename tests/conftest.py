@@ -5,20 +5,30 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from browsing import address, browser, shown_models, strangers, visit  # noqa: F401
+from fading import fading  # noqa: F401
+from filelock import FileLock
 from hypothesis import settings
+from inception import no_network, stand_in_weights  # noqa: F401
 
 # Several test processes share two cores; one thread each is faster than all of them fighting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+"""The checkout."""
+PLUGIN = TESTS / "plugin_file.py"
 SLOW = bool(os.environ.get("DIFFCLI_SLOW"))
 """Whether the tests that can be long are: make test-slow."""
 # A machine that does other things, too, is slow at times: no example fails for that.
@@ -77,6 +87,32 @@ def workplace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypa
 
 
 @pytest.fixture
+def rounded() -> Iterator[None]:
+    """Products may be rounded, as they may on a GPU; afterwards that is still so."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    yield
+    assert torch.get_float32_matmul_precision() == "high"
+    assert torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.fixture(autouse=True)
+def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit test neither trains nor starts a process."""
+    if "unit" not in request.path.relative_to(TESTS).parts:
+        return
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a unit test neither trains nor starts a process: tests/commands and tests/system do")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setattr(BaseProcess, "start", refuse)
+    if "lightning" in sys.modules:
+        monkeypatch.setattr("lightning.Trainer.fit", refuse)
+
+
+@pytest.fixture
 def registries() -> Iterator[None]:
     """What a test registers is gone after it."""
     from diffcli.config import origins, plugins
@@ -98,6 +134,11 @@ GUIDED = (
     + "labels: {}\n"
 )
 """With labels, and an early average that guides in a part of the trajectory."""
+LABELLED = TINY.replace(
+    "network: {name: cnn, channels: [4, 4], kernel_size: 3}", "network: {name: compact-unet, width: 8}"
+)
+LABELLED += "labels: {}\n"
+"""With labels that the network reads."""
 BLURRED = """\
 description: a tiny blur model for the tests
 data: {name: digits}
@@ -125,22 +166,34 @@ def trained_in(place: Path, preset: str) -> Path:
     return run
 
 
+def shared(factory: pytest.TempPathFactory, name: str, preset: str) -> Path:
+    """A copy, for this process, of the run folder of a preset's model, which is trained once for all processes of the tests."""
+    place = factory.getbasetemp()
+    place = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / f"shared-{name}"
+    place.mkdir(exist_ok=True)
+    with FileLock(place / "lock"):
+        if not (place / "trained").exists():
+            trained_in(place, preset)
+            (place / "trained").touch()
+    return Path(shutil.copytree(place / "run", factory.mktemp(name) / "run"))
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a tiny model trained for two epochs on digits; tests must not change it."""
-    return trained_in(tmp_path_factory.mktemp("trained"), TINY)
+    return shared(tmp_path_factory, "trained", TINY)
 
 
 @pytest.fixture(scope="session")
 def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``trained``, of ``GUIDED``."""
-    return trained_in(tmp_path_factory.mktemp("guided"), GUIDED)
+    return shared(tmp_path_factory, "guided", GUIDED)
 
 
 @pytest.fixture(scope="session")
 def blurred(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``trained``, of ``BLURRED``."""
-    return trained_in(tmp_path_factory.mktemp("blurred"), BLURRED)
+    return shared(tmp_path_factory, "blurred", BLURRED)
 
 
 @pytest.fixture

@@ -1,0 +1,80 @@
+"""The pages' Python: every snippet runs, a page's snippets one after another as in a notebook; files are what they say."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, save_own_images
+from pages import FENCE, PAGES, QUICK, snippets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_snippets_run(page: Path, workplace: Path, registries: None) -> None:
+    names: dict[str, object] = {}
+    for language, file, text in snippets(page):
+        if file:
+            Path(file).write_text(text)
+        elif language == "python":
+            exec(compile(text, str(page), "exec"), names)
+
+
+def test_the_degradation_of_ones_own_is_trained_sampled_and_plotted(cli, workplace: Path, registries: None) -> None:
+    page = ROOT / "docs" / "your-own-degradation.md"
+    for _, file, text in snippets(page):
+        if file:
+            Path(file).write_text(text)
+    assert len(Path("swirl.py").read_text().splitlines()) <= 20
+    ran = set()
+    for command in re.findall(r"^diffcli (.*)$", page.read_text(), flags=re.MULTILINE):
+        option, file, name, *words = shlex.split(command)
+        result = cli(option, file, name, *words, *shlex.split(QUICK.get(name, "")))
+        assert result.code == 0, (command, result.err)
+        ran.add(name)
+    assert ran == {"train", "sample", "eval", "schedule-plot"}
+    assert Path("swirl.png").is_file()
+    assert Path("swirl.gif").is_file()
+    assert Path("swirl-schedule.png").is_file()
+
+
+def test_the_commands_that_restore_run(cli, workplace: Path) -> None:
+    # mnist-fast and blur-fast with their T, but of small digits.
+    steps = ["--set", "training.sample_epochs=[]", "--epochs", 1, "--limit-batches", 2, "--accelerator", "cpu"]
+    for name, preset, T in (
+        ("mnist-fast", "quickstart", 1000),
+        ("quickstart", "quickstart", 100),
+        ("blur-fast", "quickstart-blur", 100),
+        ("quickstart-blur", "quickstart-blur", 20),
+    ):
+        trained = cli("train", "--preset", preset, "--set", f"schedule.T={T}", "--out", f"runs/{name}/a", *steps)
+        assert trained.code == 0, trained.err
+    save_own_images()
+    outputs = []
+    for page in (ROOT / "README.md", ROOT / "docs" / "restore.md"):
+        for command in re.findall(r"^diffcli restore (.*)$", page.read_text(), flags=re.MULTILINE):
+            words = shlex.split(command)
+            out = words[words.index("--out") + 1]
+            shutil.rmtree(out, ignore_errors=True)
+            result = cli("restore", *words, "--steps", 2, "--accelerator", "cpu")
+            assert (result.code, result.out) == (0, f"{out}\n"), (command, result.err)
+            outputs.append(out)
+    assert outputs == [
+        "rows.png",
+        "restored",
+        "painted.png",
+        "restored.png",
+        "restored-cold.png",
+        "restored",
+        "painted.png",
+    ]
+    assert all(Path(out).exists() for out in outputs)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_waits_for_what_belongs_there(page: Path) -> None:
+    # A word in capitals on a line of its own stands for a table or a text to come.
+    waiting = re.findall(r"^[A-Z]{3,}$", FENCE.sub("", page.read_text()), flags=re.MULTILINE)
+    assert waiting == []

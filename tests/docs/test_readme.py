@@ -1,0 +1,72 @@
+"""The README's commands: every one parses, and those that need no download run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, save_own_images
+from pages import PAGES
+
+from diffcli.config.presets import preset_files
+
+
+def commands(page: Path) -> list[str]:
+    blocks = re.findall(r"```(?:sh|bash|text)?\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.removeprefix("$ ").split(" # ")[0].strip() for line in lines if re.match(r"(\$ )?diffcli ", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_parses(page: Path) -> None:
+    import typer
+
+    from diffcli.cli import app
+
+    root = typer.main.get_command(app)
+    for command in commands(page):
+        _, name, *words = shlex.split(command.split(" > ")[0].replace("diffcli --plugin swirl.py", "diffcli"))
+        child = root.commands[name]  # type: ignore[attr-defined]
+        child.make_context(name, words)  # raises on an unknown option or a value of the wrong type
+        for preset in re.findall(r"--preset (\S+)", command):
+            assert preset in preset_files() or preset.endswith(".yaml"), command
+
+
+def test_the_readme_shows_all_four_commands() -> None:
+    shown = {shlex.split(command)[1] for command in commands(ROOT / "README.md")}
+    assert {"train", "sample", "eval", "schedule-plot"} <= shown
+
+
+def test_the_four_commands_run_one_after_another(cli, workplace: Path) -> None:
+    quick = {
+        "train": "--epochs 1 --limit-batches 2 --accelerator cpu",
+        "eval": "--n-test 5 --n-fid 5 --steps 2 --extractor classifier",
+    }
+    quick |= {"sample": "--steps 2", "restore": "--steps 2"}
+    save_own_images()
+    ran = set()
+    for command in commands(ROOT / "README.md"):
+        _, name, *words = shlex.split(command)
+        kind = (name, "--model" in words)  # of a ready model, or of what was trained
+        if kind in ran or ">" in words:
+            continue
+        result = cli(name, *words, *shlex.split(quick.get(name, "")))
+        assert result.code == 0, (command, result.err)
+        ran.add(kind)
+    assert {"train", "sample", "eval", "schedule-plot", "restore"} <= {name for name, _ in ran}
+    assert Path("grid.png").is_file()
+
+
+def test_every_preset_is_in_the_table() -> None:
+    text = (ROOT / "README.md").read_text()
+    packaged = {path.stem for path in (ROOT / "presets").glob("*.yaml")}
+    assert packaged == set(re.findall(r"^\| `([a-z-]+)` \|", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_picture_is_there(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text) + re.findall(r'<img src="([^"]+)"', text):
+        assert (page.parent / target).is_file(), target

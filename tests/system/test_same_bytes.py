@@ -1,0 +1,108 @@
+"""The same seed gives the same bytes: for every ready model and every preset, whatever the batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT
+from torch import Tensor, nn
+
+import diffcli
+from diffcli.config.build import build_denoiser, image_shape_of, resolve
+from diffcli.config.presets import load_preset
+from diffcli.inference.model import Model
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.ready import ready_models
+from diffcli.inference.restoration import restore
+from diffcli.inference.sampling import generate
+from diffcli.utils.compile import FIXED_BATCH, FixedBatches
+from diffcli.utils.devices import Processes
+
+CPU = diffcli.Devices("cpu", "1")
+PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
+IMAGES = {1: 2, 7: 10, 64: 33}
+"""Images drawn at each batch size: two batches at 7, none of them a whole number of 16, and rests in both."""
+
+
+def of_sizes(model: Model, draw: Any, **options: Any) -> dict[int, Tensor]:
+    """Float images (N, C, H, W) by batch size."""
+    return {
+        size: torch.cat(list(draw(model, count, SamplerOptions(batch_size=size, quiet=True, **options))))
+        for size, count in IMAGES.items()
+    }
+
+
+def check_same(images: dict[int, Tensor]) -> None:
+    whole = images[64]
+    for size, part in images.items():
+        levels = (whole[: len(part)] - part).abs().max() * 255
+        assert torch.equal(whole[: len(part)], part), f"batches of {size}: up to {levels:.2g} grey levels apart"
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [*((name, None) for name in ready_models()), (ROOT / "docs/trainings/blur-fast-t400/checkpoints/best.ckpt", 50)],
+    ids=lambda value: Path(value).parent.parent.name or value if isinstance(value, Path) else str(value),
+)
+def test_a_trained_model_draws_the_same_whatever_the_batch_size(name: str | Path, steps: int | None) -> None:
+    model = diffcli.load(name, devices=CPU)
+    prior = model.prior(None)
+
+    def draw(model: Model, count: int, options: SamplerOptions) -> Iterator[Tensor]:
+        return generate(model.sampling(options, prior), count, model.image_shape)
+
+    check_same(of_sizes(model, draw, steps=steps))
+
+
+def untrained(name: str) -> Model:
+    """A preset's model with random weights, those that begin as zeros, too."""
+    preset = resolve(load_preset(name)[1])
+    image_shape = image_shape_of(preset)
+    torch.manual_seed(0)
+    denoiser = build_denoiser(preset, image_shape).eval().requires_grad_(False)
+    for weights in denoiser.network.parameters():
+        if not weights.any():
+            nn.init.normal_(weights, std=0.05)
+    model = Model(Path(name), name, preset, image_shape, denoiser, epoch=1, fitted={})
+    return model.on(Processes(torch.device("cpu")))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_presets_network_restores_the_same_whatever_the_batch_size(name: str) -> None:
+    model = untrained(name)
+    xT = torch.randn(max(IMAGES.values()), *model.image_shape, generator=torch.Generator().manual_seed(1)) / 2
+
+    def draw(model: Model, count: int, options: SamplerOptions) -> Iterator[Tensor]:
+        labels = torch.arange(count) % model.preset.classes if model.preset.classes else None
+        return restore(model.sampling_from(model.T, options), xT[:count], labels=labels)
+
+    check_same(of_sizes(model, draw, steps=2, autoguidance=1.0))
+
+
+class Recorded(nn.Module):
+    """Adds 1; the sizes of the batches that it was given are in ``seen``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, xt: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
+        assert len(time) == len(xt)
+        assert labels is None or len(labels) == len(xt)
+        self.seen.append(len(xt))
+        return xt + time.view(-1, 1, 1, 1) + (0 if labels is None else labels.view(-1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("count", [1, 7, 15, 16, 17, 32, 50])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_network_is_given_batches_of_one_size(count: int, labelled: bool) -> None:
+    network = Recorded()
+    xt, time = torch.randn(count, 1, 4, 4), torch.rand(count)
+    labels = torch.arange(count) if labelled else None
+    answer = FixedBatches(network)(xt, time, labels)
+    assert torch.equal(answer, Recorded()(xt, time, labels))
+    assert network.seen == [FIXED_BATCH] * -(-count // FIXED_BATCH)

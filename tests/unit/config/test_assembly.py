@@ -1,0 +1,93 @@
+"""What fits a degradation is asked of it: priors, samplers, predictions, schedules, noise; and any degradation works whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fading import LINEAR, preset
+
+from diffcli.config.build import build_degradation, candidate_priors, image_shape_of, resolve, samplers_for
+from diffcli.config.presets import load_preset
+from diffcli.config.schema import Preset
+from diffcli.diffusion.degradations import Degradation
+from diffcli.utils.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("fading")
+
+
+def degradation_of(preset: Preset) -> Degradation:
+    return build_degradation(preset, image_shape_of(preset))
+
+
+def test_a_degradation_without_betas_takes_no_schedule() -> None:
+    resolved = resolve(preset())
+    assert resolved.schedule is None
+    degradation = degradation_of(resolved)
+    assert (degradation.T, degradation.name, degradation.image_shape) == (6, "fading", (1, 8, 8))
+    assert resolve(preset(degradation={"name": "fading"})).degradation.parameters == {"T": 10}
+    assert samplers_for(degradation) == ["cold-naive", "cold"]
+
+
+def test_a_preset_adds_noise_to_what_draws_none() -> None:
+    for base in (preset(), load_preset("quickstart-blur")[1]):
+        noise = preset(noise=LINEAR).noise
+        resolved = resolve(base.model_copy(update={"noise": noise}))
+        assert resolved.noise is not None
+        assert resolved.noise.parameters == {"sigma_max": 0.3, "sigma_min": 0.0}
+        degradation = degradation_of(resolved)
+        assert degradation.stochastic
+        assert float(degradation.sigmas[-1]) == pytest.approx(0.3)
+        assert samplers_for(degradation) == ["cold-naive", "cold"]
+        assert "standard-normal" not in candidate_priors(resolved)
+
+
+def test_enough_noise_on_a_blur_ends_in_a_standard_normal() -> None:
+    drowned = load_preset("quickstart-blur")[1].model_copy(
+        update={
+            "noise": preset(noise={"name": "linear", "sigma_max": 1.0}).noise,
+            "prior": preset(prior={"name": "standard-normal"}).prior,
+        }
+    )
+    assert list(candidate_priors(resolve(drowned))) == ["standard-normal"]
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "schedule": ({"schedule": {"name": "cosine", "T": 5}}, "schedule: degradation fading takes none; leave it out"),
+    "no schedule": ({"degradation": {"name": "gaussian-noise"}}, "schedule is missing: degradation gaussian-noise needs"),
+    "T": ({"degradation": {"name": "fading", "T": 0}}, "degradation fading: T must be a whole number of at least 1"),
+    "noise": ({"noise": {"name": "lineal", "sigma_max": 1.0}}, "noise.name: unknown noise 'lineal'; did you mean 'linear'"),
+    "level": ({"noise": {"name": "constant", "sigma": 0.0}}, "noise.sigma: "),
+    "key": ({"noise": {"name": "constant", "sigma_max": 0.1}}, "noise.sigma"),
+    "sampler": ({"sampler": {"name": "ddim"}}, "sampler: ddim does not undo a fading; use cold-naive or cold"),
+    "prior": ({"prior": {"name": "standard-normal"}}, "prior: standard-normal is not where a fading ends; use uniform or"),
+    "eps": ({"prediction": "eps"}, "prediction: prediction eps needs a degradation with noise; use x0"),
+    "eps of noise": ({"prediction": "eps", "noise": LINEAR}, "that only scales the image and adds noise; use x0"),
+    "min_snr": ({"training": {"min_snr": 5.0}, "noise": LINEAR}, "training.min_snr needs a degradation with one ratio"),
+    "distribution": ({"training": {"t_distribution": "unifrom"}}, "training.t_distribution: unknown distribution 'unifrom'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_costs_one_line(case: str) -> None:
+    changes, expected = BAD[case]
+    with pytest.raises(UserError) as caught:
+        resolve(preset(**changes))
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_noise_on_noise_is_refused() -> None:
+    hot = load_preset("quickstart")[1].model_copy(update={"noise": preset(noise=LINEAR).noise})
+    with pytest.raises(UserError, match="noise: degradation gaussian-noise has its own; leave it out"):
+        resolve(hot)
+
+
+def test_a_fitted_prior_serves_noise_that_leaves_much_of_the_image() -> None:
+    short = {"schedule": {"name": "constant", "T": 10, "beta": 0.01}}
+    with pytest.raises(
+        UserError, match=r"standard-normal is not where a gaussian-noise ends.* or a schedule with more noise"
+    ):
+        resolve(load_preset("quickstart", short)[1])
+    hot = resolve(load_preset("quickstart", short | {"prior": {"name": "mixture"}})[1])
+    assert "standard-normal" not in candidate_priors(hot)
