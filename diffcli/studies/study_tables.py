@@ -98,7 +98,9 @@ class StudyPage:
     def intervals(self) -> str:
         """What the intervals are of, and what they leave out."""
         if not self.one_seed:
-            return "In brackets are 95 % intervals, of the trainings where a model has several seeds, else of the images."
+            return (
+                "In brackets are 95 % intervals, of the trainings where a model has several seeds, else of the images."
+            )
         return (
             "In brackets are 95 % intervals, of the images that were measured; what another training of a model, or other test "
             "images to compare samples with, would change is in none of them."
@@ -142,7 +144,9 @@ def bounds(claims: Sequence[Claim]) -> tuple[list[str], Table]:
     if undated := len(claims) - len(dated):
         said.append(f"{undated} have no date: nobody can tell.")
     if any(claim.history for claim in claims):
-        said.append(f"The bounds that stood first, by the numbers and the rules of now: {tally([claim.first for claim in claims])}.")
+        said.append(
+            f"The bounds that stood first, by the numbers and the rules of now: {tally([claim.first for claim in claims])}."
+        )
     rows = [[str(number), *row] for number, claim in shown for row in _story(claim)]
     return said, Table(head, [[Cell(text) for text in row] for row in rows])
 
@@ -162,7 +166,14 @@ def _story(claim: Claim) -> list[list[str]]:
 def html_study(page: StudyPage) -> str:
     """The page as one HTML file; every value is escaped, every picture inlined, no script."""
     said, table = bounds(page.claims)
-    more = {"verdicts": page.verdicts, "intervals": page.intervals, "has_dates": page.has_dates, "since": since, "bounds": table, "of_bounds": said}
+    more = {
+        "verdicts": page.verdicts,
+        "intervals": page.intervals,
+        "has_dates": page.has_dates,
+        "since": since,
+        "bounds": table,
+        "of_bounds": said,
+    }
     return rendered("study.html", vars(page) | more)
 
 

@@ -102,3 +102,11 @@ def test_four_trainings_started_together_are_four_runs(workplace: Path, tiny: Pa
     finished = [run.folder for run in all_runs() if run.last.is_file()]
     assert len(set(finished)) == 4
     assert set((workplace / "messages.txt").read_text().split()) == {str(folder) for folder in finished}
+
+
+def test_a_training_deep_below_the_runs_is_listed_and_sampled(cli: Cli, workplace: Path, tiny: Path) -> None:
+    train = ["train", "--preset", tiny, "--epochs", 1, "--limit-batches", 1, "--accelerator", "cpu", "-q"]
+    assert cli(*train, "--out", "runs/a/b/c").out == "runs/a/b/c\n"
+    assert [row["run"] for row in json.loads(cli("runs", "--json").out)] == ["runs/a/b/c"]
+    for name in ("last", "tiny", "a", "b", "c"):
+        assert cli("sample", "--run", name, "--n", 1, "--steps", 1, "-q").code == 0, name

@@ -71,14 +71,6 @@ def test_a_run_counts_wherever_it_is_below_the_runs(workplace: Path, capsys: pyt
     assert find_run("last") == find_run("cosine") == find_run("a") == find_run("c") == find_run("d") == deepest
 
 
-def test_a_training_deep_below_the_runs_is_listed_and_sampled(cli: Cli, workplace: Path, tiny: Path) -> None:
-    train = ["train", "--preset", tiny, "--epochs", 1, "--limit-batches", 1, "--accelerator", "cpu", "-q"]
-    assert cli(*train, "--out", "runs/a/b/c").out == "runs/a/b/c\n"
-    assert [row["run"] for row in json.loads(cli("runs", "--json").out)] == ["runs/a/b/c"]
-    for name in ("last", "tiny", "a", "b", "c"):
-        assert cli("sample", "--run", name, "--n", 1, "--steps", 1, "-q").code == 0, name
-
-
 def test_a_run_may_hold_another(workplace: Path) -> None:
     outer = make_run_in("runs/quickstart", "other", "2026-01-02T10:00:00+00:00")
     inner = make_run("quickstart", "2026-01-01T10:00:00+00:00")
