@@ -68,7 +68,7 @@ HOT, COLD = "mnist-fast", "blur-fast"
 CLASSIFIER_FREE = "{name: ddim, eta: 1, steps: 16, guidance: 1.3, autoguidance: 1, guided_t: [0.3, 0.85]}"
 TABLES: dict[str, tuple[str, list[Row]]] = {
     "ready": (
-        "README.md",
+        "docs/index.md",
         [Row(f"`{name}`", name) for name in ("mnist-fast", "blur-fast", "pixelate-fast")],
     ),
     "samplers-hot": (

@@ -12,8 +12,8 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
         "A model is loaded by name, and does what the commands do: it samples, degrades, restores.",
         ["load", "Model", "Step", "grid", "to_uint8"],
     ),
-    "experiments": (
-        "Experiments",
+    "functions": (
+        "Commands as functions",
         "The commands as functions: what is an option there is an argument here, with `_` for `-`.",
         ["train", "evaluate", "compare", "study", "export", "Run", "Evaluation", "Comparison", "Devices"],
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,28 @@ def commands(page: Path) -> list[str]:
     return [line.removeprefix("$ ").split(" # ")[0].strip() for line in lines if re.match(r"(\$ )?diffcli ", line)]
 
 
+def commands_in_tables(page: Path) -> list[str]:
+    """The commands that stand as code in the cells of a page's tables."""
+    rows = [line for line in page.read_text().splitlines() if line.startswith("|")]
+    return [command for row in rows for command in re.findall(r"`(diffcli [^`]+)`", row)]
+
+
+def test_the_readme_is_short_and_begins_with_what_diffcli_is() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 130
+    first = next(line for line in lines[1:] if line)
+    for word in ("hot", "Gaussian noise", "cold", "blur", "pixelation", "fading", "masks", "your own"):
+        assert word in first, word
+
+
+def test_the_readme_names_every_folder() -> None:
+    text = (ROOT / "README.md").read_text()
+    tree = set(re.findall(r"^(diffcli/\w+)/ ", text, flags=re.MULTILINE))
+    assert tree == {f"diffcli/{path.parent.name}" for path in (ROOT / "diffcli").glob("*/__init__.py")}
+    for name in ("presets", "tests", "docs", "book", "benchmarks", "findings"):
+        assert re.search(rf"^(\w+/ +)?{name}/ ", text, flags=re.MULTILINE), name
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_parses(page: Path) -> None:
     import typer
@@ -26,7 +49,8 @@ def test_every_command_parses(page: Path) -> None:
     from diffcli.cli import app
 
     root = typer.main.get_command(app)
-    for command in commands(page):
+    shown = commands(page) + (commands_in_tables(page) if page.name == "README.md" else [])
+    for command in shown:
         _, name, *words = shlex.split(command.split(" > ")[0].replace("diffcli --plugin swirl.py", "diffcli"))
         child = root.commands[name]  # type: ignore[attr-defined]
         child.make_context(name, words)  # raises on an unknown option or a value of the wrong type
@@ -46,21 +70,26 @@ def test_the_four_commands_run_one_after_another(cli, workplace: Path) -> None:
     }
     quick |= {"sample": "--steps 2", "restore": "--steps 2"}
     save_own_images()
+    shutil.copytree("drawings", "photos")
+    for copy in range(9):
+        shutil.copy("photo.jpg", f"photos/{copy}.jpg")
     ran = set()
-    for command in commands(ROOT / "README.md"):
+    of_ready_models = [command for command in commands_in_tables(ROOT / "README.md") if " --model " in command]
+    for command in commands(ROOT / "README.md") + of_ready_models:
         _, name, *words = shlex.split(command)
-        kind = (name, "--model" in words)  # of a ready model, or of what was trained
-        if kind in ran or ">" in words:
+        model = "ready" if "--model" in words else "own images" if "path: photos" in command else "digits"
+        if (name, model) in ran or ">" in words:
             continue
         result = cli(name, *words, *shlex.split(quick.get(name, "")))
         assert result.code == 0, (command, result.err)
-        ran.add(kind)
+        ran.add((name, model))
     assert {"train", "sample", "eval", "schedule-plot", "restore"} <= {name for name, _ in ran}
+    assert {("sample", "ready"), ("train", "own images")} <= ran
     assert Path("grid.png").is_file()
 
 
 def test_every_preset_is_in_the_table() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs" / "presets.md").read_text().split("## ")[0]
     packaged = {path.stem for path in (ROOT / "presets").glob("*.yaml")}
     assert packaged == set(re.findall(r"^\| `([a-z-]+)` \|", text, flags=re.MULTILINE))
 
