@@ -26,7 +26,7 @@ def test_every_bound_that_was_changed_stands_on_the_page_with_its_verdict_of_now
     assert first.startswith(
         "A bound that is fixed after its numbers are known can be fitted to them. Of 2 claims with a date, 1 had "
     )
-    assert second == "By the bounds that stood first: 2 confirmed."
+    assert second == "The bounds that stood first, by the numbers and the rules of now: 2 confirmed."
     rows = [[cell.text for cell in row] for row in table.rows]
     assert [row[:1] + row[2:] for row in rows] == [
         ["1", "2026-01-01 to 2026-01-03", "none", "confirmed", "It said less than its source."],
