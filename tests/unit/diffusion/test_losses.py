@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from diffcli.diffusion.degradations import Degradation, GaussianBlur, GaussianNoise
-from diffcli.diffusion.losses import Draws, KeptDraws, fixed_draws
+from diffcli.diffusion.losses import Draws, KeptDraws, fixed_draws, fixed_loss
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.diffusion.schedules import constant, cosine
 
@@ -34,3 +37,18 @@ def test_what_is_kept_is_drawn_once_and_takes_no_more_than_its_bytes() -> None:
     for _ in range(3):
         assert [int(of(kept, batch).t[0]) for batch in (0, 1, 2)] == [0, 1, 2]
     assert drawn == [0, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("labels", [None, torch.tensor([2, 0])])
+def test_a_fixed_loss_is_of_the_draws_and_of_the_labels(labels: torch.Tensor | None) -> None:
+    seen: list[tuple[torch.Tensor | None, ...]] = []
+
+    def loss(*given: torch.Tensor | None) -> torch.Tensor:
+        seen.append(given)
+        return torch.tensor([1.0, 2.0])
+
+    denoiser: Any = SimpleNamespace(loss=loss)
+    x0, draws = torch.rand(2, *SHAPE), Draws(torch.tensor([3, 4]), torch.ones(2, *SHAPE))
+    assert fixed_loss(denoiser, x0, draws, labels).tolist() == [1.0, 2.0]
+    for given, expected in zip(seen[0], (x0, draws.t, draws.noise, labels), strict=True):
+        assert given is expected is None or torch.equal(given, expected)  # type: ignore[arg-type]
