@@ -35,7 +35,7 @@ def test_stored_evaluations_are_of_the_ready_models_by_the_shipped_judges(name: 
         assert settings["seed"] == row.options.get("seed", 0)
 
 
-def test_errors_are_the_spread_over_ten_seeds() -> None:
+def test_errors_are_the_spread_over_twenty_seeds() -> None:
     rows = [line.strip("|").split("|") for line in quality.rendered("errors").splitlines()[2:]]
     ratios = {score.strip(" `"): float(ratio) for score, *_, ratio in rows}
     assert {"fid_classifier", "fid_resnet"} <= set(ratios)
