@@ -169,7 +169,7 @@ def build(kind: str, component: Component, supplied: Mapping[str, Any]) -> Any:
             raise UserError(f"{kind} {component.name}: {error}") from error
 
 
-def resolved(kind: str, component: AnyComponent) -> AnyComponent:
+def with_defaults(kind: str, component: AnyComponent) -> AnyComponent:
     """The component with every default written out.
 
     Raises:

@@ -92,8 +92,8 @@ def restore(options: RestoreOptions) -> list[Path]:
     else:
         model.check_inpaints()
         model.sampling(options)
-    model.check_told(options)
-    model.note_labels(options)
+    model.labels.check_images(options)
+    model.labels.note_readings(options)
     given = read_given(options.files, model.image_shape, options.background or model.background)
     if options.out.suffix.lower() == ".png" and len(given.files) > SHOWN:
         raise UserError(
