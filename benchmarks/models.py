@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import diffcli
+from diffcli.checkpoints.model_file import READY_MODELS as FOLDER
 from diffcli.checkpoints.model_file import SUFFIX, read_about, read_stored, write_model_file
 from diffcli.checkpoints.runs import find_run
 from diffcli.cli.tables import print_comparison, print_evaluation
-from diffcli.inference.ready import FOLDER
 
 
 def write(names: Sequence[str], folder: Path = FOLDER, **measured: Any) -> None:

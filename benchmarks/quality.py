@@ -20,9 +20,9 @@ from typing import Any
 
 import diffcli
 from benchmarks.rounds import put, table
+from diffcli.checkpoints.model_file import READY_MODELS as FOLDER
 from diffcli.checkpoints.model_file import SUFFIX
 from diffcli.evaluation.metrics import times_floor
-from diffcli.inference.ready import FOLDER
 from diffcli.utils.devices import Devices
 
 ROOT = Path(__file__).parents[1]

@@ -14,9 +14,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from diffcli.config.origins import of_plugin, origin_of, place_of
 from diffcli.config.plugins import load_configured
-from diffcli.config.registry import KINDS, asks_for, build, checked, registered, required, with_defaults
+from diffcli.config.registry import (
+    KINDS,
+    asks_for,
+    build,
+    checked,
+    of_plugin,
+    origin_of,
+    place_of,
+    registered,
+    required,
+    with_defaults,
+)
 from diffcli.config.schema import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.data.sources import check_source, class_names, default_data_dir, image_shape, numbered_as

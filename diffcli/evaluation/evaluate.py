@@ -42,11 +42,11 @@ from diffcli.inference.loading import started
 from diffcli.inference.model import Model
 from diffcli.inference.restoration import Disturbance, reconstruct
 from diffcli.inference.sampling import Sampling, counting, evaluations
+from diffcli.utils.console import progress
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import writable_folder, write_json
 from diffcli.utils.hashing import of_images
 from diffcli.utils.options import takes
-from diffcli.utils.progress import progress
 
 TENTHS = 10
 

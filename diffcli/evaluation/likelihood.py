@@ -17,8 +17,8 @@ from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.evaluation.resampling import with_error
 from diffcli.inference.sampling import Sampling
+from diffcli.utils.console import progress
 from diffcli.utils.errors import UserError
-from diffcli.utils.progress import progress
 
 EVALUATIONS = 20
 """Network evaluations for each image, unless something else is asked for."""

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffcli.checkpoints.checkpoint import check_weights
-from diffcli.checkpoints.model_file import State, Stored, is_model_file, read_stored
+from diffcli.checkpoints.model_file import State, Stored, is_model_file, read_stored, ready_models
 from diffcli.checkpoints.runs import Run, best_checkpoint, no_run, run_named
 from diffcli.config.build import Resolved, build_denoiser, resolve
 from diffcli.config.plugins import check_loaded
 from diffcli.config.schema import validate_stored
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.inference.model import Model
-from diffcli.inference.ready import ready_models
 from diffcli.utils.compile import check_compiler, precision_of
+from diffcli.utils.console import note
 from diffcli.utils.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError
 from diffcli.utils.paths import user_path
-from diffcli.utils.progress import note
 
 if TYPE_CHECKING:
     from torch import Tensor

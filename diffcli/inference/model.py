@@ -37,9 +37,9 @@ from diffcli.inference.options import BatchSize, SamplerOptions, takes_sampler_o
 from diffcli.inference.restoration import degraded, estimated, inpaint, reconstruct, restore
 from diffcli.inference.sampling import Sampling, counting, draw_xT, fit_prior, generate
 from diffcli.utils.compile import prepared
+from diffcli.utils.console import progress
 from diffcli.utils.devices import Precision, Processes
 from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.progress import progress
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -13,9 +13,9 @@ from diffcli.data.datasets import ImageSet
 from diffcli.data.label_names import check_trained, label_notes, label_numbers
 from diffcli.diffusion.labels import NO_LABEL, Labels
 from diffcli.inference.options import SamplerOptions
+from diffcli.utils.console import note
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError
-from diffcli.utils.progress import note
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,11 +29,11 @@ from diffcli.inference.pictures import (
 )
 from diffcli.inference.restoration import conditional_rows
 from diffcli.inference.sampling import counting, generate
+from diffcli.utils.console import note, progress
 from diffcli.utils.devices import ONE_DEVICE, Devices
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import check_output, written_whole
 from diffcli.utils.paths import expand_fields
-from diffcli.utils.progress import note, progress
 
 MAX_ANIMATED = 64
 PER_LABEL = 8

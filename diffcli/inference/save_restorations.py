@@ -19,11 +19,11 @@ from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
 from diffcli.inference.pictures import labelled_rows, to_image
+from diffcli.utils.console import note
 from diffcli.utils.devices import ONE_DEVICE, Devices
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import check_output, is_same_file, separate_names, written_whole
 from diffcli.utils.paths import expand_fields
-from diffcli.utils.progress import note
 
 SHOWN = 64
 """A picture of rows is of at most this many images."""

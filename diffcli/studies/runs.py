@@ -24,10 +24,10 @@ from diffcli.training.pace import time_spent
 from diffcli.training.plan import Plan, TrainOptions, plan
 from diffcli.training.resume import MAY_CHANGE, changes
 from diffcli.training.run import carry_out
+from diffcli.utils.console import note
 from diffcli.utils.devices import Devices
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.progress import note
 
 OF_A_GIVEN_RUN = MAY_CHANGE | {"training.seed", "training.epochs", "sampler", "prior"}
 """In what a run that is handed to a study may differ from the study's model: the study measures what is there."""

@@ -30,7 +30,7 @@ class DiffusionModule(LightningModule):
 
     Args:
         preset_name: for sampling from the checkpoint alone.
-        plugins: those that it needs, see :func:`~diffcli.config.origins.needed_by`.
+        plugins: those that it needs, see :func:`~diffcli.config.registry.needed_by`.
     """
 
     def __init__(self, resolved: Resolved, preset_name: str, plugins: dict[str, str] | None = None) -> None:

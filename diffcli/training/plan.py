@@ -14,10 +14,9 @@ from diffcli.checkpoints.checkpoint import check_weights, read_checkpoint
 from diffcli.checkpoints.images import with_images
 from diffcli.checkpoints.runs import Run, find_run, run_preset
 from diffcli.config.build import numbered, read_source, resolve, splits, with_classes
-from diffcli.config.origins import needed_by
 from diffcli.config.plugins import check_loaded
 from diffcli.config.presets import preset_of, preset_values, to_yaml, with_overrides
-from diffcli.config.registry import components_of
+from diffcli.config.registry import components_of, needed_by
 from diffcli.config.schema import Preset, seconds, validate, validate_stored
 from diffcli.data.clusters import check_clusters
 from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory

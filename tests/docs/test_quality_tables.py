@@ -9,9 +9,9 @@ from conftest import ROOT
 from pages import PAGES
 
 from benchmarks import quality
+from diffcli.checkpoints.model_file import READY_MODELS as FOLDER
 from diffcli.checkpoints.model_file import SUFFIX, fingerprint
 from diffcli.evaluation.classifier import JUDGES, classifier_settings
-from diffcli.inference.ready import FOLDER
 
 
 @pytest.mark.parametrize("name", quality.TABLES)

@@ -12,11 +12,11 @@ from conftest import ROOT
 from torch import Tensor, nn
 
 import diffcli
+from diffcli.checkpoints.model_file import ready_models
 from diffcli.config.build import build_denoiser, resolve
 from diffcli.config.presets import load_preset
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
-from diffcli.inference.ready import ready_models
 from diffcli.inference.restoration import restore
 from diffcli.inference.sampling import generate
 from diffcli.utils.compile import FIXED_BATCH, FixedBatches
