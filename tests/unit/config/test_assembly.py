@@ -9,8 +9,6 @@ from fading import LINEAR, preset
 
 from diffcli.config.build import candidate_priors, resolve, samplers_for
 from diffcli.config.presets import load_preset
-from diffcli.config.schema import Preset
-from diffcli.diffusion.degradations import Degradation
 from diffcli.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fading")
