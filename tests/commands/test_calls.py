@@ -23,7 +23,7 @@ from diffcli.play.choices import choices_of
 from diffcli.play.drawing import path_of
 
 PACKAGE = str(Path(diffcli.__file__).parent)
-NETWORK_CODES = {kind.__init__.__code__ for kind in NETWORKS.values() if isinstance(kind, type)}
+NETWORK_CODES = {vars(kind)["__init__"].__code__ for kind in NETWORKS.values()}
 
 
 @dataclass
