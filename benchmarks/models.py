@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import diffcli
-from diffcli.checkpoints.model_file import SUFFIX, read_about, read_stored, write_model_file
+from diffcli.checkpoints.model_file import READY_MODELS, SUFFIX, read_about, read_stored, write_model_file
 from diffcli.checkpoints.runs import find_run
 from diffcli.cli.tables import print_comparison, print_evaluation
-from diffcli.inference.ready import FOLDER
 
 
-def write(names: Sequence[str], folder: Path = FOLDER, **measured: Any) -> None:
+def write(names: Sequence[str], folder: Path = READY_MODELS, **measured: Any) -> None:
     """Writes a model file for each run, by its preset's name.
 
     Args:
@@ -45,7 +44,7 @@ def write(names: Sequence[str], folder: Path = FOLDER, **measured: Any) -> None:
         print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, {read_about(file)['epoch']} epochs")
 
 
-def measure_again(names: Sequence[str], folder: Path = FOLDER, **measured: Any) -> None:
+def measure_again(names: Sequence[str], folder: Path = READY_MODELS, **measured: Any) -> None:
     """Replaces the scores that ready models tell of by those of today; their weights stay as they are."""
     for name in names:
         file = folder / f"{name}{SUFFIX}"

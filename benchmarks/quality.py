@@ -20,9 +20,8 @@ from typing import Any
 
 import diffcli
 from benchmarks.rounds import put, table
-from diffcli.checkpoints.model_file import SUFFIX
+from diffcli.checkpoints.model_file import READY_MODELS, SUFFIX
 from diffcli.evaluation.metrics import times_floor
-from diffcli.inference.ready import FOLDER
 from diffcli.utils.devices import Devices
 
 ROOT = Path(__file__).parents[1]
@@ -164,7 +163,7 @@ def measure(name: str, data_dir: Path) -> None:
 
 def _evaluation(row: Row, data_dir: Path) -> dict[str, Any]:
     """What ``eval.json`` would hold of a ready model, whatever runs of its name there are."""
-    file = FOLDER / f"{row.model}{SUFFIX}"
+    file = READY_MODELS / f"{row.model}{SUFFIX}"
     options = {"metrics": ("fid", "label_kept"), "n_fid": SAMPLES, "extractor": "classifier", **row.options}
     result = diffcli.evaluate(file, data_dir=data_dir, devices=Devices("cpu", "1"), quiet=True, **options).as_dict()
     result["settings"]["checkpoint"] = file.name  # where it lies is this machine's affair

@@ -115,15 +115,14 @@ def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.fixture
 def registries() -> Iterator[None]:
     """What a test registers is gone after it."""
-    from diffcli.config import origins, plugins
-    from diffcli.config.registry import KINDS
+    from diffcli.config import plugins, registry
 
-    before = [(kind.registry, dict(kind.registry)) for kind in KINDS.values()]
+    before = [(kind.registry, dict(kind.registry)) for kind in registry.KINDS.values()]
     yield
-    for registry, content in before:
-        registry.clear()
-        registry.update(content)
-    origins._origins.clear()
+    for entries, content in before:
+        entries.clear()
+        entries.update(content)
+    registry._origins.clear()
     plugins._files.clear()
 
 

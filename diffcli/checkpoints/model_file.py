@@ -28,6 +28,8 @@ CHECKSUM = "sha256"
 """The key of the checksum of the metadata's other values, among them that of the tensors: safetensors has none, and a flipped bit
 is a sound number. Up to version 0.3 it was an entry of its own beside the JSON."""
 LARGEST_HALF = 65504.0
+READY_MODELS = Path(__file__).parents[1] / "inference" / "weights"
+"""The folder of the model files that come with diffcli; ``make models`` writes them."""
 
 State = dict[str, "Tensor"]
 
@@ -39,7 +41,7 @@ class Stored:
     Args:
         file: where it was read.
         preset: the resolved preset as plain values.
-        plugins: what it needs of plug-ins, see :func:`~diffcli.config.origins.needed_by`.
+        plugins: what it needs of plug-ins, see :func:`~diffcli.config.registry.needed_by`.
         weights: of the denoiser.
         guide: an early average of the weights, for autoguidance.
         fitted: what each fitted prior learnt, by name.
@@ -74,6 +76,11 @@ class Stored:
 def is_model_file(path: Path) -> bool:
     """Whether a path is that of a model file, by its suffix."""
     return path.suffix.lower() == SUFFIX
+
+
+def ready_models() -> dict[str, Path]:
+    """The file of each model that comes with diffcli, by name."""
+    return {file.stem: file for file in sorted(READY_MODELS.glob(f"*{SUFFIX}"))}
 
 
 def read_stored(path: Path) -> Stored:

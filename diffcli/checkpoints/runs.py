@@ -19,11 +19,11 @@ from typing import Any
 from diffcli import __version__
 from diffcli.config.presets import read_values, to_yaml
 from diffcli.config.schema import Preset, validate_stored
+from diffcli.utils.console import note
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.files import read_json, writable_folder, write_json, written_whole
 from diffcli.utils.paths import expand_fields, path_in_environment, user_path
-from diffcli.utils.progress import note
 
 PACKAGES = (
     "torch",

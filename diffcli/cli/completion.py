@@ -28,7 +28,7 @@ def run_names(incomplete: str) -> list[str]:
 
 def model_names(incomplete: str) -> list[str]:
     """As :func:`run_names`, and the ready models."""
-    from diffcli.inference.ready import ready_models
+    from diffcli.checkpoints.model_file import ready_models
 
     return [*run_names(incomplete), *_beginning(incomplete, ready_models())]
 

@@ -204,11 +204,11 @@ def data(data_dir: Path | str | None = None) -> Facts:
 
 def models() -> Facts:
     """The runs here, the ready models, and weights and caches at hand."""
+    from diffcli.checkpoints.model_file import ready_models
     from diffcli.checkpoints.runs import all_runs, runs_root
     from diffcli.config.plugins import files
     from diffcli.evaluation.cache import cache_folder
     from diffcli.evaluation.extractors import inception_cache
-    from diffcli.inference.ready import ready_models
 
     return {
         "runs": f"{len(all_runs())} in {runs_root().absolute()}",

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffcli.checkpoints.evaluations import has_todays_meaning
-from diffcli.checkpoints.model_file import read_about
+from diffcli.checkpoints.model_file import read_about, ready_models
 from diffcli.checkpoints.runs import all_runs, names_of, started
 from diffcli.config.presets import preset_files, read_values
-from diffcli.inference.ready import ready_models
 from diffcli.utils.errors import DiffcliError
 
 

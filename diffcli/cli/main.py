@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 from diffcli.cli.app import app
 from diffcli.cli.flags import with_flags
 from diffcli.cli.threads import yield_cores
-from diffcli.config.origins import failure_of_plugin
 from diffcli.utils import distributed as peers
 from diffcli.utils.console import one_line, prepare
 from diffcli.utils.errors import DiffcliError, explain
@@ -63,9 +62,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if peers.is_loss(error):
             _fail(peers.explain_loss(error), 1)
         explained = explain(error)
-        if explained is None and (failure := failure_of_plugin(error)) is not None:
-            _fail(failure, 1)
         if explained is None:
+            from diffcli.config.registry import failure_of_plugin
+
+            if (failure := failure_of_plugin(error)) is not None:
+                _fail(failure, 1)
             peers.end()
             sys.excepthook = _show_bug
             raise

@@ -202,7 +202,7 @@ def silent(quiet: bool, progress: bool) -> bool:
     Raises:
         UserError: both are given.
     """
-    from diffcli.utils.progress import show_lines
+    from diffcli.utils.console import show_lines
 
     if quiet and progress:
         raise UserError("--quiet and --progress contradict each other; give one of them")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffcli.config.build import build_degradation, image_shape_of, resolve
+from diffcli.config.build import resolve
 from diffcli.config.presets import find_preset, load_preset
 from diffcli.studies.plots import comparable, schedule_figure, schedule_table, write_schedules
 from diffcli.utils.errors import UserError
@@ -34,8 +34,7 @@ def schedule_plot(presets: Sequence[str], overrides: Mapping[str, Any], out: Pat
     loaded = [load_preset(chosen, overrides) for chosen in presets]
     tables = {}
     for label, (_, preset) in zip(unique_labels([name for name, _ in loaded], files), loaded, strict=True):
-        resolved = resolve(preset)
-        tables[label] = schedule_table(build_degradation(resolved, image_shape_of(resolved)))
+        tables[label] = schedule_table(resolve(preset).degradation)
     groups = [", ".join(group) for group in comparable(tables)]
     if len(groups) > 1:
         raise UserError(f"these schedules have nothing to be compared by: plot {' and '.join(groups)} one by one")

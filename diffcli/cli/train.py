@@ -121,8 +121,8 @@ def train(
     from diffcli.config.plugins import files
     from diffcli.training.plan import TrainOptions, plan
     from diffcli.training.run import Interrupted, carry_out
+    from diffcli.utils.console import note
     from diffcli.utils.devices import Devices
-    from diffcli.utils.progress import note
 
     given = {
         "training.epochs": epochs,

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import get_type_hints
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from diffcli.config.origins import of_plugin, origin_of, place_of
 from diffcli.config.plugins import load_configured
-from diffcli.config.registry import KINDS, asks_for, build, checked, registered, required, resolved
+from diffcli.config.registry import (
+    KINDS,
+    asks_for,
+    build,
+    checked,
+    of_plugin,
+    origin_of,
+    place_of,
+    registered,
+    required,
+    with_defaults,
+)
 from diffcli.config.schema import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.data.sources import check_source, class_names, default_data_dir, image_shape, numbered_as
@@ -25,7 +39,7 @@ from diffcli.diffusion.samplers import SAMPLERS, Draw, Step
 from diffcli.diffusion.spacing import spaced
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.networks import NETWORKS
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import DiffcliError, UserError, unknown
 from diffcli.utils.paths import user_path
 
 MAX_PARAMETERS = 1_000_000_000
@@ -34,15 +48,32 @@ BoundSampler = Callable[[X0Function, Tensor, Sequence[int], Draw], Iterator[Step
 """(denoiser, xT, timesteps, draw) -> its steps: a sampler with its parameters, for one degradation."""
 
 
-def resolve(preset: Preset) -> Preset:
-    """The preset with every default written out and everything checked that needs no data.
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """A preset with every default written out and everything checked that needs no data; :func:`resolve` makes one.
+
+    Args:
+        image_shape: (C, H, W).
+        degradation: of such images, with its schedule's table and the preset's noise.
+    """
+
+    preset: Preset
+    image_shape: tuple[int, int, int]
+    degradation: Degradation
+
+
+def resolve(preset: Preset, *, network: bool = True) -> Resolved:
+    """The preset with every default, checked, and the degradation that it names.
+
+    Args:
+        network: also checks the network, which takes most of the time; one that is built right away is checked then.
 
     Raises:
         UserError: a component is unknown or does not fit the others, or a parameter is unknown, of the wrong type or out of
             range.
     """
     load_configured()
-    components = {kind: resolved(kind, given) for kind in KINDS if (given := getattr(preset, kind)) is not None}
+    components = {kind: with_defaults(kind, given) for kind in KINDS if (given := getattr(preset, kind)) is not None}
     preset = preset.model_copy(update=components)
     if (names := class_names(registered("data", preset.data.name), preset.data.parameters)) is not None:
         preset = with_classes(preset, names)
@@ -54,18 +85,53 @@ def resolve(preset: Preset) -> Preset:
     if training.t_distribution not in TIME_DISTRIBUTIONS:
         known = unknown("distribution", training.t_distribution, TIME_DISTRIBUTIONS)
         raise UserError(f"training.t_distribution: {known}")
-    degradation = build_degradation(preset, image_shape_of(preset))
-    _check_network(preset)
-    path_of(preset.sampler, degradation)
+    image_shape = image_shape_of(preset)
+    degradation = build_degradation(preset, image_shape)
+    if network:
+        _check_network(preset, image_shape)
     _check_denoiser(preset, degradation)
-    _check_sampler(preset.sampler, degradation)
-    _check_prior(preset.prior, degradation)
-    _check_guidance(preset)
+    resolve_sampler(preset.sampler, preset, degradation)
+    resolve_prior(preset.prior, degradation)
     if training.min_snr is not None and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
         raise UserError(
             f"training.min_snr needs a degradation with one ratio of signal to noise at each t; {degradation.name} has none"
         )
-    return preset
+    return Resolved(preset, image_shape, degradation)
+
+
+def resolve_sampler(sampler: Sampler, preset: Preset, degradation: Degradation) -> Sampler:
+    """A sampler with every default, checked against a preset and its degradation.
+
+    Raises:
+        UserError: it does not fit, or a parameter is unknown, of the wrong type or out of range.
+    """
+    sampler = with_defaults("sampler", sampler)
+    path_of(sampler, degradation)
+    _check_sampler(sampler, degradation)
+    if sampler.guidance != 1 and preset.labels is None:
+        raise UserError("sampler.guidance needs a model with labels; add 'labels: {}' to the preset")
+    if sampler.autoguidance != 1 and preset.training.guide_at is None:
+        raise UserError("sampler.autoguidance needs an early average; set training.guide_at, for example to 0.1")
+    low, high = sampler.guided_t
+    if low >= high:
+        raise UserError(f"sampler.guided_t is an interval of t/T, its lower end first, got [{low}, {high}]")
+    return sampler
+
+
+def resolve_prior(prior: Component, degradation: Degradation) -> Component:
+    """A prior with every default, checked against a degradation.
+
+    Raises:
+        UserError: sampling cannot start from it, or a parameter is unknown, of the wrong type or out of range.
+    """
+    prior = with_defaults("prior", prior)
+    # A description of what is left of the signal always fits; N(0, I) does where next to nothing is left.
+    noise_alone = degradation.ends_in_noise()
+    fitting = [name for name, kind in PRIORS.items() if kind.of_signal or noise_alone]
+    if prior.name not in fitting:
+        more = ", or a schedule with more noise" if degradation.stochastic else ""
+        raise UserError(f"prior: {prior.name} is not where a {degradation.name} ends; use {' or '.join(fitting)}{more}")
+    return prior
 
 
 def with_classes(preset: Preset, names: Sequence[str], any_order: bool = False) -> Preset:
@@ -98,26 +164,23 @@ def with_classes(preset: Preset, names: Sequence[str], any_order: bool = False) 
     return preset.model_copy(update={"labels": preset.labels.model_copy(update={"classes": list(names)})})
 
 
-def _check_guidance(preset: Preset) -> None:
-    sampler = preset.sampler
-    if sampler.guidance != 1 and preset.labels is None:
-        raise UserError("sampler.guidance needs a model with labels; add 'labels: {}' to the preset")
-    if sampler.autoguidance != 1 and preset.training.guide_at is None:
-        raise UserError("sampler.autoguidance needs an early average; set training.guide_at, for example to 0.1")
-    low, high = sampler.guided_t
-    if low >= high:
-        raise UserError(f"sampler.guided_t is an interval of t/T, its lower end first, got [{low}, {high}]")
-
-
-def _check_network(preset: Preset) -> None:
+def _check_labels_taken(preset: Preset) -> None:
     if preset.labels is not None and not asks_for("network", preset.network, "classes"):
         fitting = [name for name in NETWORKS if asks_for("network", Component(name=name), "classes")]
         raise UserError(f"labels: network {preset.network.name} takes none; use {' or '.join(fitting)}")
+
+
+def _check_network(preset: Preset, image_shape: tuple[int, int, int]) -> None:
+    """Checks that a preset's network can be built, and is not too large.
+
+    Raises:
+        UserError: it is not so, or it takes no labels and the preset has some.
+    """
+    _check_labels_taken(preset)
     # On the meta device nothing is allocated: a network that would fill the memory is refused before it does.
     try:
         with torch.device("meta"):
-            supplied = {"image_shape": image_shape_of(preset), "classes": preset.classes}
-            network = build("network", preset.network, supplied)
+            network = _network(preset, image_shape)
     except (RuntimeError, OverflowError, TypeError) as error:
         raise UserError(f"network {preset.network.name} cannot be built: {str(error).splitlines()[0]}") from error
     parameters = sum(weight.numel() for weight in network.parameters())
@@ -147,15 +210,6 @@ def _check_sampler(sampler: Component, degradation: Degradation) -> None:
         raise UserError(
             f"sampler: eta draws noise anew, and a {degradation.name} has none; add noise, or leave eta out"
         )
-
-
-def _check_prior(prior: Component, degradation: Degradation) -> None:
-    # A description of what is left of the signal always fits; N(0, I) does where next to nothing is left.
-    noise_alone = degradation.ends_in_noise()
-    fitting = [name for name, kind in PRIORS.items() if kind.of_signal or noise_alone]
-    if prior.name not in fitting:
-        more = ", or a schedule with more noise" if degradation.stochastic else ""
-        raise UserError(f"prior: {prior.name} is not where a {degradation.name} ends; use {' or '.join(fitting)}{more}")
 
 
 def path_of(
@@ -292,16 +346,57 @@ def _betas(schedule: Component) -> Tensor:
     return betas
 
 
-def build_denoiser(preset: Preset, image_shape: tuple[int, int, int]) -> Denoiser:
-    """The untrained denoiser of a resolved preset for images of (C, H, W).
+def build_denoiser(resolved: Resolved) -> Denoiser:
+    """The untrained denoiser of a preset.
 
     Raises:
-        UserError: the network cannot take that shape, or the prediction or the input does not fit the degradation.
+        UserError: the network cannot be built, takes no labels, or is too large.
     """
-    network = build("network", preset.network, {"image_shape": image_shape, "classes": preset.classes})
-    degradation = build_degradation(preset, image_shape)
-    _check_denoiser(preset, degradation)
-    return Denoiser(network, degradation, preset.prediction, preset.classes, preset.input)
+    preset, image_shape = resolved.preset, resolved.image_shape
+    network = build_network(preset, image_shape)
+    return Denoiser(network, resolved.degradation, preset.prediction, preset.classes, preset.input)
+
+
+def build_network(preset: Preset, image_shape: tuple[int, int, int]) -> nn.Module:
+    """The untrained network of a preset with every default, for images of (C, H, W).
+
+    Raises:
+        UserError: it cannot be built, takes no labels and the preset has some, or is too large.
+    """
+    _check_labels_taken(preset)
+    try:
+        with _limited_weights():
+            return _network(preset, image_shape)
+    except (RuntimeError, OverflowError, TypeError, _TooManyWeightsError):
+        _check_network(preset, image_shape)  # says what is wrong
+        raise
+
+
+class _TooManyWeightsError(DiffcliError):
+    """A network is larger than allowed."""
+
+
+@contextmanager
+def _limited_weights() -> Iterator[None]:
+    """Stops the building of a network in this thread where its weights are too many, before the last of them are filled."""
+    thread, sizes = threading.get_ident(), dict[int, int]()
+
+    def register(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
+        if weight is not None and threading.get_ident() == thread:
+            sizes[id(weight)] = weight.numel()  # once, where it is shared
+            if sum(sizes.values()) > MAX_PARAMETERS:
+                raise _TooManyWeightsError
+
+    handle = register_module_parameter_registration_hook(register)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _network(preset: Preset, image_shape: tuple[int, int, int]) -> nn.Module:
+    network: nn.Module = build("network", preset.network, {"image_shape": image_shape, "classes": preset.classes})
+    return network
 
 
 def build_prior(component: Component) -> Prior:

@@ -17,8 +17,7 @@ from itertools import count
 from pathlib import Path
 from types import ModuleType
 
-from diffcli.config.origins import MODULE_PREFIX, Origin, loading
-from diffcli.config.registry import KINDS
+from diffcli.config.registry import KINDS, MODULE_PREFIX, Origin, loading
 from diffcli.utils.errors import UserError
 from diffcli.utils.paths import user_path
 
@@ -120,7 +119,7 @@ def check_loaded(needed: Mapping[str, str], where: str) -> None:
     """Checks that the plug-ins which a run or a checkpoint needs are there; none is loaded for that.
 
     Args:
-        needed: see :func:`~diffcli.config.origins.needed_by`.
+        needed: see :func:`~diffcli.config.registry.needed_by`.
         where: what messages call the run or the checkpoint.
 
     Raises:

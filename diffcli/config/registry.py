@@ -1,21 +1,25 @@
 """Components by name: looks each up in the registry of its kind and checks its parameters.
 
 The signature of what is registered is the schema: its annotations give the types, its defaults fill the resolved
-preset. Parameters that the program supplies itself (the image shape, the beta table) are not a preset's to set.
+preset. Parameters that the program supplies itself (the image shape, the beta table) are not a preset's to set. Of each component
+it is known which plug-in it comes from, so that the failures of one are told with their place.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar, get_type_hints
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from diffcli.config.origins import current, of_plugin, origin_of, record
 from diffcli.config.schema import Component, Preset, explain
 from diffcli.data.datasets import DATASETS
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
@@ -24,7 +28,7 @@ from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import SAMPLERS
 from diffcli.diffusion.schedules import SCHEDULES
 from diffcli.networks import NETWORKS
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import DiffcliError, UserError, unknown
 
 Registered = TypeVar("Registered", bound=Callable[..., Any])
 AnyComponent = TypeVar("AnyComponent", bound=Component)
@@ -56,6 +60,119 @@ KINDS = {
     "prior": Kind(PRIORS, (), Prior),
     "sampler": Kind(SAMPLERS, ("denoiser", "degradation", "xT", "timesteps", "draw")),
 }
+
+
+MODULE_PREFIX = "diffcli_plugin_"
+"""Of the names under which the files of plug-ins are imported."""
+
+
+class Origin(NamedTuple):
+    """A plug-in."""
+
+    name: str
+    """What runs and checkpoints call it."""
+    where: str
+    """The file, or the entry point's or the notebook's module: two plug-ins of one name are two."""
+
+
+_origins: dict[tuple[str, str], Origin] = {}
+"""By kind and name of a component."""
+_loading: list[Origin] = []
+"""The plug-in that is being loaded, last."""
+
+
+def origin_of(kind: str, name: str) -> Origin | None:
+    """The plug-in that registered a component; None of diffcli's own."""
+    return _origins.get((kind, name))
+
+
+def record(kind: str, name: str, component: Callable[..., Any]) -> None:
+    """Notes that the plug-in which is being loaded registers a component."""
+    _origins[kind, name] = current(component)
+
+
+def current(component: Callable[..., Any]) -> Origin:
+    """The plug-in that is being loaded; outside of one, the module that defines the component."""
+    module = str(getattr(component, "__module__", "__main__"))
+    return _loading[-1] if _loading else Origin(module, module)
+
+
+def needed_by(names: Mapping[str, str]) -> dict[str, str]:
+    """Of components, kind -> name, those that come from plug-ins: ``{"degradation swirl": "mine"}``."""
+    return {f"{kind} {name}": _origins[kind, name].name for kind, name in names.items() if (kind, name) in _origins}
+
+
+@contextmanager
+def loading(origin: Origin, title: str) -> Iterator[None]:
+    """What is registered inside the block is the plug-in's.
+
+    Args:
+        title: what messages call it.
+
+    Raises:
+        UserError: something fails in the block.
+    """
+    _loading.append(origin)
+    try:
+        yield
+    except DiffcliError as error:
+        raise UserError(f"plug-in {title}: {error}") from error
+    except Exception as error:
+        raise UserError(f"plug-in {title} fails: {_in_a_line(error)}") from error
+    finally:
+        _loading.pop()
+
+
+@contextmanager
+def of_plugin(kind: str, name: str, function: Callable[..., Any] | None = None) -> Iterator[None]:
+    """Where the component is a plug-in's, a failure in the block is told in one line, with its place.
+
+    Args:
+        function: of the component, called in the block; its definition is the place of a failure outside of the plug-in's file,
+            such as a call with other arguments than it takes.
+
+    Raises:
+        UserError: something fails.
+    """
+    try:
+        yield
+    except DiffcliError:
+        raise
+    except Exception as error:
+        if origin_of(kind, name) is None:
+            raise
+        raise UserError(f"{kind} {name} fails: {_in_a_line(error, function)}") from error
+
+
+def failure_of_plugin(error: BaseException) -> str | None:
+    """A failure inside of a plug-in's file, in one line with its place; None where it is none."""
+    places = _places(error)
+    return f"plug-in {Path(places[-1][0]).stem} fails: {_in_a_line(error)}" if places else None
+
+
+def place_of(error: BaseException, function: Callable[..., Any] | None = None) -> str:
+    """`` (mine.py, line 8)``: the last of an error's places in the file of a plug-in, else where ``function`` is defined; else
+    nothing."""
+    places = _places(error)
+    code = getattr(inspect.unwrap(function), "__code__", None) if function is not None else None
+    if not places and code is not None and code.co_filename in _files():
+        places = [(code.co_filename, code.co_firstlineno)]
+    return f" ({Path(places[-1][0]).name}, line {places[-1][1]})" if places else ""
+
+
+def _places(error: BaseException) -> list[tuple[str, int | None]]:
+    files = _files()
+    frames = traceback.extract_tb(error.__traceback__)
+    return [(frame.filename, frame.lineno) for frame in frames if frame.filename in files]
+
+
+def _files() -> set[str]:
+    return {str(module.__file__) for name, module in sys.modules.items() if name.startswith(MODULE_PREFIX)}
+
+
+def _in_a_line(error: BaseException, function: Callable[..., Any] | None = None) -> str:
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return text if isinstance(error, SyntaxError) else text + place_of(error, function)  # a SyntaxError names its place
 
 
 def register(kind: str, name: str) -> Callable[[Registered], Registered]:
@@ -169,7 +286,7 @@ def build(kind: str, component: Component, supplied: Mapping[str, Any]) -> Any:
             raise UserError(f"{kind} {component.name}: {error}") from error
 
 
-def resolved(kind: str, component: AnyComponent) -> AnyComponent:
+def with_defaults(kind: str, component: AnyComponent) -> AnyComponent:
     """The component with every default written out.
 
     Raises:

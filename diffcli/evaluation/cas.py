@@ -6,9 +6,9 @@ import torch
 
 from diffcli.data.datasets import ImageSet, Source
 from diffcli.evaluation.fitting import SCORE_STEPS, accuracy_after_training
+from diffcli.utils.console import progress
 from diffcli.utils.devices import Processes
 from diffcli.utils.errors import UserError
-from diffcli.utils.progress import progress
 
 MOST = 50_000
 

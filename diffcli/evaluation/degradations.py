@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcli.config.build import build_degradation, image_shape_of, load_source, resolve
+from diffcli.config.build import load_source, resolve
 from diffcli.config.presets import find_preset, load_preset
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import Degradation
@@ -88,9 +88,8 @@ def _degradations(
     loaded = [load_preset(chosen, overrides or {}) for chosen in presets]
     for label, (_, preset) in zip(unique_labels([name for name, _ in loaded], files), loaded, strict=True):
         resolved = resolve(preset)
-        degradation = build_degradation(resolved, image_shape_of(resolved))
-        images = load_source(resolved, data_dir).test.images
+        images = load_source(resolved.preset, data_dir).test.images
         images = images[:n] if seed is None else images[random_subset(len(images), n, seed)]
         if len(images) < 2:
             raise UserError(f"preset {label}: its data hold {len(images)} test image; at least 2 are compared")
-        yield label, degradation, to_model(images)
+        yield label, resolved.degradation, to_model(images)

@@ -24,9 +24,9 @@ from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, metric_of
 from diffcli.evaluation.resampling import median_error, standard_error, stratified_error
 from diffcli.evaluation.scores import fid, nearest, where_measured
 from diffcli.inference.sampling import Sampling, counting, generate
+from diffcli.utils.console import progress
 from diffcli.utils.devices import Processes
 from diffcli.utils.hashing import of_pixels
-from diffcli.utils.progress import progress
 
 FEATURE_BATCH = 250
 MAX_NEAREST = 1000

@@ -42,11 +42,11 @@ from diffcli.inference.loading import started
 from diffcli.inference.model import Model
 from diffcli.inference.restoration import Disturbance, reconstruct
 from diffcli.inference.sampling import Sampling, counting, evaluations
+from diffcli.utils.console import progress
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import writable_folder, write_json
 from diffcli.utils.hashing import of_images
 from diffcli.utils.options import takes
-from diffcli.utils.progress import progress
 
 TENTHS = 10
 
@@ -68,7 +68,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     for name in options.priors:
         subject.model.prior_component(name)
     check_metrics(options, subject.model)
-    subject.model.note_labels(options)
+    subject.model.labels.note_readings(options)
     if not isinstance(options.run, Model):
         subject = replace(subject, model=started(subject.model, options.devices))
     result = measure(subject, options)
@@ -122,7 +122,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     sampling = model.sampling(options, starts[settings["prior"]])
     classifier, extractors, notes = _instruments(options, model.preset.data.name, sampling.device)
     notes = [*changed, *notes]
-    wanted = allowed(options, model.preset, bool(extractors), classifier is not None)
+    wanted = allowed(options, model.preset, model.denoiser.degradation, bool(extractors), classifier is not None)
     quiet = options.quiet or not sampling.processes.first
     test = source.test[random_subset(len(source.test), settings["n_test"], options.seed)]
 
@@ -133,7 +133,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     began = time.perf_counter()
     scores: dict[str, float] = {}
     by_t: tuple[list[float | None], list[float | None]] = [], []
-    given = model.told(options, len(test))
+    given = model.labels.given_of(options, len(test))
     told = model.labelled(test).labels if given is None else given
     if "loss" in wanted:
         losses, by_t = _loss(sampling, test, told, quiet)
@@ -142,11 +142,11 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         settings["decoder_width"] = decoder_width(sampling, training_images())
         steps, width = settings["nll_steps"], settings["decoder_width"]
         scores |= bits_of(sampling, test, told, steps, width, quiet)
-    elif not options.metrics and (reason := why_none(model.preset, settings["prior"])):
+    elif not options.metrics and (reason := why_none(model.denoiser.degradation, settings["prior"])):
         notes.append(f"left out nll: {reason}")
     if reconstructed := [name for name in wanted if METRICS[name].source == "reconstructions"]:
         start = sampling if options.t is None else model.starting_at(options.t, sampling)
-        told_by_suffix = model.labels_of_reconstructions(options, test)
+        told_by_suffix = model.labels.of_reconstructions(options, test)
         judge = classifier if "class_kept" in wanted else None
         for suffix, own in told_by_suffix.items():
             scores |= _reconstruction_scores(

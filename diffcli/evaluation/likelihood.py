@@ -8,18 +8,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from diffcli.config.build import build_degradation, image_shape_of
-from diffcli.config.schema import Preset
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model
+from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.guidance import X0Function, with_labels
 from diffcli.diffusion.likelihood import Bound, bits_per_dimension, first_estimate, fitted_width, why_unbounded
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.evaluation.resampling import with_error
 from diffcli.inference.sampling import Sampling
+from diffcli.utils.console import progress
 from diffcli.utils.errors import UserError
-from diffcli.utils.progress import progress
 
 EVALUATIONS = 20
 """Network evaluations for each image, unless something else is asked for."""
@@ -27,12 +26,12 @@ WIDTH_IMAGES = 250
 """Training images that the decoder's width is fitted to."""
 
 
-def why_none(preset: Preset, prior: str) -> str | None:
-    """In words, why there are no bits per dimension for a preset's models from a prior; None where there are."""
+def why_none(degradation: Degradation, prior: str) -> str | None:
+    """In words, why there are no bits per dimension for models of a degradation from a prior; None where there are."""
     if PRIORS[prior].log_density is Prior.log_density:
         known = [name for name, kind in PRIORS.items() if kind.log_density is not Prior.log_density]
         return f"prior {prior} has no density; use one of {', '.join(known)}"
-    return why_unbounded(build_degradation(preset, image_shape_of(preset)))
+    return why_unbounded(degradation)
 
 
 def evaluations_of(asked: int | None, T: int) -> int:

@@ -11,9 +11,10 @@ from typing import Any
 
 from diffcli.checkpoints.model_file import fingerprint
 from diffcli.checkpoints.runs import Run
-from diffcli.config.build import training_split
+from diffcli.config.build import build_degradation, image_shape_of, training_split
 from diffcli.config.schema import MOST_BITS, MOST_NOISE, Preset
 from diffcli.data.datasets import Source
+from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.cache import cache_folder
@@ -234,13 +235,13 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     }
     if model.classes:
         # Which labels samples get, and what loss and likelihood are told; none given is those of the data.
-        labels = model.label_numbers(options)
+        labels = model.labels.numbers(options)
         settings["label"] = labels or "data"
         settings["per_label"] = options.per_label
         settings["reconstruction_label"] = labels if any(number != NO_LABEL for number in labels) else None
     if options.per_label:
         _check_labels("per_label", model.preset)
-    if why_none(model.preset, first.name) is None:
+    if why_none(model.denoiser.degradation, first.name) is None:
         settings["nll_steps"] = evaluations_of(options.nll_steps, model.T)
     if options.n_test is not None:
         settings["n_test"] = options.n_test
@@ -266,16 +267,19 @@ def instruments(options: EvaluateOptions, preset: Preset) -> dict[str, Any]:
     needed = {need for name in chosen(options.metrics) for need in METRICS[name].needs}
     extractors = settings_at_hand(options.extractor, dataset, options.weights) if "extractor" in needed else []
     classifier = classifier_settings(dataset) if "classifier" in needed and dataset in CLASSIFIED else None
+    degradation = build_degradation(preset, image_shape_of(preset))
     return {
         "extractors": extractors,
         "classifier": classifier,
-        "metrics": allowed(options, preset, bool(extractors), classifier is not None),
+        "metrics": allowed(options, preset, degradation, bool(extractors), classifier is not None),
     }
 
 
-def allowed(options: EvaluateOptions, preset: Preset, extractor: bool, classifier: bool) -> list[str]:
+def allowed(
+    options: EvaluateOptions, preset: Preset, degradation: Degradation, extractor: bool, classifier: bool
+) -> list[str]:
     """The metrics asked for that can be measured, in the order of ``METRICS``."""
-    likelihood = why_none(preset, (options.priors or [preset.prior.name])[0]) is None
+    likelihood = why_none(degradation, (options.priors or [preset.prior.name])[0]) is None
     at_hand = {
         "extractor": extractor,
         "classifier": classifier,
@@ -292,11 +296,11 @@ def check_metrics(options: EvaluateOptions, model: Model) -> None:
     Raises:
         UserError: one does not; the line says why.
     """
-    reason = why_none(model.preset, (options.priors or [model.preset.prior.name])[0])
+    reason = why_none(model.denoiser.degradation, (options.priors or [model.preset.prior.name])[0])
     for name in options.metrics:
         if "labels" in METRICS[name].needs:
             _check_labels(name, model.preset)
-    given = model.label_numbers(options)
+    given = model.labels.numbers(options)
     if "cas" in options.metrics and given and max(given) < 0:
         raise UserError("`cas`: samples without a label teach no classifier; leave `label` out")
     if reason and ("nll" in options.metrics or options.nll_steps is not None):

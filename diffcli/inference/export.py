@@ -17,11 +17,11 @@ from diffcli.inference.graphs import PARTS, WRITERS, about, check_packages, grap
 from diffcli.inference.loading import find_checkpoint, model_of
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
+from diffcli.utils.console import note, progress
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import check_beside, check_output, is_same_file, written_whole
 from diffcli.utils.options import takes
 from diffcli.utils.paths import expand_fields
-from diffcli.utils.progress import note, progress
 
 SUFFIXES = (SUFFIX, *WRITERS)
 FACTS = (

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffcli.checkpoints.checkpoint import check_weights
-from diffcli.checkpoints.model_file import State, Stored, is_model_file, read_stored
+from diffcli.checkpoints.model_file import State, Stored, is_model_file, read_stored, ready_models
 from diffcli.checkpoints.runs import Run, best_checkpoint, no_run, run_named
-from diffcli.config.build import build_denoiser, image_shape_of, resolve
+from diffcli.config.build import Resolved, build_denoiser, resolve
 from diffcli.config.plugins import check_loaded
-from diffcli.config.schema import Preset, validate_stored
+from diffcli.config.schema import validate_stored
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.inference.model import Model
-from diffcli.inference.ready import ready_models
 from diffcli.utils.compile import check_compiler, precision_of
+from diffcli.utils.console import note
 from diffcli.utils.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError
 from diffcli.utils.paths import user_path
-from diffcli.utils.progress import note
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,10 +117,9 @@ def model_of(stored: Stored) -> Model:
         UserError: its preset is not valid here, or its weights do not fit the network that the preset names.
     """
     check_loaded(stored.plugins, stored.title)
-    preset = resolve(validate_stored(stored.preset, stored.title))
-    image_shape = image_shape_of(preset)
-    denoiser = build_denoiser(preset, image_shape)
-    guide = build_denoiser(preset, image_shape) if stored.guide is not None else None
+    resolved = resolve(validate_stored(stored.preset, stored.title), network=False)  # which is built next
+    denoiser = build_denoiser(resolved)
+    guide = build_denoiser(resolved) if stored.guide is not None else None
     try:
         _fill(denoiser, stored.weights, stored)
         if guide is not None and stored.guide is not None:
@@ -131,25 +129,25 @@ def model_of(stored: Stored) -> Model:
     return Model(
         checkpoint=stored.file,
         preset_name=stored.preset_name,
-        preset=preset,
-        image_shape=image_shape,
+        resolved=resolved,
         denoiser=denoiser,
         epoch=stored.epoch,
         fitted=stored.fitted,
         guide=guide,
         class_shares=stored.class_shares,
         unlabelled_share=stored.unlabelled_share,
-        clusters=_clusters_of(stored, preset),
+        clusters=_clusters_of(stored, resolved),
     )
 
 
-def _clusters_of(stored: Stored, preset: Preset) -> Tensor | None:
+def _clusters_of(stored: Stored, resolved: Resolved) -> Tensor | None:
     """The centres of the clusters that are a model's labels, if they are."""
-    if preset.labels is None or not preset.labels.clusters:
+    labels = resolved.preset.labels
+    if labels is None or not labels.clusters:
         return None
-    expected = (preset.labels.clusters, math.prod(image_shape_of(preset)))
+    expected = (labels.clusters, math.prod(resolved.image_shape))
     if stored.clusters is None or tuple(stored.clusters.shape) != expected:
-        raise UserError(f"{stored.title} is damaged: it lacks the centres of its {preset.labels.clusters} clusters")
+        raise UserError(f"{stored.title} is damaged: it lacks the centres of its {labels.clusters} clusters")
     return stored.clusters.float()
 
 

@@ -1,117 +1,180 @@
-"""What one does with a trained model: samples, degradations, restorations, in-painting."""
+"""Trained models: what one does with them, and what is stored of each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from diffcli.checkpoints.images import with_images
+from diffcli.checkpoints.runs import Run
+from diffcli.config.build import (
+    Resolved,
+    build_prior,
+    load_source,
+    path_of,
+    resolve_prior,
+    resolve_sampler,
+    training_split,
+)
+from diffcli.config.schema import Component, Preset, Sampler
+from diffcli.data.datasets import ImageSet, Source
 from diffcli.data.given import read_given
 from diffcli.data.label_names import Label
 from diffcli.data.pixels import to_model, to_uint8
-from diffcli.diffusion.inpainting import MOST_ROUNDS, ROUNDS
+from diffcli.diffusion.denoiser import Denoiser
+from diffcli.diffusion.inpainting import MOST_ROUNDS, ROUNDS, check_inpaints
+from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
-from diffcli.inference.options import BatchSize, SamplerOptions
+from diffcli.inference.model_labels import ModelLabels
+from diffcli.inference.options import BatchSize, SamplerOptions, takes_sampler_options
 from diffcli.inference.restoration import degraded, estimated, inpaint, reconstruct, restore
-from diffcli.inference.sampling import counting, draw_xT, generate
-from diffcli.inference.trained import Trained
-from diffcli.utils.errors import UserError
-from diffcli.utils.options import takes_as_method
-from diffcli.utils.progress import progress
+from diffcli.inference.sampling import Sampling, counting, draw_xT, fit_prior, generate
+from diffcli.utils.compile import prepared
+from diffcli.utils.console import progress
+from diffcli.utils.devices import Precision, Processes
+from diffcli.utils.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MAX_SAMPLES = 10_000_000
 AT_ONCE = 1000
 """Images that are degraded together."""
 
 
-@dataclass(frozen=True)
-class _Draws(SamplerOptions):
-    """``n`` images that start from ``prior``, None the preset's own."""
-
-    n: int = 64
-    prior: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.n <= MAX_SAMPLES:
-            raise UserError(f"`n` must be in 1..{MAX_SAMPLES:,}, got {self.n}")
-
-
-@dataclass(frozen=True)
-class _Restorations(SamplerOptions):
-    """Degraded images ``xt`` (N, C, H, W) at step ``t``."""
-
-    xt: Tensor
-    t: int
-
-
-@dataclass(frozen=True)
-class _Reconstructions(SamplerOptions):
-    """``images``, uint8 (N, C, H, W), to be degraded and restored."""
-
-    images: Tensor
-
-
-@dataclass(frozen=True)
-class _Paintings(SamplerOptions):
-    """``images``, uint8 (N, C, H, W), whose pixels are drawn anew where ``mask`` is True.
-
-    Args:
-        mask: bool, (H, W) for all images or (N, H, W).
-        resampling: how often each step is taken, see :mod:`diffcli.diffusion.inpainting`; 1 is the fastest.
-    """
-
-    images: Tensor
-    mask: Tensor
-    resampling: int = ROUNDS
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.resampling <= MOST_ROUNDS:
-            raise UserError(f"`resampling` must be in 1..{MOST_ROUNDS}, got {self.resampling}")
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Model(Trained):
+class Model:
     """A trained model as a checkpoint holds it; :func:`diffcli.load` makes one.
 
     Images that go in and come out are uint8 (N, C, H, W); degraded images, which may exceed the range of pixels, are float
-    with pixels in about [-0.5, 0.5].
+    with pixels in about [-0.5, 0.5]. ``options`` of its methods are those of :class:`SamplerOptions`.
     """
 
-    @takes_as_method(_Draws)
-    def sample(self, options: _Draws) -> Tensor:
+    checkpoint: Path
+    preset_name: str
+    resolved: Resolved
+    """The preset that it was trained with, and the degradation."""
+    denoiser: Denoiser
+    epoch: int
+    """Epochs done, counted from 1."""
+    fitted: dict[str, dict[str, Tensor]]
+    """What each fitted prior learnt from the training split, as state dicts by name."""
+    guide: Denoiser | None = None
+    """With an early average of the weights, for autoguidance."""
+    class_shares: tuple[float, ...] = ()
+    """How frequent each label was in the training split, among the images that had one."""
+    unlabelled_share: float = 0.0
+    """The share of the training images that had no label."""
+    clusters: Tensor | None = None
+    """Where its labels are clusters, their centres, (K, C * H * W)."""
+    run: Run | None = None
+    """The run that it belongs to, if any."""
+    data_dir: Path | str | None = None
+    """Folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``."""
+    data: Path | str | None = None
+    """A folder of images in place of the one that it was trained on."""
+    processes: Processes = field(default_factory=lambda: Processes(torch.device("cpu")))
+    precision: Precision = "32-true"
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.image_shape))
+        weights = sum(weight.numel() for weight in self.denoiser.network.parameters())
+        classes = f", {len(self.classes):,} classes" if self.classes else ""
+        return (
+            f"<{type(self).__name__} {self.preset_name}, epoch {self.epoch}: images {size}{classes}, "
+            f"{self.preset.degradation.name} T {self.T}, {self.preset.network.name} of {weights:,} weights; {self.checkpoint}>"
+        )
+
+    @property
+    def preset(self) -> Preset:
+        """The preset that it was trained with, every default written out."""
+        return self.resolved.preset
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.resolved.image_shape
+
+    @property
+    def T(self) -> int:
+        """Number of steps of the degradation."""
+        return self.denoiser.degradation.T
+
+    @property
+    def background(self) -> str:
+        """The colour that shows where an image is transparent: that of the images that it was trained on, if known."""
+        return str(self.preset.data.parameters.get("background", "white"))
+
+    @cached_property
+    def labels(self) -> ModelLabels:
+        """The labels that it was trained with."""
+        labels = self.preset.labels
+        works_without = labels is None or labels.works_without(self.unlabelled_share)
+        return ModelLabels(labels.names if labels else [], self.class_shares, works_without, self.clusters)
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of its labels, label 0 first; none where it was trained without."""
+        return list(self.labels.classes)
+
+    @property
+    def works_without_label(self) -> bool:
+        """Whether its network has an estimate for images of which no label is told, see :class:`ModelLabels`."""
+        return self.labels.works_without
+
+    @property
+    def untrained_classes(self) -> list[str]:
+        """The names of the labels that no training image had."""
+        return self.labels.untrained
+
+    @property
+    def trained_classes(self) -> list[str]:
+        """The names of the labels that training images had, which are those that can be asked for."""
+        return self.labels.trained
+
+    @takes_sampler_options
+    def sample(self, n: int = 64, *, prior: str | None = None, **options: Any) -> Tensor:
         """New images, uint8 (n, C, H, W), the same as those of ``diffcli sample`` with the same seed.
 
-        ``n`` images (64) are drawn from ``prior``; for the other arguments see :class:`SamplerOptions`.
+        Args:
+            n: how many.
+            prior: where sampling starts; None is the preset's own.
+            options: see :class:`SamplerOptions`.
 
         Raises:
             UserError: an option is out of range or does not fit the model.
         """
-        sampling = self.sampling(options, self.prior(options.prior))
-        with progress(f"sampling {options.n} images", sampling.total_steps(options.n), "steps", options.quiet) as done:
-            batches = list(generate(sampling, options.n, self.image_shape, counting(done)))
+        chosen = SamplerOptions(**options)
+        check_count(n)
+        sampling = self.sampling(chosen, self.prior(prior))
+        with progress(f"sampling {n} images", sampling.total_steps(n), "steps", chosen.quiet) as done:
+            batches = list(generate(sampling, n, self.image_shape, counting(done)))
         return to_uint8(torch.cat(batches))
 
-    @takes_as_method(_Draws)
-    def trajectory(self, options: _Draws) -> Iterator[Step]:
-        """The sampling of ``n`` images (64) step by step, as they are drawn: :class:`Step` with x_T, then with each x_s.
+    @takes_sampler_options
+    def trajectory(self, n: int = 64, *, prior: str | None = None, **options: Any) -> Iterator[Step]:
+        """The sampling of ``n`` images step by step, as they are drawn: :class:`Step` with x_T, then with each x_s.
 
         The last step's ``xs``, at s = 0, are the images of :meth:`sample`, as floats. All are drawn at once, on the model's
-        device, whatever ``batch_size``.
+        device, whatever ``batch_size``; for the arguments see :meth:`sample`.
 
         Raises:
             UserError: an option is out of range or does not fit the model.
         """
-        sampling = self.sampling(options, self.prior(options.prior))
+        chosen = SamplerOptions(**options)
+        check_count(n)
+        sampling = self.sampling(chosen, self.prior(prior))
 
         @torch.inference_mode()
         def steps() -> Iterator[Step]:
-            indices = range(options.n)
+            indices = range(n)
             generators, labels = image_generators(sampling.seed, Stream.SAMPLE, indices), sampling.labels_of(indices)
             xT = draw_xT(sampling, generators, self.image_shape, labels)
             yield from sampling.trajectory(xT, generators, labels)
@@ -146,8 +209,8 @@ class Model(Trained):
             parts.append(degraded(self.denoiser.degradation, x0, t, generators)[0].cpu())
         return torch.cat(parts)
 
-    @takes_as_method(_Restorations)
-    def restore(self, options: _Restorations) -> Tensor:
+    @takes_sampler_options
+    def restore(self, xt: Tensor, t: int, **options: Any) -> Tensor:
         """Images, uint8 (N, C, H, W), that the sampler makes of degraded images ``xt`` (N, C, H, W) at step ``t`` in 1..T.
 
         ``steps`` counts from ``t`` to 0; without it, the preset's steps from T to 0 in proportion.
@@ -155,13 +218,12 @@ class Model(Trained):
         Raises:
             UserError: an option is out of range or does not fit the model.
         """
-        self._check_degraded(options.xt, options.t)
-        sampling = self.sampling_from(options.t, options)
-        self.check_told(options)
-        count = len(options.xt)
-        with progress(f"restoring {count} images", sampling.total_steps(count), "steps", options.quiet) as done:
-            labels = self.told(options, count)
-            return to_uint8(torch.cat(list(restore(sampling, options.xt, counting(done), labels))))
+        chosen = SamplerOptions(**options)
+        self._check_degraded(xt, t)
+        sampling = self.sampling_from(t, chosen)
+        labels = self.labels.of_images(chosen, len(xt))
+        with progress(f"restoring {len(xt)} images", sampling.total_steps(len(xt)), "steps", chosen.quiet) as done:
+            return to_uint8(torch.cat(list(restore(sampling, xt, counting(done), labels))))
 
     def estimate(
         self, xt: Tensor, t: int, label: Label | Sequence[Label] | None = None, batch_size: BatchSize = 128
@@ -180,48 +242,203 @@ class Model(Trained):
         options = SamplerOptions(label=label, batch_size=batch_size)
         self._check_degraded(xt, t)
         sampling = replace(self.sampling(options), steps=[t, 0])
-        self.check_told(options)
-        return to_uint8(torch.cat(list(estimated(sampling, xt, self.told(options, len(xt))))))
+        labels = self.labels.of_images(options, len(xt))
+        return to_uint8(torch.cat(list(estimated(sampling, xt, labels))))
 
-    @takes_as_method(_Reconstructions)
-    def reconstruct(self, options: _Reconstructions) -> Tensor:
+    @takes_sampler_options
+    def reconstruct(self, images: Tensor, **options: Any) -> Tensor:
         """What the sampler makes of x_T of uint8 ``images`` (N, C, H, W): uint8 (N, C, H, W).
 
         Raises:
             UserError: the images are of another shape or type, or an option does not fit the model.
         """
-        self._check_images(options.images)
-        sampling = self.sampling(options)
-        self.check_told(options)
-        count = len(options.images)
-        with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", options.quiet) as done:
-            labels = self.told(options, count)
-            made = [sampled for sampled, _ in reconstruct(sampling, options.images, counting(done), labels)]
+        chosen, count = SamplerOptions(**options), len(images)
+        self._check_images(images)
+        sampling = self.sampling(chosen)
+        labels = self.labels.of_images(chosen, count)
+        with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", chosen.quiet) as done:
+            made = [sampled for sampled, _ in reconstruct(sampling, images, counting(done), labels)]
         return to_uint8(torch.cat(made))
 
-    @takes_as_method(_Paintings)
-    def inpaint(self, options: _Paintings) -> Tensor:
+    @takes_sampler_options
+    def inpaint(self, images: Tensor, mask: Tensor, resampling: int = ROUNDS, **options: Any) -> Tensor:
         """``images``, uint8 (N, C, H, W), with what ``mask`` marks drawn anew to fit the rest, which stays exactly as it is.
 
-        ``mask`` is bool, (H, W) for all images or (N, H, W); True is drawn. ``resampling`` says how often each step is
-        taken (Lugmayr et al. 2022): more fit better and take longer. Only models of Gaussian noise do this.
+        Only models of Gaussian noise do this.
+
+        Args:
+            mask: bool, (H, W) for all images or (N, H, W); True is drawn.
+            resampling: how often each step is taken (Lugmayr et al. 2022): more fit better and take longer.
+            options: see :class:`SamplerOptions`.
 
         Raises:
             UserError: the images or the mask are of another shape or type, the mask marks nothing or everything of an image,
                 the model is of another degradation, or an option does not fit it.
         """
-        images, mask = options.images, options.mask
+        chosen = SamplerOptions(**options)
+        if not 1 <= resampling <= MOST_ROUNDS:
+            raise UserError(f"`resampling` must be in 1..{MOST_ROUNDS}, got {resampling}")
         self._check_images(images)
         painted = self._painted(mask, len(images))
         self.check_inpaints()
-        sampling = self.sampling(options, self.prior(None))
-        self.check_told(options)
-        rounds = options.resampling
-        total = rounds * sampling.total_steps(len(images))
-        with progress(f"in-painting {len(images)} images", total, "steps", options.quiet) as done:
-            told = self.told(options, len(images))
-            made = to_uint8(torch.cat(list(inpaint(sampling, images, painted, rounds, counting(done), told))))
+        sampling = self.sampling(chosen, self.prior(None))
+        labels = self.labels.of_images(chosen, len(images))
+        total = resampling * sampling.total_steps(len(images))
+        with progress(f"in-painting {len(images)} images", total, "steps", chosen.quiet) as done:
+            made = to_uint8(torch.cat(list(inpaint(sampling, images, painted, resampling, counting(done), labels))))
         return torch.where(painted, made, images)
+
+    def on(self, processes: Processes, precision: Precision = "32-true", compiled: bool = False) -> Self:
+        """The model on the device of this process, its networks in a precision; do that once."""
+        for denoiser in filter(None, (self.denoiser, self.guide)):
+            denoiser.to(processes.device)
+            denoiser.network = prepared(denoiser.network, precision, compiled)
+        return replace(self, processes=processes, precision=precision)
+
+    def labelled(self, images: ImageSet) -> ImageSet:
+        """Images with the labels that this model knows them by, see :meth:`ModelLabels.given_to`."""
+        return self.labels.given_to(images)
+
+    def check_data(self, needed: bool = True) -> None:
+        """Checks that ``data``, where it is given, takes the place of the images that the model was trained on.
+
+        Args:
+            needed: whether images are read at all.
+
+        Raises:
+            UserError: it does not exist, the model was trained on no folder, or no image is read.
+        """
+        if self.data is not None:
+            with_images(self.preset, self.run, self.data)
+            if not needed:
+                raise UserError("`data` names images, and none are read for this; leave it out")
+
+    def source(self, download: bool = True) -> Source:
+        """The data set that it was trained on, or the images that ``data`` names.
+
+        Raises:
+            UserError: they are not there, or have a class that the model does not know.
+        """
+        return load_source(with_images(self.preset, self.run, self.data), self.data_dir, download)
+
+    def training_split(self) -> ImageSet:
+        """The images that it was trained on.
+
+        Raises:
+            UserError: the data set is not there.
+        """
+        return training_split(self.preset, self.source())
+
+    def prior_component(self, name: str | None) -> Component:
+        """A prior by name with its parameters; None is the preset's own.
+
+        Raises:
+            UserError: it is unknown, or does not fit the degradation.
+        """
+        own = self.preset.prior
+        if name is not None and name not in PRIORS:
+            raise UserError(f"`prior`: {unknown('prior', name, PRIORS)}")
+        component = own if name in (None, own.name) else Component(name=str(name))
+        return resolve_prior(component, self.resolved.degradation)
+
+    def needs_images(self, prior: Component) -> bool:
+        """Whether a prior has yet to be fitted to the images of the training."""
+        return prior.name not in self.fitted and build_prior(prior).needs_fit
+
+    def prior(self, name: str | None) -> Prior:
+        """A prior by name as it was fitted when the model was trained; None is the preset's own.
+
+        Raises:
+            UserError: see :meth:`prior_component`; or it was not stored and the data to fit it to are missing.
+        """
+        component = self.prior_component(name)
+        prior = build_prior(component)
+        if component.name in self.fitted:
+            try:
+                prior.load_state_dict(self.fitted[component.name])
+            except KeyError as error:
+                raise UserError(
+                    f"checkpoint {self.checkpoint} is damaged: prior {component.name} lacks {error}"
+                ) from error
+        elif prior.needs_fit:
+            seen = self.labels.given_to(self.training_split())
+            fit_prior(prior, self.denoiser.degradation, seen.images, seen.labels if self.classes else None)
+        return prior
+
+    def sampler(self, options: SamplerOptions) -> tuple[Sampler, list[int]]:
+        """The preset's sampler but for what the options change, and its time steps, T to 0.
+
+        Raises:
+            UserError: the sampler is unknown or does not serve the degradation, there are more steps than T, or it is guided by an
+            estimate without label that the model does not have.
+        """
+        sampler = options.changed(self.preset.sampler)
+        if sampler.guidance != 1 and not self.labels.works_without:
+            raise UserError(
+                "`guidance` needs an estimate without label, and this model was trained with labels.dropped: 0: leave it at 1, "
+                "or train one with labels.dropped: 0.1"
+            )
+        sampler = resolve_sampler(sampler, self.preset, self.denoiser.degradation)
+        return sampler, path_of(sampler, self.denoiser.degradation, options.steps)
+
+    def check_t(self, t: int, smallest: int = 1) -> None:
+        """Checks that ``t`` is in smallest..T.
+
+        Raises:
+            UserError: it is not.
+        """
+        if not smallest <= t <= self.T:
+            raise UserError(f"`t` must be in {smallest}..{self.T}, got {t}")
+
+    def check_inpaints(self) -> None:
+        """Checks that the model can paint what is missing of an image.
+
+        Raises:
+            UserError: it is of another degradation than Gaussian noise.
+        """
+        try:
+            check_inpaints(self.denoiser.degradation)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def sampling_from(self, t: int, options: SamplerOptions) -> Sampling:
+        """As :meth:`sampling`, from ``t`` in 1..T to 0; without ``steps``, the preset's from T to 0 in proportion.
+
+        Raises:
+            UserError: ``t`` is out of range, or an option does not fit.
+        """
+        self.check_t(t)
+        if options.steps is not None and not 1 <= options.steps <= t:
+            raise UserError(f"`steps` must be in 1..{t} (from t = {t} to 0), got {options.steps}")
+        sampling = self.sampling(options)
+        if options.steps is None:
+            return self.starting_at(t, sampling)
+        return replace(sampling, steps=path_of(sampling.sampler, self.denoiser.degradation, options.steps, t))
+
+    def starting_at(self, t: int, sampling: Sampling) -> Sampling:
+        """A sampling whose steps go from ``t`` in 1..T to 0, as many as there were from T in proportion."""
+        steps = max(1, round((len(sampling.steps) - 1) * t / self.T))
+        return replace(sampling, steps=path_of(sampling.sampler, self.denoiser.degradation, steps, t))
+
+    def sampling(self, options: SamplerOptions, prior: Prior | None = None) -> Sampling:
+        """Everything that decides what is drawn with these options, from ``prior`` or from what is handed to the sampler.
+
+        Raises:
+            UserError: an option does not fit the model.
+        """
+        sampler, steps = self.sampler(options)
+        sampling = Sampling(
+            denoiser=self.denoiser,
+            prior=prior,
+            sampler=sampler,
+            steps=steps,
+            seed=options.seed,
+            batch_size=1 if options.batch_size == "auto" else options.batch_size,
+            processes=self.processes,
+            labels=self.labels.of_samples(options),
+            guide=self.guide,
+        )
+        return sampling.with_largest_batches() if options.batch_size == "auto" else sampling
 
     def _painted(self, mask: Tensor, count: int) -> Tensor:
         _, height, width = self.image_shape
@@ -253,3 +470,13 @@ class Model(Trained):
         self._check_shape(images)
         if images.dtype != torch.uint8:
             raise UserError(f"images must be uint8 in 0..255, got {str(images.dtype).removeprefix('torch.')}")
+
+
+def check_count(n: int) -> None:
+    """Checks a number of samples.
+
+    Raises:
+        UserError: it is out of range.
+    """
+    if not 1 <= n <= MAX_SAMPLES:
+        raise UserError(f"`n` must be in 1..{MAX_SAMPLES:,}, got {n}")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from diffcli.config.presets import sampler_named
 from diffcli.config.schema import Sampler
 from diffcli.data.label_names import Label
-from diffcli.utils.errors import UserError
+from diffcli.utils.errors import UserError, unknown
 
+P = ParamSpec("P")
+Result = TypeVar("Result")
 BatchSize = int | Literal["auto"]
 KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
 """What a preset says of its sampler and another sampler keeps."""
@@ -67,3 +71,28 @@ class SamplerOptions:
             sampler = chosen.model_copy(update=kept)
         weights = {"guidance": self.guidance, "autoguidance": self.autoguidance}
         return sampler.model_copy(update={name: float(w) for name, w in weights.items() if w is not None})
+
+
+def takes_sampler_options(method: Callable[P, Result]) -> Callable[P, Result]:
+    """A method whose ``**options`` are the fields of :class:`SamplerOptions`, which its signature then shows.
+
+    Raises:
+        UserError: (when called) an argument is unknown or missing.
+    """
+    own = inspect.signature(method)
+    *parameters, _ = own.parameters.values()
+    signature = own.replace(parameters=[*parameters, *inspect.signature(SamplerOptions).parameters.values()])
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+        for name in kwargs:
+            if name not in signature.parameters:
+                raise UserError(unknown("argument", name, [name for name in signature.parameters if name != "self"]))
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise UserError(str(error)) from None
+        return method(*args, **kwargs)
+
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return call

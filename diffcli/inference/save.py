@@ -15,7 +15,8 @@ from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.samplers import Step
 from diffcli.inference.figures import conditional_figure
 from diffcli.inference.loading import find_checkpoint, read_model, started
-from diffcli.inference.model import MAX_SAMPLES, Model
+from diffcli.inference.model import Model, check_count
+from diffcli.inference.model_labels import check_unguided
 from diffcli.inference.options import SamplerOptions
 from diffcli.inference.pictures import (
     RESTORATION,
@@ -28,11 +29,11 @@ from diffcli.inference.pictures import (
 )
 from diffcli.inference.restoration import conditional_rows
 from diffcli.inference.sampling import counting, generate
+from diffcli.utils.console import note, progress
 from diffcli.utils.devices import ONE_DEVICE, Devices
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import check_output, written_whole
 from diffcli.utils.paths import expand_fields
-from diffcli.utils.progress import note, progress
 
 MAX_ANIMATED = 64
 PER_LABEL = 8
@@ -70,8 +71,8 @@ class SampleOptions(SamplerOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         expand_fields(self, "out", "trajectory", "data_dir", "data")
-        if self.n is not None and not 1 <= self.n <= MAX_SAMPLES:
-            raise UserError(f"`n` must be in 1..{MAX_SAMPLES:,}, got {self.n}")
+        if self.n is not None:
+            check_count(self.n)
         check_output(self.out, (".png",) if self.conditional else (".png", *WRITERS), "out")
         if self.conditional and self.prior is not None:
             raise UserError("`prior` is where unconditional samples start; leave it out with `conditional`")
@@ -92,9 +93,9 @@ def sample(options: SampleOptions) -> list[Path]:
     model.sampler(options)  # a bad option is told before the processes start
     prior = model.prior_component(options.prior)
     model.check_data(needed=options.conditional or model.needs_images(prior))
-    if not model.label_numbers(options) and options.conditional and model.works_without_label:
-        model.check_unguided(options)  # reconstructions are told no label, so there is none to be guided towards
-    model.note_labels(options)
+    if not model.labels.numbers(options) and options.conditional and model.works_without_label:
+        check_unguided(options)  # reconstructions are told no label, so there is none to be guided towards
+    model.labels.note_readings(options)
     return write_samples(started(model, options.devices), options)
 
 
@@ -108,7 +109,7 @@ def _conditional(model: Model, options: SampleOptions) -> list[Path]:
         return []
     test = model.source().test
     test = test[torch.arange(min(options.n or 8, len(test)))]
-    told = next(iter(model.labels_of_reconstructions(options, test).values()))
+    told = next(iter(model.labels.of_reconstructions(options, test).values()))
     sampling = model.sampling(options)
     with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:
         rows = conditional_rows(sampling, test.images, counting(advance), told)
@@ -118,7 +119,7 @@ def _conditional(model: Model, options: SampleOptions) -> list[Path]:
 
 
 def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
-    given, first = model.label_numbers(options), model.processes.first
+    given, first = model.labels.numbers(options), model.processes.first
     n = options.n or (PER_LABEL * len(given) if len(given) > 1 else 64)
     prior = model.prior(options.prior)
     sampling = model.sampling(options, prior)

@@ -19,11 +19,11 @@ from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
 from diffcli.inference.pictures import labelled_rows, to_image
+from diffcli.utils.console import note
 from diffcli.utils.devices import ONE_DEVICE, Devices
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import check_output, is_same_file, separate_names, written_whole
 from diffcli.utils.paths import expand_fields
-from diffcli.utils.progress import note
 
 SHOWN = 64
 """A picture of rows is of at most this many images."""
@@ -92,8 +92,8 @@ def restore(options: RestoreOptions) -> list[Path]:
     else:
         model.check_inpaints()
         model.sampling(options)
-    model.check_told(options)
-    model.note_labels(options)
+    model.labels.check_images(options)
+    model.labels.note_readings(options)
     given = read_given(options.files, model.image_shape, options.background or model.background)
     if options.out.suffix.lower() == ".png" and len(given.files) > SHOWN:
         raise UserError(

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffcli.checkpoints.model_file import ready_models
 from diffcli.config.build import samplers_for
 from diffcli.data.label_names import NONE, Label, no_label_text
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.inference.loading import load
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
-from diffcli.inference.ready import ready_models
 from diffcli.utils.devices import ONE_DEVICE, Devices
 from diffcli.utils.errors import UserError
 

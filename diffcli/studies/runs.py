@@ -13,7 +13,7 @@ import yaml
 
 from diffcli.checkpoints.checkpoint import read_checkpoint
 from diffcli.checkpoints.runs import Run, best_checkpoint, find_run, is_free, run_preset
-from diffcli.config.build import build_degradation, image_shape_of, load_source, path_of, resolve
+from diffcli.config.build import load_source, path_of, resolve, resolve_prior
 from diffcli.config.presets import load_preset
 from diffcli.config.schema import Component, Preset, seconds, validate_stored
 from diffcli.data.label_names import check_trained, label_notes, label_numbers
@@ -24,10 +24,10 @@ from diffcli.training.pace import time_spent
 from diffcli.training.plan import Plan, TrainOptions, plan
 from diffcli.training.resume import MAY_CHANGE, changes
 from diffcli.training.run import carry_out
+from diffcli.utils.console import note
 from diffcli.utils.devices import Devices
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.progress import note
 
 OF_A_GIVEN_RUN = MAY_CHANGE | {"training.seed", "training.epochs", "sampler", "prior"}
 """In what a run that is handed to a study may differ from the study's model: the study measures what is there."""
@@ -127,7 +127,7 @@ def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -
         planned = plan(options)
         wanted = planned.preset
         _check_label(planned, model)
-        _check_measurable(wanted, model, evaluation_of(study, budget, member.label), place, label=member.label)
+        _check_measurable(planned, model, evaluation_of(study, budget, member.label), place, label=member.label)
         if given:
             best_checkpoint(member.run)
             _check_given(member, wanted)
@@ -143,14 +143,14 @@ def reconstructions_of(evaluation: StudyEvaluation, label: str) -> list[Reconstr
 
 
 def _check_measurable(
-    preset: Preset, model: StudyModel, evaluation: StudyEvaluation, place: Place, *, label: str
+    planned: Plan, model: StudyModel, evaluation: StudyEvaluation, place: Place, *, label: str
 ) -> None:
     """Checks that a model can be measured, before hours of training.
 
     Raises:
         UserError: it has fewer steps than are asked for, or not that t, that prior, that label or as many images.
     """
-    degradation = build_degradation(preset, image_shape_of(preset))
+    preset, degradation = planned.preset, planned.module.denoiser.degradation
     for steps in (evaluation.steps, evaluation.by_epoch.steps if evaluation.by_epoch else None):
         path_of(preset.sampler, degradation, steps)
     starts: set[tuple[int | None, int | None, float]] = set()
@@ -171,7 +171,7 @@ def _check_measurable(
                 )
     for prior in model.priors:
         if prior != preset.prior.name:
-            resolve(preset.model_copy(update={"prior": Component(name=prior)}))
+            resolve_prior(Component(name=prior), degradation)
     if "cas" in evaluation.metrics:
         cas_size(evaluation.n_cas, load_source(preset, place.data_dir))
 
@@ -214,7 +214,7 @@ def _changed(run: Run, wanted: Preset) -> dict[str, str]:
     trained = run_preset(run)
     if run.last.is_file():
         trained = validate_stored(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
-    before, after = resolve(trained).model_dump(), wanted.model_dump()
+    before, after = resolve(trained).preset.model_dump(), wanted.model_dump()
     return {
         key: f"to take the run, give its model set: {{{key}: {_value(before, key)}}} in the study's file, where it has {_value(after, key)}"
         for key in changes(before, after)

@@ -31,13 +31,13 @@ from diffcli.studies.schema import Budget, Study, StudyEvaluation
 from diffcli.studies.study_page import write_pages
 from diffcli.studies.study_result import MemberResult, StudyResult
 from diffcli.utils.compile import precision_of
+from diffcli.utils.console import note
 from diffcli.utils.devices import Devices, Processes, devices_of, fabric_of, launch
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.files import check_beside, check_output
 from diffcli.utils.options import takes
 from diffcli.utils.paths import expand_fields
-from diffcli.utils.progress import note
 
 LAST_EPOCHS = 5
 """Whose mean losses tell of overfitting."""

@@ -26,9 +26,9 @@ from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget
 from diffcli.utils.bars import bar
+from diffcli.utils.console import lines_wanted, note
 from diffcli.utils.devices import Processes
 from diffcli.utils.files import written_whole
-from diffcli.utils.progress import lines_wanted, note
 
 CONDITIONAL_IMAGES = 8
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from diffcli.config.notation import as_argument
 from diffcli.config.presets import preset_of, preset_values
-from diffcli.config.registry import resolved
+from diffcli.config.registry import with_defaults
 from diffcli.config.schema import Component, Preset
 from diffcli.data.module import ImageDataModule
 from diffcli.training.outlook import least_steps
@@ -46,7 +46,7 @@ def replaced_keys(values: Any, overrides: Mapping[str, Any], preset: Preset) -> 
 def _with_defaults(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """A data set's name and parameters with its defaults; as they are where it is not usable."""
     try:
-        return resolved("data", Component(**data)).model_dump()
+        return with_defaults("data", Component(**data)).model_dump()
     except (UserError, ValidationError, TypeError):
         return data
 

@@ -8,8 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from diffcli.config.build import build_denoiser, candidate_priors
-from diffcli.config.schema import validate
+from diffcli.config.build import Resolved, build_denoiser, candidate_priors
 from diffcli.data.clusters import cluster_centres, clustered
 from diffcli.data.module import Batch
 from diffcli.data.pixels import to_model
@@ -30,20 +29,17 @@ class DiffusionModule(LightningModule):
     The priors of its degradation are fitted to the training split before the first step and travel in every checkpoint.
 
     Args:
-        preset: the resolved preset as plain types, so that a checkpoint can be read without executing anything.
-        preset_name: its name, for sampling from the checkpoint alone.
-        image_shape: (C, H, W).
-        plugins: those that it needs, see :func:`~diffcli.config.origins.needed_by`.
+        preset_name: for sampling from the checkpoint alone.
+        plugins: those that it needs, see :func:`~diffcli.config.registry.needed_by`.
     """
 
-    def __init__(
-        self, preset: dict[str, Any], preset_name: str, image_shape: list[int], plugins: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, resolved: Resolved, preset_name: str, plugins: dict[str, str] | None = None) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        self.preset = validate(preset, "checkpoint")
-        channels, height, width = image_shape
-        self.denoiser = build_denoiser(self.preset, (channels, height, width))
+        self.preset = resolved.preset
+        # Plain types, so that a checkpoint can be read without executing anything.
+        about = {"preset": self.preset.model_dump(), "preset_name": preset_name}
+        self.save_hyperparameters(about | {"image_shape": list(resolved.image_shape), "plugins": plugins})
+        self.denoiser = build_denoiser(resolved)
         # A plain dictionary: priors are not weights, and stay out of the state dict.
         self.priors: dict[str, Prior] = {}
         self.clusters: Tensor | None = None

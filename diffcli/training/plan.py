@@ -14,10 +14,9 @@ from diffcli.checkpoints.checkpoint import check_weights, read_checkpoint
 from diffcli.checkpoints.images import with_images
 from diffcli.checkpoints.runs import Run, find_run, run_preset
 from diffcli.config.build import numbered, read_source, resolve, splits, with_classes
-from diffcli.config.origins import needed_by
 from diffcli.config.plugins import check_loaded
 from diffcli.config.presets import preset_of, preset_values, to_yaml, with_overrides
-from diffcli.config.registry import components_of
+from diffcli.config.registry import components_of, needed_by
 from diffcli.config.schema import Preset, seconds, validate, validate_stored
 from diffcli.data.clusters import check_clusters
 from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory
@@ -238,7 +237,8 @@ def _plan(
     trained_in: Run | None = None,
 ) -> Plan:
     """The plan of a training; ``trained_in`` is the run that knows where the images are by now."""
-    preset = resolve(preset)
+    resolved = resolve(preset)
+    preset = resolved.preset
     placed = preset if trained_in is None else with_images(preset, trained_in, argument="data.path")
     source = read_source(placed, options.data_dir, download)
     preset = with_classes(preset, source.classes, any_order=True)
@@ -252,7 +252,7 @@ def _plan(
     if preset.labels is not None and preset.labels.clusters:
         check_clusters(preset.labels.clusters, len(train))
     torch.manual_seed(training.seed)  # the network's initial weights
-    module = DiffusionModule(preset.model_dump(), name, list(train.image_shape), needed_by(components_of(preset)))
+    module = DiffusionModule(replace(resolved, preset=preset), name, needed_by(components_of(preset)))
     check_plugins(preset, module.denoiser, train.image_shape)
     data = ImageDataModule((train, val), training.batch_size, training.seed, limit_batches, source.mirrored)
     return Plan(
@@ -313,7 +313,7 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
         limit_batches = began
     check_loggers(info.get("loggers", ()) if not options.logger else ())
     resumed = _plan(name, after, options, limit_batches, trained_in=None if _names_images(after, options, run) else run)
-    check_changes(resolve(before), resumed.preset)
+    check_changes(resolve(before).preset, resumed.preset)
     _check_images(run, resumed)
     if content is not None:
         _check_resumable(run, resumed, content)

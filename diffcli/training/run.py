@@ -13,7 +13,7 @@ from diffcli.checkpoints.checkpoint import read_checkpoint
 from diffcli.checkpoints.images import data_place
 from diffcli.checkpoints.records import new_session, sessions
 from diffcli.checkpoints.runs import Run, claimed, locked, record_run, runs_root
-from diffcli.config.origins import failure_of_plugin
+from diffcli.config.registry import failure_of_plugin
 from diffcli.data.module import batch_sizes
 from diffcli.training.agreement import Agreement
 from diffcli.training.checkpoints import remove_leftovers, run_of
@@ -24,12 +24,11 @@ from diffcli.training.safety import Diverged, Interrupts, silent_writers
 from diffcli.training.trainer import Setting, build_trainer
 from diffcli.utils import distributed as peers
 from diffcli.utils.compile import check_compiler, compile_in_place, use_fast_products
-from diffcli.utils.console import is_text
+from diffcli.utils.console import is_text, note
 from diffcli.utils.devices import silence
 from diffcli.utils.errors import DiffcliError, RunError, UserError, explain
 from diffcli.utils.options import takes
 from diffcli.utils.paths import user_path
-from diffcli.utils.progress import note
 
 
 class Interrupted(RunError):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffcli.config.build import bind_sampler, build_prior, path_of
-from diffcli.config.origins import of_plugin, origin_of, place_of
+from diffcli.config.registry import of_plugin, origin_of, place_of
 from diffcli.config.schema import Preset
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.denoiser import Denoiser

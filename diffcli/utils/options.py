@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from diffcli.utils.errors import UserError, unknown
 
 P = ParamSpec("P")
 Options = TypeVar("Options")
 Result = TypeVar("Result")
-Self = TypeVar("Self")
 
 
 def takes(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]], Callable[P, Result]]:
@@ -32,25 +31,6 @@ def takes(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result
 
         call.__signature__ = inspect.signature(options)  # type: ignore[attr-defined]
         return call
-
-    return decorate
-
-
-def takes_as_method(
-    options: Callable[P, Options],
-) -> Callable[[Callable[[Self, Options], Result]], Callable[Concatenate[Self, P], Result]]:
-    """As :func:`takes`, for a method."""
-
-    def decorate(method: Callable[[Self, Options], Result]) -> Callable[Concatenate[Self, P], Result]:
-        @wraps(method)
-        def call(self: Self, *args: P.args, **kwargs: P.kwargs) -> Result:
-            _check(options, args, kwargs)
-            return method(self, options(*args, **kwargs))
-
-        itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-        parameters = inspect.signature(options).parameters.values()
-        call.__signature__ = inspect.Signature([itself, *parameters])  # type: ignore[attr-defined]
-        return call  # type: ignore[return-value]  # of wraps, which names self a keyword
 
     return decorate
 

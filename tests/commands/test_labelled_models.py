@@ -81,7 +81,7 @@ def test_a_network_without_classes_is_refused(tiny: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(NETWORKS, "plain", Plain)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="labels: network plain takes none; use cnn or compact-unet or unet"):
         resolve(load_preset(str(tiny), overrides(["network={name: plain}", "labels={}"]))[1])
-    denoiser = build_denoiser(resolve(load_preset(str(tiny), overrides(["network={name: plain}"]))[1]), SHAPE)
+    denoiser = build_denoiser(resolve(load_preset(str(tiny), overrides(["network={name: plain}"]))[1]))
     assert denoiser(torch.zeros(2, *SHAPE), torch.tensor([1, 2]), torch.tensor([3, 4])).shape == (2, *SHAPE)
 
 
@@ -98,7 +98,7 @@ def test_a_trained_model_keeps_its_classes_shares_and_early_average(cli: Cli, wo
     shares = content["class_shares"]
     assert sum(shares) == pytest.approx(1)
     assert min(shares) > 0.05
-    guide = build_denoiser(model.preset, SHAPE).eval()
+    guide = build_denoiser(model.resolved).eval()
     guide.load_state_dict(content["guide"])
     difference = {
         key: float((weight - guide.state_dict()[key]).abs().max())

@@ -16,8 +16,8 @@ import typer
 import yaml
 from conftest import TINY, Cli, save_own_images
 
+from diffcli.checkpoints.model_file import ready_models
 from diffcli.cli import app
-from diffcli.inference.ready import ready_models
 from diffcli.studies.files import study_files
 
 ROOT: Any = typer.main.get_command(app)

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 import diffcli
+from diffcli.checkpoints import model_file
 from diffcli.config.schema import Labels
 from diffcli.data.label_names import label_numbers
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.schedules import cosine
-from diffcli.inference import ready
 from diffcli.play import restore_tab, why_tab
 from diffcli.play.choices import (
     ANY,
@@ -66,7 +66,7 @@ def test_models_are_called_as_they_were_asked_for(
         diffcli.export(run, workplace / "made" / f"{name}.safetensors")
     names = [str(guided), str(trained), str(workplace / "made" / "cold.safetensors"), str(guided)]
     assert list(opened(names, CPU)) == ["tiny", "tiny (run)", "tiny (cold)"]
-    monkeypatch.setattr(ready, "FOLDER", workplace / "made")
+    monkeypatch.setattr(model_file, "READY_MODELS", workplace / "made")
     assert list(opened([], CPU)) == ["cold", "hot"]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from diffcli.inference import ready
+from diffcli.checkpoints import model_file
 from diffcli.play import server
 from diffcli.play.guard import allowed, plain
 
@@ -51,7 +51,7 @@ def test_a_visitor_sends_numbers_and_text() -> None:
 
 
 def test_what_is_missing_is_named(cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "FOLDER", workplace / "none")
+    monkeypatch.setattr(model_file, "READY_MODELS", workplace / "none")
     result = cli("play")
     assert (result.code, result.out) == (2, "")
     assert result.err == (

@@ -143,13 +143,13 @@ def test_the_trial_changes_nothing(registries: None) -> None:
     from diffcli.config.schema import validate
 
     diffcli.plugin(PLUGIN)
-    preset = resolve(
+    resolved = resolve(
         validate(yaml.safe_load(TINY.replace("lr: 1e-3", "lr: 0.001")) | {"network": {"name": "one-layer"}}, "here")
     )
     torch.manual_seed(0)
-    denoiser = build_denoiser(preset, (1, 8, 8))
+    denoiser = build_denoiser(resolved)
     before, state = [weight.clone() for weight in denoiser.parameters()], torch.get_rng_state()
-    check_plugins(preset, denoiser, (1, 8, 8))
+    check_plugins(resolved.preset, denoiser, (1, 8, 8))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(old, new) for old, new in zip(before, denoiser.parameters(), strict=True))
     assert all(weight.grad is None for weight in denoiser.parameters())

@@ -14,13 +14,13 @@ import torch
 from conftest import Cli
 
 import diffcli
+from diffcli.checkpoints import model_file
 from diffcli.checkpoints.model_file import read_about, read_stored, write_model_file
-from diffcli.inference import ready
 
 CPU = diffcli.Devices("cpu", "1")
 EFFORT = ["--n-test", 5, "--n-fid", 6, "--steps", 2, "--extractor", "classifier", "--accelerator", "cpu", "--quiet"]
 LARGEST_BYTES = 8_000_000
-PACKAGED = ready.ready_models()
+PACKAGED = model_file.ready_models()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def made(guided: Path, blurred: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def models(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(ready, "FOLDER", made)
+    monkeypatch.setattr(model_file, "READY_MODELS", made)
     return made
 
 
@@ -99,7 +99,7 @@ def test_models_are_listed_with_their_scores(cli: Cli, workplace: Path, models: 
 def test_a_damaged_one_is_listed_as_that(
     cli: Cli, workplace: Path, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ready, "FOLDER", workplace)
+    monkeypatch.setattr(model_file, "READY_MODELS", workplace)
     assert "no ready models came with this diffcli" in cli("models").out
     content = (made / "hot.safetensors").read_bytes()
     Path("cut.safetensors").write_bytes(content[:50])
@@ -150,7 +150,7 @@ def test_the_tool_writes_half_precision_with_its_own_scores(
     effort = {"n_test": 5, "n_fid": 6, "steps": 2, "extractor": "classifier"}
     tool.write([str(run)], workplace / "ready", devices=CPU, quiet=True, **effort)
     file = workplace / "ready" / "tiny.safetensors"
-    monkeypatch.setattr(ready, "FOLDER", file.parent)
+    monkeypatch.setattr(model_file, "READY_MODELS", file.parent)
     measured = diffcli.evaluate(file, devices=CPU, quiet=True, **effort)
     about = read_about(file)
     assert about["evaluation"]["scores"] == measured.scores

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("fading")
 
 @pytest.mark.parametrize("noise", [None, LINEAR], ids=["deterministic", "with noise"])
 def test_a_third_degradation_trains_resumes_samples_evaluates_and_plots(cli, workplace: Path, noise: Any) -> None:
-    (workplace / "mine.yaml").write_text(to_yaml(resolve(preset(noise=noise))))
+    (workplace / "mine.yaml").write_text(to_yaml(resolve(preset(noise=noise)).preset))
     quiet = ["--accelerator", "cpu", "--quiet"]
     assert cli("train", "--preset", "mine.yaml", "--out", "run", "--limit-batches", 2, *quiet).code == 0
     assert cli("train", "--resume", "run", "--epochs", 2, "--limit-batches", 2, *quiet).code == 0
@@ -34,7 +34,7 @@ def test_a_third_degradation_trains_resumes_samples_evaluates_and_plots(cli, wor
 
 def test_a_blur_with_and_without_noise_share_a_plot(cli, workplace: Path) -> None:
     noisy = load_preset("quickstart-blur")[1].model_copy(update={"noise": preset(noise=LINEAR).noise})
-    (workplace / "noisy.yaml").write_text(to_yaml(resolve(noisy)))
+    (workplace / "noisy.yaml").write_text(to_yaml(resolve(noisy).preset))
     presets = ["--preset", "quickstart-blur", "--preset", "noisy.yaml"]
     assert cli("schedule-plot", *presets, "--out", "s.png").code == 0
     assert cli("schedule-plot", *presets, "--out", "s.csv").code == 0

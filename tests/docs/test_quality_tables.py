@@ -9,9 +9,8 @@ from conftest import ROOT
 from pages import PAGES
 
 from benchmarks import quality
-from diffcli.checkpoints.model_file import SUFFIX, fingerprint
+from diffcli.checkpoints.model_file import READY_MODELS, SUFFIX, fingerprint
 from diffcli.evaluation.classifier import JUDGES, classifier_settings
-from diffcli.inference.ready import FOLDER
 
 
 @pytest.mark.parametrize("name", quality.TABLES)
@@ -30,7 +29,7 @@ def test_stored_evaluations_are_of_the_ready_models_by_the_shipped_judges(name: 
     for row in rows:
         settings = evaluations[quality.key_of(row)]["settings"]
         assert settings["extractors"] == judges
-        assert settings["checkpoint_sha256"] == fingerprint(FOLDER / f"{row.model}{SUFFIX}")
+        assert settings["checkpoint_sha256"] == fingerprint(READY_MODELS / f"{row.model}{SUFFIX}")
         assert settings["n_fid"] == settings["n_floor"] == quality.SAMPLES
         assert settings["seed"] == row.options.get("seed", 0)
 

@@ -12,11 +12,11 @@ from conftest import ROOT
 from torch import Tensor, nn
 
 import diffcli
-from diffcli.config.build import build_denoiser, image_shape_of, resolve
+from diffcli.checkpoints.model_file import ready_models
+from diffcli.config.build import build_denoiser, resolve
 from diffcli.config.presets import load_preset
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
-from diffcli.inference.ready import ready_models
 from diffcli.inference.restoration import restore
 from diffcli.inference.sampling import generate
 from diffcli.utils.compile import FIXED_BATCH, FixedBatches
@@ -60,14 +60,13 @@ def test_a_trained_model_draws_the_same_whatever_the_batch_size(name: str | Path
 
 def untrained(name: str) -> Model:
     """A preset's model with random weights, those that begin as zeros, too."""
-    preset = resolve(load_preset(name)[1])
-    image_shape = image_shape_of(preset)
+    resolved = resolve(load_preset(name)[1])
     torch.manual_seed(0)
-    denoiser = build_denoiser(preset, image_shape).eval().requires_grad_(False)
+    denoiser = build_denoiser(resolved).eval().requires_grad_(False)
     for weights in denoiser.network.parameters():
         if not weights.any():
             nn.init.normal_(weights, std=0.05)
-    model = Model(Path(name), name, preset, image_shape, denoiser, epoch=1, fitted={})
+    model = Model(Path(name), name, resolved, denoiser, epoch=1, fitted={})
     return model.on(Processes(torch.device("cpu")))
 
 

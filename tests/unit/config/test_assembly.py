@@ -7,25 +7,19 @@ from typing import Any
 import pytest
 from fading import LINEAR, preset
 
-from diffcli.config.build import build_degradation, candidate_priors, image_shape_of, resolve, samplers_for
+from diffcli.config.build import candidate_priors, resolve, samplers_for
 from diffcli.config.presets import load_preset
-from diffcli.config.schema import Preset
-from diffcli.diffusion.degradations import Degradation
 from diffcli.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fading")
 
 
-def degradation_of(preset: Preset) -> Degradation:
-    return build_degradation(preset, image_shape_of(preset))
-
-
 def test_a_degradation_without_betas_takes_no_schedule() -> None:
     resolved = resolve(preset())
-    assert resolved.schedule is None
-    degradation = degradation_of(resolved)
+    assert resolved.preset.schedule is None
+    degradation = resolved.degradation
     assert (degradation.T, degradation.name, degradation.image_shape) == (6, "fading", (1, 8, 8))
-    assert resolve(preset(degradation={"name": "fading"})).degradation.parameters == {"T": 10}
+    assert resolve(preset(degradation={"name": "fading"})).preset.degradation.parameters == {"T": 10}
     assert samplers_for(degradation) == ["cold-naive", "cold"]
 
 
@@ -33,13 +27,13 @@ def test_a_preset_adds_noise_to_what_draws_none() -> None:
     for base in (preset(), load_preset("quickstart-blur")[1]):
         noise = preset(noise=LINEAR).noise
         resolved = resolve(base.model_copy(update={"noise": noise}))
-        assert resolved.noise is not None
-        assert resolved.noise.parameters == {"sigma_max": 0.3, "sigma_min": 0.0}
-        degradation = degradation_of(resolved)
+        assert resolved.preset.noise is not None
+        assert resolved.preset.noise.parameters == {"sigma_max": 0.3, "sigma_min": 0.0}
+        degradation = resolved.degradation
         assert degradation.stochastic
         assert float(degradation.sigmas[-1]) == pytest.approx(0.3)
         assert samplers_for(degradation) == ["cold-naive", "cold"]
-        assert "standard-normal" not in candidate_priors(resolved)
+        assert "standard-normal" not in candidate_priors(resolved.preset)
 
 
 def test_enough_noise_on_a_blur_ends_in_a_standard_normal() -> None:
@@ -49,7 +43,7 @@ def test_enough_noise_on_a_blur_ends_in_a_standard_normal() -> None:
             "prior": preset(prior={"name": "standard-normal"}).prior,
         }
     )
-    assert list(candidate_priors(resolve(drowned))) == ["standard-normal"]
+    assert list(candidate_priors(resolve(drowned).preset)) == ["standard-normal"]
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -89,5 +83,5 @@ def test_a_fitted_prior_serves_noise_that_leaves_much_of_the_image() -> None:
         UserError, match=r"standard-normal is not where a gaussian-noise ends.* or a schedule with more noise"
     ):
         resolve(load_preset("quickstart", short)[1])
-    hot = resolve(load_preset("quickstart", short | {"prior": {"name": "mixture"}})[1])
+    hot = resolve(load_preset("quickstart", short | {"prior": {"name": "mixture"}})[1]).preset
     assert "standard-normal" not in candidate_priors(hot)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from diffcli.cli.flags import overrides
-from diffcli.config.build import build_denoiser, image_shape_of, resolve
+from diffcli.config.build import build_denoiser, resolve
 from diffcli.config.presets import CHECKOUT_PRESETS, find_preset, load_preset, preset_files, to_yaml, with_overrides
 from diffcli.config.schema import validate
 from diffcli.utils.errors import UserError
@@ -22,9 +22,9 @@ def test_every_preset_builds_and_takes_a_training_step(name: str) -> None:
 
     from diffcli.training.module import DiffusionModule
 
-    preset = resolve(load_preset(name)[1])
-    shape = image_shape_of(preset)
-    module = DiffusionModule(preset.model_dump(), name, list(shape))
+    resolved = resolve(load_preset(name)[1])
+    shape = resolved.image_shape
+    module = DiffusionModule(resolved, name)
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
     images = torch.randint(0, 256, (2, *shape), dtype=torch.uint8)
     from diffcli.data.pixels import to_model
@@ -38,10 +38,10 @@ def test_every_preset_builds_and_takes_a_training_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_resolved_presets_survive_yaml(name: str, tmp_path: Path) -> None:
-    preset = resolve(load_preset(name)[1])
+    preset = resolve(load_preset(name)[1]).preset
     file = tmp_path / "resolved.yaml"
     file.write_text(to_yaml(preset))
-    assert resolve(load_preset(str(file))[1]) == preset
+    assert resolve(load_preset(str(file))[1]).preset == preset
 
 
 def test_report_presets_hold_the_reports_numbers() -> None:
@@ -55,7 +55,7 @@ def test_report_presets_hold_the_reports_numbers() -> None:
 
 
 def test_resolving_writes_defaults_out() -> None:
-    preset = resolve(load_preset("ddpm-linear")[1])
+    preset = resolve(load_preset("ddpm-linear")[1]).preset
     assert preset.network.parameters["channels"] == [16, 32, 32, 16]
     assert preset.sampler.parameters == {"variance": "beta"}
 
@@ -123,7 +123,7 @@ BAD = {
 @pytest.mark.parametrize("assignment", BAD)
 def test_bad_values_are_named(assignment: str, tiny: Path) -> None:
     with pytest.raises(UserError, match=BAD[assignment]) as caught:
-        build_denoiser(resolve(load_preset(str(tiny), overrides([assignment]))[1]), (1, 8, 8))
+        build_denoiser(resolve(load_preset(str(tiny), overrides([assignment]))[1]))
     assert "\n" not in str(caught.value)
 
 

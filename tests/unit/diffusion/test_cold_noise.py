@@ -146,6 +146,6 @@ def test_eta_without_noise_is_refused() -> None:
         UserError, match="sampler: eta draws noise anew, and a gaussian-blur has none; add noise, or leave"
     ):
         resolve(still)
-    resolved = resolve(load_preset("quickstart-blur", {"noise": {"name": "constant", "sigma": 0.01}})[1])
+    resolved = resolve(load_preset("quickstart-blur", {"noise": {"name": "constant", "sigma": 0.01}})[1]).preset
     assert resolved.sampler.parameters == {"eta": 0.0}
-    assert resolve(resolved.model_copy(update={"sampler": stochastic})).sampler.parameters == {"eta": 0.5}
+    assert resolve(resolved.model_copy(update={"sampler": stochastic})).preset.sampler.parameters == {"eta": 0.5}

@@ -109,8 +109,7 @@ def test_a_step_hides_the_same_labels_on_any_number_of_processes(world_size: int
     from diffcli.data.module import Batch
     from diffcli.training.module import DiffusionModule
 
-    preset = resolve(load_preset("quickstart", {"labels": {"dropped": 0.3}})[1])
-    module = DiffusionModule(preset.model_dump(), "x", list(SHAPE))
+    module = DiffusionModule(resolve(load_preset("quickstart", {"labels": {"dropped": 0.3}})[1]), "x")
     whole, step = torch.arange(51) % 10, 7
     monkeypatch.setattr(DiffusionModule, "global_step", property(lambda self: step))
 
@@ -144,9 +143,9 @@ def test_labels_are_repeated_or_drawn_from_the_shares() -> None:
 
 
 def untrained(seed: int = 0, **options: Any) -> Denoiser:
-    preset = resolve(load_preset("quickstart", overrides([f"{key}={value}" for key, value in options.items()]))[1])
+    resolved = resolve(load_preset("quickstart", overrides([f"{key}={value}" for key, value in options.items()]))[1])
     torch.manual_seed(seed)
-    denoiser = build_denoiser(preset, SHAPE).eval().requires_grad_(False)
+    denoiser = build_denoiser(resolved).eval().requires_grad_(False)
     for weight in denoiser.parameters():
         nn.init.normal_(weight, std=0.1)
     return denoiser

@@ -232,9 +232,9 @@ def test_noise_is_added_to_a_prior_of_the_signal_and_to_no_other() -> None:
 
 
 def test_candidates_fit_the_degradation() -> None:
-    assert sorted(candidate_priors(resolve(load_preset("quickstart-blur")[1]))) == FITTED
-    assert list(candidate_priors(resolve(load_preset("quickstart")[1]))) == ["standard-normal"]
-    assert candidate_priors(resolve(load_preset("blur-const")[1]))["uniform"].noise == 0.002
+    assert sorted(candidate_priors(resolve(load_preset("quickstart-blur")[1]).preset)) == FITTED
+    assert list(candidate_priors(resolve(load_preset("quickstart")[1]).preset)) == ["standard-normal"]
+    assert candidate_priors(resolve(load_preset("blur-const")[1]).preset)["uniform"].noise == 0.002
 
 
 def degenerate(kind: str) -> Tensor:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffcli.config.build import bind_sampler, build_degradation, image_shape_of, resolve
+from diffcli.config.build import bind_sampler, resolve
 from diffcli.config.presets import load_preset
 from diffcli.config.schema import Sampler
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
@@ -36,8 +36,7 @@ TAKEN = [
 
 
 def degradation_of(preset: str) -> Degradation:
-    loaded = resolve(load_preset(preset)[1])
-    return build_degradation(loaded, image_shape_of(loaded))
+    return resolve(load_preset(preset)[1]).degradation
 
 
 def bound(component: dict[str, Any]):

@@ -74,6 +74,5 @@ def test_what_is_no_blur_has_none() -> None:
         resolve(load_preset("quickstart", {"input": "wiener"})[1])
     with pytest.raises(UserError, match=r"input: .*did you mean 'wiener'"):
         resolve(load_preset("quickstart-blur", {"input": "winer"})[1])
-    assert resolve(load_preset("quickstart-blur")[1]).input == "degraded"
-    preset = resolve(load_preset("quickstart-blur", {"input": "wiener"})[1])
-    assert build_denoiser(preset, (1, 8, 8)).input == "wiener"
+    assert resolve(load_preset("quickstart-blur")[1]).preset.input == "degraded"
+    assert build_denoiser(resolve(load_preset("quickstart-blur", {"input": "wiener"})[1])).input == "wiener"

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcli.config.build import build_denoiser, build_prior, image_shape_of, resolve
+from diffcli.config.build import build_denoiser, build_prior, resolve
 from diffcli.config.schema import Sampler, validate
 from diffcli.data.datasets import digits
 from diffcli.diffusion.denoiser import Denoiser
@@ -31,7 +31,7 @@ def model_of(changes: str) -> tuple[Denoiser, Prior | None, Sampler, tuple[int, 
     """An untrained model of 8x8 digits, its prior, its sampler and its images' shape, of a preset in JSON; raises what
     ``resolve`` raises."""
     torch.manual_seed(0)
-    preset = resolve(
+    resolved = resolve(
         validate(
             {
                 "description": "any schedule",
@@ -43,8 +43,8 @@ def model_of(changes: str) -> tuple[Denoiser, Prior | None, Sampler, tuple[int, 
             "test",
         )
     )
-    shape = image_shape_of(preset)
-    denoiser = build_denoiser(preset, shape).eval().requires_grad_(False)
+    preset, shape = resolved.preset, resolved.image_shape
+    denoiser = build_denoiser(resolved).eval().requires_grad_(False)
     prior = fit_prior(build_prior(preset.prior), denoiser.degradation, digits().development.images[:100])
     return denoiser, prior, preset.sampler, shape
 

@@ -1,0 +1,151 @@
+"""The labels of a trained model: which can be asked for, and what it is told of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffcli.data.clusters import clustered
+from diffcli.data.datasets import ImageSet
+from diffcli.data.label_names import check_trained, label_notes, label_numbers
+from diffcli.diffusion.labels import NO_LABEL, Labels
+from diffcli.inference.options import SamplerOptions
+from diffcli.utils.console import note
+from diffcli.utils.distributed import is_first
+from diffcli.utils.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class ModelLabels:
+    """The labels that a model was trained with.
+
+    Args:
+        classes: their names, label 0 first; none where it was trained without.
+        shares: how frequent each was in the training split, among the images that had one.
+        works_without: whether the network has an estimate for images of which no label is told. That is trained by images whose
+            label is hidden (``labels.dropped``) and by those that have none. A model that is told no labels at all has no other.
+        clusters: where they are clusters, the centres, (K, C * H * W).
+    """
+
+    classes: Sequence[str] = ()
+    shares: Sequence[float] = ()
+    works_without: bool = True
+    clusters: Tensor | None = None
+
+    @property
+    def untrained(self) -> list[str]:
+        """The names of the labels that no training image had."""
+        return [name for name, share in zip(self.classes, self.shares, strict=False) if not share]
+
+    @property
+    def trained(self) -> list[str]:
+        """The names of the labels that training images had, which are those that can be asked for."""
+        untrained = set(self.untrained)
+        return [name for name in self.classes if name not in untrained]
+
+    def given_to(self, images: ImageSet) -> ImageSet:
+        """Images with the labels that the model knows them by: the data set's, or their clusters; none where it saw no image
+        of a class in training.
+
+        Raises:
+            UserError: an image has no label that the model knows, and it does not work without.
+        """
+        if self.clusters is not None:
+            return clustered(images, self.clusters)
+        if not self.classes:
+            return images
+        untrained = torch.tensor([self.classes.index(name) for name in self.untrained], dtype=torch.int64)
+        labels = images.labels.masked_fill(torch.isin(images.labels, untrained), NO_LABEL)
+        if not self.works_without and (without := int((labels == NO_LABEL).sum())):
+            raise UserError(
+                f"{without:,} of {len(images):,} images have no label that this model was trained with, and it does not work "
+                f"without (labels.dropped: 0): say which with `label`"
+            )
+        return ImageSet(images.images, labels)
+
+    def numbers(self, options: SamplerOptions) -> tuple[int, ...]:
+        """The labels asked for, each in 0..classes - 1 or -1 for none; empty where ``label`` is None.
+
+        Raises:
+            UserError: a label is unknown or was not trained, there are none, or they are guided towards and are none.
+        """
+        numbers = label_numbers(options.label, self.classes)
+        check_trained(numbers, self.classes, set(self.untrained), works_without=self.works_without)
+        if numbers and max(numbers) == NO_LABEL:
+            check_unguided(options)
+        return numbers
+
+    def of_samples(self, options: SamplerOptions) -> Labels | None:
+        """The labels of new images: those asked for, else drawn as they were frequent; None of a model without.
+
+        Raises:
+            UserError: see :meth:`numbers`.
+        """
+        numbers = self.numbers(options)
+        return Labels(numbers, tuple(self.shares)) if self.classes else None
+
+    def of_images(self, options: SamplerOptions, count: int) -> Tensor | None:
+        """The labels that ``count`` images at hand are told, int64 (count,); None where none is given.
+
+        Raises:
+            UserError: see :meth:`check_images`.
+        """
+        self.check_images(options)
+        return self.given_of(options, count)
+
+    def given_of(self, options: SamplerOptions, count: int) -> Tensor | None:
+        """As :meth:`of_images`, for a caller that has other labels where none is given."""
+        given = self.numbers(options)
+        return Labels(given).of(options.seed, range(count)) if given else None
+
+    def check_images(self, options: SamplerOptions) -> None:
+        """Checks what images at hand are told, where ``label`` None is no label.
+
+        Raises:
+            UserError: see :meth:`numbers`; or no label is given, and the model does not work without, or is guided towards it.
+        """
+        if self.numbers(options):
+            return
+        if not self.works_without:
+            raise UserError(
+                f"this model was trained with the label of every image (labels.dropped: 0) and does not work without: "
+                f"say with `label` what the images show; there are {', '.join(self.trained):.200}"
+            )
+        check_unguided(options)
+
+    def of_reconstructions(self, options: SamplerOptions, images: ImageSet) -> dict[str, Tensor | None]:
+        """The labels that reconstructions of images at hand are told, int64 (N,), None for none, by what is added to the name of
+        their scores.
+
+        Told are the labels that the options name, else none, and once more, as ``_told``, the images' own: a model that obeys
+        draws the class which it is told, whatever is left of the image. One that never did without labels has the latter alone.
+
+        Raises:
+            UserError: see :meth:`numbers`.
+        """
+        given = self.given_of(options, len(images))
+        if given is not None or not self.classes:
+            return {"": given}
+        labels: dict[str, Tensor | None] = {"": None} if self.works_without else {}
+        return labels | {"_told": self.given_to(images).labels}
+
+    def note_readings(self, options: SamplerOptions) -> None:
+        """Says of each label that could be taken in two ways how it is taken, unless that is to be quiet."""
+        if not options.quiet and is_first():
+            for line in label_notes(options.label, self.classes):
+                note(line)
+
+
+def check_unguided(options: SamplerOptions) -> None:
+    """Checks that images which are told no label are not to be guided towards one.
+
+    Raises:
+        UserError: they are.
+    """
+    if options.guidance not in (None, 1):
+        raise UserError(
+            f"`guidance` {options.guidance:g} is towards a label, and none is given: say which with `label`"
+        )

@@ -1,0 +1,103 @@
+"""How far a command is to its work: the functions and files that it passes, and what it builds on the way."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+from conftest import Cli
+
+import diffcli
+from diffcli.config.build import build_degradation, resolve
+from diffcli.diffusion.samplers import SAMPLERS
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.sampling import generate
+from diffcli.networks import NETWORKS
+from diffcli.play.choices import choices_of
+from diffcli.play.drawing import path_of
+
+PACKAGE = str(Path(diffcli.__file__).parent)
+NETWORK_CODES = {vars(kind)["__init__"].__code__ for kind in NETWORKS.values()}
+
+
+@dataclass
+class Calls:
+    """How often each of diffcli's functions was entered, until the first one of ``ends``."""
+
+    ends: set[CodeType]
+    counts: Counter[CodeType] = field(default_factory=Counter)
+    ended: bool = False
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        code = frame.f_code
+        self.ended = self.ended or code in self.ends
+        if event == "call" and not self.ended and code.co_filename.startswith(PACKAGE):
+            self.counts[code] += 1
+
+    @property
+    def functions(self) -> set[CodeType]:
+        """Without lambdas, comprehensions and the bodies of modules."""
+        return {code for code in self.counts if not code.co_name.startswith("<")}
+
+    @property
+    def files(self) -> set[str]:
+        return {code.co_filename for code in self.functions}
+
+    @property
+    def networks(self) -> int:
+        return sum(self.counts[code] for code in NETWORK_CODES)
+
+    def of(self, function: Any) -> int:
+        return self.counts[function.__code__]
+
+
+@contextmanager
+def recorded(*ends: Any) -> Iterator[Calls]:
+    calls = Calls({end.__code__ for end in ends})
+    sys.setprofile(calls)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
+def test_a_sample_is_near_to_its_drawing(cli: Cli, guided: Path, workplace: Path) -> None:
+    def sample() -> None:
+        assert cli("sample", "--run", guided, "--label", "0", "--n", "8", "--steps", "1", "--out", "x.npz").code == 0
+
+    sample()  # what is imported, and made once a process
+    with recorded(*SAMPLERS.values()) as calls:
+        sample()
+    assert calls.ended
+    assert (calls.of(resolve), calls.of(build_degradation)) == (1, 1)
+    assert calls.networks == 2  # the guide is the second
+    assert len(calls.functions) <= 173
+    assert len(calls.files) <= 41
+    with recorded(generate) as calls:
+        sample()
+    assert len(calls.functions) <= 144
+    assert len(calls.files) <= 38
+
+
+def test_an_evaluation_resolves_and_builds_once(cli: Cli, guided: Path, workplace: Path) -> None:
+    with recorded() as calls:
+        assert cli("eval", "--run", guided, "--n-test", "4", "--loss", "--rmse", "--out", "x.json").code == 0
+    assert (calls.of(resolve), calls.of(build_degradation)) == (1, 1)
+    assert calls.networks == 2
+
+
+def test_a_slider_of_the_page_resolves_nothing(guided: Path) -> None:
+    model = diffcli.load(guided)
+    with recorded() as calls:
+        choices_of(model)
+        path_of(model, {"sampler": "ddim", "steps": 2})
+        model.sampling_from(2, SamplerOptions())
+        next(model.trajectory(1, sampler="ddim", steps=2))
+    assert calls.functions
+    assert (calls.of(resolve), calls.of(build_degradation), calls.networks) == (0, 0, 0)
