@@ -63,7 +63,9 @@ class PixelMixture:
         cross = self.covariances @ matrix.T  # (K, D, D)
         seen = torch.linalg.inv(matrix @ cross + noise * identity)
         logs = self.weights.log() + 0.5 * torch.linalg.slogdet(seen)[1]
-        return Given(self.means @ matrix.T, seen, logs, self.means, cross @ seen, self.covariances - cross @ seen @ cross.mT)
+        return Given(
+            self.means @ matrix.T, seen, logs, self.means, cross @ seen, self.covariances - cross @ seen @ cross.mT
+        )
 
     def denoiser(self, degradation: Degradation) -> X0Function:
         """The exact mean of x_0 given x_t, differentiable; t is the same for all images."""

@@ -71,7 +71,9 @@ class Narrow(Swirl):
     def signal(self, x0: Tensor, t: Tensor) -> Tensor:
         side = x0.shape[3]
         near = torch.eye(side) + 0.2 * torch.ones(side, side).triu()
-        return torch.stack([image @ torch.linalg.matrix_power(near, int(step)) for image, step in zip(x0, t, strict=True)])
+        return torch.stack(
+            [image @ torch.linalg.matrix_power(near, int(step)) for image, step in zip(x0, t, strict=True)]
+        )
 
 
 class Brighter(Heat):
@@ -181,7 +183,8 @@ def test_pixelation_to_a_grid_of_quarters_is_down_sampling_by_two_and_four(t: in
     # A picture of 28 / factor pixels with noise of s each says as much as the one at full size with noise of factor s.
     measurement = measured(degradation, t, shown, sigma=0.1 * factor)
     gained = 0.09 * measurement.operator.adjoint(measurement.operator.solve(shown, 0.09, measurement.noise))
-    of_means = 0.09 / factor**2 / (0.09 / factor**2 + 0.1**2) * shown  # a block's mean has the pixels' variance / factor^2
+    prior = 0.09 / factor**2  # variance of a block's mean
+    of_means = prior / (prior + 0.1**2) * shown
     torch.testing.assert_close(gained.float(), of_means, rtol=1e-5, atol=1e-6)
 
 
@@ -191,9 +194,7 @@ def test_a_measurement_knows_what_it_does_not_explain() -> None:
     y = degradation._signal(x0, torch.full((5,), 4)) + 0.02 * noise
     measurement = measured(degradation, 4, y, sigma=0.02)
     torch.testing.assert_close(measurement.residual(x0), 0.02 * noise, rtol=0, atol=1e-6)
-    torch.testing.assert_close(
-        measurement.misfit(x0), noise.square().flatten(1).mean(dim=1).sqrt(), rtol=1e-4, atol=0
-    )
+    torch.testing.assert_close(measurement.misfit(x0), noise.square().flatten(1).mean(dim=1).sqrt(), rtol=1e-4, atol=0)
     noisy = built("heat", GREY)
     noisy.sigmas = torch.linspace(0, 0.3, T + 1).double()
     assert measured(noisy, 4, y).sigma == pytest.approx(0.2)

@@ -217,7 +217,9 @@ def operator_of(degradation: Degradation, t: int) -> Operator:
 
     linear = _linear_part(degradation, at)
     # A linear map that does to white noise what weights do is these weights.
-    white = wide(torch.randn(1, *degradation.image_shape, generator=torch.Generator().manual_seed(0)).to(degradation.device))
+    white = wide(
+        torch.randn(1, *degradation.image_shape, generator=torch.Generator().manual_seed(0)).to(degradation.device)
+    )
     with torch.no_grad():
         weights = linear(torch.ones_like(white))
         if float((linear(white) - weights * white).abs().max()) <= PRECISION * float(white.abs().max()):

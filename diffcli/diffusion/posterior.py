@@ -31,9 +31,6 @@ from diffcli.diffusion.measurements import (
     wide,
 )
 
-TRUST = 1e-3
-"""What of ||y - A x0_hat|| conjugate gradients leave, where a product costs a network's gradient."""
-
 
 def isotropic(
     estimate: X0Function, degradation: Degradation, measurement: Measurement, *, spread: float = SPREAD
@@ -91,17 +88,24 @@ def isotropic(
 
 
 def moments(
-    estimate: X0Function, degradation: Degradation, measurement: Measurement, *, iterations: int = 5
+    estimate: X0Function,
+    degradation: Degradation,
+    measurement: Measurement,
+    *,
+    iterations: int = 1,
+    tolerance: float = 1e-3,
 ) -> X0Function:
     """``estimate`` given the measurement by moment matching, C = sigma_t^2 / a_t J', J the Jacobian of x0_hat (Rozet et al. 2024,
     Eq. 16 and Algorithm 3; the covariance is Tweedie's, Efron 2011).
 
-    Exact where the model's images are normal, whatever their covariance. The system is solved by conjugate gradients, begun
-    with what :func:`isotropic` says.
+    The system is solved by a few conjugate gradients, preconditioned by what :func:`isotropic` would solve; what they leave of it
+    is explained as :func:`isotropic` does, so that images explain the measurement however few there are. Exact where the
+    model's images are normal and ``iterations`` suffice, whatever the covariance.
 
     Args:
         degradation: the model's: Gaussian noise.
         iterations: of conjugate gradients, at most; each takes one gradient of the network.
+        tolerance: what of ||y - A x0_hat|| they may leave of an image.
 
     Raises:
         ValueError: the degradation is another one.
@@ -118,16 +122,21 @@ def moments(
         def covariance(v: Tensor) -> Tensor:
             return scale * wide(transposed(v))
 
-        _, shift = conjugate_gradients(
+        def inverse(residual: Tensor) -> Tensor:
+            return operator.solve(residual, variance, noise)
+
+        residual = measurement.residual(x0_hat)
+        weights, shift = conjugate_gradients(
             operator,
             _after(operator.adjoint, covariance),
             noise,
-            measurement.residual(x0_hat),
+            residual,
             iterations=iterations,
-            tolerance=TRUST,
-            preconditioner=lambda r: operator.solve(r, variance, noise),
+            tolerance=tolerance,
+            preconditioner=inverse,
         )
-        return (x0_hat + shift).to(xt.dtype)
+        left = residual - operator(shift) - noise * weights
+        return (x0_hat + shift + variance * operator.adjoint(inverse(left))).to(xt.dtype)
 
     return given
 
