@@ -187,7 +187,7 @@ def test_moments_are_calibrated_on_a_mixture(name: str, sigma: float, sampler: C
         mean = (samples.mean(dim=0) - exact.mean(dim=0)).norm() / posterior.mean.norm()
         return float(mean), float((samples.T.cov() - exact.T.cov()).norm() / posterior.covariance.norm())
 
-    mean, covariance = errors(drawn(moments(mixture.denoiser(degradation), degradation, measurement, iterations=8)))
+    mean, covariance = errors(drawn(moments(mixture.denoiser(degradation), degradation, measurement)))
     assert mean < 0.03
     assert covariance < 0.03
     assert max(errors(drawn(isotropic(mixture.denoiser(degradation), degradation, measurement)))) > 0.03

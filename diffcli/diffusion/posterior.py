@@ -4,11 +4,17 @@ A sampler goes by x0_hat, the mean of x_0 given x_t. Given y as well, and were x
 
     x0_hat + C A' (A C A' + sigma^2)^-1 (y - A x0_hat),
 
-which each of these wrappers returns; they differ in C:
+which two of these wrappers return; they differ in C:
 
-- :func:`isotropic`: a number, or what x_t leaves of white images; one evaluation of the network.
-- :func:`moments`: the covariance that the network itself implies, by its Jacobian; a few evaluations.
-- :func:`dps`: none. The gradient of ||y - A x0_hat|| moves x_s: the baseline of the field.
+- :func:`moments`: what the network itself implies, by its Jacobian; an evaluation and a gradient or more. The default.
+- :func:`isotropic`: a number, or what x_t leaves of white images; one evaluation. Serves blurs with noise, too.
+- :func:`dps`: the gradient of ||y - A x0_hat|| moves x_s, as far as a constant says: the baseline of the field.
+
+    >>> from diffcli.diffusion.measurements import measured
+    >>> from diffcli.diffusion.posterior import moments
+    >>> given_y = moments(estimate, degradation, measured(blur, 60, y, sigma=1 / 255))  # doctest: +SKIP
+
+and ``given_y`` goes to any sampler. A measurement and its wrapper are of one batch: y, x_t and labels have the same images.
 """
 
 from __future__ import annotations
@@ -35,8 +41,8 @@ from diffcli.diffusion.measurements import (
 def isotropic(
     estimate: X0Function, degradation: Degradation, measurement: Measurement, *, spread: float = SPREAD
 ) -> X0Function:
-    """``estimate`` given the measurement, where images are taken as white noise around it (Song et al. 2023, Eq. 7; Zhu et al.
-    2023, Eq. 12).
+    """``estimate`` given the measurement, where images are taken as white noise around it (the covariance of Song et al.
+    2023, section 3, without their Jacobian: the proximal step of Zhu et al. 2023).
 
     The covariance of x_0 given x_t = a_t x_0 + sigma_t eps is r^2 = (1 / spread^2 + a_t^2 / sigma_t^2)^-1, in the papers' sense
     the same for all pixels; that of a blur with noise, x_t = M_t x_0 + sigma_t eps, is (1 / spread^2 + M_t' M_t /
@@ -96,7 +102,7 @@ def moments(
     tolerance: float = 1e-3,
 ) -> X0Function:
     """``estimate`` given the measurement by moment matching, C = sigma_t^2 / a_t J', J the Jacobian of x0_hat (Rozet et al. 2024,
-    Eq. 16 and Algorithm 3; the covariance is Tweedie's, Efron 2011).
+    section 4; the covariance is Tweedie's, Efron 2011).
 
     The system is solved by a few conjugate gradients, preconditioned by what :func:`isotropic` would solve; what they leave of it
     is explained as :func:`isotropic` does, so that images explain the measurement however few there are. Exact where the
@@ -227,5 +233,5 @@ def _checked(degradation: Degradation, method: str) -> GaussianNoise:
     return degradation
 
 
-POSTERIORS: dict[str, Callable[..., X0Function]] = {"isotropic": isotropic, "moments": moments, "dps": dps}
+POSTERIORS: dict[str, Callable[..., X0Function]] = {"moments": moments, "isotropic": isotropic, "dps": dps}
 """(estimate, degradation, measurement, ...) -> X0Function."""
