@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -223,7 +224,11 @@ class Small(nn.Module):
         return self.second(torch.tanh(hidden))
 
 
-METHODS = {"isotropic": isotropic, "moments": moments, "dps": partial(dps, timesteps=[20, 15, 10, 5, 0], zeta=0.1)}
+METHODS: dict[str, Any] = {
+    "isotropic": isotropic,
+    "moments": moments,
+    "dps": partial(dps, timesteps=[20, 15, 10, 5, 0], zeta=0.1),
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
