@@ -200,7 +200,12 @@ def _check_given(member: Member, wanted: Preset) -> None:
 def _check_begun(member: Member, wanted: Preset, options: TrainOptions) -> None:
     """Checks that a run which is there is the study's own."""
     new = "name a new folder"
-    differing = {key: f"{new}, or {way}" for key, way in _changed(member.run, wanted).items() if key not in MAY_CHANGE}
+    # What the study itself decides, such as the sampler's steps, its models' keys do not change.
+    differing = {
+        key: new if key in options.overrides else f"{new}, or {way}"
+        for key, way in _changed(member.run, wanted).items()
+        if key not in MAY_CHANGE
+    }
     differing |= {"limit_batches": new} if member.run.info().get("limit_batches") != options.limit_batches else {}
     for key, way_out in differing.items():
         raise UserError(

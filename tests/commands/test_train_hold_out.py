@@ -179,7 +179,7 @@ def test_a_run_of_version_0_3_keeps_its_split_and_its_classes(
 @pytest.mark.parametrize("handed", [True, False])
 def test_a_study_says_how_it_takes_a_run_of_version_0_3(cli: Cli, workplace: Path, recipe: Path, handed: bool) -> None:
     make_folders(workplace / "images", {"a": 20, "b": 20})
-    done(cli(*TRAIN, "-q", RANDOM, "--out", "run" if handed else "mine/one"))
+    done(cli(*TRAIN, "-q", RANDOM, "--set", "sampler.steps=2", "--out", "run" if handed else "mine/one"))
     as_of_version_0_3(Path("run" if handed else "mine/one"))
     text = "title: t\nmodels: {one: MODEL}\nevaluation: {n_test: 5, metrics: [rmse], steps: 2}\n"
     Path("mine.yaml").write_text(text.replace("MODEL", "recipe.yaml"))
@@ -199,3 +199,7 @@ def test_a_study_says_how_it_takes_a_run_of_version_0_3(cli: Cli, workplace: Pat
     assert f"give its model {way_out} in the study's file, where it has by-class" in refused.err
     Path("mine.yaml").write_text(text.replace("MODEL", f"{{preset: recipe.yaml, {way_out}}}"))
     done(cli(*study))
+    if not handed:
+        Path("mine.yaml").write_text(Path("mine.yaml").read_text().replace("steps: 2", "steps: 3"))
+        refused = cli(*study)
+        assert "sampler.steps is another; name a new folder\n" in refused.err  # no key of the model would help
