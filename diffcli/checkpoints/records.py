@@ -36,22 +36,12 @@ def new_session(step: int, device: torch.device, precision: str) -> Session:
 
 
 def sessions(info: Mapping[str, Any]) -> list[Session]:
-    """Those that a ``run.json`` tells of; of one from before diffcli 0.3, what is known of the last.
+    """The sessions that a ``run.json`` holds, the first one first.
 
     Args:
         info: the file's content; empty for a run that has none yet.
     """
-    if "sessions" in info or not info:
-        return list(info.get("sessions", []))
-    packages = info.get("packages", {})
-    known = {
-        "began": info.get("written"),
-        "command": info.get("command"),
-        "step": None if info.get("resumed") else 0,
-        "precision": info.get("precision"),
-    }
-    known |= {name: packages.get(name) for name in ("diffcli", "torch")}
-    return [{name: value for name, value in known.items() if value is not None or name == "step"}]
+    return list(info.get("sessions", []))
 
 
 def story(info: Mapping[str, Any]) -> list[str]:

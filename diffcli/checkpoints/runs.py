@@ -6,6 +6,7 @@ import csv
 import itertools
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,8 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
 )
+OLDEST = (0, 3)
+"""The oldest version whose runs are read."""
 
 
 def runs_root() -> Path:
@@ -216,10 +219,7 @@ def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]
 
 
 def started(run: Run) -> datetime:
-    """When a run was started, in UTC; the first of all days where nothing says so.
-
-    Runs of version 0.1 noted the local time without its zone.
-    """
+    """When a run was started, in UTC; the first of all days where nothing says so."""
     try:
         return datetime.fromisoformat(run.info()["started"]).astimezone(timezone.utc)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -309,12 +309,26 @@ def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
     )
 
 
+def check_version(run: Run) -> None:
+    """Checks that a run was last written by a version whose files are still read, as far as ``run.json`` says.
+
+    Raises:
+        UserError: it is older; the line names a version that reads it.
+    """
+    packages = run.info().get("packages")
+    version = str(packages.get("diffcli")) if isinstance(packages, dict) else ""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST:
+        raise UserError(f"{run.folder} is of diffcli {version}, and runs are read from 0.3 on; diffcli 0.4.0 reads it")
+
+
 def run_preset(run: Run) -> Preset:
     """The resolved preset of a run.
 
     Raises:
-        UserError: its file is damaged.
+        UserError: its file is damaged, or of a version that is no longer read.
     """
+    check_version(run)
     return validate_stored(read_values(run.preset_file), str(run.preset_file))
 
 
@@ -322,8 +336,9 @@ def best_checkpoint(run: Run) -> Path:
     """The checkpoint with the lowest validation loss, else the last one.
 
     Raises:
-        UserError: the run has none yet.
+        UserError: the run has none yet, or is of a version that is no longer read.
     """
+    check_version(run)
     for path in (run.best, run.last):
         if path.is_file():
             return path

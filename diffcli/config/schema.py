@@ -245,7 +245,7 @@ def validate(values: Any, where: str) -> Preset:
 
 
 SINCE: dict[tuple[str, str], dict[str, Any]] = {("data", "folder"): {"hold_out": "random"}}
-"""Parameters that components got since version 0.1, with the value that stands for what they did before."""
+"""Parameters that components got since version 0.3, with the value that stands for what they did before."""
 
 
 def validate_stored(values: Any, where: str) -> Preset:

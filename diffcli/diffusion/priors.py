@@ -210,11 +210,6 @@ class Mixture(Prior):
             torch.from_numpy(table).float() for table in (mean, modes, *map(np.concatenate, tables))
         )
 
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        # Version 0.1 fitted without labels.
-        state.setdefault(prefix + "labels", torch.full((len(state[prefix + "weights"]),), NO_LABEL))
-        super()._load_from_state_dict(state, prefix, *rest)
-
     def forward(
         self,
         generators: Sequence[torch.Generator],

@@ -18,7 +18,7 @@ from diffcli import __version__
 from diffcli.checkpoints.evaluations import Evaluation
 from diffcli.checkpoints.runs import Run
 from diffcli.config.build import training_split
-from diffcli.data.datasets import NO_LABEL, ImageSet, Source
+from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_unit
 from diffcli.diffusion.losses import fixed_draws, fixed_loss
 from diffcli.diffusion.randomness import Stream
@@ -45,7 +45,6 @@ from diffcli.inference.sampling import Sampling, counting, evaluations
 from diffcli.utils.console import progress
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import writable_folder, write_json
-from diffcli.utils.hashing import of_images
 from diffcli.utils.options import takes
 
 TENTHS = 10
@@ -116,7 +115,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     if source.test.image_shape != model.image_shape:
         raise UserError(f"the test images are {source.test.image_shape}, the model's {model.image_shape} (C, H, W)")
     settings = protocol(subject, options, source)
-    changed = _changed_images(model, source, settings["training_images"])
+    changed = _changed_images(model, settings["training_images"])
     # The first prior's name may be the preset's own.
     starts = {name: model.prior(name) for name in options.priors or [settings["prior"]]}
     sampling = model.sampling(options, starts[settings["prior"]])
@@ -209,7 +208,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     return Evaluation(scores, settings, by_prior, *by_t, notes, by_label).finite()
 
 
-def _changed_images(model: Model, source: Source, checksum: str) -> list[str]:
+def _changed_images(model: Model, checksum: str) -> list[str]:
     """A note where the training images are not those of the training, as far as the run knows.
 
     Args:
@@ -217,10 +216,6 @@ def _changed_images(model: Model, source: Source, checksum: str) -> list[str]:
     """
     recorded = model.run.info().get("training_sha256") if model.run is not None else None
     if recorded in (None, checksum):
-        return []
-    unlabelled = training_split(model.preset, source)
-    unlabelled = ImageSet(unlabelled.images, torch.full_like(unlabelled.labels, NO_LABEL))
-    if recorded == of_images(unlabelled.images, unlabelled.labels):  # version 0.1 knew no labels of folders
         return []
     return [
         "the images are not those of the training: the test images may hold some that were trained on, and what is compared "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from diffcli.checkpoints.checkpoint import check_weights
 from diffcli.checkpoints.model_file import State, Stored, is_model_file, read_stored, ready_models
-from diffcli.checkpoints.runs import Run, best_checkpoint, no_run, run_named
+from diffcli.checkpoints.runs import Run, best_checkpoint, check_version, no_run, run_named
 from diffcli.config.build import Resolved, build_denoiser, resolve
 from diffcli.config.plugins import check_loaded
 from diffcli.config.schema import validate_stored
@@ -32,7 +32,7 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
     Where a ready model is taken, or could have been meant, a note says what is.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or its run is of a version that is no longer read.
     """
     if not isinstance(name, (Run, Path, str)):
         raise UserError(f"a model is named by a run, a file or folder, or a name; {type(name).__name__} is none")
@@ -45,8 +45,11 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
         or path.is_file()
         or (isinstance(name, Path) and not path.is_dir())
     ):
-        folder = path.parent.parent
-        return Run(folder) if (folder / "preset.yaml").is_file() else None, path
+        run = Run(path.parent.parent)
+        if not run.preset_file.is_file():
+            return None, path
+        check_version(run)
+        return run, path
     ready = ready_models()
     file = ready.get(str(name))
     run = run_named(str(name), file)

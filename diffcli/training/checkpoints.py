@@ -91,12 +91,6 @@ class BestCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.lowest = float(state_dict["lowest"])
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        # Runs of version 0.1 kept the loss in a ModelCheckpoint.
-        for key, state in checkpoint.get("callbacks", {}).items():
-            if key.startswith("ModelCheckpoint{'monitor': 'val_loss'") and state["best_model_score"] is not None:
-                self.lowest = float(state["best_model_score"])
-
 
 class KeptCheckpoints(Checkpoint):
     """``epoch-005.ckpt``: the weights, or their average, after some epochs, so that they can be measured beside the best.

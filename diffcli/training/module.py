@@ -48,7 +48,6 @@ class DiffusionModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         batches = self.trainer.datamodule.batches_per_epoch  # type: ignore[attr-defined]
         checkpoint["loops"]["fit_loop"] |= loops_at(checkpoint["global_step"], batches)
-        checkpoint["lr_schedulers"] = []  # version 0.1 had one
         self.clusters = checkpoint.get("clusters")
         candidates = candidate_priors(self.preset)
         for name, state in checkpoint.get("priors", {}).items():

@@ -19,7 +19,7 @@ from diffcli.config.presets import preset_of, preset_values, to_yaml, with_overr
 from diffcli.config.registry import components_of, needed_by
 from diffcli.config.schema import Preset, seconds, validate, validate_stored
 from diffcli.data.clusters import check_clusters
-from diffcli.data.datasets import NO_LABEL, ImageSet, Inventory
+from diffcli.data.datasets import NO_LABEL, Inventory
 from diffcli.data.label_names import check_nameable
 from diffcli.data.module import ImageDataModule
 from diffcli.training.cautions import replaced_keys, shortness
@@ -331,9 +331,7 @@ def _names_images(preset: Preset, options: TrainOptions, run: Run) -> bool:
 
 def _check_images(run: Run, resumed: Plan) -> None:
     then, now = run.info(), images_of(resumed.data)
-    # Version 0.1 knew no labels of folders.
-    kinds = [now] if resumed.preset.labels else [now, images_of(resumed.data, labelled=False)]
-    if all(any(key in then and then[key] != value for key, value in kind.items()) for kind in kinds):
+    if any(key in then and then[key] != value for key, value in now.items()):
         images = "training_images", "validation_images"
         counts = [sum(int(facts.get(key, 0)) for key in images) for facts in (then, now)]
         raise UserError(
@@ -343,12 +341,9 @@ def _check_images(run: Run, resumed: Plan) -> None:
         )
 
 
-def images_of(data: ImageDataModule, labelled: bool = True) -> dict[str, Any]:
-    """What tells the images of a run, and how they were split, from any others; their labels, too, where ``labelled``."""
-    splits = [data.train, data.val]
-    if not labelled:
-        splits = [ImageSet(split.images, torch.full_like(split.labels, NO_LABEL)) for split in splits]
-    train, val = splits
+def images_of(data: ImageDataModule) -> dict[str, Any]:
+    """What tells the images of a run, their labels and how they were split from any others."""
+    train, val = data.train, data.val
     return {
         "training_images": len(train),
         "validation_images": len(val),

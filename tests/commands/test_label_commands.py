@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,6 @@ from PIL import Image
 
 import diffcli
 from diffcli.data.label_names import label_numbers
-from diffcli.training.plan import TrainOptions, plan
-from diffcli.training.plan import images_of as images_as_recorded
 
 RECIPE = TINY.replace("lr: 1e-3", "lr: 1e-3, ema: 0.9, guide_at: 0.3") + "labels: {dropped: 0.2}\n"
 CPU = diffcli.Devices("cpu", "1")
@@ -173,20 +170,3 @@ def test_folders_of_classes_are_asked_for_by_name(cli: Cli, workplace: Path) -> 
     assert np.array_equal(images_of(cli, Path("run"), "--n", 2, "--label", 1), light)
     result = cli(*SAMPLE, "--run", "run", "--label", "lihgt")
     assert "--label: unknown label 'lihgt'; did you mean 'light'?" in result.err
-
-
-def test_a_run_of_a_folder_from_before_folders_had_labels_goes_on(cli: Cli, workplace: Path) -> None:
-    for number in range(20):
-        place = workplace / "photos" / f"{number % 2}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (8, 8), 10 * number).save(place / f"{number}.png")
-    data = "data: {name: folder, path: photos, size: 8, channels: 1}"
-    (workplace / "photos.yaml").write_text(TINY.replace("data: {name: digits}", data))
-    train = ["train", "--accelerator", "cpu", "-q"]
-    assert cli(*train, "--preset", "photos.yaml", "--out", "run", "--epochs", 1).code == 0
-    facts = json.loads(Path("run/run.json").read_text())
-    split = plan(TrainOptions(resume="run", overrides={"training.epochs": 2})).data
-    before = images_as_recorded(split, labelled=False)
-    assert before["training_sha256"] != facts["training_sha256"]
-    Path("run/run.json").write_text(json.dumps(facts | before))
-    assert cli(*train, "--resume", "run", "--epochs", 2).code == 0

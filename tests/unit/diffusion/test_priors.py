@@ -155,16 +155,6 @@ def test_the_labels_share_the_components(xT: Tensor) -> None:
     assert torch.allclose(shares, torch.bincount(labels) / len(labels), atol=1e-5)
 
 
-def test_mixtures_of_version_0_1_are_read(xT: Tensor) -> None:
-    prior, copy = Mixture(components=3), Mixture()
-    prior.fit(xT)
-    state = prior.state_dict()
-    del state["labels"]
-    copy.load_state_dict(state)
-    assert torch.equal(draw(copy, 3), draw(prior, 3))
-    assert torch.equal(copy(image_generators(0, Stream.SAMPLE, [0]), SHAPE, "cpu", torch.tensor([4])), draw(prior, 1))
-
-
 def test_one_image_of_a_label_stands_for_itself() -> None:
     torch.manual_seed(0)
     images, labels = torch.randn(41, *SHAPE), torch.tensor([0] * 40 + [1])
