@@ -19,8 +19,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector
 
-from benchmarks.convolutions import gradients, relative_error
 from benchmarks.rounds import alternate, machine, ratios, spread, table
 from diffcli.networks.cnn import CNN
 from diffcli.networks.compact import CompactUNet
@@ -199,6 +199,16 @@ def compare(rounds: int) -> tuple[str, float]:
             )
     header = ["network", "pass", "eager, images/s", "replayed", "ratio", "error of outputs", "of gradients"]
     return f"{torch.cuda.get_device_name()}; {machine()}\n\n{table(header, rows)}", largest
+
+
+def relative_error(exact: Tensor, other: Tensor) -> float:
+    """The norm of the difference from exact numbers over their own norm."""
+    return ((exact - other).norm() / exact.norm()).item()
+
+
+def gradients(network: nn.Module) -> Tensor:
+    """The gradients of all parameters that have one, in a row."""
+    return parameters_to_vector(p.grad for p in network.parameters() if p.grad is not None)
 
 
 def main() -> None:
