@@ -7,9 +7,8 @@ be executed. Its tensors are ``weights/...`` (the denoiser's average), ``guide/.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from diffcli.checkpoints.checkpoint import read_checkpoint
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import ENTRY, json_text, write_safetensors, written_whole
+from diffcli.utils.hashing import of_file, of_tensors, of_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,7 +143,7 @@ def read_about(path: Path) -> dict[str, Any]:
         f"model file {path} is damaged: what it says of itself has changed; use another one",
     )
     older = CHECKSUM in metadata
-    if older and metadata[CHECKSUM] != hashlib.sha256(text.encode()).hexdigest():
+    if older and metadata[CHECKSUM] != of_text(text):
         raise UserError(changed)
     try:
         about = json.loads(text)
@@ -162,14 +162,14 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def _signed(about: dict[str, Any]) -> str:
     """``about`` as JSON, with the checksum of itself as its last value."""
-    digest = hashlib.sha256(json_text(about, indent=None).encode()).hexdigest()
+    digest = of_text(json_text(about, indent=None))
     return json_text(about | {CHECKSUM: digest}, indent=None)
 
 
 def _of_model_file(path: Path) -> Stored:
     about = read_about(path)
     tensors = _tensors(path)
-    if about.get("weights_sha256") != _checksum(tensors):
+    if about.get("weights_sha256") != of_tensors(tensors):
         raise UserError(f"model file {path} is damaged: its weights have changed; use another one")
     parts: dict[str, State] = {}
     for name, tensor in tensors.items():
@@ -209,23 +209,9 @@ def _tensors(path: Path) -> State:
         raise UserError(f"model file {path} is damaged; use another one") from error
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of tensors with their names, types and shapes, hexadecimal."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def fingerprint(path: Path) -> str:
     """What tells the weights of a file from others: a model file's checksum of its tensors, a checkpoint's of its bytes; ''
     where there is no file."""
-    from diffcli.utils.hashing import of_file
-
     if not path.is_file():
         return ""
     return str(read_about(path).get("weights_sha256")) if is_model_file(path) else of_file(path)
@@ -245,7 +231,7 @@ def write_model_file(path: Path, stored: Stored) -> None:
         tensors["labels/clusters"] = stored.clusters
     # Copies: safetensors refuses tensors that share their memory.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    checksum = _checksum(tensors)
+    checksum = of_tensors(tensors)
     evaluation = stored.evaluation
     if evaluation:
         settings = evaluation["settings"] | {"checkpoint": path.name, "checkpoint_sha256": checksum}

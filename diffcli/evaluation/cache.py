@@ -7,7 +7,6 @@ one that is damaged, or that something else has written, is not used, and is rep
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from torch import Tensor
 from diffcli import __version__
 from diffcli.utils.errors import DiffcliError, UserError
 from diffcli.utils.files import ENTRY, write_safetensors, written_whole
+from diffcli.utils.hashing import of_tensor, of_text
 from diffcli.utils.paths import path_in_environment, user_path
 
 LIMIT = 1 << 30
@@ -85,7 +85,7 @@ class Cache:
 
     @staticmethod
     def _file(folder: Path, key: Mapping[str, Any]) -> Path:
-        return folder / (hashlib.sha256(_described(key).encode()).hexdigest() + SUFFIX)
+        return folder / (of_text(_described(key)) + SUFFIX)
 
     @staticmethod
     def _shrink(folder: Path) -> None:
@@ -104,9 +104,4 @@ def _described(key: Mapping[str, Any]) -> str:
 
 def _signed(described: str, tensor: Tensor) -> str:
     """The metadata of a file: its key, and a checksum of its tensor."""
-    return json.dumps({"key": described, "checksum": _checksum(tensor)})
-
-
-def _checksum(tensor: Tensor) -> str:
-    described = f"{tensor.dtype} {tuple(tensor.shape)}".encode()
-    return hashlib.sha256(described + tensor.contiguous().numpy().tobytes()).hexdigest()
+    return json.dumps({"key": described, "checksum": of_tensor(tensor)})

@@ -26,7 +26,7 @@ from diffcli.evaluation.scores import fid, nearest, where_measured
 from diffcli.inference.sampling import Sampling, counting, generate
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Processes
-from diffcli.utils.hashing import of_pixels
+from diffcli.utils.hashing import of_images
 
 FEATURE_BATCH = 250
 MAX_NEAREST = 1000
@@ -153,14 +153,14 @@ class Distances:
         return dict(distances)
 
     def _features_of_real(self, extractor: Extractor, images: Tensor, title: str) -> Tensor:
-        key = {"features": extractor.settings, "images": of_pixels(images)}
+        key = {"features": extractor.settings, "images": of_images(images)}
         return self._kept(key, lambda: self._features(extractor, images, title))
 
     @cached_property
     def _test_read(self) -> float:
         assert self.classifier is not None
         classifier, images = self.classifier, self.test.images
-        key = {"read by": classifier_settings(classifier.dataset), "images": of_pixels(images)}
+        key = {"read by": classifier_settings(classifier.dataset), "images": of_images(images)}
         read = self._kept(key, lambda: self._read(classifier, images))
         return float((read == self.test.labels).double().mean())
 
@@ -183,7 +183,7 @@ class Distances:
     @cached_property
     def _nearest_test(self) -> float:
         some = self.test.images[self._shuffled(len(self.test))[:MAX_NEAREST].sort().values]
-        key = {"nearest in": of_pixels(self.train.images), "images": of_pixels(some)}
+        key = {"nearest in": of_images(self.train.images), "images": of_images(some)}
         return float(self._kept(key, lambda: self._nearest(some)).median())
 
     def _kept(self, key: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +33,7 @@ from diffcli.utils.compile import precision_of
 from diffcli.utils.devices import ONE_DEVICE, Devices, devices_of
 from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.files import check_output
-from diffcli.utils.hashing import of_images
+from diffcli.utils.hashing import of_images, of_json
 from diffcli.utils.paths import expand_fields
 
 INFORMATION = frozenset(
@@ -332,4 +331,4 @@ def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 def digest(settings: Mapping[str, Any]) -> str:
     """A short name for the settings of an evaluation, the same for equal ones."""
     deciding = {name: value for name, value in settings.items() if name not in INFORMATION}
-    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
+    return of_json(deciding)[:12]

@@ -1,17 +1,31 @@
-"""Checksums of what scores depend on: files of weights, sets of images."""
+"""SHA-256 checksums of bytes, JSON, files and tensors, hexadecimal."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 1 << 20
 
 
+def of_text(text: str) -> str:
+    """Checksum of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def of_json(values: Any) -> str:
+    """Checksum of plain values as JSON, whatever the order of their keys."""
+    return of_text(json.dumps(values, sort_keys=True))
+
+
 def of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """Checksum of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK):
@@ -19,14 +33,30 @@ def of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def of_pixels(images: Tensor) -> str:
-    """SHA-256 of the shape and the pixels of uint8 images (N, C, H, W) in their order, hexadecimal."""
-    return hashlib.sha256(repr(tuple(images.shape)).encode() + images.contiguous().numpy().tobytes()).hexdigest()
+def of_images(images: Tensor, labels: Tensor | None = None) -> str:
+    """Checksum of the shape and the pixels of uint8 images (N, C, H, W) in their order, and of their labels, int64 (N,), if any."""
+    return _of_parts(repr(tuple(images.shape)), images, *([] if labels is None else [labels]))
 
 
-def of_images(images: Tensor, labels: Tensor) -> str:
-    """SHA-256 of the shape and the pixels of uint8 images (N, C, H, W) and of their labels, int64 (N,), hexadecimal."""
-    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
-    for part in (images, labels):
-        digest.update(part.contiguous().numpy().data)
+def of_tensor(tensor: Tensor) -> str:
+    """Checksum of a tensor's type, shape and numbers, on the CPU."""
+    return _of_parts(f"{tensor.dtype} {tuple(tensor.shape)}", tensor)
+
+
+def of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Checksum of tensors with their names, types and shapes, whatever their order."""
+    parts: list[str | Tensor] = []
+    for name, tensor in sorted(tensors.items()):
+        parts += [f"{name} {tensor.dtype} {list(tensor.shape)}\n", tensor]
+    return _of_parts(*parts)
+
+
+def _of_parts(*parts: str | Tensor) -> str:
+    """Checksum of texts and of the bytes of tensors, one after the other."""
+    import torch
+
+    digest = hashlib.sha256()
+    for part in parts:
+        is_text = isinstance(part, str)
+        digest.update(part.encode() if is_text else part.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
