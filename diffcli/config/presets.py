@@ -38,14 +38,34 @@ def find_preset(name_or_path: str) -> Path:
     Raises:
         UserError: there is none; the line names the nearest known preset.
     """
+    return find_file(
+        name_or_path,
+        "preset",
+        preset_files(),
+        no_file="; 'diffcli presets' lists the built-in ones",
+        no_name="; 'diffcli presets' says what they are",
+    )
+
+
+def find_file(name_or_path: str, kind: str, files: Mapping[str, Path], *, no_file: str = "", no_name: str = "") -> Path:
+    """The YAML file of a kind given by name or by path.
+
+    Args:
+        kind: what messages call it.
+        files: those that have a name.
+        no_file: the end of the line that says that there is no such file.
+        no_name: the end of the line that says that none has that name.
+
+    Raises:
+        UserError: there is none; the line names the nearest name.
+    """
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
         path = user_path(name_or_path)
         if not os.path.isfile(path):
-            raise UserError(f"preset file {name_or_path} does not exist; 'diffcli presets' lists the built-in ones")
+            raise UserError(f"{kind} file {name_or_path} does not exist{no_file}")
         return path
-    files = preset_files()
     if name_or_path not in files:
-        raise UserError(unknown("preset", name_or_path, files) + "; 'diffcli presets' says what they are")
+        raise UserError(unknown(kind, name_or_path, files) + no_name)
     return files[name_or_path]
 
 

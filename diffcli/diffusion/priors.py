@@ -28,6 +28,9 @@ FIT_ITERATIONS = 25
 """Steps of expectation maximisation at most; they bound the time of a fit."""
 
 Array = np.ndarray[Any, Any]
+Generators = Sequence[torch.Generator]
+Shape = tuple[int, int, int]
+Device = torch.device | str
 Residual = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -54,11 +57,7 @@ class Prior(nn.Module):
         """Learns from A_T x_0 of training images, float (N, C, H, W), and their labels, int64 (N,)."""
 
     def forward(
-        self,
-        generators: Sequence[torch.Generator],
-        shape: tuple[int, int, int],
-        device: torch.device | str = "cpu",
-        labels: Tensor | None = None,
+        self, generators: Generators, shape: Shape, device: Device = "cpu", labels: Tensor | None = None
     ) -> Tensor:
         raise NotImplementedError
 
@@ -82,11 +81,7 @@ class StandardNormal(Prior):
     of_signal = False
 
     def forward(
-        self,
-        generators: Sequence[torch.Generator],
-        shape: tuple[int, int, int],
-        device: torch.device | str = "cpu",
-        labels: Tensor | None = None,
+        self, generators: Generators, shape: Shape, device: Device = "cpu", labels: Tensor | None = None
     ) -> Tensor:
         return randn_images(generators, shape, device)
 
@@ -120,11 +115,7 @@ class Uniform(Prior):
         self.factor = torch.linalg.cholesky(covariance + 1e-12 * torch.eye(len(covariance))).float()
 
     def forward(
-        self,
-        generators: Sequence[torch.Generator],
-        shape: tuple[int, int, int],
-        device: torch.device | str = "cpu",
-        labels: Tensor | None = None,
+        self, generators: Generators, shape: Shape, device: Device = "cpu", labels: Tensor | None = None
     ) -> Tensor:
         levels = self.mean + torch.stack([torch.randn(shape[0], generator=g) for g in generators]) @ self.factor.T
         return levels[:, :, None, None].to(device) + self.noise * randn_images(generators, shape, device)
@@ -211,11 +202,7 @@ class Mixture(Prior):
         )
 
     def forward(
-        self,
-        generators: Sequence[torch.Generator],
-        shape: tuple[int, int, int],
-        device: torch.device | str = "cpu",
-        labels: Tensor | None = None,
+        self, generators: Generators, shape: Shape, device: Device = "cpu", labels: Tensor | None = None
     ) -> Tensor:
         drawn = []
         for generator, label in zip(generators, _listed(labels, len(generators)), strict=True):
@@ -259,11 +246,7 @@ class BlurredData(Prior):
         self.labels = torch.full((len(signal),), NO_LABEL) if labels is None else labels.cpu()
 
     def forward(
-        self,
-        generators: Sequence[torch.Generator],
-        shape: tuple[int, int, int],
-        device: torch.device | str = "cpu",
-        labels: Tensor | None = None,
+        self, generators: Generators, shape: Shape, device: Device = "cpu", labels: Tensor | None = None
     ) -> Tensor:
         indices = []
         for generator, label in zip(generators, _listed(labels, len(generators)), strict=True):

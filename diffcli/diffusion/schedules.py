@@ -21,6 +21,16 @@ def _check_steps(T: int) -> None:
         raise ValueError(f"T must be in 1..{MAX_STEPS}, got {T}")
 
 
+def _check_ends(ends: dict[str, float], apart: bool = False) -> None:
+    """Checks that the ends of a range, by name, are positive and in order; ``apart`` if they may not be equal."""
+    for name, value in ends.items():
+        _check_positive(name, value)
+    (lower, low), (upper, high) = ends.items()
+    if high < low or (apart and high == low):
+        rule, sign = ("more than", "<=") if apart else ("at least", "<")
+        raise ValueError(f"{upper} must be {rule} {lower}, got {high} {sign} {low}")
+
+
 def _check_positive(name: str, value: float) -> None:
     if not 0.0 < value < math.inf:
         raise ValueError(f"{name} must be positive, got {value}")
@@ -71,10 +81,7 @@ def linear(T: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> Tensor:
         ValueError: an argument is out of its range.
     """
     _check_steps(T)
-    _check_positive("beta_min", beta_min)
-    _check_positive("beta_max", beta_max)
-    if beta_max < beta_min:
-        raise ValueError(f"beta_max must be at least beta_min, got {beta_max} < {beta_min}")
+    _check_ends({"beta_min": beta_min, "beta_max": beta_max})
     return _with_zero(torch.linspace(beta_min, beta_max, T, dtype=torch.float64))
 
 
@@ -125,10 +132,7 @@ def log_widths(T: int, width_min: float = 0.5, width_max: float = 20.0) -> Tenso
         ValueError: an argument is out of its range.
     """
     _check_steps(T)
-    _check_positive("width_min", width_min)
-    _check_positive("width_max", width_max)
-    if width_max <= width_min:
-        raise ValueError(f"width_max must be more than width_min, got {width_max} <= {width_min}")
+    _check_ends({"width_min": width_min, "width_max": width_max}, apart=True)
     shares = torch.arange(T - 1, -1, -1, dtype=torch.float64) / max(T - 1, 1)
     widths = width_max * (width_min / width_max) ** shares
     return _with_zero(widths.square()).diff(prepend=torch.zeros(1, dtype=torch.float64))

@@ -47,46 +47,29 @@ _RECONSTRUCTED = (*_TESTED, "reconstruction", "reconstruction_label")
 _SAMPLED = ("test_images", "n_fid", "extractors", "kind", "label")
 _NEIGHBOURS = ("test_images", "n_manifold", "extractors", "kind", "label")
 
+
+def _by_neighbours(name: str, about: str, share: bool) -> Metric:
+    """A metric of samples that the nearest neighbours of images decide, in the features of each extractor."""
+    return Metric(name, about, "samples", "higher", _NEIGHBOURS, ("extractor",), share=share)
+
+
 METRICS = {
     metric.name: metric
     for metric in (
         Metric("fid", "Frechet distance of samples to test images.", "samples", "lower", _SAMPLED, ("extractor",)),
         Metric("kid", "Kernel distance of samples to test images.", "samples", "lower", _SAMPLED, ("extractor",)),
-        Metric(
-            # Without the first word, its flag would be that of the numbers' precision.
-            "sample_precision",
-            "Share of samples among real images, by nearest neighbours.",
-            "samples",
-            "higher",
-            _NEIGHBOURS,
-            ("extractor",),
-            share=True,
+        # Without the first word, its flag would be that of the numbers' precision.
+        _by_neighbours("sample_precision", "Share of samples among real images, by nearest neighbours.", share=True),
+        _by_neighbours(
+            "sample_recall", "Share of test images among samples, by nearest neighbours: variety.", share=True
         ),
-        Metric(
-            "sample_recall",
-            "Share of test images among samples, by nearest neighbours: variety.",
-            "samples",
-            "higher",
-            _NEIGHBOURS,
-            ("extractor",),
-            share=True,
-        ),
-        Metric(
+        _by_neighbours(
             "density",
             "Mean number of real images among whose nearest neighbours a sample is, over five: quality.",
-            "samples",
-            "higher",
-            _NEIGHBOURS,
-            ("extractor",),
+            share=False,
         ),
-        Metric(
-            "coverage",
-            "Share of test images with a sample among their nearest neighbours: variety.",
-            "samples",
-            "higher",
-            _NEIGHBOURS,
-            ("extractor",),
-            share=True,
+        _by_neighbours(
+            "coverage", "Share of test images with a sample among their nearest neighbours: variety.", share=True
         ),
         Metric(
             "nearest",

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from diffcli.networks.embeddings import FourierTimeEncoding, LabelEmbedding
+from diffcli.networks.embeddings import LabelEmbedding, time_layers
 
 MAX_FREQUENCIES = 100
 """The highest one grows as 1.5 to this power."""
@@ -58,14 +58,7 @@ class CNN(nn.Module):
             for channels_in, channels_out in pairwise([image_channels, *channels])
         )
         self.head = nn.Conv2d(channels[-1], image_channels, 3, padding=1)
-        self.time = nn.Sequential(
-            FourierTimeEncoding(frequencies),
-            nn.Linear(2 * frequencies, time_width),
-            nn.GELU(),
-            nn.Linear(time_width, time_width),
-            nn.GELU(),
-            nn.Linear(time_width, channels[0]),
-        )
+        self.time = nn.Sequential(*time_layers(frequencies, time_width, nn.GELU), nn.Linear(time_width, channels[0]))
         self.label = LabelEmbedding(classes, channels[0])
 
     def forward(self, xt: Tensor, t_fraction: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffcli.networks.embeddings import FourierTimeEncoding, LabelEmbedding
+from diffcli.networks.embeddings import LabelEmbedding, time_layers
 
 GROUPS = 8
 TIME_WIDTH = 128
@@ -94,13 +94,7 @@ class CompactUNet(nn.Module):
             raise ValueError(f"width must be a multiple of {GROUPS}, got {width}")
         if not 1 <= blocks <= MAX_BLOCKS or not 1 <= middle <= MAX_BLOCKS:
             raise ValueError(f"blocks and middle must be in 1..{MAX_BLOCKS}, got {blocks} and {middle}")
-        self.time = nn.Sequential(
-            FourierTimeEncoding(FREQUENCIES),
-            nn.Linear(2 * FREQUENCIES, TIME_WIDTH),
-            nn.SiLU(),
-            nn.Linear(TIME_WIDTH, TIME_WIDTH),
-            nn.SiLU(),
-        )
+        self.time = nn.Sequential(*time_layers(FREQUENCIES, TIME_WIDTH, nn.SiLU))
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, width, 3, padding=1))
         self.down = nn.ModuleList(ResidualBlock(width) for _ in range(blocks))
         self.shrink = nn.Conv2d(width, 2 * width, 2, stride=2)

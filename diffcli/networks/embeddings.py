@@ -27,6 +27,17 @@ class FourierTimeEncoding(nn.Module):
         return torch.cat([phase.sin(), phase.cos() - 1], dim=1)
 
 
+def time_layers(frequencies: int, width: int, activation: type[nn.Module]) -> list[nn.Module]:
+    """The layers of an embedding of the time, (B,) in [0, 1] -> (B, width): its Fourier encoding, then two linear layers."""
+    return [
+        FourierTimeEncoding(frequencies),
+        nn.Linear(2 * frequencies, width),
+        activation(),
+        nn.Linear(width, width),
+        activation(),
+    ]
+
+
 class SinusoidalTimeEmbedding(nn.Module):
     """Sines and cosines of t at geometric frequencies from 1 to 1/10,000 (Vaswani et al. 2017, section 3.5).
 

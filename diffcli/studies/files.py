@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from diffcli.config.presets import read_values
+from diffcli.config.presets import find_file, read_values
 from diffcli.config.schema import explain
 from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.metrics import METRICS
@@ -32,7 +31,6 @@ from diffcli.studies.schema import (
     StudySection,
 )
 from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.paths import user_path
 
 PACKAGED = Path(__file__).parent
 BY_MODEL = ("steps", "precision", "n_test", "n_fid")
@@ -50,18 +48,8 @@ def find_study(name_or_path: str) -> Path:
     Raises:
         UserError: there is none; the line names the nearest known study.
     """
-    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
-        path = user_path(name_or_path)
-        if not os.path.isfile(path):
-            raise UserError(f"study file {name_or_path} does not exist")
-        return path
-    files = study_files()
-    if name_or_path not in files:
-        raise UserError(
-            unknown("study", name_or_path, files)
-            + "; or give a YAML file; 'diffcli study degradations `show`' prints one to start from"
-        )
-    return files[name_or_path]
+    template = "; or give a YAML file; 'diffcli study degradations `show`' prints one to start from"
+    return find_file(name_or_path, "study", study_files(), no_name=template)
 
 
 def load_study(name_or_path: str) -> Study:
