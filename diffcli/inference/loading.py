@@ -45,11 +45,11 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
         or path.is_file()
         or (isinstance(name, Path) and not path.is_dir())
     ):
-        run = Run(path.parent.parent)
-        if not run.preset_file.is_file():
+        beside = Run(path.parent.parent)
+        if not beside.preset_file.is_file():
             return None, path
-        check_version(run)
-        return run, path
+        check_version(beside)
+        return beside, path
     ready = ready_models()
     file = ready.get(str(name))
     run = run_named(str(name), file)

@@ -57,6 +57,8 @@ def _of_parts(*parts: str | Tensor) -> str:
 
     digest = hashlib.sha256()
     for part in parts:
-        is_text = isinstance(part, str)
-        digest.update(part.encode() if is_text else part.contiguous().flatten().view(torch.uint8).numpy().data)
+        if isinstance(part, str):
+            digest.update(part.encode())
+        else:
+            digest.update(part.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

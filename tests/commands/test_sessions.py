@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from diffcli import __version__
 from diffcli.checkpoints.records import sessions, story
 from diffcli.checkpoints.runs import Run, check_version
 
-UNCOUNTED = {
+UNCOUNTED: dict[str, Any] = {
     "started": "2026-11-01T10:00:00.000000+00:00",
     "sessions": [{"began": "2026-11-02T10:00:00.000000+00:00", "step": None, "diffcli": "0.2.0"}],
 }
@@ -63,7 +64,8 @@ def test_a_run_of_a_version_that_is_read_is_not_refused(tmp_path: Path) -> None:
     for version in ("0.3.0", "0.4.0", "0.10.0", "1.0", "unknown", None):
         (tmp_path / "run.json").write_text(json.dumps({"packages": {"diffcli": version}}))
         check_version(Run(tmp_path))
-    for info in ({}, {"packages": []}, {"packages": {}}):
+    others: list[dict[str, Any]] = [{}, {"packages": []}, {"packages": {}}]
+    for info in others:
         (tmp_path / "run.json").write_text(json.dumps(info))
         check_version(Run(tmp_path))
 
