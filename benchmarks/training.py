@@ -19,7 +19,8 @@ from benchmarks import peers
 from benchmarks.rounds import Side, alternate, rate_of, ratios, spread, table
 from diffcli.networks.compact import CompactUNet
 from diffcli.training import plan as planning
-from diffcli.training.plan import Plan, TrainOptions
+from diffcli.training.options import TrainOptions
+from diffcli.training.plan import Plan
 from diffcli.training.run import carry_out
 from diffcli.utils.compile import compile_in_place
 from diffcli.utils.devices import Devices

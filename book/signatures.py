@@ -15,7 +15,7 @@ SEE = re.compile(r"\s*See `\w+` for the arguments\.")
 
 
 class Signatures(griffe.Extension):
-    """Sphinx's roles as code; ``takes(Options)`` as the arguments that it makes."""
+    """Sphinx's roles as code; ``called_with(Options)`` as the arguments that it stands for."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         """Changes what was read of diffcli, once all of it is."""
@@ -27,7 +27,7 @@ def _visit(found: griffe.Object) -> None:
     if found.docstring:
         found.docstring.value = ROLE.sub(_as_code, found.docstring.value).replace("``", "`")
     if isinstance(found, griffe.Function) and any(
-        str(decorator.value).startswith(("takes(", "takes_as_method(")) for decorator in found.decorators
+        str(decorator.value).startswith("called_with(") for decorator in found.decorators
     ):
         _spell_out(found)
     for member in found.members.values():
@@ -71,12 +71,15 @@ def _shown(parameter: inspect.Parameter, options: Any) -> str:
     return f"{factories[parameter.name].__name__}()" if parameter.name in factories else repr(parameter.default)
 
 
-def _described(options: type) -> str:
-    """The lines below ``Args:`` of an options class and of those that it begins from, indented."""
-    lines = []
+def _described(options: Any) -> str:
+    """The lines below ``Args:``, indented: what an options class and its bases say of each field, else the help of its flag."""
+    texts: dict[str, str] = {}
     for base in reversed(options.__mro__):
-        text = inspect.cleandoc(base.__doc__ or "")
-        section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", text, flags=re.MULTILINE)
-        if section and base is not object:
-            lines.append(ROLE.sub(_as_code, section[1]).replace("``", "`").rstrip())
-    return "\n".join(lines)
+        section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", inspect.cleandoc(base.__doc__ or ""), flags=re.MULTILINE)
+        for name, text in re.findall(
+            r"^    (\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", flags=re.MULTILINE
+        ):
+            texts[name] = ROLE.sub(_as_code, text).replace("``", "`")
+    helps = {field.name: field.metadata["flag"].help for field in fields(options) if "flag" in field.metadata}
+    names = [name for name in inspect.signature(options).parameters if texts.get(name) or helps.get(name)]
+    return "\n".join(f"    {name}: {texts.get(name) or helps[name]}" for name in names)

@@ -65,3 +65,8 @@ def _or_none(value: float | None) -> float | None:
 def has_todays_meaning(settings: Mapping[str, Any]) -> bool:
     """Whether an evaluation was made since version 0.4: before, scores of the same names meant something else."""
     return "n_floor" in settings
+
+
+def scores_of_today(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of an evaluation; none of an earlier version's, whose names meant something else."""
+    return dict(evaluation.get("scores", {})) if has_todays_meaning(evaluation.get("settings", {})) else {}

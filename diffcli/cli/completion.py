@@ -42,3 +42,7 @@ def study_names(incomplete: str) -> list[str]:
 
 def _beginning(incomplete: str, names: object) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]  # type: ignore[call-overload]
+
+
+COMPLETIONS = {"models": model_names, "presets": preset_names, "runs": run_names, "studies": study_names}
+"""By what an option says of itself."""

@@ -1,34 +1,41 @@
-"""``diffcli doctor``."""
+"""``diffcli doctor``: what a bug report needs to say of a machine and an installation, as plain facts; what fails is one, too."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import typer
 
-from diffcli.cli.app import LIST, app, examples
+from diffcli.cli.app import LIST, command
 from diffcli.cli.flags import with_flags
-from diffcli.cli.options import DataDir
+from diffcli.data.options import DataDirOptions
 from diffcli.utils.console import print_table
+from diffcli.utils.devices import hardware
+from diffcli.utils.errors import DiffcliError
 from diffcli.utils.files import json_text
+from diffcli.utils.installation import extras, installation, packages
+from diffcli.utils.options import option
+from diffcli.utils.paths import user_path
 
-REPORT = (
-    "A bug report needs: these lines, the command, and all that it printed; if it is about a run, its run.json and "
-    "preset.yaml as well."
+Facts = dict[str, Any]
+ENVIRONMENT = re.compile(
+    r"DIFFCLI_|OMP_|MKL_|GOMP_|CUDA_|TORCH|PYTORCH_|LIGHTNING|WANDB_MODE|MLFLOW_TRACKING_URI|SLURM_JOB_ID"
 )
+"""The beginnings of variables that change what is computed, or where files lie."""
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
 
 
-@app.command(rich_help_panel=LIST, epilog=examples("diffcli doctor", "diffcli doctor --json"))
-def doctor(
-    data_dir: DataDir = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
+@command(LIST, "diffcli doctor", "diffcli doctor --json")
+def doctor(options: DataDirOptions, *, json_: bool = option(False, help="Print JSON instead of a table.")) -> None:
     """Say what a bug report needs: versions, devices, the precision that auto picks and why, data, extras. Exit code 1 if
     something does not work."""
-    from diffcli.cli.diagnosis import doctor as examine
-    from diffcli.cli.diagnosis import problems
-
-    facts = examine(data_dir)
+    facts = examine(options.data_dir)
     if json_:
         print(json_text(facts))
     else:
@@ -42,8 +49,11 @@ def doctor(
             for number, (key, value) in enumerate(found.items())
         ]
         print_table(("", "", ""), rows, framed=False)
-        print(REPORT)
-    if problems(facts):
+        print(
+            "A bug report needs: these lines, the command, and all that it printed; if it is about a run, its "
+            "run.json and preset.yaml as well."
+        )
+    if any("error" in found for found in facts.values()):
         raise typer.Exit(1)
 
 
@@ -55,3 +65,79 @@ def _shown(section: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def examine(data_dir: Path | str | None = None) -> Facts:
+    """What is installed, on what machine, what it computes on and why, and which data and models are there.
+
+    Facts by section, plain types alone. Where something does not work its section has the key ``error``.
+    """
+    return {
+        "diffcli": _told(installation),
+        "python": _told(interpreter),
+        "packages": _told(packages),
+        "extras": _told(extras),
+        "devices": _told(hardware),
+        "precision": _told(precision),
+        "data": _told(lambda: data(data_dir)),
+        "models": _told(models),
+        "environment": environment(),
+    }
+
+
+def _told(section: Callable[[], Facts]) -> Facts:
+    """The facts of a section, or what kept them from being found: a broken installation is what a doctor is asked about."""
+    try:
+        return section()
+    except (DiffcliError, ImportError, OSError, RuntimeError) as error:
+        return {"error": f"{type(error).__name__}: {error}" if not isinstance(error, DiffcliError) else str(error)}
+
+
+def interpreter() -> Facts:
+    """Python and the system."""
+    return {
+        "version": platform.python_version(),
+        "executable": sys.executable,
+        "system": platform.platform(),
+        "encoding": f"{sys.stdout.encoding} printed, {sys.getfilesystemencoding()} file names",
+    }
+
+
+def precision() -> Facts:
+    """The precision that ``auto`` picks here, and why."""
+    from diffcli.utils.compile import automatic_precision
+
+    return automatic_precision()
+
+
+def data(data_dir: Path | str | None = None) -> Facts:
+    """The data folder, and what each data set that may lie in it holds there; every file is read."""
+    from diffcli.data.datasets import contents
+    from diffcli.data.sources import default_data_dir
+
+    folder = default_data_dir() if data_dir is None else user_path(data_dir)
+    there = folder.is_dir()
+    return {"folder": str(folder.absolute()), "there": there, **(contents(folder) if there else {})}
+
+
+def models() -> Facts:
+    """The runs here, the ready models, and weights and caches at hand."""
+    from diffcli.checkpoints.model_file import ready_models
+    from diffcli.checkpoints.runs import all_runs, runs_root
+    from diffcli.config.plugins import files
+    from diffcli.evaluation.cache import cache_folder
+    from diffcli.evaluation.extractors import inception_cache
+
+    return {
+        "runs": f"{len(all_runs())} in {runs_root().absolute()}",
+        "ready": list(ready_models()),
+        "inception_weights": str(weights) if (weights := inception_cache()) and weights.is_file() else None,
+        "cache": str(cache) if (cache := cache_folder()) else None,
+        "plugins": [str(file) for file in files()],
+    }
+
+
+def environment() -> Facts:
+    """The variables that change what is computed or where files lie; no secrets."""
+    known = sorted(os.environ.items())
+    return {name: value for name, value in known if ENVIRONMENT.match(name) and not SECRET.search(name)}

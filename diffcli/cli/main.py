@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 
 from diffcli.cli.app import app
 from diffcli.cli.flags import with_flags
-from diffcli.cli.threads import yield_cores
 from diffcli.utils import distributed as peers
 from diffcli.utils.console import one_line, prepare
 from diffcli.utils.errors import DiffcliError, explain
+from diffcli.utils.threads import yield_cores
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from diffcli.cli.app import LIST, app, examples
+from diffcli.cli.app import LIST, command
 from diffcli.cli.tables import scores_in_a_line
 from diffcli.utils.console import print_table
+from diffcli.utils.errors import DiffcliError
 from diffcli.utils.files import json_text
+from diffcli.utils.options import option
 
 
-@app.command(
-    rich_help_panel=LIST,
-    epilog=examples(
-        "diffcli models",
-        "diffcli models --json",
-    ),
-)
+@command(LIST, "diffcli models", "diffcli models --json")
 def models(
-    json_: Annotated[
-        bool, typer.Option("--json", help="One object per model, with its file and the settings of its scores.")
-    ] = False,
+    *, json_: bool = option(False, help="One object per model, with its file and the settings of its scores.")
 ) -> None:
     """List the ready models, which come with diffcli: what they draw, their size, their scores."""
-    from diffcli.cli import listing
+    from diffcli.checkpoints.evaluations import scores_of_today
+    from diffcli.checkpoints.model_file import read_about, ready_models
 
-    rows = listing.models()
+    rows: list[dict[str, Any]] = []
+    for name, file in ready_models().items():
+        rows.append({"model": name, "file": str(file), "bytes": file.stat().st_size})
+        try:
+            about = read_about(file)
+            evaluation = about["evaluation"]
+            rows[-1] |= {
+                "description": str(about["preset"]["description"]),
+                "scores": scores_of_today(evaluation),
+                "settings": dict(evaluation.get("settings", {})),
+                "training": dict(about["training"]),
+            }
+        except (DiffcliError, KeyError, TypeError, ValueError, AttributeError) as error:
+            rows[-1] |= {"description": f"damaged: {error}", "scores": {}, "settings": {}, "training": {}}
     if json_:
         print(json_text(rows))
-        return
-    if not rows:
+    elif not rows:
         print("no ready models came with this diffcli; 'make models' in a checkout makes them")
-        return
-    cells = [
-        (row["model"], row["description"], f"{row['bytes'] / 1e6:.1f} MB", scores_in_a_line(row["scores"]))
-        for row in rows
-    ]
-    print_table(("model", "what it is", "size", "scores"), cells, framed=False)
+    else:
+        cells = [
+            (row["model"], row["description"], f"{row['bytes'] / 1e6:.1f} MB", scores_in_a_line(row["scores"]))
+            for row in rows
+        ]
+        print_table(("model", "what it is", "size", "scores"), cells, framed=False)

@@ -1,34 +1,46 @@
-"""``diffcli schedule-plot``."""
+"""``diffcli schedule-plot``: schedules of presets, plotted or as numbers."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from diffcli.cli.app import MEASURE, app, examples
-from diffcli.cli.completion import preset_names
-from diffcli.cli.flags import overrides
-from diffcli.cli.options import SetOption, path_option
+from diffcli.cli.app import MEASURE, command
+from diffcli.config.options import PresetsOptions
+from diffcli.utils.errors import UserError
+from diffcli.utils.files import output_of, written_whole
+from diffcli.utils.options import option
 
 
-@app.command(
+@dataclass(frozen=True)
+class ScheduleOptions(PresetsOptions):
+    """Whose schedules are plotted, and into which file."""
+
+    out: Path = option(
+        Path("schedule.png"),
+        check=output_of(".png", ".svg", ".pdf", ".csv"),
+        help=".png, .svg, .pdf, or .csv for the numbers.",
+    )
+
+
+@command(
+    MEASURE,
+    "diffcli schedule-plot --preset ddpm-const-lowbeta --preset ddpm-const-highbeta --out schedules.png",
+    "diffcli schedule-plot --preset quickstart-blur --out blur.csv",
     name="schedule-plot",
-    rich_help_panel=MEASURE,
-    epilog=examples(
-        "diffcli schedule-plot --preset ddpm-const-lowbeta --preset ddpm-const-highbeta --out schedules.png",
-        "diffcli schedule-plot --preset quickstart-blur --out blur.csv",
-    ),
 )
-def schedule_plot(
-    preset: Annotated[
-        list[str], typer.Option(help="Preset name or YAML file; repeatable.", autocompletion=preset_names)
-    ],
-    out: Annotated[Path, path_option(help=".png, .svg, .pdf, or .csv for the numbers.")] = Path("schedule.png"),
-    set_: SetOption = None,
-) -> None:
+def schedule_plot(options: ScheduleOptions) -> None:
     """Plot beta, alpha and log SNR of presets over t/T (report Figure 5)."""
-    from diffcli.cli.schedules import schedule_plot as plot
+    from diffcli.studies.plots import comparable, schedule_figure, schedule_table, write_schedules
 
-    print(plot(preset, overrides(set_, command=schedule_plot), out))
+    # As each describes itself: noise by beta_t, alpha_t and log SNR, blur by its total width and the modes that survive.
+    tables = {label: schedule_table(preset.degradation) for label, preset in options.resolved.items()}
+    groups = [", ".join(group) for group in comparable(tables)]
+    if len(groups) > 1:
+        raise UserError(f"these schedules have nothing to be compared by: plot {' and '.join(groups)} one by one")
+    with written_whole(options.out) as part:
+        if options.out.suffix.lower() == ".csv":
+            write_schedules(tables, part)
+        else:
+            schedule_figure(tables).savefig(part)
+    print(options.out)

@@ -30,29 +30,23 @@ def print_evaluation(result: Evaluation) -> None:
     settings, scores = result.settings, result.scores
     rows = []
 
-    def add_row(key: str, values: dict[str, float], n: int, prior: str) -> None:
+    def add_row(key: str, values: dict[str, float], prior: str) -> None:
+        metric = metric_of(key)
+        assert metric is not None
         beside = {suffix: values.get(f"{key}_{suffix}") for suffix in BESIDE}
         notes = {suffix: f"{BESIDE[suffix]}: {number:.4g}" for suffix, number in beside.items() if number is not None}
         if (times := times_floor(key, values)) is not None:
             notes["floor"] += f" ({times:.2f} times that)"
-        note = ", ".join(notes.values())
-        rows.append((key, f"{values[key]:.4g}", note, str(n), prior))
-
-    def count(key: str) -> int:
-        metric = metric_of(key)
-        assert metric is not None
-        return int(settings[metric.n])
+        rows.append((key, f"{values[key]:.4g}", ", ".join(notes.values()), str(settings[metric.n]), prior))
 
     drawn: dict[str, dict[str, float]] = result.by_prior
     for key in (key for key in in_rows(scores) if not any(key in values for values in drawn.values())):
-        add_row(key, scores, count(key), settings["prior"] if key == "cas" else "")
+        add_row(key, scores, settings["prior"] if key == "cas" else "")
     for prior, values in drawn.items():
         for key in in_rows(values):
-            label = f"{prior} (restoration)" if prior == "blurred-data" else prior
-            add_row(key, values, count(key), label)
+            add_row(key, values, f"{prior} (restoration)" if prior == "blurred-data" else prior)
     for name, distances in result.by_label.items():
-        for key, value in distances.items():
-            rows.append((f"{key} of {name}", f"{value:.4g}", "", "", settings["prior"]))
+        rows += [(f"{key} of {name}", f"{value:.4g}", "", "", settings["prior"]) for key, value in distances.items()]
     sampler = settings["sampler"]
     title = f"{settings['preset']}, epoch {settings['epoch']}, {sampler['name']}, {sampler['steps']} steps"
     if settings["evaluations"] != sampler["steps"]:
@@ -82,10 +76,7 @@ def print_comparison(comparison: Comparison) -> None:
             for name, values in scores.items()
         ]
         rows.append((metric, *cells))
-    print_table(("metric", *scores), rows, "the best value of each metric is marked *; ± is a standard error")
-    for remark in comparison.remarks:
-        console().print(one_line(with_flags(remark)))
-    print_claims(comparison.claims)
+    _print_scores(list(scores), rows, comparison.remarks, comparison.claims)
 
 
 def print_study(result: StudyResult) -> None:
@@ -99,13 +90,12 @@ def print_study(result: StudyResult) -> None:
     ]
     labels = [row[0].text for row in table.rows]
     rows = [(key, *cells) for key, *cells in zip(table.head[1:], *columns, strict=True)]
-    print_table(("metric", *labels), rows, "the best value of each metric is marked *; ± is a standard error")
-    for remark in remarks:
-        console().print(one_line(with_flags(remark)))
-    print_claims(result.claims)
+    _print_scores(labels, rows, remarks, result.claims)
 
 
-def print_claims(claims: Sequence[Claim]) -> None:
-    """Prints each claim with its verdict."""
-    for claim in claims:
-        console().print(one_line(f"{claim.verdict}: {claim.text} {claim.evidence}"))
+def _print_scores(
+    names: Sequence[str], rows: Sequence[tuple[str, ...]], remarks: Sequence[str], claims: Sequence[Claim]
+) -> None:
+    print_table(("metric", *names), rows, "the best value of each metric is marked *; ± is a standard error")
+    for line in [*map(with_flags, remarks), *(f"{claim.verdict}: {claim.text} {claim.evidence}" for claim in claims)]:
+        console().print(one_line(line))

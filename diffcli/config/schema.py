@@ -17,8 +17,6 @@ from diffcli.utils.errors import UserError, unknown
 
 Positive = Annotated[int, Field(ge=1)]
 PrecisionName = Literal["32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed", "auto"]
-MOST_BITS, MOST_NOISE = 16, 10
-"""Limits of a z_t that reconstructions start from: files hold no more bits, and more noise leaves nothing of pixels."""
 Weight = Annotated[float, Field(ge=0, le=100)]
 
 

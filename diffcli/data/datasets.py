@@ -6,7 +6,10 @@ caller.
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from diffcli.data.cifar import cifar10
 from diffcli.data.folders import folder
 from diffcli.data.idx import DIGITS, emnist, fashion_mnist, kmnist, mnist
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, of_shape, split
+from diffcli.utils.errors import DiffcliError
 
 __all__ = ["DATASETS", "NO_LABEL", "ImageSet", "Inventory", "Source", "digits", "split"]
 
@@ -39,3 +43,17 @@ DATASETS: dict[str, Callable[..., Source]] = {
     "digits": digits,
     "folder": folder,
 }
+
+
+def contents(data_dir: Path) -> dict[str, str]:
+    """By data set that lies in a folder of data sets, how many images it has there, or what is wrong; every file is read."""
+    found = {}
+    for name, load in DATASETS.items():
+        takes = inspect.signature(load).parameters
+        if "data_dir" in takes:
+            try:
+                source = load(data_dir=data_dir, **({"download": False} if "download" in takes else {}))
+                found[name] = f"{len(source.development):,} and {len(source.test):,} images"
+            except DiffcliError as error:
+                found[name] = re.split("[:;] ", str(error))[0]  # what is wrong, without what would be right
+    return found

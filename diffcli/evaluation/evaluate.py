@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,7 +34,8 @@ from diffcli.evaluation.distances import Distances, drawn
 from diffcli.evaluation.extractors import Extractor, choose
 from diffcli.evaluation.likelihood import bits_of, decoder_width, why_none
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
-from diffcli.evaluation.protocol import EvaluateOptions, Subject, allowed, check_metrics, pick_subject, protocol
+from diffcli.evaluation.options import EvaluateOptions
+from diffcli.evaluation.protocol import Subject, allowed, check_metrics, pick_subject, protocol
 from diffcli.evaluation.resampling import mean_and_error, with_error
 from diffcli.evaluation.scores import RECONSTRUCTION_METRICS, where_measured
 from diffcli.evaluation.subsets import random_subset
@@ -45,22 +46,27 @@ from diffcli.inference.sampling import Sampling, counting, evaluations
 from diffcli.utils.console import progress
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import writable_folder, write_json
-from diffcli.utils.options import takes
+from diffcli.utils.options import called_with, checked
 
 TENTHS = 10
 
 T = TypeVar("T")
 
 
-@takes(EvaluateOptions)
-def evaluate(options: EvaluateOptions) -> Evaluation:
+@called_with(EvaluateOptions)
+def evaluate(*args: Any, **arguments: Any) -> Evaluation:
     """Scores a trained model and writes ``eval.json`` into its run folder, or what it would hold into ``out``.
 
-    See :class:`EvaluateOptions` for the arguments and :func:`measure` for the scores.
+    See :func:`measure` for the scores.
 
     Raises:
         UserError: an option is not usable, or a metric that was named cannot be had.
     """
+    return carry_out(checked(EvaluateOptions, *args, **arguments))
+
+
+def carry_out(options: EvaluateOptions) -> Evaluation:
+    """As :func:`evaluate`, of options."""
     subject = pick_subject(options)
     file = options.out or _file_of(subject.model.run)
     subject.model.sampler(options)  # a bad option is told before the processes start

@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diffcli.checkpoints.model_file import fingerprint
-from diffcli.checkpoints.runs import Run
 from diffcli.config.build import build_degradation, image_shape_of, training_split
-from diffcli.config.schema import MOST_BITS, MOST_NOISE, Preset
+from diffcli.config.schema import Preset
 from diffcli.data.datasets import Source
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.priors import PRIORS
-from diffcli.evaluation.cache import cache_folder
 from diffcli.evaluation.cas import cas_size
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.distances import MAX_NEAREST, manifold_size
-from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE, settings_at_hand
+from diffcli.evaluation.extractors import settings_at_hand
 from diffcli.evaluation.likelihood import evaluations_of, why_none
 from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, chosen, measured_on
+from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.scores import ssim_window
 from diffcli.inference.loading import find_checkpoint, read_model
 from diffcli.inference.model import Model
-from diffcli.inference.options import BatchSize, SamplerOptions
 from diffcli.inference.pictures import RESTORATION
-from diffcli.inference.restoration import Disturbance
 from diffcli.utils.compile import precision_of
-from diffcli.utils.devices import ONE_DEVICE, Devices, devices_of
-from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.files import check_output
+from diffcli.utils.errors import UserError
 from diffcli.utils.hashing import of_images, of_json
-from diffcli.utils.paths import expand_fields
 
 INFORMATION = frozenset(
     {
@@ -52,118 +45,6 @@ INFORMATION = frozenset(
     }
 )
 """Settings of an evaluation that are recorded for the user's information: the scores do not depend on them."""
-
-
-@dataclass(frozen=True)
-class EvaluateOptions(SamplerOptions):
-    """What is measured of a trained model, and on how much.
-
-    Args:
-        run: see :func:`diffcli.load`; or a model at hand.
-        metrics: keys of :data:`~diffcli.evaluation.metrics.METRICS`; none is all that the data set allows and that are not
-            costly.
-        n_test: test images for the loss and for reconstructions, drawn at random by the seed; None is all.
-        n_fid: unconditional samples for the distances.
-        n_cas: samples that the classifier of the accuracy score is trained on, and as many real images beside; None is 50,000,
-            or all images that are no test images where those are fewer.
-        extractor: of features, one of ``EXTRACTORS``; ``auto`` is every one that can be had, ``classifier`` both classifiers.
-        inception_weights: a local copy of the Inception weights.
-        prior: where sampling starts, one name or several, each in its turn; none is the preset's.
-        nll_steps: network evaluations for each image of the likelihood's bound, 2..T; T is the exact sum over t, fewer are an
-            unbiased estimate. None is 20, or T where that is less.
-        per_label: also the Frechet distance of the samples of each label to the test images of that label.
-        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
-        t: reconstructions start from z_t of this step, 1..T, with the sampler's steps in proportion; None is T.
-        zt_bits: z_t is rounded to 2^bits values and clamped to the range of pixels, as a picture file does, 1..16; None leaves
-            it as it is.
-        zt_noise: standard deviation of normal noise that is added to z_t then, where pixels have the range 1.
-        data: a folder of images in place of the one that the model was trained on.
-        out: .json, the file of the scores; None is ``eval.json`` in the run folder, where there is one.
-
-    Raises:
-        UserError: a value is unknown or out of range, or two do not go together.
-    """
-
-    run: Run | Model | Path | str = "last"
-    metrics: Sequence[str] = ()
-    n_test: int | None = None
-    n_fid: int = 1000
-    extractor: str = "auto"
-    inception_weights: Path | str | None = None
-    prior: str | Sequence[str] = ()
-    per_label: bool = False
-    nll_steps: int | None = field(default=None, kw_only=True)
-    n_cas: int | None = field(default=None, kw_only=True)
-    batch_size: BatchSize = field(default=250, kw_only=True)
-    data: Path | str | None = field(default=None, kw_only=True)
-    out: Path | None = field(default=None, kw_only=True)
-    data_dir: Path | str | None = None
-    devices: Devices = ONE_DEVICE
-    t: int | None = field(default=None, kw_only=True)
-    zt_bits: int | None = field(default=None, kw_only=True)
-    zt_noise: float = field(default=0.0, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        expand_fields(self, "inception_weights", "data_dir", "data", "out")
-        object.__setattr__(self, "devices", devices_of(self.devices))
-        if self.out is not None:
-            check_output(self.out, (".json",), "out")
-        cache_folder()  # what names no folder is told before anything is measured
-        for name in self.metrics:
-            if name not in METRICS:
-                raise UserError(f"`metrics`: {unknown('metric', name, METRICS)}")
-        self._check_zt()
-        if self.extractor not in EXTRACTORS:
-            raise UserError(f"`extractor`: {unknown('extractor', self.extractor, EXTRACTORS)}")
-        if self.n_test is not None and self.n_test < 1:
-            raise UserError(f"`n_test` must be at least 1, got {self.n_test}")
-        if self.n_fid < 2:
-            raise UserError(f"`n_fid` must be at least 2, got {self.n_fid}: a distance compares covariances")
-        if self.n_cas is not None and self.n_cas < 2:
-            raise UserError(f"`n_cas` must be at least 2, got {self.n_cas}")
-        if self.n_cas is not None and "cas" not in self.metrics:
-            raise UserError("`n_cas` is the number of samples for `cas`; ask for that, too")
-        if self.inception_weights is not None:
-            if self.extractor == "classifier":
-                raise UserError("`inception_weights` does not go with `extractor` classifier; leave one of them out")
-            if not Path(self.inception_weights).is_file():
-                raise UserError(
-                    f"`inception_weights` {self.inception_weights} does not exist; name a copy of {INCEPTION_FILE}"
-                )
-
-    def _check_zt(self) -> None:
-        if self.t is not None and self.t < 1:
-            raise UserError(f"`t` must be at least 1, got {self.t}")
-        if self.zt_bits is not None and not 1 <= self.zt_bits <= MOST_BITS:
-            raise UserError(f"`zt_bits` must be in 1..{MOST_BITS}, got {self.zt_bits}")
-        if not 0 <= self.zt_noise <= MOST_NOISE:
-            raise UserError(
-                f"`zt_noise` must be in 0..{MOST_NOISE}, where pixels have the range 1, got {self.zt_noise}"
-            )
-        named = {"t": self.t, "zt_bits": self.zt_bits, "zt_noise": self.zt_noise or None}
-        of_them = measured_on("reconstructions")
-        if self.metrics and not set(self.metrics) & set(of_them):
-            for name in (name for name, value in named.items() if value is not None):
-                metrics = ", ".join(f"`{metric}`" for metric in of_them)
-                raise UserError(
-                    f"`{name}` is of reconstructions, which are measured by {metrics}; ask for one of these"
-                )
-
-    @property
-    def disturbance(self) -> Disturbance:
-        """Of the z_t that reconstructions start from."""
-        return Disturbance(self.zt_bits, self.zt_noise)
-
-    @property
-    def weights(self) -> Path | None:
-        """The file of the Inception weights."""
-        return None if self.inception_weights is None else Path(self.inception_weights)
-
-    @property
-    def priors(self) -> list[str]:
-        """The priors asked for, each once."""
-        return list(dict.fromkeys([self.prior] if isinstance(self.prior, str) else self.prior))
 
 
 @dataclass(frozen=True)

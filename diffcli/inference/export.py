@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from diffcli.checkpoints.evaluations import Evaluation, has_todays_meaning
-from diffcli.checkpoints.model_file import SUFFIX, Stored, fingerprint, halved, read_stored, write_model_file
+from diffcli.checkpoints.model_file import Stored, fingerprint, halved, read_stored, write_model_file
 from diffcli.checkpoints.runs import Run
-from diffcli.inference.graphs import PARTS, WRITERS, about, check_packages, graphs_of
+from diffcli.inference.graphs import WRITERS, about, graphs_of
 from diffcli.inference.loading import find_checkpoint, model_of
 from diffcli.inference.model import Model
-from diffcli.inference.options import SamplerOptions
+from diffcli.inference.options import ExportOptions
 from diffcli.utils.console import note, progress
 from diffcli.utils.errors import UserError
-from diffcli.utils.files import check_beside, check_output, is_same_file, written_whole
-from diffcli.utils.options import takes
-from diffcli.utils.paths import expand_fields
+from diffcli.utils.files import is_same_file, written_whole
+from diffcli.utils.options import called_with, checked
 
-SUFFIXES = (SUFFIX, *WRITERS)
 FACTS = (
     "started",
     "seed",
@@ -38,84 +35,11 @@ FACTS = (
 """What a model file tells of ``run.json``: nothing of the machine's folders."""
 
 
-OF_SAMPLING = ("sampler", "steps", "guidance", "autoguidance", "prior", "data")
-"""Arguments that decide what a graph does; a model file keeps what its preset says."""
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Which model is written, and as what.
-
-    Args:
-        run: see :func:`diffcli.load`.
-        out: .safetensors, a model file, which diffcli reads wherever it is; or graphs for other programs, .onnx or .pt2 (of
-            ``torch.export``): the network's estimate in ``out`` itself, and beside it the sampler's step and the start,
-            ``NAME-step`` and ``NAME-start``.
-        half: of a model file, weights in float16, which takes half the space.
-        sampler: of graphs, with ``steps``, ``guidance`` and ``autoguidance``: see
-            :class:`~diffcli.inference.options.SamplerOptions`.
-        prior: of graphs, where sampling starts; None is the preset's.
-        data: of graphs with a prior that has yet to be fitted, a folder of images in place of the one of the training.
-        quiet: no progress bar.
-
-    Raises:
-        UserError: ``out`` is of an unknown kind, cannot be written or needs what is not installed; or an option does not go
-            with it.
-    """
-
-    run: Run | Path | str = "last"
-    out: Path | str = "model.safetensors"
-    half: bool = field(default=False, kw_only=True)
-    sampler: str | Mapping[str, Any] | None = field(default=None, kw_only=True)
-    steps: int | None = field(default=None, kw_only=True)
-    guidance: float | None = field(default=None, kw_only=True)
-    autoguidance: float | None = field(default=None, kw_only=True)
-    prior: str | None = field(default=None, kw_only=True)
-    data: Path | str | None = field(default=None, kw_only=True)
-    quiet: bool = field(default=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        expand_fields(self, "out", "data")
-        for file in self.files:
-            check_output(file, SUFFIXES, "out")
-        check_beside(self.files[0], self.files[1:], "out")
-        given = [name for name in OF_SAMPLING if getattr(self, name) is not None]
-        if not self.graphs and given:
-            raise UserError(f"`{given[0]}` is for graphs, .onnx or .pt2; a model file keeps what its preset says")
-        if self.graphs and self.half:
-            raise UserError("`half` is for a model file, .safetensors; graphs compute in float32")
-        check_packages(self.suffix)
-        self.sampling  # noqa: B018 (its checks)
-
-    @property
-    def suffix(self) -> str:
-        """Of ``out``."""
-        return Path(self.out).suffix.lower()
-
-    @property
-    def graphs(self) -> bool:
-        """Whether graphs are written."""
-        return self.suffix in WRITERS
-
-    @property
-    def files(self) -> list[Path]:
-        """What is written."""
-        out = Path(self.out)
-        return [out.with_stem(out.stem + part) for part in PARTS] if self.graphs else [out]
-
-    @property
-    def sampling(self) -> SamplerOptions:
-        """How the graphs sample."""
-        return SamplerOptions(
-            sampler=self.sampler, steps=self.steps, guidance=self.guidance, autoguidance=self.autoguidance
-        )
-
-
-@takes(ExportOptions)
-def export(options: ExportOptions) -> list[Path]:
+@called_with(ExportOptions)
+def export(*args: Any, **arguments: Any) -> list[Path]:
     """Writes a trained model into files that need no run folder; returns the files written.
 
-    See :class:`ExportOptions` for the arguments. A model file holds the averaged weights, the early average that guides, fitted
+    A model file holds the averaged weights, the early average that guides, fitted
     priors, the preset, facts of the training, and the scores that were measured of these very weights. Graphs hold the same
     computation for programs without diffcli; each is compared with PyTorch before it is kept.
 
@@ -123,6 +47,11 @@ def export(options: ExportOptions) -> list[Path]:
         UserError: there is no such model, or an option does not fit it; nothing is written then.
         RunError: a graph's numbers are not PyTorch's; nothing is written.
     """
+    return carry_out(checked(ExportOptions, *args, **arguments))
+
+
+def carry_out(options: ExportOptions) -> list[Path]:
+    """As :func:`export`, of options."""
     run, checkpoint = find_checkpoint(options.run)
     for file in options.files:
         if is_same_file(file, checkpoint):

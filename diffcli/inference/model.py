@@ -33,7 +33,7 @@ from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
 from diffcli.inference.model_labels import ModelLabels
-from diffcli.inference.options import BatchSize, SamplerOptions, takes_sampler_options
+from diffcli.inference.options import MAX_SAMPLES, BatchSize, SamplerOptions, takes_sampler_options
 from diffcli.inference.restoration import degraded, estimated, inpaint, reconstruct, restore
 from diffcli.inference.sampling import Sampling, counting, draw_xT, fit_prior, generate
 from diffcli.utils.compile import prepared
@@ -44,7 +44,6 @@ from diffcli.utils.errors import UserError, unknown
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-MAX_SAMPLES = 10_000_000
 AT_ONCE = 1000
 """Images that are degraded together."""
 

@@ -1,38 +1,153 @@
-"""How a trained model is sampled: the arguments that its methods and the experiments share."""
+"""What a trained model is asked for: the options of sampling, restoring and exporting.
+
+Nothing heavy is loaded here: the command line is made of these classes before it knows which command is meant.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import wraps
-from typing import Any, Literal, ParamSpec, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from diffcli.config.presets import sampler_named
-from diffcli.config.schema import Sampler
-from diffcli.data.label_names import Label
-from diffcli.utils.errors import UserError, unknown
+from diffcli.data.options import DataOptions, data_option
+from diffcli.utils.console import quiet_option
+from diffcli.utils.devices import ONE_DEVICE, PLACES, Devices, devices_option
+from diffcli.utils.errors import UserError
+from diffcli.utils.files import check_beside, check_output, output_of
+from diffcli.utils.options import (
+    DEVICES,
+    IMAGES,
+    MODEL,
+    SAMPLING,
+    Options,
+    at_least,
+    check_arguments,
+    option,
+    shared,
+    within,
+)
+
+if TYPE_CHECKING:
+    from diffcli.checkpoints.runs import Run
+    from diffcli.config.schema import Sampler
+    from diffcli.data.label_names import Label
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
 BatchSize = int | Literal["auto"]
 KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
 """What a preset says of its sampler and another sampler keeps."""
+MAX_SAMPLES = 10_000_000
+ALL_PARTS: dict[str, str | None] = {**PLACES, "precision": None, "compile": None}
+"""The fields of devices that a network computes with."""
+
+
+def run_option(**flag: Any) -> Any:
+    """A trained model; beside it on the command line, a checkpoint in its place."""
+    checkpoint = option(
+        None,
+        kind=Path,
+        help="Checkpoint file (.ckpt), in place of a run's best one; or a model file (.safetensors).",
+        panel=MODEL,
+    )
+    ours: dict[str, Any] = {
+        "help": "Run folder, preset or name below runs/ (its newest run), last, or a ready model, see 'diffcli models'.",
+        "also": "model",
+        "panel": MODEL,
+        "shown": "the newest run",
+        "complete": "models",
+        "beside": {"checkpoint": checkpoint},
+        "parse": _one_model,
+    }
+    return option("last", **{**ours, **flag})
+
+
+def _one_model(run: str | None, checkpoint: Path | None) -> str | Path:
+    if run is not None and checkpoint is not None:
+        raise UserError("`run` and `checkpoint` name two models; give one of them")
+    return checkpoint or run or "last"
+
+
+def steps_option() -> Any:
+    """How many steps a sampler takes."""
+    return option(None, help="Sampler steps, 1..T; fewer are faster.", shown="the preset's, else T", panel=SAMPLING)
+
+
+def batch_size_option(default: int) -> Any:
+    """How many images are worked on at a time."""
+    return option(
+        default,
+        check=_check_batch_size,
+        metavar="<int>|auto",
+        kind=str,
+        parse=_batch_size_of,
+        help="Images at a time, or auto: as many as the device holds, on a CPU 128.",
+        panel=DEVICES,
+    )
+
+
+def _check_batch_size(name: str, size: BatchSize) -> BatchSize:
+    if size != "auto" and (isinstance(size, str) or size < 1):
+        raise UserError(f"`{name}` must be at least 1, or auto, got {size}")
+    return size
+
+
+def _batch_size_of(text: str) -> BatchSize:
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"`batch_size` must be a number or auto, got {text}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerOptions:
+class StepOptions(Options):
+    """How a sampler goes from x_T to an image; None is what the model's preset says.
+
+    Args:
+        sampler: a name, or a name with parameters: ``{"name": "ddim", "eta": 0.5}``.
+        steps: of the sampler, 1..T.
+        guidance: weight of classifier-free guidance towards the label; 1 is none (Ho & Salimans 2022).
+        autoguidance: weight of guidance by an early average of the weights; 1 is none (Karras et al. 2024).
+    """
+
+    sampler: str | Mapping[str, Any] | None = option(
+        None,
+        help="On noise: ancestral, ddim, dpm-solver++ or heun; on either: cold (the improved one; DDIM on noise) or "
+        "cold-naive. With parameters: '{name: ddim, eta: 0.5}'.",
+        shown="the preset's",
+        panel=SAMPLING,
+    )
+    steps: int | None = steps_option()
+    guidance: float | None = option(
+        None,
+        check=within(0, 100),
+        help="Weight of classifier-free guidance towards the label; 1 is none.",
+        shown="the preset's",
+        panel=SAMPLING,
+    )
+    autoguidance: float | None = option(
+        None,
+        check=within(0, 100),
+        help="Weight of guidance by an early average of the weights; 1 is none.",
+        shown="the preset's",
+        panel=SAMPLING,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerOptions(StepOptions):
     """How a trained model is sampled; None is what its preset says.
 
     Args:
-        seed: same seed, same images; on a CPU to the byte, whatever the batch size.
-        sampler: a name, or a name with parameters: ``{"name": "ddim", "eta": 0.5}``.
-        steps: of the sampler, 1..T.
         label: of the images: a class's name, a number, a range ``"0-9"``, ``none``, or several of these, repeated over the
             images in turn; an integer stands for its digits, see :mod:`diffcli.data.label_names`. None draws labels as they are
             frequent in the training images; of images at hand it is no label.
-        guidance: weight of classifier-free guidance towards the label; 1 is none (Ho & Salimans 2022).
-        autoguidance: weight of guidance by an early average of the weights; 1 is none (Karras et al. 2024).
+        seed: same seed, same images; on a CPU to the byte, whatever the batch size.
         batch_size: images at a time; ``auto`` is as many as the device holds, up to 4,096, on a CPU 128.
         quiet: no progress bar.
 
@@ -40,24 +155,15 @@ class SamplerOptions:
         UserError: a number is out of range.
     """
 
-    seed: int = 0
-    sampler: str | Mapping[str, Any] | None = None
-    steps: int | None = None
-    label: Label | Sequence[Label] | None = None
-    guidance: float | None = None
-    autoguidance: float | None = None
-    batch_size: BatchSize = 128
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        if self.batch_size != "auto" and (isinstance(self.batch_size, str) or self.batch_size < 1):
-            raise UserError(f"`batch_size` must be at least 1, or auto, got {self.batch_size}")
-        if self.seed < 0:
-            raise UserError(f"`seed` must be at least 0, got {self.seed}")
-        for name in ("guidance", "autoguidance"):
-            weight = getattr(self, name)
-            if weight is not None and not 0 <= weight <= 100:
-                raise UserError(f"`{name}` must be in 0..100, got {weight}")
+    label: Label | Sequence[Label] | None = option(
+        None,
+        help="Of the images: a class's name, a number, a range such as 0-9, or none; repeatable.",
+        shown="as frequent as in the training images",
+        panel=SAMPLING,
+    )
+    seed: int = option(0, check=at_least(0), help="Same seed, same images; on a CPU whatever the batch size.")
+    batch_size: BatchSize = batch_size_option(128)
+    quiet: bool = quiet_option()
 
     def changed(self, sampler: Sampler) -> Sampler:
         """A preset's sampler with what the options change of it.
@@ -66,11 +172,211 @@ class SamplerOptions:
             UserError: the sampler's name or its parameters cannot be read.
         """
         if self.sampler is not None and self.sampler != sampler.name:
+            from diffcli.config.presets import sampler_named
+
             chosen = sampler_named(self.sampler)
             kept = {key: getattr(sampler, key) for key in KEPT if key not in chosen.model_fields_set}
             sampler = chosen.model_copy(update=kept)
         weights = {"guidance": self.guidance, "autoguidance": self.autoguidance}
         return sampler.model_copy(update={name: float(w) for name, w in weights.items() if w is not None})
+
+
+@dataclass(frozen=True)
+class SampleOptions(SamplerOptions, DataOptions):
+    """What is sampled, and into which files.
+
+    Args:
+        run: see :func:`diffcli.load`.
+        n: how many images; None is 64, 8 for each of several labels, or 8 where ``conditional``.
+        out: .png (a grid), .npz (``images``, uint8 NHWC), or a folder (one PNG an image).
+        conditional: reconstruct test images instead, in the layout of the report's Figures 2 and 9.
+        trajectory: a .gif of the first 64 images on their way from x_T to x_0.
+        prior: where sampling starts; None is the preset's.
+        data: a folder of images in place of the one that the model was trained on, for ``conditional``, or for a prior that has
+            yet to be fitted.
+
+    Raises:
+        UserError: an option is out of range, two do not go together, or a file cannot be written.
+    """
+
+    run: Run | Path | str = run_option()
+    n: int | None = option(None, check=within(1, MAX_SAMPLES), help="Images.", shown="64; 8 with `conditional`")
+    out: Path = option(
+        Path("samples.png"), help=".png (a grid), .npz (uint8 NHWC under 'images'), or a folder (a PNG each)."
+    )
+    conditional: bool = option(False, help="Reconstruct test images (report Figures 2 and 9).", panel=SAMPLING)
+    trajectory: Path | None = option(None, help="Also write the trajectory from x_T as a .gif.")
+    prior: str | None = option(
+        None,
+        help="Start of a blur model: uniform, gaussian, mixture, blurred-data.",
+        shown="the preset's",
+        panel=SAMPLING,
+    )
+    _: KW_ONLY
+    devices: Devices = devices_option(ONE_DEVICE, ALL_PARTS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_output(self.out, (".png",) if self.conditional else (".png", ".npz", ""), "out")
+        if self.conditional and self.prior is not None:
+            raise UserError("`prior` is where unconditional samples start; leave it out with `conditional`")
+        if self.trajectory is not None:
+            if self.conditional:
+                raise UserError("`trajectory` shows unconditional samples; leave out `conditional`")
+            check_output(self.trajectory, (".gif",), "trajectory")
+
+
+@dataclass(frozen=True)
+class RestoreOptions(SamplerOptions):
+    """What is restored, and into which files.
+
+    Args:
+        files: images, and folders of images.
+        run: see :func:`diffcli.load`.
+        out: .png (rows: original, degraded, one step, restored), .npz (an array of each, the restored ones as ``images``), or a
+            folder (the restored images).
+        t: the step that the images are degraded to, 1..T; None is half of T.
+        degraded: the images are x_t already.
+        mask: an image that is white where the images are to be drawn anew, in place of ``t``.
+        resampling: with a mask, how often each step is taken; None is 5.
+        background: shows where an image is transparent; None is the preset's, else white.
+        invert: the images are negatives of what the model knows: dark on light, where those of the training are light on dark.
+
+    Raises:
+        UserError: an option is out of range, two do not go together, or a file cannot be written.
+    """
+
+    files: Sequence[Path | str] = option(
+        argument=True,
+        metavar="FILE_OR_FOLDER...",
+        help="Images of any size; of a folder all, sub-folders too.",
+    )
+    run: Run | Path | str = run_option()
+    out: Path = option(
+        Path("restored.png"),
+        check=output_of(".png", ".npz", ""),
+        help=".png (rows: original, degraded, one step, restored), .npz (an array of each), or a folder.",
+    )
+    t: int | None = option(None, help="Degrade the images to this step, 1..T.", shown="half of T", panel=IMAGES)
+    degraded: bool = option(False, help="Take the images as degraded to `t` already.", panel=IMAGES)
+    mask: Path | str | None = option(
+        None, help="Image, white where they are to be drawn anew; needs a noise model.", panel=IMAGES
+    )
+    _: KW_ONLY
+    resampling: int | None = option(
+        None,
+        help="With `mask`: times that each step is taken; more fit better, and take longer.",
+        shown="5",
+        panel=SAMPLING,
+    )
+    background: str | None = option(
+        None, help="Colour where an image is transparent.", shown="the preset's, else white", panel=IMAGES
+    )
+    invert: bool = option(
+        False, help="Show the model negatives: of ink on paper, if it knows light on dark.", panel=IMAGES
+    )
+    steps: int | None = option(
+        None,
+        help="Sampler steps, 1..t; fewer are faster.",
+        shown="the preset's, in proportion to t",
+        panel=SAMPLING,
+    )
+    label: Label | Sequence[Label] | None = option(
+        None,
+        help="Of the images, in turn: a class's name, a number, a range such as 0-9, or none; repeatable.",
+        shown="none",
+        panel=SAMPLING,
+    )
+    devices: Devices = devices_option(ONE_DEVICE, ALL_PARTS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mask is not None and self.degraded:
+            raise UserError("`mask` takes the images as they are, `degraded` as degraded; give one of them")
+        if self.mask is not None and self.t is not None:
+            raise UserError("`t` degrades the whole images, and `mask` says which part is unknown; give one of them")
+        if self.mask is None and self.resampling is not None:
+            raise UserError("`resampling` is of in-painting; add `mask`, or leave it out")
+        if self.degraded and self.t is None:
+            raise UserError("`degraded` needs `t`: the step that the images are degraded to")
+
+
+@dataclass(frozen=True)
+class ExportOptions(StepOptions):
+    """Which model is written, and as what.
+
+    Args:
+        run: see :func:`diffcli.load`.
+        out: .safetensors, a model file, which diffcli reads wherever it is; or graphs for other programs, .onnx or .pt2 (of
+            ``torch.export``): the network's estimate in ``out`` itself, and beside it the sampler's step and the start,
+            ``NAME-step`` and ``NAME-start``.
+        half: of a model file, weights in float16, which takes half the space.
+        prior: of graphs, where sampling starts; None is the preset's. So are the sampler, its steps and guidance.
+        data: of graphs with a prior that has yet to be fitted, a folder of images in place of the one of the training.
+        quiet: no progress bar.
+
+    Raises:
+        UserError: ``out`` is of an unknown kind, cannot be written or needs what is not installed; or an option does not go
+            with it.
+    """
+
+    run: Run | Path | str = run_option(
+        argument=True,
+        metavar="[RUN|MODEL]",
+        help="Run folder, preset name (its newest run), last, or a ready model.",
+        also=None,
+        panel=None,
+        shown="",
+    )
+    out: Path | str = option(
+        Path("model.safetensors"), help=".safetensors for diffcli elsewhere; .onnx or .pt2, graphs for other programs."
+    )
+    _: KW_ONLY
+    half: bool = option(False, help="Of a .safetensors: weights in float16, half the size.")
+    prior: str | None = option(None, help="Start of a blur model's graphs.", shown="the preset's", panel=SAMPLING)
+    data: Path | str | None = data_option()
+    quiet: bool = quiet_option()
+
+    def __post_init__(self) -> None:
+        from diffcli.checkpoints.model_file import SUFFIX
+        from diffcli.inference.graphs import WRITERS, check_packages
+
+        super().__post_init__()
+        for file in self.files:
+            check_output(file, (SUFFIX, *WRITERS), "out")
+        check_beside(self.files[0], self.files[1:], "out")
+        sampling = {**shared(self, StepOptions), "prior": self.prior, "data": self.data}
+        given = [name for name, value in sampling.items() if value is not None]
+        if not self.graphs and given:
+            raise UserError(f"`{given[0]}` is for graphs, .onnx or .pt2; a model file keeps what its preset says")
+        if self.graphs and self.half:
+            raise UserError("`half` is for a model file, .safetensors; graphs compute in float32")
+        check_packages(self.suffix)
+
+    @property
+    def suffix(self) -> str:
+        """Of ``out``."""
+        return Path(self.out).suffix.lower()
+
+    @property
+    def graphs(self) -> bool:
+        """Whether graphs are written."""
+        from diffcli.inference.graphs import WRITERS
+
+        return self.suffix in WRITERS
+
+    @property
+    def files(self) -> list[Path]:
+        """The files to be written."""
+        from diffcli.inference.graphs import PARTS
+
+        out = Path(self.out)
+        return [out.with_stem(out.stem + part) for part in PARTS] if self.graphs else [out]
+
+    @property
+    def sampling(self) -> SamplerOptions:
+        """How the graphs sample."""
+        return SamplerOptions(**shared(self, StepOptions))
 
 
 def takes_sampler_options(method: Callable[P, Result]) -> Callable[P, Result]:
@@ -85,13 +391,7 @@ def takes_sampler_options(method: Callable[P, Result]) -> Callable[P, Result]:
 
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-        for name in kwargs:
-            if name not in signature.parameters:
-                raise UserError(unknown("argument", name, [name for name in signature.parameters if name != "self"]))
-        try:
-            signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise UserError(str(error)) from None
+        check_arguments(signature, *args, **kwargs)
         return method(*args, **kwargs)
 
     call.__signature__ = signature  # type: ignore[attr-defined]

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from diffcli.checkpoints.runs import Run
 from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.samplers import Step
 from diffcli.inference.figures import conditional_figure
 from diffcli.inference.loading import find_checkpoint, read_model, started
-from diffcli.inference.model import Model, check_count
+from diffcli.inference.model import Model
 from diffcli.inference.model_labels import check_unguided
-from diffcli.inference.options import SamplerOptions
+from diffcli.inference.options import SampleOptions
 from diffcli.inference.pictures import (
     RESTORATION,
     frame_steps,
@@ -30,56 +29,10 @@ from diffcli.inference.pictures import (
 from diffcli.inference.restoration import conditional_rows
 from diffcli.inference.sampling import counting, generate
 from diffcli.utils.console import note, progress
-from diffcli.utils.devices import ONE_DEVICE, Devices
-from diffcli.utils.errors import UserError
-from diffcli.utils.files import check_output, written_whole
-from diffcli.utils.paths import expand_fields
+from diffcli.utils.files import written_whole
 
 MAX_ANIMATED = 64
 PER_LABEL = 8
-
-
-@dataclass(frozen=True)
-class SampleOptions(SamplerOptions):
-    """What is sampled, and into which files.
-
-    Args:
-        run: see :func:`diffcli.load`.
-        n: how many images; None is 64, 8 for each of several labels, or 8 where ``conditional``.
-        out: .png (a grid), .npz (``images``, uint8 NHWC), or a folder (one PNG an image).
-        conditional: reconstruct test images instead, in the layout of the report's Figures 2 and 9.
-        trajectory: a .gif of the first 64 images on their way from x_T to x_0.
-        prior: where sampling starts; None is the preset's.
-        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
-        data: a folder of images in place of the one that the model was trained on, for ``conditional``, or for a prior that has
-            yet to be fitted.
-
-    Raises:
-        UserError: an option is out of range, two do not go together, or a file cannot be written.
-    """
-
-    run: Run | Path | str = "last"
-    n: int | None = None
-    out: Path = Path("samples.png")
-    conditional: bool = False
-    trajectory: Path | None = None
-    prior: str | None = None
-    data_dir: Path | str | None = None
-    data: Path | str | None = field(default=None, kw_only=True)
-    devices: Devices = field(default=ONE_DEVICE)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        expand_fields(self, "out", "trajectory", "data_dir", "data")
-        if self.n is not None:
-            check_count(self.n)
-        check_output(self.out, (".png",) if self.conditional else (".png", *WRITERS), "out")
-        if self.conditional and self.prior is not None:
-            raise UserError("`prior` is where unconditional samples start; leave it out with `conditional`")
-        if self.trajectory is not None:
-            if self.conditional:
-                raise UserError("`trajectory` shows unconditional samples; leave out `conditional`")
-            check_output(self.trajectory, (".gif",), "trajectory")
 
 
 def sample(options: SampleOptions) -> list[Path]:

@@ -3,77 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from diffcli.checkpoints.runs import Run
 from diffcli.data.folders import printable
 from diffcli.data.given import read_given, read_mask
 from diffcli.data.pixels import to_model, to_uint8
 from diffcli.diffusion.inpainting import ROUNDS
 from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
-from diffcli.inference.options import SamplerOptions
+from diffcli.inference.options import RestoreOptions, SamplerOptions
 from diffcli.inference.pictures import labelled_rows, to_image
 from diffcli.utils.console import note
-from diffcli.utils.devices import ONE_DEVICE, Devices
 from diffcli.utils.errors import UserError
-from diffcli.utils.files import check_output, is_same_file, separate_names, written_whole
-from diffcli.utils.paths import expand_fields
+from diffcli.utils.files import is_same_file, separate_names, written_whole
+from diffcli.utils.options import shared
 
 SHOWN = 64
 """A picture of rows is of at most this many images."""
 MID_GREY = 128
 """What is shown in place of pixels that are not known."""
-
-
-@dataclass(frozen=True)
-class RestoreOptions(SamplerOptions):
-    """What is restored, and into which files.
-
-    Args:
-        files: images, and folders of images.
-        run: see :func:`diffcli.load`.
-        out: .png (rows: original, degraded, one step, restored), .npz (an array of each, the restored ones as ``images``), or a
-            folder (the restored images).
-        t: the step that the images are degraded to, 1..T; None is half of T.
-        degraded: the images are x_t already.
-        mask: an image that is white where the images are to be drawn anew, in place of ``t``.
-        resampling: with a mask, how often each step is taken; None is 5.
-        background: shows where an image is transparent; None is the preset's, else white.
-        invert: the images are negatives of what the model knows: dark on light, where those of the training are light on dark.
-
-    Raises:
-        UserError: an option is out of range, two do not go together, or a file cannot be written.
-    """
-
-    files: Sequence[Path | str]
-    run: Run | Path | str = "last"
-    out: Path = Path("restored.png")
-    t: int | None = None
-    degraded: bool = False
-    mask: Path | str | None = None
-    resampling: int | None = None
-    background: str | None = None
-    invert: bool = False
-    devices: Devices = field(default=ONE_DEVICE)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        expand_fields(self, "out", "mask")
-        check_output(self.out, (".png", ".npz", ""), "out")
-        if self.mask is not None and self.degraded:
-            raise UserError("`mask` takes the images as they are, `degraded` as degraded; give one of them")
-        if self.mask is not None and self.t is not None:
-            raise UserError("`t` degrades the whole images, and `mask` says which part is unknown; give one of them")
-        if self.mask is None and self.resampling is not None:
-            raise UserError("`resampling` is of in-painting; add `mask`, or leave it out")
-        if self.degraded and self.t is None:
-            raise UserError("`degraded` needs `t`: the step that the images are degraded to")
 
 
 def restore(options: RestoreOptions) -> list[Path]:
@@ -133,17 +86,18 @@ def _restored(model: Model, images: Tensor, options: RestoreOptions) -> Rows:
     xt = to_model(images) if options.degraded else model.degrade(images, t, options.seed)
     rows = {} if options.degraded else {"original": images}
     direct = model.estimate(xt, t, options.label, options.batch_size)
-    return {**rows, "degraded": xt, "one step": direct, "restored": model.restore(xt, t, **_sampling_of(options))}
+    return {
+        **rows,
+        "degraded": xt,
+        "one step": direct,
+        "restored": model.restore(xt, t, **shared(options, SamplerOptions)),
+    }
 
 
 def _painted(model: Model, images: Tensor, painted: Tensor, options: RestoreOptions) -> Rows:
     rounds = ROUNDS if options.resampling is None else options.resampling
-    made = model.inpaint(images, painted, rounds, **_sampling_of(options))
+    made = model.inpaint(images, painted, rounds, **shared(options, SamplerOptions))
     return {"original": images, "known": images.masked_fill(painted, MID_GREY), "painted": made}
-
-
-def _sampling_of(options: RestoreOptions) -> dict[str, Any]:
-    return {known.name: getattr(options, known.name) for known in fields(SamplerOptions)}
 
 
 def _write_picture(rows: Rows, files: Sequence[Path], part: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -18,104 +18,40 @@ from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.evaluation.evaluate import measure
 from diffcli.evaluation.intervals import Interval
 from diffcli.evaluation.metrics import measured_on
-from diffcli.evaluation.protocol import EvaluateOptions, Subject, digest, fits, instruments, pick_subject, protocol
+from diffcli.evaluation.options import EvaluateOptions
+from diffcli.evaluation.protocol import Subject, digest, fits, instruments, pick_subject, protocol
 from diffcli.inference.loading import find_checkpoint, started
 from diffcli.studies.claim_text import Claim
 from diffcli.studies.comparison import Compared, Comparison
 from diffcli.studies.comparison_page import render
+from diffcli.studies.options import CompareOptions
 from diffcli.studies.report import check_report
 from diffcli.studies.results import Measured
-from diffcli.utils.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
+from diffcli.utils.devices import Processes, launch
 from diffcli.utils.errors import UserError
-from diffcli.utils.files import check_output, writable_folder, write_json, written_whole
+from diffcli.utils.files import writable_folder, write_json, written_whole
 from diffcli.utils.labels import unique_labels
-from diffcli.utils.options import takes
-from diffcli.utils.paths import expand_fields
+from diffcli.utils.options import called_with, checked
 
-SUFFIXES = (".html", ".md", ".json")
 DIGITS = 12
 """Of a checksum, in the name of a folder."""
 
 
-@dataclass(frozen=True)
-class CompareOptions:
-    """What is compared, and what each run is evaluated with.
-
-    Args:
-        runs: see :func:`diffcli.load`; run folders, preset names for their newest runs, ready models, or model files.
-        out: .html (a self-contained page), .md or .json; None writes nothing.
-        n_test: test images for the loss and for reconstructions, the same random ones of every run; None is all.
-        n_fid: unconditional samples for the distances.
-        n_cas: samples for the accuracy score, where ``metrics`` names it.
-        metrics: see :class:`EvaluateOptions`.
-        steps: of each run's own sampler; None is what its preset says.
-        extractor: of features, one of ``EXTRACTORS``.
-        inception_weights: a local copy of the Inception weights.
-        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
-        t: reconstructions start from z_t of this step of each run; see :class:`EvaluateOptions`, as for the next two.
-        zt_bits: as many bits has each pixel of z_t.
-        zt_noise: standard deviation of normal noise that is added to z_t.
-        data: a folder of images in place of those that the runs were trained on.
-
-    Raises:
-        UserError: ``out`` cannot be written.
-    """
-
-    runs: Sequence[Run | Path | str]
-    out: Path | None = None
-    n_test: int | None = None
-    n_fid: int = 1000
-    steps: int | None = None
-    extractor: str = "auto"
-    inception_weights: Path | str | None = None
-    data_dir: Path | str | None = None
-    devices: Devices = ONE_DEVICE
-    quiet: bool = False
-    metrics: Sequence[str] = field(default=(), kw_only=True)
-    n_cas: int | None = field(default=None, kw_only=True)
-    t: int | None = field(default=None, kw_only=True)
-    zt_bits: int | None = field(default=None, kw_only=True)
-    zt_noise: float = field(default=0.0, kw_only=True)
-    data: Path | str | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        expand_fields(self, "out", "inception_weights", "data_dir", "data")
-        object.__setattr__(self, "devices", devices_of(self.devices))
-        if self.out is not None:
-            check_output(self.out, SUFFIXES, "out")
-        self.evaluation_of("last")
-
-    def evaluation_of(self, run: Run | Path | str) -> EvaluateOptions:
-        """What a run is evaluated with, from its preset's own prior."""
-        return EvaluateOptions(
-            run,
-            metrics=self.metrics,
-            n_test=self.n_test,
-            n_fid=self.n_fid,
-            n_cas=self.n_cas,
-            steps=self.steps,
-            extractor=self.extractor,
-            inception_weights=self.inception_weights,
-            data_dir=self.data_dir,
-            data=self.data,
-            devices=self.devices,
-            quiet=self.quiet,
-            t=self.t,
-            zt_bits=self.zt_bits,
-            zt_noise=self.zt_noise,
-        )
-
-
-@takes(CompareOptions)
-def compare(options: CompareOptions) -> Comparison:
+@called_with(CompareOptions)
+def compare(*args: Any, **arguments: Any) -> Comparison:
     """Evaluates what has not been evaluated with these options yet, and lays the runs side by side.
 
-    See :class:`CompareOptions` for the arguments. Of several processes, the first one alone looks for evaluations, writes
+    Of several processes, the first one alone looks for evaluations, writes
     and draws.
 
     Raises:
         UserError: a run is not there or given twice, an option does not fit it, or ``out`` cannot be written.
     """
+    return carry_out(checked(CompareOptions, *args, **arguments))
+
+
+def carry_out(options: CompareOptions) -> Comparison:
+    """As :func:`compare`, of options."""
     named = [_named(run) for run in options.runs]
     places = [(loaded.folder if isinstance(loaded, Run) else loaded).resolve() for _, loaded in named]
     if len({run.folder.resolve() for run, _ in named}) < len(named):

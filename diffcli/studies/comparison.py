@@ -8,7 +8,8 @@ from typing import Any
 
 from diffcli.checkpoints.runs import Run
 from diffcli.config.schema import Preset
-from diffcli.evaluation.protocol import EvaluateOptions, digest
+from diffcli.evaluation.options import EvaluateOptions
+from diffcli.evaluation.protocol import digest
 from diffcli.studies.claim_text import Claim
 from diffcli.studies.comparable import best_of, note_of_floor, remarks
 from diffcli.studies.page import columns

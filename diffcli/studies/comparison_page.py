@@ -13,7 +13,8 @@ from diffcli.config.presets import to_yaml
 from diffcli.evaluation.metrics import from_zT
 from diffcli.evaluation.protocol import pick_subject
 from diffcli.inference.loading import started
-from diffcli.inference.save import SampleOptions, write_samples
+from diffcli.inference.options import SampleOptions
+from diffcli.inference.save import write_samples
 from diffcli.studies.comparable import differences, start_of_reconstructions
 from diffcli.studies.comparison import Compared, Comparison
 from diffcli.studies.page import Page, Picture, RunView, html_page, markdown_page, picture_of

@@ -20,8 +20,9 @@ from diffcli.data.label_names import check_trained, label_notes, label_numbers
 from diffcli.evaluation.cas import cas_size
 from diffcli.studies.files import effort_of, evaluation_of, folder_of
 from diffcli.studies.schema import Budget, Reconstructions, Study, StudyEvaluation, StudyModel
+from diffcli.training.options import TrainOptions
 from diffcli.training.pace import time_spent
-from diffcli.training.plan import Plan, TrainOptions, plan
+from diffcli.training.plan import Plan, plan
 from diffcli.training.resume import MAY_CHANGE, changes
 from diffcli.training.run import carry_out
 from diffcli.utils.console import note

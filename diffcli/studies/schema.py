@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from diffcli.config.schema import MOST_BITS, MOST_NOISE, Duration, Positive, PrecisionName, Strict
+from diffcli.config.schema import Duration, Positive, PrecisionName, Strict
+from diffcli.evaluation.options import MOST_BITS, MOST_NOISE
 
 Epoch = Positive | Literal["first", "last"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

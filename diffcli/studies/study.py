@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from diffcli.checkpoints.images import with_images
@@ -16,14 +14,16 @@ from diffcli.diffusion.degradations import Degradation
 from diffcli.evaluation.conditions import unevenness
 from diffcli.evaluation.intervals import Interval, of_repeats
 from diffcli.evaluation.metrics import measured_on
-from diffcli.evaluation.protocol import EvaluateOptions, instruments
+from diffcli.evaluation.options import EvaluateOptions
+from diffcli.evaluation.protocol import instruments
 from diffcli.evaluation.subsets import random_subset
 from diffcli.inference.loading import read_model
 from diffcli.studies import claims
 from diffcli.studies.comparable import start_of_reconstructions
 from diffcli.studies.compare import evaluated, measured_before, prepared
 from diffcli.studies.comparison import Compared
-from diffcli.studies.files import evaluation_of, find_study, load_study
+from diffcli.studies.files import evaluation_of, find_study
+from diffcli.studies.options import StudyOptions
 from diffcli.studies.report import models_of
 from diffcli.studies.results import Measured
 from diffcli.studies.runs import Member, Place, check, finish, members, reconstructions_of
@@ -32,110 +32,17 @@ from diffcli.studies.study_page import write_pages
 from diffcli.studies.study_result import MemberResult, StudyResult
 from diffcli.utils.compile import precision_of
 from diffcli.utils.console import note
-from diffcli.utils.devices import Devices, Processes, devices_of, fabric_of, launch
+from diffcli.utils.devices import Processes, fabric_of, launch
 from diffcli.utils.distributed import is_first
-from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.files import check_beside, check_output
-from diffcli.utils.options import takes
-from diffcli.utils.paths import expand_fields
+from diffcli.utils.options import called_with, checked
 
 LAST_EPOCHS = 5
 """Whose mean losses tell of overfitting."""
 FACT_IMAGES = 1000
 
 
-@dataclass(frozen=True)
-class StudyOptions:
-    """Which study is made, and where.
-
-    Args:
-        study: a study's name or its YAML file.
-        budget: one of the study's; None is its first.
-        out: holds a run folder for each model and the page; named again, the study goes on. None is ``studies/NAME``.
-        page: .html; the same as .md and .json are written beside. None is ``NAME.html`` in ``out``.
-        runs: by label of a model, runs to take as they are in place of training it.
-        only: labels of the models that are trained and measured now, those of the others stay as they are and no page is
-            written; what was measured is found again when the whole study is made. None is all of them, with the page.
-        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
-        extractor: of features, one of ``EXTRACTORS``.
-        inception_weights: a local copy of the Inception weights.
-        devices: of the trainings; the evaluations run on the same ones, in the study's precision.
-
-    Raises:
-        UserError: the study or the budget is unknown, the study is not valid, or the page cannot be written.
-    """
-
-    study: str | Path = "report"
-    budget: str | None = None
-    out: Path | None = None
-    page: Path | None = None
-    runs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    data_dir: Path | str | None = None
-    extractor: str = "auto"
-    inception_weights: Path | str | None = None
-    devices: Devices = field(default_factory=Devices)
-    quiet: bool = False
-    only: Sequence[str] = field(default=(), kw_only=True)
-
-    def __post_init__(self) -> None:
-        expand_fields(self, "out", "page", "inception_weights", "data_dir")
-        object.__setattr__(self, "devices", devices_of(self.devices))
-        budgets = self.content.known_budgets
-        if self.budget is not None and self.budget not in budgets:
-            raise UserError(f"`budget`: {unknown('budget', self.budget, budgets)}")
-        labels = [label for label in self.content.models if label not in self.chosen_budget[1].without]
-        for label in self.only:
-            if label not in labels:
-                raise UserError(f"`only`: {unknown('model', label, labels)}")
-        if self.only and self.page is not None:
-            raise UserError("`page` is of a whole study; leave it or `only` out")
-        if self.page is not None:
-            check_output(self.page, (".html",), "page")
-        check_beside(self.files[0], self.files[1:], "page" if self.page is not None else "out")
-        self.evaluation_of("last")  # a bad option is told before hours of training
-
-    @property
-    def content(self) -> Study:
-        """What the file holds."""
-        return load_study(str(self.study))
-
-    @property
-    def chosen_budget(self) -> tuple[str, Budget]:
-        """The budget that is taken, and its name."""
-        budgets = self.content.known_budgets
-        name = self.budget or next(iter(budgets))
-        return name, budgets[name]
-
-    @property
-    def name(self) -> str:
-        """Of the study: its file's stem."""
-        return find_study(str(self.study)).stem
-
-    @property
-    def folder(self) -> Path:
-        """Of the runs."""
-        return Path("studies") / self.name if self.out is None else self.out
-
-    @property
-    def files(self) -> list[Path]:
-        """The page, and beside it the same as Markdown and as JSON."""
-        page = self.page or self.folder / f"{self.name}.html"
-        return [page, page.with_suffix(".md"), page.with_suffix(".json")]
-
-    def evaluation_of(self, run: Any, precision: str | None = None) -> EvaluateOptions:
-        """What a run is measured with, whatever else the study says of it."""
-        return EvaluateOptions(
-            run,
-            extractor=self.extractor,
-            inception_weights=self.inception_weights,
-            data_dir=self.data_dir,
-            devices=replace(self.devices, precision=precision, compile=False),
-            quiet=self.quiet,
-        )
-
-
-@takes(StudyOptions)
-def study(options: StudyOptions) -> StudyResult:
+@called_with(StudyOptions)
+def study(*args: Any, **arguments: Any) -> StudyResult:
     """Trains, measures and compares the models of a study; goes on where an earlier call with the same ``out`` was.
 
     What was trained and measured is kept at once, each model and each evaluation for itself.
@@ -144,6 +51,11 @@ def study(options: StudyOptions) -> StudyResult:
         UserError: the data are missing, a model cannot be trained or measured as the study says, or ``out`` holds runs of
             another study or budget.
     """
+    return carry_out(checked(StudyOptions, *args, **arguments))
+
+
+def carry_out(options: StudyOptions) -> StudyResult:
+    """As :func:`study`, of options."""
     precision_of(options.devices)
     fabric_of(options.devices)  # a bad option is told before hours of training
     content = options.content

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Any
 
@@ -25,66 +23,17 @@ from diffcli.data.module import ImageDataModule
 from diffcli.training.cautions import replaced_keys, shortness
 from diffcli.training.loggers import check_loggers
 from diffcli.training.module import DiffusionModule
+from diffcli.training.options import TrainOptions
 from diffcli.training.outlook import Outlook, outlook
 from diffcli.training.pace import time_spent
 from diffcli.training.resume import check_changes
 from diffcli.training.trainer import check_processes
 from diffcli.training.trial import check_plugins
-from diffcli.utils.devices import ACCELERATORS, Devices, devices_of
+from diffcli.utils.devices import ACCELERATORS
 from diffcli.utils.errors import UserError
 from diffcli.utils.hashing import of_images
-from diffcli.utils.paths import expand_fields
 
 DEFAULT_LOGGERS = ("tensorboard",)
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What is trained, and where.
-
-    Args:
-        preset: a preset's name, its YAML file, or what such a file holds, as a mapping; its runs are those of ``preset``.
-        overrides: preset keys and their new values: ``{"training.epochs": 2, "sampler": {"name": "ddim"}}``.
-        resume: in place of a preset, a run to go on with: the run, its folder, a preset's name, or ``last``.
-        out: the run folder; None is ``runs/PRESET/TIME``.
-        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
-        limit_batches: batches in an epoch, for a quick look; None is all.
-        quiet: prints nothing.
-        logger: where the curves go besides ``metrics.csv``, of :data:`diffcli.training.loggers.LOGGERS`; none is what the run
-            had that is gone on with, else ``("tensorboard",)``.
-
-    Raises:
-        UserError: an option is out of range, or two do not go together.
-    """
-
-    preset: Mapping[str, Any] | Path | str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    resume: Run | Path | str | None = None
-    out: Path | str | None = None
-    data_dir: Path | str | None = None
-    limit_batches: int | None = None
-    devices: Devices = field(default_factory=Devices)
-    quiet: bool = False
-    logger: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        expand_fields(self, "out", "data_dir")
-        object.__setattr__(self, "devices", devices_of(self.devices))
-        if (self.preset is None) == (self.resume is None):
-            raise UserError(
-                "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the runs"
-            )
-        if not isinstance(self.preset, (Mapping, Path, str, type(None))):
-            raise UserError(
-                f"`preset` is a name, a YAML file or a mapping of keys to values, got {type(self.preset).__name__}"
-            )
-        if self.resume is not None and self.out is not None:
-            raise UserError("`out` does not go with `resume`: the run stays in its folder")
-        if self.limit_batches is not None and self.limit_batches < 1:
-            raise UserError(f"`limit_batches` must be at least 1, got {self.limit_batches}")
-        if isinstance(self.logger, str):
-            raise UserError(f"`logger` is a list of names: ['{self.logger}']")
-        check_loggers(self.logger)
 
 
 @dataclass(frozen=True)

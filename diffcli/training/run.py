@@ -18,8 +18,9 @@ from diffcli.data.module import batch_sizes
 from diffcli.training.agreement import Agreement
 from diffcli.training.checkpoints import remove_leftovers, run_of
 from diffcli.training.loggers import Logged, build_loggers
+from diffcli.training.options import TrainOptions
 from diffcli.training.pace import TimeBudget, ending
-from diffcli.training.plan import Plan, TrainOptions, images_of, plan
+from diffcli.training.plan import Plan, images_of, plan
 from diffcli.training.safety import Diverged, Interrupts, silent_writers
 from diffcli.training.trainer import Setting, build_trainer
 from diffcli.utils import distributed as peers
@@ -27,7 +28,7 @@ from diffcli.utils.compile import check_compiler, compile_in_place, use_fast_pro
 from diffcli.utils.console import is_text, note
 from diffcli.utils.devices import silence
 from diffcli.utils.errors import DiffcliError, RunError, UserError, explain
-from diffcli.utils.options import takes
+from diffcli.utils.options import called_with, checked
 from diffcli.utils.paths import user_path
 
 
@@ -40,18 +41,18 @@ class Interrupted(RunError):
         self.exit_code = 128 + signal_number
 
 
-@takes(TrainOptions)
-def train(options: TrainOptions) -> Run:
+@called_with(TrainOptions)
+def train(*args: Any, **arguments: Any) -> Run:
     """Trains a preset's model into a new run folder, or goes on with a run; returns the run.
 
-    See :class:`TrainOptions` for the arguments. An interrupt (Ctrl-C) ends it after the current step, the work saved.
+    An interrupt (Ctrl-C) ends it after the current step, the work saved.
 
     Raises:
         UserError: the preset, its data or an option is not usable.
         Interrupted: by SIGINT or SIGTERM, the work saved.
         RunError: the loss is not finite, memory or the disk is full, or the folder is gone.
     """
-    return carry_out(plan(options))
+    return carry_out(plan(checked(TrainOptions, *args, **arguments)))
 
 
 def carry_out(plan: Plan) -> Run:

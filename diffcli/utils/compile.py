@@ -54,6 +54,23 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
+def automatic_precision() -> dict[str, Any]:
+    """The device that is taken where none is named, whether it is fast in bfloat16, and so what ``precision`` auto picks."""
+    device = pick_device("auto")
+    fast = has_fast_bfloat16(device)
+    needed = {
+        "cpu": "the instructions AMX or AVX512_BF16",
+        "cuda": f"tensor cores of sm_{AMPERE[0]}{AMPERE[1]} or newer",
+        "mps": "an accelerator that is known to be fast in bfloat16; mps is not",
+    }[device.type]
+    return {
+        "device": device.type,
+        "fast_bfloat16": fast,
+        "auto": precision_of(Devices(precision="auto")),
+        "why": f"{device.type} {'has' if fast else 'lacks'} {needed}",
+    }
+
+
 class Autocast(nn.Module):
     """A network whose products are computed in a lower precision; all around it stays float32.
 

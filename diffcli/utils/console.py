@@ -9,7 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from diffcli.utils.errors import UserError
+from diffcli.utils.options import option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,6 +83,19 @@ def show_lines(wanted: bool) -> None:
     """From here on, whether what takes long says so in lines where no bar can move: in a pipe, in a file."""
     global _wanted
     _wanted = wanted
+
+
+def quiet_option() -> Any:
+    """Whether a command shows no progress; beside it on the command line, whether it shows lines of it."""
+    lines = option(False, kind=bool, help="Lines of progress on stderr where no bar can move: in a pipe, in a log.")
+    return option(False, help="No progress, only the result.", also="q", beside={"progress": lines}, parse=_silent)
+
+
+def _silent(quiet: bool, progress: bool) -> bool:
+    if quiet and progress:
+        raise UserError("`quiet` and `progress` contradict each other; give one of them")
+    show_lines(progress)
+    return quiet
 
 
 def lines_wanted() -> bool:

@@ -6,21 +6,21 @@ import logging
 import os
 import platform
 import re
+import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
-
-import torch
-from torch import distributed
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from diffcli.utils import distributed as peers
 from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.options import DEVICES, option
 
 if TYPE_CHECKING:
+    import torch
     from lightning.fabric import Fabric
 
 Item = TypeVar("Item")
@@ -46,16 +46,28 @@ class Devices:
         compile: compiles the network with torch.compile.
     """
 
-    accelerator: str = "auto"
-    devices: str = "auto"
-    num_nodes: int = 1
-    strategy: str = "auto"
-    precision: str | None = None
-    compile: bool = False
+    accelerator: str = option("auto", help="auto, cpu, cuda or mps.", panel=DEVICES)
+    devices: str = option("auto", help="Lightning's: a number, a list, or auto.", panel=DEVICES)
+    num_nodes: int = option(1, help="Machines.", panel=DEVICES)
+    strategy: str = option("auto", help="auto or ddp; train takes others of Lightning's, too.", panel=DEVICES)
+    precision: str | None = option(
+        None,
+        help="32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device is fast at it.",
+        shown="the preset's",
+        panel=DEVICES,
+    )
+    compile: bool = option(False, help="Compile the network with torch.compile.", panel=DEVICES)
 
 
-ONE_DEVICE = Devices(devices="1")
+ONE_DEVICE = Devices(devices="1", precision="32-true")
 """What sampling and evaluations use unless they are told otherwise."""
+PLACES: dict[str, str | None] = dict.fromkeys(("accelerator", "devices", "num_nodes", "strategy"))
+"""The fields of devices that say where the work is done; each has a flag."""
+
+
+def devices_option(default: Devices, parts: Mapping[str, str | None]) -> Any:
+    """The devices of a command, a flag for each of these parts."""
+    return option(default, check=lambda _, value: devices_of(value), parts=parts)
 
 
 def devices_of(value: Devices | int | str) -> Devices:
@@ -98,6 +110,8 @@ class Processes:
     def _gathered(self, value: Result) -> list[Result]:
         if self.count == 1:
             return [value]
+        from torch import distributed
+
         everyone: list[Result] = [value] * self.count
         distributed.all_gather_object(everyone, value)
         return everyone
@@ -111,6 +125,8 @@ def pick_device(accelerator: str) -> torch.device:
     """
     if accelerator not in ACCELERATORS:
         raise UserError(f"`accelerator`: {unknown('accelerator', accelerator, ACCELERATORS)}")
+    import torch
+
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     wanted = "cuda" if accelerator == "gpu" else accelerator
     if wanted == "auto":
@@ -127,6 +143,32 @@ def processor() -> str:
         if names:
             return names[1]
     return platform.processor() or platform.machine()
+
+
+def hardware() -> dict[str, Any]:
+    """Cores, memory, threads and accelerators, as PyTorch sees them."""
+    import torch
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cuda = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return {
+        "processor": processor(),
+        "cores": usable,
+        "memory": _memory(),
+        "threads": torch.get_num_threads(),
+        "cuda": [
+            f"{device.name}, {device.total_memory / 2**30:.0f} GiB, sm_{device.major}{device.minor}" for device in cuda
+        ],
+        "cuda_of_torch": torch.version.cuda,
+        "mps": torch.backends.mps.is_available(),
+        "compiler": next((name for name in ("g++", "clang++", "c++", "cl") if shutil.which(name)), None),
+    }
+
+
+def _memory() -> str | None:
+    with suppress(AttributeError, ValueError, OSError):
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    return None
 
 
 def device_name(device: torch.device) -> str:

@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,3 +163,8 @@ def check_output(out: Path | str, suffixes: tuple[str, ...], argument: str) -> P
     ancestor = next(folder for folder in out.absolute().parents if folder.exists())
     writable_folder(ancestor)
     return out
+
+
+def output_of(*suffixes: str) -> Callable[[str, Path], Path]:
+    """The check of an option that a file of one of these kinds can be written there: see :func:`check_output`."""
+    return lambda name, path: check_output(path, suffixes, name)

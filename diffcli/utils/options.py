@@ -1,46 +1,167 @@
-"""Keyword arguments written once: the fields of a dataclass are the parameters of the function that takes it."""
+"""Options written once: a dataclass's fields, with their help and their checks, are a function's arguments and a command's flags."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import wraps
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ParamSpec, TypeVar
 
 from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.paths import path_at
 
 P = ParamSpec("P")
-Options = TypeVar("Options")
+Kind = TypeVar("Kind")
 Result = TypeVar("Result")
 
+MODEL = "Model"
+TRAINING = "Training"
+SAMPLING = "Sampling"
+METRICS = "Metrics"
+EFFORT = "How much is measured"
+DATA = "Data"
+IMAGES = "The images"
+DEVICES = "Devices"
+PANELS = (None, METRICS, IMAGES, MODEL, TRAINING, SAMPLING, EFFORT, DATA, DEVICES)
+"""The groups of options in the help, in this order; None is what is written and printed."""
 
-def takes(options: Callable[P, Options]) -> Callable[[Callable[[Options], Result]], Callable[P, Result]]:
-    """Makes a function of an options dataclass one that is called with the dataclass's fields.
 
-    The function itself stays at hand as ``__wrapped__``.
+@dataclass(frozen=True, kw_only=True)
+class Flag:
+    """How the command line shows an option, and what it makes of what the user writes.
 
-    Raises:
-        UserError: (when called) an argument is unknown or missing.
+    Args:
+        help: a sentence; other arguments are named in backticks, which the command line shows as flags.
+        panel: the group of options in the help.
+        shown: the default in words.
+        name: of the flag; None is that of the argument.
+        also: another name of the flag; a single letter gets a single dash.
+        metavar: stands for a value in the help.
+        argument: a word without a flag.
+        complete: what a shell completes: ``models``, ``presets``, ``runs`` or ``studies``.
+        kind: the type on the command line; None is what the first type of the annotation says, a list of a sequence.
+        parse: makes the option's value of the text, and of the flags ``beside``.
+        beside: by name, further flags that decide the value, for ``parse``.
+        keys: by preset key, the flags that stand for one; the option itself is assignments ``key=value``.
+        each: by name, the help of a flag for each possible entry of a list.
+        parts: of an option that is a dataclass itself, the fields that have a flag, and their help where it is another one.
     """
 
-    def decorate(function: Callable[[Options], Result]) -> Callable[P, Result]:
-        @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-            _check(options, args, kwargs)
-            return function(options(*args, **kwargs))
+    help: str = ""
+    panel: str | None = None
+    shown: str | None = None
+    name: str | None = None
+    also: str | None = None
+    metavar: str | None = None
+    argument: bool = False
+    complete: str | None = None
+    kind: Any = None
+    parse: Callable[..., Any] | None = None
+    beside: Mapping[str, Field[Any]] | None = None
+    keys: Mapping[str, Field[Any]] | None = None
+    each: Mapping[str, str] | None = None
+    parts: Mapping[str, str | None] | None = None
 
-        call.__signature__ = inspect.signature(options)  # type: ignore[attr-defined]
-        return call
 
-    return decorate
+def option(
+    default: Any = MISSING,
+    *,
+    default_factory: Any = MISSING,
+    check: Callable[[str, Any], Any] | None = None,
+    **flag: Any,
+) -> Any:
+    """A field of an options class that the command line shows, too.
+
+    Args:
+        default: none where the option has to be given.
+        default_factory: makes a default anew.
+        check: of the name and a value that is not None, the value to keep; raises ``UserError``.
+        flag: see :class:`Flag`.
+    """
+    return field(default=default, default_factory=default_factory, metadata={"flag": Flag(**flag), "check": check})
 
 
-def _check(options: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    signature = inspect.signature(options)
-    for name in kwargs:
-        if name not in signature.parameters:
-            raise UserError(unknown("argument", name, signature.parameters))
+def at_least(smallest: int, why: str = "") -> Callable[[str, Any], Any]:
+    """A check that a number is at least ``smallest``; ``why`` ends the line."""
+
+    def check(name: str, value: Any) -> Any:
+        if value < smallest:
+            raise UserError(f"`{name}` must be at least {smallest}, got {value}{why}")
+        return value
+
+    return check
+
+
+def within(smallest: float, largest: float, unit: str = "") -> Callable[[str, Any], Any]:
+    """A check that a number is in a range; ``unit`` says of what it is one."""
+
+    def check(name: str, value: Any) -> Any:
+        if not smallest <= value <= largest:
+            raise UserError(f"`{name}` must be in {smallest:,}..{largest:,}{unit}, got {value}")
+        return value
+
+    return check
+
+
+def is_path(annotation: Any) -> bool:
+    """Whether an annotation, as text, is that of a path."""
+    return str(annotation).partition(" | ")[0] == "Path"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The base of options classes: expands paths, and applies each field's check.
+
+    Raises:
+        UserError: a value does not pass.
+    """
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value, check = getattr(self, one.name), one.metadata.get("check")
+            if value is not None and is_path(one.type):
+                object.__setattr__(self, one.name, path_at(value, f"`{one.name}`"))
+            if value is not None and check is not None:
+                object.__setattr__(self, one.name, check(one.name, value))
+
+
+def shared(options: Any, kind: type) -> dict[str, Any]:
+    """The values of some options that another options class has as well, by name."""
+    names = {one.name for one in fields(kind)}
+    return {one.name: getattr(options, one.name) for one in fields(options) if one.name in names}
+
+
+def check_arguments(signature: inspect.Signature, *args: Any, **arguments: Any) -> None:
+    """Checks that a function of this signature can be called so.
+
+    Raises:
+        UserError: an argument is unknown or missing.
+    """
+    known = [name for name in signature.parameters if name != "self"]
+    for name in arguments:
+        if name not in known:
+            raise UserError(unknown("argument", name, known))
     try:
-        signature.bind(*args, **kwargs)
+        signature.bind(*args, **arguments)
     except TypeError as error:
         raise UserError(str(error)) from None
+
+
+def checked(kind: Callable[..., Kind], *args: Any, **arguments: Any) -> Kind:
+    """The options that a function was called with.
+
+    Raises:
+        UserError: an argument is unknown or missing, or a value does not pass.
+    """
+    check_arguments(inspect.signature(kind), *args, **arguments)
+    return kind(*args, **arguments)
+
+
+def called_with(kind: Callable[P, Any]) -> Callable[[Callable[..., Result]], Callable[P, Result]]:
+    """Shows the fields of an options class as the arguments of a function that makes it with :func:`checked`."""
+
+    def decorate(function: Callable[..., Result]) -> Callable[P, Result]:
+        function.__signature__ = inspect.signature(kind)  # type: ignore[attr-defined]
+        return function
+
+    return decorate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import signal
@@ -17,9 +16,11 @@ from killing import start
 from PIL import Image
 
 from diffcli.checkpoints.runs import Run
-from diffcli.cli.flags import SHORTCUTS
+from diffcli.cli.flags import flag_of
+from diffcli.cli.parameters import Parameters
 from diffcli.cli.train import train
 from diffcli.config.schema import Training
+from diffcli.training.options import KEYS
 
 RECONSTRUCTED = ("rmse", "ssim", "psnr", "class_kept")
 
@@ -229,9 +230,9 @@ def test_an_option_beside_a_set_of_its_key_is_refused(
 
 
 def test_every_option_for_a_key_of_presets_has_such_a_refusal() -> None:
-    flags = {"--" + name.replace("_", "-") for name in inspect.signature(train).parameters}
+    flags = {"--" + parameter.name.replace("_", "-") for parameter in Parameters(train).shown}
     of_keys = {flag for flag in flags if flag[2:].replace("-", "_") in Training.model_fields}
-    assert of_keys <= set(SHORTCUTS.values()) <= flags
+    assert of_keys <= {flag_of(key) for key in KEYS} <= flags
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT, Cli
 
 import diffcli
-from diffcli.cli import diagnosis as doctor
+from diffcli.utils import installation
 from diffcli.utils.compile import precision_of
 from diffcli.utils.devices import Devices
 
@@ -44,7 +44,7 @@ def test_the_commit_of_a_checkout_is_named() -> None:
     head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
     if head.returncode:
         pytest.skip("no commit here")
-    assert doctor.installation()["commit"] == head.stdout.strip()
+    assert installation.installation()["commit"] == head.stdout.strip()
 
 
 def test_the_table_says_what_a_report_needs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_an_installation_without_metadata_is_told_of(cli: Cli, monkeypatch: pyte
     def missing(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor.metadata, "requires", missing)
+    monkeypatch.setattr(installation.metadata, "requires", missing)
     result = cli("doctor", "--json", "--data-dir", "nowhere")
     assert result.code == 1
     assert "error" in json.loads(result.out)["packages"]

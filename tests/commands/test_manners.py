@@ -165,8 +165,8 @@ def test_errors_offer_the_next_command(case: str, cli: Cli, tiny: Path, trained:
 
 def test_a_bug_says_what_its_report_needs(workplace: Path) -> None:
     code = (
-        "import diffcli.cli.listing as listing\n"
-        "listing.presets = lambda: 1 / 0\n"
+        "import diffcli.config.presets as presets\n"
+        "presets.preset_files = lambda: 1 / 0\n"
         "from diffcli.cli import main\n"
         "main(['presets'])\n"
     )

@@ -14,8 +14,9 @@ from PIL import Image
 
 import diffcli
 from diffcli.config.presets import load_preset
+from diffcli.training.options import TrainOptions
 from diffcli.training.outlook import Outlook, clock, least_steps
-from diffcli.training.plan import TrainOptions, plan
+from diffcli.training.plan import plan
 
 CPU = ["--accelerator", "cpu"]
 FOLDER = "{name: folder, path: photos, size: 8, channels: 1, mirrored: true, background: black}"

@@ -61,7 +61,7 @@ def test_a_description_and_a_note_are_shown_as_they_are(
 ) -> None:
     text = "a [bold]b[/bold] [/] :smile: c"
     Path("mine.yaml").write_text(TINY.replace("a tiny model for the tests", f"'{text}'"))
-    monkeypatch.setattr("diffcli.cli.listing.preset_files", lambda: {"[x]": Path("mine.yaml").absolute()})
+    monkeypatch.setattr("diffcli.config.presets.preset_files", lambda: {"[x]": Path("mine.yaml").absolute()})
     assert text in cli("presets").out
     monkeypatch.undo()
     result = cli("eval", "--run", trained, "--extractor", "inception", "--inception-weights", "[/red].pth", *EFFORT[:6])

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -113,13 +113,10 @@ NAMES_OF_RUNS = {"run", "runs", "preset", "resume", "study", "files"}
 
 
 def option_classes() -> list[type[Any]]:
-    from diffcli.evaluation.protocol import EvaluateOptions
-    from diffcli.inference.export import ExportOptions
-    from diffcli.inference.save import SampleOptions
-    from diffcli.inference.save_restorations import RestoreOptions
-    from diffcli.studies.compare import CompareOptions
-    from diffcli.studies.study import StudyOptions
-    from diffcli.training.plan import TrainOptions
+    from diffcli.evaluation.options import EvaluateOptions
+    from diffcli.inference.options import ExportOptions, RestoreOptions, SampleOptions
+    from diffcli.studies.options import CompareOptions, StudyOptions
+    from diffcli.training.options import TrainOptions
 
     return [CompareOptions, EvaluateOptions, ExportOptions, RestoreOptions, SampleOptions, StudyOptions, TrainOptions]
 
@@ -132,8 +129,7 @@ def test_every_path_of_the_options_is_expanded(kind: type[Any], home: Path) -> N
     suffixes |= {"EvaluateOptions": {"out": ".json"}, "ExportOptions": {"out": ".pt2"}}.get(kind.__name__, {})
     suffixes |= {"CompareOptions": {"out": ".html"}}.get(kind.__name__, {})
     (home / "x").touch()
-    hints = get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind) if "Path" in str(hints[field.name])]
+    names = [field.name for field in dataclasses.fields(kind) if "Path" in str(field.type)]
     assert set(names) - NAMES_OF_RUNS
     for name in set(names) - NAMES_OF_RUNS:
         path = f"~/x{suffixes.get(name, '')}"
@@ -180,7 +176,7 @@ def test_a_variable_whose_home_is_unknown_is_named(homeless: Path, monkeypatch: 
 def test_without_a_home_nothing_is_cached(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from diffcli.cli.diagnosis import models
+    from diffcli.cli.doctor import models
     from diffcli.evaluation.extractors import inception_cache
 
     monkeypatch.delenv("DIFFCLI_CACHE")

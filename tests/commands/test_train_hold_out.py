@@ -15,7 +15,8 @@ from pictures import images_with, make_folders
 import diffcli
 from diffcli.config.build import load_source, splits, training_split
 from diffcli.data.sources import NO_LABEL, Source, numbered_as
-from diffcli.training.plan import TrainOptions, plan
+from diffcli.training.options import TrainOptions
+from diffcli.training.plan import plan
 from diffcli.utils.errors import UserError
 
 CPU = diffcli.Devices("cpu", "1")

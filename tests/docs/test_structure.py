@@ -90,15 +90,10 @@ def test_files_and_parameter_lists_are_short() -> None:
         text = file.read_text()
         assert len(text.splitlines()) <= LONGEST, file
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef) and part_of_command(file) is False:
+            if isinstance(node, ast.FunctionDef):
                 own = [*node.args.posonlyargs, *node.args.args]
                 count = len([argument for argument in own if argument.arg not in ("self", "cls")])
                 assert count <= MOST_PARAMETERS, f"{file}: {node.name} has {count} positional parameters"
-
-
-def part_of_command(file: Path) -> bool:
-    """Whether a file's functions are Typer commands."""
-    return file.parent.name == "cli"
 
 
 def test_unit_tests_lie_by_package_and_take_no_trained_model() -> None:

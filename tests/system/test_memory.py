@@ -13,8 +13,9 @@ import torch
 from conftest import SLOW
 from PIL import Image
 
+from diffcli.inference.options import SampleOptions
 from diffcli.inference.pictures import save_array
-from diffcli.inference.save import SampleOptions, sample
+from diffcli.inference.save import sample
 from diffcli.utils.devices import Devices
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's /proc")
@@ -45,7 +46,8 @@ def test_sampling_again_and_again_leaks_nothing(workplace: Path, trained: Path) 
 PEAK = """
 import sys
 from pathlib import Path
-from diffcli.inference.save import SampleOptions, sample
+from diffcli.inference.options import SampleOptions
+from diffcli.inference.save import sample
 from diffcli.utils.devices import Devices
 run, count, out = sys.argv[1:]
 sample(SampleOptions(run, int(count), Path(out), devices=Devices("cpu", "1"), steps=2, batch_size=100, quiet=True))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from diffcli.cli.diagnosis import _commit
+from diffcli.utils.installation import _commit
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,136 @@
+"""The parameters of a command, made of options: of a dataclass's fields, and of arguments whose default is an ``option``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from diffcli.cli.completion import COMPLETIONS
+from diffcli.cli.flags import flag_of, overrides, with_flags
+from diffcli.utils.options import PANELS, Flag, is_path
+from diffcli.utils.paths import user_path
+
+KINDS = {"bool": bool, "int": int, "float": float}
+
+
+class Parameters:
+    """The parameters of a command's function as Typer takes them, and the way back.
+
+    A parameter that is annotated with an options class stands for the class's fields.
+
+    Args:
+        function: its annotations are texts, those of options classes are names of its module.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.command = function.__name__.replace("_", "-")
+        self.classes: dict[str, Any] = {}
+        self.own: dict[str, Field[Any]] = {}
+        self.shown: list[inspect.Parameter] = []
+        for name, parameter in inspect.signature(function).parameters.items():
+            kind = function.__globals__.get(str(parameter.annotation))
+            if isinstance(parameter.default, Field):
+                self.own[name] = parameter.default
+                self.shown += _parameters(name, parameter.annotation, parameter.default)
+            elif is_dataclass(kind):
+                self.classes[name] = kind
+                self.shown += [shown for field in _fields(kind) for shown in _parameters(field.name, field.type, field)]
+        self.shown.sort(key=_place)
+
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of the function; what was not said, None or an empty list, is left to the options' defaults.
+
+        Raises:
+            UserError: a value is not usable, or two do not go together.
+        """
+        made = {}
+        for name, kind in self.classes.items():
+            found = {field.name: self._value(field.name, field, values) for field in _fields(kind)}
+            made[name] = kind(**{key: value for key, value in found.items() if value is not None})
+        for name, option in self.own.items():
+            value = self._value(name, option, values)
+            made[name] = option.default if value is None else value
+        return made
+
+    def _value(self, name: str, option: Any, values: Mapping[str, Any]) -> Any:
+        """The value of an option; None where nothing was said."""
+        flag: Flag = option.metadata["flag"]
+        if flag.each is not None:
+            return [entry for entry in flag.each if values[entry]]
+        if flag.parts is not None:
+            return replace(option.default, **{part: values[part] for part in flag.parts if values[part] is not None})
+        if flag.keys is not None:
+            shortcuts = {key: values[key.rpartition(".")[2]] for key in flag.keys}
+            flags = [word[0] for parameter in self.shown if (word := parameter.annotation.__metadata__[0].param_decls)]
+            return overrides(values[name], shortcuts, command=self.command, flags=flags)
+        if flag.beside is not None and flag.parse is not None:
+            return flag.parse(values[name], **{beside: values[beside] for beside in flag.beside})
+        if values[name] is None or values[name] == []:
+            return None
+        return values[name] if flag.parse is None else flag.parse(values[name])
+
+
+def _place(parameter: inspect.Parameter) -> tuple[int, bool]:
+    """Where a parameter stands in the help: by its group, and at the end of that what every command has."""
+    (about,) = parameter.annotation.__metadata__
+    return PANELS.index(about.rich_help_panel), parameter.name in ("quiet", "progress")
+
+
+def _fields(kind: Any) -> list[Field[Any]]:
+    """The fields that the command line shows, in the order of the class's arguments."""
+    by_name = {field.name: field for field in fields(kind)}
+    return [by_name[name] for name in inspect.signature(kind).parameters if "flag" in by_name[name].metadata]
+
+
+def _parameters(name: str, annotation: Any, option: Any) -> Iterator[inspect.Parameter]:
+    """The flags of an option."""
+    flag: Flag = option.metadata["flag"]
+    if flag.each is not None:
+        for entry, about in flag.each.items():
+            yield _parameter(entry, bool, Flag(help=about, panel=flag.panel), False)
+    elif flag.parts is not None:
+        for part in (part for part in fields(option.default) if part.name in flag.parts):
+            own, default = part.metadata["flag"], getattr(option.default, part.name)
+            own = replace(own, help=flag.parts[part.name] or own.help, shown=own.shown if default is None else None)
+            yield _parameter(part.name, _kind(part.type), own, default)
+    else:
+        yield _parameter(name, flag.kind or _kind(annotation), flag, _default(option))
+        for beside, other in {**(flag.beside or {}), **(flag.keys or {})}.items():
+            own = other.metadata["flag"]
+            yield _parameter(beside.rpartition(".")[2], own.kind, own, other.default)
+
+
+def _kind(annotation: Any) -> Any:
+    """The type on the command line of an annotation, as text: what its first type says, text where a shell writes no other."""
+    if "Sequence[" in annotation or annotation.startswith("Mapping["):
+        return list[str]
+    return Path if is_path(annotation) else KINDS.get(annotation.partition(" | ")[0], str)
+
+
+def _default(option: Field[Any]) -> Any:
+    """The default on the command line; None where words stand for it, or for an empty list."""
+    if option.default is MISSING:
+        return inspect.Parameter.empty if option.default_factory is MISSING else None
+    return None if option.default == () or option.metadata["flag"].shown is not None else option.default
+
+
+def _parameter(name: str, kind: Any, flag: Flag, default: Any) -> inspect.Parameter:
+    settings: dict[str, Any] = {"help": with_flags(flag.help), "rich_help_panel": flag.panel}
+    settings["autocompletion"] = COMPLETIONS[flag.complete] if flag.complete else None
+    settings["metavar"] = flag.metavar or ("<path>" if kind is Path else None)
+    settings["parser"] = user_path if kind is Path else None
+    if flag.shown is not None:
+        settings["show_default"] = with_flags(flag.shown) or False
+    also = flag.also and (flag_of(flag.also) if len(flag.also) > 1 else f"-{flag.also}")
+    words = [flag_of(flag.name or name), *([also] if also else [])]
+    about = typer.Argument(**settings) if flag.argument else typer.Option(*words, **settings)
+    if kind is str and isinstance(default, int):
+        default = str(default)
+    kind = kind | None if default is None else kind
+    annotation = Annotated[kind, about]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -1,0 +1,42 @@
+"""Where the images are that a command reads: options of several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffcli.utils.options import DATA, Options, option
+
+
+def data_option() -> Any:
+    """A folder of images in place of those of the training."""
+    return option(
+        None,
+        help="Folder of images in place of the one that the model was trained on.",
+        shown="where the training read them",
+        panel=DATA,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataDirOptions(Options):
+    """Where the data sets are.
+
+    Args:
+        data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
+    """
+
+    data_dir: Path | str | None = option(
+        None,
+        help="Folder of the data sets (MNIST/raw/... below it).",
+        shown="DIFFCLI_DATA, else data",
+        panel=DATA,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(DataDirOptions):
+    """Where the images of a trained model are."""
+
+    data: Path | str | None = data_option()

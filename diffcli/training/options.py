@@ -1,0 +1,110 @@
+"""What a training is asked for; nothing heavy is loaded here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffcli.config.options import overrides_option
+from diffcli.data.options import DataDirOptions
+from diffcli.utils.console import quiet_option
+from diffcli.utils.devices import PLACES, Devices, devices_option
+from diffcli.utils.errors import UserError
+from diffcli.utils.options import DATA, DEVICES, MODEL, TRAINING, at_least, option
+
+if TYPE_CHECKING:
+    from diffcli.checkpoints.runs import Run
+
+KEYS: dict[str, Any] = {
+    "training.epochs": option(None, kind=int, help="Epochs in all.", shown="the preset's", panel=TRAINING),
+    "training.max_time": option(
+        None,
+        kind=str,
+        help="End after this time, 90s, 10m or 2h, the learning rate decayed.",
+        shown="the preset's",
+        panel=TRAINING,
+    ),
+    "training.batch_size": option(None, kind=int, help="Images per step.", shown="the preset's", panel=TRAINING),
+    "training.lr": option(None, kind=float, help="AdamW's learning rate.", shown="the preset's", panel=TRAINING),
+    "training.seed": option(None, kind=int, help="Seed of everything drawn.", shown="the preset's", panel=TRAINING),
+    "training.precision": option(
+        None,
+        kind=str,
+        help="32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device is fast at it.",
+        shown="the preset's",
+        panel=DEVICES,
+    ),
+    "data.on_bad_image": option(
+        None,
+        kind=str,
+        help="Of a folder of images: refuse or skip what cannot be used.",
+        shown="the preset's",
+        panel=DATA,
+    ),
+}
+"""Preset keys that have a flag of their own, called by their last part; the others have ``set``."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(DataDirOptions):
+    """What is trained, and where.
+
+    Args:
+        preset: a preset's name, its YAML file, or what such a file holds, as a mapping; its runs are those of ``preset``.
+        overrides: preset keys and their new values: ``{"training.epochs": 2, "sampler": {"name": "ddim"}}``.
+        resume: in place of a preset, a run to go on with: the run, its folder, a preset's name, or ``last``.
+        out: the run folder; None is ``runs/PRESET/TIME``.
+        limit_batches: batches in an epoch, for a quick look; None is all.
+        quiet: prints nothing.
+        logger: where the curves go besides ``metrics.csv``, of :data:`diffcli.training.loggers.LOGGERS`; none is what the run
+            had that is gone on with, else ``("tensorboard",)``.
+
+    Raises:
+        UserError: an option is out of range, or two do not go together.
+    """
+
+    preset: Mapping[str, Any] | Path | str | None = option(
+        None, kind=str, help="Preset name or YAML file.", panel=MODEL, complete="presets"
+    )
+    overrides: Mapping[str, Any] = overrides_option(KEYS)
+    resume: Run | Path | str | None = option(
+        None,
+        metavar="RUN",
+        help="Go on with a run: its folder, a preset name, or last.",
+        panel=MODEL,
+        complete="runs",
+    )
+    out: Path | str | None = option(None, help="Run folder.", shown="runs/PRESET/TIME")
+    _: KW_ONLY
+    limit_batches: int | None = option(
+        None, check=at_least(1), help="Batches per epoch, for a quick look.", shown="all", panel=TRAINING
+    )
+    devices: Devices = devices_option(
+        Devices(), {**PLACES, "accelerator": "Lightning's: auto, cpu, gpu, mps, ...", "compile": None}
+    )
+    quiet: bool = quiet_option()
+    logger: Sequence[str] = option(
+        (),
+        help="Where the curves go besides logs/metrics.csv: tensorboard, csv, wandb or mlflow; repeatable.",
+        shown="the run's of `resume`, else tensorboard",
+    )
+
+    def __post_init__(self) -> None:
+        from diffcli.training.loggers import check_loggers
+
+        super().__post_init__()
+        if (self.preset is None) == (self.resume is None):
+            raise UserError(
+                "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the runs"
+            )
+        if not isinstance(self.preset, (Mapping, Path, str, type(None))):
+            raise UserError(
+                f"`preset` is a name, a YAML file or a mapping of keys to values, got {type(self.preset).__name__}"
+            )
+        if self.resume is not None and self.out is not None:
+            raise UserError("`out` does not go with `resume`: the run stays in its folder")
+        if isinstance(self.logger, str):
+            raise UserError(f"`logger` is a list of names: ['{self.logger}']")
+        check_loggers(self.logger)
