@@ -66,7 +66,9 @@ class Parameters:
             return replace(option.default, **{part: values[part] for part in flag.parts if values[part] is not None})
         if flag.keys is not None:
             shortcuts = {key: values[key.rpartition(".")[2]] for key in flag.keys}
-            flags = [word[0] for parameter in self.shown if (word := parameter.annotation.__metadata__[0].param_decls)]
+            # Within Annotated, what Typer calls the default of an option is its first name.
+            words = [parameter.annotation.__metadata__[0].default for parameter in self.shown]
+            flags = [word for word in words if isinstance(word, str)]
             return overrides(values[name], shortcuts, command=self.command, flags=flags)
         if flag.beside is not None and flag.parse is not None:
             return flag.parse(values[name], **{beside: values[beside] for beside in flag.beside})
