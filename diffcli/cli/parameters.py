@@ -61,7 +61,7 @@ class Parameters:
         """The value of an option; None where nothing was said."""
         flag: Flag = option.metadata["flag"]
         if flag.each is not None:
-            return [entry for entry in flag.each if values[entry]]
+            return [entry for entry in flag.each if values[entry]] or None
         if flag.parts is not None:
             return replace(option.default, **{part: values[part] for part in flag.parts if values[part] is not None})
         if flag.keys is not None:
