@@ -223,7 +223,11 @@ class Small(nn.Module):
         return self.second(torch.tanh(hidden))
 
 
-METHODS = {"isotropic": isotropic, "moments": moments, "dps": partial(dps, timesteps=[20, 15, 10, 5, 0], zeta=0.1)}
+METHODS: dict[str, Callable[..., X0Function]] = {
+    "isotropic": isotropic,
+    "moments": moments,
+    "dps": partial(dps, timesteps=[20, 15, 10, 5, 0], zeta=0.1),
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
