@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
@@ -224,7 +223,7 @@ class Small(nn.Module):
         return self.second(torch.tanh(hidden))
 
 
-METHODS: dict[str, Any] = {
+METHODS: dict[str, Callable[..., X0Function]] = {
     "isotropic": isotropic,
     "moments": moments,
     "dps": partial(dps, timesteps=[20, 15, 10, 5, 0], zeta=0.1),
