@@ -369,7 +369,7 @@ class Model:
 
         Raises:
             UserError: the sampler is unknown or does not serve the degradation, there are more steps than T, or it is guided by an
-            estimate without label that the model does not have.
+                estimate without label that the model does not have.
         """
         sampler = options.changed(self.preset.sampler)
         if sampler.guidance != 1 and not self.labels.works_without:

@@ -101,7 +101,9 @@ def test_labels_are_those_that_a_model_knows(models: Models) -> None:
 
 def test_classes_called_like_words_of_the_page_can_be_chosen(models: Models) -> None:
     labels = Labels(classes=["A", "a", "none", "any", "not said"])
-    model = replace(models["hot"], preset=models["hot"].preset.model_copy(update={"labels": labels}), class_shares=())
+    hot = models["hot"]
+    resolved = replace(hot.resolved, preset=hot.preset.model_copy(update={"labels": labels}))
+    model = replace(hot, resolved=resolved, class_shares=())
     shown = label_choices([model])
     assert shown == [ANY, EACH_IN_TURN, "none", "A", "a", "none (class)", "any (class)", "not said (class)"]
     numbers = [label_numbers(label_of(model, chosen), model.classes) for chosen in shown]
@@ -123,7 +125,8 @@ def test_another_model_keeps_the_label_that_it_knows(models: Models) -> None:
 def test_what_a_model_was_not_trained_with_is_not_offered(models: Models) -> None:
     labels = Labels(dropped=0, classes=list("0123456789"))
     preset = models["hot"].preset.model_copy(update={"labels": labels})
-    model = replace(models["hot"], preset=preset, class_shares=(0.5, 0.0, 0.5, *[0.0] * 7))
+    resolved = replace(models["hot"].resolved, preset=preset)
+    model = replace(models["hot"], resolved=resolved, class_shares=(0.5, 0.0, 0.5, *[0.0] * 7))
     assert label_choices([model]) == [ANY, EACH_IN_TURN, "0", "2"]
     assert label_of(model, EACH_IN_TURN) == ["0", "2"]
     assert shown_classes({"told": model}, "told") == ["0", "2"]

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import diffcli
+from diffcli.config.schema import Sampler
 from diffcli.data.datasets import folder
 from diffcli.data.given import read_given
 from diffcli.diffusion.degradations import Degradation, GaussianBlur
@@ -163,7 +164,8 @@ def test_a_perfect_denoiser_restores_exactly(
     image = torch.randint(0, 256, (1, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     blur = GaussianBlur(torch.cat([torch.zeros(1), torch.full((20,), 0.5)]).double(), (1, 8, 8))
     degradation = model.denoiser.degradation if kind == "noise" else blur
-    perfect = replace(model, denoiser=Perfect(degradation, image / 255 - 0.5))  # type: ignore[arg-type]
+    resolved = replace(model.resolved, preset=model.preset.model_copy(update={"sampler": Sampler(name=sampler)}))
+    perfect = replace(model, resolved=resolved, denoiser=Perfect(degradation, image / 255 - 0.5))  # type: ignore[arg-type]
     images = image.expand(3, -1, -1, -1)
     xt = perfect.degrade(images, t)
     assert torch.equal(perfect.restore(xt, t, sampler=sampler, steps=steps), images)
