@@ -68,6 +68,7 @@ def option(
     *,
     default_factory: Any = MISSING,
     check: Callable[[str, Any], Any] | None = None,
+    takes_none: bool = True,
     **flag: Any,
 ) -> Any:
     """A field of an options class that the command line shows, too.
@@ -76,9 +77,14 @@ def option(
         default: none where the option has to be given.
         default_factory: makes a default anew.
         check: of the name and a value that is not None, the value to keep; raises ``UserError``.
+        takes_none: whether None is a value, which is not checked.
         flag: see :class:`Flag`.
     """
-    return field(default=default, default_factory=default_factory, metadata={"flag": Flag(**flag), "check": check})
+    return field(
+        default=default,
+        default_factory=default_factory,
+        metadata={"flag": Flag(**flag), "check": check, "takes_none": takes_none},
+    )
 
 
 def at_least(smallest: int, why: str = "") -> Callable[[str, Any], Any]:
@@ -121,7 +127,7 @@ class Options:
             value, check = getattr(self, one.name), one.metadata.get("check")
             if value is not None and is_path(one.type):
                 object.__setattr__(self, one.name, path_at(value, f"`{one.name}`"))
-            if value is not None and check is not None:
+            if check is not None and not (value is None and one.metadata.get("takes_none", True)):
                 object.__setattr__(self, one.name, check(one.name, value))
 
 
