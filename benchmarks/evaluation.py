@@ -27,7 +27,8 @@ def _cache(folder: str) -> Iterator[None]:
 
 
 def again(data_dir: Path, rounds: int) -> str:
-    """Distances of 250 samples of a model for MNIST, two steps each, from the classifier's features: evaluations a minute."""
+    """Distances of 250 samples of a model for MNIST, two steps each, from the classifier's features: evaluations a
+    minute."""
     with tempfile.TemporaryDirectory() as folder:
         plan = plan_of(FAST, data_dir, 2)
         run = carry_out(replace(plan, options=replace(plan.options, out=Path(folder) / "run")))

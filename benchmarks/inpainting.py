@@ -1,8 +1,8 @@
 """What taking each step of an in-painting several times gains, and at what cost, as a Markdown table.
 
-Of test images, drawn at random, a part is hidden. ``seam`` is the mean difference between neighbours on either side of its border, for pixels in
-0..1; ``error`` the root mean square difference from what was hidden, which varies where several things fit; ``read right`` the
-share that the digit classifier reads as their label.
+Of test images, drawn at random, a part is hidden. ``seam`` is the mean difference between neighbours on either side of
+its border, for pixels in 0..1; ``error`` the root mean square difference from what was hidden, which varies where
+several things fit; ``read right`` the share that the digit classifier reads as their label.
 
     python -m benchmarks.inpainting mnist-fast --data-dir data [--n 128]
 """
@@ -58,7 +58,8 @@ def measure(run: str, n: int, data_dir: Path) -> None:
 
     print(f"\n`{model.preset_name}`, epoch {model.epoch}, {n} test images\n")
     print(
-        "| hidden | steps | each taken | seam | error | read right | seconds |\n| --- | --- | --- | --- | --- | --- | --- |"
+        "| hidden | steps | each taken | seam | error | read right | seconds |\n| --- | --- | --- | --- | --- | --- | "
+        "--- |"
     )
     preset_steps = model.preset.sampler.steps or model.T
     for name, mask in masks(*model.image_shape[1:]).items():

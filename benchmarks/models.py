@@ -1,8 +1,8 @@
-"""Makes ready models of runs: ``python -m benchmarks.models [NAME=]RUN...``, which ``make models`` calls; ``--again NAME...``
-measures those that are there once more, where scores have got another meaning.
+"""Makes ready models of runs: ``python -m benchmarks.models [NAME=]RUN...``, which ``make models`` calls;
+``--again NAME...`` measures those that are there once more, where scores have got another meaning.
 
-Each run's model is measured as it is and with its weights in float16; the latter is written into ``diffcli/models`` with the
-scores that were measured of it, and both are printed side by side.
+Each run's model is measured as it is and with its weights in float16; the latter is written into ``diffcli/models``
+with the scores that were measured of it, and both are printed side by side.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The tools that a user would pick instead, each set up as its own documentation does, for 1x28x28 images.
 
-Needs the extra ``bench``. Both get their batches from memory, without a data loader: what is compared is the training step.
+Needs the extra ``bench``. Both get their batches from memory, without a data loader: what is compared is the training
+step.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""Tables of how near samples are to real images, in the features of every judge: measured, kept, and written into the pages.
+"""Tables of how near samples are to real images, in the features of every judge: measured, kept, and written into the
+pages.
 
-    python -m benchmarks.quality [TABLE...] --measure    # measures the rows that docs/evaluations lacks; minutes for each
-    python -m benchmarks.quality                         # writes every table into its page
+    python -m benchmarks.quality [TABLE...] --measure    # measures the rows that docs/evaluations lacks; minutes for
+    each python -m benchmarks.quality                         # writes every table into its page
 
-A row is what ``diffcli eval`` says of a ready model; nothing in a table is written by hand, and "times" is a distance over
-that evaluation's own floor. Tables that cannot be measured again, for their models are gone, hold distances by one judge.
+A row is what ``diffcli eval`` says of a ready model; nothing in a table is written by hand, and "times" is a distance
+over that evaluation's own floor. Tables that cannot be measured again, for their models are gone, hold distances by one
+judge.
 """
 
 from __future__ import annotations

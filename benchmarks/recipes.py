@@ -1,4 +1,5 @@
-"""The training recipes of a user's choices, ours and those of other tools' documentation, each for a given wall time on MNIST."""
+"""The training recipes of a user's choices, ours and those of other tools' documentation, each for a given wall time on
+MNIST."""
 
 from __future__ import annotations
 
@@ -163,8 +164,8 @@ class Diffusers:
 
 @dataclass(frozen=True)
 class Lucidrains:
-    """denoising-diffusion-pytorch with its own Trainer, as its README sets it up, but for what digits or a CPU forbid: no
-    mirrored images, no float16, one level less, for 28 can be halved twice, and 50 steps of DDIM in place of 250.
+    """denoising-diffusion-pytorch with its own Trainer, as its README sets it up, but for what digits or a CPU forbid:
+    no mirrored images, no float16, one level less, for 28 can be halved twice, and 50 steps of DDIM in place of 250.
 
     Args:
         dim: width of the Unet; 64 in the README.

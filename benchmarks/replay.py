@@ -1,12 +1,12 @@
-"""diffcli whose networks are recorded as CUDA graphs: all kernels of a pass start in one call, which a small network's eager pass,
-a call from Python for each of a thousand kernels, keeps a large GPU waiting for.
+"""diffcli whose networks are recorded as CUDA graphs: all kernels of a pass start in one call, which a small network's
+eager pass, a call from Python for each of a thousand kernels, keeps a large GPU waiting for.
 
-python -m benchmarks.replay train --preset blur-const    any command of diffcli; in this docs/trainings was made on a GPU
-python -m benchmarks.replay                              errors and speed beside eager passes, a table
+python -m benchmarks.replay train --preset blur-const    any command of diffcli; in this docs/trainings was made on a
+GPU python -m benchmarks.replay                              errors and speed beside eager passes, a table
 
-What is recorded: the forward pass, and in training the backward one with it, of each network and shape of its inputs at its second
-call. On other devices nothing is. A training step has to have one forward pass, as all of diffcli's have: the next one overwrites what the
-backward pass needs.
+What is recorded: the forward pass, and in training the backward one with it, of each network and shape of its inputs at
+its second call. On other devices nothing is. A training step has to have one forward pass, as all of diffcli's have:
+the next one overwrites what the backward pass needs.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The report's RMSE, SSIM and PSNR beside those of the same models by each reading of how they may have been measured.
 
-Reconstructions of random test images from z_T, by the sampler and by x0_hat in one step, are scored with SSIM's windows inside the image
-or also on mirrored borders, with pixels clamped to their range or as they come, and those of a blur from z_T with and without the small noise that
-the report adds for its samples (3.4). All readings are of the same reconstructions. What is drawn is kept in a folder, batch by batch: stopped and
-called again, it goes on, also with more images.
+Reconstructions of random test images from z_T, by the sampler and by x0_hat in one step, are scored with SSIM's windows
+inside the image or also on mirrored borders, with pixels clamped to their range or as they come, and those of a blur
+from z_T with and without the small noise that the report adds for its samples (3.4). All readings are of the same
+reconstructions. What is drawn is kept in a folder, batch by batch: stopped and called again, it goes on, also with more
+images.
 
-    python -m benchmarks.report_metrics --data-dir data --keep reconstructions [--models blur noise] [--n 1000] [--steps 100]
+    python -m benchmarks.report_metrics --data-dir data --keep reconstructions [--models blur noise] [--n 1000] [--steps
+    100]
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ MODELS = {
 
 
 def mirrored_ssim(originals: Tensor, images: Tensor) -> Tensor:
-    """SSIM of each image, (N,), with the same window but averaged over mirrored borders, too, as torchmetrics does from 1.4 on."""
+    """SSIM of each image, (N,), with the same window but averaged over mirrored borders, too, as torchmetrics does from
+    1.4 on."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     sigma = ssim_window(*images.shape[-2:])["sigma"]
@@ -91,7 +94,8 @@ def drawn(sampling: Sampling, images: Tensor, indices: range, noise: float) -> d
 def reconstructions(
     model: Model, images: Tensor, noise: float, which: str, options: argparse.Namespace
 ) -> dict[str, Tensor]:
-    """Reconstructions of uint8 images (N, C, H, W) by way, float (N, C, H, W): those that are kept, and the others drawn.
+    """Reconstructions of uint8 images (N, C, H, W) by way, float (N, C, H, W): those that are kept, and the others
+    drawn.
 
     Args:
         which: images they are, in the name of the folder: of random ones, fewer are the first of more.

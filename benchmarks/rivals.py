@@ -1,13 +1,16 @@
-"""Ten minutes of what a user would pick instead, beside ten of ours: each tool's own network, training loop and sampler on
-MNIST, as its documentation has them, for the same wall time; judged by the Frechet distance in the features of both classifiers.
+"""Ten minutes of what a user would pick instead, beside ten of ours: each tool's own network, training loop and sampler
+on MNIST, as its documentation has them, for the same wall time; judged by the Frechet distance in the features of both
+classifiers.
 
-Ours is told labels, and asks for each digit as often; the others are not, and draw what comes. So each stands beside a floor of
-its own, of real images with labels as its samples have them, and our recipe without labels stands beside both.
+Ours is told labels, and asks for each digit as often; the others are not, and draw what comes. So each stands beside a
+floor of its own, of real images with labels as its samples have them, and our recipe without labels stands beside both.
 
-Needs the extra ``bench``. The time is that of the training loop: imports, reading the data set and sampling are not in it, the
-fit of our prior is. What each recipe draws is kept in --out, and a recipe whose samples are there is not trained again.
+Needs the extra ``bench``. The time is that of the training loop: imports, reading the data set and sampling are not in
+it, the fit of our prior is. What each recipe draws is kept in --out, and a recipe whose samples are there is not
+trained again.
 
-    python -m benchmarks.rivals --seconds 600 --out rivals [--n 2000] [--only diffcli diffusers ...] [--steps 50] [--page]
+    python -m benchmarks.rivals --seconds 600 --out rivals [--n 2000] [--only diffcli diffusers ...] [--steps 50]
+    [--page]
 
 --steps overrides every sampler's own number of steps; --page writes the table into docs/benchmarks.md.
 """

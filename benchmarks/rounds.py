@@ -1,4 +1,5 @@
-"""Sides of a comparison in alternating rounds, so that a noisy machine is noisy to all of them; tables of what came out."""
+"""Sides of a comparison in alternating rounds, so that a noisy machine is noisy to all of them; tables of what came
+out."""
 
 from __future__ import annotations
 

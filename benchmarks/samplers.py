@@ -1,8 +1,9 @@
 """Distance against network evaluations for every sampler that fits a model, as a Markdown table.
 
-The samples of all rows start from the same noise, and are not guided. Each row is what ``diffcli eval --fid --label-kept`` says:
-the Frechet distance in the features of both classifiers, over that of real images. ``--ancestral`` adds the ancestral sampler
-at that many steps, ``--sampler`` one as ``diffcli sample`` takes it, guided or not.
+The samples of all rows start from the same noise, and are not guided. Each row is what
+``diffcli eval --fid --label-kept`` says: the Frechet distance in the features of both classifiers, over that of real
+images. ``--ancestral`` adds the ancestral sampler at that many steps, ``--sampler`` one as ``diffcli sample`` takes it,
+guided or not.
 
     python -m benchmarks.samplers mnist-fast --n 1000 --sampler '{name: ddim, eta: 1, steps: 20, guidance: 1.3}'
 """

@@ -45,7 +45,8 @@ def against_peers(rounds: int, count: int = 250, steps: int = 25) -> str:
 
 
 def cost_of_small_batches(rounds: int, steps: int = 25) -> str:
-    """The compact UNet's DDIM at several batch sizes, by image; beside it the network alone, without a sampler around it."""
+    """The compact UNet's DDIM at several batch sizes, by image; beside it the network alone, without a sampler around
+    it."""
     network = CompactUNet(SHAPE, 32, 2).eval().requires_grad_(False)
     sizes = {1: 8, 4: 32, 16: 64, 64: 128, 250: 250}
 

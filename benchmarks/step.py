@@ -1,4 +1,5 @@
-"""What Lightning and diffcli add to a bare loop around the same network: ``diffcli train`` beside that loop, in one run."""
+"""What Lightning and diffcli add to a bare loop around the same network: ``diffcli train`` beside that loop, in one
+run."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from diffcli.training.plan import Plan
 
 
 def bare(plan: Plan, batches: int) -> Side:
-    """The preset's recipe as a loop: batches, t, noise, hidden labels, loss, clipping, optimizer and average, and no more."""
+    """The preset's recipe as a loop: batches, t, noise, hidden labels, loss, clipping, optimizer and average, and no
+    more."""
     training, train, denoiser = plan.preset.training, plan.data.train, plan.module.denoiser
     weights = list(denoiser.network.parameters())
     generator = torch.Generator().manual_seed(0)

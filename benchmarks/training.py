@@ -54,7 +54,8 @@ def ours(planned: Plan) -> Side:
 
 
 def notebook(plan: Plan, data_dir: Path, batches: int) -> Side:
-    """What a notebook does: a DataLoader over torchvision's MNIST with per-image transforms, Adam, Algorithm 1 written out."""
+    """What a notebook does: a DataLoader over torchvision's MNIST with per-image transforms, Adam, Algorithm 1 written
+    out."""
     denoiser, batch_size = plan.module.denoiser, plan.preset.training.batch_size
     network, T = denoiser.network, denoiser.degradation.T
     alphas = denoiser.degradation.alphas_cumprod.float()
@@ -196,7 +197,8 @@ def variants(data_dir: Path, rounds: int, batches: int) -> str:
 
 
 def profile(data_dir: Path) -> str:
-    """Where the time of a training step goes: the operators above two per cent of it, of the CNN and of the compact UNet."""
+    """Where the time of a training step goes: the operators above two per cent of it, of the CNN and of the compact
+    UNet."""
     tables = []
     for preset in (CNN, FAST):
         step = _bare_step(plan_of(preset, data_dir, 1))

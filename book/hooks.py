@@ -22,7 +22,8 @@ NAMED_FENCE = re.compile(r"^```(\w+) file=(\S+)$", flags=re.MULTILINE)
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Completes the navigation: generated pages where a folder is named, and new pages of ``docs`` at the end of How to."""
+    """Completes the navigation: generated pages where a folder is named, and new pages of ``docs`` at the end of How
+    to."""
     pages = {"commands/": commands.navigation(), "api/": api.navigation()}
     named = repr(config.nav)
     for entry in config.nav or []:

@@ -1,4 +1,5 @@
-"""Of functions that take the fields of an options class: their arguments in the reference, and no marks of other tools."""
+"""Of functions that take the fields of an options class: their arguments in the reference, and no marks of other
+tools."""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ def _shown(parameter: inspect.Parameter, options: Any) -> str:
 
 
 def _described(options: Any) -> str:
-    """The lines below ``Args:``, indented: what an options class and its bases say of each field, else the help of its flag."""
+    """The lines below ``Args:``, indented: what an options class and its bases say of each field, else the help of its
+    flag."""
     texts: dict[str, str] = {}
     for base in reversed(options.__mro__):
         section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", inspect.cleandoc(base.__doc__ or ""), flags=re.MULTILINE)

@@ -166,7 +166,8 @@ def trained_in(place: Path, preset: str) -> Path:
 
 
 def shared(factory: pytest.TempPathFactory, name: str, preset: str) -> Path:
-    """A copy, for this process, of the run folder of a preset's model, which is trained once for all processes of the tests."""
+    """A copy, for this process, of the run folder of a preset's model, which is trained once for all processes of the
+    tests."""
     place = factory.getbasetemp()
     place = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / f"shared-{name}"
     place.mkdir(exist_ok=True)

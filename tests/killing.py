@@ -19,7 +19,7 @@ def _run(
     folder: str, words: list[str], seconds_between: float, out: str, err: str, environment: dict[str, str]
 ) -> None:
     from diffcli.cli import main
-    from diffcli.training import checkpoints
+    from diffcli.training import checkpoint_callbacks as checkpoints
 
     os.chdir(folder)
     os.environ.clear()

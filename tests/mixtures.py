@@ -1,4 +1,5 @@
-"""Gaussian mixtures in pixel space with all that is known of them exactly, in float64: what posterior samplers are compared with."""
+"""Gaussian mixtures in pixel space with all that is known of them exactly, in float64: what posterior samplers are
+compared with."""
 
 from __future__ import annotations
 
@@ -110,7 +111,8 @@ class PixelMixture:
 
 
 def smooth_mixture(components: int, image_shape: tuple[int, int, int], apart: float, seed: int = 0) -> PixelMixture:
-    """Images of pixels that go together, of standard deviation about 0.2, around means ``apart`` times as far from 0."""
+    """Images of pixels that go together, of standard deviation about 0.2, around means ``apart`` times as far from
+    0."""
     generator = torch.Generator().manual_seed(seed)
     size = torch.Size(image_shape).numel()
     _, height, width = image_shape

@@ -1,4 +1,5 @@
-"""Each kind of degradation once more, in float64 and by plain loops or by scipy: what the closed forms are compared with."""
+"""Each kind of degradation once more, in float64 and by plain loops or by scipy: what the closed forms are compared
+with."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ def pixelate(degradation: Degradation, x0: Tensor, t: int) -> Tensor:
 
 
 def mask(degradation: Degradation, x0: Tensor, t: int) -> Tensor:
-    """Pixel by pixel, the product of the steps' holes, for the default parameters: from the centre, width 1, 0.01 left."""
+    """Pixel by pixel, the product of the steps' holes, for the default parameters: from the centre, width 1, 0.01
+    left."""
     T, height, width = degradation.T, *degradation.image_shape[1:]
     holes = torch.ones(height, width, dtype=torch.float64)
     middle = ((height - 1) / 2, (width - 1) / 2)

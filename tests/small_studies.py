@@ -6,7 +6,7 @@ from typing import Any
 
 from diffcli.studies.claims import check
 from diffcli.studies.results import Measured
-from diffcli.studies.schema import StudyClaim
+from diffcli.studies.study_schema import StudyClaim
 
 MINE = """\
 title: Two trainings

@@ -16,21 +16,26 @@ class Evaluation:
     scores: dict[str, float]
     settings: dict[str, Any]
     by_prior: dict[str, dict[str, float]] = field(default_factory=dict)
-    """What depends on where sampling starts, for each prior asked for; ``scores`` holds that of the first."""
+    """The scores that depend on where sampling starts, for each prior asked for; ``scores`` holds that of the first."""
     loss_by_t: list[float | None] = field(default_factory=list)
     """Test loss in each tenth of t/T; None where no test image fell into it."""
     loss_by_t_error: list[float | None] = field(default_factory=list)
     """The standard errors of those; None of less than two test images."""
     notes: list[str] = field(default_factory=list)
     by_label: dict[str, dict[str, float]] = field(default_factory=dict)
-    """The Frechet distances of the samples of each label, by its name and the score's key, where they were asked for."""
+    """The Frechet distances of the samples of each label, by its name and the score's key, where they were asked
+    for."""
     file: Path | None = None
 
     def finite(self) -> Evaluation:
         """The same without the scores that are no numbers, as those of a model that draws NaN; a note names them."""
         groups = [self.scores, *self.by_prior.values()]
-        lost = list(dict.fromkeys(key for group in groups for key, value in group.items() if not math.isfinite(value)))
-        note = f"left out {', '.join(lost)}: not finite; the model's numbers, or those it was compared with, are not"
+        not_finite = list(
+            dict.fromkeys(key for group in groups for key, value in group.items() if not math.isfinite(value))
+        )
+        note = (
+            f"left out {', '.join(not_finite)}: not finite; the model's numbers, or those it was compared with, are not"
+        )
         return replace(
             self,
             scores=_finite(self.scores),
@@ -38,11 +43,11 @@ class Evaluation:
             by_label={name: _finite(scores) for name, scores in self.by_label.items()},
             loss_by_t=[_or_none(value) for value in self.loss_by_t],
             loss_by_t_error=[_or_none(value) for value in self.loss_by_t_error],
-            notes=[*self.notes, note] if lost else self.notes,
+            notes=[*self.notes, note] if not_finite else self.notes,
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """What ``eval.json`` holds."""
+        """The content of ``eval.json``."""
         return {
             "scores": self.scores,
             "by_prior": self.by_prior,

@@ -1,4 +1,4 @@
-"""Where the images of a training are: a run, its images or both may be moved after it."""
+"""The place of a training's images: a run, its images or both may be moved after it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diffcli.utils.paths import path_at, user_path
 
 
 def data_place(run: Run, path: str, images: str) -> dict[str, str]:
-    """Where a training's images are, for its ``run.json``: the run, the images or both may be moved afterwards.
+    """The place of a training's images, for its ``run.json``: the run, the images or both may be moved afterwards.
 
     Args:
         path: ``data.path`` as the preset has it.
@@ -29,8 +29,8 @@ def data_place(run: Run, path: str, images: str) -> dict[str, str]:
 
 
 def images_of_run(run: Run | None, path: str) -> list[Path]:
-    """Where the images of a run may be by now, the likeliest place first: where they were, where they were as seen from the
-    run, and where its preset's ``data.path`` leads from here.
+    """The places where the images of a run may be by now, the likeliest first: where they were, where they were as seen
+    from the run, and where its preset's ``data.path`` leads from here.
 
     Args:
         run: None where only a preset is left.
@@ -46,7 +46,8 @@ def images_of_run(run: Run | None, path: str) -> list[Path]:
 
 
 def with_images(preset: Preset, run: Run | None, images: Path | str | None = None, argument: str = "data") -> Preset:
-    """The preset of a trained model with its ``data.path`` where the images are by now; as it is where it has no such key.
+    """The preset of a trained model with its ``data.path`` where the images are by now; as it is where it has no such
+    key.
 
     Args:
         run: the run that it belongs to, if any, which knows where they were.
@@ -68,10 +69,11 @@ def with_images(preset: Preset, run: Run | None, images: Path | str | None = Non
     if place is None and images is None and preset.data.name != "folder":
         return preset  # a plug-in's path may be another thing than a file's
     if place is None:
-        seen = ", ".join(map(printable, places))
+        listing = ", ".join(map(printable, places))
         raise UserError(
-            f"the images of the training are not there any more (looked for: {seen}); name their folder with `{argument}`"
+            f"the images of the training are not there any more (looked for: {listing}); name their folder with "
+            f"`{argument}`"
             if images is None
-            else f"`{argument}` {seen} does not exist; name a folder of images"
+            else f"`{argument}` {listing} does not exist; name a folder of images"
         )
     return preset.model_copy(update={"data": preset.data.model_copy(update={"path": str(place)})})

@@ -1,8 +1,9 @@
 """Trained models as files hold them: a run's checkpoints, and model files, which hold what inference needs and no more.
 
-A model file is a safetensors file (https://huggingface.co/docs/safetensors): tensors, and text in its metadata. Nothing in it can
-be executed. Its tensors are ``weights/...`` (the denoiser's average), ``guide/...`` (the early one, where there is one) and
-``prior/NAME/...`` (what each fitted prior learnt), ``labels/clusters`` (where its labels are clusters); ``diffcli`` in its metadata is JSON that says everything else.
+A model file is a safetensors file (https://huggingface.co/docs/safetensors): tensors, and text in its metadata. Nothing
+in it can be executed. Its tensors are ``weights/...`` (the denoiser's average), ``guide/...`` (the early one, where
+there is one) and ``prior/NAME/...`` (what each fitted prior learnt), ``labels/clusters`` (where its labels are
+clusters); ``diffcli`` in its metadata is JSON that says everything else.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 SUFFIX = ".safetensors"
 FORMAT = 1
-"""Of model files; a reader refuses those of a later one."""
+"""The format of model files; a reader refuses those of a later one."""
 CHECKSUM = "sha256"
-"""The key of the checksum of the metadata's other values, among them that of the tensors: safetensors has none, and a flipped bit
-is a sound number. Up to version 0.3 it was an entry of its own beside the JSON."""
+"""The key of the checksum of the metadata's other values, among them that of the tensors: safetensors has none, and a
+flipped bit is a sound number. Up to version 0.3 it was an entry of its own beside the JSON."""
 LARGEST_HALF = 65504.0
 READY_MODELS = Path(__file__).parents[1] / "inference" / "weights"
 """The folder of the model files that come with diffcli; ``make models`` writes them."""
@@ -69,7 +70,7 @@ class Stored:
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """The name that messages call it by."""
         return f"{'model file' if is_model_file(self.file) else 'checkpoint'} {self.file}"
 
 
@@ -106,7 +107,8 @@ OF_CHECKPOINT: dict[str, Callable[[Any], dict[str, Any]]] = {
     "clusters": lambda centres: {"clusters": centres},
     "epoch": lambda epoch: {"epoch": int(epoch) + 1},
 }
-"""The keys of a checkpoint that a model is read from, each with the fields of :class:`Stored` that its value becomes."""
+"""The keys of a checkpoint that a model is read from, each with the fields of :class:`Stored` that its value
+becomes."""
 
 
 def _of_checkpoint(path: Path) -> Stored:
@@ -122,7 +124,7 @@ def _of_checkpoint(path: Path) -> Stored:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What the metadata of a model file says, its tensors unread.
+    """The metadata of a model file, its tensors unread.
 
     Raises:
         UserError: the file is missing, damaged, of a later format, or was not written by diffcli.
@@ -138,29 +140,30 @@ def read_about(path: Path) -> dict[str, Any]:
         raise UserError(f"model file {path} is damaged or not a model file; use another one") from error
     if ENTRY not in metadata:
         raise UserError(f"model file {path} was not written by diffcli: it holds no preset")
-    text, changed = (
+    text, message = (
         metadata[ENTRY],
         f"model file {path} is damaged: what it says of itself has changed; use another one",
     )
     older = CHECKSUM in metadata
     if older and metadata[CHECKSUM] != of_text(text):
-        raise UserError(changed)
+        raise UserError(message)
     try:
         about = json.loads(text)
-        if not older and (about.pop(CHECKSUM, None) is None or text != _signed(about)):
-            raise UserError(changed)
+        if not older and (about.pop(CHECKSUM, None) is None or text != _with_checksum(about)):
+            raise UserError(message)
         written_as = int(about["format"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         unreadable = f"model file {path} was not written by diffcli: its metadata cannot be read"
-        raise UserError(unreadable if older else changed) from error
+        raise UserError(unreadable if older else message) from error
     if written_as != FORMAT:
         raise UserError(
-            f"model file {path} is of format {written_as}, and this diffcli reads format {FORMAT}: a newer one may read it"
+            f"model file {path} is of format {written_as}, and this diffcli reads format {FORMAT}: a newer one may "
+            "read it"
         )
     return dict(about)
 
 
-def _signed(about: dict[str, Any]) -> str:
+def _with_checksum(about: dict[str, Any]) -> str:
     """``about`` as JSON, with the checksum of itself as its last value."""
     digest = of_text(json_text(about, indent=None))
     return json_text(about | {CHECKSUM: digest}, indent=None)
@@ -210,8 +213,8 @@ def _tensors(path: Path) -> State:
 
 
 def fingerprint(path: Path) -> str:
-    """What tells the weights of a file from others: a model file's checksum of its tensors, a checkpoint's of its bytes; ''
-    where there is no file."""
+    """A checksum that tells the weights of a file from others: a model file's checksum of its tensors, a checkpoint's
+    of its bytes; '' where there is no file."""
     if not path.is_file():
         return ""
     return str(read_about(path).get("weights_sha256")) if is_model_file(path) else of_file(path)
@@ -249,7 +252,7 @@ def write_model_file(path: Path, stored: Stored) -> None:
         "evaluation": evaluation,
     }
     with written_whole(path) as part:
-        write_safetensors(part, tensors, _signed(about))
+        write_safetensors(part, tensors, _with_checksum(about))
 
 
 def halved(state: State) -> tuple[bool, State]:

@@ -46,13 +46,13 @@ def sessions(info: Mapping[str, Any]) -> list[Session]:
 
 def story(info: Mapping[str, Any]) -> list[str]:
     """In short parts, when and on what a run was trained, and with which versions."""
-    told = sessions(info)
-    parts = [f"begun {str(info.get('started', 'unknown'))[:10]}{_resumes(told)}"]
+    every_session = sessions(info)
+    parts = [f"begun {str(info.get('started', 'unknown'))[:10]}{_resumes(every_session)}"]
     for name in ("diffcli", "torch"):
-        versions = list(dict.fromkeys(str(one[name]).split("+")[0] for one in told if name in one))
+        versions = list(dict.fromkeys(str(one[name]).split("+")[0] for one in every_session if name in one))
         parts += [f"{name} {', '.join(versions)}"] if versions else []
-    machines = (f"{one['device']}, {_count(one['threads'], 'thread')}" for one in told if "device" in one)
-    return [*parts, *dict.fromkeys(machines), *dict.fromkeys(one.get("precision", "32-true") for one in told)]
+    machines = (f"{one['device']}, {_count(one['threads'], 'thread')}" for one in every_session if "device" in one)
+    return [*parts, *dict.fromkeys(machines), *dict.fromkeys(one.get("precision", "32-true") for one in every_session)]
 
 
 def _resumes(told: Sequence[Session]) -> str:
@@ -64,7 +64,10 @@ def _resumes(told: Sequence[Session]) -> str:
     if not resumes:
         return ""
     least = "at least " if uncounted else ""
-    return f", resumed {least}{_count(len(resumes), 'time')}, last on {str(resumes[-1].get('began', 'an unknown day'))[:10]}"
+    return (
+        f", resumed {least}{_count(len(resumes), 'time')}, last on "
+        f"{str(resumes[-1].get('began', 'an unknown day'))[:10]}"
+    )
 
 
 def _count(number: int, what: str) -> str:

@@ -67,7 +67,7 @@ class Run:
 
     @property
     def compared(self) -> Path:
-        """What ``compare`` measured and drew, a folder for each set of settings."""
+        """The folder of all that ``compare`` measured and drew, a folder for each set of settings."""
         return self.folder / "compare"
 
     @property
@@ -100,7 +100,7 @@ class Run:
         return dict(sorted((int(epoch), file) for epoch, file in files.items() if epoch.isdecimal()))
 
     def info(self) -> dict[str, Any]:
-        """What ``run.json`` holds; empty where it is missing or damaged."""
+        """The content of ``run.json``; empty where it is missing or damaged."""
         return read_json(self.info_file)
 
     def history(self) -> list[dict[str, str]]:
@@ -112,11 +112,11 @@ class Run:
             return []
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """What ``eval.json`` holds, then the evaluations of ``compare``, the newest first."""
+        """The content of ``eval.json``, then the evaluations of ``compare``, the newest first."""
         files = list(self.compared.glob(f"*/{self.eval_file.name}"))
         newest_first = sorted(files, key=lambda file: (file.stat().st_mtime_ns, file), reverse=True)
-        found = [read_json(file) for file in [self.eval_file, *newest_first]]
-        return [evaluation for evaluation in found if evaluation]
+        contents = [read_json(file) for file in [self.eval_file, *newest_first]]
+        return [evaluation for evaluation in contents if evaluation]
 
 
 @contextmanager
@@ -129,19 +129,20 @@ def claimed(preset_name: str, folder: Path | None) -> Iterator[Run]:
         UserError: ``folder`` holds more than a kill leaves before a run has begun, another process trains in it, or it
             cannot be written.
     """
-    wanted = folder if folder is not None else runs_root() / preset_name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    missing = [path for path in (wanted, *wanted.parents) if not path.exists()]
-    run = Run(writable_folder(wanted) if folder is not None else _new_folder(wanted))
+    place = folder if folder is not None else runs_root() / preset_name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    new_parents = [path for path in (place, *place.parents) if not path.exists()]
+    run = Run(writable_folder(place) if folder is not None else _new_folder(place))
     with locked(run):
         try:
             if not is_free(run):
                 raise UserError(
-                    f"`out` {run.folder} is not an empty folder; name a new one, or go on with: diffcli train `resume` {quote(str(run.folder))}"
+                    f"`out` {run.folder} is not an empty folder; name a new one, or go on with: diffcli train "
+                    f"`resume` {quote(str(run.folder))}"
                 )
             yield run
         finally:
             with suppress(OSError):
-                for path in (run.folder, *missing):
+                for path in (run.folder, *new_parents):
                     if path.exists():
                         path.rmdir()
 
@@ -151,11 +152,11 @@ def is_free(run: Run) -> bool:
     return all(path == run.info_file or path.name[0] == "." for path in run.folder.iterdir())
 
 
-def _new_folder(wanted: Path) -> Path:
+def _new_folder(place: Path) -> Path:
     """``wanted``, or the first of wanted-1, wanted-2, ... that is not there yet; made by this process alone."""
-    writable_folder(wanted.parent)
+    writable_folder(place.parent)
     for count in itertools.count():
-        folder = wanted.with_name(f"{wanted.name}-{count}") if count else wanted
+        folder = place.with_name(f"{place.name}-{count}") if count else place
         with suppress(FileExistsError):
             folder.mkdir()
             return folder
@@ -193,7 +194,8 @@ def command_line() -> list[str]:
 
 
 def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]) -> None:
-    """Writes ``run.json``, which holds versions, seed, command and ``facts``, then the resolved preset; makes the folder.
+    """Writes ``run.json``, which holds versions, seed, command and ``facts``, then the resolved preset; makes the
+    folder.
 
     The preset comes last: with it the folder is a run, which can be resumed.
 
@@ -242,13 +244,14 @@ def all_runs() -> list[Run]:
 
 
 def names_of(run: Run) -> list[str]:
-    """What a run below :func:`runs_root` is called by: its preset, its own folder and those that it is in."""
+    """The names of a run below :func:`runs_root`: its preset, its own folder and those that it is in."""
     preset, parents = run.info().get("preset"), run.folder.relative_to(runs_root()).parts
     return list(dict.fromkeys([*([str(preset)] if preset else []), *parents]))
 
 
 def short_names(run: Run) -> list[str]:
-    """Those of :func:`names_of` a run that say more than its time, which is the last part of a longer path."""
+    """The names of a run, see :func:`names_of`, that say more than its time, which is the last part of a longer
+    path."""
     return [name for name in names_of(run) if name != run.folder.name or run.folder.parent == runs_root()]
 
 
@@ -289,7 +292,7 @@ def run_named(name: str, ready: Path | None = None) -> Run | None:
 
 
 def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
-    """What to tell where no run has a name.
+    """The error that is raised where no run has a name.
 
     Args:
         ready: the names of models that can be had in place of a run.
@@ -298,9 +301,9 @@ def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
     if os.path.isdir(user_path(name)):
         return UserError(f"{name} is not a run folder: it has no preset.yaml; 'diffcli runs' lists the runs")
     if runs or (ready and name != "last"):
-        named = {called for run in runs for called in short_names(run)}
+        names = {short for run in runs for short in short_names(run)}
         return UserError(
-            unknown("run", name, {*(["last"] if runs else []), *named, *ready})
+            unknown("run", name, {*(["last"] if runs else []), *names, *ready})
             + "; or give a run folder; 'diffcli runs' lists the runs"
         )
     others = f", or take a ready model: {', '.join(ready)}" if ready else ""

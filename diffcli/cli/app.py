@@ -40,7 +40,8 @@ PluginOption = Annotated[
 
 
 def command(group: str, *examples: str, name: str | None = None) -> Callable[[Function], Function]:
-    """Makes a function a command, whose help is the docstring and whose parameters are made of options: see :class:`Parameters`.
+    """Makes a function a command, whose help is the docstring and whose parameters are made of options: see
+    :class:`Parameters`.
 
     Args:
         group: of commands in the help.

@@ -35,7 +35,7 @@ def model_names(incomplete: str) -> list[str]:
 
 def study_names(incomplete: str) -> list[str]:
     """Names of the studies that come along."""
-    from diffcli.studies.files import study_files
+    from diffcli.studies.study_files import study_files
 
     return _beginning(incomplete, study_files())
 

@@ -1,4 +1,5 @@
-"""``diffcli doctor``: what a bug report needs to say of a machine and an installation, as plain facts; what fails is one, too."""
+"""``diffcli doctor``: what a bug report needs to say of a machine and an installation, as plain facts; what fails is
+one, too."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
 
 @command(LIST, "diffcli doctor", "diffcli doctor --json")
 def doctor(options: DataDirOptions, *, json_: bool = option(False, help="Print JSON instead of a table.")) -> None:
-    """Say what a bug report needs: versions, devices, the precision that auto picks and why, data, extras. Exit code 1 if
-    something does not work."""
+    """Say what a bug report needs: versions, devices, the precision that auto picks and why, data, extras. Exit code 1
+    if something does not work."""
     facts = examine(options.data_dir)
     if json_:
         print(json_text(facts))
@@ -86,7 +87,8 @@ def examine(data_dir: Path | str | None = None) -> Facts:
 
 
 def _told(section: Callable[[], Facts]) -> Facts:
-    """The facts of a section, or what kept them from being found: a broken installation is what a doctor is asked about."""
+    """The facts of a section, or what kept them from being found: a broken installation is what a doctor is asked
+    about."""
     try:
         return section()
     except (DiffcliError, ImportError, OSError, RuntimeError) as error:

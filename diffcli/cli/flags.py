@@ -51,8 +51,8 @@ def overrides(
         flags: its own options, which a key may be taken for.
 
     Raises:
-        UserError: an assignment has no ``=`` or no key, its value begins as YAML and is none, it is beside the flag of its key,
-            or its key is an option.
+        UserError: an assignment has no ``=`` or no key, its value begins as YAML and is none, it is beside the flag of
+            its key, or its key is an option.
     """
     from diffcli.config.notation import parse_argument
 

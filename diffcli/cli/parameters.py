@@ -1,4 +1,5 @@
-"""The parameters of a command, made of options: of a dataclass's fields, and of arguments whose default is an ``option``."""
+"""The parameters of a command, made of options: of a dataclass's fields, and of arguments whose default is an
+``option``."""
 
 from __future__ import annotations
 
@@ -108,7 +109,8 @@ def _parameters(name: str, annotation: Any, option: Any) -> Iterator[inspect.Par
 
 
 def _kind(annotation: Any) -> Any:
-    """The type on the command line of an annotation, as text: what its first type says, text where a shell writes no other."""
+    """The type on the command line of an annotation, as text: what its first type says, text where a shell writes no
+    other."""
     if "Sequence[" in annotation or annotation.startswith("Mapping["):
         return list[str]
     return Path if is_path(annotation) else KINDS.get(annotation.partition(" | ")[0], str)

@@ -33,7 +33,8 @@ def schedule_plot(options: ScheduleOptions) -> None:
     """Plot beta, alpha and log SNR of presets over t/T (report Figure 5)."""
     from diffcli.studies.plots import comparable, schedule_figure, schedule_table, write_schedules
 
-    # As each describes itself: noise by beta_t, alpha_t and log SNR, blur by its total width and the modes that survive.
+    # As each describes itself: noise by beta_t, alpha_t and log SNR, blur by its total width and the modes that
+    # survive.
     tables = {label: schedule_table(preset.degradation) for label, preset in options.resolved.items()}
     groups = [", ".join(group) for group in comparable(tables)]
     if len(groups) > 1:

@@ -25,8 +25,8 @@ def study(
     json_: bool = option(False, help="Print what the .json holds instead of a table."),
 ) -> None:
     """Train the models of a study, measure them and check its claims; interrupted, it goes on where it was."""
-    from diffcli.studies.files import find_study
     from diffcli.studies.study import carry_out
+    from diffcli.studies.study_files import find_study
 
     if show:
         print(find_study(str(options.study)).read_text(encoding="utf-8"), end="")

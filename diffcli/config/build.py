@@ -69,8 +69,8 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
         network: also checks the network, which takes most of the time; one that is built right away is checked then.
 
     Raises:
-        UserError: a component is unknown or does not fit the others, or a parameter is unknown, of the wrong type or out of
-            range.
+        UserError: a component is unknown or does not fit the others, or a parameter is unknown, of the wrong type or
+            out of range.
     """
     load_configured()
     components = {kind: with_defaults(kind, given) for kind in KINDS if (given := getattr(preset, kind)) is not None}
@@ -94,7 +94,8 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
     resolve_prior(preset.prior, degradation)
     if training.min_snr is not None and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
         raise UserError(
-            f"training.min_snr needs a degradation with one ratio of signal to noise at each t; {degradation.name} has none"
+            f"training.min_snr needs a degradation with one ratio of signal to noise at each t; {degradation.name} "
+            "has none"
         )
     return Resolved(preset, image_shape, degradation)
 
@@ -297,8 +298,8 @@ def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degr
     """The degradation of (C, H, W) images, with its schedule's table and the preset's noise.
 
     Raises:
-        UserError: a schedule is missing, not asked for, or out of the degradation's range; noise is added to a degradation
-            that has its own; or the images are too small for it.
+        UserError: a schedule is missing, not asked for, or out of the degradation's range; noise is added to a
+            degradation that has its own; or the images are too small for it.
     """
     name = preset.degradation.name
     supplied: dict[str, object] = {"image_shape": image_shape}
@@ -340,7 +341,8 @@ def _betas(schedule: Component) -> Tensor:
             or betas[0] != 0
         ):
             error = ValueError(
-                f"it must return betas, finite float64 (T + 1,) with betas[0] = 0, got {betas.dtype} {tuple(betas.shape)}"
+                f"it must return betas, finite float64 (T + 1,) with betas[0] = 0, got {betas.dtype} "
+                f"{tuple(betas.shape)}"
             )
             raise UserError(f"schedule {schedule.name}: {error}{place_of(error, function)}")
     return betas
@@ -378,7 +380,8 @@ class _TooManyWeightsError(DiffcliError):
 
 @contextmanager
 def _limited_weights() -> Iterator[None]:
-    """Stops the building of a network in this thread where its weights are too many, before the last of them are filled."""
+    """Stops the building of a network in this thread where its weights are too many, before the last of them are
+    filled."""
     thread, sizes = threading.get_ident(), dict[int, int]()
 
     def register(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:

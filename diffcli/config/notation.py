@@ -1,5 +1,5 @@
-"""YAML as presets, studies and the command line write it: numbers, true, false and null are what they are in JSON, all else is
-text.
+"""YAML as presets, studies and the command line write it: numbers, true, false and null are what they are in JSON, all
+else is text.
 
 YAML 1.1, which PyYAML reads, takes 0123 for 83, 1:30 for 90, 2024_01 for 202401, ``no`` for false, and 2e-4 for text.
 """
@@ -88,8 +88,8 @@ def parse_value(text: str, where: str) -> Any:
 def parse_argument(text: str, where: str) -> Any:
     """The value of an argument such as ``5``, ``2e-4``, ``pics #2`` or ``{name: cosine, T: 500}``.
 
-    What begins with a bracket, a brace or a quote is YAML without comments. Anything else is a number, ``true``, ``false`` or
-    ``null``; or else the text as it stands.
+    What begins with a bracket, a brace or a quote is YAML without comments. Anything else is a number, ``true``,
+    ``false`` or ``null``; or else the text as it stands.
 
     Raises:
         UserError: it begins as YAML and is none.

@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 from diffcli.utils.errors import UserError
-from diffcli.utils.labels import unique_labels
 from diffcli.utils.options import Options, option
+from diffcli.utils.unique_labels import unique_labels
 
 if TYPE_CHECKING:
     from diffcli.config.build import Resolved
@@ -44,7 +44,8 @@ class PresetsOptions(Options):
 
     @property
     def resolved(self) -> dict[str, Resolved]:
-        """The presets as they are trained, with their degradations, by name; those of the same name are told apart by their paths.
+        """The presets as they are trained, with their degradations, by name; those of the same name are told apart by
+        their paths.
 
         Raises:
             UserError: one is not usable or given twice.

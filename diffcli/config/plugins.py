@@ -1,7 +1,7 @@
 """Plug-ins: Python files of one's own, and installed packages, that add components to the registries.
 
-Nothing here is loaded on the word of a run folder or a checkpoint: a plug-in runs only because the user named its file or
-installed its package.
+Nothing here is loaded on the word of a run folder or a checkpoint: a plug-in runs only because the user named its file
+or installed its package.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _configured = False
 def plugin(file: Path | str) -> ModuleType:
     """Runs a Python file that registers components, and returns it as a module.
 
-    Runs, checkpoints and messages know it by its name without ``.py``. Loaded again, it replaces what it had registered; what
-    another file of the same name registered stays.
+    Runs, checkpoints and messages know it by its name without ``.py``. Loaded again, it replaces what it had
+    registered; what another file of the same name registered stays.
 
     Raises:
         UserError: there is no such file, it fails, or it registers what another file did; the line names the place.
@@ -130,6 +130,7 @@ def check_loaded(needed: Mapping[str, str], where: str) -> None:
         kind, _, name = str(component).partition(" ")
         if kind in KINDS and name not in KINDS[kind].registry:
             raise UserError(
-                f"{where} needs the {kind} '{name}' of plug-in {origin}, which is not loaded; name its file with `plugin`, if "
+                f"{where} needs the {kind} '{name}' of plug-in {origin}, which is not loaded; name its file with "
+                "`plugin`, if "
                 "you trust it"
             )

@@ -114,7 +114,8 @@ def _copied(values: Any) -> Any:
 
 
 def sampler_named(chosen: str | Mapping[str, Any]) -> Sampler:
-    """A sampler by name, or by name with parameters as in a preset, ``{name: ddim, eta: 0.5}``, as YAML or as a mapping.
+    """A sampler by name, or by name with parameters as in a preset, ``{name: ddim, eta: 0.5}``, as YAML or as a
+    mapping.
 
     Raises:
         UserError: it is neither.
@@ -127,8 +128,8 @@ def sampler_named(chosen: str | Mapping[str, Any]) -> Sampler:
 
 
 def preset_values(preset: Mapping[str, Any] | Path | str) -> tuple[str, Any]:
-    """A preset's name, the stem of its file, and its values as they stand there, not checked; those of a mapping are itself, named
-    ``preset``.
+    """A preset's name, the stem of its file, and its values as they stand there, not checked; those of a mapping are
+    itself, named ``preset``.
 
     Raises:
         UserError: it is not found or not readable.

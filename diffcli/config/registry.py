@@ -1,8 +1,8 @@
 """Components by name: looks each up in the registry of its kind and checks its parameters.
 
 The signature of what is registered is the schema: its annotations give the types, its defaults fill the resolved
-preset. Parameters that the program supplies itself (the image shape, the beta table) are not a preset's to set. Of each component
-it is known which plug-in it comes from, so that the failures of one are told with their place.
+preset. Parameters that the program supplies itself (the image shape, the beta table) are not a preset's to set. Of each
+component it is known which plug-in it comes from, so that the failures of one are told with their place.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def of_plugin(kind: str, name: str, function: Callable[..., Any] | None = None) 
     """Where the component is a plug-in's, a failure in the block is told in one line, with its place.
 
     Args:
-        function: of the component, called in the block; its definition is the place of a failure outside of the plug-in's file,
-            such as a call with other arguments than it takes.
+        function: of the component, called in the block; its definition is the place of a failure outside of the
+            plug-in's file, such as a call with other arguments than it takes.
 
     Raises:
         UserError: something fails.
@@ -151,8 +151,8 @@ def failure_of_plugin(error: BaseException) -> str | None:
 
 
 def place_of(error: BaseException, function: Callable[..., Any] | None = None) -> str:
-    """`` (mine.py, line 8)``: the last of an error's places in the file of a plug-in, else where ``function`` is defined; else
-    nothing."""
+    """`` (mine.py, line 8)``: the last of an error's places in the file of a plug-in, else where ``function`` is
+    defined; else nothing."""
     places = _places(error)
     code = getattr(inspect.unwrap(function), "__code__", None) if function is not None else None
     if not places and code is not None and code.co_filename in _files():

@@ -44,8 +44,8 @@ class Sampler(Component):
     Args:
         steps: how many from T to 0; null is all T.
         spacing: of the steps: ``even`` over t, or ``log-snr``, over the logarithm of the signal-to-noise ratio.
-        clip: every estimate of the clean image is clipped to the range of pixels (Ho et al. 2020's code does; Saharia et
-            al. 2022, section 2.3, "static thresholding").
+        clip: every estimate of the clean image is clipped to the range of pixels (Ho et al. 2020's code does; Saharia
+            et al. 2022, section 2.3, "static thresholding").
         guidance: weight of classifier-free guidance by labels (Ho & Salimans 2022); 1 is none.
         autoguidance: weight of the guidance by an early average of the weights (Karras et al. 2024); 1 is none.
         guided_t: the interval of t/T in which estimates are guided (Kynkäänniemi et al. 2024).
@@ -98,8 +98,8 @@ class Labels(Strict):
         return [str(number) for number in range(self.clusters)] if self.clusters else self.classes or []
 
     def works_without(self, unlabelled_share: float) -> bool:
-        """Whether a training has images without a label, so that the model has an estimate for them: those whose label is hidden,
-        or a share that has none."""
+        """Whether a training has images without a label, so that the model has an estimate for them: those whose label
+        is hidden, or a share that has none."""
         return self.dropped > 0 or unlabelled_share > 0
 
 
@@ -110,22 +110,25 @@ class Training(Strict):
         epochs: passes over the training split, counted from 1.
         max_time: ends the training earlier, and ``lr_decay`` with it; fitting the prior and time spent before a resume
             count.
-        optimizer: ``muon`` trains the hidden convolutions by Muon at a learning rate of 0.02 (Jordan et al. 2024), and the
-            other weights by AdamW.
-        precision: of the network's products; ``auto`` is bf16-mixed where the device is fast at it. Weights stay float32.
+        optimizer: ``muon`` trains the hidden convolutions by Muon at a learning rate of 0.02 (Jordan et al. 2024), and
+            the other weights by AdamW.
+        precision: of the network's products; ``auto`` is bf16-mixed where the device is fast at it. Weights stay
+            float32.
         lr: AdamW's learning rate.
         warmup: steps over which the learning rate grows from 0 to ``lr``.
         lr_decay: half a cosine from ``lr`` to 0 over the training (Loshchilov & Hutter 2017, Eq. 5).
         weight_decay: AdamW's (Loshchilov & Hutter 2019), with which 0 is Adam, and Muon's.
         clip_norm: the gradient's norm is clipped to this.
         ema: decay a step of the exponential moving average of the weights, which validation and sampling then use.
-        guide_at: share of the training at which a copy of the average, or of the weights, is put aside for autoguidance.
+        guide_at: share of the training at which a copy of the average, or of the weights, is put aside for
+            autoguidance.
         t_distribution: of t / T in training, see :mod:`diffcli.diffusion.times`.
         stratified_t: spreads the t of each batch evenly.
         min_snr: gamma of the min-SNR weighting (Hang et al. 2023); noise only.
         val_share: of the development images, held out for validation.
         val_every: epochs from one validation to the next.
-        sample_epochs: epochs after which ``sample_n`` samples are drawn and the weights are kept, as ``epoch-005.ckpt``.
+        sample_epochs: epochs after which ``sample_n`` samples are drawn and the weights are kept, as
+            ``epoch-005.ckpt``.
     """
 
     epochs: Positive = 50
@@ -156,8 +159,8 @@ class Preset(Strict):
     Args:
         schedule: of the degradation's betas; null where it takes none.
         labels: null is a model without.
-        input: what the network is given: x_t as it is (``degraded``), or the linear estimate of x_0 from it (``wiener``), in
-            which the modes that a blur left are as strong as in an image; blurs only.
+        input: what the network is given: x_t as it is (``degraded``), or the linear estimate of x_0 from it
+            (``wiener``), in which the modes that a blur left are as strong as in an image; blurs only.
         noise: what is added to a degradation that draws none of its own, see :mod:`diffcli.diffusion.noise_levels`.
     """
 
@@ -247,8 +250,8 @@ SINCE: dict[tuple[str, str], dict[str, Any]] = {("data", "folder"): {"hold_out":
 
 
 def validate_stored(values: Any, where: str) -> Preset:
-    """As :func:`validate`, of a preset that was written with every default by the version that trained the model: what it does not
-    name is as it was then.
+    """As :func:`validate`, of a preset that was written with every default by the version that trained the model: what
+    it does not name is as it was then.
 
     Raises:
         UserError: see there.

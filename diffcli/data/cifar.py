@@ -22,7 +22,7 @@ TEST = "test_batch.bin"
 SHAPE = (3, 32, 32)
 RECORD = 1 + 3 * 32 * 32
 MAX_BYTES = 10_000 * RECORD
-"""Of a file as it comes: an archive that holds more is none of CIFAR-10."""
+"""The size of a file as it comes, at most: an archive that holds more is none of CIFAR-10."""
 
 
 @of_shape(3, 32, 32, classes=OBJECTS)
@@ -46,7 +46,8 @@ def cifar10(*, mirrored: bool = True, data_dir: Path) -> Source:
         else:
             raise UserError(
                 f'CIFAR-10 is not in {place}: put {ARCHIVE} ("CIFAR-10 binary version") from '
-                f"www.cs.toronto.edu/~kriz/cifar.html there, or its folder {FOLDER}, or name its folder with `data_dir` or "
+                f"www.cs.toronto.edu/~kriz/cifar.html there, or its folder {FOLDER}, or name its folder with "
+                "`data_dir` or "
                 "DIFFCLI_DATA"
             )
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:

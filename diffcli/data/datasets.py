@@ -46,7 +46,8 @@ DATASETS: dict[str, Callable[..., Source]] = {
 
 
 def contents(data_dir: Path) -> dict[str, str]:
-    """By data set that lies in a folder of data sets, how many images it has there, or what is wrong; every file is read."""
+    """By data set that lies in a folder of data sets, how many images it has there, or what is wrong; every file is
+    read."""
     found = {}
     for name, load in DATASETS.items():
         takes = inspect.signature(load).parameters

@@ -61,19 +61,20 @@ Colour = Annotated[str, AfterValidator(checked_colour)]
 
 
 def search(root: Path) -> tuple[list[Path], Inventory, list[OSError]]:
-    """One name of each image file below ``root``, sorted; the numbers of the others; and which folders cannot be read."""
+    """One name of each image file below ``root``, sorted; the numbers of the others; and which folders cannot be
+    read."""
     suffixes, _ = readable()
     images: list[Path] = []
     passed_over: Counter[str] = Counter()
     errors: list[OSError] = []
-    seen: set[object] = set()
+    visits: set[object] = set()
     files = links = hidden = 0
     for folder, folders, names in os.walk(root, onerror=errors.append, followlinks=True):
         real_folder = os.path.realpath(folder)
-        if real_folder in seen:  # a link led here
+        if real_folder in visits:  # a link led here
             folders.clear()
             continue
-        seen.add(real_folder)
+        visits.add(real_folder)
         hidden += sum(map(_is_hidden, folders + names))
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         for name in sorted(name for name in names if not _is_hidden(name)):
@@ -84,14 +85,14 @@ def search(root: Path) -> tuple[list[Path], Inventory, list[OSError]]:
                 continue
             file = Path(folder, name)
             identity = _identity(file, real_folder)
-            if identity in seen:
+            if identity in visits:
                 links += 1
             else:
-                seen.add(identity)
+                visits.add(identity)
                 images.append(file)
     counts = dict(sorted(passed_over.items(), key=lambda item: (-item[1], item[0])))
-    found = Inventory(printable(root), files=files, passed_over=counts, links=links, hidden=hidden)
-    return sorted(images), found, errors
+    inventory = Inventory(printable(root), files=files, passed_over=counts, links=links, hidden=hidden)
+    return sorted(images), inventory, errors
 
 
 def _is_hidden(name: str) -> bool:
@@ -141,8 +142,8 @@ def folder(
         background: a colour's name or '#rrggbb'; it shows where an image is transparent.
         on_bad_image: what to do with a file that cannot be used; what is skipped is named.
         mirrored: training shows each image mirrored left to right in half of the epochs.
-        hold_out: how test and validation images are drawn: the same share of each class, or of all images together, which may
-            leave a class without training images (versions before 0.4 did that).
+        hold_out: how test and validation images are drawn: the same share of each class, or of all images together,
+            which may leave a class without training images (versions before 0.4 did that).
 
     Raises:
         UserError: the folder is missing, holds fewer than ten images, or one of them is bad and not to be skipped.
@@ -150,8 +151,8 @@ def folder(
     root = path_at(path, "data.path:")
     if not os.path.isdir(root):
         raise UserError(f"data.path: '{printable(path)}' is not a folder; name one that holds images")
-    files, found, errors = search(root)
-    skipped = []
+    files, inventory, errors = search(root)
+    bad_files = []
 
     def refuse_or_skip(file: object, problem: object) -> None:
         line = f"{printable(file)} {problem}"
@@ -159,35 +160,35 @@ def folder(
             raise UserError(
                 f"data.path: {line}; remove it, save it again, or leave it out with `data.on_bad_image` skip"
             )
-        skipped.append(line)
+        bad_files.append(line)
 
     for error in errors:
         refuse_or_skip(error.filename, f"cannot be read: {error.strerror}")
     height, width = sides(size)
     pixels = np.empty((len(files), channels, height, width), np.uint8)
-    read: list[Path] = []
+    readable: list[Path] = []
     for file in files:
         try:
-            pixels[len(read)] = read_image(file, (height, width), channels, background)
-            read.append(file)
+            pixels[len(readable)] = read_image(file, (height, width), channels, background)
+            readable.append(file)
         except BadImage as problem:
             refuse_or_skip(file, problem)
-    count = len(read)
+    count = len(readable)
     all_equal = count > 1 and all(np.array_equal(image, pixels[0]) for image in pixels[1:count])
-    inventory = replace(found, images=count, skipped=len(files) - count, all_equal=all_equal)
+    inventory = replace(inventory, images=count, skipped=len(files) - count, all_equal=all_equal)
     if count < MIN_IMAGES:
         raise UserError(
             f"data.path: {inventory.folder} holds {count} images; at least {MIN_IMAGES} are needed ({inventory.counts})"
         )
-    names, labels = _classes(root, read)
+    names, labels = _classes(root, readable)
     by_class = hold_out == "by-class"
     development, test = hold_out_test(ImageSet(torch.from_numpy(pixels[:count]), labels), by_class=by_class)
-    return Source(development, test, tuple(skipped), inventory, names, mirrored, by_class)
+    return Source(development, test, tuple(bad_files), inventory, names, mirrored, by_class)
 
 
 def _classes(root: Path, files: list[Path]) -> tuple[tuple[str, ...], Tensor]:
-    """The names of the sub-folders of ``root`` that hold images, numbers in their order and then the others, and the index of
-    each file's, int64 (N,)."""
+    """The names of the sub-folders of ``root`` that hold images, numbers in their order and then the others, and the
+    index of each file's, int64 (N,)."""
     parts = [file.relative_to(root).parts for file in files]
     names = sorted({path[0] for path in parts if len(path) > 1}, key=numeric_order)
     labels = {name: label for label, name in enumerate(names)}

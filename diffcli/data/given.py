@@ -57,11 +57,11 @@ def _files(name: Path | str) -> list[Path]:
     path = user_path(name)
     if not os.path.isdir(path):
         return [path]
-    files, found, errors = search(path)
+    files, inventory, errors = search(path)
     for error in errors:
         raise UserError(f"{printable(error.filename)} cannot be read: {error.strerror}")
     if not files:
-        raise UserError(f"{printable(path)} holds no images ({found.counts})")
+        raise UserError(f"{printable(path)} holds no images ({inventory.counts})")
     return files
 
 
@@ -73,10 +73,10 @@ def _decoded(file: Path, background: str) -> Image.Image:
 
 
 def read_mask(file: Path | str, given: Given) -> Tensor:
-    """Where the images are to be painted, bool (H, W): where the mask is white, that is lighter than mid-grey.
+    """The pixels that are to be painted, bool (H, W): where the mask is white, that is lighter than mid-grey.
 
-    The mask is an image of the size of the files' images, cropped and resized as they are, or of the size that a model takes.
-    A pixel that white only touches is painted. What is transparent is not.
+    The mask is an image of the size of the files' images, cropped and resized as they are, or of the size that a model
+    takes. A pixel that white only touches is painted. What is transparent is not.
 
     Raises:
         UserError: it cannot be read, is of another size, or marks nothing or everything.
@@ -91,7 +91,8 @@ def read_mask(file: Path | str, given: Given) -> Tensor:
     for image, size in zip(given.files, given.sizes, strict=True):
         if mask.size not in (size, (width, height)):
             raise UserError(
-                f"{name} is {_size(mask.size)} pixels, and {printable(image)} {_size(size)}; a mask has the size of the image, "
+                f"{name} is {_size(mask.size)} pixels, and {printable(image)} {_size(size)}; a mask has the size of "
+                "the image, "
                 f"or the model's, {_size((width, height))}"
             )
     painted = torch.from_numpy(covered(mask, (height, width)))

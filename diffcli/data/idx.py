@@ -61,8 +61,8 @@ def parse_idx(content: bytes, dimensions: int) -> np.ndarray[Any, Any]:
         raise _Damaged("is not an idx file of bytes")
     if content[3:4] != bytes([dimensions]):
         kinds = {1: "labels", 3: "images"}
-        found = kinds.get(int.from_bytes(content[3:4], "big"), "something else")
-        raise _Damaged(f"holds {found}, not {kinds[dimensions]}")
+        kind = kinds.get(int.from_bytes(content[3:4], "big"), "something else")
+        raise _Damaged(f"holds {kind}, not {kinds[dimensions]}")
     start = 4 + 4 * dimensions
     if len(content) < start:
         raise _Damaged("ends within its header")
@@ -96,7 +96,7 @@ class _Files:
         Raises:
             UserError: files are still missing.
         """
-        if not self._missing():
+        if not self._missing_files():
             return
         reason = "nothing is downloaded here"
         if self.download:
@@ -106,7 +106,7 @@ class _Files:
                 getattr(torchvision.datasets, self.folder)(root=self.data_dir, train=False, download=True)
             except Exception as error:  # of the network, of what came over it, or of the disk
                 reason = f"could not be downloaded ({' '.join(str(error).split()) or type(error).__name__:.200})"
-        if missing := self._missing():
+        if missing := self._missing_files():
             verb = "is" if len(missing) == 1 else "are"
             raise UserError(
                 f"{self.name} is not whole in {self.raw}: {', '.join(missing)} {verb} missing and {reason}; put "
@@ -114,7 +114,7 @@ class _Files:
                 f"`data_dir` or DIFFCLI_DATA"
             )
 
-    def _missing(self) -> list[str]:
+    def _missing_files(self) -> list[str]:
         names = [f"{split}-{kind}" for split in self.splits for kind in (IMAGES, LABELS)]
         return [name for name in names if self.path(name) is None]
 
@@ -149,8 +149,8 @@ class _Files:
             beside = self.path(f"{split}-{IMAGES}")
             self.refuse(f"{split}-{LABELS}", f"holds {len(labels):,} labels, for the {count:,} images of {beside}")
         if foreign := sorted(set(np.unique(labels).tolist()) - set(self.labels)):
-            known = f"{self.labels[0]} to {self.labels[-1]} alone"
-            self.refuse(f"{split}-{LABELS}", f"holds the label {foreign[-1]}, not {known}")
+            span = f"{self.labels[0]} to {self.labels[-1]} alone"
+            self.refuse(f"{split}-{LABELS}", f"holds the label {foreign[-1]}, not {span}")
         return ImageSet(_tensor(images)[:, None], _tensor(labels).long() - self.labels[0])
 
     def refuse(self, name: str, problem: str) -> NoReturn:
@@ -168,7 +168,7 @@ def _tensor(values: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(values.copy())  # a buffer of bytes cannot be written to
 
 
-def _read(name: str, folder: str, classes: tuple[str, ...], data_dir: Path, download: bool) -> Source:
+def _source_in(name: str, folder: str, classes: tuple[str, ...], data_dir: Path, download: bool) -> Source:
     return _source(_Files(name, folder, range(len(classes)), user_path(data_dir), download), classes)
 
 
@@ -188,7 +188,7 @@ def mnist(*, data_dir: Path, download: bool) -> Source:
     Raises:
         UserError: files are missing and cannot be downloaded, or one is damaged.
     """
-    return _read("MNIST", "MNIST", DIGITS, data_dir, download)
+    return _source_in("MNIST", "MNIST", DIGITS, data_dir, download)
 
 
 @of_shape(1, 28, 28, classes=GARMENTS)
@@ -198,7 +198,7 @@ def fashion_mnist(*, data_dir: Path, download: bool) -> Source:
     Raises:
         UserError: files are missing and cannot be downloaded, or one is damaged.
     """
-    return _read("Fashion-MNIST", "FashionMNIST", GARMENTS, data_dir, download)
+    return _source_in("Fashion-MNIST", "FashionMNIST", GARMENTS, data_dir, download)
 
 
 @of_shape(1, 28, 28, classes=CHARACTERS)
@@ -208,7 +208,7 @@ def kmnist(*, data_dir: Path, download: bool) -> Source:
     Raises:
         UserError: files are missing and cannot be downloaded, or one is damaged.
     """
-    return _read("Kuzushiji-MNIST", "KMNIST", CHARACTERS, data_dir, download)
+    return _source_in("Kuzushiji-MNIST", "KMNIST", CHARACTERS, data_dir, download)
 
 
 @of_shape(1, 28, 28, classes=lambda split: EMNIST[split])

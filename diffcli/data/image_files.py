@@ -1,4 +1,5 @@
-"""One image file -> pixels of 8 bits: which formats are read, and how transparency, orientation and depth are handled."""
+"""One image file -> pixels of 8 bits: which formats are read, and how transparency, orientation and depth are
+handled."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from PIL import Image, ImageOps
 FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP",
 )  # fmt: skip
-"""Of Pillow's formats those that are told by their first bytes and decoded without another program."""
+"""The formats of Pillow that are told by their first bytes and decoded without another program."""
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
 """Formats whose mode I holds 0..65535; in a TIFF it may hold anything."""
@@ -105,7 +106,8 @@ def fitted(image: Image.Image, sides: tuple[int, int], channels: int) -> np.ndar
 
 
 def covered(mask: Image.Image, sides: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """Where the light half of the levels of an RGB image reaches, cropped and resized as :func:`fitted` does: bool (H, W).
+    """The pixels that the light half of the levels of an RGB image reaches, cropped and resized as :func:`fitted` does:
+    bool (H, W).
 
     A pixel of the result that it only touches is covered, too.
     """

@@ -1,9 +1,9 @@
 """Labels as a user writes them: the names of classes, numbers, ranges of these, and none.
 
-One text has one meaning, on the command line, in Python and in files: the class of that very name; else ``none`` (or -1), which is
-no label; else the one class whose name differs in case alone; else a number. A number is the class that is called by it. Where no
-class is called by another number than its place, a number is also a place, 0 the first class; where one is, as in folders called
-1, 2, 3 and 10, numbers are names and nothing else.
+One text has one meaning, on the command line, in Python and in files: the class of that very name; else ``none`` (or
+-1), which is no label; else the one class whose name differs in case alone; else a number. A number is the class that
+is called by it. Where no class is called by another number than its place, a number is also a place, 0 the first class;
+where one is, as in folders called 1, 2, 3 and 10, numbers are names and nothing else.
 """
 
 from __future__ import annotations
@@ -83,16 +83,17 @@ def check_trained(
     Raises:
         UserError: it was not.
     """
-    known = ", ".join(name for name in classes if name not in untrained)
+    others = ", ".join(name for name in classes if name not in untrained)
     for number in dict.fromkeys(numbers):
         if number == NO_LABEL and not works_without:
             raise UserError(
-                f"`label` {no_label_text(classes)}: this model was trained with the label of every image (labels.dropped: 0) and "
-                f"does not work without; name one of {known:.200}"
+                f"`label` {no_label_text(classes)}: this model was trained with the label of every image "
+                "(labels.dropped: 0) and "
+                f"does not work without; name one of {others:.200}"
             )
         if number != NO_LABEL and classes[number] in untrained:
             raise UserError(
-                f"`label` {classes[number]}: none of the training images was of this class; there are {known:.200}"
+                f"`label` {classes[number]}: none of the training images was of this class; there are {others:.200}"
             )
 
 
@@ -173,9 +174,9 @@ def _refusal(text: str, classes: Sequence[str]) -> UserError:
     count, none, places = len(classes), no_label_text(classes), numbers_are_places(classes)
     ordered = sorted(classes, key=numeric_order)
     if all(_value(name) is not None for name in classes):
-        known = f"0..{count - 1}" if places else f"{', '.join(ordered):.200}"
+        choices = f"0..{count - 1}" if places else f"{', '.join(ordered):.200}"
         return UserError(
-            f"`label` {text}: this model's labels are {known}, a range such as {ordered[0]}-{ordered[-1]}, or {none}"
+            f"`label` {text}: this model's labels are {choices}, a range such as {ordered[0]}-{ordered[-1]}, or {none}"
         )
     numbers = f"a number in 0..{count - 1}, a range, " if places else ""
     return UserError(f"`label`: {unknown('label', text, classes)}; or {numbers}{none if not numbers else f'or {none}'}")

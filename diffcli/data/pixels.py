@@ -17,7 +17,8 @@ def to_unit(images: Tensor) -> Tensor:
 
 
 def rounded(images: Tensor, bits: int) -> Tensor:
-    """float in [-0.5, 0.5] -> float in [-0.5, 0.5], clamped and rounded to the 2^bits values of a picture file, any shape."""
+    """float in [-0.5, 0.5] -> float in [-0.5, 0.5], clamped and rounded to the 2^bits values of a picture file, any
+    shape."""
     largest = 2**bits - 1
     return to_unit(images).mul(largest).round().div(largest) - 0.5
 

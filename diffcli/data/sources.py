@@ -1,4 +1,4 @@
-"""What every data set is: images and labels in memory, a held-out test split, and what was read of which files."""
+"""Data sets in memory: images and labels in memory, a held-out test split, and what was read of which files."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class Inventory:
     def _parts(self) -> Iterator[str]:
         yield f"{self.images:,} images of {self.files:,} files"
         if self.passed_over:
-            named = dict(list(self.passed_over.items())[:NAMED_SUFFIXES])
-            counts = [f"{count:,} {suffix or 'without suffix'}" for suffix, count in named.items()]
-            if others := sum(self.passed_over.values()) - sum(named.values()):
+            frequent = dict(list(self.passed_over.items())[:NAMED_SUFFIXES])
+            counts = [f"{count:,} {suffix or 'without suffix'}" for suffix, count in frequent.items()]
+            if others := sum(self.passed_over.values()) - sum(frequent.values()):
                 counts.append(f"{others:,} with other suffixes")
             yield f"passed over: {', '.join(counts)}"
         if self.skipped:
@@ -98,7 +98,7 @@ class Source:
     skipped: tuple[str, ...] = ()
     """Files that could not be used, each with the reason."""
     inventory: Inventory | None = None
-    """What was read of a folder of images; None for the built-in sets."""
+    """The files of a folder of images, read or passed over, by number; None for the built-in sets."""
     classes: tuple[str, ...] = ()
     """Names of the labels, label 0 first; none where there are no labels."""
     mirrored: bool = False
@@ -116,8 +116,8 @@ def of_shape(channels: int, height: int, width: int, classes: Names | None = Non
     """A decorator that says of a data set what shape its images have, (C, H, W), and which classes.
 
     Args:
-        classes: their names, label 0 first, or a function of the data set's parameters; None where they are known only once
-            it is loaded.
+        classes: their names, label 0 first, or a function of the data set's parameters; None where they are known only
+            once it is loaded.
     """
     return shaped_by(lambda **parameters: (channels, height, width), classes)
 
@@ -160,7 +160,8 @@ def check_source(source: object, shape: Shape, classes: Sequence[str] | None) ->
         classes: that it says its labels are; None where it does not say.
 
     Raises:
-        ValueError: it is no :class:`Source`, holds no images, or images or labels are of another type or shape or out of range.
+        ValueError: it is no :class:`Source`, holds no images, or images or labels are of another type or shape or out
+            of range.
     """
     if not isinstance(source, Source):
         raise ValueError(f"it must return a diffcli.Source, not {type(source).__name__}")
@@ -182,9 +183,10 @@ def check_source(source: object, shape: Shape, classes: Sequence[str] | None) ->
                 f"its {name} labels must be int64 ({len(images)},), not {_type(labels)} {tuple(labels.shape)}"
             )
         if source.classes and not NO_LABEL <= int(labels.min()) <= int(labels.max()) < len(source.classes):
-            found = f"{int(labels.min())}..{int(labels.max())}"
+            labels_range = f"{int(labels.min())}..{int(labels.max())}"
             raise ValueError(
-                f"its {name} labels are {found}; with {len(source.classes)} classes they are 0..{len(source.classes) - 1}, "
+                f"its {name} labels are {labels_range}; with {len(source.classes)} classes they are "
+                f"0..{len(source.classes) - 1}, "
                 f"and {NO_LABEL} for none"
             )
 
@@ -206,8 +208,8 @@ def split(images: ImageSet, share: float, seed: int, *, by_class: bool = False) 
     """Random split of ``images`` into (1 - share, share), a function of ``seed`` alone.
 
     Args:
-        by_class: the same share of each class, and of the images without one, as nearly as whole images allow; the last image of
-            a class is held out only where every class is down to one.
+        by_class: the same share of each class, and of the images without one, as nearly as whole images allow; the last
+            image of a class is held out only where every class is down to one.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(images), generator=generator)
@@ -218,14 +220,14 @@ def split(images: ImageSet, share: float, seed: int, *, by_class: bool = False) 
         rank = torch.empty_like(order)  # of each image among those of its class, in the random order
         for label in labels.unique().tolist():
             rank[labels == label] = torch.arange(int((labels == label).sum()))
-        chosen = rank < counts[labels - NO_LABEL]
-        order = torch.cat([order[chosen], order[~chosen]])
+        is_validation = rank < counts[labels - NO_LABEL]
+        order = torch.cat([order[is_validation], order[~is_validation]])
     return images[order[held_out:]], images[order[:held_out]]
 
 
 def _shared_out(total: int, sizes: Tensor, generator: torch.Generator) -> Tensor:
-    """How many of each class are held out, int64 (K,), ``total`` in all: in proportion to their sizes, int64 (K,), by the
-    largest remainders, and leaving one of each where that is possible."""
+    """How many of each class are held out, int64 (K,), ``total`` in all: in proportion to their sizes, int64 (K,), by
+    the largest remainders, and leaving one of each where that is possible."""
     fair = total * sizes.double() / sizes.sum()
     most = (sizes - 1).clamp(min=0)
     counts = fair.long().minimum(most)

@@ -1,4 +1,4 @@
-"""What every data set keeps, rule by rule, as a test that anybody can run on one of their own."""
+"""The rules of data sets, as a test that anybody can run on one of their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from diffcli.data.sources import Source, check_source, class_names, default_data_dir, image_shape
 
 MOST_SHARED = 0.5
-"""Of the test images, the share that may be among the development images: real data sets hold some images twice."""
+"""The share of the test images that may be among the development images: real data sets hold some images twice."""
 
 
 def _check_again(source: Source, again: Source) -> None:
@@ -26,8 +26,8 @@ def _check_again(source: Source, again: Source) -> None:
 
 
 def _check_held_out(source: Source, again: Source) -> None:
-    seen = set(map(_bytes, source.development.images))
-    shared = sum(_bytes(image) in seen for image in source.test.images)
+    originals = set(map(_bytes, source.development.images))
+    shared = sum(_bytes(image) in originals for image in source.test.images)
     if shared > MOST_SHARED * len(source.test):
         raise AssertionError(f"{shared} of its {len(source.test)} test images are development images, too")
 
@@ -40,7 +40,8 @@ DATA_RULES: dict[str, Callable[[Source, Source], None]] = {
     "loaded again it is the same": _check_again,
     "test images are held out": _check_held_out,
 }
-"""What a data set keeps, in words, and the check of it, of what was loaded twice; besides :func:`check_source`."""
+"""The rules that a data set keeps, in words, and the check of it, of what was loaded twice; besides
+:func:`check_source`."""
 
 
 def check_data(load: Callable[..., Source], **parameters: Any) -> None:
@@ -54,21 +55,23 @@ def check_data(load: Callable[..., Source], **parameters: Any) -> None:
         AssertionError: a rule is broken; the message names it.
     """
     name = getattr(load, "__name__", "data set")
-    asked = inspect.signature(load).parameters
+    parameter_names = inspect.signature(load).parameters
     supplied = {"data_dir": default_data_dir(), "download": False}
-    own = {key: one.default for key, one in asked.items() if key not in supplied and one.default is not one.empty}
+    own = {
+        key: one.default for key, one in parameter_names.items() if key not in supplied and one.default is not one.empty
+    }
     own |= {key: value for key, value in parameters.items() if key not in supplied}
-    arguments = {key: value for key, value in supplied.items() if key in asked} | parameters
-    with _named("it is a Source of the shape and the classes that it says", name):
+    arguments = {key: value for key, value in supplied.items() if key in parameter_names} | parameters
+    with _rule("it is a Source of the shape and the classes that it says", name):
         source, again = load(**arguments), load(**arguments)
         check_source(source, image_shape(load, own), class_names(load, own))
     for rule, check in DATA_RULES.items():
-        with _named(rule, name):
+        with _rule(rule, name):
             check(source, again)
 
 
 @contextmanager
-def _named(rule: str, name: str) -> Iterator[None]:
+def _rule(rule: str, name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:

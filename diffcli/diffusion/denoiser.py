@@ -14,7 +14,7 @@ from diffcli.diffusion.degradations import Degradation, GaussianNoise, Separable
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network's output means: the regression target, and how an output becomes x0_hat."""
+    """The meaning of a network's output: the regression target, and how an output becomes x0_hat."""
 
     target: Callable[[Any, Tensor, Tensor, Any], Tensor]
     """(degradation, x0, t, noise) -> what the network should answer, (B, C, H, W)."""
@@ -50,7 +50,7 @@ PREDICTIONS: dict[str, Prediction] = {
 
 @dataclass(frozen=True)
 class Input:
-    """What a network is given for x_t."""
+    """A network's input, made of x_t."""
 
     of: Callable[[Any, Tensor, Tensor], Tensor]
     """(degradation, xt, t) -> (B, C, H, W)."""
@@ -86,8 +86,8 @@ def check_prediction(prediction: str, degradation: Degradation) -> None:
         raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}")
     fitting = [name for name, kind in PREDICTIONS.items() if isinstance(degradation, kind.degradation)]
     if prediction not in fitting:
-        needed = "that only scales the image and adds noise" if degradation.stochastic else "with noise"
-        raise ValueError(f"prediction {prediction} needs a degradation {needed}; use {' or '.join(fitting)}")
+        demand = "that only scales the image and adds noise" if degradation.stochastic else "with noise"
+        raise ValueError(f"prediction {prediction} needs a degradation {demand}; use {' or '.join(fitting)}")
 
 
 class Denoiser(nn.Module):
@@ -119,13 +119,13 @@ class Denoiser(nn.Module):
     def output(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """The network's raw output g[x_t, t / T], (B, C, H, W), in the precision of ``xt``, under autocast too."""
         time = t.to(xt.dtype) / self.degradation.T
-        given = INPUTS[self.input].of(self.degradation, xt, t)
-        output: Tensor = self.network(given, time, labels) if self.classes else self.network(given, time)
+        inputs = INPUTS[self.input].of(self.degradation, xt, t)
+        output: Tensor = self.network(inputs, time, labels) if self.classes else self.network(inputs, time)
         return output.to(xt.dtype)
 
     def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        """x0_hat, (B, C, H, W), for t in 1..T, int64 (B,), on the CPU or where ``xt`` is, and labels, int64 (B,), -1 for none;
-        None is none for all."""
+        """x0_hat, (B, C, H, W), for t in 1..T, int64 (B,), on the CPU or where ``xt`` is, and labels, int64 (B,), -1
+        for none; None is none for all."""
         t = t.to(xt.device, non_blocking=True)
         return PREDICTIONS[self.prediction].to_x0(self.degradation, xt, t, self.output(xt, t, labels))
 
@@ -136,7 +136,7 @@ class Denoiser(nn.Module):
         return (self.output(xt, t, labels) - target).square().flatten(1).mean(dim=1)
 
     def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
-        """What to weigh each image's loss with, (B,), so that x0_hat's errors count min(SNR, gamma) (Hang et al. 2023,
+        """The weight of each image's loss, (B,), so that x0_hat's errors count min(SNR, gamma) (Hang et al. 2023,
         section 3.4): low noise, where the SNR is large and little is learnt, no longer outweighs the rest.
 
         Raises:

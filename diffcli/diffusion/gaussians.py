@@ -11,7 +11,8 @@ from torch import Tensor
 def mixture_log_density(
     x: Tensor, basis: Tensor, means: Tensor, factors: Tensor, log_weights: Tensor, sigma: float
 ) -> Tensor:
-    """log of the density of ``basis' (means_k + factors_k z) + sigma eps``, k drawn by its weight, in nats, float64 (B,).
+    """log of the density of ``basis' (means_k + factors_k z) + sigma eps``, k drawn by its weight, in nats, float64
+    (B,).
 
     Args:
         x: (B, D).
@@ -32,6 +33,6 @@ def mixture_log_density(
     whitened = torch.linalg.solve_triangular(cholesky, offsets.mT, upper=False)
     volume = cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1)
     of_each = -0.5 * whitened.square().sum(dim=1) - volume[:, None]  # (N, B)
-    mixed = torch.logsumexp(of_each.T + log_weights.double(), dim=1)
+    of_mixture = torch.logsumexp(of_each.T + log_weights.double(), dim=1)
     others = x.shape[1] - len(basis)
-    return mixed - 0.5 * rest / sigma**2 - others * math.log(sigma) - 0.5 * x.shape[1] * math.log(2 * math.pi)
+    return of_mixture - 0.5 * rest / sigma**2 - others * math.log(sigma) - 0.5 * x.shape[1] * math.log(2 * math.pi)

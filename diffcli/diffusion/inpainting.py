@@ -1,12 +1,12 @@
 """In-painting: part of each image is known, and a model of noise draws the rest to fit (RePaint, Lugmayr et al. 2022).
 
-A sampler goes by estimates whose known pixels are the image's own. At every step these pixels then have the image's values
-with noise of that step's level, as they had in training, and the network draws the others beside them; at t = 0 they are
-the image's, exactly. Every sampler of noise keeps them so, with as few steps as its own.
+A sampler goes by estimates whose known pixels are the image's own. At every step these pixels then have the image's
+values with noise of that step's level, as they had in training, and the network draws the others beside them; at t = 0
+they are the image's, exactly. Every sampler of noise keeps them so, with as few steps as its own.
 
-What is drawn first does not yet fit what is known, which noise hides. So each step is taken several times, its end degraded
-anew to where it began (the paper's section 4.2 and its Algorithm 1, line 9; its jump length j is one step here, which on a
-Gaussian data set comes nearer to the exact conditional than longer ones at the same cost).
+What is drawn first does not yet fit what is known, which noise hides. So each step is taken several times, its end
+degraded anew to where it began (the paper's section 4.2 and its Algorithm 1, line 9; its jump length j is one step
+here, which on a Gaussian data set comes nearer to the exact conditional than longer ones at the same cost).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ ROUNDS, MOST_ROUNDS = 5, 100
 """How often each step is taken, the paper's r, unless it is said, and at most."""
 
 Sample = Callable[[Tensor, Sequence[int]], Iterator[Step]]
-"""(x_t, time steps from t down) -> the steps of a sampler: what is left of one once it knows its denoiser and its noise."""
+"""(x_t, time steps from t down) -> the steps of a sampler: what is left of one once it knows its denoiser and its
+noise."""
 
 
 def check_inpaints(degradation: Degradation) -> None:
@@ -38,14 +39,15 @@ def check_inpaints(degradation: Degradation) -> None:
     if not isinstance(degradation, GaussianNoise):
         without = "" if degradation.stochastic else " without noise"
         raise ValueError(
-            f"in-painting needs a model of gaussian-noise, which degrades each pixel for itself and draws what is missing; "
+            "in-painting needs a model of gaussian-noise, which degrades each pixel for itself and draws what is "
+            "missing; "
             f"this one undoes a {degradation.name}{without}"
         )
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a batch of images, and how the rest is drawn.
+    """The part of a batch of images that is known, and how the rest is drawn.
 
     Args:
         x0: the images, (B, C, H, W).
@@ -68,7 +70,8 @@ class Known:
 
 
 def degraded_anew(degradation: GaussianNoise, xs: Tensor, s: int, t: int, noise: Tensor) -> Tensor:
-    """x_t = sqrt(alpha_t / alpha_s) x_s + sqrt(1 - alpha_t / alpha_s) noise, for t > s: t - s steps of the chain (Eq. 1)."""
+    """x_t = sqrt(alpha_t / alpha_s) x_s + sqrt(1 - alpha_t / alpha_s) noise, for t > s: t - s steps of the chain (Eq.
+    1)."""
     share = float(degradation.alphas_cumprod[t] / degradation.alphas_cumprod[s])
     return share**0.5 * xs + (1 - share) ** 0.5 * noise
 
@@ -78,7 +81,8 @@ def resampled(
 ) -> Iterator[Step]:
     """The steps of a sampler that takes each of them ``rounds`` times.
 
-    More than once, each begins anew: a sampler that looks back at the step before, DPM-Solver++, is then of first order.
+    More than once, each begins anew: a sampler that looks back at the step before, DPM-Solver++, is then of first
+    order.
     """
     if rounds == 1:
         yield from sample(xT, timesteps)

@@ -26,9 +26,9 @@ class Labels:
 
     Args:
         given: repeated over the images in turn; empty where labels are drawn.
-        shares: how frequent each label is, (classes,): what they are drawn from. Any first n labels have these shares to
-            within a few images (a Kronecker sequence with the golden ratio; Niederreiter 1992, chapter 3), where independent
-            draws would vary by the square root, which adds to every distance from real images.
+        shares: how frequent each label is, (classes,): what they are drawn from. Any first n labels have these shares
+            to within a few images (a Kronecker sequence with the golden ratio; Niederreiter 1992, chapter 3), where
+            independent draws would vary by the square root, which adds to every distance from real images.
     """
 
     given: tuple[int, ...] = ()

@@ -1,4 +1,5 @@
-"""The variational bound on the likelihood of 8-bit images, for every degradation with noise: docs/bits-per-dimension.md.
+"""The variational bound on the likelihood of 8-bit images, for every degradation with noise:
+docs/bits-per-dimension.md.
 
     -log p(x_0) <= E[log q(x_T | x_0) - log p(x_T)] + sum over t = 2..T of E[KL_t] + E[-log p(x_0 | x_1)],
 
@@ -24,9 +25,9 @@ from diffcli.diffusion.randomness import Noise
 LEVELS = 255
 """Steps between the intensities of 8-bit images, over the range of pixels."""
 PIXEL_VARIANCE = 1 / 12
-"""Of white noise in the range of pixels: what the information that a step takes is measured on."""
+"""The variance of white noise in the range of pixels, on which the information that a step takes is measured."""
 EVEN_SHARE = 0.05
-"""Of the draws of t, those that fall on every step alike, so that none goes without."""
+"""The share of the draws of t that fall on every step alike, so that none goes without."""
 WIDTHS = (1e-4, 1.0)
 """Between which standard deviations the decoder's lies, for pixels of range 1."""
 
@@ -40,7 +41,10 @@ def why_unbounded(degradation: Degradation) -> str | None:
         return f"a {degradation.name} without noise is deterministic, and its images have no likelihood (report 3.2)"
     still = (degradation.sigmas[1:] == 0).nonzero().flatten()
     if len(still):
-        return f"this {degradation.name} draws no noise at t = {int(still[0]) + 1}: images have a likelihood where each step does"
+        return (
+            f"this {degradation.name} draws no noise at t = {int(still[0]) + 1}: images have a likelihood where "
+            "each step does"
+        )
     return None
 
 
@@ -52,7 +56,8 @@ def bits_per_dimension(nats: Tensor, image_shape: Sequence[int]) -> Tensor:
 def pixel_cost(x0: Tensor, x0_hat: Tensor, width: float) -> Tensor:
     """-log p(x_0 | x_1) of images at 8-bit levels, float64 (B,), on the CPU (Ho et al. 2020, Eq. 13).
 
-    A Gaussian about x0_hat, as large as each level's interval holds of it; those of black and of white have no outer end.
+    A Gaussian about x0_hat, as large as each level's interval holds of it; those of black and of white have no outer
+    end.
 
     Args:
         width: the Gaussian's standard deviation.
@@ -69,7 +74,8 @@ def pixel_cost(x0: Tensor, x0_hat: Tensor, width: float) -> Tensor:
 
 
 def fitted_width(x0: Tensor, x0_hat: Tensor) -> float:
-    """The decoder's width that makes these images likeliest: the one number of the bound that is learnt, on training images."""
+    """The decoder's width that makes these images likeliest: the one number of the bound that is learnt, on training
+    images."""
     low, high = WIDTHS
     for count in (25, 15):  # a coarse search, then a fine one: to within a twentieth
         widths = torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64).tolist()
@@ -80,7 +86,8 @@ def fitted_width(x0: Tensor, x0_hat: Tensor) -> float:
 
 
 def error_weights(degradation: Degradation) -> Tensor:
-    """(a, b, c) of KL_t = (a |S|^2 - 2 b S.Q + c |Q|^2) / 2, float64 (T + 1, 3); those of t = 0 and 1 stand for nothing.
+    """(a, b, c) of KL_t = (a |S|^2 - 2 b S.Q + c |Q|^2) / 2, float64 (T + 1, 3); those of t = 0 and 1 stand for
+    nothing.
 
     S = A_{t-1} (x_0 - x0_hat) / sigma_{t-1} and Q = A_t (x_0 - x0_hat) / sigma_t. Where the degradation knows its
     ``step_norms`` the process is a chain, and KL_t = (|S|^2 - |Q|^2) / 2; else a share m of the noise of x_t is kept in
@@ -113,11 +120,11 @@ def step_shares(degradation: Degradation) -> Tensor:
     """
     steps = torch.arange(1, degradation.T + 1)
     power = torch.cat([degradation.power(t.to(degradation.device)).cpu().double() for t in steps.split(100)])
-    told = torch.log1p(PIXEL_VARIANCE * power / degradation.sigmas[1:].double().square())
-    lost = (told[:-1] - told[1:]).clamp(min=0)
-    total = float(lost.sum())
-    even = torch.full_like(lost, 1 / max(len(lost), 1))
-    shares = (1 - EVEN_SHARE) * lost / total + EVEN_SHARE * even if total > 0 else even
+    information = torch.log1p(PIXEL_VARIANCE * power / degradation.sigmas[1:].double().square())
+    drops = (information[:-1] - information[1:]).clamp(min=0)
+    total = float(drops.sum())
+    even = torch.full_like(drops, 1 / max(len(drops), 1))
+    shares = (1 - EVEN_SHARE) * drops / total + EVEN_SHARE * even if total > 0 else even
     return torch.cat([torch.zeros(2, dtype=torch.float64), shares])
 
 
@@ -137,8 +144,8 @@ class Costs:
 class Bound:
     """The bound for a degradation, with a number of network evaluations for each image.
 
-    One evaluation is at t = 1; the others are drawn from 2..T by :func:`step_shares`, one in each of as many strata of equal
-    share, and the sum over t is estimated without bias. T evaluations are the sum itself.
+    One evaluation is at t = 1; the others are drawn from 2..T by :func:`step_shares`, one in each of as many strata of
+    equal share, and the sum over t is estimated without bias. T evaluations are the sum itself.
 
     Args:
         evaluations: in 2..T; 1 where T is 1.
@@ -196,12 +203,12 @@ class Bound:
             estimate: x0_hat.
             width: of the decoder, see :func:`fitted_width`.
         """
-        drawn, counts = zip(*(self.steps(generator) for generator in generators), strict=True)
+        draws, counts = zip(*(self.steps(generator) for generator in generators), strict=True)
         noise = Noise(generators, tuple(x0.shape[1:]), x0.device, calls=2 + self.draws)
         prior = self._prior_cost(x0, noise(), log_prior)
         kl = torch.zeros_like(prior)
         pixels = pixel_cost(x0, first_estimate(estimate, self.degradation, x0, noise()), width)
-        for t, count in zip(torch.stack(drawn, dim=1), torch.stack(counts, dim=1), strict=True):
+        for t, count in zip(torch.stack(draws, dim=1), torch.stack(counts, dim=1), strict=True):
             at_t = t.to(x0.device)
             xt = self.degradation.degrade(x0, at_t, noise())
             # Pixels are known to be in their range, so the estimate may be.
@@ -218,6 +225,7 @@ class Bound:
 
 
 def first_estimate(estimate: X0Function, degradation: Degradation, x0: Tensor, noise: Tensor) -> Tensor:
-    """x0_hat from x_1 with that noise, (B, C, H, W), whose ends may lie beyond the range of pixels: black is likeliest under a Gaussian that does."""
+    """x0_hat from x_1 with that noise, (B, C, H, W), whose ends may lie beyond the range of pixels: black is likeliest
+    under a Gaussian that does."""
     at_1 = torch.ones(len(x0), dtype=torch.int64, device=x0.device)
     return estimate(degradation.degrade(x0, at_1, noise), at_1)

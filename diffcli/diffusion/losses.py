@@ -13,11 +13,11 @@ from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 
 KEPT_BYTES = 128 << 20
-"""Of draws that are kept from one validation to the next: those of 40,000 images of 28x28."""
+"""The memory of draws that are kept from one validation to the next: those of 40,000 images of 28x28."""
 
 
 class Draws(NamedTuple):
-    """What the loss of a batch depends on besides the images."""
+    """The times and the noise that the loss of a batch depends on besides the images."""
 
     t: Tensor
     """In 1..T, int64 (B,)."""

@@ -1,12 +1,13 @@
-"""Linear measurements of images, y = A x_0 + c + sigma eps: a degradation at one t, its adjoint A', and what inverts A A'.
+"""Linear measurements of images, y = A x_0 + c + sigma eps: a degradation at one t, its adjoint A', and what inverts A
+A'.
 
     >>> from diffcli.diffusion.degradations import Pixelate
     >>> from diffcli.diffusion.measurements import operator_of
     >>> A = operator_of(Pixelate((1, 28, 28), T=2, grid=7), 2)  # averages over blocks of 4x4: super-resolution by 4
 
-Rows and columns that one matrix each acts on (blur, heat, pixelation) are inverted in the singular bases of the two matrices,
-pixels that are weighed (masks, fading) one by one, and all others, of plug-ins too, by conjugate gradients, with A' from
-autograd.
+Rows and columns that one matrix each acts on (blur, heat, pixelation) are inverted in the singular bases of the two
+matrices, pixels that are weighed (masks, fading) one by one, and all others, of plug-ins too, by conjugate gradients,
+with A' from autograd.
 """
 
 from __future__ import annotations
@@ -199,8 +200,8 @@ def operator_of(degradation: Degradation, t: int) -> Operator:
     """A_t of a degradation, without its constant part.
 
     Raises:
-        ValueError: ``t`` is outside 0..T, or A_t is of no kind that is known here and PyTorch cannot differentiate it, or it is
-            not linear.
+        ValueError: ``t`` is outside 0..T, or A_t is of no kind that is known here and PyTorch cannot differentiate it,
+            or it is not linear.
     """
     if not 0 <= t <= degradation.T:
         raise ValueError(f"t must be in 0..{degradation.T} (T of {degradation.name}), got {t}")
@@ -257,14 +258,16 @@ def _linear_part(degradation: Degradation, at: Tensor) -> Linear:
 
 @torch.no_grad()
 def constant_of(degradation: Degradation, t: int) -> Tensor:
-    """c of A_t x + c, what becomes of the image 0, (1, C, H, W): not 0 where images fade to another colour than mid-grey."""
+    """c of A_t x + c, what becomes of the image 0, (1, C, H, W): not 0 where images fade to another colour than
+    mid-grey."""
     zero = torch.zeros(1, *degradation.image_shape, device=degradation.device)
     return degradation._signal(zero, torch.tensor([t], device=degradation.device))
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """y = A x_0 + c + sigma eps, what is known of a batch of images x_0 in [-0.5, 0.5]; :func:`measured` makes one of a degradation.
+    """y = A x_0 + c + sigma eps, what is known of a batch of images x_0 in [-0.5, 0.5]; :func:`measured` makes one of a
+    degradation.
 
     Args:
         y: (B, C, H, W).
@@ -303,7 +306,8 @@ class Measurement:
         return wide(self.y) - self.constant - self.operator(wide(x))
 
     def misfit(self, x: Tensor) -> Tensor:
-        """The root mean square of (y - c - A x) / sigma, (B,): 1 where x explains y up to its noise, sigma at least ``PRECISION``."""
+        """The root mean square of (y - c - A x) / sigma, (B,): 1 where x explains y up to its noise, sigma at least
+        ``PRECISION``."""
         return (self.residual(x).square().flatten(1).mean(dim=1) / self.noise).sqrt()
 
 

@@ -37,7 +37,8 @@ def linear(T: int, sigma_max: PositiveLevel, sigma_min: Level = 0.0) -> Tensor:
 
 
 def geometric(T: int, sigma_min: PositiveLevel, sigma_max: PositiveLevel) -> Tensor:
-    """sigma_t grows by the same factor at each step, sigma_1 = sigma_min, sigma_T = sigma_max (Song & Ermon 2019, section 4).
+    """sigma_t grows by the same factor at each step, sigma_1 = sigma_min, sigma_T = sigma_max (Song & Ermon 2019,
+    section 4).
 
     With T = 1 it is ``sigma_max``.
 
@@ -53,8 +54,8 @@ def geometric(T: int, sigma_min: PositiveLevel, sigma_max: PositiveLevel) -> Ten
 def sine(T: int, sigma_max: PositiveLevel = 1.0) -> Tensor:
     """sigma_t = sigma_max sin(pi t / (2 T)): the noise of blurring diffusion (Hoogeboom & Salimans 2022).
 
-    That is the noise of the cosine schedule, here without its scaling of the image: the blur alone takes the image away.
-    With ``sigma_max`` 1 nothing but the coarsest modes stands out of the noise at T.
+    That is the noise of the cosine schedule, here without its scaling of the image: the blur alone takes the image
+    away. With ``sigma_max`` 1 nothing but the coarsest modes stands out of the noise at T.
 
     Returns:
         sigmas, float64 (T + 1,).

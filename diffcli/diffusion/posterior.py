@@ -1,6 +1,7 @@
 """Any model as a prior: images given a measurement y = A x_0 + sigma eps, as wrappers X0Function -> X0Function.
 
-A sampler goes by x0_hat, the mean of x_0 given x_t. Given y as well, and were x_0 given x_t normal with covariance C, it were
+A sampler goes by x0_hat, the mean of x_0 given x_t. Given y as well, and were x_0 given x_t normal with covariance C,
+it were
 
     x0_hat + C A' (A C A' + sigma^2)^-1 (y - A x0_hat),
 
@@ -14,7 +15,8 @@ which two of these wrappers return; they differ in C:
     >>> from diffcli.diffusion.posterior import moments
     >>> given_y = moments(estimate, degradation, measured(blur, 60, y, sigma=1 / 255))  # doctest: +SKIP
 
-and ``given_y`` goes to any sampler. A measurement and its wrapper are of one batch: y, x_t and labels have the same images.
+and ``given_y`` goes to any sampler. A measurement and its wrapper are of one batch: y, x_t and labels have the same
+images.
 """
 
 from __future__ import annotations
@@ -41,13 +43,13 @@ from diffcli.diffusion.measurements import (
 def isotropic(
     estimate: X0Function, degradation: Degradation, measurement: Measurement, *, spread: float = SPREAD
 ) -> X0Function:
-    """``estimate`` given the measurement, where images are taken as white noise around it (the covariance of Song et al.
-    2023, section 3, without their Jacobian: the proximal step of Zhu et al. 2023).
+    """``estimate`` given the measurement, where images are taken as white noise around it (the covariance of Song et
+    al. 2023, section 3, without their Jacobian: the proximal step of Zhu et al. 2023).
 
-    The covariance of x_0 given x_t = a_t x_0 + sigma_t eps is r^2 = (1 / spread^2 + a_t^2 / sigma_t^2)^-1, in the papers' sense
-    the same for all pixels; that of a blur with noise, x_t = M_t x_0 + sigma_t eps, is (1 / spread^2 + M_t' M_t /
-    sigma_t^2)^-1, more in the modes that the blur has taken. One evaluation, no gradient. Exact for images that are white noise
-    of that spread.
+    The covariance of x_0 given x_t = a_t x_0 + sigma_t eps is r^2 = (1 / spread^2 + a_t^2 / sigma_t^2)^-1, in the
+    papers' sense the same for all pixels; that of a blur with noise, x_t = M_t x_0 + sigma_t eps, is (1 / spread^2 +
+    M_t' M_t / sigma_t^2)^-1, more in the modes that the blur has taken. One evaluation, no gradient. Exact for images
+    that are white noise of that spread.
 
     Args:
         degradation: the model's, with noise at every t >= 1.
@@ -101,12 +103,12 @@ def moments(
     iterations: int = 1,
     tolerance: float = 1e-3,
 ) -> X0Function:
-    """``estimate`` given the measurement by moment matching, C = sigma_t^2 / a_t J', J the Jacobian of x0_hat (Rozet et al. 2024,
-    section 4; the covariance is Tweedie's, Efron 2011).
+    """``estimate`` given the measurement by moment matching, C = sigma_t^2 / a_t J', J the Jacobian of x0_hat (Rozet et
+    al. 2024, section 4; the covariance is Tweedie's, Efron 2011).
 
-    The system is solved by a few conjugate gradients, preconditioned by what :func:`isotropic` would solve; what they leave of it
-    is explained as :func:`isotropic` does, so that images explain the measurement however few there are. Exact where the
-    model's images are normal and ``iterations`` suffice, whatever the covariance.
+    The system is solved by a few conjugate gradients, preconditioned by what :func:`isotropic` would solve; what they
+    leave of it is explained as :func:`isotropic` does, so that images explain the measurement however few there are.
+    Exact where the model's images are normal and ``iterations`` suffice, whatever the covariance.
 
     Args:
         degradation: the model's: Gaussian noise.
@@ -155,11 +157,11 @@ def dps(
     timesteps: Sequence[int],
     zeta: float = 1.0,
 ) -> X0Function:
-    """Diffusion posterior sampling: each step from t to s ends at x_s - zeta grad ||y - A x0_hat(x_t)|| (Chung et al. 2023,
-    Algorithm 1, with the step length of its authors' code).
+    """Diffusion posterior sampling: each step from t to s ends at x_s - zeta grad ||y - A x0_hat(x_t)|| (Chung et al.
+    2023, Algorithm 1, with the step length of its authors' code).
 
-    x0_hat is moved by as much as moves x_s so, where x_s is drawn as by :func:`~diffcli.diffusion.samplers.ddim` with eta 1.
-    Neither sigma nor any covariance enters, so samples are no draws from the posterior.
+    x0_hat is moved by as much as moves x_s so, where x_s is drawn as by :func:`~diffcli.diffusion.samplers.ddim` with
+    eta 1. Neither sigma nor any covariance enters, so samples are no draws from the posterior.
 
     Args:
         degradation: the model's: Gaussian noise.
@@ -186,7 +188,8 @@ def dps(
 
 
 def with_jacobian(estimate: X0Function, xt: Tensor, t: Tensor) -> tuple[Tensor, Linear]:
-    """(x0_hat, v -> J' v), J the Jacobian of x0_hat in x_t, (B, C, H, W) each; also inside of ``torch.inference_mode``."""
+    """(x0_hat, v -> J' v), J the Jacobian of x0_hat in x_t, (B, C, H, W) each; also inside of
+    ``torch.inference_mode``."""
     with torch.inference_mode(False), torch.enable_grad():
         source = xt.detach().clone().requires_grad_()
         x0_hat = estimate(source, t.clone())
@@ -200,7 +203,8 @@ def with_jacobian(estimate: X0Function, xt: Tensor, t: Tensor) -> tuple[Tensor, 
 
 
 def _left_of_white(operator: Operator, prior: float, noise: float) -> Linear:
-    """v -> (1 / prior + M' M / noise)^-1 v: the covariance that M x + noise leaves of white images x (Woodbury's identity)."""
+    """v -> (1 / prior + M' M / noise)^-1 v: the covariance that M x + noise leaves of white images x (Woodbury's
+    identity)."""
 
     def covariance(v: Tensor) -> Tensor:
         return prior * (v - operator.adjoint(operator.solve(operator(prior * v), prior, noise)))

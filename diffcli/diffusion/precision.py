@@ -10,8 +10,8 @@ import torch
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Inside the block, products of float32 are computed as such: without autocast, and on NVIDIA's GPUs without TF32, which keeps
-    ten bits of each factor."""
+    """Inside the block, products of float32 are computed as such: without autocast, and on NVIDIA's GPUs without TF32,
+    which keeps ten bits of each factor."""
     products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     with torch.autocast(device.type, enabled=False):
         try:

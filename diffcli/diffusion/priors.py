@@ -1,8 +1,8 @@
 """Priors: where unconditional sampling starts.
 
 Gaussian noise ends in a known distribution of x_T. A blur does not: what is left of an image after T blurs has to be
-described. A fitted prior is that description of the signal A_T x_0, learnt from the degraded images of the training split;
-where the degradation draws noise, sigma_T eps is added to what the prior draws.
+described. A fitted prior is that description of the signal A_T x_0, learnt from the degraded images of the training
+split; where the degradation draws noise, sigma_T eps is added to what the prior draws.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ Residual = Annotated[float, Field(gt=0, lt=1)]
 class Prior(nn.Module):
     """Draws the signal A_T x_0, or x_T itself, float32 (B, *shape), image i from ``generators[i]``, on ``device``.
 
-    Where ``labels``, int64 (B,), are given, a prior that was fitted with labels draws image i among those of its label, and
-    among all where that is -1 or none was seen; others ignore them. What a fit learns is kept in buffers, so that it travels
-    in a checkpoint as a state dict.
+    Where ``labels``, int64 (B,), are given, a prior that was fitted with labels draws image i among those of its label,
+    and among all where that is -1 or none was seen; others ignore them. What a fit learns is kept in buffers, so that
+    it travels in a checkpoint as a state dict.
     """
 
     needs_fit: bool = True
@@ -62,9 +62,11 @@ class Prior(nn.Module):
         raise NotImplementedError
 
     def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
-        """log p(x_T) in nats, float64 (B,), of x_T (B, C, H, W) on the CPU, by its labels as :meth:`forward` takes them.
+        """log p(x_T) in nats, float64 (B,), of x_T (B, C, H, W) on the CPU, by its labels as :meth:`forward` takes
+        them.
 
-        x_T is what the prior draws, with ``sigma`` eps added where it draws A_T x_0. A prior that has none leaves this out.
+        x_T is what the prior draws, with ``sigma`` eps added where it draws A_T x_0. A prior that has none leaves this
+        out.
         """
         raise NotImplementedError
 
@@ -133,9 +135,9 @@ class Uniform(Prior):
 class Mixture(Prior):
     """Gaussians in the leading principal modes of A_T x_0; the other modes keep their mean.
 
-    A blur leaves few modes alive, but a network that undoes it reads the faintest of them. Kept are the fewest principal
-    components whose rest is below ``residual``, at most 64; each is scaled to unit variance, and scikit-learn fits a
-    mixture of full Gaussians to them. Where all images are equal none is kept: their mean is what is drawn.
+    A blur leaves few modes alive, but a network that undoes it reads the faintest of them. Kept are the fewest
+    principal components whose rest is below ``residual``, at most 64; each is scaled to unit variance, and scikit-learn
+    fits a mixture of full Gaussians to them. Where all images are equal none is kept: their mean is what is drawn.
 
     With labels there is one mixture for each, in the same modes, and each weighs as much as its label has images.
 
@@ -151,7 +153,7 @@ class Mixture(Prior):
     means: Tensor
     factors: Tensor
     labels: Tensor
-    """Of each Gaussian, -1 where the images had none."""
+    """The label of each Gaussian, -1 where the images had none."""
 
     def __init__(self, components: Annotated[int, Field(ge=1, le=1000)] = 250, residual: Residual = 2e-6) -> None:
         super().__init__()
@@ -170,22 +172,23 @@ class Mixture(Prior):
             return
         pca = PCA(n_components=min(MAX_MODES, *flat.shape), random_state=0).fit(flat)
         dropped = (flat - pca.mean_).var(axis=0, ddof=1).sum() - pca.explained_variance_.cumsum()
-        kept = min(1 + int((dropped > self.residual**2 * flat.shape[1]).sum()), len(pca.components_))
-        scale = pca.explained_variance_[:kept, None] ** 0.5
-        coordinates = (flat - pca.mean_) @ (pca.components_[:kept] / scale).T
+        count = min(1 + int((dropped > self.residual**2 * flat.shape[1]).sum()), len(pca.components_))
+        scale = pca.explained_variance_[:count, None] ** 0.5
+        coordinates = (flat - pca.mean_) @ (pca.components_[:count] / scale).T
         of_image = np.full(len(flat), NO_LABEL) if labels is None else labels.cpu().numpy()
         self._learn(
             pca.mean_,
-            pca.components_[:kept] * scale,
+            pca.components_[:count] * scale,
             [(int(label), *self._mixture(coordinates, of_image == label)) for label in np.unique(of_image)],
         )
 
-    def _mixture(self, coordinates: Array, chosen: Array) -> tuple[Array, Array, Array]:
-        """(weights, which add up to the share of what is chosen; means; Cholesky factors) of the chosen rows' mixture."""
+    def _mixture(self, coordinates: Array, rows: Array) -> tuple[Array, Array, Array]:
+        """(weights, which add up to the share of what is chosen; means; Cholesky factors) of the chosen rows'
+        mixture."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
-        own, share = coordinates[chosen], chosen.mean()
+        own, share = coordinates[rows], rows.mean()
         components = max(1, min(round(self.components * share), len(own) // 20))
         mixture = GaussianMixture(components, init_params="k-means++", max_iter=FIT_ITERATIONS, random_state=0)
         with warnings.catch_warnings():
@@ -204,14 +207,14 @@ class Mixture(Prior):
     def forward(
         self, generators: Generators, shape: Shape, device: Device = "cpu", labels: Tensor | None = None
     ) -> Tensor:
-        drawn = []
+        coordinates = []
         for generator, label in zip(generators, _listed(labels, len(generators)), strict=True):
             fitting = _of_label(self.labels, label)
             component = int(torch.multinomial(self.weights * fitting, 1, generator=generator))
             noise = torch.randn(len(self.modes), generator=generator)
-            drawn.append(self.means[component] + self.factors[component] @ noise)
+            coordinates.append(self.means[component] + self.factors[component] @ noise)
         # One product for each image, so that an image does not depend on how many are drawn beside it.
-        flat = (torch.stack(drawn)[:, :, None] * self.modes).sum(dim=1) + self.mean
+        flat = (torch.stack(coordinates)[:, :, None] * self.modes).sum(dim=1) + self.mean
         return flat.view(-1, *shape).to(device)
 
     def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 AHEAD_BYTES = 32 << 20
-"""Of noise that is drawn at once for the steps to come."""
+"""The memory of noise that is drawn at once for the steps to come."""
 VECTOR = 16
-"""PyTorch's CPU generator turns numbers into normal ones in groups of so many: images of whole groups that are drawn in one
-call are those of as many calls, others are not."""
+"""PyTorch's CPU generator turns numbers into normal ones in groups of so many: images of whole groups that are drawn in
+one call are those of as many calls, others are not."""
 
 
 class Stream(IntEnum):
-    """What random numbers are for; draws of different streams are independent under one seed."""
+    """The purpose of random numbers; draws of different streams are independent under one seed."""
 
     TRAIN = 0
     VALIDATION = 1
@@ -60,8 +60,8 @@ def randn_images(
 class Noise:
     """Standard normal noise, float32 (B, *shape) at each call: that of image i is drawn from ``generators[i]``.
 
-    Of each generator the noise of several calls is drawn at once, which takes a few calls of PyTorch instead of one for each
-    image and step; the numbers are the same.
+    Of each generator the noise of several calls is drawn at once, which takes a few calls of PyTorch instead of one for
+    each image and step; the numbers are the same.
 
     Args:
         calls: how often it will be called, about; what is drawn ahead for calls that do not come is lost.
@@ -92,8 +92,8 @@ class Noise:
 
     def _draw(self, count: int) -> Tensor:
         """(count, B, *shape) on the device."""
-        drawn = [torch.randn(count, *self.shape, generator=generator) for generator in self.generators]
-        return sent(torch.stack(drawn, dim=1), self.device)
+        parts = [torch.randn(count, *self.shape, generator=generator) for generator in self.generators]
+        return sent(torch.stack(parts, dim=1), self.device)
 
 
 def sent(numbers: Tensor, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every degradation keeps, rule by rule: each check takes one and raises an AssertionError that says what is wrong."""
+"""The rules of degradations: each check takes one and raises an AssertionError that says what is wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _images(degradation: Degradation, count: int, seed: int = 0) -> Tensor:
     return torch.rand(count, *degradation.image_shape, generator=torch.Generator().manual_seed(seed)) - 0.5
 
 
-def _left(degradation: Degradation, x0: Tensor, t: Tensor) -> Tensor:
+def _signal(degradation: Degradation, x0: Tensor, t: Tensor) -> Tensor:
     """The signal as a model sees it, in float32 whatever the tables are."""
     return degradation.signal(x0, t).float()
 
@@ -43,11 +43,11 @@ def _some_steps(degradation: Degradation, count: int = 6) -> Tensor:
     return torch.cat([torch.linspace(0, degradation.T, count).round().long(), torch.ones(1).long()]).unique()
 
 
-def _expect_equal(found: Tensor, expected: Tensor, t: Tensor, tolerance: float = TOLERANCE) -> None:
+def _expect_equal(actual: Tensor, expected: Tensor, t: Tensor, tolerance: float = TOLERANCE) -> None:
     """Two batches at steps ``t`` (B,) are the same."""
-    if found.shape != expected.shape:
-        raise AssertionError(f"its shape is {tuple(found.shape)}, not {tuple(expected.shape)}")
-    errors = (found.double() - expected.double()).abs().flatten(1).amax(dim=1)
+    if actual.shape != expected.shape:
+        raise AssertionError(f"its shape is {tuple(actual.shape)}, not {tuple(expected.shape)}")
+    errors = (actual.double() - expected.double()).abs().flatten(1).amax(dim=1)
     wrong = (~(errors <= tolerance)).nonzero().flatten()
     if len(wrong):
         raise AssertionError(f"it is off by {float(errors[wrong[0]]):.2g} at t = {int(t[wrong[0]])}")
@@ -64,7 +64,7 @@ def _check_finite(degradation: Degradation) -> None:
             _images(degradation, len(t)),
             *(torch.full_like(_images(degradation, len(t)), v) for v in (-0.5, 0.5)),
         ):
-            signal = _left(degradation, x0, t)
+            signal = _signal(degradation, x0, t)
             if signal.shape != x0.shape:
                 raise AssertionError(f"its shape is {tuple(signal.shape)}, not {tuple(x0.shape)}")
             wrong = (~signal.isfinite().flatten(1).all(dim=1)).nonzero().flatten()
@@ -84,16 +84,16 @@ def _check_untouched(degradation: Degradation) -> None:
 def _check_repeats(degradation: Degradation) -> None:
     t = _some_steps(degradation)
     x0 = _images(degradation, len(t))
-    _expect_equal(_left(degradation, x0.clone(), t), _left(degradation, x0, t), t, 1e-6)
+    _expect_equal(_signal(degradation, x0.clone(), t), _signal(degradation, x0, t), t, 1e-6)
 
 
 def _check_linear(degradation: Degradation) -> None:
     t = _some_steps(degradation)
     first, second = _images(degradation, len(t)), _images(degradation, len(t), 1)
     for weight in (0.3, -2.0):
-        mixed = _left(degradation, weight * first + (1 - weight) * second, t)
-        expected = weight * _left(degradation, first, t) + (1 - weight) * _left(degradation, second, t)
-        _expect_equal(mixed, expected, t)
+        of_sum = _signal(degradation, weight * first + (1 - weight) * second, t)
+        expected = weight * _signal(degradation, first, t) + (1 - weight) * _signal(degradation, second, t)
+        _expect_equal(of_sum, expected, t)
 
 
 def _check_mixed_steps(degradation: Degradation) -> None:
@@ -118,14 +118,14 @@ def _check_noise(degradation: Degradation) -> None:
     x0 = _images(degradation, len(t))
     noise = _noise(x0)
     if not degradation.stochastic:
-        _expect_equal(degradation.degrade(x0, t, noise), _left(degradation, x0, t), t)
+        _expect_equal(degradation.degrade(x0, t, noise), _signal(degradation, x0, t), t)
     degradation = _with_noise(degradation)
     sigma = degradation.sigmas.float()[t].view(-1, 1, 1, 1)
     xt = degradation.degrade(x0, t, noise)
-    _expect_equal(xt, _left(degradation, x0, t) + sigma * noise, t)
+    _expect_equal(xt, _signal(degradation, x0, t) + sigma * noise, t)
     # As precisely as x_t holds it.
-    found = degradation.noise_from(xt, t, x0) * sigma.clamp(max=1)
-    _expect_equal(found, noise * sigma.clamp(max=1), t)
+    actual = degradation.noise_from(xt, t, x0) * sigma.clamp(max=1)
+    _expect_equal(actual, noise * sigma.clamp(max=1), t)
 
 
 def _check_chain(degradation: Degradation) -> None:
@@ -139,7 +139,7 @@ def _check_chain(degradation: Degradation) -> None:
     for t in range(1, min(degradation.T, MOST_STEPS) + 1):
         at_t = torch.full((2,), t)
         xt = step(xt, at_t, zero) if noisy else step(xt, at_t)
-        _expect_equal(xt, _left(degradation, x0, at_t), at_t)
+        _expect_equal(xt, _signal(degradation, x0, at_t), at_t)
     if noisy and x0[0].numel() <= 256:
         _check_covariance(degradation, step)
 
@@ -152,10 +152,8 @@ def _check_covariance(degradation: Degradation, step: Callable[[Tensor, Tensor, 
     for t in range(1, min(degradation.T, MOST_STEPS) + 1):
         at_t = torch.full((len(units),), t)
         constant = step(zero, at_t, zero)
-        kept, new = (
-            (step(*both) - constant).flatten(1).double() for both in ((units, at_t, zero), (zero, at_t, units))
-        )
-        covariance = kept.T @ covariance @ kept + new.T @ new
+        old, new = ((step(*both) - constant).flatten(1).double() for both in ((units, at_t, zero), (zero, at_t, units)))
+        covariance = old.T @ covariance @ old + new.T @ new
         expected = float(degradation.sigmas[t]) ** 2 * torch.eye(len(units), dtype=torch.float64)
         error = float((covariance - expected).abs().max())
         if not error <= TOLERANCE * max(float(expected.max()), 1e-3):
@@ -173,7 +171,8 @@ def _check_recovery(degradation: Degradation) -> None:
 
 
 def _patterns(degradation: Degradation) -> Tensor:
-    """Images that steps may act on differently: noise, flat, stripes, a ramp, a pixel beside the border, (6, C, H, W)."""
+    """Images that steps may act on differently: noise, flat, stripes, a ramp, a pixel beside the border, (6, C, H,
+    W)."""
     _, height, width = degradation.image_shape
     row, column = torch.arange(height)[:, None], torch.arange(width)
     beside = ((row == 1) & (column == 1)).float()
@@ -192,7 +191,7 @@ def _check_norms(degradation: Degradation) -> None:
     x = torch.cat([_patterns(degradation), torch.zeros(1, *degradation.image_shape)])
 
     def size(t: int) -> Tensor:
-        left = _left(degradation, x, torch.full((len(x),), t)).double()
+        left = _signal(degradation, x, torch.full((len(x),), t)).double()
         return (left[:-1] - left[-1]).flatten(1).norm(dim=1)
 
     for t in _some_steps(degradation, MOST_STEPS).tolist()[1:]:
@@ -215,7 +214,7 @@ def check_reference(degradation: Degradation, reference: Reference) -> None:
     for t in _some_steps(degradation).tolist():
         at_t = torch.full((2,), t)
         x0 = _images(degradation, 2)
-        _expect_equal(_left(degradation, x0, at_t), reference(degradation, x0.double(), t), at_t, 1e-5)
+        _expect_equal(_signal(degradation, x0, at_t), reference(degradation, x0.double(), t), at_t, 1e-5)
 
 
 RULES: dict[str, Callable[[Degradation], None]] = {
@@ -232,4 +231,4 @@ RULES: dict[str, Callable[[Degradation], None]] = {
     "no step enlarges an image more than step_norms says": _check_norms,
     "what schedule-plot draws is finite": _check_curves,
 }
-"""What a degradation keeps, in words, and the check of it."""
+"""The rules that a degradation keeps, in words, and the check of it."""

@@ -2,8 +2,8 @@
 
 Each takes (denoiser, degradation, xT, timesteps, draw) and never asks what the network predicts.
 
-- ``denoiser`` estimates the clean image, see :data:`X0Function`. It is told t on the CPU, where a wrapper may read it while the
-  device computes: nothing in a step waits for the device.
+- ``denoiser`` estimates the clean image, see :data:`X0Function`. It is told t on the CPU, where a wrapper may read it
+  while the device computes: nothing in a step waits for the device.
 - The type of ``degradation`` says which degradations the sampler serves.
 - ``xT`` is (B, C, H, W); ``timesteps`` descends from T to 0, see :func:`timesteps`.
 - ``draw()`` returns new standard normal noise of xT's shape, each image's from a generator of its own.
@@ -31,7 +31,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Step(NamedTuple):
-    """Where a sampler is after one of its steps."""
+    """The state of a sampler after one of its steps."""
 
     s: int
     """The time step reached, in 0..T."""
@@ -148,9 +148,10 @@ def cold(
     """The improved cold sampler, x_s = x_t - D(x0_hat, t, eps) + D(x0_hat, s, eps) (Bansal et al. 2022, Algorithm 2).
 
     eps is the noise that (x_t, x0_hat) implies. With ``eta`` a part tau of it is drawn anew: x_s = A_s x0_hat +
-    sqrt(sigma_s^2 - tau^2) eps + tau eps', which keeps the distribution of x_s for any tau up to sigma_s. As in DDIM (Song et al.
-    2021, Eq. 12 and 16), tau^2 = eta^2 sigma_s^2 (1 - SNR_t / SNR_s), SNR the ratio of signal to noise on an image of white
-    noise: the more of the image is degraded in a step, the more of its noise is new. On Gaussian noise the two are equal.
+    sqrt(sigma_s^2 - tau^2) eps + tau eps', which keeps the distribution of x_s for any tau up to sigma_s. As in DDIM
+    (Song et al. 2021, Eq. 12 and 16), tau^2 = eta^2 sigma_s^2 (1 - SNR_t / SNR_s), SNR the ratio of signal to noise on
+    an image of white noise: the more of the image is degraded in a step, the more of its noise is new. On Gaussian
+    noise the two are equal.
 
     Args:
         eta: 0 draws nothing after x_T; needs a degradation with noise.
@@ -186,8 +187,8 @@ def ddim(
         alpha_t, alpha_s = float(alphas[t]), float(alphas[s])
         x0_hat, eps = _estimates(denoiser, degradation, xt, t)
         sigma2 = eta**2 * (1 - alpha_s) / (1 - alpha_t) * (1 - alpha_t / alpha_s)
-        kept = max(1 - alpha_s - sigma2, 0.0)  # which rounding may turn negative where alpha_t is nearly 0
-        xt = math.sqrt(alpha_s) * x0_hat + math.sqrt(kept) * eps
+        rest = max(1 - alpha_s - sigma2, 0.0)  # which rounding may turn negative where alpha_t is nearly 0
+        xt = math.sqrt(alpha_s) * x0_hat + math.sqrt(rest) * eps
         if sigma2 > 0:
             xt = xt + math.sqrt(sigma2) * draw()
         yield Step(s, xt, x0_hat)
@@ -223,9 +224,9 @@ def heun(
 ) -> Iterator[Step]:
     """Heun's method on the probability-flow ODE (Karras et al. 2022, section 3): two evaluations a step, one the last.
 
-    With alpha_t = cos^2(phi) the ODE is dx / dphi = v = cos(phi) eps - sin(phi) x0 (Salimans & Ho 2022, appendix D); a step
-    follows the mean of v at its two ends. The paper's slope is eps in x / sqrt(alpha_t), whose error the first step, from
-    where alpha_t is nearly 0, would multiply by thousands; v stays small everywhere.
+    With alpha_t = cos^2(phi) the ODE is dx / dphi = v = cos(phi) eps - sin(phi) x0 (Salimans & Ho 2022, appendix D); a
+    step follows the mean of v at its two ends. The paper's slope is eps in x / sqrt(alpha_t), whose error the first
+    step, from where alpha_t is nearly 0, would multiply by thousands; v stays small everywhere.
     """
     alphas = degradation.alphas_cumprod
 

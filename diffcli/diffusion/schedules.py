@@ -89,13 +89,15 @@ def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999, shift: float = 1.
     """alpha_t = f(t) / f(0), f(t) = cos^2((t / T + s) / (1 + s) pi / 2) (Nichol & Dhariwal 2021, Eq. 17), shifted.
 
     The schedule was made for pixels in [-1, 1]; ours span half of that, which is the same as noise twice as strong, and
-    small images hide under less noise than large ones. A shift undoes that. On MNIST it did not pay: docs/benchmarks.md.
+    small images hide under less noise than large ones. A shift undoes that. On MNIST it did not pay:
+    docs/benchmarks.md.
 
     Args:
         T: number of steps, at least 1.
         s: offset that keeps beta_t from vanishing near t = 0, in (0, 1).
         beta_clip: upper bound of beta_t, in (0, 1); keeps the last step from being singular.
-        shift: multiplies the ratio of signal to noise amplitude at every t, positive (Hoogeboom et al. 2023, section 3.1).
+        shift: multiplies the ratio of signal to noise amplitude at every t, positive (Hoogeboom et al. 2023, section
+            3.1).
 
     Returns:
         betas, float64 (T + 1,).

@@ -1,4 +1,4 @@
-"""Where a sampler's steps lie."""
+"""The times at which a sampler's steps lie."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.samplers import timesteps
 
 MOST, LEAST = 1e3, 6e-5
-"""Ratios of signal to noise between which steps are spread: above, noise is below what pixels show; below, nothing is seen."""
+"""Ratios of signal to noise between which steps are spread: above, noise is below what pixels show; below, nothing is
+seen."""
 
 
 def spaced(degradation: Degradation, steps: int | None, spacing: str = "even", start: int | None = None) -> list[int]:
     """``steps + 1`` integers that descend from ``start`` to 0; all of them where ``steps`` is None.
 
-    ``even`` spreads them over t, ``log-snr`` over the logarithm of the signal-to-noise ratio (as DPM-Solver's are, Lu et al.
-    2022, section 3.2), so that no step changes much of the image at once where the schedule is steep.
+    ``even`` spreads them over t, ``log-snr`` over the logarithm of the signal-to-noise ratio (as DPM-Solver's are, Lu
+    et al. 2022, section 3.2), so that no step changes much of the image at once where the schedule is steep.
 
     Args:
         start: in 1..T; None is T.
@@ -38,8 +39,8 @@ def spaced(degradation: Degradation, steps: int | None, spacing: str = "even", s
 
 def _nearest(log_snr: Tensor, count: int) -> list[int]:
     """The t in 1..T whose log SNR, (T,), comes nearest to each of ``count`` evenly spaced ones, the first left out."""
-    wanted = torch.linspace(max(float(log_snr[-1]), math.log(LEAST)), min(float(log_snr[0]), math.log(MOST)), count)
-    return [int((log_snr - value).abs().argmin()) + 1 for value in wanted[1:]]
+    targets = torch.linspace(max(float(log_snr[-1]), math.log(LEAST)), min(float(log_snr[0]), math.log(MOST)), count)
+    return [int((log_snr - value).abs().argmin()) + 1 for value in targets[1:]]
 
 
 def _descending(times: list[int], T: int) -> list[int]:

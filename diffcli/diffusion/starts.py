@@ -1,4 +1,4 @@
-"""Where sampling starts as a function of random numbers, so that a program without the priors can draw x_T."""
+"""The start of sampling as a function of random numbers, so that a program without the priors can draw x_T."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ BELOW_ONE = 1 - 1e-6
 class Start(nn.Module):
     """x_T from random numbers: (uniform in [0, 1), normal, noise, labels) -> (B, C, H, W).
 
-    ``uniform`` (B,) chooses one of a mixture's Gaussians, ``normal`` (B, C, H, W) is a place in it, and ``noise`` (B, C, H, W) is
-    what the degradation, or the prior, adds. What a prior does not need is not looked at.
+    ``uniform`` (B,) chooses one of a mixture's Gaussians, ``normal`` (B, C, H, W) is a place in it, and ``noise`` (B,
+    C, H, W) is what the degradation, or the prior, adds. What a prior does not need is not looked at.
 
     Args:
         prior: fitted.
@@ -42,8 +42,8 @@ class Start(nn.Module):
         self.sigma = sigma
 
     def forward(self, uniform: Tensor, normal: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
-        drawn = self.sigma * noise
-        return drawn if self.signal is None else self.signal(uniform, normal, label) + drawn
+        scaled_noise = self.sigma * noise
+        return scaled_noise if self.signal is None else self.signal(uniform, normal, label) + scaled_noise
 
 
 class _FlatSignal(nn.Module):
@@ -63,7 +63,8 @@ class _MixtureSignal(nn.Module):
         self.prior = prior
 
     def forward(self, uniform: Tensor, normal: Tensor, label: Tensor | None) -> Tensor:
-        """As :class:`Mixture`, whose Gaussians are chosen by ``uniform`` and drawn from by the first numbers of ``normal``."""
+        """As :class:`Mixture`, whose Gaussians are chosen by ``uniform`` and drawn from by the first numbers of
+        ``normal``."""
         prior = self.prior
         weights = prior.weights.expand(uniform.shape[0], -1)  # not len(), which a graph takes for a constant
         if label is not None:
@@ -71,7 +72,7 @@ class _MixtureSignal(nn.Module):
             anyone = (label == NO_LABEL) | ~fitting.any(dim=1)
             weights = weights * (fitting | anyone[:, None])
         below = weights.cumsum(dim=1)
-        chosen = (below <= BELOW_ONE * uniform[:, None] * below[:, -1:]).sum(dim=1)
+        components = (below <= BELOW_ONE * uniform[:, None] * below[:, -1:]).sum(dim=1)
         place = normal.flatten(1)[:, : len(prior.modes), None]
-        coordinates = prior.means[chosen] + (prior.factors[chosen] @ place)[:, :, 0]
+        coordinates = prior.means[components] + (prior.factors[components] @ place)[:, :, 0]
         return (coordinates @ prior.modes + prior.mean).view(normal.shape)

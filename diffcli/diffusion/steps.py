@@ -4,8 +4,8 @@ Where a sampler asks for one estimate a step and remembers nothing, its step is
 
     x_s = a x_t + b x0_hat + c A_t x0_hat + d A_s x0_hat + e noise
 
-with numbers a to e that depend on t alone. They are read off the sampler itself: it takes each step on a vector of these five
-terms in place of an image, which gives the factors, as an algebra program would.
+with numbers a to e that depend on t alone. They are read off the sampler itself: it takes each step on a vector of
+these five terms in place of an image, which gives the factors, as an algebra program would.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from diffcli.diffusion.samplers import Draw, Step
 
 TERMS = XT, X0, AT, AS, NOISE = range(5)
 SCALE = -3.0
-"""What a sum is multiplied by where each of its terms is."""
+"""The factor of all terms at once, by which a sampler that is linear scales its step."""
 
 Sampler = Callable[[X0Function, Degradation, Tensor, Sequence[int], Draw], Iterator[Step]]
 
@@ -41,12 +41,12 @@ def step_factors(sampler: Sampler, degradation: Degradation, timesteps: Sequence
     factors = torch.full((degradation.T + 1, len(TERMS)), torch.nan, dtype=torch.float64)
     earlier: list[int] = []
     for t, s in pairwise(timesteps):
-        (alone,) = _taken(sampler, degradation, [t, s])
-        (scaled,) = _taken(sampler, degradation, [t, s], SCALE)
+        (alone,) = _step_ends(sampler, degradation, [t, s])
+        (scaled,) = _step_ends(sampler, degradation, [t, s], SCALE)
         if not torch.allclose(scaled, SCALE * alone):
             raise ValueError("a step of it is no sum of the image, the estimate and noise")
         # A step before it, of the estimate 0, has left a part of x_t: that of the sum has to be what is left of it.
-        before, after = _taken(sampler, degradation, [*earlier, t, s]) if earlier else (_term(XT).flatten(), alone)
+        before, after = _step_ends(sampler, degradation, [*earlier, t, s]) if earlier else (_term(XT).flatten(), alone)
         if not torch.allclose(after, alone + alone[XT] * (before - _term(XT).flatten())):
             raise ValueError("a step of it depends on the steps before")
         factors[t], earlier = alone, [t]
@@ -58,24 +58,24 @@ def _term(number: int) -> Tensor:
     return torch.eye(len(TERMS), dtype=torch.float64)[number].view(1, -1, 1, 1)
 
 
-def _taken(sampler: Sampler, degradation: Degradation, times: Sequence[int], scale: float = 1.0) -> list[Tensor]:
-    """Where each of a sampler's steps ends, (5,) of the terms of the last one; the steps before have the estimate 0 and no
-    noise.
+def _step_ends(sampler: Sampler, degradation: Degradation, times: Sequence[int], scale: float = 1.0) -> list[Tensor]:
+    """The end of each of a sampler's steps, (5,) of the terms of the last one; the steps before have the estimate 0 and
+    no noise.
 
     Raises:
         ValueError: it asks for other than one estimate a step, of what it is at, or draws twice.
     """
     *_, t, s = times
-    asked: list[int] = []
-    drawn: list[int] = []
+    calls: list[int] = []
+    draws: list[int] = []
 
     def estimate(xt: Tensor, at: Tensor) -> Tensor:
-        asked.append(int(at))
+        calls.append(int(at))
         return scale * _term(X0) if int(at) == t else torch.zeros_like(xt)
 
     def draw() -> Tensor:
-        drawn.append(asked[-1])
-        return scale * _term(NOISE) if asked[-1] == t else torch.zeros_like(_term(NOISE))
+        draws.append(calls[-1])
+        return scale * _term(NOISE) if calls[-1] == t else torch.zeros_like(_term(NOISE))
 
     def signal(x0: Tensor, at: Tensor) -> Tensor:
         reached = {t: AT, s: AS if s > 0 else X0}.get(int(at))
@@ -89,7 +89,7 @@ def _taken(sampler: Sampler, degradation: Degradation, times: Sequence[int], sca
     formal.signal = signal  # type: ignore[method-assign, assignment]
     formal.power = degradation.power  # type: ignore[method-assign]
     steps = list(sampler(estimate, formal, scale * _term(XT), times, draw))
-    if asked != list(times[:-1]) or len(set(drawn)) < len(drawn):
+    if calls != list(times[:-1]) or len(set(draws)) < len(draws):
         raise ValueError("a step of it takes more than one estimate of the clean image")
     return [step.xs.flatten() for step in steps]
 

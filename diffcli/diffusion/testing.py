@@ -4,8 +4,8 @@
     >>> from diffcli.diffusion.degradations import Heat
     >>> check_degradation(Heat)
 
-One that breaks a rule gets an AssertionError that names the rule, and where it is broken. Networks and data sets have rules of
-their own: :func:`diffcli.check_network`, :func:`diffcli.check_data`.
+One that breaks a rule gets an AssertionError that names the rule, and where it is broken. Networks and data sets have
+rules of their own: :func:`diffcli.check_network`, :func:`diffcli.check_data`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def check_degradation(
     """Checks that a degradation keeps every rule of this module.
 
     Args:
-        degradation: one that is built; or a class, which is built for the images of ``SHAPES`` and with the T of ``STEPS``,
-            as far as it asks for them. It may refuse some of them, by a ValueError.
+        degradation: one that is built; or a class, which is built for the images of ``SHAPES`` and with the T of
+            ``STEPS``, as far as it asks for them. It may refuse some of them, by a ValueError.
         reference: an independent computation in float64 to compare it with.
         parameters: of the class, as a preset sets them.
 
@@ -50,27 +50,27 @@ def check_degradation(
         AssertionError: a rule is broken; the message names it.
     """
     if isinstance(degradation, Degradation):
-        built = [deepcopy(degradation).cpu()]
+        examples = [deepcopy(degradation).cpu()]
     else:
-        built = list(_built(degradation, parameters))
-    for one in built:
+        examples = list(_examples(degradation, parameters))
+    for one in examples:
         for rule, check in RULES.items():
-            with _named(rule, one):
+            with _rule(rule, one):
                 check(one)
         if reference is not None:
-            with _named("it is its float64 reference", one):
+            with _rule("it is its float64 reference", one):
                 check_reference(one, reference)
 
 
-def _built(kind: type[Degradation], parameters: dict[str, Any]) -> Iterator[Degradation]:
-    asked = inspect.signature(kind).parameters
+def _examples(kind: type[Degradation], parameters: dict[str, Any]) -> Iterator[Degradation]:
+    parameter_names = inspect.signature(kind).parameters
     refused = "it asks for none"
     count = 0
-    for T in STEPS if {"T", "betas"} & set(asked) - set(parameters) else STEPS[:1]:
+    for T in STEPS if {"T", "betas"} & set(parameter_names) - set(parameters) else STEPS[:1]:
         for shape in SHAPES:
             supplied = {"T": T, "betas": betas(T), "image_shape": shape}
             try:
-                one = kind(**{key: value for key, value in supplied.items() if key in asked} | parameters)
+                one = kind(**{key: value for key, value in supplied.items() if key in parameter_names} | parameters)
             except ValueError as error:
                 refused = str(error)
                 continue
@@ -82,7 +82,7 @@ def _built(kind: type[Degradation], parameters: dict[str, Any]) -> Iterator[Degr
 
 
 @contextmanager
-def _named(rule: str, degradation: Degradation) -> Iterator[None]:
+def _rule(rule: str, degradation: Degradation) -> Iterator[None]:
     try:
         yield
     except Exception as error:

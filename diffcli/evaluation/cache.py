@@ -1,7 +1,7 @@
-"""What evaluations compute of real images, kept on disk: it is the same in each of them.
+"""A cache of all that evaluations compute of real images, kept on disk: it is the same in each of them.
 
-A file is named by a checksum of everything that its numbers depend on, and holds that in full, with a checksum of the numbers:
-one that is damaged, or that something else has written, is not used, and is replaced.
+A file is named by a checksum of everything that its numbers depend on, and holds that in full, with a checksum of the
+numbers: one that is damaged, or that something else has written, is not used, and is replaced.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def cache_folder() -> Path | None:
     Raises:
         UserError: ``DIFFCLI_CACHE`` names a home folder that is unknown.
     """
-    if named := path_in_environment("DIFFCLI_CACHE"):
-        return named
+    if folder := path_in_environment("DIFFCLI_CACHE"):
+        return folder
     of_user = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(of_user):
         return Path(of_user) / "diffcli"
@@ -61,11 +61,11 @@ class Cache:
 
         if self.folder is None:
             return None
-        file, described = self._file(self.folder, key), _described(key)
+        file, description = self._file(self.folder, key), _description(key)
         try:
             with safe_open(file, framework="pt") as content:
                 text, tensor = (content.metadata() or {}).get(ENTRY), content.get_tensor("values").clone()
-            if text != _signed(described, tensor):
+            if text != _metadata(description, tensor):
                 return None
         except (OSError, SafetensorError):
             return None
@@ -80,12 +80,12 @@ class Cache:
         tensor = tensor.cpu().contiguous()
         with contextlib.suppress(OSError, DiffcliError):
             with written_whole(self._file(self.folder, key)) as part:
-                write_safetensors(part, {"values": tensor}, _signed(_described(key), tensor))
+                write_safetensors(part, {"values": tensor}, _metadata(_description(key), tensor))
             self._shrink(self.folder)
 
     @staticmethod
     def _file(folder: Path, key: Mapping[str, Any]) -> Path:
-        return folder / (of_text(_described(key)) + SUFFIX)
+        return folder / (of_text(_description(key)) + SUFFIX)
 
     @staticmethod
     def _shrink(folder: Path) -> None:
@@ -97,11 +97,11 @@ class Cache:
                 file.unlink(missing_ok=True)
 
 
-def _described(key: Mapping[str, Any]) -> str:
+def _description(key: Mapping[str, Any]) -> str:
     """The key as text, with what decides how numbers are computed besides it."""
     return json.dumps({**key, "diffcli": __version__, "torch": torch.__version__}, sort_keys=True)
 
 
-def _signed(described: str, tensor: Tensor) -> str:
+def _metadata(description: str, tensor: Tensor) -> str:
     """The metadata of a file: its key, and a checksum of its tensor."""
-    return json.dumps({"key": described, "checksum": of_tensor(tensor)})
+    return json.dumps({"key": description, "checksum": of_tensor(tensor)})

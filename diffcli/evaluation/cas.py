@@ -13,18 +13,18 @@ from diffcli.utils.errors import UserError
 MOST = 50_000
 
 
-def cas_size(asked: int | None, source: Source) -> int:
+def cas_size(count: int | None, source: Source) -> int:
     """The number of samples asked for, else 50,000, or all images that are no test images where those are fewer.
 
     Raises:
         UserError: more are asked for than there are such images to train on beside.
     """
     there = len(source.development)
-    if asked is not None and asked > there:
+    if count is not None and count > there:
         raise UserError(
-            f"`n_cas` must be at most {there:,}, for as many real images are trained on beside; got {asked:,}"
+            f"`n_cas` must be at most {there:,}, for as many real images are trained on beside; got {count:,}"
         )
-    return asked or min(MOST, there)
+    return count or min(MOST, there)
 
 
 def accuracy_scores(
@@ -32,8 +32,8 @@ def accuracy_scores(
 ) -> dict[str, float]:
     """The classification accuracy score (Ravuri & Vinyals 2019), as ``cas``; beside it ``cas_real``.
 
-    A small classifier learns from samples and the labels they were asked for, and reads the real test images. The same one,
-    trained in the same way on as many real images that are no test images, is what perfect samples would give.
+    A small classifier learns from samples and the labels they were asked for, and reads the real test images. The same
+    one, trained in the same way on as many real images that are no test images, is what perfect samples would give.
 
     Args:
         samples: those without a label are left out.

@@ -1,9 +1,9 @@
 """Two small digit classifiers: they read images (class kept, label kept) and give features for distances offline.
 
-They are two judges that know nothing of each other: other architectures, seeds and training images. What both say of samples
-is more than what presets may have been tuned to in the features of one. The weights in ``weights/`` are made by
-``python -m diffcli.evaluation.train_classifier``; each file's metadata holds the accuracy that the script measured on the
-test split, which no network trained on.
+They are two judges that know nothing of each other: other architectures, seeds and training images. What both say of
+samples is more than what presets may have been tuned to in the features of one. The weights in ``weights/`` are made by
+``python -m diffcli.evaluation.train_classifier``; each file's metadata holds the accuracy that the script measured on
+the test split, which no network trained on.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class _Residual(nn.Module):
 class ResidualClassifier(nn.Module):
     """Images, float (B, channels, H, W) in [0, 1] with H, W at least 4 -> logits (B, classes).
 
-    Residual blocks with group normalisation, strided convolutions in place of pooling (He et al. 2016, in a small form).
+    Residual blocks with group normalisation, strided convolutions in place of pooling (He et al. 2016, in a small
+    form).
     """
 
     num_features = 96

@@ -1,4 +1,5 @@
-"""What a degradation must satisfy to be undone (report 3.3): smooth in t, the identity at 0, a z_T of its own for each image.
+"""The conditions that a degradation must satisfy to be undone (report 3.3): smooth in t, the identity at 0, a z_T of
+its own for each image.
 
 Images are float (N, C, H, W) in [-0.5, 0.5]; what is measured is in units of pixels, whose range is 1.
 """
@@ -25,8 +26,8 @@ class Conditions:
     largest_at: int
     """The t of that change."""
     unevenness: float
-    """The largest change over the mean one: 1 where every step changes the images as much, T where one does everything; 0
-    where nothing changes."""
+    """The largest change over the mean one: 1 where every step changes the images as much, T where one does everything;
+    0 where nothing changes."""
     identity_error: float
     """The largest |x_0 - D(x_0, 0)| of all pixels."""
     identified: float
@@ -57,8 +58,8 @@ def unevenness(degradation: Degradation, x0: Tensor) -> float:
     """How far A_T x_0 is from uniform images: root mean square of its pixels about the mean of each image's channel."""
     squares = 0.0
     for batch in x0.split(BATCH):
-        left = _signal(degradation, batch, degradation.T).double()
-        squares += float((left - left.mean(dim=(2, 3), keepdim=True)).square().sum())
+        signal = _signal(degradation, batch, degradation.T).double()
+        squares += float((signal - signal.mean(dim=(2, 3), keepdim=True)).square().sum())
     return math.sqrt(squares / x0.numel())
 
 
@@ -78,22 +79,22 @@ def uniqueness(
         disturbance: standard deviation of the normal noise added to z_T, besides the degradation's own sigma_T.
         generator: of the noise, on the CPU.
     """
-    left = torch.cat([_signal(degradation, batch, degradation.T) for batch in x0.split(BATCH)]).flatten(1).double()
+    signal = torch.cat([_signal(degradation, batch, degradation.T) for batch in x0.split(BATCH)]).flatten(1).double()
     # About their mean: distances are the same, and float64 keeps those between images that hardly differ.
-    left = left - left.mean(dim=0)
+    signal = signal - signal.mean(dim=0)
     sigma = math.hypot(float(degradation.sigmas[degradation.T]), disturbance)
-    zT = left + sigma * torch.randn(left.shape, generator=generator, dtype=torch.float64).to(left.device)
+    zT = signal + sigma * torch.randn(signal.shape, generator=generator, dtype=torch.float64).to(signal.device)
     identified, nearest = 0, []
-    for start in range(0, len(left), BATCH):
-        own = torch.arange(start, min(start + BATCH, len(left)), device=left.device)
+    for start in range(0, len(signal), BATCH):
+        own = torch.arange(start, min(start + BATCH, len(signal)), device=signal.device)
         # A twin at the same distance, such as where all images end alike, is no identification.
-        to_all = torch.cdist(zT[own], left, compute_mode="donot_use_mm_for_euclid_dist")
+        to_all = torch.cdist(zT[own], signal, compute_mode="donot_use_mm_for_euclid_dist")
         to_own = to_all.gather(1, own[:, None])
         identified += int(((to_all <= to_own).sum(dim=1) == 1).sum())
-        between = torch.cdist(left[own], left, compute_mode="donot_use_mm_for_euclid_dist")
+        between = torch.cdist(signal[own], signal, compute_mode="donot_use_mm_for_euclid_dist")
         between[torch.arange(len(own)), own] = math.inf
         nearest.append(between.amin(dim=1))
-    return identified / len(left), float(torch.cat(nearest).median()) / math.sqrt(left.shape[1])
+    return identified / len(signal), float(torch.cat(nearest).median()) / math.sqrt(signal.shape[1])
 
 
 @torch.no_grad()

@@ -21,7 +21,8 @@ from diffcli.utils.files import written_whole
 
 
 def degradation_report(options: DegradationOptions) -> dict[str, Conditions]:
-    """How well the degradations of presets satisfy the report's three conditions (3.3), by preset; the picture, if asked for.
+    """How well the degradations of presets satisfy the report's three conditions (3.3), by preset; the picture, if
+    asked for.
 
     Raises:
         UserError: a preset is not usable or given twice, the data are not there, or the picture cannot be written.
@@ -44,8 +45,8 @@ def _draw_strips(options: DegradationOptions, out: Path) -> None:
 
 
 def _degradations(options: DegradationOptions, n: int, seed: int | None) -> Iterator[tuple[str, Degradation, Tensor]]:
-    """(label, degradation, ``n`` test images, float (n, C, H, W)) of each preset: random ones by the seed, the first ones where it
-    is None."""
+    """(label, degradation, ``n`` test images, float (n, C, H, W)) of each preset: random ones by the seed, the first
+    ones where it is None."""
     for label, resolved in options.resolved.items():
         images = load_source(resolved.preset, options.data_dir).test.images
         images = images[:n] if seed is None else images[random_subset(len(images), n, seed)]

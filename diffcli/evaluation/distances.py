@@ -59,12 +59,12 @@ class Distances:
 
     @property
     def device(self) -> torch.device:
-        """Where scores are computed."""
+        """The device that scores are computed on."""
         return where_measured(self.processes.device)
 
     def of(self, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
         """The scores of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,)."""
-        by_judge = [self._judged(extractor, samples, labels) for extractor in self.extractors]
+        by_judge = [self._scores_by(extractor, samples, labels) for extractor in self.extractors]
         scores = {
             key: value
             for metric in METRICS
@@ -73,31 +73,34 @@ class Distances:
             if (of := metric_of(key)) is not None and of.name == metric
         }
         if "label_kept" in self.wanted and self.classifier is not None and labels is not None and (labels >= 0).any():
-            asked = labels[labels >= 0]
-            kept = (self._read(self.classifier, samples[labels >= 0]) == asked).double()
-            scores |= _present("label_kept", float(kept.mean()), error=stratified_error(kept, asked))
-            scores["label_kept_test"] = self._test_read
+            true_labels = labels[labels >= 0]
+            matches = (self._answers(self.classifier, samples[labels >= 0]) == true_labels).double()
+            scores |= _present("label_kept", float(matches.mean()), error=stratified_error(matches, true_labels))
+            scores["label_kept_test"] = self._test_accuracy
         if "nearest" in self.wanted:
             distances = self._nearest(samples[:MAX_NEAREST])
             scores |= _present("nearest", float(distances.median()), error=median_error(distances))
             scores["nearest_test"] = self._nearest_test
         return scores
 
-    def _judged(self, extractor: Extractor, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
-        """The scores of samples in the features of one extractor, each beside that of real images and its standard error."""
+    def _scores_by(self, extractor: Extractor, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
+        """The scores of samples in the features of one extractor, each beside that of real images and its standard
+        error."""
         pool = self._pool(labels)
         fake = self._features(extractor, samples, "samples").to(self.device)
         real = self._features_of_real(extractor, self.test.images, "test images").to(self.device)
-        known = self._features_of_real(extractor, self.train.images[pool.indices], "training images").to(self.device)
-        asked = self._asked(labels)
+        references = self._features_of_real(extractor, self.train.images[pool.indices], "training images").to(
+            self.device
+        )
+        targets = self._targets(labels)
         scores: dict[str, float] = {}
 
         def add(metric: str, score: Callable[[Tensor], float], value: float, error: float | None) -> None:
             key = f"{metric}_{extractor.name}"
-            scores.update(_present(key, value, floor=floor_of(score, known, sets), error=error))
+            scores.update(_present(key, value, floor=floor_of(score, references, sets), error=error))
 
         if {"fid", "kid"} & self.wanted:
-            sets = pool.sets(asked, FLOORS, self.seed)
+            sets = pool.sets(targets, FLOORS, self.seed)
             if "fid" in self.wanted:
                 distance = Reference.of(real).distance
                 add("fid", distance, distance(fake), standard_error(distance, fake, self.seed, labels))
@@ -107,7 +110,7 @@ class Distances:
         if NEIGHBOUR_METRICS & self.wanted:
             count = self.n_manifold
             some = real[self._shuffled(len(real))[:count]]
-            sets = pool.sets(asked[:count], NEIGHBOUR_FLOORS, self.seed)
+            sets = pool.sets(targets[:count], NEIGHBOUR_FLOORS, self.seed)
             some_fake, own = fake[:count], None if labels is None else labels[:count]
             shares: dict[str, Callable[[Tensor], float]] = {"sample_recall": partial(recall, some)}
             if "sample_precision" in self.wanted:
@@ -128,20 +131,20 @@ class Distances:
     def n_floor(self, labels: Tensor | None) -> int:
         """How many real training images stand beside samples of these labels, int64 (n,): fewer than samples where the
         training images of a label are."""
-        return len(self._pool(labels).sets(self._asked(labels), 1, self.seed)[0])
+        return len(self._pool(labels).sets(self._targets(labels), 1, self.seed)[0])
 
-    def _asked(self, labels: Tensor | None) -> Tensor:
+    def _targets(self, labels: Tensor | None) -> Tensor:
         return torch.full((self.n,), NO_LABEL) if labels is None else labels
 
     def _pool(self, labels: Tensor | None) -> Pool:
-        return Pool.like(self._asked(labels), self.train.labels, self.seed)
+        return Pool.like(self._targets(labels), self.train.labels, self.seed)
 
     def _shuffled(self, count: int) -> Tensor:
         return torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
 
     def by_label(self, samples: Tensor, labels: Tensor) -> dict[int, dict[str, float]]:
-        """The Frechet distances of the samples of each label to the test images of that label, where there are two of each,
-        by the key of each extractor."""
+        """The Frechet distances of the samples of each label to the test images of that label, where there are two of
+        each, by the key of each extractor."""
         distances: dict[int, dict[str, float]] = defaultdict(dict)
         for extractor in self.extractors:
             fake = self._features(extractor, samples, "samples")
@@ -154,49 +157,49 @@ class Distances:
 
     def _features_of_real(self, extractor: Extractor, images: Tensor, title: str) -> Tensor:
         key = {"features": extractor.settings, "images": of_images(images)}
-        return self._kept(key, lambda: self._features(extractor, images, title))
+        return self._from_cache(key, lambda: self._features(extractor, images, title))
 
     @cached_property
-    def _test_read(self) -> float:
+    def _test_accuracy(self) -> float:
         assert self.classifier is not None
         classifier, images = self.classifier, self.test.images
         key = {"read by": classifier_settings(classifier.dataset), "images": of_images(images)}
-        read = self._kept(key, lambda: self._read(classifier, images))
-        return float((read == self.test.labels).double().mean())
+        answers = self._from_cache(key, lambda: self._answers(classifier, images))
+        return float((answers == self.test.labels).double().mean())
 
-    def _read(self, classifier: TrainedClassifier, images: Tensor) -> Tensor:
+    def _answers(self, classifier: TrainedClassifier, images: Tensor) -> Tensor:
         """The labels that uint8 images (N, C, H, W) are read as, int64 (N,)."""
-        read = [
+        answers = [
             probabilities(classifier.network.to(self.device), to_unit(to_model(batch.to(self.device)))).argmax(dim=1)
             for batch in images.split(FEATURE_BATCH)
         ]
-        return torch.cat(read).cpu()
+        return torch.cat(answers).cpu()
 
     @cached_property
-    def _known(self) -> Tensor:
+    def _originals(self) -> Tensor:
         return to_unit(to_model(self.train.images.to(self.device)))
 
     def _nearest(self, images: Tensor) -> Tensor:
         """Distances of uint8 images (N, C, H, W) to their nearest training images, (N,)."""
-        return nearest(to_unit(to_model(images.to(self.device))), self._known).cpu()
+        return nearest(to_unit(to_model(images.to(self.device))), self._originals).cpu()
 
     @cached_property
     def _nearest_test(self) -> float:
         some = self.test.images[self._shuffled(len(self.test))[:MAX_NEAREST].sort().values]
         key = {"nearest in": of_images(self.train.images), "images": of_images(some)}
-        return float(self._kept(key, lambda: self._nearest(some)).median())
+        return float(self._from_cache(key, lambda: self._nearest(some)).median())
 
-    def _kept(self, key: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:
-        """What ``make`` returns: from the cache, if all processes find it there."""
+    def _from_cache(self, key: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:
+        """The tensor that ``make`` returns: from the cache, if all processes find it there."""
         key |= {"device": self.processes.device.type}
-        kept = self.cache.load(key)
-        found = list(self.processes.shared(range(self.processes.count), lambda _: kept is not None))
-        if kept is not None and all(found):
-            return kept
-        made = make()
+        entry = self.cache.load(key)
+        hits = list(self.processes.shared(range(self.processes.count), lambda _: entry is not None))
+        if entry is not None and all(hits):
+            return entry
+        fresh = make()
         if self.processes.first:
-            self.cache.save(key, made)
-        return made
+            self.cache.save(key, fresh)
+        return fresh
 
     def _features(self, extractor: Extractor, images: Tensor, title: str) -> Tensor:
         """Features of uint8 images (N, C, H, W), (N, F)."""

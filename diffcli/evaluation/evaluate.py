@@ -22,6 +22,7 @@ from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model, to_unit
 from diffcli.diffusion.losses import fixed_draws, fixed_loss
 from diffcli.diffusion.randomness import Stream
+from diffcli.evaluation.bits_per_dimension import bits_of, decoder_width, why_none
 from diffcli.evaluation.cas import accuracy_scores
 from diffcli.evaluation.classifier import (
     TrainedClassifier,
@@ -32,7 +33,6 @@ from diffcli.evaluation.classifier import (
 )
 from diffcli.evaluation.distances import Distances, drawn
 from diffcli.evaluation.extractors import Extractor, choose
-from diffcli.evaluation.likelihood import bits_of, decoder_width, why_none
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.protocol import Subject, allowed, check_metrics, pick_subject, protocol
@@ -103,15 +103,15 @@ def _file_of(run: Run | None) -> Path | None:
 def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     """The scores of a trained model, on each of its processes.
 
-    Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_t of test images, z_T unless the options name another
-    one, and come twice: by the sampler (``rmse``) and by x0_hat in one step (``rmse_direct``); of a model with labels they are told none,
-    unless the options name one, and beside them stands what it makes of images whose label it is told (``rmse_told``). Distances
-    (fid, kid) compare unconditional samples with the test images, the extractor's name in the key; beside them, as
-    ``..._floor``, as many real training images, with the labels that the samples have. ``nearest``
-    is the median distance of samples to their nearest training image; beside it, that of test images. ``nll`` is a bound
-    on the likelihood of the test images, from the first prior; beside it the KL terms' part of it, as ``nll_kl``. Beside most,
-    as ``..._error``, stands a standard error: over the test images of what is their mean, over resampled sets of samples of
-    distances, see :func:`~diffcli.evaluation.resampling.standard_error`.
+    Reconstruction scores (rmse, ssim, psnr, class_kept) start from z_t of test images, z_T unless the options name
+    another one, and come twice: by the sampler (``rmse``) and by x0_hat in one step (``rmse_direct``); of a model with
+    labels they are told none, unless the options name one, and beside them stands what it makes of images whose label
+    it is told (``rmse_told``). Distances (fid, kid) compare unconditional samples with the test images, the extractor's
+    name in the key; beside them, as ``..._floor``, as many real training images, with the labels that the samples have.
+    ``nearest`` is the median distance of samples to their nearest training image; beside it, that of test images.
+    ``nll`` is a bound on the likelihood of the test images, from the first prior; beside it the KL terms' part of it,
+    as ``nll_kl``. Beside most, as ``..._error``, stands a standard error: over the test images of what is their mean,
+    over resampled sets of samples of distances, see :func:`~diffcli.evaluation.resampling.standard_error`.
 
     Raises:
         UserError: an option is not usable, or a metric that was named cannot be had.
@@ -224,7 +224,8 @@ def _changed_images(model: Model, checksum: str) -> list[str]:
     if recorded in (None, checksum):
         return []
     return [
-        "the images are not those of the training: the test images may hold some that were trained on, and what is compared "
+        "the images are not those of the training: the test images may hold some that were trained on, and what is "
+        "compared "
         "with training images is compared with others"
     ]
 
@@ -232,7 +233,8 @@ def _changed_images(model: Model, checksum: str) -> list[str]:
 def _instruments(
     options: EvaluateOptions, dataset: str, device: torch.device
 ) -> tuple[TrainedClassifier | None, Sequence[Extractor], list[str]]:
-    """The classifier, None where not wanted or not there, the extractors, and notes of what is left out for want of them.
+    """The classifier, None where not wanted or not there, the extractors, and notes of what is left out for want of
+    them.
 
     Raises:
         UserError: a metric that was named cannot be had.
@@ -260,8 +262,8 @@ def _instruments(
 def _loss(
     sampling: Sampling, test: ImageSet, told: Tensor, quiet: bool
 ) -> tuple[dict[str, float], tuple[list[float | None], list[float | None]]]:
-    """Mean training loss over the test images, t and noise fixed per image; and the means in each tenth of t/T, with their
-    standard errors."""
+    """Mean training loss over the test images, t and noise fixed per image; and the means in each tenth of t/T, with
+    their standard errors."""
     batches = sampling.batches(len(test))
     total = sum(len(indices) for indices in sampling.processes.mine(batches))
     with progress("test loss", total, "images", quiet) as advance:

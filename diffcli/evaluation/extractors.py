@@ -35,7 +35,7 @@ class Extractor:
 
     features: Callable[[Tensor], Tensor]
     settings: dict[str, Any]
-    """What tells it from every other extractor: its ``name``, a checksum of its weights."""
+    """Settings that tell it from every other extractor: its ``name``, a checksum of its weights."""
 
     @property
     def name(self) -> str:
@@ -44,7 +44,8 @@ class Extractor:
 
 
 def inception_cache() -> Path | None:
-    """The file in which torch-fidelity keeps the Inception weights; None where the home folder is unknown and TORCH_HOME is not set."""
+    """The file in which torch-fidelity keeps the Inception weights; None where the home folder is unknown and
+    TORCH_HOME is not set."""
     try:
         return user_path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
     except UserError:
@@ -87,7 +88,7 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
 
 
 def inception_settings(file: Path) -> dict[str, Any]:
-    """What tells an Inception's features from those of other weights."""
+    """Settings that tell an Inception's features from those of other weights."""
     digest = of_file(file)
     return {
         "name": "inception",
@@ -104,7 +105,8 @@ def _downloaded() -> Path:
     cache = inception_cache()
     if cache is None:
         raise Unavailable(
-            f"there is no place for the Inception weights {INCEPTION_FILE}: the home folder is unknown here; set TORCH_HOME, "
+            f"there is no place for the Inception weights {INCEPTION_FILE}: the home folder is unknown here; set "
+            "TORCH_HOME, "
             "give a local copy with `inception_weights` FILE, or use `extractor` classifier"
         )
     if not cache.is_file():
@@ -141,7 +143,8 @@ def classifier(dataset: str, device: torch.device, judge: str = "classifier") ->
     """
     if dataset not in CLASSIFIED:
         raise Unavailable(
-            f"no classifier of {dataset} comes along, only of {' and '.join(CLASSIFIED)}: its distances need the Inception "
+            f"no classifier of {dataset} comes along, only of {' and '.join(CLASSIFIED)}: its distances need the "
+            "Inception "
             f"weights, {INCEPTION_SOURCE}; leave `extractor` out and name the file with `inception_weights` FILE"
         )
     network = load_classifier(dataset, judge).network.to(device)

@@ -33,15 +33,16 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 def accuracy(network: Classifier, images: ImageSet) -> float:
     """Share of ``images`` read as their label."""
     device = next(network.parameters()).device
-    read = [
+    answers = [
         probabilities(network.eval(), images[index].images.to(device) / 255.0).argmax(dim=1).cpu()
         for index in torch.arange(len(images)).split(1000)
     ]
-    return float((torch.cat(read) == images.labels).double().mean())
+    return float((torch.cat(answers) == images.labels).double().mean())
 
 
 def fitting(network: Classifier, images: ImageSet, steps: int, generator: torch.Generator) -> Iterator[float]:
-    """Trains ``network`` in place by AdamW with a one-cycle learning rate on augmented batches; yields the loss of each step.
+    """Trains ``network`` in place by AdamW with a one-cycle learning rate on augmented batches; yields the loss of each
+    step.
 
     Args:
         images: labelled, on the CPU.

@@ -39,12 +39,12 @@ class Pool:
         """The pool for samples of these labels, int64 (n,), out of training images of these, int64 (N,)."""
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(training), generator=generator)
-        chosen, stands_for = [], []
+        indices, stands_for = [], []
         for label, count in zip(*(part.tolist() for part in samples.unique(return_counts=True)), strict=True):
             own = order if label == NO_LABEL else order[training[order] == label]
-            chosen.append(own[: POOL * count])
-            stands_for.append(torch.full((len(chosen[-1]),), label))
-        return cls(torch.cat(chosen), torch.cat(stands_for))
+            indices.append(own[: POOL * count])
+            stands_for.append(torch.full((len(indices[-1]),), label))
+        return cls(torch.cat(indices), torch.cat(stands_for))
 
     def sets(self, samples: Tensor, count: int, seed: int) -> list[Tensor]:
         """Positions in the pool of ``count`` sets for samples of these labels, int64 (n,) each.
@@ -53,15 +53,15 @@ class Pool:
         image is taken gives one set.
         """
         generator = torch.Generator().manual_seed(seed)
-        wanted = list(zip(*(part.tolist() for part in samples.unique(return_counts=True)), strict=True))
-        members = {label: (self.labels == label).nonzero().flatten() for label, _ in wanted}
-        if all(len(members[label]) <= number for label, number in wanted):
+        counts = list(zip(*(part.tolist() for part in samples.unique(return_counts=True)), strict=True))
+        members = {label: (self.labels == label).nonzero().flatten() for label, _ in counts}
+        if all(len(members[label]) <= number for label, number in counts):
             count = 1
         return [
             torch.cat(
                 [
                     members[label][torch.randperm(len(members[label]), generator=generator)[:number]]
-                    for label, number in wanted
+                    for label, number in counts
                 ]
             )
             for _ in range(count)

@@ -40,8 +40,8 @@ class Reference:
     def distance(self, features: Tensor) -> float:
         """|m - m'|^2 + tr S + tr S' - 2 tr (S^1/2 S' S^1/2)^1/2 to features (M, F).
 
-        The last trace is that of the symmetric form, whose eigenvalues are real; it equals tr (S S')^1/2. Where M is less
-        than F, the same eigenvalues are those of an M x M matrix.
+        The last trace is that of the symmetric form, whose eigenvalues are real; it equals tr (S S')^1/2. Where M is
+        less than F, the same eigenvalues are those of an M x M matrix.
         """
         mean, centred = _moments(features)
         product = centred @ self.root

@@ -28,7 +28,7 @@ class Interval:
 
     @classmethod
     def normal(cls, value: float, error: float) -> Interval:
-        """Of an estimate with a standard error."""
+        """The interval of an estimate with a standard error."""
         return cls(value, value - Z * error, value + Z * error)
 
     def times(self, factor: float) -> Interval:
@@ -36,15 +36,16 @@ class Interval:
         return Interval(self.value * factor, self.low * factor, self.high * factor)
 
     def minus(self, other: Interval) -> Interval:
-        """The difference to an independent estimate, from both intervals (Newcombe 1998, method 10; Zou & Donner 2008)."""
+        """The difference to an independent estimate, from both intervals (Newcombe 1998, method 10; Zou & Donner
+        2008)."""
         value = self.value - other.value
         down = math.hypot(self.value - self.low, other.high - other.value)
         up = math.hypot(self.high - self.value, other.value - other.low)
         return Interval(value, value - down, value + up)
 
     def __str__(self) -> str:
-        known = self.low == self.high
-        return _short(self.value) if known else f"{_short(self.value)} [{_short(self.low)}, {_short(self.high)}]"
+        exact = self.low == self.high
+        return _short(self.value) if exact else f"{_short(self.value)} [{_short(self.low)}, {_short(self.high)}]"
 
 
 def _short(number: float) -> str:
@@ -53,7 +54,8 @@ def _short(number: float) -> str:
 
 
 def wilson(share: float, count: int) -> Interval:
-    """Of a share of ``count`` independent cases (Wilson 1927): it stays in 0..1, and has a width at 0 and 1, too."""
+    """The interval of a share of ``count`` independent cases (Wilson 1927): it stays in 0..1, and has a width at 0 and
+    1, too."""
     shrunk = 1 + Z**2 / count
     centre = (share + Z**2 / (2 * count)) / shrunk
     half = Z / shrunk * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
@@ -61,7 +63,8 @@ def wilson(share: float, count: int) -> Interval:
 
 
 def of_repeats(values: Sequence[float]) -> Interval:
-    """Of the mean of independent repeats, at least two, by Student's t distribution: how far other seeds may lead."""
+    """The interval of the mean of independent repeats, at least two, by Student's t distribution: how far other seeds
+    may lead."""
     from scipy.stats import t
 
     mean = math.fsum(values) / len(values)
@@ -76,12 +79,12 @@ def spread(values: Sequence[float]) -> float:
 
 
 def of_score(key: str, scores: Mapping[str, float], settings: Mapping[str, Any]) -> Interval:
-    """Of a score of one evaluation: by its standard error; of a share by Wilson's interval, or by the error where that is
-    wider; exact where neither is known."""
+    """The interval of a score of one evaluation: by its standard error; of a share by Wilson's interval, or by the
+    error where that is wider; exact where neither is known."""
     value, error, metric = scores[key], scores.get(f"{key}_error"), metric_of(key)
-    found = Interval.exact(value) if error is None else Interval.normal(value, error)
+    interval = Interval.exact(value) if error is None else Interval.normal(value, error)
     count = settings.get(metric.n) if metric is not None and metric.share else None
     if not count:
-        return found
+        return interval
     of_share = wilson(value, count)
-    return Interval(value, max(0.0, min(found.low, of_share.low)), min(1.0, max(found.high, of_share.high)))
+    return Interval(value, max(0.0, min(interval.low, of_share.low)), min(1.0, max(interval.high, of_share.high)))

@@ -48,8 +48,8 @@ class KernelReference:
         return torch.cat([_kernel(part, self.features).mean(dim=1) for part in points.split(ROWS)])
 
     def distance(self, features: Tensor) -> float:
-        """The unbiased estimate of the squared maximum mean discrepancy to features (M, F), M at least 2 (Gretton et al.
-        2012, Eq. 3): below 0 by chance where both are of one distribution."""
+        """The unbiased estimate of the squared maximum mean discrepancy to features (M, F), M at least 2 (Gretton et
+        al. 2012, Eq. 3): below 0 by chance where both are of one distribution."""
         points = features.double()
         return self.within + _mean_within(points) - 2 * float(self._to(points).mean())
 
@@ -57,13 +57,14 @@ class KernelReference:
         """The standard error of :meth:`distance` by samples; None of fewer than three.
 
         The distance is a mean over pairs of samples, h(y, y') = k(y, y') - c(y) - c(y') with c the mean kernel with the
-        reference. Its variance is four times that of the mean of r, the mean of h over partners, which counts twice what
-        only pairs have, the part phi of h that is left when rows and columns have mean 0: near a distance of 0 that is
-        all there is (Serfling 1980, section 5.2.1). So 2 E phi^2 / M^2 is taken off.
+        reference. Its variance is four times that of the mean of r, the mean of h over partners, which counts twice
+        what only pairs have, the part phi of h that is left when rows and columns have mean 0: near a distance of 0
+        that is all there is (Serfling 1980, section 5.2.1). So 2 E phi^2 / M^2 is taken off.
 
         Args:
             features: (M, F).
-            labels: what the samples were asked for, int64 (M,), if their numbers are fixed: means are then taken by label.
+            labels: what the samples were asked for, int64 (M,), if their numbers are fixed: means are then taken by
+                label.
         """
         count = len(features)
         if count < FEWEST:
@@ -87,9 +88,9 @@ class KernelReference:
         phi = 0.0
         for rows in parts:
             own = strata[rows]
-            left = pairs(rows) - by_label[rows][:, strata] - by_label[:, own].T + within[own][:, strata]
-            left[torch.arange(len(rows)), rows] = 0
-            phi += float(left.square().sum())
+            rest = pairs(rows) - by_label[rows][:, strata] - by_label[:, own].T + within[own][:, strata]
+            rest[torch.arange(len(rows)), rows] = 0
+            phi += float(rest.square().sum())
         linear = stratified_error((sums.sum(dim=1) / (count - 1)).cpu(), strata.cpu())
         assert linear is not None
         variance = 4 * linear**2 - 2 * phi / (count * (count - 1)) / count**2

@@ -1,9 +1,9 @@
 """Fidelity and variety of samples by nearest neighbours in feature space.
 
-The manifold of a set is the union of balls about its members, each as wide as the distance to the k-th nearest other member.
-Precision and recall (Kynkäänniemi et al. 2019, section 2; k = 3) ask for each image whether any ball holds it; density and
-coverage (Naeem et al. 2020, section 3; k = 5) count balls of real images alone, so that a wild sample widens nothing.
-Distances are computed in float64.
+The manifold of a set is the union of balls about its members, each as wide as the distance to the k-th nearest other
+member. Precision and recall (Kynkäänniemi et al. 2019, section 2; k = 3) ask for each image whether any ball holds it;
+density and coverage (Naeem et al. 2020, section 3; k = 5) count balls of real images alone, so that a wild sample
+widens nothing. Distances are computed in float64.
 """
 
 from __future__ import annotations
@@ -70,12 +70,13 @@ class Manifold:
 
     def coverage(self, points: Tensor) -> float:
         """The share of balls that hold any of points (M, F)."""
-        held = torch.zeros(len(self.centres), dtype=torch.bool, device=self.centres.device)
+        hits = torch.zeros(len(self.centres), dtype=torch.bool, device=self.centres.device)
         for inside in self._inside(points):
-            held |= inside.any(dim=0)
-        return float(held.double().mean())
+            hits |= inside.any(dim=0)
+        return float(hits.double().mean())
 
 
 def recall(real: Tensor, fake: Tensor) -> float:
-    """The share of real images in the manifold of the samples: how much of their variety samples have. Features, (N, F)."""
+    """The share of real images in the manifold of the samples: how much of their variety samples have. Features, (N,
+    F)."""
     return Manifold.of(fake).share(real)

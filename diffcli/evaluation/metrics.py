@@ -1,4 +1,4 @@
-"""What is known of each metric, in one table: command-line flags, tables, pages and comparisons all read it."""
+"""The table of metrics: command-line flags, tables, pages and comparisons all read it."""
 
 from __future__ import annotations
 
@@ -165,8 +165,8 @@ def judge_of(key: str) -> str | None:
 
 
 def times_floor(key: str, scores: Mapping[str, float]) -> float | None:
-    """How many times as far as real training images samples are from the test images, by a Frechet distance; None of other
-    scores, and without the floor."""
+    """How many times as far as real training images samples are from the test images, by a Frechet distance; None of
+    other scores, and without the floor."""
     metric, floor = metric_of(key), scores.get(f"{key}_floor", 0.0)
     return scores[key] / floor if metric is not None and metric.name == "fid" and floor > 0 else None
 
@@ -178,8 +178,8 @@ def is_beside(key: str) -> bool:
 
 def in_rows(keys: Iterable[str]) -> list[str]:
     """The scores that have a row or a column of their own: those that stand beside none of the others, each once."""
-    known = dict.fromkeys(keys)
-    return [key for key in known if not any(key == f"{other}_{suffix}" for other in known for suffix in BESIDE)]
+    unique = dict.fromkeys(keys)
+    return [key for key in unique if not any(key == f"{other}_{suffix}" for other in unique for suffix in BESIDE)]
 
 
 def chosen(names: Sequence[str]) -> list[str]:

@@ -66,7 +66,8 @@ class ExtractorOptions(Options):
     """In which features distances are measured.
 
     Args:
-        extractor: of features, one of ``EXTRACTORS``; ``auto`` is every one that can be had, ``classifier`` both classifiers.
+        extractor: of features, one of ``EXTRACTORS``; ``auto`` is every one that can be had, ``classifier`` both
+            classifiers.
         inception_weights: a local copy of the Inception weights.
     """
 
@@ -79,11 +80,11 @@ class EffortOptions(ExtractorOptions):
     """On how much a model is measured, and on what.
 
     Args:
-        n_cas: samples that the classifier of the accuracy score is trained on, and as many real images beside; None is 50,000,
-            or all images that are no test images where those are fewer.
+        n_cas: samples that the classifier of the accuracy score is trained on, and as many real images beside; None is
+            50,000, or all images that are no test images where those are fewer.
         t: reconstructions start from z_t of this step, 1..T, with the sampler's steps in proportion; None is T.
-        zt_bits: z_t is rounded to 2^bits values and clamped to the range of pixels, as a picture file does, 1..16; None leaves
-            it as it is.
+        zt_bits: z_t is rounded to 2^bits values and clamped to the range of pixels, as a picture file does, 1..16; None
+            leaves it as it is.
         zt_noise: standard deviation of normal noise that is added to z_t then, where pixels have the range 1.
     """
 
@@ -122,14 +123,14 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
 
     Args:
         run: see :func:`diffcli.load`; or a model at hand.
-        metrics: keys of :data:`~diffcli.evaluation.metrics.METRICS`; none is all that the data set allows and that are not
-            costly.
+        metrics: keys of :data:`~diffcli.evaluation.metrics.METRICS`; none is all that the data set allows and that are
+            not costly.
         n_test: test images for the loss and for reconstructions, drawn at random by the seed; None is all.
         n_fid: unconditional samples for the distances.
         prior: where sampling starts, one name or several, each in its turn; none is the preset's.
         per_label: also the Frechet distance of the samples of each label to the test images of that label.
-        nll_steps: network evaluations for each image of the likelihood's bound, 2..T; T is the exact sum over t, fewer are an
-            unbiased estimate. None is 20, or T where that is less.
+        nll_steps: network evaluations for each image of the likelihood's bound, 2..T; T is the exact sum over t, fewer
+            are an unbiased estimate. None is 20, or T where that is less.
         out: .json, the file of the scores; None is ``eval.json`` in the run folder, where there is one.
 
     Raises:
@@ -213,8 +214,8 @@ class DegradationOptions(PresetsOptions, DataDirOptions):
 
     Args:
         n: test images, drawn at random by the seed; all where there are fewer.
-        disturbance: standard deviation of the normal noise added to each pixel of z_T before its image is looked for; pixels
-            span 1, so 1 / 255 is one grey level.
+        disturbance: standard deviation of the normal noise added to each pixel of z_T before its image is looked for;
+            pixels span 1, so 1 / 255 is one grey level.
         out: a picture, .png, .svg or .pdf, of the first test image at nine t from 0 to T, a row for each preset.
 
     Raises:

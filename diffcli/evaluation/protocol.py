@@ -14,11 +14,11 @@ from diffcli.data.datasets import Source
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.priors import PRIORS
+from diffcli.evaluation.bits_per_dimension import evaluations_of, why_none
 from diffcli.evaluation.cas import cas_size
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.distances import MAX_NEAREST, manifold_size
 from diffcli.evaluation.extractors import settings_at_hand
-from diffcli.evaluation.likelihood import evaluations_of, why_none
 from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, chosen, measured_on
 from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.scores import ssim_window
@@ -141,8 +141,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
 
 
 def instruments(options: EvaluateOptions, preset: Preset) -> dict[str, Any]:
-    """The extractors and the classifier that are at hand for a model's data set, and the metrics that they allow; None where
-    no metric that is asked for needs one."""
+    """The extractors and the classifier that are at hand for a model's data set, and the metrics that they allow; None
+    where no metric that is asked for needs one."""
     dataset = preset.data.name
     needed = {need for name in chosen(options.metrics) for need in METRICS[name].needs}
     extractors = settings_at_hand(options.extractor, dataset, options.weights) if "extractor" in needed else []

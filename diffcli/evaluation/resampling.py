@@ -15,8 +15,8 @@ FEWEST = 3
 def jackknife_groups(count: int, seed: int, labels: Tensor | None = None) -> Tensor | None:
     """The group of each of ``count`` samples, 0..19, int64 (count,); None of fewer than three samples.
 
-    Samples of each label are dealt out in turn, in random order: a group has its share of every label to within one, as the
-    samples themselves have where labels are asked for in turn. A group without that would vary by its labels, too.
+    Samples of each label are dealt out in turn, in random order: a group has its share of every label to within one, as
+    the samples themselves have where labels are asked for in turn. A group without that would vary by its labels, too.
 
     Args:
         seed: of the groups.
@@ -37,15 +37,17 @@ def standard_error(
 ) -> float | None:
     """The standard error of ``score(samples)`` by a grouped jackknife; None of fewer than three samples.
 
-    The samples (N, ...) are dealt into 20 random groups, each with its share of every label, and the score is taken again
-    without each of them in turn: se^2 = (g - 1) / g sum_j (score_j - mean)^2 (Efron & Tibshirani 1993, chapter 11). Why not
-    the bootstrap: a Frechet distance is biased by about c / n, so that sets of another size, and sets with doubles, which tell as little as smaller
-    ones, have another bias. Here all sets have the same size, N - N / 20, without doubles: the bias is that of the score
-    itself but for a twentieth, the same for all, and leaves the differences alone. Its variance is never too small on average
-    (Efron & Stein 1981): of a Frechet distance it is about right, of the recall by nearest neighbours a quarter to twice too
-    large. With 20 groups, the error itself is good to about a sixth.
+    The samples (N, ...) are dealt into 20 random groups, each with its share of every label, and the score is taken
+    again without each of them in turn: se^2 = (g - 1) / g sum_j (score_j - mean)^2 (Efron & Tibshirani 1993, chapter
+    11). Why not the bootstrap: a Frechet distance is biased by about c / n, so that sets of another size, and sets with
+    doubles, which tell as little as smaller ones, have another bias. Here all sets have the same size, N - N / 20,
+    without doubles: the bias is that of the score itself but for a twentieth, the same for all, and leaves the
+    differences alone. Its variance is never too small on average (Efron & Stein 1981): of a Frechet distance it is
+    about right, of the recall by nearest neighbours a quarter to twice too large. With 20 groups, the error itself is
+    good to about a sixth.
 
-    What is measured is the variation by the samples. The real images they are compared with are the same for every model.
+    What is measured is the variation by the samples. The real images they are compared with are the same for every
+    model.
 
     Args:
         score: of samples (M, ...), M at least 2.
@@ -61,8 +63,8 @@ def standard_error(
 
 
 def stratified_error(values: Tensor, labels: Tensor) -> float | None:
-    """The standard error of the mean of values (N,) whose numbers by label, int64 (N,), are fixed: labels with one value
-    vary as the others do together; None of fewer than two values.
+    """The standard error of the mean of values (N,) whose numbers by label, int64 (N,), are fixed: labels with one
+    value vary as the others do together; None of fewer than two values.
 
     (Cochran 1977, section 5.3, with weights n_k / N.)
     """
@@ -82,8 +84,8 @@ def stratified_error(values: Tensor, labels: Tensor) -> float | None:
 
 
 def median_error(values: Tensor) -> float | None:
-    """The standard error of the median of values (N,), from the order statistics a standard deviation of the number of values
-    below it away (Woodruff 1952); None of fewer than three values."""
+    """The standard error of the median of values (N,), from the order statistics a standard deviation of the number of
+    values below it away (Woodruff 1952); None of fewer than three values."""
     count = len(values)
     if count < FEWEST:
         return None
@@ -102,5 +104,5 @@ def mean_and_error(values: Tensor) -> tuple[float | None, float | None]:
 def with_error(key: str, values: Tensor) -> dict[str, float]:
     """The mean of values (N,) as a score, and its standard error beside it."""
     mean, error = mean_and_error(values)
-    found = {key: mean, f"{key}_error": error}
-    return {name: value for name, value in found.items() if value is not None}
+    scores = {key: mean, f"{key}_error": error}
+    return {name: value for name, value in scores.items() if value is not None}

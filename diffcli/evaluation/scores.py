@@ -1,4 +1,5 @@
-"""Scores of reconstructions and of samples, computed where the images or features are. Images are float (N, C, H, W) in [0, 1].
+"""Scores of reconstructions and of samples, computed where the images or features are. Images are float (N, C, H, W) in
+[0, 1].
 
 torchmetrics takes seconds to load: each score that it computes loads it.
 """
@@ -22,7 +23,8 @@ ROUNDING = 1 / (12 * 255**2)
 def ssim_window(height: int, width: int) -> dict[str, Any]:
     """The Gaussian window of SSIM, as ``eval.json`` holds it: 11 taps of sigma 1.5 (Wang et al. 2004, section III.C).
 
-    Where 11 do not fit into the shorter side, it has the largest odd number of taps that does, and its sigma shrinks with it.
+    Where 11 do not fit into the shorter side, it has the largest odd number of taps that does, and its sigma shrinks
+    with it.
     """
     shorter = min(height, width)
     taps = min(SSIM_TAPS, shorter - 1 + shorter % 2 or 1)
@@ -37,18 +39,18 @@ def rmse(originals: Tensor, images: Tensor) -> Tensor:
 def psnr(originals: Tensor, images: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each image in dB at data range 1, (N,), at most 58.9: that of rounding to 8 bits.
 
-    An image whose error is less than that is the original in every picture file; without a bound, one exact image would make
-    the mean of all of them infinite.
+    An image whose error is less than that is the original in every picture file; without a bound, one exact image would
+    make the mean of all of them infinite.
     """
     return -10 * (originals - images).square().flatten(1).mean(dim=1).clamp(min=ROUNDING).log10()
 
 
 def ssim(originals: Tensor, images: Tensor) -> Tensor:
-    """Structural similarity of each image at data range 1, (N,): the mean over all windows that lie inside, and over channels
-    (Wang et al. 2004, Eq. 13), with the window of :func:`ssim_window`.
+    """Structural similarity of each image at data range 1, (N,): the mean over all windows that lie inside, and over
+    channels (Wang et al. 2004, Eq. 13), with the window of :func:`ssim_window`.
 
-    As scikit-image's with ``gaussian_weights=True, use_sample_covariance=False``. torchmetrics' own mean is over windows on
-    mirrored borders, too: on digits most of them.
+    As scikit-image's with ``gaussian_weights=True, use_sample_covariance=False``. torchmetrics' own mean is over
+    windows on mirrored borders, too: on digits most of them.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -73,7 +75,7 @@ def nearest(images: Tensor, references: Tensor) -> Tensor:
 
 
 def where_measured(device: torch.device) -> torch.device:
-    """Where scores are computed: on a device that has float64, which distances are summed in, else on the CPU."""
+    """The device that scores are computed on: one that has float64, which distances are summed in, else on the CPU."""
     return torch.device("cpu") if device.type == "mps" else device
 
 

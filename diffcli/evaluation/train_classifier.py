@@ -1,4 +1,5 @@
-"""Trains a digit classifier that the package ships: ``python -m diffcli.evaluation.train_classifier --data mnist --judge resnet``.
+"""Trains a digit classifier that the package ships:
+``python -m diffcli.evaluation.train_classifier --data mnist --judge resnet``.
 
 AdamW with a one-cycle learning rate and random rotations, scalings and shifts of whole batches.
 About ten minutes for MNIST on two cores, seconds for digits.
@@ -55,7 +56,8 @@ def main(
     with written_whole(target) as part:
         write_safetensors(part, network.state_dict(), json_text(facts, indent=None))
     print(
-        f"{len(train)} training images; test accuracy {test_accuracy:.2%} on {len(source.test)} images; weights in {target}"
+        f"{len(train)} training images; test accuracy {test_accuracy:.2%} on {len(source.test)} images; weights in "
+        f"{target}"
     )
 
 

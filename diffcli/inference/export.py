@@ -40,8 +40,8 @@ def export(*args: Any, **arguments: Any) -> list[Path]:
     """Writes a trained model into files that need no run folder; returns the files written.
 
     A model file holds the averaged weights, the early average that guides, fitted
-    priors, the preset, facts of the training, and the scores that were measured of these very weights. Graphs hold the same
-    computation for programs without diffcli; each is compared with PyTorch before it is kept.
+    priors, the preset, facts of the training, and the scores that were measured of these very weights. Graphs hold the
+    same computation for programs without diffcli; each is compared with PyTorch before it is kept.
 
     Raises:
         UserError: there is no such model, or an option does not fit it; nothing is written then.

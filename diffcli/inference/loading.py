@@ -72,8 +72,8 @@ def load(
     """A trained model.
 
     Args:
-        name: a run, its folder, a preset's name (its newest run), ``last`` (the newest of all), a ready model's name, or the
-            file of a checkpoint or of a model. A run comes before the ready model of its name.
+        name: a run, its folder, a preset's name (its newest run), ``last`` (the newest of all), a ready model's name,
+            or the file of a checkpoint or of a model. A run comes before the ready model of its name.
         data_dir: folder of the data sets, which only some priors need; None is ``DIFFCLI_DATA``, else ``data``.
         data: a folder of images in place of the one that the model was trained on, where that is needed.
         devices: what it computes on.
@@ -108,7 +108,8 @@ def read_model(file: Path) -> Model:
     """The model of a checkpoint or of a model file, on the CPU and in evaluation mode.
 
     Raises:
-        UserError: see :func:`~diffcli.checkpoints.model_file.read_stored`; or its weights do not fit the network that its preset names.
+        UserError: see :func:`~diffcli.checkpoints.model_file.read_stored`; or its weights do not fit the network that
+            its preset names.
     """
     return model_of(read_stored(file))
 

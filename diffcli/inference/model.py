@@ -52,8 +52,8 @@ AT_ONCE = 1000
 class Model:
     """A trained model as a checkpoint holds it; :func:`diffcli.load` makes one.
 
-    Images that go in and come out are uint8 (N, C, H, W); degraded images, which may exceed the range of pixels, are float
-    with pixels in about [-0.5, 0.5]. ``options`` of its methods are those of :class:`SamplerOptions`.
+    Images that go in and come out are uint8 (N, C, H, W); degraded images, which may exceed the range of pixels, are
+    float with pixels in about [-0.5, 0.5]. ``options`` of its methods are those of :class:`SamplerOptions`.
     """
 
     checkpoint: Path
@@ -88,7 +88,8 @@ class Model:
         classes = f", {len(self.classes):,} classes" if self.classes else ""
         return (
             f"<{type(self).__name__} {self.preset_name}, epoch {self.epoch}: images {size}{classes}, "
-            f"{self.preset.degradation.name} T {self.T}, {self.preset.network.name} of {weights:,} weights; {self.checkpoint}>"
+            f"{self.preset.degradation.name} T {self.T}, {self.preset.network.name} of {weights:,} weights; "
+            f"{self.checkpoint}>"
         )
 
     @property
@@ -161,8 +162,8 @@ class Model:
     def trajectory(self, n: int = 64, *, prior: str | None = None, **options: Any) -> Iterator[Step]:
         """The sampling of ``n`` images step by step, as they are drawn: :class:`Step` with x_T, then with each x_s.
 
-        The last step's ``xs``, at s = 0, are the images of :meth:`sample`, as floats. All are drawn at once, on the model's
-        device, whatever ``batch_size``; for the arguments see :meth:`sample`.
+        The last step's ``xs``, at s = 0, are the images of :meth:`sample`, as floats. All are drawn at once, on the
+        model's device, whatever ``batch_size``; for the arguments see :meth:`sample`.
 
         Raises:
             UserError: an option is out of range or does not fit the model.
@@ -181,11 +182,12 @@ class Model:
         return steps()
 
     def read(self, files: Sequence[Path | str], background: str | None = None) -> Tensor:
-        """The images of files and folders, uint8 (N, C, H, W): upright, their centres in the model's shape, grey where that is.
+        """The images of files and folders, uint8 (N, C, H, W): upright, their centres in the model's shape, grey where
+        that is.
 
         Args:
-            background: a colour's name or '#rrggbb', which shows where an image is transparent; None is the preset's, else
-                white.
+            background: a colour's name or '#rrggbb', which shows where an image is transparent; None is the preset's,
+                else white.
 
         Raises:
             UserError: there is none, or one cannot be read.
@@ -210,7 +212,8 @@ class Model:
 
     @takes_sampler_options
     def restore(self, xt: Tensor, t: int, **options: Any) -> Tensor:
-        """Images, uint8 (N, C, H, W), that the sampler makes of degraded images ``xt`` (N, C, H, W) at step ``t`` in 1..T.
+        """Images, uint8 (N, C, H, W), that the sampler makes of degraded images ``xt`` (N, C, H, W) at step ``t`` in
+        1..T.
 
         ``steps`` counts from ``t`` to 0; without it, the preset's steps from T to 0 in proportion.
 
@@ -261,7 +264,8 @@ class Model:
 
     @takes_sampler_options
     def inpaint(self, images: Tensor, mask: Tensor, resampling: int = ROUNDS, **options: Any) -> Tensor:
-        """``images``, uint8 (N, C, H, W), with what ``mask`` marks drawn anew to fit the rest, which stays exactly as it is.
+        """``images``, uint8 (N, C, H, W), with what ``mask`` marks drawn anew to fit the rest, which stays exactly as
+        it is.
 
         Only models of Gaussian noise do this.
 
@@ -271,8 +275,8 @@ class Model:
             options: see :class:`SamplerOptions`.
 
         Raises:
-            UserError: the images or the mask are of another shape or type, the mask marks nothing or everything of an image,
-                the model is of another degradation, or an option does not fit it.
+            UserError: the images or the mask are of another shape or type, the mask marks nothing or everything of an
+                image, the model is of another degradation, or an option does not fit it.
         """
         chosen = SamplerOptions(**options)
         if not 1 <= resampling <= MOST_ROUNDS:
@@ -368,13 +372,14 @@ class Model:
         """The preset's sampler but for what the options change, and its time steps, T to 0.
 
         Raises:
-            UserError: the sampler is unknown or does not serve the degradation, there are more steps than T, or it is guided by an
-                estimate without label that the model does not have.
+            UserError: the sampler is unknown or does not serve the degradation, there are more steps than T, or it is
+                guided by an estimate without label that the model does not have.
         """
         sampler = options.changed(self.preset.sampler)
         if sampler.guidance != 1 and not self.labels.works_without:
             raise UserError(
-                "`guidance` needs an estimate without label, and this model was trained with labels.dropped: 0: leave it at 1, "
+                "`guidance` needs an estimate without label, and this model was trained with labels.dropped: 0: leave "
+                "it at 1, "
                 "or train one with labels.dropped: 0.1"
             )
         sampler = resolve_sampler(sampler, self.preset, self.denoiser.degradation)
@@ -420,7 +425,8 @@ class Model:
         return replace(sampling, steps=path_of(sampling.sampler, self.denoiser.degradation, steps, t))
 
     def sampling(self, options: SamplerOptions, prior: Prior | None = None) -> Sampling:
-        """Everything that decides what is drawn with these options, from ``prior`` or from what is handed to the sampler.
+        """Everything that decides what is drawn with these options, from ``prior`` or from what is handed to the
+        sampler.
 
         Raises:
             UserError: an option does not fit the model.

@@ -25,8 +25,9 @@ class ModelLabels:
     Args:
         classes: their names, label 0 first; none where it was trained without.
         shares: how frequent each was in the training split, among the images that had one.
-        works_without: whether the network has an estimate for images of which no label is told. That is trained by images whose
-            label is hidden (``labels.dropped``) and by those that have none. A model that is told no labels at all has no other.
+        works_without: whether the network has an estimate for images of which no label is told. That is trained by
+            images whose label is hidden (``labels.dropped``) and by those that have none. A model that is told no
+            labels at all has no other.
         clusters: where they are clusters, the centres, (K, C * H * W).
     """
 
@@ -47,8 +48,8 @@ class ModelLabels:
         return [name for name in self.classes if name not in untrained]
 
     def given_to(self, images: ImageSet) -> ImageSet:
-        """Images with the labels that the model knows them by: the data set's, or their clusters; none where it saw no image
-        of a class in training.
+        """Images with the labels that the model knows them by: the data set's, or their clusters; none where it saw no
+        image of a class in training.
 
         Raises:
             UserError: an image has no label that the model knows, and it does not work without.
@@ -61,7 +62,8 @@ class ModelLabels:
         labels = images.labels.masked_fill(torch.isin(images.labels, untrained), NO_LABEL)
         if not self.works_without and (without := int((labels == NO_LABEL).sum())):
             raise UserError(
-                f"{without:,} of {len(images):,} images have no label that this model was trained with, and it does not work "
+                f"{without:,} of {len(images):,} images have no label that this model was trained with, and it does "
+                "not work "
                 f"without (labels.dropped: 0): say which with `label`"
             )
         return ImageSet(images.images, labels)
@@ -105,7 +107,8 @@ class ModelLabels:
         """Checks what images at hand are told, where ``label`` None is no label.
 
         Raises:
-            UserError: see :meth:`numbers`; or no label is given, and the model does not work without, or is guided towards it.
+            UserError: see :meth:`numbers`; or no label is given, and the model does not work without, or is guided
+                towards it.
         """
         if self.numbers(options):
             return
@@ -117,11 +120,12 @@ class ModelLabels:
         check_unguided(options)
 
     def of_reconstructions(self, options: SamplerOptions, images: ImageSet) -> dict[str, Tensor | None]:
-        """The labels that reconstructions of images at hand are told, int64 (N,), None for none, by what is added to the name of
-        their scores.
+        """The labels that reconstructions of images at hand are told, int64 (N,), None for none, by what is added to
+        the name of their scores.
 
-        Told are the labels that the options name, else none, and once more, as ``_told``, the images' own: a model that obeys
-        draws the class which it is told, whatever is left of the image. One that never did without labels has the latter alone.
+        Told are the labels that the options name, else none, and once more, as ``_told``, the images' own: a model that
+        obeys draws the class which it is told, whatever is left of the image. One that never did without labels has the
+        latter alone.
 
         Raises:
             UserError: see :meth:`numbers`.

@@ -54,7 +54,8 @@ def run_option(**flag: Any) -> Any:
         panel=MODEL,
     )
     ours: dict[str, Any] = {
-        "help": "Run folder, preset or name below runs/ (its newest run), last, or a ready model, see 'diffcli models'.",
+        "help": "Run folder, preset or name below runs/ (its newest run), last, or a ready model, see 'diffcli "
+        "models'.",
         "also": "model",
         "panel": MODEL,
         "shown": "the newest run",
@@ -144,9 +145,9 @@ class SamplerOptions(StepOptions):
     """How a trained model is sampled; None is what its preset says.
 
     Args:
-        label: of the images: a class's name, a number, a range ``"0-9"``, ``none``, or several of these, repeated over the
-            images in turn; an integer stands for its digits, see :mod:`diffcli.data.label_names`. None draws labels as they are
-            frequent in the training images; of images at hand it is no label.
+        label: of the images: a class's name, a number, a range ``"0-9"``, ``none``, or several of these, repeated over
+            the images in turn; an integer stands for its digits, see :mod:`diffcli.data.label_names`. None draws labels
+            as they are frequent in the training images; of images at hand it is no label.
         seed: same seed, same images; on a CPU to the byte, whatever the batch size.
         batch_size: images at a time; ``auto`` is as many as the device holds, up to 4,096, on a CPU 128.
         quiet: no progress bar.
@@ -192,8 +193,8 @@ class SampleOptions(SamplerOptions, DataOptions):
         conditional: reconstruct test images instead, in the layout of the report's Figures 2 and 9.
         trajectory: a .gif of the first 64 images on their way from x_T to x_0.
         prior: where sampling starts; None is the preset's.
-        data: a folder of images in place of the one that the model was trained on, for ``conditional``, or for a prior that has
-            yet to be fitted.
+        data: a folder of images in place of the one that the model was trained on, for ``conditional``, or for a prior
+            that has yet to be fitted.
 
     Raises:
         UserError: an option is out of range, two do not go together, or a file cannot be written.
@@ -233,14 +234,15 @@ class RestoreOptions(SamplerOptions):
     Args:
         files: images, and folders of images.
         run: see :func:`diffcli.load`.
-        out: .png (rows: original, degraded, one step, restored), .npz (an array of each, the restored ones as ``images``), or a
-            folder (the restored images).
+        out: .png (rows: original, degraded, one step, restored), .npz (an array of each, the restored ones as
+            ``images``), or a folder (the restored images).
         t: the step that the images are degraded to, 1..T; None is half of T.
         degraded: the images are x_t already.
         mask: an image that is white where the images are to be drawn anew, in place of ``t``.
         resampling: with a mask, how often each step is taken; None is 5.
         background: shows where an image is transparent; None is the preset's, else white.
-        invert: the images are negatives of what the model knows: dark on light, where those of the training are light on dark.
+        invert: the images are negatives of what the model knows: dark on light, where those of the training are light
+            on dark.
 
     Raises:
         UserError: an option is out of range, two do not go together, or a file cannot be written.
@@ -307,17 +309,17 @@ class ExportOptions(StepOptions):
 
     Args:
         run: see :func:`diffcli.load`.
-        out: .safetensors, a model file, which diffcli reads wherever it is; or graphs for other programs, .onnx or .pt2 (of
-            ``torch.export``): the network's estimate in ``out`` itself, and beside it the sampler's step and the start,
-            ``NAME-step`` and ``NAME-start``.
+        out: .safetensors, a model file, which diffcli reads wherever it is; or graphs for other programs, .onnx or .pt2
+            (of ``torch.export``): the network's estimate in ``out`` itself, and beside it the sampler's step and the
+            start, ``NAME-step`` and ``NAME-start``.
         half: of a model file, weights in float16, which takes half the space.
         prior: of graphs, where sampling starts; None is the preset's. So are the sampler, its steps and guidance.
         data: of graphs with a prior that has yet to be fitted, a folder of images in place of the one of the training.
         quiet: no progress bar.
 
     Raises:
-        UserError: ``out`` is of an unknown kind, cannot be written or needs what is not installed; or an option does not go
-            with it.
+        UserError: ``out`` is of an unknown kind, cannot be written or needs what is not installed; or an option does
+            not go with it.
     """
 
     run: Run | Path | str = run_option(

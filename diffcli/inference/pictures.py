@@ -39,7 +39,8 @@ def to_image(pixels: Tensor) -> Image.Image:
 
 
 def grid(images: Tensor, columns: int | None = None) -> Image.Image:
-    """uint8 (N, C, H, W) -> one picture, near square unless ``columns`` is given; tiles below 32 pixels are enlarged by a whole factor."""
+    """uint8 (N, C, H, W) -> one picture, near square unless ``columns`` is given; tiles below 32 pixels are enlarged by
+    a whole factor."""
     return to_image(_tiled(_enlarged(images), min(columns or math.ceil(math.sqrt(len(images))), len(images))))
 
 
@@ -49,7 +50,8 @@ def _enlarged(images: Tensor) -> Tensor:
 
 
 def _tiled(images: Tensor, columns: int) -> Tensor:
-    """(N, C, H, W) -> one image (C, H', W'): rows of ``columns`` tiles with gaps around them; a single one stays as it is."""
+    """(N, C, H, W) -> one image (C, H', W'): rows of ``columns`` tiles with gaps around them; a single one stays as it
+    is."""
     if len(images) == 1:
         return images[0]
     rows = -(-len(images) // columns)
@@ -148,8 +150,8 @@ def save_array(batches: Iterable[Tensor], count: int, file: Path, label: str | N
 
 
 def frame_times(count: int, seconds: float, rest: float) -> list[int]:
-    """How long each of ``count`` frames is shown, in milliseconds: evenly, in the hundredths of a second that a GIF counts in,
-    ``seconds`` in all and the last one ``rest`` seconds longer."""
+    """How long each of ``count`` frames is shown, in milliseconds: evenly, in the hundredths of a second that a GIF
+    counts in, ``seconds`` in all and the last one ``rest`` seconds longer."""
     ends = [round(100 * seconds * frame / count) for frame in range(count + 1)]
     times = [10 * (end - start) for start, end in pairwise(ends)]
     times[-1] += 10 * round(100 * rest)
@@ -157,7 +159,8 @@ def frame_times(count: int, seconds: float, rest: float) -> list[int]:
 
 
 def save_animation(frames: Sequence[Tensor], file: Path, label: str | None = None, seconds: float = 4.0) -> None:
-    """Frames of uint8 (N, C, H, W) -> an endless GIF of grids, ``seconds`` long, that rests on its last frame for 1.5 more."""
+    """Frames of uint8 (N, C, H, W) -> an endless GIF of grids, ``seconds`` long, that rests on its last frame for 1.5
+    more."""
     pictures = [_captioned(grid(frame), label) for frame in frames]
     durations = frame_times(len(pictures), seconds, REST)
     first, *rest = pictures

@@ -32,7 +32,8 @@ def degraded(
 
 @torch.inference_mode()
 def restore(sampling: Sampling, xt: Tensor, track: Track = iter, labels: Tensor | None = None) -> Iterator[Tensor]:
-    """Batches of what the sampler makes of degraded images (N, C, H, W) at its first step, float (B, C, H, W), on the CPU.
+    """Batches of what the sampler makes of degraded images (N, C, H, W) at its first step, float (B, C, H, W), on the
+    CPU.
 
     Args:
         labels: of the images, int64 (N,); a model without labels does not look at them.
@@ -53,7 +54,8 @@ class Disturbance:
     """A change of z_t on the way from the degradation to the network: what a picture file, or a sensor, does to it.
 
     Args:
-        bits: z_t is rounded to 2^bits values and clamped to the range of pixels, as in a picture file; None leaves it as it is.
+        bits: z_t is rounded to 2^bits values and clamped to the range of pixels, as in a picture file; None leaves it
+            as it is.
         noise: standard deviation of the normal noise that is added then, where pixels have the range 1.
     """
 
@@ -82,8 +84,8 @@ def reconstruct(
     *,
     disturbance: Disturbance = NO_DISTURBANCE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of reconstructions of uint8 images (N, C, H, W) from their z_t at the sampling's first step, T unless it starts
-    later: (sampled, direct), each float (B, C, H, W), on the CPU.
+    """Batches of reconstructions of uint8 images (N, C, H, W) from their z_t at the sampling's first step, T unless it
+    starts later: (sampled, direct), each float (B, C, H, W), on the CPU.
 
     ``sampled`` is where the sampler ends; ``direct`` is x0_hat in one step from the same z_t, unguided.
 

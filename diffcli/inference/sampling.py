@@ -1,4 +1,5 @@
-"""Unconditional samples, in batches: on a CPU the same images, to the byte, whatever the batch size and the processes."""
+"""Unconditional samples, in batches: on a CPU the same images, to the byte, whatever the batch size and the
+processes."""
 
 from __future__ import annotations
 
@@ -56,8 +57,8 @@ class Sampling:
         guide: the early average of the weights, which the sampler's autoguidance needs.
 
     Raises:
-        UserError: labels, or guidance by them, are asked of a model that was trained without; a label is unknown; or there
-            is no guide for autoguidance.
+        UserError: labels, or guidance by them, are asked of a model that was trained without; a label is unknown; or
+            there is no guide for autoguidance.
     """
 
     denoiser: Denoiser
@@ -141,15 +142,16 @@ class Sampling:
         yield from resampled(sample, degradation, xT, self.steps, draw, known.rounds)
 
     def batches(self, n: int) -> list[range]:
-        """The indices of ``n`` images in as few batches as ``batch_size`` allows, of even sizes: a small rest would cost nearly
-        as much as a whole batch."""
+        """The indices of ``n`` images in as few batches as ``batch_size`` allows, of even sizes: a small rest would
+        cost nearly as much as a whole batch."""
         count = -(-n // self.batch_size)
         bounds = [-(-n * i // count) for i in range(count + 1)] if n else []
         return [range(start, end) for start, end in pairwise(bounds)]
 
     @torch.inference_mode()
     def with_largest_batches(self) -> Sampling:
-        """The same with the largest batches, of 1, 2, 4, ... images, whose guided estimate the device's memory holds."""
+        """The same with the largest batches, of 1, 2, 4, ... images, whose guided estimate the device's memory
+        holds."""
         if self.device.type == "cpu":
             return replace(self, batch_size=CPU_BATCH)
         size = 1
@@ -221,7 +223,8 @@ def draw_xT(
     image_shape: tuple[int, int, int],
     labels: Tensor | None = None,
 ) -> Tensor:
-    """x_T of the prior, (B, C, H, W) on the sampling's device; image i is drawn from ``generators[i]``, by its label."""
+    """x_T of the prior, (B, C, H, W) on the sampling's device; image i is drawn from ``generators[i]``, by its
+    label."""
     assert sampling.prior is not None
     drawn: Tensor = sampling.prior(generators, image_shape, sampling.device, labels)
     degradation = sampling.denoiser.degradation

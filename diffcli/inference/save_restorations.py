@@ -50,7 +50,8 @@ def restore(options: RestoreOptions) -> list[Path]:
     given = read_given(options.files, model.image_shape, options.background or model.background)
     if options.out.suffix.lower() == ".png" and len(given.files) > SHOWN:
         raise UserError(
-            f"a picture shows at most {SHOWN} images, and {len(given.files):,} are given; write them into a folder or .npz"
+            f"a picture shows at most {SHOWN} images, and {len(given.files):,} are given; write them into a folder or "
+            ".npz"
         )
     _check_kept(options, given.files)
     images = 255 - given.images if options.invert else given.images
@@ -122,12 +123,14 @@ def _write_files(rows: Rows, files: Sequence[Path], part: Path) -> None:
         if name != file.stem:
             owner = printable(owners[file.stem]) if file.stem in owners else "another image"
             note(
-                f"note: {printable(file)} is restored as {printable(name)}.png: {printable(file.stem)}.png is of {owner}"
+                f"note: {printable(file)} is restored as {printable(name)}.png: {printable(file.stem)}.png is of "
+                f"{owner}"
             )
 
 
 def _names_of(files: Sequence[Path]) -> list[str]:
-    """The names of the restored images, in the order of the files; whose is numbered goes by the files' own names, not by that order."""
+    """The names of the restored images, in the order of the files; whose is numbered goes by the files' own names, not
+    by that order."""
     order = sorted(range(len(files)), key=lambda index: str(files[index]))
     names = separate_names([files[index].stem for index in order])
     return [name for _, name in sorted(zip(order, names, strict=True))]

@@ -1,4 +1,5 @@
-"""What a training cannot do without in a network; :mod:`diffcli.networks.testing` has the whole set of rules."""
+"""The rules of a network that a training cannot do without; :mod:`diffcli.networks.testing` has the whole set of
+rules."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 
 
 def inputs_of(image_shape: tuple[int, int, int], classes: int, count: int = 2) -> tuple[Tensor, ...]:
-    """What a network is called with: xt (count, C, H, W), t / T (count,), and int64 (count,) labels where there are classes, -1
-    and the last one among them."""
+    """The arguments that a network is called with: xt (count, C, H, W), t / T (count,), and int64 (count,) labels where
+    there are classes, -1 and the last one among them."""
     xt = torch.rand(count, *image_shape, generator=torch.Generator().manual_seed(0)) - 0.5
     time = torch.linspace(0.5, 1, count)
     return (xt, time, (torch.arange(count) % (classes + 1)).flip(0) - 1) if classes else (xt, time)

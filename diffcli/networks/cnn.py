@@ -46,7 +46,8 @@ class CNN(nn.Module):
             raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
         if not 1 <= frequencies <= MAX_FREQUENCIES or time_width < 1:
             raise ValueError(
-                f"frequencies must be in 1..{MAX_FREQUENCIES} and time_width at least 1, got {frequencies} and {time_width}"
+                f"frequencies must be in 1..{MAX_FREQUENCIES} and time_width at least 1, got {frequencies} and "
+                f"{time_width}"
             )
         image_channels, height, width = image_shape
         self.blocks = nn.ModuleList(

@@ -12,7 +12,8 @@ GROUPS = 8
 TIME_WIDTH = 128
 HEAD_WIDTH = 32
 FREQUENCIES = 6
-"""Of the time: the fastest has five periods, so that what is learnt at one t holds for its neighbours."""
+"""The number of frequencies of the time: the fastest has five periods, so that what is learnt at one t holds for its
+neighbours."""
 MAX_BLOCKS = 100
 
 
@@ -57,8 +58,8 @@ class SelfAttention(nn.Module):
         batch, width, height, columns = hidden.shape
         # (B, 3 width, H, W) -> three of (B, heads, pixels, width / heads).
         qkv = self.to_qkv(self.norm(hidden)).view(batch, 3, self.heads, -1, height * columns).mT.unbind(dim=1)
-        read = F.scaled_dot_product_attention(*qkv).mT
-        return hidden + self.out(read.reshape(batch, width, height, columns))
+        values = F.scaled_dot_product_attention(*qkv).mT
+        return hidden + self.out(values.reshape(batch, width, height, columns))
 
 
 class CompactUNet(nn.Module):

@@ -12,7 +12,8 @@ ONEDNN = torch.backends.mkldnn.is_available()
 
 
 def depthwise_conv(x: Tensor, kernel: Tensor) -> Tensor:
-    """Each channel with a kernel of its own, zero-padded to the same size: (B, C, H, W), (C, 1, k, k) -> (B, C, H, W), k odd."""
+    """Each channel with a kernel of its own, zero-padded to the same size: (B, C, H, W), (C, 1, k, k) -> (B, C, H, W),
+    k odd."""
     if ONEDNN and x.device.type == "cpu" and kernel.requires_grad and torch.is_grad_enabled():
         return _CheapKernelGradient.apply(x, kernel)
     return _plain(x, kernel)
@@ -26,8 +27,8 @@ class _CheapKernelGradient(torch.autograd.Function):
     """The same convolution; only how the gradient of the kernel is computed differs.
 
     That gradient, the sum over b, h, w of grad[b, c, h, w] x[b, c, h + i, w + j], is again a depthwise convolution: of
-    B C images x with B C kernels grad, summed over b. oneDNN has fast code for it; for the gradient itself it has only that
-    of dense convolutions on processors with AVX-512, sixteen times the work.
+    B C images x with B C kernels grad, summed over b. oneDNN has fast code for it; for the gradient itself it has only
+    that of dense convolutions on processors with AVX-512, sixteen times the work.
     """
 
     @staticmethod

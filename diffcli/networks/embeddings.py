@@ -28,7 +28,8 @@ class FourierTimeEncoding(nn.Module):
 
 
 def time_layers(frequencies: int, width: int, activation: type[nn.Module]) -> list[nn.Module]:
-    """The layers of an embedding of the time, (B,) in [0, 1] -> (B, width): its Fourier encoding, then two linear layers."""
+    """The layers of an embedding of the time, (B,) in [0, 1] -> (B, width): its Fourier encoding, then two linear
+    layers."""
     return [
         FourierTimeEncoding(frequencies),
         nn.Linear(2 * frequencies, width),

@@ -1,4 +1,4 @@
-"""What every network keeps, rule by rule, as a test that anybody can run on one of their own."""
+"""The rules of networks, as a test that anybody can run on one of their own."""
 
 from __future__ import annotations
 
@@ -104,38 +104,46 @@ NETWORK_RULES: dict[str, Callable[[Subject], None]] = {
     "one that is stored and read again is the same": _check_stored,
     "it can compute in bfloat16": _check_precision,
 }
-"""What a network keeps, in words, and the check of it; all but the first in evaluation mode."""
+"""The rules that a network keeps, in words, and the check of it; all but the first in evaluation mode."""
 
 
 def check_network(network: nn.Module | Callable[..., nn.Module], **parameters: Any) -> None:
     """Checks that a network keeps every rule of this module.
 
     Args:
-        network: a class or function, called with ``image_shape`` of ``NETWORK_SHAPES`` and with ``classes``, as far as it asks for
-            them; it may refuse a shape, by a ValueError. Or a network that is built: then ``image_shape`` has to be given, and
-            ``classes`` where it takes labels.
+        network: a class or function, called with ``image_shape`` of ``NETWORK_SHAPES`` and with ``classes``, as far as
+            it asks for them; it may refuse a shape, by a ValueError. Or a network that is built: then ``image_shape``
+            has to be given, and ``classes`` where it takes labels.
         parameters: of the class, as a preset sets them.
 
     Raises:
         AssertionError: a rule is broken; the message names it.
     """
     if isinstance(network, nn.Module):
-        built = network
+        example = network
         shapes, counts = [parameters.pop("image_shape")], [parameters.pop("classes", 0)]
-        asked: set[str] = set()
+        parameter_names: set[str] = set()
 
         def kind(**others: Any) -> nn.Module:
-            return deepcopy(built)
+            return deepcopy(example)
 
     else:
         kind = network
-        asked = set(inspect.signature(network).parameters)
+        parameter_names = set(inspect.signature(network).parameters)
         shapes = [parameters.pop("image_shape")] if "image_shape" in parameters else list(NETWORK_SHAPES)
-        counts = [parameters.pop("classes")] if "classes" in parameters else [0, CLASSES] if "classes" in asked else [0]
-    name, refused, checked = getattr(network, "__name__", type(network).__name__), "", 0
+        counts = (
+            [parameters.pop("classes")]
+            if "classes" in parameters
+            else [0, CLASSES]
+            if "classes" in parameter_names
+            else [0]
+        )
+    name, refused, count = getattr(network, "__name__", type(network).__name__), "", 0
     for shape in shapes:
         for classes in counts:
-            supplied = {key: value for key, value in (("image_shape", shape), ("classes", classes)) if key in asked}
+            supplied = {
+                key: value for key, value in (("image_shape", shape), ("classes", classes)) if key in parameter_names
+            }
 
             def build(supplied: dict[str, Any] = supplied) -> nn.Module:
                 return kind(**supplied, **parameters)
@@ -146,9 +154,9 @@ def check_network(network: nn.Module | Callable[..., nn.Module], **parameters: A
             except ValueError as error:
                 refused = str(error)
                 continue
-            checked += 1
+            count += 1
             _check(subject, name)
-    if not checked:
+    if not count:
         raise AssertionError(f"{name}: it cannot be built for any of the images {tuple(shapes)}: {refused}")
 
 

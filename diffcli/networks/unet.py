@@ -34,8 +34,8 @@ class ChannelNorm(nn.Module):
 class ConvNextBlock(nn.Module):
     """Depthwise 7x7 convolution plus time, two 3x3 convolutions, layer norm, residual (Liu et al. 2022; report 3.1).
 
-    (B, channels_in, H, W) and a time embedding (B, time_width) -> (B, channels_out, H, W). The norm stands after the main
-    convolutions and before the residual is added, as in the report; Bansal et al. have it before them.
+    (B, channels_in, H, W) and a time embedding (B, time_width) -> (B, channels_out, H, W). The norm stands after the
+    main convolutions and before the residual is added, as in the report; Bansal et al. have it before them.
     """
 
     def __init__(self, channels_in: int, channels_out: int, time_width: int) -> None:
@@ -77,10 +77,11 @@ class LinearAttention(nn.Module):
         # Each key, heads by C' in all, pools the pixels: (B, heads C', pixels) @ (B, pixels, C).
         weights = (k.flatten(0, 1).expand(batch, -1, -1) @ pixels.mT).softmax(dim=-1)
         pooled = (weights @ pixels).unflatten(1, (self.heads, -1))
-        # Values, queries and output are linear: applied to the pools, they make one C x C matrix for all pixels of an image.
+        # Values, queries and output are linear: applied to the pools, they make one C x C matrix for all pixels of an
+        # image.
         context = torch.einsum("bhkc,hvc->bhkv", pooled, v)
-        read = torch.einsum("bhkv,ohv->bohk", context, self.out.weight.view(channels, self.heads, -1))
-        mix = read.flatten(2) @ (q * self.scale).flatten(0, 1)
+        projection = torch.einsum("bhkv,ohv->bohk", context, self.out.weight.view(channels, self.heads, -1))
+        mix = projection.flatten(2) @ (q * self.scale).flatten(0, 1)
         assert self.out.bias is not None
         out = torch.baddbmm(self.out.bias, pixels, mix.mT)
         return x + out.view(batch, height, width, channels).permute(0, 3, 1, 2)
@@ -147,8 +148,8 @@ class UNet(nn.Module):
         """(xt (B, C, H, W), t / T (B,), labels int64 (B,), -1 for none) -> (B, C, H, W)."""
         time = self.label(self.time(t_fraction), labels)
         top, *lower = self.down
-        # Channels last in memory: norms and 1x1 convolutions need no copies, and all else is faster for it. A clone, for the
-        # one channel of a grey image is last already to ``contiguous``, but first to the convolutions.
+        # Channels last in memory: norms and 1x1 convolutions need no copies, and all else is faster for it. A clone,
+        # for the one channel of a grey image is last already to ``contiguous``, but first to the convolutions.
         hidden = top(xt.clone(memory_format=torch.channels_last), time)
         skips = []
         for shrink, level in zip(self.shrink, lower, strict=True):

@@ -23,7 +23,7 @@ ANY, EACH_IN_TURN = "any", "each in turn"
 """Labels as frequent as in the training images; all, one after another."""
 NOT_SAID = "not said"
 WORDS = frozenset({ANY, EACH_IN_TURN, NONE, NOT_SAID})
-"""What a page offers beside the classes."""
+"""Choices that a page offers beside the classes."""
 NO_MODEL = "none"
 
 
@@ -35,25 +35,26 @@ def opened(names: Sequence[str], devices: Devices = ONE_DEVICE) -> Models:
     Raises:
         UserError: there is none, one cannot be read, or it cannot be drawn from.
     """
-    chosen = list(names) or list(ready_models())
-    if not chosen:
+    choice = list(names) or list(ready_models())
+    if not choice:
         raise UserError(
-            "no ready models came with this diffcli; name runs, their folders or model files: 'diffcli play last' shows the newest run"
+            "no ready models came with this diffcli; name runs, their folders or model files: 'diffcli play last' "
+            "shows the newest run"
         )
     models: Models = {}
-    for given in dict.fromkeys(chosen):
-        model = load(given, devices=devices)
+    for argument in dict.fromkeys(choice):
+        model = load(argument, devices=devices)
         model.sample(1, steps=1, quiet=True)
-        models[_shown(given, model, models)] = model
+        models[_title(argument, model, models)] = model
     return models
 
 
-def _shown(given: str, model: Model, taken: Models) -> str:
-    """What a page calls a model: as it was asked for, or of a path the preset and what tells it from the others."""
-    path = Path(given)
-    short = given if path.name == given and not path.suffix else model.preset_name
+def _title(argument: str, model: Model, others: Models) -> str:
+    """The name of a model on a page: as it was asked for, or of a path the preset and what tells it from the others."""
+    path = Path(argument)
+    short = argument if path.name == argument and not path.suffix else model.preset_name
     numbered = (f"{short} ({path.stem}, {number})" for number in itertools.count(2))
-    return next(name for name in itertools.chain([short, f"{short} ({path.stem})"], numbered) if name not in taken)
+    return next(name for name in itertools.chain([short, f"{short} ({path.stem})"], numbered) if name not in others)
 
 
 def hot(model: Model) -> bool:
@@ -63,7 +64,7 @@ def hot(model: Model) -> bool:
 
 @dataclass(frozen=True)
 class Choices:
-    """What a visitor can choose of a model; the defaults are its preset's."""
+    """The choices that a visitor has for a model; the defaults are its preset's."""
 
     samplers: list[str]
     sampler: str
@@ -77,7 +78,7 @@ class Choices:
 
 
 def choices_of(model: Model) -> Choices:
-    """What a visitor can choose of a model."""
+    """The choices that a visitor has for a model."""
     sampler, path = model.sampler(SamplerOptions())
     own = model.preset.prior.name
     return Choices(
@@ -93,8 +94,8 @@ def choices_of(model: Model) -> Choices:
 
 
 def first_pair(models: Models) -> tuple[str, str]:
-    """The two models that are shown beside each other first: a hot and a cold one if there are; ``NO_MODEL`` where there is
-    but one."""
+    """The two models that are shown beside each other first: a hot and a cold one if there are; ``NO_MODEL`` where
+    there is but one."""
     names = list(models)
     first = next((name for name in names if hot(models[name])), names[0])
     others = [name for name in names if name != first]
@@ -120,10 +121,10 @@ def shown_class(name: str) -> str:
     return f"{name} (class)" if name in WORDS else name
 
 
-def label_of(model: Model, chosen: str) -> Label | list[Label] | None:
+def label_of(model: Model, choice: str) -> Label | list[Label] | None:
     """A chosen label as a model's methods take it: None where the model does not know it, and where it is not said."""
-    if chosen == EACH_IN_TURN:
+    if choice == EACH_IN_TURN:
         return list(model.trained_classes) or None
-    if chosen == NONE:
+    if choice == NONE:
         return no_label_text(model.classes) if model.classes else None
-    return next((name for name in model.trained_classes if shown_class(name) == chosen), None)
+    return next((name for name in model.trained_classes if shown_class(name) == choice), None)

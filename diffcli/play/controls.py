@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from diffcli.play.choices import NOT_SAID, Models, shown_class
-from diffcli.play.pictures import message
+from diffcli.play.inline_pictures import message
 from diffcli.utils.errors import UserError
 
 QUEUE = "computing"
@@ -26,15 +26,15 @@ def seed_control() -> gr.Number:
     return gr.Number(0, label="Seed", info="Repeats a picture", precision=0, minimum=0, min_width=130)
 
 
-def seed_of(given: Any) -> int:
+def seed_of(value: Any) -> int:
     """The seed that a visitor chose.
 
     Raises:
         UserError: there is none.
     """
-    if given is None:
+    if value is None:
         raise UserError("the seed is missing: a whole number from 0 on")
-    return int(given)
+    return int(value)
 
 
 def stop_button(button: gr.Button, events: Any, said: gr.HTML) -> None:
@@ -43,19 +43,19 @@ def stop_button(button: gr.Button, events: Any, said: gr.HTML) -> None:
     button.click(None, cancels=events).then(lambda: message("stopped"), None, said, show_progress="hidden")
 
 
-def next_seed(given: Any) -> int:
+def next_seed(value: Any) -> int:
     """The seed after this one."""
-    return int(given or 0) + 1
+    return int(value or 0) + 1
 
 
 def shown_classes(models: Models, name: str) -> list[str]:
-    """What a visitor can say of a picture for this model; the first is what is said at first."""
+    """The classes that a visitor can name for a picture with this model; the first is the one at the start."""
     model = models[name]
     return [*([NOT_SAID] if model.works_without_label else []), *map(shown_class, model.trained_classes)]
 
 
-def told(answers: Callable[[], Answers], unchanged: int) -> Answers:
-    """What an event answers, the last part a message; what is wrong with a request is told there.
+def answers_of(answers: Callable[[], Answers], unchanged: int) -> Answers:
+    """The answers to an event, the last part a message; what is wrong with a request is told there.
 
     Args:
         unchanged: how many parts before the message stay as they are when something is wrong.

@@ -17,7 +17,8 @@ from diffcli.utils.errors import UserError
 
 MOST_IMAGES = 16
 COMPUTING = Lock()
-"""For one step at a time, of whichever visitor: in which precision products are computed is a setting of the whole process."""
+"""For one step at a time, of whichever visitor: in which precision products are computed is a setting of the whole
+process."""
 
 
 class Frame(NamedTuple):
@@ -41,7 +42,7 @@ def in_turn(steps: Iterator[Step]) -> Iterator[Step]:
         yield step
 
 
-def drawn(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
+def frames_of(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
     """The sampling of ``n`` images, at most 60 moments of it, x_T and the last one always among them.
 
     Args:
@@ -54,11 +55,11 @@ def drawn(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
     if not 1 <= n <= MOST_IMAGES:
         raise UserError(f"`n` must be in 1..{MOST_IMAGES}, got {n}")
     steps, path = model.trajectory(n, **options), path_of(model, options)
-    shown = frame_steps(path)
+    picture_steps = frame_steps(path)
 
     def frames() -> Iterator[Frame]:
         for number, step in enumerate(in_turn(steps)):
-            if step.s in shown:
+            if step.s in picture_steps:
                 yield Frame(to_uint8(step.xs.cpu()), step.s, number / (len(path) - 1))
 
     return frames()
@@ -71,7 +72,8 @@ def path_of(model: Model, options: dict[str, Any]) -> list[int]:
 
 
 def beside(trajectories: Sequence[Iterator[Frame]]) -> Iterator[tuple[Frame, ...]]:
-    """Several trajectories side by side: the latest frame of each, whenever one goes on; the one that is least done is next."""
+    """Several trajectories side by side: the latest frame of each, whenever one goes on; the one that is least done is
+    next."""
     latest = [next(frames) for frames in trajectories]
     yield tuple(latest)
     going = set(range(len(latest)))

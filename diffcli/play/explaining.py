@@ -17,7 +17,7 @@ COLUMNS = 8
 """Moments of a trajectory, and degrees of degradation."""
 DRAWS = 8
 FAINTEST = 1e-6
-"""What is told apart of pixels of unit range; float32 rounds below."""
+"""The least difference that is told apart of pixels of unit range; float32 rounds below."""
 
 
 class Moment(NamedTuple):
@@ -26,21 +26,21 @@ class Moment(NamedTuple):
     t: int
     xt: Tensor
     x0_hat: Tensor | None
-    """What the network takes the clean image for; None where it was not asked."""
+    """The network's estimate of the clean image; None where it was not asked."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is known so far; the tensors are float, with pixels in about [-0.5, 0.5]."""
+    """The explanation so far; the tensors are float, with pixels in about [-0.5, 0.5]."""
 
     draws: Tensor
     """x_T of the prior, (8, C, H, W)."""
     moments: Sequence[Moment] = ()
-    """Of the first draw, from T downwards."""
+    """The moments of the first draw, from T downwards."""
     left: Sequence[Moment] = ()
-    """Of the image that the first draw became: degraded to t = 0..T."""
+    """The moments of the image that the first draw became, degraded to t = 0..T."""
     images: Tensor | None = None
-    """What the draws became, (8, C, H, W)."""
+    """The images that the draws became, (8, C, H, W)."""
 
 
 def explained(model: Model, options: dict[str, Any]) -> Iterator[Explanation]:

@@ -11,12 +11,12 @@ import gradio as gr
 
 from diffcli.data.label_names import NONE
 from diffcli.play.choices import ANY, NO_MODEL, Models, choices_of, first_pair, label_choices, label_of
-from diffcli.play.controls import QUEUE, Answers, next_seed, panel, seed_control, seed_of, stop_button, told
-from diffcli.play.drawing import MOST_IMAGES, Frame, beside, drawn
-from diffcli.play.pictures import figure, message, of_grid, row
+from diffcli.play.controls import QUEUE, Answers, answers_of, next_seed, panel, seed_control, seed_of, stop_button
+from diffcli.play.drawing import MOST_IMAGES, Frame, beside, frames_of
+from diffcli.play.inline_pictures import figure, message, of_grid, row
 
 Given = dict[Any, Any]
-"""What the controls are set to, by control."""
+"""The values of the controls, by control."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def build(models: Models, at_once: int) -> None:
         columns = [_column(models, name, number) for number, name in enumerate(names)]
     tab = Tab(label, count, seed, columns, said)
 
-    def draw(given: Given) -> Answers:
-        yield from told(lambda: _drawn(models, tab, given), len(columns))
+    def draw(values: Given) -> Answers:
+        yield from answers_of(lambda: _drawing(models, tab, values), len(columns))
 
     limits: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": at_once, "show_progress": "hidden"}
     drawing = [
@@ -82,11 +82,11 @@ def build(models: Models, at_once: int) -> None:
         another.click(next_seed, seed, seed, show_progress="hidden").then(draw, tab.inputs, tab.outputs, **limits),
     ]
     stop_button(stop, drawing, said)
-    chosen = [column.model for column in columns]
+    selectors = [column.model for column in columns]
     for column in columns:
-        shown = [column.sampler, column.steps, column.guidance, column.settings, column.picture]
-        column.model.input(_settings_shown(models), column.model, shown, show_progress="hidden")
-        column.model.input(_labels_shown(models), [label, *chosen], label, show_progress="hidden")
+        parts = [column.sampler, column.steps, column.guidance, column.settings, column.picture]
+        column.model.input(_settings_shown(models), column.model, parts, show_progress="hidden")
+        column.model.input(_labels_shown(models), [label, *selectors], label, show_progress="hidden")
 
 
 def _column(models: Models, name: str, number: int) -> Column:
@@ -107,7 +107,7 @@ def _column(models: Models, name: str, number: int) -> Column:
 
 
 def settings_of(models: Models, name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """What sampler, steps and guidance can be for a model, at its preset's values; as they are where there is no
+    """The choices of sampler, steps and guidance for a model, at its preset's values; as they are where there is no
     model. Guidance is hidden where there is no label to be guided towards."""
     if name == NO_MODEL:
         return {}, {}, {}
@@ -130,40 +130,40 @@ def _settings_shown(models: Models) -> Callable[[str], tuple[Any, ...]]:
 
 def _labels_shown(models: Models) -> Callable[..., Any]:
     def shown(label: str, *names: str) -> Any:
-        known = label_choices([models[name] for name in names if name != NO_MODEL])
-        return gr.Dropdown(choices=known, value=label if label in known else ANY)
+        options = label_choices([models[name] for name in names if name != NO_MODEL])
+        return gr.Dropdown(choices=options, value=label if label in options else ANY)
 
     return shown
 
 
-def _drawn(models: Models, tab: Tab, given: Given) -> Answers:
-    started = time.monotonic()
-    seed, count, label = seed_of(given[tab.seed]), int(given[tab.count]), given[tab.label]
-    active = [column for column in tab.columns if given[column.model] != NO_MODEL]
-    names = [given[column.model] for column in active]
+def _drawing(models: Models, tab: Tab, values: Given) -> Answers:
+    began = time.monotonic()
+    seed, count, label = seed_of(values[tab.seed]), int(values[tab.count]), values[tab.label]
+    active = [column for column in tab.columns if values[column.model] != NO_MODEL]
+    names = [values[column.model] for column in active]
     trajectories = []
     for column, name in zip(active, names, strict=True):
         model = models[name]
         options = {
             "seed": seed,
             "label": label_of(model, label),
-            "sampler": given[column.sampler],
-            "steps": int(given[column.steps]),
-            "guidance": given[column.guidance] if choices_of(model).guided and label != NONE else None,
+            "sampler": values[column.sampler],
+            "steps": int(values[column.steps]),
+            "guidance": values[column.guidance] if choices_of(model).guided and label != NONE else None,
         }
-        trajectories.append(drawn(model, count, options))
+        trajectories.append(frames_of(model, count, options))
     frames: tuple[Frame, ...] = ()
     for frames in beside(trajectories):
         yield *_pictures(models, names, frames, len(tab.columns)), message("drawing …")
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - began
     yield *_pictures(models, names, frames, len(tab.columns)), message(f"seed {seed}, {seconds:.1f} s")
 
 
 def _pictures(models: Models, names: Sequence[str], frames: Sequence[Frame], columns: int) -> list[str]:
     """The HTML of each column; empty where there is no model."""
-    shown = []
+    pictures = []
     for name, frame in zip(names, frames, strict=True):
         where = f"t = {frame.s} of {models[name].T}" if frame.done < 1 else "drawn"
         picture = of_grid(frame.images, f"{len(frame.images)} images by {name}, {where}")
-        shown.append(row([figure([picture], f"{name}: {where}")], "one"))
-    return shown + [""] * (columns - len(shown))
+        pictures.append(row([figure([picture], f"{name}: {where}")], "one"))
+    return pictures + [""] * (columns - len(pictures))

@@ -1,4 +1,4 @@
-"""What a visitor may ask of the server: the page and its events, whose data are numbers and text. No file can be named.
+"""The requests that a visitor may make: the page and its events, whose data are numbers and text. No file can be named.
 
 Gradio serves and takes files, fetches addresses and offers an interface for programs; the page needs none of this.
 """
@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 EVENTS = "/gradio_api/queue/join"
-"""Where a page sends its events."""
+"""The addresses to which a page sends its events."""
 READ = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/(assets|static)/[\w./-]+"
     r"|/gradio_api/(theme\.css|queue/data|heartbeat/\w+|startup-events)"
 )
 SENT = re.compile(rf"{EVENTS}|/gradio_api/(cancel|reset)/?")
 MOST_BYTES = 42_000_000
-"""Of an event: an upload in base64, and a little more."""
+"""The size of an event, at most: an upload in base64, and a little more."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; form-action 'none'; base-uri 'self'; object-src 'none'"
@@ -31,7 +31,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def allowed(method: str, path: str) -> bool:
+def is_allowed(method: str, path: str) -> bool:
     """Whether the page needs such a request."""
     if method in ("GET", "HEAD"):
         return READ.fullmatch(path) is not None and ".." not in path
@@ -60,7 +60,7 @@ class Guard:
             return
         if scope["type"] != "http":
             return
-        if not allowed(scope["method"], scope["path"]):
+        if not is_allowed(scope["method"], scope["path"]):
             await _answer(send, 404)
             return
         if scope["method"] == "POST":

@@ -9,15 +9,15 @@ from typing import Any
 import gradio as gr
 
 from diffcli.play.choices import Models, first_pair, label_of
-from diffcli.play.controls import QUEUE, Answers, panel, shown_classes, told
-from diffcli.play.pictures import figure, message, of_image, row
-from diffcli.play.restoring import PAD, Restoration, restored, seen, uploaded
+from diffcli.play.controls import QUEUE, Answers, answers_of, panel, shown_classes
+from diffcli.play.inline_pictures import figure, message, of_image, row
+from diffcli.play.restoring import PAD, Restoration, pad_image, restorations, uploaded
 from diffcli.utils.errors import UserError
 
 FOLDER = Path(__file__).parent
 INVITATION = "Draw a digit, or upload a picture."
 THINNEST, OF_A_SIDE = 1.25, 11
-"""Of a stroke: pixels of what a model sees, and parts of its side."""
+"""The width of a stroke: pixels of the image that a model sees, and parts of its side."""
 
 
 def drawing_pad(pen: int) -> gr.HTML:
@@ -50,7 +50,7 @@ def build(models: Models, at_once: int) -> None:
             pad = drawing_pad(pen_for(models[first].image_shape))
         with gr.Column(min_width=280, scale=3):
             t = gr.Slider(1, T, value=max(1, T // 2), step=1, label="t", info="How far it is degraded")
-            made = panel()
+            result = panel()
             said = panel(message(INVITATION))
             with gr.Row():
                 model = gr.Dropdown([*models], value=first, label="Model", info="What restores it", min_width=130)
@@ -58,10 +58,10 @@ def build(models: Models, at_once: int) -> None:
                 label = gr.Dropdown(
                     labels, value=labels[0], label="Label", info="What the model is told", min_width=130
                 )
-    outputs = [made, said]
+    outputs = [result, said]
 
     def answer(url: str, name: str, t: Any, label: str) -> Answers:
-        yield from told(lambda: _restored(models, (url, name, int(t), label)), 1)
+        yield from answers_of(lambda: _restoration(models, (url, name, int(t), label)), 1)
 
     inputs = [pad, model, t, label]
     live: dict[str, Any] = {
@@ -75,15 +75,15 @@ def build(models: Models, at_once: int) -> None:
     model.input(_controls_shown(models), [model, label], controls, show_progress="hidden").then(
         answer, inputs, outputs, **live
     )
-    pad.upload(_upload(models), [model, t, label], [pad, made, said], **live)
+    pad.upload(_upload(models), [model, t, label], [pad, result, said], **live)
 
 
 def _controls_shown(models: Models) -> Callable[[str, str], tuple[Any, ...]]:
     def shown(name: str, label: str) -> tuple[Any, ...]:
         model, labels = models[name], shown_classes(models, name)
         t = gr.Slider(maximum=model.T, value=max(1, model.T // 2))
-        kept = label if label in labels else labels[0]
-        return gr.update(pen=pen_for(model.image_shape)), t, gr.Dropdown(choices=labels, value=kept)
+        choice = label if label in labels else labels[0]
+        return gr.update(pen=pen_for(model.image_shape)), t, gr.Dropdown(choices=labels, value=choice)
 
     return shown
 
@@ -96,30 +96,30 @@ def _upload(models: Models) -> Callable[[str, Any, str, gr.EventData], Iterator[
             yield gr.skip(), gr.skip(), message(str(error), wrong=True)
             return
         yield url, gr.skip(), gr.skip()
-        for made, said in told(lambda: _restored(models, (url, name, int(t), label)), 1):
-            yield gr.skip(), made, said
+        for answer, said in answers_of(lambda: _restoration(models, (url, name, int(t), label)), 1):
+            yield gr.skip(), answer, said
 
     return upload
 
 
-def _restored(models: Models, given: tuple[str, str, int, str]) -> Answers:
-    url, name, t, label = given
+def _restoration(models: Models, request: tuple[str, str, int, str]) -> Answers:
+    url, name, t, label = request
     model = models[name]
-    images = seen(url, model.image_shape)
+    images = pad_image(url, model.image_shape)
     if images is None:
         yield "", message(INVITATION)
         return
-    for restoration in restored(model, images, t, label_of(model, label), seed=0):
+    for restoration in restorations(model, images, t, label_of(model, label), seed=0):
         yield _pictures(restoration, t, model.T), message(f"{name}, t = {t} of {model.T}")
 
 
-def _pictures(made: Restoration, t: int, T: int) -> str:
-    steps = f"restored, {made.steps} steps" if made.steps > 1 else "restored, 1 step"
-    shown = [
-        (made.original, "original"),
-        (made.degraded, f"degraded, t = {t}"),
-        (made.one_step, "one step"),
-        (made.restored, steps),
+def _pictures(restoration: Restoration, t: int, T: int) -> str:
+    steps = f"restored, {restoration.steps} steps" if restoration.steps > 1 else "restored, 1 step"
+    pictures = [
+        (restoration.original, "original"),
+        (restoration.degraded, f"degraded, t = {t}"),
+        (restoration.one_step, "one step"),
+        (restoration.restored, steps),
     ]
-    figures = [figure([of_image(images[0], what)], what) for images, what in shown if images is not None]
+    figures = [figure([of_image(images[0], what)], what) for images, what in pictures if images is not None]
     return row(figures, "four")

@@ -17,19 +17,19 @@ from diffcli.data.label_names import Label
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
 from diffcli.play.drawing import COMPUTING
-from diffcli.play.pictures import png_url
+from diffcli.play.inline_pictures import png_url
 from diffcli.utils.errors import UserError
 
 PAD = 224
 """Pixels of a side of the drawing pad."""
 MOST_STEPS = 50
-"""Of a restoration, which follows a slider."""
+"""The most steps of a restoration, which follows a slider."""
 MOST_BYTES = 30_000_000
-"""Of an upload."""
+"""The size of an upload, at most."""
 
 
 class Restoration(NamedTuple):
-    """What becomes of a picture, uint8 (1, C, H, W) each."""
+    """A picture, its degradation and its restorations, uint8 (1, C, H, W) each."""
 
     original: Tensor
     degraded: Tensor
@@ -37,7 +37,7 @@ class Restoration(NamedTuple):
     restored: Tensor | None
     """None while the sampler is at work."""
     steps: int
-    """That the sampler takes."""
+    """The number of steps that the sampler takes."""
 
 
 def content_of(url: str) -> bytes:
@@ -77,8 +77,8 @@ def uploaded(name: str, url: str, background: str) -> str:
     return png_url(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))))
 
 
-def seen(url: str, image_shape: tuple[int, int, int]) -> Tensor | None:
-    """What a model sees of the drawing pad, uint8 (1, C, H, W); None where nothing is drawn.
+def pad_image(url: str, image_shape: tuple[int, int, int]) -> Tensor | None:
+    """The drawing pad as a model sees it, uint8 (1, C, H, W); None where nothing is drawn.
 
     Raises:
         UserError: it is no picture.
@@ -95,10 +95,11 @@ def seen(url: str, image_shape: tuple[int, int, int]) -> Tensor | None:
     return images if bool(images.any()) else None
 
 
-def restored(
+def restorations(
     model: Model, images: Tensor, t: int, label: Label | Sequence[Label] | None, seed: int
 ) -> Iterator[Restoration]:
-    """What becomes of images, uint8 (1, C, H, W), degraded to step ``t``: first without the sampler's restoration, then with it.
+    """Restorations of images, uint8 (1, C, H, W), degraded to step ``t``: first without the sampler's restoration, then
+    with it.
 
     The sampler takes the preset's steps in proportion to t, at most 50.
 
@@ -111,8 +112,8 @@ def restored(
         one_step = model.estimate(xt, t, label)
     yield Restoration(images, xt, one_step, None, steps)
     with COMPUTING:
-        made = model.restore(xt, t=t, label=label, steps=steps, seed=seed, quiet=True)
-    yield Restoration(images, xt, one_step, made, steps)
+        clean = model.restore(xt, t=t, label=label, steps=steps, seed=seed, quiet=True)
+    yield Restoration(images, xt, one_step, clean, steps)
 
 
 def restoring_steps(model: Model, t: int) -> int:

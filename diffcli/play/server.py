@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from diffcli.play.guard import App
 
 FIRST_PORT, PORTS = 7860, 20
-"""Where a port is looked for unless one is named."""
+"""The ports that are tried unless one is named."""
 
 
 def check_packages() -> None:
@@ -59,7 +59,7 @@ def listening(host: str, port: int | None) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Where a browser finds what listens."""
+    """The address at which a browser finds the server."""
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1"

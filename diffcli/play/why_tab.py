@@ -9,29 +9,35 @@ from typing import Any
 import gradio as gr
 
 from diffcli.play.choices import ANY, Models, choices_of, first_pair, label_choices, label_of
-from diffcli.play.controls import QUEUE, Answers, panel, seed_control, seed_of, stop_button, told
+from diffcli.play.controls import QUEUE, Answers, answers_of, panel, seed_control, seed_of, stop_button
 from diffcli.play.explaining import Explanation, Moment, explained, stretched
-from diffcli.play.pictures import Picture, figure, message, of_image, row
+from diffcli.play.inline_pictures import Picture, figure, message, of_image, row
 
 INTRODUCTION = (
-    r"A model undoes a degradation, $x_t = A_t x_0 + \sigma_t \varepsilon$: at $t = 0$ nothing is degraded, at $t = T$ everything. "
-    r"Sampling starts from $x_T$ of the prior, asks the network what the clean image is, $\hat{x}_0$, and goes a step towards it, "
+    r"A model undoes a degradation, $x_t = A_t x_0 + \sigma_t \varepsilon$: at $t = 0$ nothing is degraded, at $t = "
+    r"T$ everything. "
+    r"Sampling starts from $x_T$ of the prior, asks the network what the clean image is, $\hat{x}_0$, and goes a step "
+    r"towards it, "
     r"again and again."
 )
 ESTIMATES = (
     "### What the network takes the image for\n"
-    r"Above $x_t$, below $\hat{x}_0$. Under noise the first $\hat{x}_0$ is a mean of all that the image may be, and grows "
+    r"Above $x_t$, below $\hat{x}_0$. Under noise the first $\hat{x}_0$ is a mean of all that the image may be, and "
+    r"grows "
     r"sharp as $t$ falls; under a blur $x_T$ says already what the image is."
 )
 LEFT = (
     "### What the degradation leaves\n"
-    "Above the image that came out, degraded to $t$; below the same stretched to all of black to white, and how many times that raised its "
-    "contrast. What is left of a blurred image is faint, but it is there, and the network reads it. Under noise it is lost."
+    "Above the image that came out, degraded to $t$; below the same stretched to all of black to white, and how many "
+    "times that raised its "
+    "contrast. What is left of a blurred image is faint, but it is there, and the network reads it. Under noise it is "
+    "lost."
 )
 DRAWS = (
     "### The prior's draws\n"
     "Above $x_T$, where sampling starts; in the middle the same stretched; below what became of it. Noise ends in "
-    "noise, which anyone can draw. A blur ends in what is left of some image: a prior that was fitted to that knows it, a uniform one "
+    "noise, which anyone can draw. A blur ends in what is left of some image: a prior that was fitted to that knows "
+    "it, a uniform one "
     "does not."
 )
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -61,7 +67,7 @@ def build(models: Models, at_once: int) -> None:
     outputs = [*sections, said]
 
     def answer(name: str, label: str, prior: str, seed: Any) -> Answers:
-        yield from told(lambda: _explained(models, (name, label, prior, seed)), len(sections))
+        yield from answers_of(lambda: _explanation(models, (name, label, prior, seed)), len(sections))
 
     showing = go.click(
         answer,
@@ -82,18 +88,18 @@ def _text(text: str) -> None:
 def _controls_shown(models: Models) -> Callable[[str, str], tuple[Any, ...]]:
     def shown(name: str, label: str) -> tuple[Any, ...]:
         labels, priors = label_choices([models[name]]), choices_of(models[name]).priors
-        kept = label if label in labels else ANY
-        return gr.Dropdown(choices=labels, value=kept), gr.Dropdown(choices=priors, value=priors[0]), "", "", ""
+        choice = label if label in labels else ANY
+        return gr.Dropdown(choices=labels, value=choice), gr.Dropdown(choices=priors, value=priors[0]), "", "", ""
 
     return shown
 
 
-def _explained(models: Models, given: tuple[str, str, str, Any]) -> Answers:
-    name, label, prior, seed = given
+def _explanation(models: Models, request: tuple[str, str, str, Any]) -> Answers:
+    name, label, prior, seed = request
     options = {"seed": seed_of(seed), "label": label_of(models[name], label), "prior": prior}
     for so_far in explained(models[name], options):
         said = "drawing …" if so_far.images is None else f"{name}, prior {prior}, seed {options['seed']}"
-        yield _estimates(so_far), _left(so_far), _draws(so_far), message(said)
+        yield _estimates(so_far), _part_left(so_far), _draws(so_far), message(said)
 
 
 def _estimates(so_far: Explanation) -> str:
@@ -106,7 +112,7 @@ def _estimates(so_far: Explanation) -> str:
     return row(figures)
 
 
-def _left(so_far: Explanation) -> str:
+def _part_left(so_far: Explanation) -> str:
     return row(map(_degraded, so_far.left))
 
 

@@ -21,13 +21,13 @@ def loss_is_small_at_large_t(runs: Sequence[Measured]) -> tuple[Interval, str]:
     Raises:
         NotMeasured: too few test images fell into those t.
     """
-    found = [_early_and_late(run) for run in runs]
-    early, late = ([pair[part] for pair in found] for part in (0, 1))
+    losses = [_early_and_late(run) for run in runs]
+    early, late = ([pair[part] for pair in losses] for part in (0, 1))
     if len(runs) > 1:
-        advantage = of_repeats([EASY * a.value - b.value for a, b in found])
+        advantage = of_repeats([EASY * a.value - b.value for a, b in losses])
     else:
         advantage = early[0].times(EASY).minus(late[0])
-    words = "; ".join(f"loss {a} in the first tenth of t, {b} in its second half" for a, b in found)
+    words = "; ".join(f"loss {a} in the first tenth of t, {b} in its second half" for a, b in losses)
     return advantage, words
 
 

@@ -19,10 +19,11 @@ class Bound:
     """A bound of a claim: when it was fixed, and what was known of its numbers then.
 
     Args:
-        verdict: ``not settled`` where the interval leaves both open, ``the judges disagree`` where one confirms and another one
-            contradicts it, ``not measured`` where a number is missing.
+        verdict: ``not settled`` where the interval leaves both open, ``the judges disagree`` where one confirms and
+            another one contradicts it, ``not measured`` where a number is missing.
         evidence: the numbers, with their intervals; or what is missing.
-        why: why it came out otherwise, if it did and its author knows; of an earlier bound, why another one took its place.
+        why: why it came out otherwise, if it did and its author knows; of an earlier bound, why another one took its
+            place.
         since: the date on which it was fixed; None is not known.
         known_numbers: those that were known then, in words.
         measured: the date of the oldest of its numbers; None where it has none, or none with a date.

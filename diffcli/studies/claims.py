@@ -1,4 +1,4 @@
-"""What became of a study's claims: pure functions from results to verdicts."""
+"""The verdicts of a study's claims: pure functions from results to verdicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffcli.studies.claim_text import Claim, EarlierBound, Verdict
 from diffcli.studies.comparable import differences, start_of_reconstructions
 from diffcli.studies.facts import FACTS
 from diffcli.studies.results import NotMeasured, Number, Results, keys_of, number_of, runs_of
-from diffcli.studies.schema import StudyBound, StudyClaim
+from diffcli.studies.study_schema import StudyBound, StudyClaim
 
 ORDER: Sequence[Verdict] = (
     "not confirmed",
@@ -23,13 +23,13 @@ ORDER: Sequence[Verdict] = (
     "confirmed",
     "true by construction",
 )
-"""Of several parts that have to be true, the first of these decides."""
+"""The order of verdicts: of several parts that have to be true, the first of these decides."""
 DAY = len("2026-01-31")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a comparison by one judge.
+    """The result of a comparison by one judge.
 
     Args:
         evidence: the numbers in words, or what is missing.
@@ -44,11 +44,11 @@ class Finding:
 def check(claims: Sequence[StudyClaim], results: Results) -> list[Claim]:
     """Every claim with its verdict and numbers, and every bound that it had before, by the same numbers.
 
-    A verdict is that of a 95 % interval: confirmed where all of it is on the claim's side, not confirmed where none is, not
-    settled where it has both; not measured where runs or scores are missing. Where several judges give a score it is theirs
-    together, see :func:`agreed`. A part that is true by construction decides only if it is not confirmed.
+    A verdict is that of a 95 % interval: confirmed where all of it is on the claim's side, not confirmed where none is,
+    not settled where it has both; not measured where runs or scores are missing. Where several judges give a score it
+    is theirs together, see :func:`agreed`. A part that is true by construction decides only if it is not confirmed.
     """
-    return [_checked(claim, results) for claim in claims]
+    return [_claim_of(claim, results) for claim in claims]
 
 
 def agreed(verdicts: Sequence[Verdict]) -> Verdict:
@@ -62,39 +62,39 @@ def agreed(verdicts: Sequence[Verdict]) -> Verdict:
     return different.pop() if len(different) == 1 else "not settled"
 
 
-def _checked(claim: StudyClaim, results: Results) -> Claim:
-    found = _findings(claim, results)
-    verdict = _joint(found)
+def _claim_of(claim: StudyClaim, results: Results) -> Claim:
+    findings = _findings(claim, results)
+    verdict = _joint(findings)
     return Claim(
         claim.text or words_of(claim),
         verdict,
-        _evidence(found, verdict),
+        _evidence(findings, verdict),
         claim.why if verdict != "confirmed" else None,
         None if claim.since is None else claim.since.isoformat(),
         claim.known_numbers,
-        _oldest(found),
-        tuple(_earlier(bound, results) for bound in claim.history),
+        _oldest(findings),
+        tuple(_earlier_bound(bound, results) for bound in claim.history),
     )
 
 
-def _earlier(bound: StudyBound, results: Results) -> EarlierBound:
-    found = _findings(bound.claim, results)
-    verdict = _joint(found)
+def _earlier_bound(bound: StudyBound, results: Results) -> EarlierBound:
+    findings = _findings(bound.claim, results)
+    verdict = _joint(findings)
     return EarlierBound(
         bound.claim.text or words_of(bound.claim),
         verdict,
-        _evidence(found, verdict),
+        _evidence(findings, verdict),
         bound.why,
         None if bound.since is None else bound.since.isoformat(),
         bound.known_numbers,
-        _oldest(found),
+        _oldest(findings),
         bound.until.isoformat(),
     )
 
 
 def _findings(claim: StudyClaim, results: Results) -> list[list[Finding]]:
     """For each comparison that a claim is made of, what became of it by each judge."""
-    return [by_judge for leaf in _leaves(claim) for by_judge in _compared(leaf, results)]
+    return [by_judge for leaf in _leaves(claim) for by_judge in _comparisons(leaf, results)]
 
 
 def _joint(findings: Sequence[Sequence[Finding]]) -> Verdict:
@@ -122,7 +122,7 @@ def _leaves(claim: StudyClaim) -> Iterator[StudyClaim]:
         yield from _leaves(part.model_copy(update={"by_construction": whole}))
 
 
-def _compared(claim: StudyClaim, results: Results) -> Iterator[list[Finding]]:
+def _comparisons(claim: StudyClaim, results: Results) -> Iterator[list[Finding]]:
     """For each metric of a claim, what became of it by each judge."""
     for metric in claim.metric or [""]:
         try:

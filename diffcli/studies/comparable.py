@@ -40,7 +40,8 @@ def start_of_reconstructions(settings: Mapping[str, Any]) -> str:
 
 
 def note_of_floor(settings: Mapping[str, Any]) -> str | None:
-    """A line where fewer real images stand beside samples than there are samples, which makes a floor higher; None elsewhere."""
+    """A line where fewer real images stand beside samples than there are samples, which makes a floor higher; None
+    elsewhere."""
     count, n = settings.get("n_floor"), settings.get("n_fid")
     if count in (None, n):
         return None
@@ -69,7 +70,8 @@ def differences(key: str, settings: Sequence[Mapping[str, Any]], apart_from: Seq
 
 
 def _of(name: str, key: str, settings: Mapping[str, Any]) -> Any:
-    """A setting of a score; of a model without labels as of one that is told none, and of extractors the score's own."""
+    """A setting of a score; of a model without labels as of one that is told none, and of extractors the score's
+    own."""
     value = settings.get(name)
     if name == "extractors":
         return next((one for one in value or [] if one["name"] == judge_of(key)), None)
@@ -85,18 +87,18 @@ def best_of(runs: Evaluations, keys: Sequence[str]) -> dict[str, set[str]]:
     best: dict[str, set[str]] = {}
     for key in keys:
         values = {name: run["scores"][key] for name, run in runs.items() if key in run["scores"]}
-        known = {name: value for name, value in values.items() if not math.isnan(value)}
+        numbers = {name: value for name, value in values.items() if not math.isnan(value)}
         comparable = len(values) > 1 and _direction(key) and not differences(key, _settings(runs, key))
-        winners = {name for name, value in known.items() if not any(better(key, v, value) for v in known.values())}
+        winners = {name for name, value in numbers.items() if not any(better(key, v, value) for v in numbers.values())}
         best[key] = winners if comparable else set()
     # A run is the best only where every judge says so: see docs/metrics.md.
-    for group in _judged(keys):
+    for group in _by_judge(keys):
         agreed = set.intersection(*(best[key] for key in group))
         best |= dict.fromkeys(group, agreed)
     return best
 
 
-def _judged(keys: Sequence[str]) -> list[list[str]]:
+def _by_judge(keys: Sequence[str]) -> list[list[str]]:
     """The keys of each metric that several judges measured."""
     by_metric: dict[str, list[str]] = {}
     for key in keys:
@@ -118,7 +120,7 @@ def remarks(runs: Evaluations, keys: Sequence[str]) -> list[str]:
     differing_keys = {key for names in by_reason.values() for key in names}
     disputed = [
         group
-        for group in _judged([key for key in keys if key not in differing_keys])
+        for group in _by_judge([key for key in keys if key not in differing_keys])
         if all(best_of(runs, [key])[key] for key in group) and not best_of(runs, group)[group[0]]
     ]
     return [*apart, *(f"{', '.join(group)}: no best value, as the judges disagree" for group in disputed)]

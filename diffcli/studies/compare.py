@@ -30,11 +30,11 @@ from diffcli.studies.results import Measured
 from diffcli.utils.devices import Processes, launch
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import writable_folder, write_json, written_whole
-from diffcli.utils.labels import unique_labels
 from diffcli.utils.options import called_with, checked
+from diffcli.utils.unique_labels import unique_labels
 
 DIGITS = 12
-"""Of a checksum, in the name of a folder."""
+"""The number of digits of a checksum in the name of a folder."""
 
 
 @called_with(CompareOptions)
@@ -75,8 +75,8 @@ def carry_out(options: CompareOptions) -> Comparison:
 
 
 def _named(name: Run | Path | str) -> tuple[Run, Run | Path]:
-    """Where comparisons of what is named are kept, and what is loaded: a run is both, and a model file has a folder below
-    the runs for what is measured of it.
+    """The folder in which comparisons of a name are kept, and the model that is loaded: a run is both, and a model file
+    has a folder below the runs for what is measured of it.
 
     Raises:
         UserError: there is none, or it is a checkpoint.
@@ -154,13 +154,15 @@ def check_kept(run: Run) -> None:
     except UserError as error:
         reason = str(error).partition(";")[0]
         raise UserError(
-            f"{reason}, where what is measured of a run is kept; copy it to where you can write, or make a model file of it: "
+            f"{reason}, where what is measured of a run is kept; copy it to where you can write, or make a model file "
+            "of it: "
             f"diffcli export {quote(str(run.folder))} `out` model.safetensors"
         ) from error
 
 
 def measured_before(run: Compared, file: Path) -> Compared | None:
-    """The run with an evaluation of weights whose file is gone by now; None where they were not measured with the settings wanted.
+    """The run with an evaluation of weights whose file is gone by now; None where they were not measured with the
+    settings wanted.
 
     Args:
         file: that of the weights.
@@ -196,7 +198,8 @@ def _fitting(run: Compared, evaluations: Sequence[dict[str, Any]]) -> dict[str, 
 
 
 def _claims(runs: Sequence[Compared]) -> list[Claim]:
-    """The report's claims checked on the first run of each preset; where one has several, the evidence names the one taken."""
+    """The report's claims checked on the first run of each preset; where one has several, the evidence names the one
+    taken."""
     first: dict[str, Compared] = {}
     for run in runs:
         first.setdefault(run.preset_name, run)

@@ -12,7 +12,7 @@ from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.protocol import digest
 from diffcli.studies.claim_text import Claim
 from diffcli.studies.comparable import best_of, note_of_floor, remarks
-from diffcli.studies.page import columns
+from diffcli.studies.html_page import columns
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Compared:
     wanted: dict[str, Any]
     """Settings that decide the scores, see :func:`protocol`."""
     parameters: int = 0
-    """Of the network."""
+    """The number of parameters of the network."""
     recorded: list[dict[str, Any]] = field(default_factory=list)
     """The evaluation that a model file holds."""
     evaluation: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Compared:
         return [note for note in (note_of_floor(self.evaluation["settings"]), *self.evaluation["notes"]) if note]
 
     def as_dict(self) -> dict[str, Any]:
-        """What a ``.json`` holds of the run."""
+        """The entry of the run in a ``.json``."""
         return {"name": self.name, "run": str(self.run.folder), "history": self.run.history(), **self.evaluation}
 
 
@@ -73,7 +73,7 @@ class Comparison:
         return reasons + [f"{run.name}: {note}" for run in self.runs for note in run.notes]
 
     def as_dict(self) -> dict[str, Any]:
-        """What a ``.json`` holds."""
+        """The content of a ``.json``."""
         return {
             "runs": [run.as_dict() for run in self.runs],
             "best": {key: sorted(names) for key, names in self.best.items()},

@@ -17,7 +17,7 @@ from diffcli.inference.options import SampleOptions
 from diffcli.inference.save import write_samples
 from diffcli.studies.comparable import differences, start_of_reconstructions
 from diffcli.studies.comparison import Compared, Comparison
-from diffcli.studies.page import Page, Picture, RunView, html_page, markdown_page, picture_of
+from diffcli.studies.html_page import Page, Picture, RunView, html_page, markdown_page, picture_of
 from diffcli.studies.plots import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
 from diffcli.studies.report import report, reported
 from diffcli.utils.devices import Processes
@@ -25,7 +25,7 @@ from diffcli.utils.files import json_text
 
 
 def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
-    """What a file of the comparison holds; the pictures of a page are drawn where they are missing.
+    """The content of a file of the comparison; the pictures of a page are drawn where they are missing.
 
     Args:
         suffix: .html, .md or .json.
@@ -40,18 +40,19 @@ def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
     page = Page(title, views, comparison.best, comparison.remarks, comparison.claims, report().source)
     if not with_pictures:
         return markdown_page(page)
-    return html_page(replace(page, shared=_shared(comparison.runs)))
+    return html_page(replace(page, shared=_shared_pictures(comparison.runs)))
 
 
 def _view(run: Compared, pictures: list[Picture]) -> RunView:
     settings = run.evaluation["settings"]
-    extractors = " and ".join(used["name"] for used in settings["extractors"]) or "none"
+    extractors = " and ".join(extractor["name"] for extractor in settings["extractors"]) or "none"
     epochs = len(run.run.history()) or settings["epoch"]  # a model file tells of no epochs after its own
     published = reported(run.preset_name)
     sampler = f"{settings['sampler']['name']} sampler with {settings['sampler']['steps']} steps"
     return RunView(
         name=run.name,
-        note=f"epoch {settings['epoch']} of {epochs}, {sampler}, n_test {settings['n_test']}, n_fid {settings['n_fid']}",
+        note=f"epoch {settings['epoch']} of {epochs}, {sampler}, n_test {settings['n_test']}, n_fid "
+        f"{settings['n_fid']}",
         about=(
             f"{run.preset.description}. {run.parameters:,} parameters, {epochs} epochs done, "
             f"{sampler}, prior {settings['prior']}, features by {extractors}. {run.run.folder}"
@@ -66,11 +67,11 @@ def _view(run: Compared, pictures: list[Picture]) -> RunView:
 
 def _pictures(run: Compared, processes: Processes) -> list[Picture]:
     """Samples by epoch, then those of the best checkpoint with the settings of the evaluation, made where missing."""
-    found = []
+    pictures = []
     for epoch, kind in sorted(epoch_pictures(run.run)):
         file = epoch_pictures(run.run)[epoch, kind]
-        found.append(picture_of(file, f"{kind} samples after epoch {epoch}", pixels=kind == UNCONDITIONAL))
-    return [*found, *(final_picture(run, kind, processes) for kind in FINAL)]
+        pictures.append(picture_of(file, f"{kind} samples after epoch {epoch}", pixels=kind == UNCONDITIONAL))
+    return [*pictures, *(final_picture(run, kind, processes) for kind in FINAL)]
 
 
 CONDITIONAL, UNCONDITIONAL = "conditional", "unconditional"
@@ -78,16 +79,16 @@ FINAL = {
     UNCONDITIONAL: ("samples.png", "64 unconditional samples of the best checkpoint"),
     CONDITIONAL: ("reconstructions.png", "reconstructions of test images by the best checkpoint"),
 }
-"""What is drawn of a run's best checkpoint: its file and caption."""
+"""Pictures of a run's best checkpoint: its file and caption."""
 
 
 def epoch_pictures(run: Run) -> dict[tuple[int, str], Path]:
     """The files of a run's pictures along its training, by epoch and kind."""
-    found = {}
+    by_epoch = {}
     for file in run.samples.glob("epoch-*.png"):
         if parts := re.fullmatch(rf"epoch-(\d+)-({UNCONDITIONAL}|{CONDITIONAL})", file.stem):
-            found[int(parts[1]), parts[2]] = file
-    return found
+            by_epoch[int(parts[1]), parts[2]] = file
+    return by_epoch
 
 
 def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
@@ -115,7 +116,7 @@ def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
     return picture_of(file, caption, pixels=kind == UNCONDITIONAL)
 
 
-def _shared(runs: Sequence[Compared]) -> list[tuple[str, list[Picture]]]:
+def _shared_pictures(runs: Sequence[Compared]) -> list[tuple[str, list[Picture]]]:
     differing = differences("loss", [run.evaluation["settings"] for run in runs])
     beware = f"; the runs differ in {', '.join(differing)}: their losses cannot be compared" if differing else ""
     losses = picture_of(

@@ -1,4 +1,4 @@
-"""What is known of a run without measuring its network."""
+"""Facts of a run that need no measurement of its network."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from diffcli.utils.options import option, shared
 
 if TYPE_CHECKING:
     from diffcli.checkpoints.runs import Run
-    from diffcli.studies.schema import Budget, Study
+    from diffcli.studies.study_schema import Budget, Study
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
         out: holds a run folder for each model and the page; named again, the study goes on. None is ``studies/NAME``.
         page: .html; the same as .md and .json are written beside. None is ``NAME.html`` in ``out``.
         runs: by label of a model, runs to take as they are in place of training it.
-        only: labels of the models that are trained and measured now, those of the others stay as they are and no page is
-            written; what was measured is found again when the whole study is made. None is all of them, with the page.
+        only: labels of the models that are trained and measured now, those of the others stay as they are and no page
+            is written; what was measured is found again when the whole study is made. None is all of them, with the
+            page.
         devices: of the trainings; the evaluations run on the same ones, in the study's precision.
 
     Raises:
@@ -149,7 +150,7 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
     @property
     def content(self) -> Study:
         """The content of the file."""
-        from diffcli.studies.files import load_study
+        from diffcli.studies.study_files import load_study
 
         return load_study(str(self.study))
 
@@ -163,7 +164,7 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
     @property
     def name(self) -> str:
         """Of the study: its file's stem."""
-        from diffcli.studies.files import find_study
+        from diffcli.studies.study_files import find_study
 
         return find_study(str(self.study)).stem
 

@@ -46,7 +46,8 @@ Table = dict[str, np.ndarray[Any, Any]]
 
 
 def schedule_table(degradation: Degradation) -> Table:
-    """One array for each column of a schedule's table, t = 1..T, float64: t, t/T, and what the degradation describes."""
+    """One array for each column of a schedule's table, t = 1..T, float64: t, t/T, and what the degradation
+    describes."""
     t = np.arange(1, degradation.T + 1)
     curves = {name: curve.numpy() for name, curve in degradation.describe().items()}
     return {"t": t, "t_over_T": t / degradation.T, **curves}
@@ -69,8 +70,8 @@ def comparable(tables: Mapping[str, Table]) -> list[dict[str, Table]]:
 def schedule_figure(tables: Mapping[str, Table]) -> Figure:
     """Every column of the tables over t/T (for noise, the report's Figure 5).
 
-    A column is a panel with a line for each table that has it. Columns that are numbered (``mode_1``, ``mode_2``, ...) are
-    the lines of one panel for each table.
+    A column is a panel with a line for each table that has it. Columns that are numbered (``mode_1``, ``mode_2``, ...)
+    are the lines of one panel for each table.
     """
     panels: dict[str, dict[str, tuple[Table, str]]] = {}  # by title: label -> the table and its column
     curves: dict[str, Curve] = {}
@@ -92,9 +93,9 @@ def schedule_figure(tables: Mapping[str, Table]) -> Figure:
         curve = curves[title]
         for label, (table, column) in lines.items():
             values = table[column]
-            shown = np.where(values > curve.floor, values, np.nan) if curve.scale == "log" else values
+            visible = np.where(values > curve.floor, values, np.nan) if curve.scale == "log" else values
             # A single step is a point, which a line would not show.
-            cell.plot(table["t_over_T"], shown, label=label, marker="o" if len(values) == 1 else "")
+            cell.plot(table["t_over_T"], visible, label=label, marker="o" if len(values) == 1 else "")
         cell.set(xlabel="$t/T$", title=title, xlim=(0, 1), yscale=curve.scale)
         cell.grid(alpha=0.3)
         cell.legend(fontsize="small")
@@ -155,9 +156,9 @@ def bits_figure(shares: Mapping[str, Mapping[int, Sequence[tuple[str, Interval]]
         bits = list(dict.fromkeys(label for points in lines.values() for label, _ in points))
         for t, points in lines.items():
             places = [bits.index(label) for label, _ in points]
-            found = [interval for _, interval in points]
-            around = [[i.value - i.low for i in found], [i.high - i.value for i in found]]
-            cell.errorbar(places, [i.value for i in found], around, marker="o", capsize=3, label=f"$t = {t}$")
+            intervals = [interval for _, interval in points]
+            around = [[i.value - i.low for i in intervals], [i.high - i.value for i in intervals]]
+            cell.errorbar(places, [i.value for i in intervals], around, marker="o", capsize=3, label=f"$t = {t}$")
         cell.set(xticks=range(len(bits)), xticklabels=bits, xlabel="bits of each pixel of $z_t$", title=literal(name))
         cell.grid(alpha=0.3)
         cell.legend(fontsize="small")

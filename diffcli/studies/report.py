@@ -8,9 +8,9 @@ from functools import cache
 
 from diffcli.studies.claim_text import Claim
 from diffcli.studies.claims import check
-from diffcli.studies.files import load_study
 from diffcli.studies.results import Measured
-from diffcli.studies.schema import Reported, Study, StudyClaim
+from diffcli.studies.study_files import load_study
+from diffcli.studies.study_schema import Reported, Study, StudyClaim
 
 
 @cache
@@ -25,7 +25,7 @@ def labels_by_preset() -> dict[str, str]:
 
 
 def reported(preset: str) -> Reported | None:
-    """What the report says of a preset's model; None where it has none."""
+    """The report's scores of a preset's model; None where it has none."""
     label = labels_by_preset().get(preset)
     return None if label is None else report().models[label].reported
 
@@ -38,14 +38,14 @@ def check_report(results: Mapping[str, Measured], several: Mapping[str, str]) ->
     """
     labels = labels_by_preset()
     there = {labels[preset]: [measured] for preset, measured in results.items() if preset in labels}
-    taken = {labels[preset]: run for preset, run in several.items() if preset in labels}
+    runs_of_label = {labels[preset]: run for preset, run in several.items() if preset in labels}
     about = [claim for claim in report().claims if models_of(claim) <= set(there)]
-    found = []
+    tables = []
     for claim, result in zip(about, check(about, there), strict=True):
-        runs = [run for label, run in taken.items() if label in models_of(claim)]
+        runs = [run for label, run in runs_of_label.items() if label in models_of(claim)]
         note = f" (of the runs of one preset the first was taken: {', '.join(runs)})" if runs else ""
-        found.append(replace(result, evidence=result.evidence + note))
-    return found
+        tables.append(replace(result, evidence=result.evidence + note))
+    return tables
 
 
 def models_of(claim: StudyClaim) -> set[str]:

@@ -12,7 +12,7 @@ from diffcli.evaluation.metrics import from_zT, is_beside, metric_of
 from diffcli.inference.pictures import RESTORATION
 from diffcli.studies.comparable import start_of_reconstructions
 from diffcli.studies.facts import FACTS
-from diffcli.studies.schema import Selected
+from diffcli.studies.study_schema import Selected
 
 
 class NotMeasured(Exception):
@@ -21,7 +21,7 @@ class NotMeasured(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one run.
+    """All that was measured of one run.
 
     Args:
         evaluation: as ``eval.json`` holds it, of the best checkpoint.
@@ -85,13 +85,13 @@ def keys_of(which: Selected, metric: str, results: Results) -> set[str]:
 
 
 def _is_of(metric: str, key: str) -> bool:
-    known = metric_of(key)
-    return known is not None and known.name == metric and not is_beside(key)
+    entry = metric_of(key)
+    return entry is not None and entry.name == metric and not is_beside(key)
 
 
 def number_of(which: Selected, key: str, results: Results) -> Number:
-    """A score or a fact of a model, by its key: of one run with the interval of its evaluation, of several the mean and how
-    far other seeds may lead.
+    """A score or a fact of a model, by its key: of one run with the interval of its evaluation, of several the mean and
+    how far other seeds may lead.
 
     Raises:
         NotMeasured: there is no such number.
@@ -106,15 +106,15 @@ def number_of(which: Selected, key: str, results: Results) -> Number:
     if any(key not in scores for scores, _ in evaluations):
         raise NotMeasured(f"{key} was not measured of {which.model}")
     intervals = [of_score(key, scores, settings) for scores, settings in evaluations]
-    return Number(_named(which, runs), key, _joined(intervals), [settings for _, settings in evaluations])
+    return Number(_label_of(which, runs), key, _joined(intervals), [settings for _, settings in evaluations])
 
 
 def _joined(intervals: Sequence[Interval]) -> Interval:
-    """Of one run its own interval; of several that of their mean."""
+    """The interval of one run, or of several that of their mean."""
     return of_repeats([one.value for one in intervals]) if len(intervals) > 1 else intervals[0]
 
 
-def _named(which: Selected, runs: Sequence[Measured]) -> str:
+def _label_of(which: Selected, runs: Sequence[Measured]) -> str:
     epoch = "" if which.epoch is None else f" after epoch {_epoch_of(runs[0], which)}"
     prior = "" if which.prior is None else f" from {which.prior}"
     start = f" from {start_of_reconstructions(_start_of(runs[0], which))}" if which.is_disturbed else ""
@@ -128,8 +128,8 @@ def _epoch_of(run: Measured, which: Selected) -> int:
     ends = {"first": min(run.by_epoch), "last": max(run.by_epoch)}
     epoch = which.epoch if isinstance(which.epoch, int) else ends[str(which.epoch)]
     if epoch not in run.by_epoch:
-        known = ", ".join(map(str, sorted(run.by_epoch)))
-        raise NotMeasured(f"no weights of {which.model} were kept after epoch {epoch}; there are those of {known}")
+        epochs = ", ".join(map(str, sorted(run.by_epoch)))
+        raise NotMeasured(f"no weights of {which.model} were kept after epoch {epoch}; there are those of {epochs}")
     return epoch
 
 
@@ -155,8 +155,8 @@ def _start_of(run: Measured, which: Selected) -> dict[str, Any]:
 
 
 def _of_start(run: Measured, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
-    wanted = _start_of(run, which)
+    start = _start_of(run, which)
     for evaluation in run.by_start:
-        if evaluation["settings"]["reconstruction"] == wanted["reconstruction"]:
+        if evaluation["settings"]["reconstruction"] == start["reconstruction"]:
             return evaluation["scores"], evaluation["settings"]
-    raise NotMeasured(f"no reconstructions of {which.model} from {start_of_reconstructions(wanted)} were measured")
+    raise NotMeasured(f"no reconstructions of {which.model} from {start_of_reconstructions(start)} were measured")

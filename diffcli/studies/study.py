@@ -22,14 +22,14 @@ from diffcli.studies import claims
 from diffcli.studies.comparable import start_of_reconstructions
 from diffcli.studies.compare import evaluated, measured_before, prepared
 from diffcli.studies.comparison import Compared
-from diffcli.studies.files import evaluation_of, find_study
+from diffcli.studies.members import Member, Place, check, finish, members, reconstructions_of
 from diffcli.studies.options import StudyOptions
 from diffcli.studies.report import models_of
 from diffcli.studies.results import Measured
-from diffcli.studies.runs import Member, Place, check, finish, members, reconstructions_of
-from diffcli.studies.schema import Budget, Study, StudyEvaluation
+from diffcli.studies.study_files import evaluation_of, find_study
 from diffcli.studies.study_page import write_pages
 from diffcli.studies.study_result import MemberResult, StudyResult
+from diffcli.studies.study_schema import Budget, Study, StudyEvaluation
 from diffcli.utils.compile import precision_of
 from diffcli.utils.console import note
 from diffcli.utils.devices import Processes, fabric_of, launch
@@ -48,8 +48,8 @@ def study(*args: Any, **arguments: Any) -> StudyResult:
     What was trained and measured is kept at once, each model and each evaluation for itself.
 
     Raises:
-        UserError: the data are missing, a model cannot be trained or measured as the study says, or ``out`` holds runs of
-            another study or budget.
+        UserError: the data are missing, a model cannot be trained or measured as the study says, or ``out`` holds runs
+            of another study or budget.
     """
     return carry_out(checked(StudyOptions, *args, **arguments))
 
@@ -109,7 +109,7 @@ def _measured(
 def _by_start(
     member: Member, evaluation: StudyEvaluation, asked: EvaluateOptions, processes: Processes
 ) -> list[Compared]:
-    """What was measured of reconstructions from other z_t than z_T as it is."""
+    """Evaluations of reconstructions from other z_t than z_T as it is."""
     found = []
     for group in reconstructions_of(evaluation, member.label):
         own = {key: value for key in ("n_test", "steps") if (value := getattr(group, key)) is not None}
@@ -129,7 +129,7 @@ def _by_start(
 def _by_epoch(
     member: Member, evaluation: StudyEvaluation, asked: EvaluateOptions, processes: Processes
 ) -> dict[int, Compared]:
-    """What was measured of the weights that a run kept along its training, also where they were removed afterwards."""
+    """Evaluations of the weights that a run kept along its training, also where they were removed afterwards."""
     along = evaluation.by_epoch
     if along is None or (along.models and member.label not in along.models):
         return {}

@@ -15,11 +15,11 @@ from diffcli.evaluation.intervals import of_score, spread
 from diffcli.evaluation.metrics import BESIDE
 from diffcli.studies.comparable import best_of, note_of_floor, remarks, start_of_reconstructions
 from diffcli.studies.comparison import Compared
-from diffcli.studies.figures import figures
-from diffcli.studies.files import read_table
-from diffcli.studies.page import columns
-from diffcli.studies.schema import StudyModel, StudySection
+from diffcli.studies.html_page import columns
+from diffcli.studies.study_figures import figures
+from diffcli.studies.study_files import read_table
 from diffcli.studies.study_result import MemberResult, StudyResult
+from diffcli.studies.study_schema import StudyModel, StudySection
 from diffcli.studies.study_tables import Cell, ModelView, Section, StudyPage, Table, html_study, markdown_study
 from diffcli.utils.devices import Processes
 from diffcli.utils.files import write_json, written_whole
@@ -42,7 +42,7 @@ def write_pages(result: StudyResult, page: Path, processes: Processes) -> list[P
 
 
 def study_page(result: StudyResult, name: str, processes: Processes) -> StudyPage:
-    """What the page of a study shows; pictures that are missing are drawn.
+    """The content of a study's page; pictures that are missing are drawn.
 
     Args:
         name: of the page with pictures.
@@ -99,13 +99,13 @@ def paragraphs(text: str) -> list[str]:
 
 def mean_evaluations(result: StudyResult) -> dict[str, dict[str, Any]]:
     """By label, the scores that a model's runs share, their means, and the settings of the first."""
-    found = {}
+    averages = {}
     for label, runs in result.by_label.items():
         scores = [run.best.evaluation["scores"] for run in runs]
         shared = [key for key in scores[0] if all(key in others for others in scores)]
         means = {key: math.fsum(values[key] for values in scores) / len(scores) for key in shared}
-        found[label] = {"scores": means, "settings": runs[0].best.evaluation["settings"]}
-    return found
+        averages[label] = {"scores": means, "settings": runs[0].best.evaluation["settings"]}
+    return averages
 
 
 def _notes(result: StudyResult) -> list[str]:
@@ -155,8 +155,8 @@ def _model(label: str, model: StudyModel, runs: Sequence[MemberResult]) -> Model
             tables.append(_by(by_prior, "prior", f"Samples by where they start{seed}"))
         tables += [_by_start(run.by_start, model, seed)] if run.by_start else []
     parameters = first.run.info().get("parameters", 0)
-    changed = f", with {'; '.join(f'{key}: {_words(value)}' for key, value in model.set.items())}" if model.set else ""
-    about = f"Preset {first.preset_name}{changed}. {first.preset.description}. {parameters:,} parameters."
+    settings = f", with {'; '.join(f'{key}: {_words(value)}' for key, value in model.set.items())}" if model.set else ""
+    about = f"Preset {first.preset_name}{settings}. {first.preset.description}. {parameters:,} parameters."
     about += f" Told the label {_words(model.label)}." if model.label is not None else ""
     return ModelView(label, about, to_yaml(first.preset), tables)
 
@@ -197,9 +197,9 @@ def _by_start(runs: Sequence[Compared], model: StudyModel, seed: str) -> Table:
 
 
 def _beside(key: str, scores: Mapping[str, float]) -> tuple[str, ...]:
-    shown = ("floor", "test", "real")
-    named = [f"{BESIDE[name]} {scores[f'{key}_{name}']:.4g}" for name in shown if f"{key}_{name}" in scores]
-    return tuple(filter(None, [error_of(key, scores), *named]))
+    kinds = ("floor", "test", "real")
+    parts = [f"{BESIDE[name]} {scores[f'{key}_{name}']:.4g}" for name in kinds if f"{key}_{name}" in scores]
+    return tuple(filter(None, [error_of(key, scores), *parts]))
 
 
 def _short(folder: Path) -> str:
@@ -233,20 +233,20 @@ def _trainings(runs: Sequence[MemberResult]) -> Table:
 
 def _origins(runs: Sequence[MemberResult]) -> Table:
     head = ["numbers of", "folder", "weights", "sampler", "prior", "n_test", "n_fid", "seed", "features", "computed"]
-    measured: list[Compared] = [one for run in runs for one in (run.best, *run.by_epoch.values(), *run.by_start)]
-    return Table(head, [[Cell(text) for text in _origin(run)] for run in measured])
+    evaluations: list[Compared] = [one for run in runs for one in (run.best, *run.by_epoch.values(), *run.by_start)]
+    return Table(head, [[Cell(text) for text in _origin(run)] for run in evaluations])
 
 
 def _origin(run: Compared) -> list[str]:
     settings = run.evaluation["settings"]
     features = "; ".join(
-        f"{used['name']}, weights {used.get('weights') or used['weights_sha256'][:8]}"
-        for used in settings["extractors"]
+        f"{extractor['name']}, weights {extractor.get('weights') or extractor['weights_sha256'][:8]}"
+        for extractor in settings["extractors"]
     )
     sampler = settings["sampler"]
-    drawn = str(settings["n_fid"] or "-")
+    samples = str(settings["n_fid"] or "-")
     for name, what in (("n_manifold", "precision and recall"), ("n_cas", "accuracy score")):
-        drawn += f"; {settings[name]} for {what}" if settings.get(name) not in (None, settings["n_fid"]) else ""
+        samples += f"; {settings[name]} for {what}" if settings.get(name) not in (None, settings["n_fid"]) else ""
     return [
         run.name,
         _short(run.run.folder),
@@ -254,7 +254,7 @@ def _origin(run: Compared) -> list[str]:
         f"{sampler['name']}, {sampler['steps']} steps",
         ", ".join(run.evaluation["by_prior"]) or "-",
         str(settings["n_test"]),
-        drawn,
+        samples,
         str(settings["seed"]),
         features or "none",
         f"{settings['device']}, {settings['precision']}, diffcli {settings['diffcli']}, {settings['date'][:10]}",

@@ -9,14 +9,14 @@ from typing import Any
 from diffcli.evaluation.intervals import Interval
 from diffcli.studies.claim_text import Claim
 from diffcli.studies.comparison import Compared
+from diffcli.studies.members import Member
 from diffcli.studies.results import Measured
-from diffcli.studies.runs import Member
-from diffcli.studies.schema import Study
+from diffcli.studies.study_schema import Study
 
 
 @dataclass(frozen=True)
 class MemberResult:
-    """What was measured of a run of a study, of its best checkpoint and of the weights that it kept."""
+    """All that was measured of a run of a study: of its best checkpoint and of the weights that it kept."""
 
     member: Member
     best: Compared
@@ -51,7 +51,7 @@ class StudyResult:
         return {label: [run for run in self.runs if run.member.label == label] for label in labels}
 
     def as_dict(self) -> dict[str, Any]:
-        """What the ``.json`` holds."""
+        """The content of the ``.json``."""
         return {
             "title": self.study.title,
             "source": self.study.source,

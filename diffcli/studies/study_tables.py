@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from diffcli.studies.claim_text import Bound, Claim, EarlierBound, tally
-from diffcli.studies.page import Picture, encodable, plain, rendered
+from diffcli.studies.html_page import Picture, encodable, plain, rendered
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell of a table shows, and in smaller type what stands below it."""
+    """A cell of a table: its text, and in smaller type the line below it."""
 
     text: str
     below: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Section:
 
 @dataclass(frozen=True)
 class ModelView:
-    """What the page shows of a model besides its scores."""
+    """A model as the page shows it besides its scores."""
 
     label: str
     about: str
@@ -58,7 +58,7 @@ class ModelView:
 
 @dataclass(frozen=True)
 class StudyPage:
-    """What a study's page shows, in the order in which it is read.
+    """The parts of a study's page, in the order in which it is read.
 
     Args:
         source: the publication that is examined.
@@ -102,7 +102,8 @@ class StudyPage:
                 "In brackets are 95 % intervals, of the trainings where a model has several seeds, else of the images."
             )
         return (
-            "In brackets are 95 % intervals, of the images that were measured; what another training of a model, or other test "
+            "In brackets are 95 % intervals, of the images that were measured; what another training of a model, or "
+            "other test "
             "images to compare samples with, would change is in none of them."
         )
 
@@ -118,10 +119,11 @@ def since(bound: Bound) -> str:
 
 
 def bounds(claims: Sequence[Claim]) -> tuple[list[str], Table]:
-    """What is to be said of the bounds of claims, and those that were set or changed after numbers of theirs were known.
+    """A sentence about the bounds of claims, and the bounds that were set or changed after numbers of theirs were
+    known.
 
-    With each stands every bound that the claim had before, and what became of it by the numbers of now. Empty where no claim
-    says since when its bound stands.
+    With each stands every bound that the claim had before, and what became of it by the numbers of now. Empty where no
+    claim says since when its bound stands.
     """
     head = [
         "claim",
@@ -134,30 +136,32 @@ def bounds(claims: Sequence[Claim]) -> tuple[list[str], Table]:
     if not any(claim.since for claim in claims):
         return [], Table(head, [])
     dated = [claim for claim in claims if claim.since is not None]
-    shown = [(number, claim) for number, claim in enumerate(claims, 1) if claim.is_informed or claim.history]
-    informed = [claim for _, claim in shown if claim.is_informed]
+    pairs = [(number, claim) for number, claim in enumerate(claims, 1) if claim.is_informed or claim.history]
+    informed = [claim for _, claim in pairs if claim.is_informed]
     said = [
         f"A bound that is fixed after its numbers are known can be fitted to them. Of {len(dated)} claims with a date, "
         f"{len(informed) or 'none'} had a bound set or changed after numbers of it were known"
-        + (": they are listed here, and with them every bound that a claim had before." if shown else ".")
+        + (": they are listed here, and with them every bound that a claim had before." if pairs else ".")
     ]
     if undated := len(claims) - len(dated):
         said.append(f"{undated} have no date: nobody can tell.")
     if any(claim.history for claim in claims):
         said.append(
-            f"The bounds that stood first, by the numbers and the rules of now: {tally([claim.first for claim in claims])}."
+            "The bounds that stood first, by the numbers and the rules of now: "
+            f"{tally([claim.first for claim in claims])}."
         )
-    rows = [[str(number), *row] for number, claim in shown for row in _story(claim)]
+    rows = [[str(number), *row] for number, claim in pairs for row in _story(claim)]
     return said, Table(head, [[Cell(text) for text in row] for row in rows])
 
 
 def _story(claim: Claim) -> list[list[str]]:
-    """Of each bound of a claim, the present one last: what it says, when it stood, what was known, its verdict, why it changed."""
-    rows, known = [], False
+    """A row for each bound of a claim, the present one last: what it says, when it stood, what was known, its verdict,
+    why it changed."""
+    rows, informed = [], False
     for bound in (*claim.history, claim):
         by_date = f"measured on {bound.measured}, before" if bound.is_later_than_its_numbers else ""
-        before = bound.known_numbers or by_date or ("those above" if known else "none")
-        known = known or bound.is_informed
+        before = bound.known_numbers or by_date or ("those above" if informed else "none")
+        informed = informed or bound.is_informed
         until, why = (bound.until, bound.why) if isinstance(bound, EarlierBound) else ("now", "")
         rows.append([bound.text, f"{since(bound)} to {until}", before, bound.verdict, why or ""])
     return rows
@@ -211,8 +215,8 @@ def markdown_study(page: StudyPage) -> str:
     if page.figures:
         lines += ["## Figures", ""]
         for figure in page.figures:
-            missing = f" Not there: {plain('; '.join(figure.missing))}." if figure.missing else ""
-            lines.append(f"- {plain(figure.title)}. {plain(figure.about)}{missing}".rstrip())
+            gaps = f" Not there: {plain('; '.join(figure.missing))}." if figure.missing else ""
+            lines.append(f"- {plain(figure.title)}. {plain(figure.about)}{gaps}".rstrip())
         lines.append("")
     for model in page.models:
         if model.tables:

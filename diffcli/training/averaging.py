@@ -14,11 +14,12 @@ from diffcli.training.module import DiffusionModule
 
 
 class ExponentialAverage(Callback):
-    """Validation, samples and a checkpoint's ``state_dict`` use the average; training goes on with the weights themselves, which
-    a checkpoint has as ``current_model_state``.
+    """Validation, samples and a checkpoint's ``state_dict`` use the average; training goes on with the weights
+    themselves, which a checkpoint has as ``current_model_state``.
 
-    The decay grows as (1 + n) / (10 + n) until it is ``decay``, so that the average of a short training forgets where it
-    began. Lightning's own callback would keep the average on the CPU, and an accelerator would be waited for at each step.
+    The decay grows as (1 + n) / (10 + n) until it is ``decay``, so that the average of a short training forgets where
+    it began. Lightning's own callback would keep the average on the CPU, and an accelerator would be waited for at each
+    step.
 
     Args:
         decay: of the average at each step n, in (0, 1).
@@ -94,8 +95,8 @@ class ExponentialAverage(Callback):
 
 
 class EarlyAverage(Callback):
-    """A copy of the denoiser's weights early in the training, for autoguidance (Karras et al. 2024); in checkpoints it is
-    ``guide``, a state dict of the denoiser, from the moment that it was made.
+    """A copy of the denoiser's weights early in the training, for autoguidance (Karras et al. 2024); in checkpoints it
+    is ``guide``, a state dict of the denoiser, from the moment that it was made.
 
     Args:
         at: the share of the training, in (0, 1), at which it is made.

@@ -36,7 +36,8 @@ CONDITIONAL_IMAGES = 8
 class History(Callback):
     """``metrics.csv``: one row per epoch; a resumed run goes on below the epochs that its checkpoint has done.
 
-    The part of an epoch that is done travels in checkpoints, so that the row of an interrupted epoch is that of the whole.
+    The part of an epoch that is done travels in checkpoints, so that the row of an interrupted epoch is that of the
+    whole.
 
     Args:
         file: ``metrics.csv``.
@@ -116,7 +117,8 @@ class History(Callback):
 
 
 class TrainingProgress(Callback):
-    """One bar over the whole training with images/s and time left; a line per epoch where none can move and lines are wanted."""
+    """One bar over the whole training with images/s and time left; a line per epoch where none can move and lines are
+    wanted."""
 
     def __init__(self, quiet: bool, budget: TimeBudget | None = None) -> None:
         self.quiet = quiet
@@ -175,8 +177,8 @@ class TrainingProgress(Callback):
 
 
 class EpochSamples(Callback):
-    """Grid of samples and conditional figure at the preset's epochs (report Figures 2 and 3); without autoguidance, whose
-    guide may not be there yet.
+    """Grid of samples and conditional figure at the preset's epochs (report Figures 2 and 3); without autoguidance,
+    whose guide may not be there yet.
 
     Args:
         folder: where ``epoch-005-unconditional.png`` and ``epoch-005-conditional.png`` go.
@@ -228,6 +230,7 @@ class EpochSamples(Callback):
 
 
 def _trained_labels(labels: Tensor, class_shares: Sequence[float]) -> Tensor:
-    """Which images have a label that training images have, int64 (M,): positions in labels, int64 (N,), that may be -1 for none."""
+    """Which images have a label that training images have, int64 (M,): positions in labels, int64 (N,), that may be -1
+    for none."""
     trained = [number for number, share in enumerate(class_shares) if share]
     return torch.isin(labels, torch.tensor(trained)).nonzero().flatten()

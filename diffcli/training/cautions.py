@@ -12,7 +12,7 @@ from diffcli.config.notation import as_argument
 from diffcli.config.presets import preset_of, preset_values
 from diffcli.config.registry import with_defaults
 from diffcli.config.schema import Component, Preset
-from diffcli.data.module import ImageDataModule
+from diffcli.data.datamodule import ImageDataModule
 from diffcli.training.outlook import least_steps
 from diffcli.utils.errors import UserError
 
@@ -21,9 +21,11 @@ RECIPES = {1: ("mnist-fast", "quickstart"), 3: ("blur-noise-fast",)}
 
 
 def replaced_keys(values: Any, overrides: Mapping[str, Any], preset: Preset) -> tuple[str, ...]:
-    """Lines on what a preset's ``values`` set of a part that an override replaced, and no longer holds though the new part has it, too.
+    """Lines on what a preset's ``values`` set of a part that an override replaced, and no longer holds though the new
+    part has it, too.
 
-    Of data sets the defaults are told, too: CIFAR-10 is mirrored in training unless its preset says otherwise, a folder is not.
+    Of data sets the defaults are told, too: CIFAR-10 is mirrored in training unless its preset says otherwise, a folder
+    is not.
 
     Args:
         preset: with the overrides, resolved.

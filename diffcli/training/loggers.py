@@ -20,13 +20,15 @@ from diffcli.checkpoints.runs import Run
 from diffcli.utils.errors import DiffcliError, UserError, unknown
 
 PROJECT = "diffcli"
-"""What a project of Weights & Biases or an experiment of MLflow is called; WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME change it."""
+"""What a project of Weights & Biases or an experiment of MLflow is called; WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME
+change it."""
 TAG = "diffcli.run"
 
 
 @dataclass(frozen=True)
 class Logged:
-    """What a logger is built for: a run with its preset's name, by what it is known elsewhere, and the step it goes on from."""
+    """What a logger is built for: a run with its preset's name, by what it is known elsewhere, and the step it goes on
+    from."""
 
     run: Run
     preset_name: str
@@ -159,7 +161,8 @@ LOGGERS: dict[str, tuple[str, Callable[[Logged], Logger]]] = {
     "wandb": ("wandb", _wandb),
     "mlflow": ("mlflow", _mlflow),
 }
-"""By name, the package that a logger needs, and what builds it; the extra that brings the package has the logger's name."""
+"""By name, the package that a logger needs, and what builds it; the extra that brings the package has the logger's
+name."""
 
 
 def check_loggers(names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffcli.config.build import Resolved, build_denoiser, candidate_priors
 from diffcli.data.clusters import cluster_centres, clustered
-from diffcli.data.module import Batch
+from diffcli.data.datamodule import Batch
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.labels import NO_LABEL, hidden_labels, shares_of
 from diffcli.diffusion.losses import Draws, KeptDraws, fixed_draws, fixed_loss
@@ -70,7 +70,8 @@ class DiffusionModule(LightningModule):
             self.priors[name] = prior
 
     def _label_by_cluster(self) -> None:
-        """Gives the images their clusters for labels, where the preset wants that; what a checkpoint brought is kept."""
+        """Gives the images their clusters for labels, where the preset wants that; what a checkpoint brought is
+        kept."""
         if self.preset.labels is None or not self.preset.labels.clusters:
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]

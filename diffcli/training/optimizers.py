@@ -24,8 +24,8 @@ def hidden_convolutions(network: nn.Module) -> list[Tensor]:
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """About U V^T of a matrix U S V^T, its singular values brought to 0.7..1.2, by five Newton-Schulz steps (Jordan et al.
-    2024, "Muon: An optimizer for hidden layers in neural networks")."""
+    """About U V^T of a matrix U S V^T, its singular values brought to 0.7..1.2, by five Newton-Schulz steps (Jordan et
+    al. 2024, "Muon: An optimizer for hidden layers in neural networks")."""
     a, b, c = NEWTON_SCHULZ
     wide = matrix.T if len(matrix) > matrix.shape[1] else matrix
     x = wide / wide.norm().clamp(min=1e-7)
@@ -36,8 +36,8 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, for hidden kernels as (out, in k k) matrices; AdamW for the other weights (Jordan
-    et al. 2024). PyTorch's own takes matrices alone, and in a precision that is slow on CPUs.
+    """Nesterov momentum, orthogonalised, for hidden kernels as (out, in k k) matrices; AdamW for the other weights
+    (Jordan et al. 2024). PyTorch's own takes matrices alone, and in a precision that is slow on CPUs.
 
     Args:
         hidden: the kernels.

@@ -52,14 +52,15 @@ class TrainOptions(DataDirOptions):
     """What is trained, and where.
 
     Args:
-        preset: a preset's name, its YAML file, or what such a file holds, as a mapping; its runs are those of ``preset``.
+        preset: a preset's name, its YAML file, or what such a file holds, as a mapping; its runs are those of
+            ``preset``.
         overrides: preset keys and their new values: ``{"training.epochs": 2, "sampler": {"name": "ddim"}}``.
         resume: in place of a preset, a run to go on with: the run, its folder, a preset's name, or ``last``.
         out: the run folder; None is ``runs/PRESET/TIME``.
         limit_batches: batches in an epoch, for a quick look; None is all.
         quiet: prints nothing.
-        logger: where the curves go besides ``metrics.csv``, of :data:`diffcli.training.loggers.LOGGERS`; none is what the run
-            had that is gone on with, else ``("tensorboard",)``.
+        logger: where the curves go besides ``metrics.csv``, of :data:`diffcli.training.loggers.LOGGERS`; none is what
+            the run had that is gone on with, else ``("tensorboard",)``.
 
     Raises:
         UserError: an option is out of range, or two do not go together.
@@ -97,7 +98,8 @@ class TrainOptions(DataDirOptions):
         super().__post_init__()
         if (self.preset is None) == (self.resume is None):
             raise UserError(
-                "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the runs"
+                "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the "
+                "runs"
             )
         if not isinstance(self.preset, (Mapping, Path, str, type(None))):
             raise UserError(

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from diffcli.config.schema import Preset, seconds
+from diffcli.data.datamodule import ImageDataModule, resident
 from diffcli.data.datasets import NO_LABEL
-from diffcli.data.module import ImageDataModule, resident
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.priors import PRIORS
 from diffcli.training.module import DiffusionModule
@@ -27,8 +27,8 @@ MOST_STEPS = 10
 MOST_SECONDS = 2.0
 """So many steps are timed, or as many as begin in that time, after one that is not, unless that alone took longer."""
 LEAST_STEPS = {"x0": 30, "v": 150, "eps": 500}
-"""So many steps a model needs at least before it draws anything, by its prediction: small errors of the noise are large ones of x0
-where there is much of it. Measured on 8x8 digits, see docs/how-to/own-images.md; larger images need more."""
+"""So many steps a model needs at least before it draws anything, by its prediction: small errors of the noise are large
+ones of x0 where there is much of it. Measured on 8x8 digits, see docs/how-to/own-images.md; larger images need more."""
 LEAST_STEPS_OF_CNN = 1500
 """As ``LEAST_STEPS``, of the report's CNN, whatever it predicts."""
 
@@ -73,7 +73,8 @@ class Outlook:
         lines = [f"estimated from {one} on {self.device}, {self.precision}:"]
         speed = f"{self.step_seconds * 1000:,.3g} ms a step"
         lines.append(
-            f"  time: {clock(self.total_seconds)} for {self.epochs:,} epochs, {speed}, {self.validations:,} validations; "
+            f"  time: {clock(self.total_seconds)} for {self.epochs:,} epochs, {speed}, {self.validations:,} "
+            "validations; "
             + ("fitting the prior and drawing samples come on top" if self.to_fit else "drawing samples comes on top")
         )
         if self.limit is not None:
@@ -82,7 +83,8 @@ class Outlook:
                 lines.append(f"  ends by max_time {clock(self.limit)}, in about epoch {epoch:,} of {self.epochs:,}")
             else:
                 lines.append(
-                    f"  ends after epoch {self.epochs:,}, before max_time {clock(self.limit)}: more epochs would use the rest"
+                    f"  ends after epoch {self.epochs:,}, before max_time {clock(self.limit)}: more epochs would use "
+                    "the rest"
                 )
         sizes = [f"{size / 2**30:.2f} GiB of {whose}" for whose, size in self.memory.items()]
         if sizes:
@@ -107,8 +109,8 @@ def clock(duration: float) -> str:
 
 
 def outlook(preset: Preset, module: DiffusionModule, data: ImageDataModule, devices: Devices) -> Outlook:
-    """Takes a few steps of a training, and one validation's first batch, on the device that it will run on; the module's weights
-    are changed by it.
+    """Takes a few steps of a training, and one validation's first batch, on the device that it will run on; the
+    module's weights are changed by it.
 
     Raises:
         UserError: the device is not there, or the precision is unknown.

@@ -85,7 +85,8 @@ def ending(budget: TimeBudget, training: Training, epochs: float) -> str:
     if epochs < training.epochs:
         return f"ended by max_time {training.max_time}, in epoch {math.floor(epochs) + 1} of {training.epochs}"
     return (
-        f"ended after all {training.epochs} epochs, {budget.elapsed():.0f} of the {budget.seconds:.0f} seconds of max_time "
+        f"ended after all {training.epochs} epochs, {budget.elapsed():.0f} of the {budget.seconds:.0f} seconds of "
+        "max_time "
         f"{training.max_time}; with more training.epochs it would use the rest"
     )
 

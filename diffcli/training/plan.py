@@ -17,9 +17,9 @@ from diffcli.config.presets import preset_of, preset_values, to_yaml, with_overr
 from diffcli.config.registry import components_of, needed_by
 from diffcli.config.schema import Preset, seconds, validate, validate_stored
 from diffcli.data.clusters import check_clusters
+from diffcli.data.datamodule import ImageDataModule
 from diffcli.data.datasets import NO_LABEL, Inventory
 from diffcli.data.label_names import check_nameable
-from diffcli.data.module import ImageDataModule
 from diffcli.training.cautions import replaced_keys, shortness
 from diffcli.training.loggers import check_loggers
 from diffcli.training.module import DiffusionModule
@@ -52,7 +52,8 @@ class Plan:
     inventory: Inventory | None = None
     """What was read of a folder of images."""
     images: str | None = None
-    """Where the folder of images is: the preset's ``data.path``, or of a run that is gone on with, where they are by now."""
+    """Where the folder of images is: the preset's ``data.path``, or of a run that is gone on with, where they are by
+    now."""
     replacements: tuple[str, ...] = ()
     """What of the preset no longer holds as an override replaced a whole part of it."""
     test_images: int = 0
@@ -96,13 +97,15 @@ class Plan:
             lines += [str(self.inventory), f"{self.split}"]
         if names := self.untrained_classes:
             lines.append(
-                f"note: no training image is of class {', '.join(names):.200}: too few images; its label cannot be asked for"
+                f"note: no training image is of class {', '.join(names):.200}: too few images; its label cannot be "
+                "asked for"
             )
         if self.preset.labels is not None and not self.preset.labels.clusters and self._without_label:
             lines.append(f"note: {self._without_label:,} training images have no label")
         if not self.works_without_label and (strange := self._untrained_validation):
             lines.append(
-                f"note: {strange:,} validation images have no label that training images have, and labels.dropped: 0 trains no "
+                f"note: {strange:,} validation images have no label that training images have, and labels.dropped: 0 "
+                "trains no "
                 "estimate without: the validation loss takes them all the same"
             )
         return lines
@@ -136,8 +139,8 @@ class Plan:
         return self.replacements if short is None else (*self.replacements, short)
 
     def outlook(self) -> Outlook | None:
-        """What the training will take, None on an accelerator that only Lightning knows; the plan cannot be carried out after it, as a
-        few of its steps are.
+        """What the training will take, None on an accelerator that only Lightning knows; the plan cannot be carried out
+        after it, as a few of its steps are.
 
         Raises:
             UserError: see :func:`~diffcli.training.outlook.outlook`.
@@ -231,7 +234,8 @@ def _check_labels(planned: Plan) -> None:
     check_nameable(labels.names)
     if planned.preset.sampler.guidance != 1 and not planned.works_without_label:
         raise UserError(
-            "sampler.guidance needs an estimate without label, which labels.dropped: 0 does not train; hide the labels of some "
+            "sampler.guidance needs an estimate without label, which labels.dropped: 0 does not train; hide the "
+            "labels of some "
             "images, for example labels.dropped: 0.1"
         )
 
@@ -272,7 +276,8 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
 
 
 def _names_images(preset: Preset, options: TrainOptions, run: Run) -> bool:
-    """Whether a resume says where the images are: by an override, or in the preset's file, which somebody has changed."""
+    """Whether a resume says where the images are: by an override, or in the preset's file, which somebody has
+    changed."""
     place = run.info().get("data_path")
     changed = isinstance(place, dict) and place.get("preset") != preset.data.parameters.get("path")
     return changed or bool({"data", "data.path"} & {key.strip() for key in options.overrides})

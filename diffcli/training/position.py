@@ -1,7 +1,8 @@
 """Where in its epochs a resumed training goes on: Lightning's loops, set from the number of steps done.
 
-Lightning stores the state of its loops as it was at the moment of saving, and takes a different path on a resume for each
-such moment; some of them skip a validation or repeat the end of an epoch. The number of steps says all there is to say.
+Lightning stores the state of its loops as it was at the moment of saving, and takes a different path on a resume for
+each such moment; some of them skip a validation or repeat the end of an epoch. The number of steps says all there is to
+say.
 """
 
 from __future__ import annotations

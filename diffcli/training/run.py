@@ -14,9 +14,9 @@ from diffcli.checkpoints.images import data_place
 from diffcli.checkpoints.records import new_session, sessions
 from diffcli.checkpoints.runs import Run, claimed, locked, record_run, runs_root
 from diffcli.config.registry import failure_of_plugin
-from diffcli.data.module import batch_sizes
+from diffcli.data.datamodule import batch_sizes
 from diffcli.training.agreement import Agreement
-from diffcli.training.checkpoints import remove_leftovers, run_of
+from diffcli.training.checkpoint_callbacks import remove_leftovers, run_of
 from diffcli.training.loggers import Logged, build_loggers
 from diffcli.training.options import TrainOptions
 from diffcli.training.pace import TimeBudget, ending

@@ -25,7 +25,8 @@ class Diverged(RunError):
 
 @contextmanager
 def silent_writers() -> Iterator[None]:
-    """Inside the block a thread that cannot write prints no traceback: TensorBoard's hands its failure to its caller."""
+    """Inside the block a thread that cannot write prints no traceback: TensorBoard's hands its failure to its
+    caller."""
     before = threading.excepthook
 
     def hook(failed: threading.ExceptHookArgs) -> None:
@@ -42,8 +43,9 @@ def silent_writers() -> Iterator[None]:
 class Interrupts(Callback):
     """SIGINT and SIGTERM become the KeyboardInterrupt on which Lightning stops; a second SIGINT stops at once.
 
-    Within the steps of an epoch the step is finished first, and saved by :class:`~.checkpoints.LastCheckpoint`; elsewhere
-    one process stops where it is. Several agree on a step: one that left alone would leave the others waiting.
+    Within the steps of an epoch the step is finished first, and saved by :class:`~.checkpoints.LastCheckpoint`;
+    elsewhere one process stops where it is. Several agree on a step: one that left alone would leave the others
+    waiting.
 
     SIGUSR1, with which SLURM announces the end of the time, waits for the same step: Lightning's answer to it saves.
 

@@ -14,10 +14,10 @@ from lightning.pytorch.loggers import Logger
 
 from diffcli.checkpoints.runs import Run
 from diffcli.config.schema import Preset, seconds
-from diffcli.data.module import ImageDataModule
+from diffcli.data.datamodule import ImageDataModule
 from diffcli.training.averaging import EarlyAverage, ExponentialAverage
 from diffcli.training.callbacks import EpochSamples, History, TrainingProgress
-from diffcli.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, KeptCheckpoints, LastCheckpoint
+from diffcli.training.checkpoint_callbacks import AtomicCheckpointIO, BestCheckpoint, KeptCheckpoints, LastCheckpoint
 from diffcli.training.pace import TimeBudget
 from diffcli.training.safety import FiniteLoss, Interrupts
 from diffcli.utils import distributed as peers

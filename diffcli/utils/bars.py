@@ -32,8 +32,8 @@ class RateColumn(ProgressColumn):
 
 
 def bar(unit: str, quiet: bool = False) -> Progress:
-    """A Rich progress display of ``unit`` per second; shown where it can move: on a terminal, and in a notebook that has
-    ipywidgets."""
+    """A Rich progress display of ``unit`` per second; shown where it can move: on a terminal, and in a notebook that
+    has ipywidgets."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -19,8 +19,8 @@ PRECISIONS: dict[str, Precision] = {
     "bf16": "bf16-mixed",
     "bf16-mixed": "bf16-mixed",
 }
-"""What ``precision`` may be, besides ``auto``; the weights stay float32 in each, so that a checkpoint is the same whatever
-trained it."""
+"""The values of ``precision`` besides ``auto``; the weights stay float32 in each, so that a checkpoint is the same
+whatever trained it."""
 AMPERE = (8, 0)
 """The first CUDA capability with tensor cores for bfloat16."""
 
@@ -37,8 +37,8 @@ def precision_of(devices: Devices, otherwise: str = "32-true") -> Precision:
     name = otherwise if devices.precision is None else devices.precision
     if name == "auto":
         # Lightning knows more accelerators than those; what they compute fast in is not known here.
-        known = devices.accelerator in ACCELERATORS
-        return "bf16-mixed" if known and has_fast_bfloat16(pick_device(devices.accelerator)) else "32-true"
+        is_known = devices.accelerator in ACCELERATORS
+        return "bf16-mixed" if is_known and has_fast_bfloat16(pick_device(devices.accelerator)) else "32-true"
     if name not in PRECISIONS:
         known_names = ["auto", *PRECISIONS]
         raise UserError(f"`precision`: {unknown('precision', name, known_names)}; weights and averages stay float32")
@@ -55,7 +55,8 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def automatic_precision() -> dict[str, Any]:
-    """The device that is taken where none is named, whether it is fast in bfloat16, and so what ``precision`` auto picks."""
+    """The device that is taken where none is named, whether it is fast in bfloat16, and so what ``precision`` auto
+    picks."""
     device = pick_device("auto")
     fast = has_fast_bfloat16(device)
     needed = {
@@ -100,14 +101,17 @@ class Copied(nn.Module):
 
 
 FIXED_BATCH = 16
-"""Images that a CPU computes at once. oneDNN and MKL choose how they add up by the number of rows, and with 8 by the number of
-threads, too; in batches of 16 an image is the same at every place, beside any other, on one thread and on two."""
+"""Images that a CPU computes at once. oneDNN and MKL choose how they add up by the number of rows, and with 8 by the
+number of threads, too; in batches of 16 an image is the same at every place, beside any other, on one thread and on
+two."""
 
 
 class FixedBatches(nn.Module):
-    """A network that always computes ``FIXED_BATCH`` images at once, so that an image does not depend on the batch that it is in.
+    """A network that always computes ``FIXED_BATCH`` images at once, so that an image does not depend on the batch that
+    it is in.
 
-    Of a larger batch the last images are computed together with ones before them, of a smaller one with copies of its own.
+    Of a larger batch the last images are computed together with ones before them, of a smaller one with copies of its
+    own.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -163,7 +167,8 @@ def check_compiler(device: torch.device) -> None:
     except Exception as error:
         reason = next(line for line in f"{error}\n{type(error).__name__}".splitlines() if line.strip())
         raise UserError(
-            f"`compile`: PyTorch cannot compile for {device.type} here ({reason.strip()}); install a C++ compiler such as g++, "
+            f"`compile`: PyTorch cannot compile for {device.type} here ({reason.strip()}); install a C++ compiler "
+            "such as g++, "
             "or leave `compile` out"
         ) from error
 
@@ -171,11 +176,12 @@ def check_compiler(device: torch.device) -> None:
 def compile_in_place(network: nn.Module, device: torch.device, graphs: bool = False) -> None:
     """torch.compile, which leaves the names of the weights as they are.
 
-    On CPUs Inductor would turn every convolution to channels last, which is slower for the few channels of small networks.
+    On CPUs Inductor would turn every convolution to channels last, which is slower for the few channels of small
+    networks.
 
     Args:
-        graphs: on CUDA, replays a recorded graph for each shape of its input, so that a small batch does not wait for Python. For
-            inference: the output is overwritten by the next call.
+        graphs: on CUDA, replays a recorded graph for each shape of its input, so that a small batch does not wait for
+            Python. For inference: the output is overwritten by the next call.
     """
     if graphs and device.type == "cuda":
         network.compile(mode="reduce-overhead", dynamic=False)

@@ -1,5 +1,5 @@
-"""What is printed: results as they are, whole in a pipe, in any encoding; and on stderr notes, and what goes on while something
-takes long: a bar where somebody looks, lines in a pipe on request."""
+"""Output of commands: results as they are, whole in a pipe, in any encoding; and on stderr notes, and the progress of
+long work: a bar where somebody looks, lines in a pipe on request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ _wanted = False
 
 
 def _escaped(error: UnicodeError) -> tuple[bytes, int]:
-    """What an encoding lacks, as an escape (``\\u6570``); bytes of a file's name that are no text, as they are."""
+    """The escapes (``\\u6570``) of characters that an encoding lacks; bytes of a file's name that are no text, as they
+    are."""
     assert isinstance(error, UnicodeEncodeError)
     codes = map(ord, error.object[error.start : error.end])
     parts = [

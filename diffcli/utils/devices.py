@@ -41,8 +41,8 @@ class Devices:
         devices: a number, a list such as ``0,1``, or ``auto`` for all.
         num_nodes: machines.
         strategy: ``auto`` or ``ddp``; a training takes others of Lightning's, too.
-        precision: one of :data:`diffcli.utils.compile.PRECISIONS`, or ``auto``; None is the preset's for a training, else
-            32-true.
+        precision: one of :data:`diffcli.utils.compile.PRECISIONS`, or ``auto``; None is the preset's for a training,
+            else 32-true.
         compile: compiles the network with torch.compile.
     """
 
@@ -71,7 +71,8 @@ def devices_option(default: Devices, parts: Mapping[str, str | None]) -> Any:
 
 
 def devices_of(value: Devices | int | str) -> Devices:
-    """The devices that an argument ``devices`` says: as it is, or of a number, a list as text, or ``auto``, the devices so named.
+    """The devices that an argument ``devices`` says: as it is, or of a number, a list as text, or ``auto``, the devices
+    so named.
 
     Raises:
         UserError: it is something else.
@@ -101,7 +102,8 @@ class Processes:
         return items[self.rank :: self.count]
 
     def shared(self, items: Sequence[Item], work: Callable[[Item], Result]) -> Iterator[Result]:
-        """``work`` of every item, in the order of ``items``, on every process; each item is worked on by one of them."""
+        """``work`` of every item, in the order of ``items``, on every process; each item is worked on by one of
+        them."""
         for turn in range(0, len(items), self.count):
             done = [work(item) for item in self.mine(items[turn : turn + self.count])]
             for results in self._gathered(done):
@@ -206,7 +208,8 @@ def fabric_of(devices: Devices) -> Fabric:
     """
     if devices.strategy not in STRATEGIES:
         raise UserError(
-            f"`strategy` {devices.strategy}: sampling needs the whole model in each process; use {' or '.join(STRATEGIES)}"
+            f"`strategy` {devices.strategy}: sampling needs the whole model in each process; use "
+            f"{' or '.join(STRATEGIES)}"
         )
     from lightning.fabric import Fabric
 

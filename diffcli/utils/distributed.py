@@ -35,23 +35,24 @@ def is_first() -> bool:
 
 
 def name_of(number: int) -> str:
-    """What a message calls the process of a rank."""
+    """The name of the process of a rank in a message."""
     return f"process {number + 1}"
 
 
-def check_count(asked: int) -> None:
+def check_count(count: int) -> None:
     """Checks that as many processes were started, by torchrun for example, as the options ask for.
 
     Raises:
         UserError: they are others.
     """
-    started = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else max(asked, rank() + 1)
-    if started != asked:
-        raise UserError(f"{started} processes were started, but `devices` and `num_nodes` make {asked}; let them agree")
+    total = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else max(count, rank() + 1)
+    if total != count:
+        raise UserError(f"{total} processes were started, but `devices` and `num_nodes` make {count}; let them agree")
 
 
 def check_program(launcher: object) -> None:
-    """Checks that this program can be started again, which Lightning does with the file that it came from for each further process.
+    """Checks that this program can be started again, which Lightning does with the file that it came from for each
+    further process.
 
     Args:
         launcher: Lightning's; None where nothing is started.
@@ -85,7 +86,7 @@ def is_loss(error: BaseException) -> bool:
 
 
 def explain_loss(error: BaseException) -> str:
-    """What the first process says when it has lost another one.
+    """The message of the first process when it has lost another one.
 
     Raises:
         SystemExit: another process says why.
@@ -120,7 +121,7 @@ def end() -> None:
         process.kill()
 
 
-def watched(kept: Callable[[], str] = lambda: "") -> None:
+def watched(story: Callable[[], str] = lambda: "") -> None:
     """Has the processes that Lightning is about to start watched from here.
 
     Lightning's own watch ends all of them, the first one too, without a word and in the middle of whatever it writes.
@@ -131,14 +132,14 @@ def watched(kept: Callable[[], str] = lambda: "") -> None:
 
     def watch(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         _started.extend(processes)
-        threading.Thread(target=_watch, args=(kept,), daemon=True).start()
+        threading.Thread(target=_watch, args=(story,), daemon=True).start()
 
     for name in LAUNCHERS:
         if name in sys.modules:
             sys.modules[name]._launch_process_observer = watch  # type: ignore[attr-defined]
 
 
-def _watch(kept: Callable[[], str]) -> None:
+def _watch(story: Callable[[], str]) -> None:
     while not any(codes := [process.poll() for process in _started]):
         if all(code == 0 for code in codes):
             return
@@ -146,6 +147,6 @@ def _watch(kept: Callable[[], str]) -> None:
     time.sleep(2 * SECONDS_TO_NOTICE)  # by then this process has noticed, unless it waits where it cannot
     message = _end_of_another()
     if message:
-        os.write(2, f"error: {one_line('; '.join(filter(None, (message, kept()))))}\n".encode(errors="replace"))
+        os.write(2, f"error: {one_line('; '.join(filter(None, (message, story()))))}\n".encode(errors="replace"))
     end()
     os._exit(1)

@@ -1,7 +1,7 @@
 """The two ways to fail that a user sees, each told in one line.
 
-A message names arguments and preset keys that the caller gave in backticks, as Python knows them; the command line shows
-them as its flags.
+A message names arguments and preset keys that the caller gave in backticks, as Python knows them; the command line
+shows them as its flags.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
-"""What a full, broken or read-only disk answers to a write."""
+"""The errors that a full, broken or read-only disk answers to a write."""
 
 
 def failed_write(error: BaseException | None) -> OSError | None:
@@ -45,17 +45,18 @@ def failed_write(error: BaseException | None) -> OSError | None:
 
     Writers of archives, checkpoints and logs fail once more while they clean up, each with an error of its own.
     """
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
+    visits: set[int] = set()
+    while error is not None and id(error) not in visits:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             return error
-        seen.add(id(error))
+        visits.add(id(error))
         error = error.__cause__ or error.__context__
     return None
 
 
 def explain(error: BaseException) -> tuple[str, str] | None:
-    """(what failed, what may help, '' where nothing is known to), for failures of the machine; None where it is a bug."""
+    """(what failed, what may help, '' where nothing is known to), for failures of the machine; None where it is a
+    bug."""
     if is_out_of_memory(error):
         return "out of memory", "a smaller `batch_size` needs less"
     failed = failed_write(error) or error
@@ -66,7 +67,8 @@ def explain(error: BaseException) -> tuple[str, str] | None:
 
 
 def unknown(what: str, name: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
-    """One line for a name that is not among ``known``, with the nearest known one first, or one ``elsewhere`` that ends in it.
+    """One line for a name that is not among ``known``, with the nearest known one first, or one ``elsewhere`` that ends
+    in it.
 
     >>> unknown("preset", "quikstart", ["ddpm-linear", "quickstart"])
     "unknown preset 'quikstart'; did you mean 'quickstart'? known: ddpm-linear, quickstart"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ENTRY = "diffcli"
-"""The one entry of the metadata of our safetensors files, JSON: several come in random order, so that no two files are alike."""
+"""The one entry of the metadata of our safetensors files, JSON: several come in random order, so that no two files are
+alike."""
 
 
 @contextmanager
@@ -42,8 +43,8 @@ def written_whole(path: Path) -> Iterator[Path]:
             if not path.exists():
                 raise
             names = (path.with_stem(f"{path.stem}-{count}") for count in itertools.count(2))
-            kept = part.replace(next(name for name in names if not name.exists()))
-            raise RunError(f"{path} was made by another command meanwhile; what this one made is in {kept}") from error
+            other = part.replace(next(name for name in names if not name.exists()))
+            raise RunError(f"{path} was made by another command meanwhile; what this one made is in {other}") from error
 
 
 def writable_folder(folder: Path) -> Path:
@@ -98,8 +99,8 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], text: str) -> N
 def separate_names(names: Sequence[str]) -> list[str]:
     """The names, with ``-2``, ``-3``, ... after those that are there already, so that each file gets one of its own.
 
-    The first of equal names keeps it, and no number makes a name that another has. Names are equal that some file system
-    takes for one: of another case, or of another Unicode form.
+    The first of equal names keeps it, and no number makes a name that another has. Names are equal that some file
+    system takes for one: of another case, or of another Unicode form.
 
     >>> separate_names(["a", "a", "a-2"])
     ['a', 'a-3', 'a-2']
@@ -109,16 +110,16 @@ def separate_names(names: Sequence[str]) -> list[str]:
         return unicodedata.normalize("NFC", name.casefold())
 
     every = {folded(name) for name in names}
-    used: set[str] = set()
+    names_so_far: set[str] = set()
     last: dict[str, int] = {}
     separate = []
     for name in names:
         candidate, number = name, last.get(folded(name), 1)
-        while folded(candidate) in used or (candidate != name and folded(candidate) in every):
+        while folded(candidate) in names_so_far or (candidate != name and folded(candidate) in every):
             number += 1
             candidate = f"{name}-{number}"
         last[folded(name)] = number
-        used.add(folded(candidate))
+        names_so_far.add(folded(candidate))
         separate.append(candidate)
     return separate
 

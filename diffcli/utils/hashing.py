@@ -34,7 +34,8 @@ def of_file(path: Path) -> str:
 
 
 def of_images(images: Tensor, labels: Tensor | None = None) -> str:
-    """Checksum of the shape and the pixels of uint8 images (N, C, H, W) in their order, and of their labels, int64 (N,), if any."""
+    """Checksum of the shape and the pixels of uint8 images (N, C, H, W) in their order, and of their labels, int64
+    (N,), if any."""
     return _of_parts(repr(tuple(images.shape)), images, *([] if labels is None else [labels]))
 
 

@@ -22,7 +22,8 @@ def installation() -> dict[str, Any]:
 
 
 def _commit(place: Path) -> tuple[str | None, bool | None]:
-    """(commit, whether files differ from it) of a checkout; of an installation the commit that pip was given, if any."""
+    """(commit, whether files differ from it) of a checkout; of an installation the commit that pip was given, if
+    any."""
     checkout = place.parent
     if (checkout / ".git").exists() and shutil.which("git"):
         with suppress(OSError, subprocess.SubprocessError):

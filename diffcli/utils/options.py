@@ -1,4 +1,5 @@
-"""Options written once: a dataclass's fields, with their help and their checks, are a function's arguments and a command's flags."""
+"""Options written once: a dataclass's fields, with their help and their checks, are a function's arguments and a
+command's flags."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class Flag:
         beside: by name, further flags that decide the value, for ``parse``.
         keys: by preset key, the flags that stand for one; the option itself is assignments ``key=value``.
         each: by name, the help of a flag for each possible entry of a list.
-        parts: of an option that is a dataclass itself, the fields that have a flag, and their help where it is another one.
+        parts: of an option that is a dataclass itself, the fields that have a flag, and their help where it is another
+            one.
     """
 
     help: str = ""

@@ -11,7 +11,8 @@ from diffcli.utils.errors import UserError
 def user_path(path: Path | str) -> Path:
     """The path that a user means: ``~`` as its first part is the home folder.
 
-    A name that begins with ``~`` is a file's, such as an editor's ``~$letter.docx``; whose home ``~name`` is, a shell knows.
+    A name that begins with ``~`` is a file's, such as an editor's ``~$letter.docx``; whose home ``~name`` is, a shell
+    knows.
 
     Raises:
         UserError: the home folder is unknown.

@@ -8,9 +8,9 @@ from collections.abc import MutableMapping
 
 OF_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 SPINS = "1000"
-"""Of libgomp, the OpenMP of PyTorch's wheels for Linux. Its own 300,000 outlast the scheduler's time slices, so that two jobs
-on the same cores spend nearly all their time waiting for threads that do not run; 1,000 take microseconds, which spares a
-lone job nearly all of its sleeps. docs/benchmarks.md has the measurements."""
+"""Of libgomp, the OpenMP of PyTorch's wheels for Linux. Its own 300,000 outlast the scheduler's time slices, so that
+two jobs on the same cores spend nearly all their time waiting for threads that do not run; 1,000 take microseconds,
+which spares a lone job nearly all of its sleeps. docs/benchmarks.md has the measurements."""
 
 
 def yield_cores(environment: MutableMapping[str, str] = os.environ) -> None:

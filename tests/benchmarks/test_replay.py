@@ -1,4 +1,5 @@
-"""The CUDA graphs of ``benchmarks/replay.py``: off a GPU nothing is recorded, on one a replay computes what an eager pass does."""
+"""The CUDA graphs of ``benchmarks/replay.py``: off a GPU nothing is recorded, on one a replay computes what an eager
+pass does."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from diffcli.evaluation.metrics import is_beside
 from diffcli.studies.comparable import best_of, remarks
-from diffcli.studies.page import Page, html_page, markdown_page
+from diffcli.studies.html_page import Page, html_page, markdown_page
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,8 @@ def test_chromium_shows_every_picture_and_asks_for_nothing(page: Path, tmp_path:
         pytest.skip("no chromium on this machine; CI installs it")
     # A script that counts the pictures is added to a copy: the page itself has none.
     probe = """<script>addEventListener("load", () => { const all = [...document.images];
-      document.title = "loaded " + all.filter(i => i.complete && i.naturalWidth).length + " of " + all.length; })</script>"""
+      document.title = "loaded " + all.filter(i => i.complete && i.naturalWidth).length
+        + " of " + all.length; })</script>"""
     copy, log = tmp_path / "copy.html", tmp_path / "net.json"
     copy.write_text(page.read_text().replace("</body>", probe + "</body>"))
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
@@ -110,7 +111,7 @@ def test_bad_input_costs_one_line(cli, runs: list[Path], workplace: Path) -> Non
 
 
 def test_values_are_escaped() -> None:
-    from diffcli.studies.page import RunView
+    from diffcli.studies.html_page import RunView
 
     view = RunView("<b>x</b>", "n", "<script>1</script>", "p", {"rmse": 1.0}, {}, {}, [])
     text = html_page(Page("<i>", [view], {"rmse": set()}, ["<u>"]))

@@ -140,9 +140,11 @@ JUNK = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12),
 )
 BAD_OPTIONS: dict[str, list[str]] = {
-    "train": ["--preset", "--epochs", "--max-time", "--batch-size", "--lr", "--seed", "--set", "--resume", "--limit-batches",
+    "train": ["--preset", "--epochs", "--max-time", "--batch-size", "--lr", "--seed", "--set", "--resume",
+        "--limit-batches",
               "--on-bad-image"],
-    "sample": ["--n", "--prior", "--sampler", "--steps", "--seed", "--batch-size", "--accelerator", "--devices", "--run",
+    "sample": ["--n", "--prior", "--sampler", "--steps", "--seed", "--batch-size", "--accelerator", "--devices",
+        "--run",
                "--checkpoint", "--trajectory", "--num-nodes", "--strategy"],
     "eval": ["--n-test", "--n-fid", "--prior", "--sampler", "--steps", "--extractor", "--inception-weights", "--run"],
     "compare": ["--n-fid", "--out", "--extractor", "--steps"],
@@ -152,7 +154,8 @@ BAD_OPTIONS: dict[str, list[str]] = {
 GOOD = {
     "train": ["train", "--preset", "tiny.yaml", "--dry-run"],
     "sample": ["sample", "--run", "RUN", "--n", "1", "--steps", "1", "--out", "out.png", "-q"],
-    "eval": ["eval", "--run", "RUN", "--n-test", "5", "--n-fid", "5", "--steps", "1", "--extractor", "classifier", "--loss", "-q"],
+    "eval": ["eval", "--run", "RUN", "--n-test", "5", "--n-fid", "5", "--steps", "1", "--extractor", "classifier",
+        "--loss", "-q"],
     "compare": ["compare", "nowhere"],
     "schedule-plot": ["schedule-plot", "--preset", "tiny.yaml", "--out", "out.csv"],
     "study": ["study", "nothing"],

@@ -1,4 +1,5 @@
-"""Graphs for other programs: the same numbers as PyTorch, and the same images as ``diffcli sample`` in a loop without mathematics."""
+"""Graphs for other programs: the same numbers as PyTorch, and the same images as ``diffcli sample`` in a loop without
+mathematics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The command line's manners: help whose examples run, completion, errors that offer the next command, lines in pipes."""
+"""The command line's manners: help whose examples run, completion, errors that offer the next command, lines in
+pipes."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from conftest import TINY, Cli, save_own_images
 
 from diffcli.checkpoints.model_file import ready_models
 from diffcli.cli import app
-from diffcli.studies.files import study_files
+from diffcli.studies.study_files import study_files
 
 ROOT: Any = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = ROOT.commands
@@ -126,7 +127,10 @@ def test_the_script_for_bash_completes_in_bash(cli: Cli, workplace: Path) -> Non
     Path("diffcli").chmod(0o755)
     function = re.search(r"complete .*-F (\S+) diffcli", script)
     assert function is not None
-    typed = f"source ./completion.sh; COMP_WORDS=(diffcli schedule); COMP_CWORD=1; {function[1]} diffcli; echo ${{COMPREPLY[@]}}"
+    typed = (
+        f"source ./completion.sh; COMP_WORDS=(diffcli schedule); COMP_CWORD=1; {function[1]} diffcli; echo "
+        "${COMPREPLY[@]}"
+    )
     path = f"{workplace}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, env=os.environ | {"PATH": path})
     assert done.stdout.strip() == "schedule-plot", done

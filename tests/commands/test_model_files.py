@@ -23,7 +23,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 import diffcli
-from diffcli.checkpoints.model_file import _signed, fingerprint, halved, read_about, read_stored, write_model_file
+from diffcli.checkpoints.model_file import (
+    _with_checksum,
+    fingerprint,
+    halved,
+    read_about,
+    read_stored,
+    write_model_file,
+)
 from diffcli.checkpoints.runs import Run
 from diffcli.evaluation.cache import Cache
 from diffcli.inference.loading import read_model
@@ -145,7 +152,7 @@ def _stuffed(intact: bytes, change: Callable[[dict[str, Any]], object], place: P
         about = json.loads(content.metadata()["diffcli"])
     del about["sha256"]
     change(about)
-    return save(tensors, {"diffcli": _signed(about)})
+    return save(tensors, {"diffcli": _with_checksum(about)})
 
 
 STUFFED: list[Callable[[dict[str, Any]], object]] = [
@@ -183,7 +190,8 @@ def test_stuffed_model_files(
         (save({"weights/a": torch.ones(2)}), "was not written by diffcli: it holds no preset"),
         (save({"a": torch.ones(2)}, {"diffcli": "{}"}), "is damaged: what it says of itself has changed"),
         (
-            save({"a": torch.ones(2)}, {"diffcli": "[" * 100_000, "sha256": hashlib.sha256(b"[" * 100_000).hexdigest()}),
+            save({"a": torch.ones(2)}, {"diffcli": "[" * 100_000,
+                "sha256": hashlib.sha256(b"[" * 100_000).hexdigest()}),
             "was not written by diffcli: its metadata cannot be read",
         ),
         (save({"a": torch.ones(2)}, {"diffcli": "[" * 100_000}), "is damaged: what it says of itself has changed"),

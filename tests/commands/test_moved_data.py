@@ -29,7 +29,8 @@ def save_pictures(place: Path, seed: int = 0) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project: a folder of pictures, a preset that names it as it is seen from there, and a run; tests must not change it."""
+    """A project: a folder of pictures, a preset that names it as it is seen from there, and a run; tests must not
+    change it."""
     place = tmp_path_factory.mktemp("made") / "project"
     place.mkdir()
     save_pictures(place / "pics")

@@ -14,7 +14,7 @@ from conftest import TINY, Cli
 
 import diffcli
 from diffcli.checkpoints.runs import Run
-from diffcli.evaluation.likelihood import EVALUATIONS
+from diffcli.evaluation.bits_per_dimension import EVALUATIONS
 
 CPU = diffcli.Devices("cpu", "1")
 QUIET = ["--accelerator", "cpu", "--quiet"]

@@ -36,7 +36,8 @@ def photos(count: int = 20, channels: int = 1) -> None:
         (
             "10m",
             2,
-            r"ended after all 2 epochs, \d+ of the 600 seconds of max_time 10m; with more training\.epochs it would use",
+            r"ended after all 2 epochs, \d+ of the 600 seconds of max_time 10m; with more training\.epochs it would "
+            r"use",
         ),
         ("1s", 100_000, r"ended by max_time 1s, in epoch \d+ of 100000\n"),
     ],
@@ -66,8 +67,10 @@ def test_a_dry_run_estimates_time_and_memory_and_says_what_will_end_it(cli: Cli,
 
 def test_a_step_that_is_timed_is_one_of_the_preset(workplace: Path, registries: None) -> None:
     Path("slow.py").write_text(
-        "import time\nimport torch\nimport diffcli\n\n\n@diffcli.register('network', 'slow')\nclass Slow(torch.nn.Module):\n"
-        "    seen = []\n\n    def __init__(self):\n        super().__init__()\n        self.layer = torch.nn.Conv2d(1, 1, 1)\n\n"
+        "import time\nimport torch\nimport diffcli\n\n\n@diffcli.register('network', 'slow')\nclass "
+        "Slow(torch.nn.Module):\n"
+        "    seen = []\n\n    def __init__(self):\n        super().__init__()\n        self.layer = "
+        "torch.nn.Conv2d(1, 1, 1)\n\n"
         "    def forward(self, xt, t):\n        self.seen.append((tuple(xt.shape), torch.is_grad_enabled(), "
         "torch.is_autocast_enabled('cpu')))\n"
         "        time.sleep(0.05)\n        return self.layer(xt)\n"
@@ -167,7 +170,8 @@ def test_too_few_steps_are_told_before_a_training(cli: Cli, workplace: Path) -> 
     assert result.code == 0, result.err
     # 300 images are 192 in training, 2 batches.
     assert (
-        "warning: 100 steps are too few to learn from for the network cnn with the prediction eps, which take 1,500 at least: samples "
+        "warning: 100 steps are too few to learn from for the network cnn with the prediction eps, which take 1,500 "
+        "at least: samples "
         "will be near noise; take 750 epochs or more, or the preset blur-noise-fast with these images" in result.err
     )
     words = ["train", "--preset", "ddpm-linear", "--set", data, "--dry-run", *CPU]

@@ -33,12 +33,12 @@ from diffcli.play.choices import (
     opened,
 )
 from diffcli.play.controls import shown_classes
-from diffcli.play.drawing import Frame, beside, drawn
+from diffcli.play.drawing import Frame, beside, frames_of
 from diffcli.play.explaining import COLUMNS, DRAWS, explained, left_of, spread, stretched
 from diffcli.play.generate_tab import Column, Tab
-from diffcli.play.generate_tab import _drawn as answers_of
-from diffcli.play.pictures import figure, message, of_grid, of_image, png_url
-from diffcli.play.restoring import MOST_STEPS, PAD, content_of, restored, restoring_steps, seen, uploaded
+from diffcli.play.generate_tab import _drawing as answers_of
+from diffcli.play.inline_pictures import figure, message, of_grid, of_image, png_url
+from diffcli.play.restoring import MOST_STEPS, PAD, content_of, pad_image, restorations, restoring_steps, uploaded
 from diffcli.play.why_tab import contrast
 
 CPU = diffcli.Devices("cpu", "1")
@@ -149,7 +149,7 @@ def test_a_label_that_is_none_is_drawn_whatever_the_guidance(models: Models) -> 
 
 @pytest.mark.parametrize("name", ["hot", "cold", "plain"])
 def test_what_is_drawn_ends_as_the_models_samples(models: Models, name: str) -> None:
-    frames = list(drawn(models[name], 3, {"seed": 5, "steps": 4}))
+    frames = list(frames_of(models[name], 3, {"seed": 5, "steps": 4}))
     assert torch.equal(frames[-1].images, models[name].sample(3, seed=5, steps=4, quiet=True))
     assert [frame.done for frame in frames] == [0, 0.25, 0.5, 0.75, 1]
     assert [frame.s for frame in frames] == sorted((frame.s for frame in frames), reverse=True)
@@ -167,7 +167,7 @@ def test_what_is_drawn_ends_as_the_models_samples(models: Models, name: str) -> 
 )
 def test_what_cannot_be_drawn_is_refused_at_once(models: Models, count: int, options: dict, line: str) -> None:
     with pytest.raises(diffcli.UserError, match=r"must|trained") as caught:
-        drawn(models["plain"], count, options)
+        frames_of(models["plain"], count, options)
     assert str(caught.value).startswith(line)
 
 
@@ -181,7 +181,7 @@ def test_two_trajectories_go_side_by_side() -> None:
 def test_two_visitors_do_not_mix(models: Models) -> None:
     """Trajectories whose steps alternate are those that are drawn alone."""
     ends = [models["hot"].sample(2, seed=seed, quiet=True) for seed in (1, 2)]
-    *_, last = beside([drawn(models["hot"], 2, {"seed": seed}) for seed in (1, 2)])
+    *_, last = beside([frames_of(models["hot"], 2, {"seed": seed}) for seed in (1, 2)])
     assert all(torch.equal(frame.images, end) for frame, end in zip(last, ends, strict=True))
     assert not torch.equal(*ends)
 
@@ -190,7 +190,7 @@ def test_a_small_upload_reaches_the_model_as_it_is(models: Models) -> None:
     image = torch.randint(256, (8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     content = content_of(png_url(Image.fromarray(image.numpy())))
     pad = uploaded("digit.png", as_url(content), "white")
-    found = seen(pad, models["hot"].image_shape)
+    found = pad_image(pad, models["hot"].image_shape)
     assert found is not None
     assert torch.equal(found, image[None, None])
 
@@ -222,10 +222,10 @@ def test_a_broken_upload_is_named(url: str, line: str) -> None:
 
 def test_an_empty_pad_shows_nothing(models: Models) -> None:
     shape = models["hot"].image_shape
-    assert seen("", shape) is None
-    assert seen(png_url(Image.new("RGB", (PAD, PAD))), shape) is None
+    assert pad_image("", shape) is None
+    assert pad_image(png_url(Image.new("RGB", (PAD, PAD))), shape) is None
     with pytest.raises(diffcli.UserError, match="the drawing is not a readable image"):
-        seen(as_url(b"no picture"), shape)
+        pad_image(as_url(b"no picture"), shape)
 
 
 @pytest.mark.parametrize("name", ["hot", "cold", "plain"])
@@ -233,7 +233,7 @@ def test_a_restoration_is_that_of_the_model(models: Models, name: str) -> None:
     model = models[name]
     images = torch.full((1, *model.image_shape), 90, dtype=torch.uint8)
     label = "3" if model.classes else None
-    first, second = restored(model, images, 6, label, seed=1)
+    first, second = restorations(model, images, 6, label, seed=1)
     xt = model.degrade(images, 6, seed=1)
     assert first.restored is None
     assert torch.equal(first.degraded, xt)

@@ -16,7 +16,7 @@ from conftest import Cli
 
 from diffcli.checkpoints import model_file
 from diffcli.play import server
-from diffcli.play.guard import allowed, plain
+from diffcli.play.guard import is_allowed, plain
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ from diffcli.play.guard import allowed, plain
     ],
 )
 def test_a_visitor_asks_for_the_page_alone(method: str, path: str, answer: bool) -> None:
-    assert allowed(method, path) is answer
+    assert is_allowed(method, path) is answer
 
 
 def test_a_visitor_sends_numbers_and_text() -> None:
@@ -55,7 +55,8 @@ def test_what_is_missing_is_named(cli: Cli, workplace: Path, monkeypatch: pytest
     result = cli("play")
     assert (result.code, result.out) == (2, "")
     assert result.err == (
-        "error: no ready models came with this diffcli; name runs, their folders or model files: 'diffcli play last' shows the "
+        "error: no ready models came with this diffcli; name runs, their folders or model files: 'diffcli play last' "
+        "shows the "
         "newest run\n"
     )
     assert cli("play", "nothing").code == 2

@@ -1,4 +1,5 @@
-"""The mistakes of plug-ins: one line with file and line, before a run folder is made; rules for networks and data sets."""
+"""The mistakes of plug-ins: one line with file and line, before a run folder is made; rules for networks and data
+sets."""
 
 from __future__ import annotations
 
@@ -84,7 +85,8 @@ TOLD = {
     "sampler": "sampler ours: the xs of its steps must be finite images (2, 1, 8, 8), got (2, 1, 7, 8)",
     "schedule": "schedule ours: it must return betas, finite float64 (T + 1,) with betas[0] = 0",
     "noise": "noise ours: sigmas must be 21 numbers (t = 0..T)",
-    "data": "data ours: its development images must be uint8 (N, 1, 8, 8), 0 black and 255 white, not float32 (20, 1, 8, 8) "
+    "data": "data ours: its development images must be uint8 (N, 1, 8, 8), 0 black and 255 white, not float32 (20, 1, "
+    "8, 8) "
     "(mine.py, line 4)",
 }
 

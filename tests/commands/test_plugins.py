@@ -1,4 +1,5 @@
-"""Components from outside the package: each kind is trained, resumed, sampled, scored and plotted, by command and in Python."""
+"""Components from outside the package: each kind is trained, resumed, sampled, scored and plotted, by command and in
+Python."""
 
 from __future__ import annotations
 
@@ -134,7 +135,8 @@ BROKEN = {
     "import nonexistent_module\n": "ModuleNotFoundError: No module named 'nonexistent_module' (mine.py, line 1)",
     "import diffcli\ndiffcli.register('degradatoin', 'x')\n": "unknown kind 'degradatoin'; did you mean 'degradation'?",
     "import diffcli\ndiffcli.register('data', 'A b')(print)\n": "'A b' is no name of a data",
-    "import diffcli\n@diffcli.register('degradation', 'x')\ndef f(): pass\n": "must be a subclass of diffcli.Degradation",
+    "import diffcli\n@diffcli.register('degradation', 'x')\ndef f(): "
+    "pass\n": "must be a subclass of diffcli.Degradation",
     "import diffcli\n@diffcli.register('network', 'cnn')\ndef f(): pass\n": "network 'cnn' is diffcli's already",
 }
 

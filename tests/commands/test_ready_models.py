@@ -64,7 +64,8 @@ def test_names_that_are_neither_are_told_of_both(cli: Cli, workplace: Path, mode
     unknown = cli("sample", "--model", "hott")
     assert (
         unknown.err
-        == "error: unknown run 'hott'; did you mean 'hot'? known: cold, hot; or give a run folder; 'diffcli runs' lists the runs\n"
+        == "error: unknown run 'hott'; did you mean 'hot'? known: cold, hot; or give a run folder; 'diffcli runs' "
+        "lists the runs\n"
     )
     none = cli("sample")
     assert none.err.endswith("make one with: diffcli train --preset quickstart, or take a ready model: cold, hot\n")

@@ -78,7 +78,8 @@ def blurred(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a tiny model of colour images that are not square, with labels, trained over a black background."""
+    """The run folder of a tiny model of colour images that are not square, with labels, trained over a black
+    background."""
     place = tmp_path_factory.mktemp("coloured")
     (place / "photos").mkdir()
     for name in ("a", "b"):
@@ -192,7 +193,9 @@ def test_without_t_it_is_half_of_T_and_a_picture_has_four_rows(cli: Cli, own: Pa
     tile = 32 + 2
     assert (picture.mode, picture.height) == ("L", 4 * tile + 2)
     assert arrays(cli, own, "--run", trained).keys() == {"original", "degraded", "one_step", "images"}
-    assert np.array_equal(arrays(cli, own, "--run", trained)["images"], arrays(cli, own, "--run", trained, "--t", 10)["images"])  # fmt: skip
+    assert np.array_equal(
+        arrays(cli, own, "--run", trained)["images"], arrays(cli, own, "--run", trained, "--t", 10)["images"]
+    )
     original = arrays(cli, own, "--run", trained)["original"]
     margin = picture.width - 10 * tile - 2
     first = np.asarray(picture)[2 : 2 + 32, margin + 2 : margin + 2 + 32]

@@ -1,4 +1,5 @@
-"""``diffcli restore`` on wrong input: one line that says what is wrong and what would be right, and nothing is written."""
+"""``diffcli restore`` on wrong input: one line that says what is wrong and what would be right, and nothing is
+written."""
 
 from __future__ import annotations
 
@@ -99,21 +100,24 @@ BAD = {
     ),
     "mask lies on its side": ([*GOOD, "--mask", "turned.png"], "--mask turned.png is 20x30 pixels, and good.png 30x20"),
     "mask fits one of two": ([*GOOD, "other.png", "--mask", "mask.png"], "is 30x20 pixels, and other.png 31x20"),
-    "mask marks nothing": ([*GOOD, "--mask", "black.png"], "--mask black.png marks nothing of the part that the model sees"),
+    "mask marks nothing": ([*GOOD, "--mask", "black.png"],
+        "--mask black.png marks nothing of the part that the model sees"),
     "mask marks all": ([*GOOD, "--mask", "white.png"], "--mask white.png marks all of the part that the model sees"),
     "mask with blur": (
         ["good.png", "--run", "BLUR", "--mask", "mask.png"],
-        "in-painting needs a model of gaussian-noise, which degrades each pixel for itself and draws what is missing; this "
-        "one undoes a gaussian-blur without noise",
+        "in-painting needs a model of gaussian-noise, which degrades each pixel for itself and draws what is missing; "
+        "this one undoes a gaussian-blur without noise",
     ),
     "mask with noisy blur": (["good.png", "--run", "NOISY", "--mask", "mask.png"], "this one undoes a gaussian-blur\n"),
     "steps beyond T with mask": ([*GOOD, "--mask", "mask.png", "--steps", "21"], "steps must be in 1..20"),
     "label without labels": ([*GOOD, "--label", "3"], "--label: this model was trained without labels"),
-    "label with mask": ([*GOOD, "--mask", "mask.png", "--label", "3"], "--label: this model was trained without labels"),
+    "label with mask": ([*GOOD, "--mask", "mask.png", "--label", "3"],
+        "--label: this model was trained without labels"),
     "guidance without labels": ([*GOOD, "--guidance", "2"], "sampler.guidance needs a model with labels"),
     "autoguidance": ([*GOOD, "--autoguidance", "2"], "sampler.autoguidance needs an early average"),
     "unknown sampler": ([*GOOD, "--sampler", "kold"], "did you mean 'cold'"),
-    "sampler of noise on blur": (["good.png", "--run", "BLUR", "--sampler", "ddim"], "ddim does not undo a gaussian-blur"),
+    "sampler of noise on blur": (["good.png", "--run", "BLUR", "--sampler", "ddim"],
+        "ddim does not undo a gaussian-blur"),
     "seed": ([*GOOD, "--seed", "-1"], "--seed must be at least 0"),
     "batch size": ([*GOOD, "--batch-size", "0"], "--batch-size must be at least 1"),
     "background": ([*GOOD, "--background", "octarine"], "--background octarine: a colour is a name or '#rrggbb'"),
@@ -125,7 +129,8 @@ BAD = {
     "no checkpoint": (["good.png", "--checkpoint", "none.ckpt"], "checkpoint none.ckpt does not exist"),
     "accelerator": ([*GOOD, "--accelerator", "abacus"], "--accelerator: unknown accelerator 'abacus'"),
     "precision": ([*GOOD, "--precision", "7"], "--precision"),
-    "too many for a picture": (["good.png"] * 65 + ["--run", "RUN"], "a picture shows at most 64 images, and 65 are given"),
+    "too many for a picture": (["good.png"] * 65 + ["--run", "RUN"],
+        "a picture shows at most 64 images, and 65 are given"),
 }  # fmt: skip
 
 

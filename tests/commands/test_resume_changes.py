@@ -65,7 +65,8 @@ APPLIED: dict[str, tuple[Any, Callable[[dict[str, Any], Run], Any]]] = {
     "training.sample_epochs": ([3], lambda seen, run: [3] if list(run.samples.glob("epoch-003-*")) else None),
     "training.sample_n": (9, lambda seen, run: 9 if big_grid(run) else None),
 }
-"""Keys that a resume may change: a new value, and what was seen of it in the training (of epoch 3) or the run folder."""
+"""Keys that a resume may change: a new value, and what was seen of it in the training (of epoch 3) or the run
+folder."""
 REFUSED = {
     "training.seed": 5,
     "training.val_share": 0.1,

@@ -1,4 +1,5 @@
-"""``diffcli compare`` reuses an evaluation only where it was made with the very settings that the comparison asks for."""
+"""``diffcli compare`` reuses an evaluation only where it was made with the very settings that the comparison asks
+for."""
 
 from __future__ import annotations
 
@@ -212,7 +213,8 @@ def test_bad_options_cost_no_evaluation(cli, run: Path, monkeypatch: pytest.Monk
 def test_inception_weights_that_come_between_two_runs_count_for_both(
     compared, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # `auto` stands for the same extractors in the whole comparison, also where the weights were fetched for the second run.
+    # `auto` stands for the same extractors in the whole comparison, also where the weights were fetched for the second
+    # run.
     from diffcli.evaluation import evaluate, extractors
 
     def no_network(*_: object, **__: object) -> None:

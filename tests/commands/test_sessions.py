@@ -17,7 +17,8 @@ UNCOUNTED: dict[str, Any] = {
     "started": "2026-11-01T10:00:00.000000+00:00",
     "sessions": [{"began": "2026-11-02T10:00:00.000000+00:00", "step": None, "diffcli": "0.2.0"}],
 }
-"""Of a run of version 0.2, as 0.3 wrote it when it resumed it: whether that had been resumed before was not known any more."""
+"""Of a run of version 0.2, as 0.3 wrote it when it resumed it: whether that had been resumed before was not known any
+more."""
 
 
 def test_each_start_of_a_training_is_told(cli, workplace: Path, tiny: Path) -> None:

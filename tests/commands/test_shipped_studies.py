@@ -12,8 +12,8 @@ from conftest import ROOT, SLOW
 from idx_files import write_idx_files
 from pages import snippets
 
-from diffcli.studies.files import load_study, study_files
-from diffcli.studies.page import plain
+from diffcli.studies.html_page import plain
+from diffcli.studies.study_files import load_study, study_files
 from diffcli.studies.study_page import paragraphs
 
 HOW = ["--extractor", "classifier", "--accelerator", "cpu", "-q"]

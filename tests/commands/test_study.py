@@ -17,8 +17,8 @@ from small_studies import HOW, MINE
 
 from diffcli.checkpoints.checkpoint import read_checkpoint
 from diffcli.checkpoints.runs import Run
-from diffcli.studies import runs as study_runs
-from diffcli.studies.files import study_files
+from diffcli.studies import members as study_runs
+from diffcli.studies.study_files import study_files
 from diffcli.utils.errors import RunError
 
 

@@ -80,7 +80,10 @@ def test_a_study_says_since_when_its_bounds_stand_and_how_long_its_models_were_t
     assert (held["since"], held["history"][0]["until"]) == ("2999-01-01", "2026-01-31")
     assert held["history"][0]["verdict"] == "confirmed"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", held["measured"])
-    trained = "Trained: short 3 of 3 epochs of 1 batches each (its preset: 1); long 3 of 3 epochs of 1 batches each (its preset: 2)."
+    trained = (
+        "Trained: short 3 of 3 epochs of 1 batches each (its preset: 1); long 3 of 3 epochs of 1 batches each "
+        "(its preset: 2)."
+    )
     for text in (page, markdown):
         assert trained in text
         assert "long has a fid of at most 1e+09." in text

@@ -1,4 +1,5 @@
-"""Reconstructions of a model with labels: what comes back from z_t alone, and beside it what does when the label is told."""
+"""Reconstructions of a model with labels: what comes back from z_t alone, and beside it what does when the label is
+told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The pages' Python: every snippet runs, a page's snippets one after another as in a notebook; files are what they say."""
+"""The pages' Python: every snippet runs, a page's snippets one after another as in a notebook; files are what they
+say."""
 
 from __future__ import annotations
 
@@ -99,8 +100,8 @@ def test_models_of_a_loop_without_the_command_line_draw_digits(
         """The median root mean square, per pixel, to the nearest training image."""
         return float(torch.cdist(images.flatten(1), digits).min(dim=1).values.median()) / images[0].numel() ** 0.5
 
-    # Measured: samples 0.13 to 0.17, test images 0.13, independent pixels of the digits 0.27, normal noise 0.98. The mean digit
-    # is near, too, at 0.19, but has no variety; samples vary by 0.20 to 0.22, digits by 0.23.
+    # Measured: samples 0.13 to 0.17, test images 0.13, independent pixels of the digits 0.27, normal noise 0.98. The
+    # mean digit is near, too, at 0.19, but has no variety; samples vary by 0.20 to 0.22, digits by 0.23.
     pixels = torch.stack([column[torch.randperm(len(digits))[:64]] for column in digits.T], dim=1)
     for images in (hot.images, cold.cold_images):
         assert images.shape == (64, 1, 8, 8)

@@ -1,4 +1,5 @@
-"""The tables of samplers, labels and priors: each number from a stored evaluation, none by hand, all by the judges that come along."""
+"""The tables of samplers, labels and priors: each number from a stored evaluation, none by hand, all by the judges that
+come along."""
 
 from __future__ import annotations
 

@@ -120,7 +120,10 @@ def run(code: str, *arguments: str) -> str:
 
 
 def test_the_package_and_its_help_load_no_heavy_package() -> None:
-    code = "import sys, {}; print(sorted({{'torch', 'lightning', 'matplotlib', 'pydantic', 'rich', 'yaml'}} & set(sys.modules)))"
+    code = (
+        "import sys, {}; print(sorted({{'torch', 'lightning', 'matplotlib', 'pydantic', 'rich', 'yaml'}} & "
+        "set(sys.modules)))"
+    )
     assert run(code.format("diffcli")) == "[]"
     # Newer Typer releases bring Rich and pydantic along themselves.
     assert not {"torch", "lightning", "matplotlib", "yaml"} & set(ast.literal_eval(run(code.format("diffcli.cli"))))

@@ -1,4 +1,5 @@
-"""A disk that is full from the beginning: whatever is being written when it fills, one line and nothing half written."""
+"""A disk that is full from the beginning: whatever is being written when it fills, one line and nothing half
+written."""
 
 from __future__ import annotations
 

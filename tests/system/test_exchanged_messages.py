@@ -17,7 +17,8 @@ from diffcli.training import agreement, module
 
 agreement.SECONDS_BETWEEN = 1e9  # steps count as fast, however busy the machine
 messages = []
-for name in ("all_reduce", "broadcast", "broadcast_object_list", "all_gather", "all_gather_object", "barrier", "reduce"):
+for name in ("all_reduce", "broadcast", "broadcast_object_list", "all_gather", "all_gather_object", "barrier",
+    "reduce"):
     def counted(*arguments, name=name, before=getattr(distributed, name), **options):
         messages.append(name)
         return before(*arguments, **options)

@@ -1,6 +1,7 @@
 """No step of a training or of a sampler waits for the device.
 
-Tensors on PyTorch's meta device have no data: whatever reads one, as ``.item()``, ``bool`` or an index by a mask do, raises.
+Tensors on PyTorch's meta device have no data: whatever reads one, as ``.item()``, ``bool`` or an index by a mask do,
+raises.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from diffcli.diffusion.schedules import constant, cosine
 from diffcli.inference.sampling import Sampling
 from diffcli.networks.compact import CompactUNet
 from diffcli.training.callbacks import History
-from diffcli.training.checkpoints import LastCheckpoint
+from diffcli.training.checkpoint_callbacks import LastCheckpoint
 from diffcli.training.run import train
 from diffcli.utils.devices import Devices, Processes
 

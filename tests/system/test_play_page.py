@@ -18,8 +18,8 @@ from PIL import Image
 
 from diffcli.play.choices import Models
 from diffcli.play.drawing import COMPUTING
-from diffcli.play.pictures import of_grid, of_image
-from diffcli.play.restoring import seen
+from diffcli.play.inline_pictures import of_grid, of_image
+from diffcli.play.restoring import pad_image
 
 pytestmark = NEEDS_CHROMIUM
 SHOTS = os.environ.get("DIFFCLI_SHOTS")
@@ -57,7 +57,8 @@ def draw_seven(page: Any) -> None:
 
 SEEN = """() => {
   window.seen = [];
-  new MutationObserver(() => document.querySelectorAll("figcaption").forEach((one) => window.seen.push(one.textContent)))
+  new MutationObserver(() => document.querySelectorAll("figcaption")
+    .forEach((one) => window.seen.push(one.textContent)))
     .observe(document.body, { subtree: true, childList: true, characterData: true });
 }"""
 
@@ -79,7 +80,7 @@ def test_a_visitor_generates_draws_and_restores(visit, shown_models: Models, str
     draw_seven(page)
     page.get_by_text("restored, 3 steps").wait_for()
     drawing = page.locator("canvas").evaluate("canvas => canvas.toDataURL()")
-    image = seen(drawing, shown_models["hot"].image_shape)
+    image = pad_image(drawing, shown_models["hot"].image_shape)
     assert image is not None
     assert 0.05 < float((image > 128).float().mean()) < 0.5
     until(page, lambda: pictures(page)[:1] == [of_image(image[0], "").url])  # what was shown before was half a stroke

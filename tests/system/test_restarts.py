@@ -43,7 +43,8 @@ def test_a_program_without_a_file_takes_one_process(
     assert finished.returncode == 1
     came = "from python -c" if source == "-c" else "from standard input"
     assert finished.stderr.splitlines()[-1] == (
-        "diffcli.utils.errors.UserError: 2 processes are asked for, and each of them starts this program again, which came "
+        "diffcli.utils.errors.UserError: 2 processes are asked for, and each of them starts this program again, which "
+        "came "
         f"{came}: write it into a file and run that, or take `devices` 1"
     )
     assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
@@ -97,7 +98,8 @@ def test_the_scores_of_a_run_that_cannot_be_written_go_into_a_file(cli: Cli, wor
         result = cli(*words)
         assert (result.code, result.out) == (2, "")
         assert result.err == (
-            f"error: {run} cannot be written: Read-only file system; name a file for the scores with --out, for example scores.json\n"
+            f"error: {run} cannot be written: Read-only file system; name a file for the scores with --out, for "
+            "example scores.json\n"
         )
         result = cli(*words, "--out", "scores.json", "--json")
         assert result.code == 0, result

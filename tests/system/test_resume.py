@@ -1,4 +1,5 @@
-"""A training that is interrupted at any moment and resumed ends where an uninterrupted one does: weights, curves, table."""
+"""A training that is interrupted at any moment and resumed ends where an uninterrupted one does: weights, curves,
+table."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from lightning.pytorch import Callback
 
 from diffcli.checkpoints.runs import Run
 from diffcli.config.presets import preset_files
-from diffcli.training import checkpoints
+from diffcli.training import checkpoint_callbacks as checkpoints
 from diffcli.training import run as command
 
 HOOKS = (

@@ -17,7 +17,7 @@ from conftest import TINY
 from killing import start
 
 from diffcli.checkpoints.runs import Run
-from diffcli.training.checkpoints import AtomicCheckpointIO
+from diffcli.training.checkpoint_callbacks import AtomicCheckpointIO
 
 RECIPE = TINY.replace("epochs: 2", "epochs: 4").replace(
     "lr: 1e-3", "lr: 1e-3, lr_decay: true, warmup: 2, ema: 0.9, stratified_t: true, clip_norm: 1.0"
@@ -113,7 +113,7 @@ def test_a_checkpoint_is_written_between_epochs_too(workplace: Path) -> None:
 def test_a_second_interrupt_stops_at_once(workplace: Path) -> None:
     # Saving is made to hang, as on a dead network drive: the first interrupt saves, so it hangs; the second does not.
     code = (
-        "import time, diffcli.training.checkpoints as checkpoints\n"
+        "import time, diffcli.training.checkpoint_callbacks as checkpoints\n"
         "from diffcli.cli import main\n"
         "def hang(self, trainer):\n"
         "    if self._interrupts.received:\n"
@@ -122,7 +122,8 @@ def test_a_second_interrupt_stops_at_once(workplace: Path) -> None:
         "    before(self, trainer)\n"
         "before, checkpoints.LastCheckpoint._save = checkpoints.LastCheckpoint._save, hang\n"
         "checkpoints.SECONDS_BETWEEN = 0.2\n"
-        "main(['train', '--preset', 'tiny.yaml', '--batch-size', '1', '--epochs', '5000', '--out', 'run', '--accelerator', 'cpu', '-q'])\n"
+        "main(['train', '--preset', 'tiny.yaml', '--batch-size', '1', '--epochs', '5000', '--out', 'run', "
+        "'--accelerator', 'cpu', '-q'])\n"
     )
     (workplace / "tiny.yaml").write_text(TINY)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -206,7 +207,8 @@ def test_out_of_memory_ends_in_one_line(cli, tiny: Path, trained: Path, monkeypa
     result = cli(*TRAIN, "--resume", "run", "--epochs", 3)
     assert result.code == 1
     assert result.err == (
-        "error: out of memory; the last good checkpoint is run/checkpoints/last.ckpt. A smaller --batch-size needs less\n"
+        "error: out of memory; the last good checkpoint is run/checkpoints/last.ckpt. A smaller --batch-size needs "
+        "less\n"
     )
 
 

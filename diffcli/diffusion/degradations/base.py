@@ -1,4 +1,4 @@
-"""What every degradation is: x_t = A_t x_0 + sigma_t eps, with A_t linear and eps standard normal."""
+"""The form of every degradation: x_t = A_t x_0 + sigma_t eps, with A_t linear and eps standard normal."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from diffcli.diffusion.precision import full_precision
 IDENTITY_TOLERANCE = 1e-4
 """How far A_0 x may be from x, for pixels of unit size."""
 SMALLEST_SIGMA = 1e-12
-"""Of what is not 0: what is divided by less may overflow float32."""
+"""The least standard deviation of noise that is not 0: a division by less may overflow float32."""
 
 Steps = Annotated[int, Field(ge=1, le=10_000)]
 """T of a degradation that has no schedule."""
 Share = Annotated[float, Field(gt=0, lt=1)]
-"""What is left of an image, or of a part of it: neither all nor nothing."""
+"""The share of an image, or of a part of it, that is left: neither all nor nothing."""
 
 
 class Degradation(nn.Module, ABC):
     """x_t = A_t x_0 + sigma_t eps: what is done to a clean image at step t.
 
     A new degradation sets ``T``, writes :meth:`signal`, and sets ``sigmas`` where it draws noise; the rest follows from
-    these. Its tables may be plain tensors or buffers: both follow the module to another device, and no cast of the module
-    rounds them.
+    these. Its tables may be plain tensors or buffers: both follow the module to another device, and no cast of the
+    module rounds them.
 
     Images are float (B, C, H, W), about [-0.5, 0.5]; ``t`` is int64 (B,) in 0..T, one step for each image; t = 0 is the
     clean image.
@@ -46,9 +46,9 @@ class Degradation(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.device = torch.device("cpu")
-        """Where its tables are."""
+        """The device that its tables are on."""
         self.name = type(self).__name__
-        """What messages call it; what builds it from a preset sets the name that it is registered under."""
+        """The name that messages call it by; what builds it from a preset sets the name that it is registered under."""
         self._noise_levels: Tensor | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -117,14 +117,16 @@ class Degradation(nn.Module, ABC):
         return (xt - self._signal(x0, t)) / sigma.where(sigma > 0, torch.inf)
 
     def snr(self, t: Tensor) -> Tensor | None:
-        """Signal-to-noise ratio a_t^2 / sigma_t^2, (B,), for t >= 1; None unless A_t is a number a_t for every pixel."""
+        """Signal-to-noise ratio a_t^2 / sigma_t^2, (B,), for t >= 1; None unless A_t is a number a_t for every
+        pixel."""
         return None
 
     def step_norms(self) -> Tensor | None:
-        """At most how many times as large step t makes a difference of images: ||A_t x|| <= norm_t ||A_{t-1} x|| for all x.
+        """At most how many times as large step t makes a difference of images: ||A_t x|| <= norm_t ||A_{t-1} x|| for
+        all x.
 
-        Float64 (T + 1,), norm_0 = 1; None where that is not known. Only the bound on the likelihood asks for it, and is the
-        tighter for it: :mod:`diffcli.diffusion.likelihood`.
+        Float64 (T + 1,), norm_0 = 1; None where that is not known. Only the bound on the likelihood asks for it, and is
+        the tighter for it: :mod:`diffcli.diffusion.likelihood`.
         """
         return None
 
@@ -133,14 +135,14 @@ class Degradation(nn.Module, ABC):
         return torch.rand(1, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(self.device) - 0.5
 
     def white_noise_left(self, t: Tensor) -> Tensor:
-        """What is left of one image of white noise of unit variance, always the same, float32 (B, C, H, W).
+        """The signal of one image of white noise of unit variance, always the same, float32 (B, C, H, W).
 
         A constant part of the signal, such as a colour that it fades to, is left out.
         """
         x0 = self._white_noise()
         images = torch.cat([x0, torch.zeros_like(x0)]).repeat_interleave(len(t), dim=0)
-        left, constant = self._signal(images, t.repeat(2)).chunk(2)
-        return (left - constant) / x0.square().mean().sqrt()
+        signal, constant = self._signal(images, t.repeat(2)).chunk(2)
+        return (signal - constant) / x0.square().mean().sqrt()
 
     def power(self, t: Tensor) -> Tensor:
         """The mean square of :meth:`white_noise_left`, float32 (B,): a_t^2 where A_t is a number a_t."""
@@ -156,8 +158,10 @@ class Degradation(nn.Module, ABC):
         size = x0.square().mean().sqrt()
         rows = []
         for t in torch.split(torch.arange(1, self.T + 1, device=self.device), 100):
-            left = self._signal(x0.expand(len(t), *self.image_shape), t)
-            rows.append(torch.stack([part.flatten(1).square().mean(dim=1).sqrt() for part in (left, left - x0)]) / size)
+            signals = self._signal(x0.expand(len(t), *self.image_shape), t)
+            rows.append(
+                torch.stack([part.flatten(1).square().mean(dim=1).sqrt() for part in (signals, signals - x0)]) / size
+            )
         signal, change = torch.cat(rows, dim=1).double().cpu()
         noise = {"sigma": self.sigmas[1:].double().cpu()} if self.stochastic else {}
         return {"signal": signal, "change": change, **noise}
@@ -166,14 +170,14 @@ class Degradation(nn.Module, ABC):
     def ends_in_noise(self) -> bool:
         """Whether x_T is close to standard normal, so that sampling can start from N(0, I).
 
-        That is where sigma_T is within 0.5 of 1, and exceeds what is left of the brightest flat image and of an image of
-        white noise. A schedule whose alpha_T is 0.135 passes, one of 0.8 does not.
+        That is where sigma_T is within 0.5 of 1, and exceeds what is left of the brightest flat image and of an image
+        of white noise. A schedule whose alpha_T is 0.135 passes, one of 0.8 does not.
         """
         sigma = float(self.sigmas[self.T])
         flat = torch.full((1, *self.image_shape), 0.5)
         white = torch.rand(flat.shape, generator=torch.Generator().manual_seed(0)) - 0.5
-        left = self._signal(torch.cat([flat, white]).to(self.device), torch.full((2,), self.T, device=self.device))
-        return abs(sigma - 1) <= 0.5 and float(left.flatten(1).square().mean(dim=1).sqrt().max()) <= sigma
+        signal = self._signal(torch.cat([flat, white]).to(self.device), torch.full((2,), self.T, device=self.device))
+        return abs(sigma - 1) <= 0.5 and float(signal.flatten(1).square().mean(dim=1).sqrt().max()) <= sigma
 
 
 def check_tables(degradation: Degradation) -> None:
@@ -186,8 +190,8 @@ def check_tables(degradation: Degradation) -> None:
     if not isinstance(T, int) or T < 1:
         raise ValueError(f"T must be a whole number of at least 1, got {T}")
     sigmas = degradation.sigmas
-    allowed = torch.isfinite(sigmas) & ((sigmas == 0) | (sigmas >= SMALLEST_SIGMA))
-    if sigmas.shape != (T + 1,) or not bool(allowed.all()) or float(sigmas[0]) != 0:
+    valid = torch.isfinite(sigmas) & ((sigmas == 0) | (sigmas >= SMALLEST_SIGMA))
+    if sigmas.shape != (T + 1,) or not bool(valid.all()) or float(sigmas[0]) != 0:
         raise ValueError(
             f"sigmas must be {T + 1} numbers (t = 0..T), each 0 or at least {SMALLEST_SIGMA}, the first of them 0"
         )
@@ -195,7 +199,8 @@ def check_tables(degradation: Degradation) -> None:
 
 @torch.no_grad()
 def check_basics(degradation: Degradation) -> None:
-    """Checks what a model cannot do without, on one image of its shape; :mod:`diffcli.diffusion.testing` has the whole set of rules.
+    """Checks what a model cannot do without, on one image of its shape; :mod:`diffcli.diffusion.testing` has the whole
+    set of rules.
 
     Raises:
         ValueError: T or ``sigmas`` is not as it must be, A_0 is not the identity, or A_T x is of another shape or not
@@ -205,8 +210,8 @@ def check_basics(degradation: Degradation) -> None:
     x0 = torch.rand(2, *degradation.image_shape, generator=torch.Generator().manual_seed(0)) - 0.5
     x0 = x0.to(degradation.device)
     for t in (0, degradation.T):
-        left = degradation._signal(x0, torch.full((2,), t, device=x0.device))
-        if left.shape != x0.shape or not bool(torch.isfinite(left).all()):
+        signals = degradation._signal(x0, torch.full((2,), t, device=x0.device))
+        if signals.shape != x0.shape or not bool(torch.isfinite(signals).all()):
             raise ValueError(f"signal(x0, t) must be finite and of x0's shape {tuple(x0.shape)}; it is not at t = {t}")
-        if t == 0 and float((left - x0).abs().max()) > IDENTITY_TOLERANCE:
+        if t == 0 and float((signals - x0).abs().max()) > IDENTITY_TOLERANCE:
             raise ValueError("signal(x0, t) must be x0 at t = 0")

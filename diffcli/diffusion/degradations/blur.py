@@ -33,7 +33,7 @@ def _pad(images: Tensor, rows: int, columns: int, padding: Padding) -> Tensor:
 
 
 def axis_matrices(kernels: Tensor, side: int, padding: Padding) -> Tensor:
-    """What convolution with ``kernels`` (N, size) does to an axis of ``side`` pixels, as matrices (N, side, side)."""
+    """Convolutions with ``kernels`` (N, size) along an axis of ``side`` pixels, as matrices (N, side, side)."""
     size = kernels.shape[1]
     # Padding and convolution are linear: apply both to the unit vectors.
     padded = _pad(torch.eye(side, dtype=kernels.dtype)[None, None], size // 2, 0, padding)[0, 0]
@@ -43,8 +43,8 @@ def axis_matrices(kernels: Tensor, side: int, padding: Padding) -> Tensor:
 class GaussianBlur(Separable):
     """Repeated Gaussian blur of variance beta_t pixels^2 a step: cold diffusion (report Eq. 5; Bansal et al. 2022).
 
-    A blur is linear and acts on rows and columns alike, so t of them are z_t = M_t x M_t', where M_t = K_t ... K_1 is the
-    product of the steps' matrices along one axis. The M_t are tabulated once, in float64.
+    A blur is linear and acts on rows and columns alike, so t of them are z_t = M_t x M_t', where M_t = K_t ... K_1 is
+    the product of the steps' matrices along one axis. The M_t are tabulated once, in float64.
 
     Args:
         betas: float64 (T + 1,) with ``betas[0] = 0``; the variance of each step's kernel in square pixels.
@@ -91,7 +91,8 @@ class GaussianBlur(Separable):
             self.register_buffer(name, torch.stack(powers).float(), persistent=False)
 
     def step_norms(self) -> Tensor:
-        """Of the matrices of both axes: slightly more than 1 with ``reflect``, which counts the pixels beside the border twice."""
+        """The norm of each step, by the matrices of both axes: slightly more than 1 with ``reflect``, which counts the
+        pixels beside the border twice."""
         kernels = self.kernels.cpu().double()
         rows, columns = (
             torch.linalg.matrix_norm(axis_matrices(kernels, side, self.padding), 2) for side in self.image_shape[1:]
@@ -107,21 +108,22 @@ class GaussianBlur(Separable):
         return torch.einsum("bchwk,bk->bchw", wide.unfold(3, self.kernel_size, 1), kernels)
 
     def describe(self) -> dict[str, Tensor]:
-        """Curves over t = 1..T, float64 (T,): the total blur's width in pixels, and ``mode_k``, what is left of the k-th
-        cosine mode along the columns' axis; ``sigma`` where noise was added to the blur.
+        """Curves over t = 1..T, float64 (T,): the total blur's width in pixels, and ``mode_k``, what is left of the
+        k-th cosine mode along the columns' axis; ``sigma`` where noise was added to the blur.
 
         Mode k of an axis of n pixels is cos(pi k i / (n - 1)), with k / 2 waves across the image; with reflect padding
-        those are what a blur scales and does not mix. The width is the square root of the summed variances of the kernels.
+        those are what a blur scales and does not mix. The width is the square root of the summed variances of the
+        kernels.
         """
         kernels, tables = self.kernels.double().cpu(), self.columns.double().cpu()
         side = tables.shape[-1]
         offsets = torch.arange(self.kernel_size, dtype=torch.float64) - self.kernel_size // 2
         axis = torch.arange(side, dtype=torch.float64)
         modes = torch.cos(torch.pi * torch.outer(axis, axis) / max(side - 1, 1))
-        left = torch.einsum("ki,tij,kj->tk", modes, tables, modes) / modes.square().sum(dim=1)
+        gains = torch.einsum("ki,tij,kj->tk", modes, tables, modes) / modes.square().sum(dim=1)
         noise = {"sigma": self.sigmas[1:].double().cpu()} if self.stochastic else {}
         return {
             "width": (kernels @ offsets.square()).cumsum(dim=0).sqrt()[1:],
-            **{f"mode_{k}": left[1:, k] for k in MODES if k < side},
+            **{f"mode_{k}": gains[1:, k] for k in MODES if k < side},
             **noise,
         }

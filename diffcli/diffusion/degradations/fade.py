@@ -21,18 +21,20 @@ class Fade(Degradation):
 
     After the defading and decolouring in the code of Bansal et al. (2022), where grey is the mean of the channels.
 
-    Towards mid-grey (0.5, the default) A_t is linear; towards another colour it is affine, which is the same to every sampler.
+    Towards mid-grey (0.5, the default) A_t is linear; towards another colour it is affine, which is the same to every
+    sampler.
 
     Args:
         image_shape: (C, H, W).
         T: number of steps.
-        colour: one intensity in 0 (black) to 1 (white), or one for each channel; ``own`` is the grey (luma) of each pixel of a
-            colour image.
-        left: a_T, the share of the image that is left at T, besides its grey where that is its own. Without noise it must not
-            be 0: all images would end at the same colour.
+        colour: one intensity in 0 (black) to 1 (white), or one for each channel; ``own`` is the grey (luma) of each
+            pixel of a colour image.
+        left: a_T, the share of the image that is left at T, besides its grey where that is its own. Without noise it
+            must not be 0: all images would end at the same colour.
 
     Raises:
-        ValueError: the colours are not as many as the channels, or grey is asked of images that are not red, green and blue.
+        ValueError: the colours are not as many as the channels, or grey is asked of images that are not red, green and
+            blue.
     """
 
     shares: Tensor
@@ -67,7 +69,8 @@ class Fade(Degradation):
         self.register_buffer("shares", shares.float(), persistent=False)
 
     def step_norms(self) -> Tensor:
-        """Of rho I + (1 - rho) G, rho = a_t / a_{t-1}: more than 1 where G, the image's own grey, spreads over its colours."""
+        """The norm of each step, rho I + (1 - rho) G, rho = a_t / a_{t-1}: more than 1 where G, the image's own grey,
+        spreads over its colours."""
         shares = self.shares.cpu().double()
         rho = torch.cat([shares[:1], shares[1:] / shares[:-1]]).view(-1, 1, 1)
         identity = torch.eye(len(self.mix), dtype=torch.float64)

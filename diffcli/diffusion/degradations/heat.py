@@ -25,11 +25,12 @@ def decays(betas: Tensor, side: int) -> Tensor:
 class Heat(Separable):
     """Heat dissipation (Rissanen et al. 2022): the exact Gaussian blur of any width w_t, mirrored at the border.
 
-    The heat equation lets cosine mode k of an axis of n pixels decay as exp(-(pi k / n)^2 w_t^2 / 2), where w_t^2 = beta_1 +
-    ... + beta_t; brightness stays: z_t = M_t x M_t' with
-    M_t = V' exp(-...) V, V the cosine basis. ``gaussian-blur`` multiplies sampled kernels instead, which are cut off at their size.
-    Its authors' widths for MNIST are the schedule ``log-widths``; they add noise of constant sigma 0.01 (the preset's key
-    ``noise``). With noise that grows until it drowns the image it is blurring diffusion (Hoogeboom & Salimans 2022).
+    The heat equation lets cosine mode k of an axis of n pixels decay as exp(-(pi k / n)^2 w_t^2 / 2), where w_t^2 =
+    beta_1 + ... + beta_t; brightness stays: z_t = M_t x M_t' with
+    M_t = V' exp(-...) V, V the cosine basis. ``gaussian-blur`` multiplies sampled kernels instead, which are cut off at
+    their size. Its authors' widths for MNIST are the schedule ``log-widths``; they add noise of constant sigma 0.01
+    (the preset's key ``noise``). With noise that grows until it drowns the image it is blurring diffusion (Hoogeboom &
+    Salimans 2022).
 
     Args:
         betas: float64 (T + 1,) with ``betas[0] = 0``; the variance that each step adds, in square pixels.
@@ -60,12 +61,12 @@ class Heat(Separable):
         return torch.ones(self.T + 1, dtype=torch.float64)
 
     def describe(self) -> dict[str, Tensor]:
-        """Curves over t = 1..T, float64 (T,): the blur's width w_t in pixels, and ``mode_k``, what is left of the k-th cosine
-        mode along the columns' axis; ``sigma`` where noise was added."""
-        left = decays(self.betas, self.image_shape[2])[1:]
+        """Curves over t = 1..T, float64 (T,): the blur's width w_t in pixels, and ``mode_k``, what is left of the k-th
+        cosine mode along the columns' axis; ``sigma`` where noise was added."""
+        gains = decays(self.betas, self.image_shape[2])[1:]
         noise = {"sigma": self.sigmas[1:].double().cpu()} if self.stochastic else {}
         return {
             "width": self.betas.cumsum(dim=0).sqrt()[1:],
-            **{f"mode_{k}": left[:, k] for k in MODES if k < left.shape[1]},
+            **{f"mode_{k}": gains[:, k] for k in MODES if k < gains.shape[1]},
             **noise,
         }

@@ -31,12 +31,12 @@ class Mask(Degradation):
     """A soft Gaussian hole that grows until next to nothing is left: in-painting (after Bansal et al. 2022).
 
     A_t multiplies each pixel at distance r by m_t(r) = exp(-(c / T) sum of exp(-r^2 / (2 w_i^2)) over i = 1..t), with
-    w_i = width i / T, and c such that ``left`` remains of the farthest pixel at T. In its authors' code each step multiplies
-    by 1 - exp(-r^2 / (2 w_i^2)), which puts out the centre at t = 1; here each step takes the same share of it, so m_t is smooth
-    in t whatever T is. What is masked becomes mid-grey, 0.
+    w_i = width i / T, and c such that ``left`` remains of the farthest pixel at T. In its authors' code each step
+    multiplies by 1 - exp(-r^2 / (2 w_i^2)), which puts out the centre at t = 1; here each step takes the same share of
+    it, so m_t is smooth in t whatever T is. What is masked becomes mid-grey, 0.
 
-    The hole has one place for all images. A place for each would be a part of A_t that neither the network nor the sampler
-    knows, and which unconditional sampling would have to draw.
+    The hole has one place for all images. A place for each would be a part of A_t that neither the network nor the
+    sampler knows, and which unconditional sampling would have to draw.
 
     Args:
         image_shape: (C, H, W).

@@ -8,8 +8,8 @@ from torch import Tensor
 from diffcli.diffusion.degradations.base import Degradation
 
 SMALLEST_ALPHA = 1e-24
-"""Of alpha_T: where a network predicts the noise, its errors count 1 / sqrt(alpha_T) times in x0_hat, and float32 holds the
-squares that a network takes of images only so far."""
+"""The least alpha_T: where a network predicts the noise, its errors count 1 / sqrt(alpha_T) times in x0_hat, and
+float32 holds the squares that a network takes of images only so far."""
 
 
 class GaussianNoise(Degradation):
@@ -43,9 +43,11 @@ class GaussianNoise(Degradation):
                 f"the noise of this schedule leaves nothing of the image long before T = {self.T}: "
                 + (f"T can be at most {T}, or the betas must be smaller" if T else "the betas must be smaller")
             )
-        lost = betas[1:][self.alphas_cumprod.diff() >= 0]
-        if len(lost):
-            raise ValueError(f"beta {float(lost[0])} is too small for a step of this schedule: it is lost in rounding")
+        too_small = betas[1:][self.alphas_cumprod.diff() >= 0]
+        if len(too_small):
+            raise ValueError(
+                f"beta {float(too_small[0])} is too small for a step of this schedule: it is lost in rounding"
+            )
         self.sigmas = (1 - self.alphas_cumprod).sqrt()
         self.register_buffer("betas", betas.float(), persistent=False)
         self.register_buffer("sqrt_alphas_cumprod", self.alphas_cumprod.sqrt().float(), persistent=False)

@@ -14,8 +14,8 @@ from diffcli.diffusion.degradations.base import Degradation, Steps
 def block_averages(side: int, blocks: int) -> Tensor:
     """The matrix that replaces each of ``side`` pixels by the mean of its block, float64 (side, side).
 
-    Block j ends at pixel round((j + 1) side / blocks), so sizes differ by one pixel at most, and the blocks of twice as many
-    lie within these.
+    Block j ends at pixel round((j + 1) side / blocks), so sizes differ by one pixel at most, and the blocks of twice as
+    many lie within these.
     """
     ends = (2 * torch.arange(1, blocks + 1) * side + blocks) // (2 * blocks)
     block = torch.bucketize(torch.arange(side), ends, right=True)
@@ -24,7 +24,8 @@ def block_averages(side: int, blocks: int) -> Tensor:
 
 
 def nested_averages(side: int, grid: int) -> Tensor:
-    """Block averages from single pixels to ``grid`` blocks, each with half as many blocks as the last, float64 (L, side, side).
+    """Block averages from single pixels to ``grid`` blocks, each with half as many blocks as the last, float64 (L,
+    side, side).
 
     Blocks are nested, so the matrices are projections, and each contains all that the next one leaves.
     """
@@ -39,8 +40,8 @@ class Pixelate(Degradation):
 
     In its authors' code a step is one doubling, or one pixel less.
     The T steps are spread evenly over the L - 1 doublings. Within one, the detail between two block sizes fades out
-    linearly: with the position p = (L - 1) t / T = l + u, one axis is M_t = (1 - u) P_l + u P_{l+1}, and z_t = M_t x M_t'.
-    So z_t is continuous in t, and at whole l it is the image of square pixels.
+    linearly: with the position p = (L - 1) t / T = l + u, one axis is M_t = (1 - u) P_l + u P_{l+1}, and z_t = M_t x
+    M_t'. So z_t is continuous in t, and at whole l it is the image of square pixels.
 
     Args:
         image_shape: (C, H, W).
@@ -66,7 +67,8 @@ class Pixelate(Degradation):
             self.register_buffer(name, nested_averages(side, grid).float(), persistent=False)
 
     def step_norms(self) -> Tensor:
-        """1: the averages are projections, each within the last, and what a step takes from one of them only shrinks."""
+        """1: the averages are projections, each within the last, and what a step takes from one of them only
+        shrinks."""
         return torch.ones(self.T + 1, dtype=torch.float64)
 
     def axis(self, averages: Tensor, t: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from diffcli.diffusion.degradations.base import Degradation
 from diffcli.diffusion.precision import full_precision
 
 RESOLUTION = 1e-3
-"""What is left of a mode of the image, below which a linear estimate leaves the mode out: half precision rounds it away, and no
-prior describes it well."""
+"""The gain of a mode of the image below which a linear estimate leaves the mode out: half precision rounds it away, and
+no prior describes it well."""
 SPREAD = 0.3
 """Standard deviation of the pixels of an image in [-0.5, 0.5], about."""
 
@@ -33,12 +33,12 @@ class Separable(Degradation):
         return self.rows[t][:, None] @ x0 @ self.columns[t][:, None].mT
 
     def wiener(self, xt: Tensor, t: Tensor) -> Tensor:
-        """The linear estimate of x_0 from x_t by a Wiener filter, (B, C, H, W): what a blur left of each mode is amplified, as
-        far as the noise and ``RESOLUTION`` allow.
+        """The linear estimate of x_0 from x_t by a Wiener filter, (B, C, H, W): what a blur left of each mode is
+        amplified, as far as the noise and ``RESOLUTION`` allow.
 
         In the singular bases of R_t and C_t, a mode of which s is left is multiplied by s / (s^2 + r^2), where r^2 =
-        RESOLUTION^2 + (sigma_t / SPREAD)^2; pixels are taken as equally strong in every mode (Gonzalez & Woods, Digital Image
-        Processing, "Minimum Mean Square Error (Wiener) Filtering"). The factor 1 + r^2 keeps the brightness.
+        RESOLUTION^2 + (sigma_t / SPREAD)^2; pixels are taken as equally strong in every mode (Gonzalez & Woods, Digital
+        Image Processing, "Minimum Mean Square Error (Wiener) Filtering"). The factor 1 + r^2 keeps the brightness.
         """
         if self._filters is None or self._filters[0].device != xt.device:
             with torch.inference_mode(False):
@@ -48,12 +48,13 @@ class Separable(Degradation):
             return (back_left @ ((left @ xt.float() @ right) * gain) @ back_right).to(xt.dtype)
 
     def _filter_tables(self, device: torch.device) -> tuple[Tensor, ...]:
-        """Both singular bases, the gain of each pair of modes, and the bases to go back to pixels, float32 (T + 1, ., .) each."""
+        """Both singular bases, the gain of each pair of modes, and the bases to go back to pixels, float32 (T + 1, .,
+        .) each."""
         (u_rows, s_rows, v_rows), (u_columns, s_columns, v_columns) = (
             torch.linalg.svd(table.cpu().double()) for table in (self.rows, self.columns)
         )
-        left = s_rows[:, :, None] * s_columns[:, None, :]
+        gains = s_rows[:, :, None] * s_columns[:, None, :]
         noise = RESOLUTION**2 + (self.sigmas.cpu() / SPREAD).square()[:, None, None]
-        gain = left / (left.square() + noise) * (1 + noise)
+        gain = gains / (gains.square() + noise) * (1 + noise)
         tables = (u_rows.mT, u_columns, gain, v_rows.mT, v_columns)
         return tuple(table.float().to(device) for table in tables)

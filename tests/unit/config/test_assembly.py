@@ -1,4 +1,5 @@
-"""What fits a degradation is asked of it: priors, samplers, predictions, schedules, noise; and any degradation works whole."""
+"""What fits a degradation is asked of it: priors, samplers, predictions, schedules, noise; and any degradation works
+whole."""
 
 from __future__ import annotations
 
@@ -48,17 +49,21 @@ def test_enough_noise_on_a_blur_ends_in_a_standard_normal() -> None:
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "schedule": ({"schedule": {"name": "cosine", "T": 5}}, "schedule: degradation fading takes none; leave it out"),
-    "no schedule": ({"degradation": {"name": "gaussian-noise"}}, "schedule is missing: degradation gaussian-noise needs"),
+    "no schedule": ({"degradation": {"name": "gaussian-noise"}},
+        "schedule is missing: degradation gaussian-noise needs"),
     "T": ({"degradation": {"name": "fading", "T": 0}}, "degradation fading: T must be a whole number of at least 1"),
-    "noise": ({"noise": {"name": "lineal", "sigma_max": 1.0}}, "noise.name: unknown noise 'lineal'; did you mean 'linear'"),
+    "noise": ({"noise": {"name": "lineal", "sigma_max": 1.0}},
+        "noise.name: unknown noise 'lineal'; did you mean 'linear'"),
     "level": ({"noise": {"name": "constant", "sigma": 0.0}}, "noise.sigma: "),
     "key": ({"noise": {"name": "constant", "sigma_max": 0.1}}, "noise.sigma"),
     "sampler": ({"sampler": {"name": "ddim"}}, "sampler: ddim does not undo a fading; use cold-naive or cold"),
-    "prior": ({"prior": {"name": "standard-normal"}}, "prior: standard-normal is not where a fading ends; use uniform or"),
+    "prior": ({"prior": {"name": "standard-normal"}},
+        "prior: standard-normal is not where a fading ends; use uniform or"),
     "eps": ({"prediction": "eps"}, "prediction: prediction eps needs a degradation with noise; use x0"),
     "eps of noise": ({"prediction": "eps", "noise": LINEAR}, "that only scales the image and adds noise; use x0"),
     "min_snr": ({"training": {"min_snr": 5.0}, "noise": LINEAR}, "training.min_snr needs a degradation with one ratio"),
-    "distribution": ({"training": {"t_distribution": "unifrom"}}, "training.t_distribution: unknown distribution 'unifrom'"),
+    "distribution": ({"training": {"t_distribution": "unifrom"}},
+        "training.t_distribution: unknown distribution 'unifrom'"),
 }  # fmt: skip
 
 

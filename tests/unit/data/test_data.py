@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
+from diffcli.data.datamodule import Batches, Epoch, batch_sizes, epoch_mirrored, epoch_order
 from diffcli.data.datasets import ImageSet, digits, folder, split
-from diffcli.data.module import Batches, Epoch, batch_sizes, epoch_mirrored, epoch_order
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.utils.errors import UserError
 

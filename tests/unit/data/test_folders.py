@@ -132,7 +132,8 @@ def test_it_says_what_was_read_and_what_was_passed_over(tmp_path: Path) -> None:
     assert (inventory.images, inventory.files, inventory.skipped, inventory.hidden) == (12, 20, 1, 1)
     assert inventory.passed_over == {".txt": 3, ".heic": 2, "": 1, ".html": 1}
     assert str(inventory) == (
-        f"{photos}: 12 images of 20 files; passed over: 3 .txt, 2 .heic, 1 without suffix, 1 .html; 1 unusable, skipped; "
+        f"{photos}: 12 images of 20 files; passed over: 3 .txt, 2 .heic, 1 without suffix, 1 .html; 1 unusable, "
+        "skipped; "
         "1 hidden file or folder not read"
     )
 

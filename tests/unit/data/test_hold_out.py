@@ -1,4 +1,5 @@
-"""Which images are held out: the same share of each class; and that runs from before keep their split and their classes."""
+"""Which images are held out: the same share of each class; and that runs from before keep their split and their
+classes."""
 
 from __future__ import annotations
 

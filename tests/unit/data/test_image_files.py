@@ -1,4 +1,5 @@
-"""Image files of every kind, as the ``folder`` data set decodes them: transparency, orientation, depth, colour modes."""
+"""Image files of every kind, as the ``folder`` data set decodes them: transparency, orientation, depth, colour
+modes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The rules that every degradation keeps: all that are registered, plug-ins, and broken ones, each told which rule it breaks."""
+"""The rules that every degradation keeps: all that are registered, plug-ins, and broken ones, each told which rule it
+breaks."""
 
 from __future__ import annotations
 

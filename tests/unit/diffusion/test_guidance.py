@@ -106,7 +106,7 @@ def test_hidden_labels_are_a_share() -> None:
 def test_a_step_hides_the_same_labels_on_any_number_of_processes(world_size: int, monkeypatch: Any) -> None:
     from types import SimpleNamespace
 
-    from diffcli.data.module import Batch
+    from diffcli.data.datamodule import Batch
     from diffcli.training.module import DiffusionModule
 
     module = DiffusionModule(resolve(load_preset("quickstart", {"labels": {"dropped": 0.3}})[1]), "x")

@@ -1,4 +1,5 @@
-"""Fitted priors of the signal where the degradation is noise: x_T = sqrt(alpha_T) x_0 + sigma_T eps, alpha_T not yet 0."""
+"""Fitted priors of the signal where the degradation is noise: x_T = sqrt(alpha_T) x_0 + sigma_T eps, alpha_T not yet
+0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""In-painting: known pixels stay, what is drawn follows the conditional distribution, and models refuse what they cannot do."""
+"""In-painting: known pixels stay, what is drawn follows the conditional distribution, and models refuse what they
+cannot do."""
 
 from __future__ import annotations
 
@@ -106,7 +107,8 @@ def test_degraded_anew_is_the_chain(s: int, t: int) -> None:
 
 
 def test_what_is_drawn_follows_what_is_known_the_more_rounds_the_better() -> None:
-    """Two pixels, normal with correlation 0.9: the exact denoiser is linear, and the exact answer known in closed form."""
+    """Two pixels, normal with correlation 0.9: the exact denoiser is linear, and the exact answer known in closed
+    form."""
     count, deviation, correlation = 4000, 0.2, 0.9
     covariance = deviation**2 * torch.tensor([[1, correlation], [correlation, 1]], dtype=torch.float64)
 
@@ -127,5 +129,6 @@ def test_what_is_drawn_follows_what_is_known_the_more_rounds_the_better() -> Non
     means, widths = zip(*errors, strict=True)
     assert means[0] > 1 > 0.3 > means[1] > means[2]
     assert means[2] < 0.15
-    # A step's noise leaves out what the denoiser does not know of x_0, so that many rounds make the spread a little narrow.
+    # A step's noise leaves out what the denoiser does not know of x_0, so that many rounds make the spread a little
+    # narrow.
     assert max(widths) < 0.35

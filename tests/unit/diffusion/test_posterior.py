@@ -117,7 +117,8 @@ def test_a_blur_with_noise_is_a_prior_too(kind: str, name: str) -> None:
 def law(
     sampler: Callable[..., Iterator[Step]], estimate: X0Function, degradation: Degradation
 ) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D) of what a deterministic sampler makes of N(0, I), exactly, where its steps are affine."""
+    """Mean (D,) and covariance (D, D) of what a deterministic sampler makes of N(0, I), exactly, where its steps are
+    affine."""
     units = torch.eye(PIXELS, dtype=torch.float64)
     xT = torch.cat([torch.zeros_like(units[:1]), units]).view(-1, *SHAPE)
     with torch.no_grad():
@@ -170,7 +171,8 @@ def test_samples_of_a_blur_with_noise_have_the_posterior_mean_and_covariance() -
 @pytest.mark.parametrize("sampler", [partial(ddim, eta=1.0), partial(ancestral, variance="posterior")])
 @pytest.mark.parametrize(("name", "sigma"), [("pixelate", 0.1), ("blur", 0.2)])
 def test_moments_are_calibrated_on_a_mixture(name: str, sigma: float, sampler: Callable[..., Iterator[Step]]) -> None:
-    """Beside a sampler that knows the exact mean given x_t and y, from the same noise: what is left is the method's own error."""
+    """Beside a sampler that knows the exact mean given x_t and y, from the same noise: what is left is the method's own
+    error."""
     mixture, degradation, count = smooth_mixture(3, SHAPE, 0.5), hot(40), 500
     measurement = measurement_of(mixture, name, sigma, count)
     posterior = mixture.conditioned(measurement)

@@ -239,7 +239,8 @@ def degenerate(kind: str) -> Tensor:
         "equal up to rounding": two[:1] + 1e-8 * torch.randn(100, *SHAPE),
         "two distinct": two.repeat(100, 1, 1, 1),
         "one of many differs": torch.cat([two[:1].expand(199, -1, -1, -1), two[1:]]),
-        "one pixel differs": torch.zeros(100, *SHAPE).index_put((torch.arange(100), *[torch.tensor(0)] * 3), torch.rand(100)),
+        "one pixel differs": torch.zeros(100, *SHAPE).index_put(
+            (torch.arange(100), *[torch.tensor(0)] * 3), torch.rand(100)),
         "constant levels": (torch.arange(200) % 3).view(-1, 1, 1, 1).expand(-1, *SHAPE) / 3.0,
     }[kind]  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""A sampler's step as a sum, and x_T as a function of random numbers: the same as what the sampler and the prior draw."""
+"""A sampler's step as a sum, and x_T as a function of random numbers: the same as what the sampler and the prior
+draw."""
 
 from __future__ import annotations
 

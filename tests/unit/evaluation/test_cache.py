@@ -1,4 +1,5 @@
-"""What evaluations keep of real images: used again, never where it is damaged or of something else, by several at once."""
+"""What evaluations keep of real images: used again, never where it is damaged or of something else, by several at
+once."""
 
 from __future__ import annotations
 

@@ -104,7 +104,8 @@ def test_shipped_weights_are_small_and_as_accurate_as_promised() -> None:
 
 
 def test_the_judges_are_independent() -> None:
-    """Other architectures, other widths of features, and features that follow from one another no more than labels allow."""
+    """Other architectures, other widths of features, and features that follow from one another no more than labels
+    allow."""
     first, second = (load_classifier("digits", judge).network for judge in JUDGES)
     assert type(first) is not type(second)
     images = digits().test.images / 255

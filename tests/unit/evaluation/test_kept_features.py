@@ -22,5 +22,5 @@ def test_a_process_takes_what_is_kept_only_where_the_other_does(theirs: bool, tm
         ),
     )
     mine.cache.save({"images": "abc", "device": "cpu"}, torch.zeros(3))
-    made = Distances._kept(mine, {"images": "abc"}, lambda: torch.ones(3))
+    made = Distances._from_cache(mine, {"images": "abc"}, lambda: torch.ones(3))
     assert made.tolist() == ([0.0] * 3 if theirs else [1.0] * 3)

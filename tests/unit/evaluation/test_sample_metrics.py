@@ -63,7 +63,8 @@ def test_density_and_coverage_of_the_same_distribution_and_of_a_wild_sample() ->
     real, fake = torch.randn(1000, 4, generator=generator), torch.randn(1000, 4, generator=generator)
     balls = Manifold.of(real, k=5)
     assert balls.density(fake) == pytest.approx(1, abs=0.1)
-    # Of N real and M samples of one distribution, 1 - (N - 1)...(N - k) / (M + N - 1)...(M + N - k) (Naeem et al. 2020, Eq. 8).
+    # Of N real and M samples of one distribution, 1 - (N - 1)...(N - k) / (M + N - 1)...(M + N - k) (Naeem et al. 2020,
+    # Eq. 8).
     assert balls.coverage(fake) == pytest.approx(1 - 1 / 2**5, abs=0.02)
     # One far sample widens its own ball over all real images: recall believes it, coverage does not.
     few = torch.cat([fake[:20], fake[:3] + 50])

@@ -25,8 +25,8 @@ SKIMAGE = {
     (5, 6): 0.8696450,
     (10, 9): 0.8096060,
 }
-"""By (H, W): scikit-image 0.26.0, structural_similarity(a, b, gaussian_weights=True, sigma=sigma_of(H, W), use_sample_covariance=False,
-data_range=1.0) of pair(H, W)."""
+"""By (H, W): scikit-image 0.26.0, structural_similarity(a, b, gaussian_weights=True, sigma=sigma_of(H, W),
+use_sample_covariance=False, data_range=1.0) of pair(H, W)."""
 
 
 def taps_of(height: int, width: int) -> int:

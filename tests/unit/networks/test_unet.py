@@ -27,7 +27,8 @@ def plain_block(block: ConvNextBlock, x: Tensor, time: Tensor) -> Tensor:
 
 
 def plain_attention(attention: LinearAttention, x: Tensor) -> Tensor:
-    """Every pixel's query times the softmax of the keys over all pixels, the weight of every pixel's value (b heads c n)."""
+    """Every pixel's query times the softmax of the keys over all pixels, the weight of every pixel's value (b heads c
+    n)."""
     qkv = attention.to_qkv(plain_norm(attention.norm, x)).flatten(2)
     q, k, v = (part.unflatten(1, (attention.heads, -1)) for part in qkv.chunk(3, dim=1))
     scores = torch.einsum("bhcn,bhcm->bhnm", q / math.sqrt(q.shape[2]), k.softmax(dim=3))

@@ -12,10 +12,10 @@ from small_studies import story
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score, spread, wilson
 from diffcli.studies.claim_text import tally
 from diffcli.studies.claims import check
-from diffcli.studies.files import checked
 from diffcli.studies.report import check_report, labels_by_preset, report, reported
 from diffcli.studies.results import Measured
-from diffcli.studies.schema import StudyClaim
+from diffcli.studies.study_files import checked
+from diffcli.studies.study_schema import StudyClaim
 
 LOW, HIGH, BLUR, NOISE = "low beta", "high beta", "blur", "noise"
 
@@ -181,7 +181,8 @@ def test_a_claim_says_what_it_says() -> None:
     ]}, "study")  # fmt: skip
     (mixed,) = check(parts.claims, {"a": [run(fid_x=2, rmse=1)], "b": [run(fid_x=1, rmse=2)]})
     assert mixed.evidence == (
-        "rmse: a 1, b 2; difference -1 (confirmed). fid_x: a 2, b 1; difference 1 (not confirmed). rmse: b 2 (confirmed)"
+        "rmse: a 1, b 2; difference -1 (confirmed). fid_x: a 2, b 1; difference 1 (not confirmed). rmse: b 2 "
+        "(confirmed)"
     )
     confirmed = check(study.claims, {"a": [run(fid_x=1)], "b": [run(fid_x=2)]})
     assert confirmed[2].why is None

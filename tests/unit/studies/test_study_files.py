@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffcli.studies.files import checked, evaluation_of, folder_of, load_study, study_files
+from diffcli.studies.study_files import checked, evaluation_of, folder_of, load_study, study_files
 from diffcli.utils.errors import UserError
 
 GOOD = {"title": "t", "models": {"a": "quickstart", "b": {"preset": "quickstart"}}}

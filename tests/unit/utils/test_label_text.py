@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffcli.utils.labels import unique_labels
+from diffcli.utils.unique_labels import unique_labels
 
 
 def test_a_label_is_the_name_and_what_tells_it_apart() -> None:

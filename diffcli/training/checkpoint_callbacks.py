@@ -1,7 +1,7 @@
 """When checkpoints are written, and how: whole or not at all.
 
-A checkpoint is written after a step or after an epoch, never in the middle of either, so that everything in it is of the
-same moment.
+A checkpoint is written after a step or after an epoch, never in the middle of either, so that everything in it is of
+the same moment.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ class BestCheckpoint(Checkpoint):
 
 
 class KeptCheckpoints(Checkpoint):
-    """``epoch-005.ckpt``: the weights, or their average, after some epochs, so that they can be measured beside the best.
+    """``epoch-005.ckpt``: the weights, or their average, after some epochs, so that they can be measured beside the
+    best.
 
     Args:
         epochs: counted from 1.

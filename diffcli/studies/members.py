@@ -18,8 +18,8 @@ from diffcli.config.presets import load_preset
 from diffcli.config.schema import Component, Preset, seconds, validate_stored
 from diffcli.data.label_names import check_trained, label_notes, label_numbers
 from diffcli.evaluation.cas import cas_size
-from diffcli.studies.files import effort_of, evaluation_of, folder_of
-from diffcli.studies.schema import Budget, Reconstructions, Study, StudyEvaluation, StudyModel
+from diffcli.studies.study_files import effort_of, evaluation_of, folder_of
+from diffcli.studies.study_schema import Budget, Reconstructions, Study, StudyEvaluation, StudyModel
 from diffcli.training.options import TrainOptions
 from diffcli.training.pace import time_spent
 from diffcli.training.plan import Plan, plan
@@ -57,7 +57,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a study's trainings are, and on what they run."""
+    """The place of a study's trainings, and the devices that they run on."""
 
     out: Path
     data_dir: Path | str | None = None
@@ -110,7 +110,8 @@ def _training(study: Study, budget: Budget, label: str, seed: int | None, place:
 
 
 def _sample_epochs(model: StudyModel, epochs: int) -> list[int]:
-    """Those of the preset that a training of so many epochs reaches, and its last; of a short one its first and last."""
+    """The preset's epochs of samples that a training of so many epochs reaches, and its last; of a short one its first
+    and last."""
     _, preset = load_preset(model.preset, model.set)
     reached = [epoch for epoch in preset.training.sample_epochs if epoch < epochs]
     return [*(reached or [1]), epochs] if epochs > 1 else [1]
@@ -161,7 +162,8 @@ def _check_measurable(
         if both := own & starts:
             t, bits, noise = both.pop()
             raise UserError(
-                f"evaluation.reconstructions of '{label}': two groups start from t {t or 'T'}, bits {bits or 'all'}, noise {noise:g}; "
+                f"evaluation.reconstructions of '{label}': two groups start from t {t or 'T'}, bits {bits or 'all'}, "
+                f"noise {noise:g}; "
                 "name it in one"
             )
         starts |= own
@@ -178,7 +180,8 @@ def _check_measurable(
 
 
 def _check_label(planned: Plan, model: StudyModel) -> None:
-    """Checks that a model can be told the label that it is measured with, and says how it is taken where there are two ways.
+    """Checks that a model can be told the label that it is measured with, and says how it is taken where there are two
+    ways.
 
     Raises:
         UserError: it cannot.
@@ -215,14 +218,15 @@ def _check_begun(member: Member, wanted: Preset, options: TrainOptions) -> None:
 
 
 def _changed(run: Run, wanted: Preset) -> dict[str, str]:
-    """The keys in which a run's preset differs, of a checkpoint, which says best what was trained; by key, how the study's model
-    would be that of the run."""
+    """The keys in which a run's preset differs, of a checkpoint, which says best what was trained; by key, how the
+    study's model would be that of the run."""
     trained = run_preset(run)
     if run.last.is_file():
         trained = validate_stored(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
     before, after = resolve(trained).preset.model_dump(), wanted.model_dump()
     return {
-        key: f"to take the run, give its model set: {{{key}: {_value(before, key)}}} in the study's file, where it has {_value(after, key)}"
+        key: f"to take the run, give its model set: {{{key}: {_value(before, key)}}} in the study's file, where it "
+        f"has {_value(after, key)}"
         for key in changes(before, after)
     }
 

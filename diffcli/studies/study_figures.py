@@ -15,7 +15,7 @@ from diffcli.evaluation.intervals import Interval, of_score
 from diffcli.studies.comparable import differences
 from diffcli.studies.comparison import Compared
 from diffcli.studies.comparison_page import CONDITIONAL, UNCONDITIONAL, epoch_pictures, final_picture
-from diffcli.studies.page import Picture, picture_of
+from diffcli.studies.html_page import Picture, picture_of
 from diffcli.studies.plots import (
     bits_figure,
     comparable,
@@ -24,8 +24,8 @@ from diffcli.studies.plots import (
     schedule_figure,
     schedule_table,
 )
-from diffcli.studies.schema import StudyFigure
 from diffcli.studies.study_result import MemberResult, StudyResult
+from diffcli.studies.study_schema import StudyFigure
 from diffcli.studies.study_tables import FigureView
 from diffcli.utils.devices import Processes
 
@@ -41,19 +41,19 @@ FINAL = {"samples": UNCONDITIONAL, "reconstructions": CONDITIONAL}
 
 def figures(result: StudyResult, processes: Processes) -> list[FigureView]:
     """The figures of a study: of each model its first run."""
-    wanted = DEFAULT if result.study.figures is None else result.study.figures
+    choice = DEFAULT if result.study.figures is None else result.study.figures
     first = {label: replace(runs[0].best, name=runs[0].member.name) for label, runs in result.by_label.items()}
-    found = []
-    for figure in wanted:
+    views = []
+    for figure in choice:
         labels = figure.models or list(result.study.models)
         if figure.show == "bits":
-            found.append(_bits(figure, {label: result.by_label[label][0] for label in labels if label in first}))
+            views.append(_bits(figure, {label: result.by_label[label][0] for label in labels if label in first}))
             continue
         runs = [first[label] for label in labels if label in first]
-        missing = [f"{label} was not trained on this budget" for label in labels if label not in first]
+        gaps = [f"{label} was not trained on this budget" for label in labels if label not in first]
         view = _figure(figure, runs, processes) if runs else FigureView(figure.title, [], figure.about)
-        found.append(replace(view, missing=[*missing, *view.missing]))
-    return found
+        views.append(replace(view, missing=[*gaps, *view.missing]))
+    return views
 
 
 def _figure(figure: StudyFigure, runs: Sequence[Compared], processes: Processes) -> FigureView:
@@ -83,30 +83,29 @@ def _of(picture: Picture, run: Compared) -> Picture:
 
 
 def _by_epoch(figure: StudyFigure, runs: Sequence[Compared], kind: str) -> FigureView:
-    """A row for each of the figure's epochs that were reached, and for the last one; in it a picture of each run that has one."""
+    """A row for each of the figure's epochs that were reached, and for the last one; in it a picture of each run that
+    has one."""
     there = {run.name: epoch_pictures(run.run) for run in runs}
-    known = sorted({epoch for pictures in there.values() for epoch, of_kind in pictures if of_kind == kind})
+    all_epochs = sorted({epoch for pictures in there.values() for epoch, of_kind in pictures if of_kind == kind})
     # A short budget has epochs of its own.
-    reached = [epoch for epoch in figure.epochs if epoch in known]
-    epochs = sorted({*reached, *known[-1:]}) if reached else known
+    reached = [epoch for epoch in figure.epochs if epoch in all_epochs]
+    epochs = sorted({*reached, *all_epochs[-1:]}) if reached else all_epochs
     rows = []
     for epoch in epochs:
         of_epoch = {name: pictures[epoch, kind] for name, pictures in there.items() if (epoch, kind) in pictures}
         captions = {name: f"{name}, {kind} samples after epoch {epoch}" for name in of_epoch}
         pictures = [picture_of(file, captions[name], kind == UNCONDITIONAL) for name, file in of_epoch.items()]
         rows.append((f"Epoch {epoch}", pictures))
-    missing = [
-        f"{name} at epoch {epoch}" for epoch in figure.epochs for name in there if (epoch, kind) not in there[name]
-    ]
-    return FigureView(figure.title, rows, figure.about, missing)
+    gaps = [f"{name} at epoch {epoch}" for epoch in figure.epochs for name in there if (epoch, kind) not in there[name]]
+    return FigureView(figure.title, rows, figure.about, gaps)
 
 
 def _loss(run: Compared) -> Picture:
     rows = run.run.history()
     reached = {int(row["epoch"]) for row in rows}
-    marked = [epoch for epoch in run.preset.training.sample_epochs if epoch in reached]
-    rings = f"; ringed: epochs {', '.join(map(str, marked))}" if marked else ""
-    return picture_of(loss_figure({run.name: rows}, marked), f"{run.name}: loss by epoch{rings}")
+    marks = [epoch for epoch in run.preset.training.sample_epochs if epoch in reached]
+    rings = f"; ringed: epochs {', '.join(map(str, marks))}" if marks else ""
+    return picture_of(loss_figure({run.name: rows}, marks), f"{run.name}: loss by epoch{rings}")
 
 
 def _loss_by_t(runs: Sequence[Compared]) -> Picture:
@@ -132,11 +131,11 @@ def _bits(figure: StudyFigure, runs: Mapping[str, MemberResult]) -> FigureView:
                 lines.append(
                     (f"{start['bits'] or 'float32'}", of_score(key, at.evaluation["scores"], at.evaluation["settings"]))
                 )
-    missing = [f"{label}, not measured by bits of z_t" for label in figure.models if label not in curves]
+    gaps = [f"{label}, not measured by bits of z_t" for label in figure.models if label not in curves]
     if not curves:
-        return FigureView(figure.title, [], figure.about, missing)
+        return FigureView(figure.title, [], figure.about, gaps)
     caption = f"{key} of reconstructions by the bits of each pixel of the z_t that they start from, 95 % intervals"
-    return FigureView(figure.title, [("", [picture_of(bits_figure(curves, key), caption)])], figure.about, missing)
+    return FigureView(figure.title, [("", [picture_of(bits_figure(curves, key), caption)])], figure.about, gaps)
 
 
 def _strips(runs: Sequence[Compared]) -> Picture:

@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     labels: Tensor
     """int64 (B,), -1 where there is none."""
     indices: Tensor
-    """Of the images in their split, int64 (B,)."""
+    """The indices of the images in their split, int64 (B,)."""
     size: int
     """Images in the whole batch, over all processes."""
 
@@ -53,7 +53,7 @@ def resident(split: ImageSet, device: torch.device) -> ImageSet:
 
 
 class Epoch(NamedTuple):
-    """What an epoch shows of a split, and where it begins."""
+    """The order in which an epoch shows the images of a split, and the place where it begins."""
 
     order: Tensor
     """The images in their order, int64 (N,)."""

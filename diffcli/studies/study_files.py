@@ -15,7 +15,7 @@ from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.metrics import METRICS
 from diffcli.studies.checks import CHECKS
 from diffcli.studies.facts import FACTS
-from diffcli.studies.schema import (
+from diffcli.studies.study_schema import (
     Budget,
     ByEpoch,
     Effort,
@@ -99,7 +99,7 @@ def checked(values: Any, where: str) -> Study:
     try:
         study = Study.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {explain(error, known=dict(_known(values)))}") from error
+        raise UserError(f"{where}: {explain(error, known=dict(_allowed_keys(values)))}") from error
     for name, budget in study.known_budgets.items():
         key = f"budgets.{name}" if study.budgets else "budget"
         _check_labels(f"{key}.models", budget.models, study, where)
@@ -158,12 +158,12 @@ def folder_of(label: str, seed: int | None = None) -> str:
 
 
 def _check_folders(study: Study, where: str) -> None:
-    seen: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for label in study.models:
         for seed in dict.fromkeys(study.seeds_of(label)):
             name = folder_of(label, seed)
-            if not folder_of(label) or seen.setdefault(name, label) != label:
-                other = f" and '{seen[name]}'" if name in seen else ""
+            if not folder_of(label) or owners.setdefault(name, label) != label:
+                other = f" and '{owners[name]}'" if name in owners else ""
                 raise UserError(
                     f"{where}: models: the labels '{label}'{other} make no folders of their own; "
                     "use letters and digits, others for each"
@@ -207,17 +207,17 @@ def _check_claim(key: str, claim: StudyClaim, study: Study, where: str) -> None:
             )
 
 
-def _known(values: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _allowed_keys(values: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """The keys that are known below each dotted path of a file, to name the nearest to an unknown one."""
 
     def fields(kind: type[BaseModel]) -> list[str]:
         return list(kind.model_fields)
 
     def mapping(key: str) -> dict[str, Any]:
-        found = values.get(key)
-        return found if isinstance(found, dict) else {}
+        section = values.get(key)
+        return section if isinstance(section, dict) else {}
 
-    def listed(items: Any, key: str) -> Iterator[tuple[str, Any]]:
+    def entries(items: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield from ((f"{key}.{number}", item) for number, item in enumerate(items if isinstance(items, list) else []))
 
     def claims(items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, list[str]]]:
@@ -226,8 +226,8 @@ def _known(values: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
             for name in ("better", "not_better", "than", "of"):
                 yield f"{key}.{name}", fields(Selected)
             if isinstance(claim, dict):
-                yield from claims(listed(claim.get("all"), f"{key}.all"))
-                for place, bound in listed(claim.get("history"), f"{key}.history"):
+                yield from claims(entries(claim.get("all"), f"{key}.all"))
+                for place, bound in entries(claim.get("history"), f"{key}.history"):
                     yield place, fields(StudyBound)
                     yield from claims([(f"{place}.claim", bound.get("claim") if isinstance(bound, dict) else None)])
 
@@ -245,7 +245,7 @@ def _known(values: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     figures = values.get("figures")
     for number in range(len(figures) if isinstance(figures, list) else 0):
         yield f"figures.{number}", fields(StudyFigure)
-    yield from claims(listed(values.get("claims"), "claims"))
+    yield from claims(entries(values.get("claims"), "claims"))
 
 
 def _known_of_evaluation(values: Any, key: str) -> Iterator[tuple[str, list[str]]]:

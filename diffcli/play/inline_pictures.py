@@ -55,7 +55,8 @@ def row(figures: Iterable[str], kind: str = "small") -> str:
 
 
 def message(text: str, wrong: bool = False) -> str:
-    """HTML of a line of text, which screen readers say when it changes; arguments lose the backticks that errors name them in."""
+    """HTML of a line of text, which screen readers say when it changes; arguments lose the backticks that errors name
+    them in."""
     if not text:
         return ""
     role, kind = ("alert", "wrong") if wrong else ("status", "said")

@@ -27,7 +27,7 @@ Noise = Annotated[float, Field(ge=0, le=MOST_NOISE)]
 
 
 class Reported(Strict):
-    """What a publication reports of a model: where, and ``scores`` by the keys of ``eval.json``."""
+    """The scores that a publication reports of a model: where, and ``scores`` by the keys of ``eval.json``."""
 
     where: str
     scores: dict[str, float]
@@ -45,8 +45,9 @@ class StudyModel(Strict):
         set: preset keys and their new values, ``{schedule.T: 10}``.
         seeds: of its trainings, one run for each; null is the study's.
         priors: where samples start, each in its turn; none is the preset's, and where that is fitted all that are.
-        label: what a model with labels is told of what it draws and reconstructs, as ``EvaluateOptions`` takes it, ``none`` for
-            nothing; null draws labels as frequent as they are in the data, and tells reconstructions none, beside that their own.
+        label: what a model with labels is told of what it draws and reconstructs, as ``EvaluateOptions`` takes it,
+            ``none`` for nothing; null draws labels as frequent as they are in the data, and tells reconstructions none,
+            beside that their own.
         reported: to be shown beside the scores.
     """
 
@@ -67,7 +68,7 @@ class Effort(Strict):
 
 
 class ByEpoch(Strict):
-    """What is measured of the weights that a run kept at its ``sample_epochs``; null as the study's evaluation.
+    """The evaluation of the weights that a run kept at its ``sample_epochs``; null as the study's evaluation.
 
     Args:
         models: labels of those that are measured along their training; none is all.
@@ -85,7 +86,8 @@ def _listed_alone(value: Any) -> Any:
 
 
 class Reconstructions(Strict):
-    """Reconstructions from z_t that also are measured: of each model, from each t, with each number of bits and each noise.
+    """Reconstructions from z_t that also are measured: of each model, from each t, with each number of bits and each
+    noise.
 
     Args:
         models: labels of those that are measured so; none is all.
@@ -161,7 +163,7 @@ def _label_alone(value: Any) -> Any:
 
 
 class Selected(Strict):
-    """Of which model a number is; its label alone is enough.
+    """A model that a number is of; its label alone is enough.
 
     Args:
         prior: where its samples start; null is the first.
@@ -335,9 +337,9 @@ class StudyFigure(Strict):
 
     Args:
         title: its number and what it shows.
-        show: curves (``loss``, ``loss-by-t``, ``schedules``, ``bits``: classes kept by the bits of z_t) of all its models in
-            one picture; ``degradations``, a test image over t, a row for each; or pictures of each model beside those of the
-            others.
+        show: curves (``loss``, ``loss-by-t``, ``schedules``, ``bits``: classes kept by the bits of z_t) of all its
+            models in one picture; ``degradations``, a test image over t, a row for each; or pictures of each model
+            beside those of the others.
         models: labels; none is all.
         epochs: of those by epoch; none is all that the runs have.
         about: what is to be seen.
@@ -365,7 +367,8 @@ class StudySection(Strict):
 
     Args:
         text: paragraphs, with an empty line between.
-        table: a Markdown file beside the study's that holds it; the other lines of the file are shown as one more paragraph.
+        table: a Markdown file beside the study's that holds it; the other lines of the file are shown as one more
+            paragraph.
     """
 
     title: str

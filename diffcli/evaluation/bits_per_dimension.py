@@ -71,7 +71,8 @@ def decoder_width(sampling: Sampling, train: ImageSet) -> float:
 def bits_of(
     sampling: Sampling, test: ImageSet, labels: Tensor, evaluations: int, width: float, quiet: bool
 ) -> dict[str, float]:
-    """Scores: the mean of the bound over test images in bits per dimension, its KL terms, and the mean's standard error.
+    """Scores: the mean of the bound over test images in bits per dimension, its KL terms, and the mean's standard
+    error.
 
     Args:
         labels: what the denoiser and the prior are told of the images, int64 (N,), -1 for nothing.

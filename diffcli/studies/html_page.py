@@ -31,7 +31,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class RunView:
-    """What the page shows of a run."""
+    """A run as the page shows it."""
 
     name: str
     note: str
@@ -66,7 +66,7 @@ def columns(scores: Sequence[Mapping[str, float]]) -> list[str]:
 
 @dataclass(frozen=True)
 class Page:
-    """What a comparison shows.
+    """A comparison as its page shows it.
 
     Args:
         best: by score, in the order of the columns, the runs whose value is marked.
