@@ -40,6 +40,7 @@ from diffcli.utils.compile import prepared
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Precision, Processes
 from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.options import check_number, within
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -391,8 +392,8 @@ class Model:
         Raises:
             UserError: it is not.
         """
-        if not smallest <= t <= self.T:
-            raise UserError(f"`t` must be in {smallest}..{self.T}, got {t}")
+        check_number("t", t, "int")
+        within(smallest, self.T)("t", t)
 
     def check_inpaints(self) -> None:
         """Checks that the model can paint what is missing of an image.
@@ -481,7 +482,7 @@ def check_count(n: int) -> None:
     """Checks a number of samples.
 
     Raises:
-        UserError: it is out of range.
+        UserError: it is no whole number, or out of range.
     """
-    if not 1 <= n <= MAX_SAMPLES:
-        raise UserError(f"`n` must be in 1..{MAX_SAMPLES:,}, got {n}")
+    check_number("n", n, "int")
+    within(1, MAX_SAMPLES)("n", n)

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import wraps
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
@@ -91,7 +92,7 @@ def batch_size_option(default: int) -> Any:
 
 
 def _check_batch_size(name: str, size: BatchSize) -> BatchSize:
-    if size != "auto" and (isinstance(size, str) or size < 1):
+    if size != "auto" and not (isinstance(size, Integral) and size >= 1):
         raise UserError(f"`{name}` must be at least 1, or auto, got {size}")
     return size
 

@@ -6,6 +6,7 @@ import csv
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,8 +45,26 @@ class Logged:
 class EventLog(TensorBoardLogger):
     """TensorBoard's event files, without Lightning's copy of the hyperparameters: the run has its ``preset.yaml``."""
 
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            wait_for_a_later_second(Path(self.log_dir))
+        return super().experiment
+
     def save(self) -> None:
         self.experiment.flush()
+
+
+def wait_for_a_later_second(folder: Path) -> None:
+    """Waits until no event file in a folder is of the present second.
+
+    TensorBoard reads event files in the order of their names, which begin with the second, and forgets what it has read
+    of the steps from which a later file goes on. Two files of one second, a training stopped at once and its resume,
+    may be read the wrong way round: then the curves of the resume would be forgotten.
+    """
+    while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.05)
 
 
 class Table(CSVLogger):

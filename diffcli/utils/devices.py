@@ -67,7 +67,7 @@ PLACES: dict[str, str | None] = dict.fromkeys(("accelerator", "devices", "num_no
 
 def devices_option(default: Devices, parts: Mapping[str, str | None]) -> Any:
     """The devices of a command, a flag for each of these parts."""
-    return option(default, check=lambda _, value: devices_of(value), takes_none=False, parts=parts)
+    return option(default, check=lambda _, value: devices_of(value), parts=parts)
 
 
 def devices_of(value: Devices | int | str) -> Devices:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
 from diffcli.utils.errors import UserError, unknown
@@ -70,7 +71,6 @@ def option(
     *,
     default_factory: Any = MISSING,
     check: Callable[[str, Any], Any] | None = None,
-    takes_none: bool = True,
     **flag: Any,
 ) -> Any:
     """A field of an options class that the command line shows, too.
@@ -78,14 +78,14 @@ def option(
     Args:
         default: none where the option has to be given.
         default_factory: makes a default anew.
-        check: of the name and a value that is not None, the value to keep; raises ``UserError``.
-        takes_none: whether None is a value, which is not checked.
+        check: of the name and a value, the value to keep; raises ``UserError``. None is not checked where it is the
+            default.
         flag: see :class:`Flag`.
     """
     return field(
         default=default,
         default_factory=default_factory,
-        metadata={"flag": Flag(**flag), "check": check, "takes_none": takes_none},
+        metadata={"flag": Flag(**flag), "check": check},
     )
 
 
@@ -111,6 +111,23 @@ def within(smallest: float, largest: float, unit: str = "") -> Callable[[str, An
     return check
 
 
+NUMBERS: dict[str, tuple[type, str]] = {"int": (Integral, "a whole number"), "float": (Real, "a number")}
+"""By annotation, the type of an option's values, NumPy's too, and its name in messages."""
+
+
+def check_number(name: str, value: Any, annotation: Any) -> None:
+    """Checks that the value of an option that is annotated as a number, or as a number or None, is one.
+
+    Raises:
+        UserError: it is not.
+    """
+    kind, _, other = str(annotation).partition(" | ")
+    if kind in NUMBERS and other in ("", "None") and not (value is None and other):
+        numbers, words = NUMBERS[kind]
+        if not isinstance(value, numbers):
+            raise UserError(f"`{name}` must be {words}, got {value!r}")
+
+
 def is_path(annotation: Any) -> bool:
     """Whether an annotation, as text, is that of a path."""
     return str(annotation).partition(" | ")[0] == "Path"
@@ -118,7 +135,7 @@ def is_path(annotation: Any) -> bool:
 
 @dataclass(frozen=True)
 class Options:
-    """The base of options classes: expands paths, and applies each field's check.
+    """The base of options classes: expands paths, asks for numbers, and applies each field's check.
 
     Raises:
         UserError: a value does not pass.
@@ -127,9 +144,10 @@ class Options:
     def __post_init__(self) -> None:
         for one in fields(self):
             value, check = getattr(self, one.name), one.metadata.get("check")
+            check_number(one.name, value, one.type)
             if value is not None and is_path(one.type):
                 object.__setattr__(self, one.name, path_at(value, f"`{one.name}`"))
-            if check is not None and not (value is None and one.metadata.get("takes_none", True)):
+            if check is not None and not (value is None and one.default is None):
                 object.__setattr__(self, one.name, check(one.name, value))
 
 

@@ -65,6 +65,13 @@ def test_degraded_to_the_end_and_restored_is_reconstructed(model: diffcli.Model)
     ("call", "expected"),
     [
         (lambda model: model.sample(0), "`n` must be in 1..10,000,000, got 0"),
+        (lambda model: model.sample("2"), "`n` must be a whole number, got '2'"),
+        (lambda model: model.sample(2, steps="5"), "`steps` must be a whole number, got '5'"),
+        (lambda model: model.sample(2, seed=None), "`seed` must be a whole number, got None"),
+        (lambda model: model.sample(2, guidance="much"), "`guidance` must be a number, got 'much'"),
+        (lambda model: model.sample(2, batch_size=None), "`batch_size` must be at least 1, or auto, got None"),
+        (lambda model: model.sample(2, batch_size=2.5), "`batch_size` must be at least 1, or auto, got 2.5"),
+        (lambda model: model.restore(torch.zeros(2, 1, 8, 8), "3"), "`t` must be a whole number, got '3'"),
         (lambda model: model.sample(2, step=3), "unknown argument 'step'; did you mean 'steps'?"),
         (lambda model: model.sample(2, steps=99), "steps must be in 1..20"),
         (lambda model: model.sample(2, prior="unform"), "`prior`: unknown prior 'unform'; did you mean 'uniform'?"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -84,6 +85,22 @@ def test_rows_after_the_checkpoint_of_a_resume_come_again_once(tmp_path: Path) -
         ("1", "1.0", ""),
         ("2", "20.0", "1.0"),
     ]
+
+
+def test_curves_of_a_resume_in_the_second_of_its_training_stay(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    time.sleep(1 - time.time() % 1)  # both begin in one second
+    for values in ([5.0], [3.0, 2.0]):
+        log = loggers.EventLog(tmp_path, name="logs", version="", default_hp_metric=False, purge_step=0)
+        for step, value in enumerate(values):
+            log.log_metrics({"loss": value}, step)
+        log.finalize("success")
+        if len(values) == 1:  # as the tenth file of a process stands before its second one
+            [file] = (tmp_path / "logs").iterdir()
+            file.rename(file.with_name(".".join(file.name.split(".")[:4]) + ".~.9.9"))
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(0, 3.0), (1, 2.0)]
 
 
 def test_tensorboard_is_what_is_written_unless_told_otherwise(cli: Cli, tiny: Path) -> None:

@@ -97,8 +97,7 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
 
     events = EventAccumulator(str(run / "logs")).Reload()
     tags = events.Tags()["scalars"]
-    # Event files of one second are read in any order.
-    return {tag: sorted((event.step, event.value) for event in events.Scalars(tag)) for tag in tags}
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
 def table(run: Path) -> list[tuple[str, ...]]:
