@@ -16,7 +16,7 @@ SEE = re.compile(r"\s*See `\w+` for the arguments\.")
 
 
 class Signatures(griffe.Extension):
-    """Sphinx's roles as code; ``called_with(Options)`` as the arguments that it stands for."""
+    """Sphinx's roles as code; ``called_with(Options)`` and ``takes_sampler_options`` as the arguments that they stand for."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         """Changes what was read of diffcli, once all of it is."""
@@ -28,7 +28,7 @@ def _visit(found: griffe.Object) -> None:
     if found.docstring:
         found.docstring.value = ROLE.sub(_as_code, found.docstring.value).replace("``", "`")
     if isinstance(found, griffe.Function) and any(
-        str(decorator.value).startswith("called_with(") for decorator in found.decorators
+        str(decorator.value).startswith(("called_with(", "takes_sampler_options")) for decorator in found.decorators
     ):
         _spell_out(found)
     for member in found.members.values():
@@ -47,8 +47,8 @@ def _spell_out(function: griffe.Function) -> None:
     value: Any = import_module(function.module.path)
     for name in names.split("."):
         value = getattr(value, name)
-    decorator = str(function.decorators[0].value)
-    options: Any = getattr(import_module(function.module.path), decorator.partition("(")[2].rstrip(")"))
+    kind = str(function.decorators[0].value).partition("(")[2].rstrip(")") or "SamplerOptions"
+    options: Any = getattr(import_module(function.module.path), kind)
     function.parameters = griffe.Parameters(
         *(
             griffe.Parameter(
@@ -63,7 +63,10 @@ def _spell_out(function: griffe.Function) -> None:
     if function.docstring:
         text = SEE.sub("", function.docstring.value)
         head, mark, tail = text.partition("\nRaises:")
-        function.docstring.value = f"{head.rstrip()}\n\nArgs:\n{_described(options)}\n{mark}{tail}"
+        head, _, arguments = head.partition("\n\nArgs:\n")
+        lines = [line for line in arguments.splitlines() if line.strip() and not line.startswith("    options: see")]
+        described = "\n".join([*lines, _described(options)])
+        function.docstring.value = f"{head.rstrip()}\n\nArgs:\n{described}\n{mark}{tail}"
 
 
 def _shown(parameter: inspect.Parameter, options: Any) -> str:

@@ -307,6 +307,11 @@ def images_of(data: ImageDataModule) -> dict[str, Any]:
 
 
 def _check_resumable(run: Run, resumed: Plan, content: dict[str, Any]) -> None:
+    if not {"optimizer_states", "loops", "pytorch-lightning_version"} <= set(content):
+        raise UserError(
+            f"checkpoint {run.last} holds weights alone, without what a training goes on from (its optimizer's state "
+            "and its position): put back the file that the training wrote, or train a new run"
+        )
     check_weights(f"checkpoint {run.last}", content["state_dict"], resumed.module)
     epochs, batches = resumed.preset.training.epochs, resumed.data.batches_per_epoch
     if content["global_step"] >= epochs * batches:

@@ -182,6 +182,20 @@ def test_other_images_than_at_the_beginning_are_noticed(cli: Cli, workplace: Pat
     assert "are not those that the run began with" in result.err
 
 
+def test_a_checkpoint_of_weights_alone_goes_on_with_nothing(cli: Cli, workplace: Path, trained: Path) -> None:
+    shutil.copytree(trained, "run")
+    last = Run(Path("run")).last
+    whole = torch.load(last, weights_only=True)
+    weights = ("epoch", "global_step", "state_dict", "hyper_parameters", "priors")
+    torch.save({key: whole[key] for key in weights if key in whole}, last)  # as published runs keep them
+    before = last.read_bytes()
+    result = cli(*TRAIN, "--resume", "run", "--epochs", 3)
+    assert result.code == 2
+    assert "holds weights alone" in result.err
+    assert result.err.count("\n") == 1
+    assert last.read_bytes() == before
+
+
 def test_two_resumes_of_one_run_do_not_mix(cli: Cli, workplace: Path, trained: Path) -> None:
     from diffcli.checkpoints.runs import locked
 

@@ -110,6 +110,12 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     trained = pages[pages.index('id="diffcli.training.run.train"') :][:20000]
     for argument in ("preset", "overrides", "resume", "limit_batches", "logger"):  # of TrainOptions
         assert f">{argument}<" in trained or f"{argument}:" in trained, argument
+    for method in ("sample", "trajectory", "restore", "reconstruct", "inpaint"):
+        entry = pages[pages.index(f'id="diffcli.inference.model.Model.{method}"') :]
+        entry = entry[: entry.index('id="diffcli.inference.model.Model.', 10)]
+        for argument in ("guidance", "batch_size", "quiet"):  # of SamplerOptions
+            assert f">{argument}<" in entry, (method, argument)
+        assert "**options" not in re.sub("<[^>]*>", "", entry), method
     assert ":class:" not in pages
     assert ":func:" not in pages
 
