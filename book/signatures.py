@@ -16,7 +16,7 @@ SEE = re.compile(r"\s*See `\w+` for the arguments\.")
 
 
 class Signatures(griffe.Extension):
-    """Sphinx's roles as code; ``called_with(Options)`` and ``takes_sampler_options`` as the arguments that they stand for."""
+    """Sphinx's roles as code; ``called_with(Options)`` and ``takes_sampler_options`` as their arguments."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         """Changes what was read of diffcli, once all of it is."""
