@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffcli.cli.app import MAKE, command
-from diffcli.inference.options import RestoreOptions
+from diffcli.inference.restore_options import RestoreOptions
 
 
 @command(

@@ -295,37 +295,56 @@ def image_shape_of(preset: Preset) -> tuple[int, int, int]:
 
 
 def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degradation:
-    """The degradation of (C, H, W) images, with its schedule's table and the preset's noise.
+    """The degradation of (C, H, W) images that a preset names, with its schedule's table and the preset's noise.
+
+    Raises:
+        UserError: see :func:`degradation_of`.
+    """
+    return degradation_of(image_shape, preset.degradation, schedule=preset.schedule, noise=preset.noise)
+
+
+def degradation_of(
+    image_shape: tuple[int, int, int],
+    component: Component,
+    *,
+    schedule: Component | None = None,
+    noise: Component | None = None,
+) -> Degradation:
+    """The degradation of (C, H, W) images that a component names.
+
+    Args:
+        schedule: of its betas, for one that asks for them.
+        noise: what is added to one that draws none of its own.
 
     Raises:
         UserError: a schedule is missing, not asked for, or out of the degradation's range; noise is added to a
             degradation that has its own; or the images are too small for it.
     """
-    name = preset.degradation.name
+    name = component.name
     supplied: dict[str, object] = {"image_shape": image_shape}
-    if asks_for("degradation", preset.degradation, "betas"):
-        if preset.schedule is None:
+    if asks_for("degradation", component, "betas"):
+        if schedule is None:
             raise UserError(f"schedule is missing: degradation {name} needs one")
-        supplied["betas"] = _betas(preset.schedule)
-    elif preset.schedule is not None:
+        supplied["betas"] = _betas(schedule)
+    elif schedule is not None:
         raise UserError(f"schedule: degradation {name} takes none; leave it out")
-    degradation: Degradation = build("degradation", preset.degradation, supplied)
+    degradation: Degradation = build("degradation", component, supplied)
     degradation.name, degradation.image_shape = name, image_shape
     with of_plugin("degradation", name):
         try:
             check_basics(degradation)
         except ValueError as error:
             raise UserError(f"degradation {name}: {error}{place_of(error, type(degradation).signal)}") from error
-    if preset.noise is not None:
+    if noise is not None:
         if degradation.stochastic:
             raise UserError(f"noise: degradation {name} has its own; leave it out")
-        degradation.sigmas = build("noise", preset.noise, {"T": degradation.T})
-        function = registered("noise", preset.noise.name)
-        with of_plugin("noise", preset.noise.name, function):
+        degradation.sigmas = build("noise", noise, {"T": degradation.T})
+        function = registered("noise", noise.name)
+        with of_plugin("noise", noise.name, function):
             try:
                 check_tables(degradation)
             except ValueError as error:
-                raise UserError(f"noise {preset.noise.name}: {error}{place_of(error, function)}") from error
+                raise UserError(f"noise {noise.name}: {error}{place_of(error, function)}") from error
     return degradation
 
 

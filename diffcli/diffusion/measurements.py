@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -108,6 +108,10 @@ class Operator(ABC):
         """
         return conjugate_gradients(self, lambda u: variance * self.adjoint(u), noise, b)[0]
 
+    def of(self, rows: Tensor) -> Operator:
+        """A of some images of the batch, where each may have its own."""
+        return self
+
 
 class Axes(Operator):
     """A x = R x C', with R along the rows' axis and C along the columns': inverted in the singular bases of R and C.
@@ -143,7 +147,7 @@ class Pixelwise(Operator):
     """A x = w x, a weight for each pixel: masks, fading, in-painting.
 
     Args:
-        weights: w, that goes with (B, C, H, W).
+        weights: w, that goes with (1, C, H, W), or with (B, C, H, W) where each image has its own.
     """
 
     def __init__(self, weights: Tensor) -> None:
@@ -159,6 +163,10 @@ class Pixelwise(Operator):
     def solve(self, b: Tensor, variance: Tensor | float, noise: float) -> Tensor:
         """b / (r^2 w^2 + sigma^2)."""
         return wide(b) / (variance * self.weights.square() + noise)
+
+    def of(self, rows: Tensor) -> Operator:
+        """Those weights that these images have."""
+        return self if len(self.weights) == 1 else Pixelwise(self.weights[rows])
 
 
 class Differentiated(Operator):
@@ -273,7 +281,7 @@ class Measurement:
         y: (B, C, H, W).
         operator: A.
         sigma: standard deviation of the noise, at least 0.
-        constant: c, that goes with y.
+        constant: c, that goes with y, the same for all images.
 
     Raises:
         ValueError: ``sigma`` is negative or not finite, or ``y`` is not.
@@ -294,6 +302,10 @@ class Measurement:
     def noise(self) -> float:
         """sigma^2, not less than numbers in float32 have."""
         return max(self.sigma, PRECISION) ** 2
+
+    def of(self, rows: Tensor) -> Measurement:
+        """What is known of some images of the batch, by their indices, which may repeat."""
+        return replace(self, y=self.y[rows], operator=self.operator.of(rows))
 
     def residual(self, x: Tensor) -> Tensor:
         """y - c - A x, float64 (B, C, H, W): what images x do not explain.

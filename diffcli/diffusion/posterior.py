@@ -187,6 +187,21 @@ def dps(
     return given
 
 
+def refitted(
+    xT: Tensor, given: X0Function, degradation: Degradation, draw: Callable[[], Tensor], rounds: int
+) -> Tensor:
+    """x_T (B, C, H, W) that a prior drew, fitted to a measurement: the estimate ``given`` it is degraded anew, so many
+    times.
+
+    Where something of the image is left at T, as a blur does, the sampler keeps it, and a prior knows nothing of what
+    was measured.
+    """
+    at_T = torch.full((len(xT),), degradation.T, dtype=torch.int64)
+    for _ in range(rounds):
+        xT = degradation.degrade(given(xT, at_T), at_T.to(xT.device), draw())
+    return xT
+
+
 def with_jacobian(estimate: X0Function, xt: Tensor, t: Tensor) -> tuple[Tensor, Linear]:
     """(x0_hat, v -> J' v), J the Jacobian of x0_hat in x_t, (B, C, H, W) each; also inside of
     ``torch.inference_mode``."""

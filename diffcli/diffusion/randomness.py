@@ -36,6 +36,8 @@ class Stream(IntEnum):
     INPAINTING = 9
     DISTURBANCE = 10
     SUBSET = 11
+    POSTERIOR = 12
+    EVIDENCE = 13
 
 
 def generator_for(seed: int, stream: Stream, *index: int, device: torch.device | str = "cpu") -> torch.Generator:

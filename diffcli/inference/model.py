@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,13 +27,24 @@ from diffcli.data.datasets import ImageSet, Source
 from diffcli.data.given import read_given
 from diffcli.data.label_names import Label
 from diffcli.data.pixels import to_model, to_uint8
+from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.inpainting import MOST_ROUNDS, ROUNDS, check_inpaints
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
+from diffcli.inference.checks import (
+    check_count,
+    check_degraded,
+    check_images,
+    check_measured,
+    painted_pixels,
+)
+from diffcli.inference.measurement_options import PosteriorOptions, unguided
+from diffcli.inference.measuring import degradation_named, measurement_of
 from diffcli.inference.model_labels import ModelLabels
-from diffcli.inference.options import MAX_SAMPLES, BatchSize, SamplerOptions, takes_sampler_options
+from diffcli.inference.options import BatchSize, SamplerOptions, takes, takes_sampler_options
+from diffcli.inference.posterior import Posterior, draw_posterior, method_for
 from diffcli.inference.restoration import degraded, estimated, inpaint, reconstruct, restore
 from diffcli.inference.sampling import Sampling, counting, draw_xT, fit_prior, generate
 from diffcli.utils.compile import prepared
@@ -202,7 +213,7 @@ class Model:
         Raises:
             UserError: the images are of another shape or type, or ``t`` is out of range.
         """
-        self._check_images(images)
+        check_images(images, self.image_shape)
         self.check_t(t, smallest=0)
         parts = []
         for indices in torch.arange(len(images)).split(AT_ONCE):
@@ -222,11 +233,49 @@ class Model:
             UserError: an option is out of range or does not fit the model.
         """
         chosen = SamplerOptions(**options)
-        self._check_degraded(xt, t)
+        check_degraded(xt, self.image_shape)
+        self.check_t(t)
         sampling = self.sampling_from(t, chosen)
         labels = self.labels.of_images(chosen, len(xt))
         with progress(f"restoring {len(xt)} images", sampling.total_steps(len(xt)), "steps", chosen.quiet) as done:
             return to_uint8(torch.cat(list(restore(sampling, xt, counting(done), labels))))
+
+    @takes(PosteriorOptions)
+    def posterior(
+        self,
+        y: Tensor,
+        degradation: str | Path | Mapping[str, Any] | Degradation,
+        t: int | None = None,
+        **options: Any,
+    ) -> Posterior:
+        """Images given measurements y = A_t x_0 + sigma eps of them, the model being the prior.
+
+        The sampler starts where :meth:`sample` does, with the preset's number of steps, and without guidance unless the
+        options say so: it would draw what is more typical than the measurement allows.
+
+        Args:
+            y: (N, C, H, W), uint8, or float with pixels in about [-0.5, 0.5].
+            degradation: a preset, a run or a ready model, whose degradation is taken; a kind of degradation with its
+                parameters, ``{"name": "heat", "schedule": {...}}``; or one that is built.
+            t: of the degradation, 0..T; it may be left out where T is 1.
+            options: see :class:`PosteriorOptions`.
+
+        Raises:
+            UserError: the measurements are of another shape or type, the degradation is not found or cannot be
+                inverted, or an option is out of range or does not fit the model.
+        """
+        chosen = PosteriorOptions(**options)
+        method = method_for(self.denoiser.degradation, chosen.method)
+        check_measured(y, self.image_shape)
+        known = degradation_named(degradation, self.image_shape)
+        measurement = measurement_of(y, known, t, chosen.sigma, self.processes.device)
+        samples = chosen.samples or 1
+        sampling = self.sampling(unguided(chosen), self.prior(None))
+        labels = self.labels.of_images(chosen, len(y))
+        told = None if labels is None else labels.expand(samples, -1)
+        total = sampling.total_steps(samples * len(y))
+        with progress(f"restoring {len(y)} images", total, "steps", chosen.quiet) as done:
+            return draw_posterior(sampling, measurement, method, told, samples=samples, track=counting(done))
 
     def estimate(
         self, xt: Tensor, t: int, label: Label | Sequence[Label] | None = None, batch_size: BatchSize = 128
@@ -243,7 +292,8 @@ class Model:
             UserError: the images are of another shape or type, ``t`` is out of range, or the label is unknown.
         """
         options = SamplerOptions(label=label, batch_size=batch_size)
-        self._check_degraded(xt, t)
+        check_degraded(xt, self.image_shape)
+        self.check_t(t)
         sampling = replace(self.sampling(options), steps=[t, 0])
         labels = self.labels.of_images(options, len(xt))
         return to_uint8(torch.cat(list(estimated(sampling, xt, labels))))
@@ -256,7 +306,7 @@ class Model:
             UserError: the images are of another shape or type, or an option does not fit the model.
         """
         chosen, count = SamplerOptions(**options), len(images)
-        self._check_images(images)
+        check_images(images, self.image_shape)
         sampling = self.sampling(chosen)
         labels = self.labels.of_images(chosen, count)
         with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", chosen.quiet) as done:
@@ -282,8 +332,8 @@ class Model:
         chosen = SamplerOptions(**options)
         if not 1 <= resampling <= MOST_ROUNDS:
             raise UserError(f"`resampling` must be in 1..{MOST_ROUNDS}, got {resampling}")
-        self._check_images(images)
-        painted = self._painted(mask, len(images))
+        check_images(images, self.image_shape)
+        painted = painted_pixels(mask, len(images), self.image_shape)
         self.check_inpaints()
         sampling = self.sampling(chosen, self.prior(None))
         labels = self.labels.of_images(chosen, len(images))
@@ -445,44 +495,3 @@ class Model:
             guide=self.guide,
         )
         return sampling.with_largest_batches() if options.batch_size == "auto" else sampling
-
-    def _painted(self, mask: Tensor, count: int) -> Tensor:
-        _, height, width = self.image_shape
-        if mask.dtype != torch.bool or tuple(mask.shape) not in ((height, width), (count, height, width)):
-            raise UserError(
-                f"`mask` must be bool, ({height}, {width}) or ({count}, {height}, {width}), "
-                f"got {str(mask.dtype).removeprefix('torch.')} {tuple(mask.shape)}"
-            )
-        painted = mask.cpu().expand(count, height, width)
-        shares = painted.flatten(1).float().mean(dim=1)
-        if bool((shares == 0).any()):
-            raise UserError("`mask` marks nothing to be painted")
-        if bool((shares == 1).any()):
-            raise UserError("`mask` marks all of an image, of which nothing is known then; draw new ones with sample")
-        return painted.unsqueeze(1)
-
-    def _check_degraded(self, xt: Tensor, t: int) -> None:
-        self._check_shape(xt)
-        if not xt.is_floating_point() or not bool(torch.isfinite(xt).all()):
-            raise UserError("degraded images must be finite float numbers, with pixels in about [-0.5, 0.5]")
-        self.check_t(t)
-
-    def _check_shape(self, images: Tensor) -> None:
-        if images.ndim != 4 or not len(images) or tuple(images.shape[1:]) != self.image_shape:
-            expected = ", ".join(map(str, self.image_shape))
-            raise UserError(f"images must be of shape (N, {expected}), got {tuple(images.shape)}")
-
-    def _check_images(self, images: Tensor) -> None:
-        self._check_shape(images)
-        if images.dtype != torch.uint8:
-            raise UserError(f"images must be uint8 in 0..255, got {str(images.dtype).removeprefix('torch.')}")
-
-
-def check_count(n: int) -> None:
-    """Checks a number of samples.
-
-    Raises:
-        UserError: it is no whole number, or out of range.
-    """
-    check_number("n", n, "int")
-    within(1, MAX_SAMPLES)("n", n)

@@ -17,10 +17,9 @@ from diffcli.data.options import DataOptions, data_option
 from diffcli.utils.console import quiet_option
 from diffcli.utils.devices import ONE_DEVICE, PLACES, Devices, devices_option
 from diffcli.utils.errors import UserError
-from diffcli.utils.files import check_beside, check_output, output_of
+from diffcli.utils.files import check_beside, check_output
 from diffcli.utils.options import (
     DEVICES,
-    IMAGES,
     MODEL,
     SAMPLING,
     Options,
@@ -229,82 +228,6 @@ class SampleOptions(SamplerOptions, DataOptions):
 
 
 @dataclass(frozen=True)
-class RestoreOptions(SamplerOptions):
-    """What is restored, and into which files.
-
-    Args:
-        files: images, and folders of images.
-        run: see :func:`diffcli.load`.
-        out: .png (rows: original, degraded, one step, restored), .npz (an array of each, the restored ones as
-            ``images``), or a folder (the restored images).
-        t: the step that the images are degraded to, 1..T; None is half of T.
-        degraded: the images are x_t already.
-        mask: an image that is white where the images are to be drawn anew, in place of ``t``.
-        resampling: with a mask, how often each step is taken; None is 5.
-        background: shows where an image is transparent; None is the preset's, else white.
-        invert: the images are negatives of what the model knows: dark on light, where those of the training are light
-            on dark.
-
-    Raises:
-        UserError: an option is out of range, two do not go together, or a file cannot be written.
-    """
-
-    files: Sequence[Path | str] = option(
-        argument=True,
-        metavar="FILE_OR_FOLDER...",
-        help="Images of any size; of a folder all, sub-folders too.",
-    )
-    run: Run | Path | str = run_option()
-    out: Path = option(
-        Path("restored.png"),
-        check=output_of(".png", ".npz", ""),
-        help=".png (rows: original, degraded, one step, restored), .npz (an array of each), or a folder.",
-    )
-    t: int | None = option(None, help="Degrade the images to this step, 1..T.", shown="half of T", panel=IMAGES)
-    degraded: bool = option(False, help="Take the images as degraded to `t` already.", panel=IMAGES)
-    mask: Path | str | None = option(
-        None, help="Image, white where they are to be drawn anew; needs a noise model.", panel=IMAGES
-    )
-    _: KW_ONLY
-    resampling: int | None = option(
-        None,
-        help="With `mask`: times that each step is taken; more fit better, and take longer.",
-        shown="5",
-        panel=SAMPLING,
-    )
-    background: str | None = option(
-        None, help="Colour where an image is transparent.", shown="the preset's, else white", panel=IMAGES
-    )
-    invert: bool = option(
-        False, help="Show the model negatives: of ink on paper, if it knows light on dark.", panel=IMAGES
-    )
-    steps: int | None = option(
-        None,
-        help="Sampler steps, 1..t; fewer are faster.",
-        shown="the preset's, in proportion to t",
-        panel=SAMPLING,
-    )
-    label: Label | Sequence[Label] | None = option(
-        None,
-        help="Of the images, in turn: a class's name, a number, a range such as 0-9, or none; repeatable.",
-        shown="none",
-        panel=SAMPLING,
-    )
-    devices: Devices = devices_option(ONE_DEVICE, ALL_PARTS)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.mask is not None and self.degraded:
-            raise UserError("`mask` takes the images as they are, `degraded` as degraded; give one of them")
-        if self.mask is not None and self.t is not None:
-            raise UserError("`t` degrades the whole images, and `mask` says which part is unknown; give one of them")
-        if self.mask is None and self.resampling is not None:
-            raise UserError("`resampling` is of in-painting; add `mask`, or leave it out")
-        if self.degraded and self.t is None:
-            raise UserError("`degraded` needs `t`: the step that the images are degraded to")
-
-
-@dataclass(frozen=True)
 class ExportOptions(StepOptions):
     """Which model is written, and as what.
 
@@ -382,20 +305,27 @@ class ExportOptions(StepOptions):
         return SamplerOptions(**shared(self, StepOptions))
 
 
-def takes_sampler_options(method: Callable[P, Result]) -> Callable[P, Result]:
-    """A method whose ``**options`` are the fields of :class:`SamplerOptions`, which its signature then shows.
+def takes(kind: type[Options]) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """A method whose ``**options`` are the fields of an options class, which its signature then shows.
 
     Raises:
         UserError: (when called) an argument is unknown or missing.
     """
-    own = inspect.signature(method)
-    *parameters, _ = own.parameters.values()
-    signature = own.replace(parameters=[*parameters, *inspect.signature(SamplerOptions).parameters.values()])
 
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-        check_arguments(signature, *args, **kwargs)
-        return method(*args, **kwargs)
+    def decorate(method: Callable[P, Result]) -> Callable[P, Result]:
+        own = inspect.signature(method)
+        *parameters, _ = own.parameters.values()
+        signature = own.replace(parameters=[*parameters, *inspect.signature(kind).parameters.values()])
 
-    call.__signature__ = signature  # type: ignore[attr-defined]
-    return call
+        @wraps(method)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+            check_arguments(signature, *args, **kwargs)
+            return method(*args, **kwargs)
+
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+takes_sampler_options = takes(SamplerOptions)

@@ -117,18 +117,21 @@ class Sampling:
         generators: Sequence[torch.Generator],
         labels: Tensor | None = None,
         known: Known | None = None,
+        *,
+        estimate: X0Function | None = None,
     ) -> Iterator[Step]:
         """x_T (B, C, H, W) -> ``Step(T, xT, xT)``, then a step for each of the sampler's, the last one at s = 0.
 
         Args:
             labels: int64 (B,), -1 for none.
             known: what is known of each image, for in-painting.
+            estimate: in place of the sampling's own, that of these images given a measurement, for example.
         """
         yield Step(self.steps[0], xT, xT)
         # Once a step at most, and never in the last one; in-painting once a round, and once between two rounds.
         calls = len(self.steps) - 2 if known is None else (2 * known.rounds - 1) * (len(self.steps) - 1)
         draw = Noise(generators, tuple(xT.shape[1:]), xT.device, calls)
-        estimate = self.estimate(labels)
+        estimate = self.estimate(labels) if estimate is None else estimate
         if known is None:
             yield from self.bound_sampler(estimate, xT, self.steps, draw)
             return

@@ -16,8 +16,9 @@ from diffcli.data.pixels import to_model, to_uint8
 from diffcli.diffusion.inpainting import ROUNDS
 from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
-from diffcli.inference.options import RestoreOptions, SamplerOptions
+from diffcli.inference.options import SamplerOptions
 from diffcli.inference.pictures import labelled_rows, to_image
+from diffcli.inference.restore_options import RestoreOptions
 from diffcli.utils.console import note
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import is_same_file, separate_names, written_whole

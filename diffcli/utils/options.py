@@ -4,6 +4,7 @@ command's flags."""
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from numbers import Integral, Real
@@ -95,6 +96,17 @@ def at_least(smallest: int, why: str = "") -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if value < smallest:
             raise UserError(f"`{name}` must be at least {smallest}, got {value}{why}")
+        return value
+
+    return check
+
+
+def above(bound: float) -> Callable[[str, Any], Any]:
+    """A check that a number is finite and more than ``bound``."""
+
+    def check(name: str, value: Any) -> Any:
+        if not bound < value < math.inf:
+            raise UserError(f"`{name}` must be a number above {bound}, got {value}")
         return value
 
     return check

@@ -114,7 +114,8 @@ NAMES_OF_RUNS = {"run", "runs", "preset", "resume", "study", "files"}
 
 def option_classes() -> list[type[Any]]:
     from diffcli.evaluation.options import EvaluateOptions
-    from diffcli.inference.options import ExportOptions, RestoreOptions, SampleOptions
+    from diffcli.inference.options import ExportOptions, SampleOptions
+    from diffcli.inference.restore_options import RestoreOptions
     from diffcli.studies.options import CompareOptions, StudyOptions
     from diffcli.training.options import TrainOptions
 

@@ -1,0 +1,87 @@
+"""Checks of images that a model is handed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffcli.inference.options import MAX_SAMPLES
+from diffcli.utils.errors import UserError
+from diffcli.utils.options import check_number, within
+
+Shape = tuple[int, int, int]
+
+
+def check_count(n: int) -> None:
+    """Checks a number of samples.
+
+    Raises:
+        UserError: it is no whole number, or out of range.
+    """
+    check_number("n", n, "int")
+    within(1, MAX_SAMPLES)("n", n)
+
+
+def check_images(images: Tensor, image_shape: Shape) -> None:
+    """Checks uint8 images (N, C, H, W).
+
+    Raises:
+        UserError: they are of another shape or type.
+    """
+    check_shape(images, image_shape)
+    if images.dtype != torch.uint8:
+        raise UserError(f"images must be uint8 in 0..255, got {str(images.dtype).removeprefix('torch.')}")
+
+
+def check_degraded(xt: Tensor, image_shape: Shape) -> None:
+    """Checks degraded images, float (N, C, H, W).
+
+    Raises:
+        UserError: they are of another shape or type, or not finite.
+    """
+    check_shape(xt, image_shape)
+    if not xt.is_floating_point() or not bool(torch.isfinite(xt).all()):
+        raise UserError("degraded images must be finite float numbers, with pixels in about [-0.5, 0.5]")
+
+
+def check_measured(y: Tensor, image_shape: Shape) -> None:
+    """Checks measured images (N, C, H, W), of 8 bits or float.
+
+    Raises:
+        UserError: they are of another shape or type, or not finite.
+    """
+    check_shape(y, image_shape)
+    if y.dtype != torch.uint8 and not (y.is_floating_point() and bool(torch.isfinite(y).all())):
+        raise UserError("measured images must be uint8, or finite float numbers with pixels in about [-0.5, 0.5]")
+
+
+def check_shape(images: Tensor, image_shape: Shape) -> None:
+    """Checks that images are (N, C, H, W).
+
+    Raises:
+        UserError: they are not, or there is none.
+    """
+    if images.ndim != 4 or not len(images) or tuple(images.shape[1:]) != image_shape:
+        expected = ", ".join(map(str, image_shape))
+        raise UserError(f"images must be of shape (N, {expected}), got {tuple(images.shape)}")
+
+
+def painted_pixels(mask: Tensor, count: int, image_shape: Shape) -> Tensor:
+    """The pixels of ``count`` images that a mask marks, bool (count, 1, H, W), of bool (H, W) or (count, H, W).
+
+    Raises:
+        UserError: the mask is of another shape or type, or marks nothing or everything of an image.
+    """
+    _, height, width = image_shape
+    if mask.dtype != torch.bool or tuple(mask.shape) not in ((height, width), (count, height, width)):
+        raise UserError(
+            f"`mask` must be bool, ({height}, {width}) or ({count}, {height}, {width}), "
+            f"got {str(mask.dtype).removeprefix('torch.')} {tuple(mask.shape)}"
+        )
+    painted = mask.cpu().expand(count, height, width)
+    shares = painted.flatten(1).float().mean(dim=1)
+    if bool((shares == 0).any()):
+        raise UserError("`mask` marks nothing to be painted")
+    if bool((shares == 1).any()):
+        raise UserError("`mask` marks all of an image, of which nothing is known then; draw new ones with sample")
+    return painted.unsqueeze(1)

@@ -1,0 +1,84 @@
+"""What a trained model is asked about measured images, as a prior; nothing heavy is loaded here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from diffcli.inference.options import SamplerOptions
+from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.options import IMAGES, SAMPLING, Options, option, within
+
+METHODS = {
+    "moments": "by the network's Jacobian, of noise models",
+    "isotropic": "one evaluation a step, of blur with noise, too",
+    "dps": "the field's baseline",
+}
+"""The names in :data:`~diffcli.diffusion.posterior.POSTERIORS`, and what each is."""
+MOST_SAMPLES = 1000
+"""Of each image."""
+
+
+def _check_method(name: str, method: str) -> str:
+    if method not in METHODS:
+        raise UserError(f"`{name}`: {unknown('method', method, METHODS)}")
+    return method
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasurementOptions(Options):
+    """What is known of a measurement y = A x_0 + sigma eps of images, and what is drawn given it.
+
+    Args:
+        sigma: standard deviation of the noise on y, where pixels have a range of 1; None is what the degradation adds,
+            and for images of 8 bits their rounding, too.
+        method: how the model's estimate goes with y, see :mod:`diffcli.diffusion.posterior`; None is ``moments`` for a
+            model of Gaussian noise, else ``isotropic``.
+        samples: images drawn for each measurement; None is 1.
+
+    Raises:
+        UserError: an option is out of range.
+    """
+
+    sigma: float | None = option(
+        None,
+        check=within(0, 1, ": pixels have a range of 1"),
+        help="Standard deviation of the noise on the measurement; pixels have a range of 1, and 8 bits are 0.004.",
+        shown="the degradation's",
+        panel=IMAGES,
+    )
+    method: str | None = option(
+        None,
+        check=_check_method,
+        help="With `degradation`: " + "; ".join(f"{name} ({about})" for name, about in METHODS.items()) + ".",
+        shown="moments of a noise model, else isotropic",
+        panel=SAMPLING,
+    )
+    samples: int | None = option(
+        None,
+        check=within(1, MOST_SAMPLES),
+        help="With `degradation`: answers drawn for each image; from 2 on their mean and standard deviation are "
+        "written, too.",
+        shown="1",
+        panel=SAMPLING,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosteriorOptions(SamplerOptions, MeasurementOptions):
+    """How a trained model is sampled given measurements; None is what its preset says.
+
+    ``label`` may be ``auto``, too: each sample has a label drawn by how well the labels' estimates explain the
+    measurement.
+
+    Raises:
+        UserError: an option is out of range.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+
+
+def unguided(options: PosteriorOptions) -> PosteriorOptions:
+    """The options without guidance, where they do not ask for it."""
+    weights = {name: 1.0 for name in ("guidance", "autoguidance") if getattr(options, name) is None}
+    return replace(options, **weights)
