@@ -72,7 +72,8 @@ def method_for(degradation: Degradation, method: str | None) -> str:
         return "moments" if hot else "isotropic"
     if method != "isotropic" and not hot:
         raise UserError(
-            f"`method` {method} needs a model of gaussian-noise, and this one undoes a {degradation.name}: take isotropic"
+            f"`method` {method} needs a model of gaussian-noise, and this one undoes a {degradation.name}: "
+            "take isotropic"
         )
     return method
 
