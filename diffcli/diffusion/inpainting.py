@@ -2,7 +2,8 @@
 
 A sampler goes by estimates whose known pixels are the image's own. At every step these pixels then have the image's
 values with noise of that step's level, as they had in training, and the network draws the others beside them; at t = 0
-they are the image's, exactly. Every sampler of noise keeps them so, with as few steps as its own.
+they are the image's, exactly. Every sampler of noise keeps them so, with as few steps as its own. (To models of blur with
+noise, what is known is a measurement, see :mod:`diffcli.diffusion.posterior`.)
 
 What is drawn first does not yet fit what is known, which noise hides. So each step is taken several times, its end
 degraded anew to where it began (the paper's section 4.2 and its Algorithm 1, line 9; its jump length j is one step
@@ -30,18 +31,26 @@ Sample = Callable[[Tensor, Sequence[int]], Iterator[Step]]
 noise."""
 
 
-def check_inpaints(degradation: Degradation) -> None:
-    """Checks that images can be in-painted by a model of ``degradation``.
+def check_inpaints(degradation: Degradation, rounds: int | None = None) -> None:
+    """Checks that images can be in-painted by a model of ``degradation``, each step taken so many times.
 
     Raises:
-        ValueError: pixels do not keep apart in it, or nothing is drawn.
+        ValueError: nothing is drawn at some t; or ``rounds`` is out of range, or said of another degradation than
+            Gaussian noise, whose steps are taken once.
     """
-    if not isinstance(degradation, GaussianNoise):
-        without = "" if degradation.stochastic else " without noise"
+    if rounds is not None and not 1 <= rounds <= MOST_ROUNDS:
+        raise ValueError(f"`resampling` must be in 1..{MOST_ROUNDS}, got {rounds}")
+    if isinstance(degradation, GaussianNoise):
+        return
+    if not bool((degradation.sigmas[1:] > 0).all()):
         raise ValueError(
-            "in-painting needs a model of gaussian-noise, which degrades each pixel for itself and draws what is "
-            "missing; "
-            f"this one undoes a {degradation.name}{without}"
+            "in-painting needs a model of gaussian-noise, or of another degradation with noise at every t, which draws "
+            f"what is missing; this one undoes a {degradation.name} without noise"
+        )
+    if rounds is not None:
+        raise ValueError(
+            f"`resampling` takes the steps of a model of gaussian-noise again, and this one undoes a "
+            f"{degradation.name}; leave it out"
         )
 
 

@@ -40,8 +40,8 @@ def step_of_width(degradation: Degradation, width: float) -> int:
     narrowest, widest = float(table[1]), float(table[-1])
     if not narrowest / 2 <= width <= widest * 1.01:
         raise UserError(
-            f"`blur` {width:.3g} pixels of the model's images: {degradation.name} is of {narrowest:.3g} to {widest:.3g} "
-            f"(t = 1..{degradation.T})"
+            f"`blur` is {width:.3g} pixels of the model's images, and {degradation.name} is {narrowest:.3g} to "
+            f"{widest:.3g} (t = 1..{degradation.T})"
         )
     return 1 + int((table[1:] - width).abs().argmin())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +27,13 @@ from diffcli.data.datasets import ImageSet, Source
 from diffcli.data.given import read_given
 from diffcli.data.label_names import Label
 from diffcli.data.pixels import to_model, to_uint8
-from diffcli.diffusion.degradations import Degradation
+from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
-from diffcli.diffusion.inpainting import MOST_ROUNDS, ROUNDS, check_inpaints
+from diffcli.diffusion.inpainting import ROUNDS, check_inpaints
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
+from diffcli.inference.answers import answer
 from diffcli.inference.checks import (
     check_count,
     check_degraded,
@@ -44,7 +45,7 @@ from diffcli.inference.measurement_options import PosteriorOptions, unguided
 from diffcli.inference.measuring import degradation_named, measurement_of
 from diffcli.inference.model_labels import ModelLabels
 from diffcli.inference.options import BatchSize, SamplerOptions, takes, takes_sampler_options
-from diffcli.inference.posterior import Posterior, draw_posterior, method_for
+from diffcli.inference.posterior import Posterior, inpaint_measured, method_for
 from diffcli.inference.restoration import degraded, estimated, inpaint, reconstruct, restore
 from diffcli.inference.sampling import Sampling, counting, draw_xT, fit_prior, generate
 from diffcli.utils.compile import prepared
@@ -258,7 +259,7 @@ class Model:
             degradation: a preset, a run or a ready model, whose degradation is taken; a kind of degradation with its
                 parameters, ``{"name": "heat", "schedule": {...}}``; or one that is built.
             t: of the degradation, 0..T; it may be left out where T is 1.
-            options: see :class:`PosteriorOptions`.
+            options: see :class:`PosteriorOptions`; ``label`` None is ``auto`` for a model with labels.
 
         Raises:
             UserError: the measurements are of another shape or type, the degradation is not found or cannot be
@@ -269,13 +270,8 @@ class Model:
         check_measured(y, self.image_shape)
         known = degradation_named(degradation, self.image_shape)
         measurement = measurement_of(y, known, t, chosen.sigma, self.processes.device)
-        samples = chosen.samples or 1
-        sampling = self.sampling(unguided(chosen), self.prior(None))
-        labels = self.labels.of_images(chosen, len(y))
-        told = None if labels is None else labels.expand(samples, -1)
-        total = sampling.total_steps(samples * len(y))
-        with progress(f"restoring {len(y)} images", total, "steps", chosen.quiet) as done:
-            return draw_posterior(sampling, measurement, method, told, samples=samples, track=counting(done))
+        sampling = self.sampling(self.labels.without_auto(unguided(chosen)), self.prior(None))
+        return answer(sampling, self.labels, measurement, replace(chosen, method=method))
 
     def estimate(
         self, xt: Tensor, t: int, label: Label | Sequence[Label] | None = None, batch_size: BatchSize = 128
@@ -314,15 +310,16 @@ class Model:
         return to_uint8(torch.cat(made))
 
     @takes_sampler_options
-    def inpaint(self, images: Tensor, mask: Tensor, resampling: int = ROUNDS, **options: Any) -> Tensor:
+    def inpaint(self, images: Tensor, mask: Tensor, resampling: int | None = None, **options: Any) -> Tensor:
         """``images``, uint8 (N, C, H, W), with what ``mask`` marks drawn anew to fit the rest, which stays exactly as
         it is.
 
-        Only models of Gaussian noise do this.
+        Models of Gaussian noise do this, and others with noise at every t, which take what is known as a measurement.
 
         Args:
             mask: bool, (H, W) for all images or (N, H, W); True is drawn.
-            resampling: how often each step is taken (Lugmayr et al. 2022): more fit better and take longer.
+            resampling: of a model of Gaussian noise, how often each step is taken (Lugmayr et al. 2022): more fit
+                better and take longer; None is 5.
             options: see :class:`SamplerOptions`.
 
         Raises:
@@ -330,16 +327,17 @@ class Model:
                 image, the model is of another degradation, or an option does not fit it.
         """
         chosen = SamplerOptions(**options)
-        if not 1 <= resampling <= MOST_ROUNDS:
-            raise UserError(f"`resampling` must be in 1..{MOST_ROUNDS}, got {resampling}")
         check_images(images, self.image_shape)
         painted = painted_pixels(mask, len(images), self.image_shape)
-        self.check_inpaints()
+        self.check_inpaints(resampling)
         sampling = self.sampling(chosen, self.prior(None))
         labels = self.labels.of_images(chosen, len(images))
-        total = resampling * sampling.total_steps(len(images))
+        resampled = isinstance(self.denoiser.degradation, GaussianNoise)
+        rounds = (ROUNDS if resampling is None else resampling) if resampled else 1
+        draw = partial(inpaint, rounds=rounds) if resampled else inpaint_measured
+        total = rounds * sampling.total_steps(len(images))
         with progress(f"in-painting {len(images)} images", total, "steps", chosen.quiet) as done:
-            made = to_uint8(torch.cat(list(inpaint(sampling, images, painted, resampling, counting(done), labels))))
+            made = to_uint8(torch.cat(list(draw(sampling, images, painted, track=counting(done), labels=labels))))
         return torch.where(painted, made, images)
 
     def on(self, processes: Processes, precision: Precision = "32-true", compiled: bool = False) -> Self:
@@ -445,14 +443,14 @@ class Model:
         check_number("t", t, "int")
         within(smallest, self.T)("t", t)
 
-    def check_inpaints(self) -> None:
-        """Checks that the model can paint what is missing of an image.
+    def check_inpaints(self, resampling: int | None = None) -> None:
+        """Checks that the model can paint what is missing of an image, each step taken so many times.
 
         Raises:
-            UserError: it is of another degradation than Gaussian noise.
+            UserError: it cannot, or takes each step once.
         """
         try:
-            check_inpaints(self.denoiser.degradation)
+            check_inpaints(self.denoiser.degradation, resampling)
         except ValueError as error:
             raise UserError(str(error)) from error
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from diffcli.data.clusters import clustered
 from diffcli.data.datasets import ImageSet
-from diffcli.data.label_names import check_trained, label_notes, label_numbers
+from diffcli.data.label_names import Label, check_trained, label_notes, label_numbers
 from diffcli.diffusion.labels import NO_LABEL, Labels
 from diffcli.inference.options import SamplerOptions
 from diffcli.utils.console import note
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError
+
+AUTO = "auto"
+OfSampler = TypeVar("OfSampler", bound=SamplerOptions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,16 @@ class ModelLabels:
                 f"without (labels.dropped: 0): say which with `label`"
             )
         return ImageSet(images.images, labels)
+
+    def is_auto(self, label: Label | Sequence[Label] | None) -> bool:
+        """Whether the labels of measured images are to be found: where they have some and none is said, or ``auto``
+        is."""
+        texts = [label] if isinstance(label, (str, int)) else list(label or [AUTO])
+        return bool(self.classes) and texts == [AUTO] and (label is None or AUTO not in self.classes)
+
+    def without_auto(self, options: OfSampler) -> OfSampler:
+        """The options without a label, where that is ``auto``."""
+        return replace(options, label=None) if self.is_auto(options.label) else options
 
     def numbers(self, options: SamplerOptions) -> tuple[int, ...]:
         """The labels asked for, each in 0..classes - 1 or -1 for none; empty where ``label`` is None.

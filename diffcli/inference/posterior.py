@@ -7,19 +7,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.guidance import X0Function
-from diffcli.diffusion.measurements import Measurement
+from diffcli.diffusion.measurements import Measurement, Pixelwise
 from diffcli.diffusion.posterior import POSTERIORS, refitted
-from diffcli.diffusion.randomness import Noise, Stream, generator_for
-from diffcli.diffusion.samplers import last
+from diffcli.diffusion.randomness import Noise, Stream, generator_for, image_generators
+from diffcli.diffusion.samplers import Step, last
 from diffcli.inference.sampling import Sampling, Track, draw_xT
 from diffcli.utils.compile import FIXED_BATCH
 from diffcli.utils.errors import UserError
@@ -78,7 +79,18 @@ def method_for(degradation: Degradation, method: str | None) -> str:
     return method
 
 
-def conditioned(sampling: Sampling, measurement: Measurement, method: str, labels: Tensor | None = None) -> X0Function:
+Watch = Callable[[X0Function, Measurement, Tensor], X0Function]
+"""(x0_hat of some images, what was measured of them, their indices in the batch) -> the same x0_hat, looked at."""
+
+
+def conditioned(
+    sampling: Sampling,
+    measurement: Measurement,
+    method: str,
+    labels: Tensor | None = None,
+    *,
+    watch: Watch | None = None,
+) -> X0Function:
     """x0_hat of a batch of images given a measurement of each, guided as the sampling says.
 
     On a CPU always as many images at once, so that an image does not depend on those beside it.
@@ -86,15 +98,18 @@ def conditioned(sampling: Sampling, measurement: Measurement, method: str, label
     Args:
         method: see :data:`~diffcli.diffusion.posterior.POSTERIORS`.
         labels: of the images, int64 (B,); None of a model without.
+        watch: is shown each x0_hat before the measurement moves it.
     """
     wrapper: Callable[..., X0Function] = POSTERIORS[method]
     if method == "dps":
         wrapper = partial(wrapper, timesteps=sampling.steps)
-    degradation = sampling.denoiser.degradation
 
     def of(rows: Tensor) -> X0Function:
-        told = None if labels is None else labels[rows]
-        return wrapper(sampling.estimate(told), degradation, measurement.of(rows))
+        known, told = measurement.of(rows), None if labels is None else labels[rows]
+        estimate = sampling.estimate(told)
+        if watch is not None:
+            estimate = watch(estimate, known, rows)
+        return wrapper(estimate, sampling.denoiser.degradation, known)
 
     count = len(measurement.y)
     if sampling.device.type != "cpu":
@@ -109,6 +124,28 @@ def conditioned(sampling: Sampling, measurement: Measurement, method: str, label
     return estimate
 
 
+def trajectory_given(
+    sampling: Sampling,
+    measurement: Measurement,
+    method: str,
+    generators: Sequence[torch.Generator],
+    labels: Tensor | None = None,
+    *,
+    watch: Watch | None = None,
+) -> Iterator[Step]:
+    """The sampling of a batch of images given a measurement of each, from where its prior starts; for the arguments
+    see :func:`conditioned`."""
+    degradation = sampling.denoiser.degradation
+    shape = degradation.image_shape
+    xT = draw_xT(sampling, generators, shape, labels)
+    assert sampling.prior is not None
+    if sampling.prior.of_signal:
+        noise = Noise(generators, shape, sampling.device, START_ROUNDS)
+        xT = refitted(xT, conditioned(sampling, measurement, method, labels), degradation, noise, START_ROUNDS)
+    estimate = conditioned(sampling, measurement, method, labels, watch=watch)
+    return sampling.trajectory(xT, generators, labels, estimate=estimate)
+
+
 @torch.inference_mode()
 def draw_posterior(
     sampling: Sampling,
@@ -118,9 +155,8 @@ def draw_posterior(
     *,
     samples: int = 1,
     track: Track = iter,
-    stream: Stream = Stream.POSTERIOR,
 ) -> Posterior:
-    """``samples`` images for each that was measured, from where the sampling's prior starts.
+    """``samples`` images for each that was measured.
 
     Sample k of image n is a function of (seed, n, k), and on a CPU the same to the byte whatever the batch size.
 
@@ -128,27 +164,39 @@ def draw_posterior(
         labels: of the images, int64 (K, N); None of a model without.
     """
     count = len(measurement.y)
-    degradation = sampling.denoiser.degradation
-    at_hand = None if labels is None else labels.T.flatten().to(sampling.device)
+    told = None if labels is None else labels.T.flatten().to(sampling.device)
 
     def draw(indices: range) -> tuple[Tensor, Tensor]:
-        of_images = torch.tensor([index // samples for index in indices], device=sampling.device)
-        known = measurement.of(of_images)
-        own = None if at_hand is None else at_hand[indices.start : indices.stop]
-        generators = [generator_for(sampling.seed, stream, *divmod(index, samples)) for index in indices]
-        shape = degradation.image_shape
-        estimate = conditioned(sampling, known, method, own)
-        xT = draw_xT(sampling, generators, shape, own)
-        assert sampling.prior is not None
-        if sampling.prior.of_signal:
-            xT = refitted(
-                xT, estimate, degradation, Noise(generators, shape, sampling.device, START_ROUNDS), START_ROUNDS
-            )
-        made = last(track(sampling.trajectory(xT, generators, own, estimate=estimate)))
+        known = measurement.of(torch.tensor(indices, device=sampling.device) // samples)
+        own = None if told is None else told[indices.start : indices.stop]
+        generators = [generator_for(sampling.seed, Stream.POSTERIOR, *divmod(index, samples)) for index in indices]
+        made = last(track(trajectory_given(sampling, known, method, generators, own)))
         return made.cpu(), known.misfit(made).cpu()
 
     parts = list(sampling.processes.shared(sampling.batches(count * samples), draw))
-    made, misfit = (
-        torch.cat(values).unflatten(0, (count, samples)).transpose(0, 1) for values in zip(*parts, strict=True)
-    )
-    return Posterior(made.contiguous(), misfit.contiguous(), labels)
+    images, misfit = (torch.cat(values).unflatten(0, (count, samples)) for values in zip(*parts, strict=True))
+    return Posterior(images.transpose(0, 1).contiguous(), misfit.T.contiguous(), labels)
+
+
+@torch.inference_mode()
+def inpaint_measured(
+    sampling: Sampling, images: Tensor, painted: Tensor, *, track: Track = iter, labels: Tensor | None = None
+) -> Iterator[Tensor]:
+    """Batches of uint8 images (N, C, H, W) with part of each drawn anew, by a model of blur with noise, float, on the
+    CPU: what is known is a measurement without noise.
+
+    Args:
+        painted: bool (N, 1, H, W), True where a pixel is drawn.
+        labels: of the images, int64 (N,); a model without labels does not look at them.
+    """
+    told = None if labels is None or not sampling.denoiser.classes else labels.to(sampling.device)
+
+    def draw(indices: range) -> Tensor:
+        at_hand = slice(indices.start, indices.stop)
+        kept = (~painted[at_hand]).to(sampling.device)
+        known = Measurement(kept * to_model(images[at_hand].to(sampling.device)), Pixelwise(kept), sigma=0.0)
+        generators = image_generators(sampling.seed, Stream.INPAINTING, indices)
+        own = None if told is None else told[at_hand]
+        return last(track(trajectory_given(sampling, known, "isotropic", generators, own))).cpu()
+
+    yield from sampling.processes.shared(sampling.batches(len(images)), draw)

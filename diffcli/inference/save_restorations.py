@@ -8,26 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from diffcli.data.folders import printable
-from diffcli.data.given import read_given, read_mask
-from diffcli.data.pixels import to_model, to_uint8
-from diffcli.diffusion.inpainting import ROUNDS
+from diffcli.data.given import read_given
+from diffcli.data.pixels import to_uint8
 from diffcli.inference.loading import find_checkpoint, read_model, started
-from diffcli.inference.model import Model
-from diffcli.inference.options import SamplerOptions
 from diffcli.inference.pictures import labelled_rows, to_image
-from diffcli.inference.restore_options import RestoreOptions
+from diffcli.inference.restore_options import SHOWN_SAMPLES, RestoreOptions
+from diffcli.inference.restore_tasks import Restored, task_of
 from diffcli.utils.console import note
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import is_same_file, separate_names, written_whole
-from diffcli.utils.options import shared
 
 SHOWN = 64
 """A picture of rows is of at most this many images."""
-MID_GREY = 128
-"""What is shown in place of pixels that are not known."""
 
 
 def restore(options: RestoreOptions) -> list[Path]:
@@ -38,17 +34,10 @@ def restore(options: RestoreOptions) -> list[Path]:
     """
     run, checkpoint = find_checkpoint(options.run)
     model = replace(read_model(checkpoint), run=run)
-    if options.mask is None and options.t is None:
-        options = replace(options, t=max(model.T // 2, 1))
-    # What is wrong is told before the processes start.
-    if options.t is not None:
-        model.sampling_from(options.t, options)
-    else:
-        model.check_inpaints()
-        model.sampling(options)
-    model.labels.check_images(options)
-    model.labels.note_readings(options)
     given = read_given(options.files, model.image_shape, options.background or model.background)
+    # What is wrong is told before the processes start.
+    task = task_of(model, options, given)
+    model.labels.note_readings(model.labels.without_auto(options))
     if options.out.suffix.lower() == ".png" and len(given.files) > SHOWN:
         raise UserError(
             f"a picture shows at most {SHOWN} images, and {len(given.files):,} are given; write them into a folder or "
@@ -56,16 +45,15 @@ def restore(options: RestoreOptions) -> list[Path]:
         )
     _check_kept(options, given.files)
     images = 255 - given.images if options.invert else given.images
-    painted = None if options.mask is None else read_mask(options.mask, given)
     model = started(model, options.devices)
     options = replace(options, quiet=options.quiet or not model.processes.first)
-    rows = _restored(model, images, options) if painted is None else _painted(model, images, painted, options)
+    restored = task(model, images, options)
     if not model.processes.first:
         return []
     if options.invert:
-        rows = {name: row.neg() if row.is_floating_point() else 255 - row for name, row in rows.items()}
+        restored = restored.inverted()
     with written_whole(options.out) as part:
-        WRITERS[options.out.suffix.lower()](rows, given.files, part)
+        WRITERS[options.out.suffix.lower()](restored, given.files, part)
     return [options.out]
 
 
@@ -82,43 +70,41 @@ def _check_kept(options: RestoreOptions, files: Sequence[Path]) -> None:
         raise UserError(f"`out` {options.out} is the mask; name another file")
 
 
-def _restored(model: Model, images: Tensor, options: RestoreOptions) -> Rows:
-    t = options.t
-    assert t is not None
-    xt = to_model(images) if options.degraded else model.degrade(images, t, options.seed)
-    rows = {} if options.degraded else {"original": images}
-    direct = model.estimate(xt, t, options.label, options.batch_size)
-    return {
-        **rows,
-        "degraded": xt,
-        "one step": direct,
-        "restored": model.restore(xt, t, **shared(options, SamplerOptions)),
-    }
+def _write_picture(restored: Restored, files: Sequence[Path], part: Path) -> None:
+    rows = [(name, to_uint8(row) if row.is_floating_point() else row) for name, row in restored.rows.items()]
+    if restored.deviation is not None and restored.samples is not None:
+        rows.append(("standard deviation", _as_picture(restored.deviation)))
+        rows += [(f"sample {number}", row) for number, row in enumerate(restored.samples[:SHOWN_SAMPLES], 1)]
+    labelled_rows(rows).save(part, format="PNG")
 
 
-def _painted(model: Model, images: Tensor, painted: Tensor, options: RestoreOptions) -> Rows:
-    rounds = ROUNDS if options.resampling is None else options.resampling
-    made = model.inpaint(images, painted, rounds, **shared(options, SamplerOptions))
-    return {"original": images, "known": images.masked_fill(painted, MID_GREY), "painted": made}
+def _as_picture(deviation: Tensor) -> Tensor:
+    """A standard deviation as uint8: black is 0, white the largest that pixels can have, half their range."""
+    return (deviation.clamp(0, 0.5) * 510).round().to(torch.uint8)
 
 
-def _write_picture(rows: Rows, files: Sequence[Path], part: Path) -> None:
-    shown = [(name, to_uint8(row) if row.is_floating_point() else row) for name, row in rows.items()]
-    labelled_rows(shown).save(part, format="PNG")
+def _write_arrays(restored: Restored, files: Sequence[Path], part: Path) -> None:
+    rows: dict[str, Tensor] = {name.replace(" ", "_"): row for name, row in restored.rows.items()}
+    *_, made = rows
+    rows = {"images": rows.pop(made), **rows}
+    if restored.deviation is not None and restored.samples is not None:
+        rows |= {"standard_deviation": restored.deviation, "samples": restored.samples.transpose(0, 1)}
+    arrays: dict[str, Any] = {name: row.movedim(-3, -1).numpy() for name, row in rows.items()}
+    np.savez_compressed(part, **arrays)
 
 
-def _write_arrays(rows: Rows, files: Sequence[Path], part: Path) -> None:
-    arrays: dict[str, Any] = {name.replace(" ", "_"): row.permute(0, 2, 3, 1).numpy() for name, row in rows.items()}
-    *_, made = arrays
-    np.savez_compressed(part, images=arrays.pop(made), **arrays)
-
-
-def _write_files(rows: Rows, files: Sequence[Path], part: Path) -> None:
+def _write_files(restored: Restored, files: Sequence[Path], part: Path) -> None:
     part.mkdir()
-    *_, made = rows.values()
+    *_, made = restored.rows.values()
     names = _names_of(files)
-    for name, image in zip(names, made, strict=True):
-        to_image(image).save(part / f"{name}.png")
+    below: dict[str, Tensor] = {}
+    if restored.deviation is not None and restored.samples is not None:
+        below["deviation"] = _as_picture(restored.deviation)
+        below |= {f"sample-{number}": row for number, row in enumerate(restored.samples, 1)}
+    for folder, images in {"": made, **below}.items():
+        (part / folder).mkdir(exist_ok=True)
+        for name, image in zip(names, images, strict=True):
+            to_image(image).save(part / folder / f"{name}.png")
     owners = dict(zip(names, files, strict=True))
     for name, file in owners.items():
         if name != file.stem:
@@ -137,9 +123,7 @@ def _names_of(files: Sequence[Path]) -> list[str]:
     return [name for _, name in sorted(zip(order, names, strict=True))]
 
 
-Rows = dict[str, Tensor]
-"""By name: uint8 (N, C, H, W); x_t is float. The last is what is made of the images."""
-WRITERS: dict[str, Callable[[Rows, Sequence[Path], Path], None]] = {
+WRITERS: dict[str, Callable[[Restored, Sequence[Path], Path], None]] = {
     ".png": _write_picture,
     ".npz": _write_arrays,
     "": _write_files,

@@ -1,0 +1,42 @@
+"""What a model answers to measurements: samples of images, told the labels that the options say, or those that explain
+the measurements."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from diffcli.diffusion.measurements import Measurement
+from diffcli.inference.label_evidence import label_log_likelihoods, label_probabilities, labels_drawn
+from diffcli.inference.measurement_options import PosteriorOptions
+from diffcli.inference.model_labels import ModelLabels
+from diffcli.inference.posterior import Posterior, draw_posterior
+from diffcli.inference.sampling import Sampling, counting
+from diffcli.utils.console import progress
+
+
+def answer(sampling: Sampling, labels: ModelLabels, measurement: Measurement, options: PosteriorOptions) -> Posterior:
+    """Images given measurements, as many for each as the options say.
+
+    Args:
+        sampling: with a prior.
+        options: whose ``method`` is chosen.
+
+    Raises:
+        UserError: a label is unknown, or the model does not work without.
+    """
+    count, samples, method = len(measurement.y), options.samples or 1, str(options.method)
+    probabilities, told = None, None
+    if labels.is_auto(options.label):
+        tried = [labels.classes.index(name) for name in labels.trained]
+        total = sampling.total_steps(len(tried) * count)
+        with progress(f"trying {len(tried)} labels", total, "steps", options.quiet) as done:
+            likelihoods = label_log_likelihoods(sampling, measurement, method, tried, counting(done))
+        probabilities = label_probabilities(likelihoods, tried, labels.shares)
+        told = labels_drawn(probabilities, samples)
+    else:
+        of_images = labels.of_images(options, count)
+        told = None if of_images is None else of_images.expand(samples, -1)
+    total = sampling.total_steps(samples * count)
+    with progress(f"restoring {count} images", total, "steps", options.quiet) as done:
+        drawn = draw_posterior(sampling, measurement, method, told, samples=samples, track=counting(done))
+    return replace(drawn, label_probabilities=probabilities)

@@ -1,0 +1,231 @@
+"""What ``diffcli restore`` makes of images: restorations by what the model undoes, by any measurement, or around a
+mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffcli.data.folders import printable
+from diffcli.data.given import Given, read_mask
+from diffcli.data.pixels import to_model, to_uint8
+from diffcli.diffusion.degradations import Degradation
+from diffcli.diffusion.randomness import Stream, image_generators, randn_images
+from diffcli.inference.blur_width import exact_blur, scales_of, step_of_width, width_note, widths
+from diffcli.inference.measurement_options import PosteriorOptions
+from diffcli.inference.measuring import degradation_named, step_of
+from diffcli.inference.model import Model
+from diffcli.inference.options import SamplerOptions
+from diffcli.inference.posterior import Posterior, method_for
+from diffcli.inference.restore_options import AUTO, RestoreOptions
+from diffcli.inference.t_evidence import check_t_auto, spread_of, t_probabilities
+from diffcli.utils.console import note
+from diffcli.utils.errors import UserError
+from diffcli.utils.options import shared
+
+MID_GREY = 128
+"""What is shown in place of pixels that are not known."""
+EVIDENCE_SAMPLES = 128
+"""Images that the model draws to know what images are like, where t is to be found."""
+LARGE_MISFIT = 1.5
+"""The misfit above which a note says so."""
+
+Rows = dict[str, Tensor]
+"""By name: uint8 (N, C, H, W); x_t is float."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Rows of images, the last of which is what was made of them.
+
+    Args:
+        deviation: the standard deviation of several samples, float (N, C, H, W), where there are some.
+        samples: these, uint8 (K, N, C, H, W).
+    """
+
+    rows: Rows
+    deviation: Tensor | None = None
+    samples: Tensor | None = None
+
+    def inverted(self) -> Restored:
+        """The negatives."""
+        rows = {name: row.neg() if row.is_floating_point() else 255 - row for name, row in self.rows.items()}
+        return Restored(rows, self.deviation, None if self.samples is None else 255 - self.samples)
+
+
+Task = Callable[[Model, Tensor, RestoreOptions], Restored]
+"""(model on its devices, uint8 images (N, C, H, W), the options that were checked) -> what is made of them."""
+
+
+def task_of(model: Model, options: RestoreOptions, given: Given) -> Task:
+    """What is to be done to images at hand, checked.
+
+    Raises:
+        UserError: an option does not fit the model or the images.
+    """
+    if options.mask is not None:
+        return _painting(model, options, given)
+    if options.degradation is not None or (options.blur is not None and widths(model.denoiser.degradation) is None):
+        return _measuring(model, options, given)
+    return _restoring(model, options, given)
+
+
+def _painting(model: Model, options: RestoreOptions, given: Given) -> Task:
+    model.check_inpaints(options.resampling)
+    model.sampling(options)
+    model.labels.check_images(options)
+    painted = read_mask(options.mask or "", given)
+
+    def paint(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
+        made = model.inpaint(images, painted, options.resampling, **shared(options, SamplerOptions))
+        return Restored({"original": images, "known": images.masked_fill(painted, MID_GREY), "painted": made})
+
+    return paint
+
+
+def _restoring(model: Model, options: RestoreOptions, given: Given) -> Task:
+    """By what the model itself undoes."""
+    for name in ("sigma", "method", "samples"):
+        if getattr(options, name) is not None:
+            raise UserError(f"`{name}` is of measurements; add `degradation`, or leave it out")
+    degradation = model.denoiser.degradation
+    scales = scales_of(given.sizes, model.image_shape)
+    t = _step(degradation, options, scales, given)
+    t = max(model.T // 2, 1) if t is None else t
+    if t != AUTO:
+        model.sampling_from(int(t), options)
+    model.labels.check_images(options)
+
+    def make(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
+        step = _known_step(model, degradation, t, images, options)
+        _say(options, width_note(degradation, step, scales))
+        xt = to_model(images) if options.degraded else model.degrade(images, step, options.seed)
+        rows = {} if options.degraded else {"original": images}
+        rows |= {"degraded": xt, "one step": model.estimate(xt, step, options.label, options.batch_size)}
+        return Restored({**rows, "restored": model.restore(xt, step, **shared(options, SamplerOptions))})
+
+    return make
+
+
+def _measuring(model: Model, options: RestoreOptions, given: Given) -> Task:
+    """By a measurement, of which the model is the prior."""
+    method_for(model.denoiser.degradation, options.method)
+    told = model.labels.without_auto(options)
+    model.sampling(told)
+    if told is options:
+        model.labels.check_images(options)
+    scales = scales_of(given.sizes, model.image_shape)
+    degradation, t = _measured_by(model, options, scales, given)
+
+    def make(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
+        step = _known_step(model, degradation, t, images, options)
+        _say(options, width_note(degradation, step, scales))
+        y = images if options.degraded else _degraded(degradation, images, step, options)
+        posterior = model.posterior(y, degradation, step, **shared(options, PosteriorOptions))
+        _say(options, *_label_notes(posterior, model, given.files), _misfit_note(posterior))
+        rows = {} if options.degraded else {"original": images}
+        rows["degraded"] = to_model(y) if options.degraded else y
+        if len(posterior.samples) == 1:
+            return Restored({**rows, "restored": to_uint8(posterior.samples[0])})
+        made = {**rows, "mean": to_uint8(posterior.mean)}
+        return Restored(made, posterior.standard_deviation, to_uint8(posterior.samples))
+
+    return make
+
+
+def _measured_by(
+    model: Model, options: RestoreOptions, scales: Sequence[float], given: Given
+) -> tuple[Degradation, int | str]:
+    """What is done to the images, and how far."""
+    if options.degradation is None:
+        assert options.blur is not None
+        blurs = {round(options.blur / scale, 6) for scale in scales}
+        if len(blurs) > 1:
+            raise UserError(
+                "`blur` is in pixels of the pictures, which are of several sizes; restore each size by itself"
+            )
+        return exact_blur(blurs.pop(), model.image_shape), 1
+    degradation = degradation_named(options.degradation, model.image_shape)
+    t = _step(degradation, options, scales, given)
+    if t is None and not options.degraded:
+        t = max(degradation.T // 2, 1)
+    return degradation, t if t == AUTO else step_of(degradation, t if t is None else int(t))
+
+
+def _step(degradation: Degradation, options: RestoreOptions, scales: Sequence[float], given: Given) -> int | str | None:
+    """The t that the options say; None where they say none."""
+    if options.t == AUTO:
+        check_t_auto(degradation)
+    if options.blur is None:
+        return options.t
+    steps = [step_of_width(degradation, options.blur / scale) for scale in scales]
+    if len(set(steps)) > 1:
+        other = next(number for number, step in enumerate(steps) if step != steps[0])
+        raise UserError(
+            f"`blur` {options.blur:g} pixels are t = {steps[0]} of {printable(given.files[0])} and t = {steps[other]} "
+            f"of {printable(given.files[other])}, by their sizes; restore each size by itself"
+        )
+    return steps[0]
+
+
+def _known_step(model: Model, degradation: Degradation, t: int | str, images: Tensor, options: RestoreOptions) -> int:
+    """The t of the options, or the one that explains the images best, of which a note says how sure it is."""
+    if t != AUTO:
+        return int(t)
+    sampler = {"seed": options.seed, "batch_size": options.batch_size, "quiet": options.quiet}
+    samples = model.sample(EVIDENCE_SAMPLES, **sampler)
+    probabilities = t_probabilities(degradation, to_model(images), samples, options.sigma)
+    step, spread = spread_of(probabilities)
+    _say(options, f"t = {step} ± {max(spread, 0.5):.2g} explains {_counted(len(images))} best")
+    return step
+
+
+def _counted(count: int) -> str:
+    return "the image" if count == 1 else f"the {count} images"
+
+
+def _degraded(degradation: Degradation, images: Tensor, t: int, options: RestoreOptions) -> Tensor:
+    """A_t x_0 + sigma eps of uint8 images, float (N, C, H, W); their noise is that of the seed."""
+    x0 = to_model(images)
+    generators = image_generators(options.seed, Stream.RECONSTRUCTION, range(len(x0)))
+    noise = randn_images(generators, tuple(x0.shape[1:]))
+    signal = degradation.degrade(x0, torch.full((len(x0),), t), torch.zeros_like(x0))
+    sigma = float(degradation.sigmas[t]) if options.sigma is None else options.sigma
+    return signal + sigma * noise
+
+
+def _say(options: RestoreOptions, *lines: str | None) -> None:
+    """Prints notes, where somebody wants to read them."""
+    if not options.quiet:
+        for line in filter(None, lines):
+            note(f"note: {line}")
+
+
+def _label_notes(posterior: Posterior, model: Model, files: Sequence[Path]) -> list[str]:
+    """The most probable labels of each image in words, where they were looked for."""
+    if posterior.label_probabilities is None:
+        return []
+    lines = []
+    for file, probabilities in zip(files, posterior.label_probabilities, strict=True):
+        best = probabilities.sort(descending=True, stable=True)
+        named = [
+            f"{model.classes[label]} ({share:.2f})"
+            for share, label in zip(best.values[:3].tolist(), best.indices[:3].tolist(), strict=True)
+            if share >= 0.005
+        ]
+        lines.append(f"{printable(file)} is taken for label {named[0]}" + "".join(f", {name}" for name in named[1:]))
+    return lines
+
+
+def _misfit_note(posterior: Posterior) -> str | None:
+    misfit = float(posterior.misfit.mean())
+    if misfit <= LARGE_MISFIT:
+        return None
+    return (
+        f"what is restored misses the degraded images by {misfit:.2g} sigma, and 1 is right: another sigma, t or "
+        "degradation would fit better"
+    )
