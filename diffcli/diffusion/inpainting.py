@@ -2,8 +2,8 @@
 
 A sampler goes by estimates whose known pixels are the image's own. At every step these pixels then have the image's
 values with noise of that step's level, as they had in training, and the network draws the others beside them; at t = 0
-they are the image's, exactly. Every sampler of noise keeps them so, with as few steps as its own. (To models of blur with
-noise, what is known is a measurement, see :mod:`diffcli.diffusion.posterior`.)
+they are the image's, exactly. Every sampler of noise keeps them so, with as few steps as its own. To models of blur
+with noise, what is known is a measurement, see :mod:`diffcli.diffusion.posterior`.
 
 What is drawn first does not yet fit what is known, which noise hides. So each step is taken several times, its end
 degraded anew to where it began (the paper's section 4.2 and its Algorithm 1, line 9; its jump length j is one step

@@ -89,8 +89,9 @@ def _of_components(values: dict[str, Any], image_shape: Shape) -> Degradation:
             component = Component.model_validate({"name": value} if isinstance(value, str) else value)
         except ValidationError as error:
             raise UserError(f"`degradation`: {explain(error, kind)}") from error
-        components[kind] = with_defaults(kind, component)
+        components[kind] = component
     try:
+        components = {kind: with_defaults(kind, component) for kind, component in components.items()}
         return degradation_of(
             image_shape,
             components["degradation"],

@@ -105,7 +105,9 @@ def conditioned(
         wrapper = partial(wrapper, timesteps=sampling.steps)
 
     def of(rows: Tensor) -> X0Function:
-        known, told = measurement.of(rows), None if labels is None else labels[rows]
+        known = measurement.of(rows)
+        with torch.inference_mode(False):  # a gradient may pass what looks a label up
+            told = None if labels is None else labels.clone()[rows.clone()]
         estimate = sampling.estimate(told)
         if watch is not None:
             estimate = watch(estimate, known, rows)

@@ -58,11 +58,13 @@ def prepare(place: Path) -> None:
     mask.paste(255, (10, 5, 20, 15))
     mask.save(place / "mask.png")
     mask.resize((20, 30)).save(place / "turned.png")
+    Image.new("L", (8, 8), 90).save(place / "small.png")
     (place / "full").mkdir()
     (place / "full" / "thesis.txt").write_text("precious")
 
 
 GOOD = ["good.png", "--run", "RUN"]
+MEASURED = [*GOOD, "--degradation", "{name: pixelate, block: 4, T: 1}"]
 BAD = {
     "no file": (["--run", "RUN"], "Missing argument 'FILE_OR_FOLDER...'"),
     "missing file": (["nothere.png", "--run", "RUN"], "nothere.png cannot be read: No such file or directory"),
@@ -105,10 +107,57 @@ BAD = {
     "mask marks all": ([*GOOD, "--mask", "white.png"], "--mask white.png marks all of the part that the model sees"),
     "mask with blur": (
         ["good.png", "--run", "BLUR", "--mask", "mask.png"],
-        "in-painting needs a model of gaussian-noise, which degrades each pixel for itself and draws what is missing; "
-        "this one undoes a gaussian-blur without noise",
+        "in-painting needs a model of gaussian-noise, or of another degradation with noise at every t, which draws "
+        "what is missing; this one undoes a gaussian-blur without noise",
     ),
-    "mask with noisy blur": (["good.png", "--run", "NOISY", "--mask", "mask.png"], "this one undoes a gaussian-blur\n"),
+    "resampling with noisy blur": (
+        ["good.png", "--run", "NOISY", "--mask", "mask.png", "--resampling", "5"],
+        "--resampling takes the steps of a model of gaussian-noise again, and this one undoes a gaussian-blur",
+    ),
+    "degradation of a cold model": (
+        ["good.png", "--run", "BLUR", "--degradation", "mask"],
+        "a model of gaussian-blur without noise cannot weigh a measurement against what it draws: take one of "
+        "gaussian-noise, or of blur with noise; or restore by what the model itself undoes, without --degradation",
+    ),
+    "unknown degradation": ([*GOOD, "--degradation", "blur-fats"], "--degradation: unknown preset, run, model or kind"),
+    "degradation without its schedule": ([*GOOD, "--degradation", "heat"], "--degradation: schedule is missing"),
+    "degradation no YAML": ([*GOOD, "--degradation", "{name: mask"], "--degradation is not valid YAML"),
+    "degradation too coarse": ([*GOOD, "--degradation", "{name: pixelate, grid: 9}"],
+        "--degradation: degradation pixelate: grid must be less than the sides of 8x8 images, got 9"),
+    "t beyond that of the degradation": ([*GOOD, "--degradation", "blur-fast", "--t", "101"],
+        "--t must be in 0..100 (T of gaussian-blur), got 101"),
+    "degraded by a degradation without t": ([*GOOD, "--degraded", "--degradation", "blur-fast"],
+        "say with --t how far the images are degraded, in 1..100 (T of gaussian-blur)"),
+    "degradation with mask": ([*GOOD, "--degradation", "mask", "--mask", "mask.png"],
+        "--degradation is of the whole images, and --mask says which part is unknown; give one"),
+    "sigma negative": ([*MEASURED, "--sigma", "-0.1"], "--sigma must be in 0..1: pixels have a range of 1, got -0.1"),
+    "sigma too large": ([*MEASURED, "--sigma", "25"], "--sigma must be in 0..1: pixels have a range of 1, got 25.0"),
+    "sigma nan": ([*MEASURED, "--sigma", "nan"], "--sigma must be in 0..1: pixels have a range of 1, got nan"),
+    "sigma 0 of 8 bits": ([*MEASURED, "--degraded", "--sigma", "0"], "--sigma 0 is no noise, and 8 bits round by"),
+    "sigma without degradation": ([*GOOD, "--sigma", "0.1"], "--sigma is of measurements; add --degradation"),
+    "samples without degradation": ([*GOOD, "--samples", "3"], "--samples is of measurements; add --degradation"),
+    "method without degradation": ([*GOOD, "--method", "dps"], "--method is of measurements; add --degradation"),
+    "samples of the model's own blur": (["good.png", "--run", "BLUR", "--blur", "1", "--samples", "3"],
+        "--samples is of measurements; add --degradation"),
+    "samples 0": ([*MEASURED, "--samples", "0"], "--samples must be in 1..1,000, got 0"),
+    "unknown method": ([*MEASURED, "--method", "pigdm"], "--method: unknown method 'pigdm'; known: dps, isotropic"),
+    "method of noise on noisy blur": (
+        ["good.png", "--run", "NOISY", "--degradation", "mask", "--method", "moments"],
+        "--method moments needs a model of gaussian-noise, and this one undoes a gaussian-blur: take isotropic",
+    ),
+    "label auto without labels": ([*MEASURED, "--label", "auto"], "--label: this model was trained without labels"),
+    "steps beyond T with degradation": ([*MEASURED, "--steps", "21"], "steps must be in 1..20"),
+    "blur 0": ([*GOOD, "--blur", "0"], "--blur must be a number above 0, got 0.0"),
+    "blur nan": ([*GOOD, "--blur", "nan"], "--blur must be a number above 0, got nan"),
+    "blur and t": ([*GOOD, "--blur", "2", "--t", "3"], "--blur says how far the images are blurred, and so does --t"),
+    "blur with mask": ([*GOOD, "--blur", "2", "--mask", "mask.png"], "--blur is of the whole images, and --mask says"),
+    "blur too wide": (["good.png", "--run", "BLUR", "--blur", "200"],
+        "--blur is 80 pixels of the model's images, and gaussian-blur is 0."),
+    "blur of what is none": ([*GOOD, "--degradation", "mask", "--blur", "2"],
+        "--blur is the width of a blur, and mask is none; say with --t how far it goes"),
+    "blur of two sizes": (["good.png", "mixed/good.png", "small.png", "--run", "BLUR", "--blur", "2"],
+        "--blur 2 pixels are t = "),
+    "t auto of clean images": ([*GOOD, "--t", "auto"], "--t auto is of images that are degraded; add --degraded"),
     "steps beyond T with mask": ([*GOOD, "--mask", "mask.png", "--steps", "21"], "steps must be in 1..20"),
     "label without labels": ([*GOOD, "--label", "3"], "--label: this model was trained without labels"),
     "label with mask": ([*GOOD, "--mask", "mask.png", "--label", "3"],
@@ -163,6 +212,16 @@ def test_python_names_arguments(runs: dict[str, str]) -> None:
         (lambda: model.estimate(images / 255, 5, label=1), "`label`: this model was trained without labels"),
         (lambda: model.restore(images / 255, 5, steps=6), "`steps` must be in 1..5"),
         (lambda: model.inpaint(images), "missing a required argument: 'mask'"),
+        (
+            lambda: model.posterior(images[:, :, :7], "blur-fast", 5),
+            "images must be of shape (N, 1, 8, 8), got (2, 1, 7",
+        ),
+        (lambda: model.posterior(images.long(), "blur-fast", 5), "measured images must be uint8, or finite float"),
+        (lambda: model.posterior(images, "blur-fast"), "say with `t` how far the images are degraded"),
+        (lambda: model.posterior(images, "blur-fast", 5, sigma=0), "`sigma` 0 is no noise, and 8 bits round"),
+        (lambda: model.posterior(images, "blur-fast", 5, sigma=float("nan")), "`sigma` must be in 0..1"),
+        (lambda: model.posterior(images, "blur-fast", 5, smaples=3), "did you mean 'samples'?"),
+        (lambda: model.posterior(images, diffcli.GaussianNoise, 5), "`degradation`"),
     ):
         with pytest.raises(diffcli.UserError) as caught:
             call()

@@ -46,25 +46,44 @@ class Pixelate(Degradation):
     Args:
         image_shape: (C, H, W).
         T: number of steps.
-        grid: blocks along each axis at t = T, fewer than pixels; they need not divide the sides.
+        grid: blocks along each axis at t = T, fewer than pixels; they need not divide the sides. None is 4, unless
+            ``block`` is given.
+        block: in place of ``grid``, pixels along each side of a block at t = T, a power of two that divides both sides
+            of the image: with T = 1, down-sampling by 2 or 4.
 
     Raises:
-        ValueError: the image has no more pixels than the grid.
+        ValueError: the image has no more pixels than the grid; or ``block`` does not divide its sides, or is beside a
+            ``grid``.
     """
 
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, image_shape: tuple[int, int, int], T: Steps = 60, grid: Annotated[int, Field(ge=1)] = 4) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        T: Steps = 60,
+        grid: Annotated[int, Field(ge=1)] | None = None,
+        block: Annotated[int, Field(ge=2)] | None = None,
+    ) -> None:
         super().__init__()
         self.image_shape = image_shape
         self.T = T
         _, height, width = image_shape
-        if grid >= min(height, width):
-            raise ValueError(f"grid must be less than the sides of {height}x{width} images, got {grid}")
+        if block is None:
+            grid = 4 if grid is None else grid
+            if grid >= min(height, width):
+                raise ValueError(f"grid must be less than the sides of {height}x{width} images, got {grid}")
+        elif grid is not None:
+            raise ValueError("grid and block both say how large the blocks are; give one of them")
+        elif block & (block - 1) or height % block or width % block:
+            raise ValueError(
+                f"block must be a power of two that divides both sides of {height}x{width} images, got {block}"
+            )
         # A table of the block sizes, not of t: it stays small whatever T is.
         for name, side in (("rows", height), ("columns", width)):
-            self.register_buffer(name, nested_averages(side, grid).float(), persistent=False)
+            averages = nested_averages(side, side // block if block else grid or 1)
+            self.register_buffer(name, averages.float(), persistent=False)
 
     def step_norms(self) -> Tensor:
         """1: the averages are projections, each within the last, and what a step takes from one of them only
