@@ -10,7 +10,7 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
     "models": (
         "Trained models",
         "A model is loaded by name, and does what the commands do: it samples, degrades, restores.",
-        ["load", "Model", "Step", "grid", "to_uint8"],
+        ["load", "Model", "Posterior", "Step", "grid", "to_uint8"],
     ),
     "functions": (
         "Commands as functions",

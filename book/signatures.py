@@ -16,7 +16,8 @@ SEE = re.compile(r"\s*See `\w+` for the arguments\.")
 
 
 class Signatures(griffe.Extension):
-    """Sphinx's roles as code; ``called_with(Options)`` and ``takes_sampler_options`` as their arguments."""
+    """Sphinx's roles as code; ``called_with(Options)``, ``takes(Options)`` and ``takes_sampler_options`` as their
+    arguments."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         """Changes what was read of diffcli, once all of it is."""
@@ -28,7 +29,7 @@ def _visit(found: griffe.Object) -> None:
     if found.docstring:
         found.docstring.value = ROLE.sub(_as_code, found.docstring.value).replace("``", "`")
     if isinstance(found, griffe.Function) and any(
-        str(decorator.value).startswith(("called_with(", "takes_sampler_options")) for decorator in found.decorators
+        str(decorator.value).startswith(("called_with(", "takes")) for decorator in found.decorators
     ):
         _spell_out(found)
     for member in found.members.values():

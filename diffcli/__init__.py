@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from diffcli.inference.loading import load as load
     from diffcli.inference.model import Model as Model
     from diffcli.inference.pictures import grid as grid
+    from diffcli.inference.posterior import Posterior as Posterior
     from diffcli.networks.testing import check_network as check_network
     from diffcli.studies.compare import compare as compare
     from diffcli.studies.comparison import Comparison as Comparison
@@ -77,6 +78,7 @@ _HOMES = {
     "plugin": "config.plugins",
     "register": "config.registry",
     "grid": "inference.pictures",
+    "Posterior": "inference.posterior",
     "Run": "checkpoints.runs",
 }
 """The module below diffcli that each public name comes from."""

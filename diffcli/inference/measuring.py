@@ -26,6 +26,7 @@ from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
 from diffcli.diffusion.measurements import Measurement, measured
 from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.options import check_number
 from diffcli.utils.paths import user_path
 
 ROUNDING = 1 / 255 / math.sqrt(12)
@@ -161,6 +162,7 @@ def step_of(degradation: Degradation, t: int | None) -> int:
         if T != 1:
             raise UserError(f"say with `t` how far the images are degraded, in 1..{T} (T of {name})")
         return 1
+    check_number("t", t, "int")
     if not 0 <= t <= T:
         raise UserError(f"`t` must be in 0..{T} (T of {name}), got {t}")
     return t

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,8 +34,8 @@ def _t_of(text: str) -> int | str:
 
 
 def _check_t(name: str, t: int | str) -> int | str:
-    if t != AUTO and not isinstance(t, int):
-        raise UserError(f"`{name}` must be a whole number or auto, got {t}")
+    if t != AUTO and not isinstance(t, Integral):
+        raise UserError(f"`{name}` must be a whole number or auto, got {t!r}")
     return t
 
 

@@ -74,6 +74,11 @@ def test_the_commands_that_restore_run(cli, workplace: Path) -> None:
         "restored",
         "painted.png",
         "restored",
+        "restored",
+        "restored",
+        "restored",
+        "doubt.png",
+        "restored",
         "painted.png",
     ]
     assert all(Path(out).exists() for out in outputs)
