@@ -221,3 +221,31 @@ def test_what_cannot_be_measured_is_refused() -> None:
         operator_of(OfNumPy(GREY), 2)
     with pytest.raises(ValueError, match="not linear"):
         check_adjoint(Pixelwise(torch.ones(1)), GREY, tolerance=-1)
+
+
+def test_some_images_of_a_measurement_are_one_too() -> None:
+    weights = torch.stack([torch.full(GREY, float(number)) for number in range(4)])
+    measurement = Measurement(white(GREY, 4), Pixelwise(weights), 0.1)
+    rows = torch.tensor([3, 0, 3])
+    some = measurement.of(rows)
+    x = white(GREY, 4, 1)
+    torch.testing.assert_close(some.residual(x[rows]), measurement.residual(x)[rows])
+    shared = measured(built("heat", GREY), 2, white(GREY, 4), sigma=0.1)
+    assert shared.of(rows).operator is shared.operator
+    torch.testing.assert_close(shared.of(rows).residual(x[rows]), shared.residual(x)[rows])
+
+
+@pytest.mark.parametrize("block", [2, 4])
+def test_down_sampling_is_pixelation_to_blocks_of_a_size(block: int) -> None:
+    shape = (3, 8, 12)
+    x0 = white(shape, 2).float()
+    degradation = Pixelate(shape, T=1, block=block)
+    shown = F.avg_pool2d(x0, block).repeat_interleave(block, dim=2).repeat_interleave(block, dim=3)
+    torch.testing.assert_close(degradation.signal(x0, torch.ones(2, dtype=torch.int64)), shown, rtol=0, atol=1e-6)
+    degradation.image_shape = shape
+    assert isinstance(operator_of(degradation, 1), Axes)
+    for wrong in (3, 8, 16):
+        with pytest.raises(ValueError, match=r"^block must be a power of two that divides both sides of 8x12 images"):
+            Pixelate(shape, T=1, block=wrong)
+    with pytest.raises(ValueError, match="grid and block both say"):
+        Pixelate(shape, T=1, block=2, grid=2)

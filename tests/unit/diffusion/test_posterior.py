@@ -14,7 +14,7 @@ from diffcli.diffusion.degradations import Degradation, GaussianBlur, GaussianNo
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import X0Function
 from diffcli.diffusion.measurements import Measurement, measured
-from diffcli.diffusion.posterior import POSTERIORS, dps, isotropic, moments
+from diffcli.diffusion.posterior import POSTERIORS, dps, isotropic, moments, refitted
 from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, ancestral, cold, ddim, heun, last, timesteps
 from diffcli.diffusion.schedules import cosine, linear
@@ -284,3 +284,23 @@ def test_models_that_cannot_be_a_prior_are_refused() -> None:
     noisy = shaped(Heat(betas(5), SHAPE), torch.linspace(0, 1, 6).double())
     with pytest.raises(ValueError, match=r"undoes a Heat: isotropic serves it$"):
         moments(nothing, noisy, measurement)
+
+
+def test_a_start_is_fitted_to_the_measurement() -> None:
+    """Of a blur with noise: what a prior drew for another image gives way to what was measured."""
+    T = 20
+    degradation = shaped(Heat(linear(T, 0.01, 0.02), SHAPE), torch.full((T + 1,), 0.05).double())
+    degradation.sigmas[0] = 0
+    mixture = white_mixture()
+    measurement = measurement_of(mixture, "pixelate", 0.01, 30)
+    estimate = isotropic(mixture.denoiser(degradation), degradation, measurement)
+    other = degradation.degrade(mixture.draw(30, 8), torch.full((30,), T), white(30, 9))
+
+    def misfit(xT: Tensor) -> float:
+        """Of what is left at T, whose means over blocks are those of the image."""
+        return float(measurement.misfit(xT).mean())
+
+    noises = iter(range(20, 40))
+    fitted = refitted(other, estimate, degradation, lambda: white(30, next(noises)), 3)
+    assert misfit(other) > 5 * misfit(fitted)
+    assert torch.equal(refitted(other, estimate, degradation, lambda: white(30), 0), other)
