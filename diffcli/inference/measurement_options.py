@@ -80,5 +80,8 @@ class PosteriorOptions(SamplerOptions, MeasurementOptions):
 
 def unguided(options: PosteriorOptions) -> PosteriorOptions:
     """The options without guidance, where they do not ask for it."""
-    weights = {name: 1.0 for name in ("guidance", "autoguidance") if getattr(options, name) is None}
-    return replace(options, **weights)
+    return replace(
+        options,
+        guidance=1.0 if options.guidance is None else options.guidance,
+        autoguidance=1.0 if options.autoguidance is None else options.autoguidance,
+    )

@@ -4,7 +4,7 @@ mask."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -103,6 +103,8 @@ def _restoring(model: Model, options: RestoreOptions, given: Given) -> Task:
     def make(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
         step = _known_step(model, degradation, t, images, options)
         _say(options, width_note(degradation, step, scales))
+        if t == AUTO and options.steps is not None:
+            options = replace(options, steps=min(options.steps, step))
         xt = to_model(images) if options.degraded else model.degrade(images, step, options.seed)
         rows = {} if options.degraded else {"original": images}
         rows |= {"degraded": xt, "one step": model.estimate(xt, step, options.label, options.batch_size)}
@@ -176,8 +178,7 @@ def _known_step(model: Model, degradation: Degradation, t: int | str, images: Te
     """The t of the options, or the one that explains the images best, of which a note says how sure it is."""
     if t != AUTO:
         return int(t)
-    sampler = {"seed": options.seed, "batch_size": options.batch_size, "quiet": options.quiet}
-    samples = model.sample(EVIDENCE_SAMPLES, **sampler)
+    samples = model.sample(EVIDENCE_SAMPLES, seed=options.seed, batch_size=options.batch_size, quiet=options.quiet)
     probabilities = t_probabilities(degradation, to_model(images), samples, options.sigma)
     step, spread = spread_of(probabilities)
     _say(options, f"t = {step} ± {max(spread, 0.5):.2g} explains {_counted(len(images))} best")

@@ -111,14 +111,14 @@ def test_one_step_and_one_sample_are_enough(models: dict[str, diffcli.Model], im
         assert float((untouched.samples[0] - to_model(images[:1])).abs().max()) < 0.02
 
 
-def written(cli: Cli, *arguments: object) -> tuple[dict[str, np.ndarray], str]:  # type: ignore[type-arg]
+def written(cli: Cli, *arguments: object) -> tuple[dict[str, np.ndarray], str]:
     result = cli(*RESTORE, "--out", "r.npz", *arguments)
     assert (result.code, result.out) == (0, "r.npz\n"), result
     with np.load("r.npz") as content:
         return dict(content), result.err
 
 
-def as_array(images: Tensor) -> np.ndarray:  # type: ignore[type-arg]
+def as_array(images: Tensor) -> np.ndarray:
     return images.movedim(-3, -1).numpy()
 
 
