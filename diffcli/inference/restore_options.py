@@ -162,6 +162,4 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
             return
         for name in ("sigma", "method", "samples"):
             if getattr(self, name) is not None:
-                raise UserError(
-                    f"`{name}` is of images that the model takes as measurements; add `degradation`, or leave it out"
-                )
+                raise UserError(f"`{name}` is of measurements; add `degradation`, or leave it out")

@@ -152,7 +152,7 @@ BAD = {
     "blur and t": ([*GOOD, "--blur", "2", "--t", "3"], "--blur says how far the images are blurred, and so does --t"),
     "blur with mask": ([*GOOD, "--blur", "2", "--mask", "mask.png"], "--blur is of the whole images, and --mask says"),
     "blur too wide": (["good.png", "--run", "BLUR", "--blur", "200"],
-        "--blur is 80 pixels of the model's images, and gaussian-blur is 0."),
+        "--blur is 80 pixels of the model's images, and gaussian-blur is 0 to 2.08 (t = 1..20)"),
     "blur of what is none": ([*GOOD, "--degradation", "mask", "--blur", "2"],
         "--blur is the width of a blur, and mask is none; say with --t how far it goes"),
     "blur of two sizes": (["good.png", "mixed/good.png", "small.png", "--run", "BLUR", "--blur", "2"],
