@@ -40,7 +40,7 @@ from diffcli.diffusion.spacing import spaced
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.networks import NETWORKS
 from diffcli.utils.errors import DiffcliError, UserError, unknown
-from diffcli.utils.paths import user_path
+from diffcli.utils.files import user_path
 
 MAX_PARAMETERS = 1_000_000_000
 

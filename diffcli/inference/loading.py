@@ -20,7 +20,7 @@ from diffcli.utils.console import note
 from diffcli.utils.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError
-from diffcli.utils.paths import user_path
+from diffcli.utils.files import user_path
 
 if TYPE_CHECKING:
     from torch import Tensor

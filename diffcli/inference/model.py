@@ -40,7 +40,7 @@ from diffcli.utils.compile import prepared
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Precision, Processes
 from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.options import check_number, within
+from diffcli.utils.options import bounds, check_number
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -393,7 +393,7 @@ class Model:
             UserError: it is not.
         """
         check_number("t", t, "int")
-        within(smallest, self.T)("t", t)
+        bounds(smallest, self.T)("t", t)
 
     def check_inpaints(self) -> None:
         """Checks that the model can paint what is missing of an image.
@@ -485,4 +485,4 @@ def check_count(n: int) -> None:
         UserError: it is no whole number, or out of range.
     """
     check_number("n", n, "int")
-    within(1, MAX_SAMPLES)("n", n)
+    bounds(1, MAX_SAMPLES)("n", n)

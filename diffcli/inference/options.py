@@ -24,11 +24,10 @@ from diffcli.utils.options import (
     MODEL,
     SAMPLING,
     Options,
-    at_least,
+    bounds,
     check_arguments,
     option,
     shared,
-    within,
 )
 
 if TYPE_CHECKING:
@@ -127,14 +126,14 @@ class StepOptions(Options):
     steps: int | None = steps_option()
     guidance: float | None = option(
         None,
-        check=within(0, 100),
+        check=bounds(0, 100),
         help="Weight of classifier-free guidance towards the label; 1 is none.",
         shown="the preset's",
         panel=SAMPLING,
     )
     autoguidance: float | None = option(
         None,
-        check=within(0, 100),
+        check=bounds(0, 100),
         help="Weight of guidance by an early average of the weights; 1 is none.",
         shown="the preset's",
         panel=SAMPLING,
@@ -163,7 +162,7 @@ class SamplerOptions(StepOptions):
         shown="as frequent as in the training images",
         panel=SAMPLING,
     )
-    seed: int = option(0, check=at_least(0), help="Same seed, same images; on a CPU whatever the batch size.")
+    seed: int = option(0, check=bounds(0), help="Same seed, same images; on a CPU whatever the batch size.")
     batch_size: BatchSize = batch_size_option(128)
     quiet: bool = quiet_option()
 
@@ -202,7 +201,7 @@ class SampleOptions(SamplerOptions, DataOptions):
     """
 
     run: Run | Path | str = run_option()
-    n: int | None = option(None, check=within(1, MAX_SAMPLES), help="Images.", shown="64; 8 with `conditional`")
+    n: int | None = option(None, check=bounds(1, MAX_SAMPLES), help="Images.", shown="64; 8 with `conditional`")
     out: Path = option(
         Path("samples.png"), help=".png (a grid), .npz (uint8 NHWC under 'images'), or a folder (a PNG each)."
     )

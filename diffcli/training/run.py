@@ -28,8 +28,8 @@ from diffcli.utils.compile import check_compiler, compile_in_place, use_fast_pro
 from diffcli.utils.console import is_text, note
 from diffcli.utils.devices import silence
 from diffcli.utils.errors import DiffcliError, RunError, UserError, explain
+from diffcli.utils.files import user_path
 from diffcli.utils.options import called_with, checked
-from diffcli.utils.paths import user_path
 
 
 class Interrupted(RunError):

@@ -111,7 +111,7 @@ def test_waiting_threads_yield_unless_the_user_says_otherwise(
 def test_the_spins_are_not_set_once_pytorch_is_loaded() -> None:
     import torch  # noqa: F401
 
-    from diffcli.utils.threads import yield_cores
+    from diffcli.utils.devices import yield_cores
 
     environment: dict[str, str] = {}
     yield_cores(environment)
