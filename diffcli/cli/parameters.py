@@ -34,16 +34,13 @@ class Parameters:
         self.own: dict[str, Field[Any]] = {}
         self.shown: list[inspect.Parameter] = []
         for name, parameter in inspect.signature(function).parameters.items():
-            kind: Any = function.__globals__.get(str(parameter.annotation))
+            kind = function.__globals__.get(str(parameter.annotation))
             if isinstance(parameter.default, Field):
                 self.own[name] = parameter.default
                 self.shown += _parameters(name, parameter.annotation, parameter.default)
             elif is_dataclass(kind):
-                by_name = {field.name: field for field in fields(kind)}
-                known = [by_name[argument] for argument in inspect.signature(kind).parameters]
-                shown = [field for field in known if "flag" in field.metadata]  # in the order of the arguments
-                self.classes[name] = kind, shown
-                self.shown += [flag for field in shown for flag in _parameters(field.name, field.type, field)]
+                self.classes[name] = kind, _fields(kind)
+                self.shown += [shown for field in _fields(kind) for shown in _parameters(field.name, field.type, field)]
         self.shown.sort(key=_place)
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +82,12 @@ def _place(parameter: inspect.Parameter) -> tuple[int, bool]:
     """Where a parameter stands in the help: by its group, and at the end of that what every command has."""
     (about,) = parameter.annotation.__metadata__
     return PANELS.index(about.rich_help_panel), parameter.name in ("quiet", "progress")
+
+
+def _fields(kind: Any) -> list[Field[Any]]:
+    """The fields that the command line shows, in the order of the class's arguments."""
+    by_name = {field.name: field for field in fields(kind)}
+    return [by_name[name] for name in inspect.signature(kind).parameters if "flag" in by_name[name].metadata]
 
 
 def _parameters(name: str, annotation: Any, option: Any) -> Iterator[inspect.Parameter]:
