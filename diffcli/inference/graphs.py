@@ -86,11 +86,8 @@ def graphs_of(sampling: Sampling, image_shape: tuple[int, int, int]) -> list[Gra
         UserError: the sampler or the prior is none that a graph can stand for.
     """
     degradation, classes, times = sampling.denoiser.degradation, sampling.denoiser.classes, sampling.steps
-    unclipped = sampling.sampler.model_copy(update={"clip": False})  # the estimate is clipped already
     try:
-        factors = step_factors(
-            lambda denoiser, on, *rest: bind_sampler(unclipped, on)(denoiser, *rest), degradation, times
-        )
+        factors = step_factors(bind_sampler(sampling.sampler), degradation, times)
     except ValueError as error:
         raise UserError(f"`sampler` {sampling.sampler.name} cannot be a graph: {error}; take ddim or cold") from error
     assert sampling.prior is not None

@@ -7,13 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffcli.checkpoints.checkpoint import check_weights
-from diffcli.checkpoints.model_file import State, Stored, is_model_file, read_stored, ready_models
+from diffcli.checkpoints.model_file import Stored, check_weights, is_model_file, read_stored, ready_models
 from diffcli.checkpoints.runs import Run, best_checkpoint, check_version, no_run, run_named
 from diffcli.config.build import Resolved, build_denoiser, resolve
 from diffcli.config.plugins import check_loaded
 from diffcli.config.schema import validate_stored
-from diffcli.diffusion.denoiser import Denoiser
 from diffcli.inference.model import Model
 from diffcli.utils.compile import check_compiler, precision_of
 from diffcli.utils.console import note
@@ -84,7 +82,7 @@ def load(
     run, checkpoint = find_checkpoint(name)
     model = replace(read_model(checkpoint), run=run, data_dir=data_dir, data=data)
     model.check_data()
-    return started(model, devices)
+    return started(model, devices_of(devices))
 
 
 def started(model: Model, devices: Devices, processes: Processes | None = None) -> Model:
@@ -96,7 +94,6 @@ def started(model: Model, devices: Devices, processes: Processes | None = None) 
     Raises:
         UserError: an option is not usable on this machine.
     """
-    devices = devices_of(devices)
     precision = precision_of(devices)
     processes = processes or launch(devices)
     if devices.compile:
@@ -125,9 +122,11 @@ def model_of(stored: Stored) -> Model:
     denoiser = build_denoiser(resolved)
     guide = build_denoiser(resolved) if stored.guide is not None else None
     try:
-        _fill(denoiser, stored.weights, stored)
-        if guide is not None and stored.guide is not None:
-            _fill(guide, stored.guide, stored)
+        for network, weights in ((denoiser, stored.weights), (guide, stored.guide)):
+            if network is not None and weights is not None:
+                check_weights(stored.title, weights, network)
+                network.load_state_dict(weights)
+                network.eval().requires_grad_(False)
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(f"{stored.title} is damaged: it holds something else than weights") from error
     return Model(
@@ -153,9 +152,3 @@ def _clusters_of(stored: Stored, resolved: Resolved) -> Tensor | None:
     if stored.clusters is None or tuple(stored.clusters.shape) != expected:
         raise UserError(f"{stored.title} is damaged: it lacks the centres of its {labels.clusters} clusters")
     return stored.clusters.float()
-
-
-def _fill(denoiser: Denoiser, weights: State, stored: Stored) -> None:
-    check_weights(stored.title, weights, denoiser)
-    denoiser.load_state_dict(weights)
-    denoiser.eval().requires_grad_(False)

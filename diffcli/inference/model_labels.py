@@ -138,8 +138,8 @@ class ModelLabels:
 
     def note_readings(self, options: SamplerOptions) -> None:
         """Says of each label that could be taken in two ways how it is taken, unless that is to be quiet."""
-        if not options.quiet and is_first():
-            for line in label_notes(options.label, self.classes):
+        for line in () if options.quiet else label_notes(options.label, self.classes):
+            if is_first():
                 note(line)
 
 

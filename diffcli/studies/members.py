@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.model_file import read_checkpoint
 from diffcli.checkpoints.runs import Run, best_checkpoint, find_run, is_free, run_preset
 from diffcli.config.build import load_source, path_of, resolve, resolve_prior
 from diffcli.config.presets import load_preset

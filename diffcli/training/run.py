@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from diffcli.checkpoints.checkpoint import read_checkpoint
 from diffcli.checkpoints.images import data_place
+from diffcli.checkpoints.model_file import read_checkpoint
 from diffcli.checkpoints.records import new_session, sessions
 from diffcli.checkpoints.runs import Run, claimed, locked, record_run, runs_root
 from diffcli.config.registry import failure_of_plugin

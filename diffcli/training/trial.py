@@ -45,10 +45,10 @@ def check_plugins(preset: Preset, denoiser: Denoiser, image_shape: tuple[int, in
 def _check_sampler(preset: Preset, degradation: Degradation, image_shape: tuple[int, int, int]) -> None:
     x0 = torch.zeros(2, *image_shape)
     with _failures_in("sampler", preset.sampler.name):
-        sampler = bind_sampler(preset.sampler, degradation)
+        sampler = bind_sampler(preset.sampler)
         times = path_of(preset.sampler, degradation, min(STEPS, degradation.T))
         step = None
-        for step in sampler(lambda xt, t: x0, x0, times, lambda: torch.randn(x0.shape)):
+        for step in sampler(lambda xt, t: x0, degradation, x0, times, lambda: torch.randn(x0.shape)):
             if not isinstance(step, Step):
                 raise ValueError(f"it must yield diffcli.Step(s, xs, x0_hat), not {type(step).__name__}")
             _check_images(step.xs, image_shape, "the xs of its steps must be")

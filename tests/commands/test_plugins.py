@@ -14,7 +14,7 @@ from conftest import PLUGIN, TINY, Cli
 from killing import ended
 
 import diffcli
-from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.model_file import read_checkpoint
 
 CNN = {"name": "cnn", "channels": [4, 4], "kernel_size": 3}
 COLD = {"prediction": "x0", "prior": {"name": "gaussian"}, "sampler": {"name": "cold"}, "schedule": None}

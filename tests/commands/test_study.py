@@ -15,7 +15,7 @@ from conftest import SLOW
 from killing import start
 from small_studies import HOW, MINE
 
-from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.model_file import read_checkpoint
 from diffcli.checkpoints.runs import Run
 from diffcli.studies import members as study_runs
 from diffcli.studies.study_files import study_files
