@@ -31,7 +31,7 @@ from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.data.sources import check_source, class_names, default_data_dir, image_shape, numbered_as
 from diffcli.diffusion.degradations import Degradation, check_basics
 from diffcli.diffusion.degradations.base import check_tables
-from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, check_input, check_prediction
+from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, misfits
 from diffcli.diffusion.guidance import X0Function
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, spaced
@@ -86,7 +86,8 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
     degradation = build_degradation(preset)
     if network:
         _check_network(preset, degradation.image_shape)
-    _check_denoiser(preset, degradation)
+    for key, reason in misfits(preset.prediction, preset.input, degradation).items():
+        raise UserError(f"{key}: {reason}")
     resolve_sampler(preset.sampler, preset, degradation)
     resolve_prior(preset.prior, degradation)
     if training.min_snr is not None and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
@@ -183,14 +184,6 @@ def _check_network(preset: Preset, image_shape: tuple[int, int, int]) -> None:
     parameters = sum(weight.numel() for weight in network.parameters())
     if parameters > MAX_PARAMETERS:
         raise UserError(f"network {preset.network.name} has {parameters:,} parameters, more than {MAX_PARAMETERS:,}")
-
-
-def _check_denoiser(preset: Preset, degradation: Degradation) -> None:
-    for key, check in (("prediction", check_prediction), ("input", check_input)):
-        try:
-            check(getattr(preset, key), degradation)
-        except ValueError as error:
-            raise UserError(f"{key}: {error}") from error
 
 
 def samplers_for(degradation: Degradation) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffcli.data.clusters import clustered
 from diffcli.data.datasets import ImageSet
-from diffcli.data.label_names import check_trained, label_notes, label_numbers
+from diffcli.data.label_names import label_notes, label_numbers
 from diffcli.diffusion.labels import NO_LABEL, Labels
 from diffcli.inference.options import SamplerOptions
 from diffcli.utils.console import note
@@ -74,8 +74,8 @@ class ModelLabels:
         Raises:
             UserError: a label is unknown or was not trained, there are none, or they are guided towards and are none.
         """
-        numbers = label_numbers(options.label, self.classes)
-        check_trained(numbers, self.classes, set(self.untrained), works_without=self.works_without)
+        untrained, works_without = set(self.untrained), self.works_without
+        numbers = label_numbers(options.label, self.classes, untrained=untrained, works_without=works_without)
         if numbers and max(numbers) == NO_LABEL:
             check_unguided(options)
         return numbers
