@@ -84,15 +84,6 @@ def ready_models() -> dict[str, Path]:
     return {file.stem: file for file in sorted(READY_MODELS.glob(f"*{SUFFIX}"))}
 
 
-def read_stored(path: Path) -> Stored:
-    """The model that a checkpoint or a model file holds, without executing anything.
-
-    Raises:
-        UserError: the file is missing, damaged, or was not written by diffcli.
-    """
-    return _of_model_file(path) if is_model_file(path) else _of_checkpoint(path)
-
-
 OF_CHECKPOINT: dict[str, Callable[[Any], dict[str, Any]]] = {
     "hyper_parameters": lambda about: {
         "preset_name": str(about["preset_name"]),
@@ -111,7 +102,14 @@ OF_CHECKPOINT: dict[str, Callable[[Any], dict[str, Any]]] = {
 becomes."""
 
 
-def _of_checkpoint(path: Path) -> Stored:
+def read_stored(path: Path) -> Stored:
+    """The model that a checkpoint or a model file holds, without executing anything.
+
+    Raises:
+        UserError: the file is missing, damaged, or was not written by diffcli.
+    """
+    if is_model_file(path):
+        return _of_model_file(path)
     content = read_checkpoint(path)
     values: dict[str, Any] = {}
     try:

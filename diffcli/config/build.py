@@ -305,7 +305,7 @@ def build_degradation(preset: Preset) -> Degradation:
 
 
 def _betas(schedule: Component) -> Tensor:
-    betas: Tensor = build("schedule", schedule, {})
+    betas: Tensor = build("schedule", schedule)
     function = registered("schedule", schedule.name)
     with of_plugin("schedule", schedule.name, function):
         if (
@@ -370,17 +370,11 @@ def _network(preset: Preset, image_shape: tuple[int, int, int]) -> nn.Module:
     return network
 
 
-def build_prior(component: Component) -> Prior:
-    """Where unconditional sampling starts; to be fitted where it asks for that."""
-    prior: Prior = build("prior", component, {})
-    return prior
-
-
 def candidate_priors(preset: Preset) -> dict[str, Prior]:
     """The preset's own prior and, where it has to be fitted, every other one that has; unfitted, by name."""
     others = [name for name in PRIORS if name != preset.prior.name and not required("prior", name)]
     components = [preset.prior, *(Component(name=name) for name in others)]
-    priors = {component.name: build_prior(component) for component in components}
+    priors: dict[str, Prior] = {component.name: build("prior", component) for component in components}
     needs_fit = priors[preset.prior.name].needs_fit
     return {name: prior for name, prior in priors.items() if prior.needs_fit == needs_fit}
 

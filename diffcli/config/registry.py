@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -271,7 +272,7 @@ def with_defaults(kind: str, component: AnyComponent) -> AnyComponent:
     return component.model_copy(update=parameters)
 
 
-def build(kind: str, component: Component, supplied: Mapping[str, Any]) -> Any:
+def build(kind: str, component: Component, supplied: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """Calls what the component names with its parameters, and with those of ``supplied`` that it asks for.
 
     Raises:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 MAX_STEPS = 100_000
 
@@ -28,10 +29,6 @@ def _check(T: int, *, positive: Mapping[str, float] | None = None, shares: Mappi
             raise ValueError(f"{name} must be positive, got {value}")
 
 
-def _with_zero(betas: Tensor) -> Tensor:
-    return torch.cat([torch.zeros(1, dtype=torch.float64), betas])
-
-
 def constant(T: int, beta: float) -> Tensor:
     """beta_t = beta (report 2.3.1).
 
@@ -46,7 +43,7 @@ def constant(T: int, beta: float) -> Tensor:
         ValueError: an argument is out of its range.
     """
     _check(T, positive={"beta": beta})
-    return _with_zero(torch.full((T,), beta, dtype=torch.float64))
+    return pad(torch.full((T,), beta, dtype=torch.float64), (1, 0))
 
 
 def linear(T: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> Tensor:
@@ -69,7 +66,7 @@ def linear(T: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> Tensor:
     _check(T, positive={"beta_min": beta_min, "beta_max": beta_max})
     if beta_max < beta_min:
         raise ValueError(f"beta_max must be at least beta_min, got {beta_max} < {beta_min}")
-    return _with_zero(torch.linspace(beta_min, beta_max, T, dtype=torch.float64))
+    return pad(torch.linspace(beta_min, beta_max, T, dtype=torch.float64), (1, 0))
 
 
 def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999, shift: float = 1.0) -> Tensor:
@@ -97,7 +94,7 @@ def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999, shift: float = 1.
     f = torch.cos((t / T + s) / (1 + s) * math.pi / 2).square()
     alphas = f / f[0]
     alphas = shift**2 * alphas / (shift**2 * alphas + 1 - alphas)
-    return _with_zero((1 - alphas[1:] / alphas[:-1]).clamp(max=beta_clip))
+    return pad((1 - alphas[1:] / alphas[:-1]).clamp(max=beta_clip), (1, 0))
 
 
 def log_widths(T: int, width_min: float = 0.5, width_max: float = 20.0) -> Tensor:
@@ -122,7 +119,7 @@ def log_widths(T: int, width_min: float = 0.5, width_max: float = 20.0) -> Tenso
         raise ValueError(f"width_max must be more than width_min, got {width_max} <= {width_min}")
     shares = torch.arange(T - 1, -1, -1, dtype=torch.float64) / max(T - 1, 1)
     widths = width_max * (width_min / width_max) ** shares
-    return _with_zero(widths.square()).diff(prepend=torch.zeros(1, dtype=torch.float64))
+    return pad(widths.square(), (1, 0)).diff(prepend=torch.zeros(1, dtype=torch.float64))
 
 
 SCHEDULES: dict[str, Callable[..., Tensor]] = {

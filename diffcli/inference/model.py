@@ -15,13 +15,13 @@ from diffcli.checkpoints.images import with_images
 from diffcli.checkpoints.runs import Run
 from diffcli.config.build import (
     Resolved,
-    build_prior,
     load_source,
     path_of,
     resolve_prior,
     resolve_sampler,
     training_split,
 )
+from diffcli.config.registry import build
 from diffcli.config.schema import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source
 from diffcli.data.given import read_given
@@ -347,7 +347,7 @@ class Model:
 
     def needs_images(self, prior: Component) -> bool:
         """Whether a prior has yet to be fitted to the images of the training."""
-        return prior.name not in self.fitted and build_prior(prior).needs_fit
+        return prior.name not in self.fitted and bool(build("prior", prior).needs_fit)
 
     def prior(self, name: str | None) -> Prior:
         """A prior by name as it was fitted when the model was trained; None is the preset's own.
@@ -356,7 +356,7 @@ class Model:
             UserError: see :meth:`prior_component`; or it was not stored and the data to fit it to are missing.
         """
         component = self.prior_component(name)
-        prior = build_prior(component)
+        prior: Prior = build("prior", component)
         if component.name in self.fitted:
             try:
                 prior.load_state_dict(self.fitted[component.name])

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcli.config.build import bind_sampler, build_prior, path_of
-from diffcli.config.registry import of_plugin, origin_of, place_of
+from diffcli.config.build import bind_sampler, path_of
+from diffcli.config.registry import build, of_plugin, origin_of, place_of
 from diffcli.config.schema import Preset
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.denoiser import Denoiser
@@ -33,7 +33,7 @@ def check_plugins(preset: Preset, denoiser: Denoiser, image_shape: tuple[int, in
         with _failures_in("network", preset.network.name, type(denoiser.network).forward):
             check_basics(denoiser.network, image_shape, preset.classes)
     if origin_of("prior", preset.prior.name):
-        prior = build_prior(preset.prior)
+        prior = build("prior", preset.prior)
         if not prior.needs_fit:
             with _failures_in("prior", preset.prior.name, type(prior).forward):
                 images = prior([torch.Generator().manual_seed(seed) for seed in range(2)], image_shape, "cpu", None)
