@@ -13,7 +13,7 @@ from diffcli.config.build import Resolved, build_denoiser, resolve
 from diffcli.config.plugins import check_loaded
 from diffcli.config.schema import validate_stored
 from diffcli.inference.model import Model
-from diffcli.utils.compile import check_compiler, precision_of
+from diffcli.utils.compile import check_compiler, precision_of, prepared
 from diffcli.utils.console import note
 from diffcli.utils.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.utils.distributed import is_first
@@ -86,7 +86,7 @@ def load(
 
 
 def started(model: Model, devices: Devices, processes: Processes | None = None) -> Model:
-    """A model on the devices that were asked for, computing as they say.
+    """A model on the devices that were asked for, its networks computing as they say; do that once.
 
     Args:
         processes: those that are started already.
@@ -98,7 +98,10 @@ def started(model: Model, devices: Devices, processes: Processes | None = None) 
     processes = processes or launch(devices)
     if devices.compile:
         check_compiler(processes.device)
-    return model.on(processes, precision, devices.compile)
+    for denoiser in filter(None, (model.denoiser, model.guide)):
+        denoiser.to(processes.device)
+        denoiser.network = prepared(denoiser.network, precision, devices.compile)
+    return replace(model, processes=processes, precision=precision)
 
 
 def read_model(file: Path) -> Model:

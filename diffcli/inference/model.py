@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,14 +36,10 @@ from diffcli.inference.model_labels import ModelLabels
 from diffcli.inference.options import MAX_SAMPLES, BatchSize, SamplerOptions, takes_sampler_options
 from diffcli.inference.restoration import degraded, estimated, inpaint, reconstruct, restore
 from diffcli.inference.sampling import Sampling, counting, draw_xT, fit_prior, generate
-from diffcli.utils.compile import prepared
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Precision, Processes
 from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.options import bounds, check_number
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 AT_ONCE = 1000
 """Images that are degraded together."""
@@ -291,13 +287,6 @@ class Model:
         with progress(f"in-painting {len(images)} images", total, "steps", chosen.quiet) as done:
             made = to_uint8(torch.cat(list(inpaint(sampling, images, painted, resampling, counting(done), labels))))
         return torch.where(painted, made, images)
-
-    def on(self, processes: Processes, precision: Precision = "32-true", compiled: bool = False) -> Self:
-        """The model on the device of this process, its networks in a precision; do that once."""
-        for denoiser in filter(None, (self.denoiser, self.guide)):
-            denoiser.to(processes.device)
-            denoiser.network = prepared(denoiser.network, precision, compiled)
-        return replace(self, processes=processes, precision=precision)
 
     def labelled(self, images: ImageSet) -> ImageSet:
         """Images with the labels that this model knows them by, see :meth:`ModelLabels.given_to`."""

@@ -15,12 +15,12 @@ import diffcli
 from diffcli.checkpoints.model_file import ready_models
 from diffcli.config.build import build_denoiser, resolve
 from diffcli.config.presets import load_preset
+from diffcli.inference.loading import started
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
 from diffcli.inference.restoration import restore
 from diffcli.inference.sampling import generate
 from diffcli.utils.compile import FIXED_BATCH, FixedBatches
-from diffcli.utils.devices import Processes
 
 CPU = diffcli.Devices("cpu", "1")
 PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
@@ -67,7 +67,7 @@ def untrained(name: str) -> Model:
         if not weights.any():
             nn.init.normal_(weights, std=0.05)
     model = Model(Path(name), name, resolved, denoiser, epoch=1, fitted={})
-    return model.on(Processes(torch.device("cpu")))
+    return started(model, CPU)
 
 
 @pytest.mark.parametrize("name", PRESETS)
