@@ -21,6 +21,7 @@ from diffcli.config.build import (
     resolve_sampler,
     training_split,
 )
+from diffcli.config.presets import sampler_named
 from diffcli.config.registry import build
 from diffcli.config.schema import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source
@@ -41,6 +42,8 @@ from diffcli.utils.devices import Precision, Processes
 from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.options import bounds, check_number
 
+KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
+"""What a preset says of its sampler and another sampler keeps."""
 AT_ONCE = 1000
 """Images that are degraded together."""
 
@@ -362,15 +365,20 @@ class Model:
         """The preset's sampler but for what the options change, and its time steps, T to 0.
 
         Raises:
-            UserError: the sampler is unknown or does not serve the degradation, there are more steps than T, or it is
-                guided by an estimate without label that the model does not have.
+            UserError: the sampler cannot be read, is unknown or does not serve the degradation, there are more steps
+                than T, or it is guided by an estimate without label that the model does not have.
         """
-        sampler = options.changed(self.preset.sampler)
+        sampler = self.preset.sampler
+        if options.sampler is not None and options.sampler != sampler.name:
+            chosen = sampler_named(options.sampler)
+            kept = {key: getattr(sampler, key) for key in KEPT if key not in chosen.model_fields_set}
+            sampler = chosen.model_copy(update=kept)
+        weights = {"guidance": options.guidance, "autoguidance": options.autoguidance}
+        sampler = sampler.model_copy(update={name: float(w) for name, w in weights.items() if w is not None})
         if sampler.guidance != 1 and not self.labels.works_without:
             raise UserError(
                 "`guidance` needs an estimate without label, and this model was trained with labels.dropped: 0: leave "
-                "it at 1, "
-                "or train one with labels.dropped: 0.1"
+                "it at 1, or train one with labels.dropped: 0.1"
             )
         sampler = resolve_sampler(sampler, self.preset, self.denoiser.degradation)
         return sampler, path_of(sampler, self.denoiser.degradation, options.steps)

@@ -32,14 +32,11 @@ from diffcli.utils.options import (
 
 if TYPE_CHECKING:
     from diffcli.checkpoints.runs import Run
-    from diffcli.config.schema import Sampler
     from diffcli.data.label_names import Label
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
 BatchSize = int | Literal["auto"]
-KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
-"""What a preset says of its sampler and another sampler keeps."""
 MAX_SAMPLES = 10_000_000
 ALL_PARTS: dict[str, str | None] = {**PLACES, "precision": None, "compile": None}
 """The fields of devices that a network computes with."""
@@ -165,21 +162,6 @@ class SamplerOptions(StepOptions):
     seed: int = option(0, check=bounds(0), help="Same seed, same images; on a CPU whatever the batch size.")
     batch_size: BatchSize = batch_size_option(128)
     quiet: bool = quiet_option()
-
-    def changed(self, sampler: Sampler) -> Sampler:
-        """A preset's sampler with what the options change of it.
-
-        Raises:
-            UserError: the sampler's name or its parameters cannot be read.
-        """
-        if self.sampler is not None and self.sampler != sampler.name:
-            from diffcli.config.presets import sampler_named
-
-            chosen = sampler_named(self.sampler)
-            kept = {key: getattr(sampler, key) for key in KEPT if key not in chosen.model_fields_set}
-            sampler = chosen.model_copy(update=kept)
-        weights = {"guidance": self.guidance, "autoguidance": self.autoguidance}
-        return sampler.model_copy(update={name: float(w) for name, w in weights.items() if w is not None})
 
 
 @dataclass(frozen=True)
