@@ -55,7 +55,7 @@ def with_short_budgets(name: str, model: str) -> None:
 
 
 def test_the_examples_of_every_help_run(
-    cli: Cli, workplace: Path, small_mnist: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, workplace: Path, small_mnist: Path, small_presets: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the extra export is not installed")
     monkeypatch.setenv("DIFFCLI_DATA", str(small_mnist))
