@@ -113,6 +113,19 @@ def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr("lightning.Trainer.fit", refuse)
 
 
+OF_EACH_KIND = [
+    "blur-const",
+    "blur-noise-fast",
+    "cifar-fast",
+    "ddpm-linear",
+    "mask-fast",
+    "mnist-fast-unlabelled",
+    "quickstart",
+    "quickstart-blur",
+    "quickstart-pixelate",
+]
+"""Presets with each network, degradation, prior, sampler, shape of images and kind of labels that any preset has."""
+
 SMALL_NETWORKS = {
     "cnn": "channels: [4, 4], kernel_size: 3",
     "unet": "width: 4",

@@ -257,13 +257,16 @@ def test_more_processes_than_images_in_a_batch_are_refused(
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_two_processes_stop_together_and_save(workplace: Path, number: int, code: int) -> None:
+def test_two_processes_stop_together_and_save(
+    workplace: Path, request: pytest.FixtureRequest, number: int, code: int
+) -> None:
     (workplace / "recipe.yaml").write_text(RECIPE)
     command = [sys.executable, "-m", "diffcli", "train", "--preset", "recipe.yaml", "--epochs", "5000", "--out", "run"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*command, *TWO, "--accelerator", "cpu", "-q"], stderr=subprocess.PIPE, text=True, env=environment
     )
+    request.addfinalizer(process.kill)
     last = Run(workplace / "run").last
     deadline = time.monotonic() + 120
     while not last.is_file() and time.monotonic() < deadline:

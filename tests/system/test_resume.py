@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SLOW, TINY, Cli
+from conftest import OF_EACH_KIND, SLOW, TINY, Cli
 from lightning.pytorch import Callback
 
 from diffcli.checkpoints.runs import Run
@@ -203,20 +203,6 @@ def test_a_random_recipe_survives_an_interrupt_at_a_random_moment(
     rng = random.Random(seed)
     Path("recipe.yaml").write_text(random_preset(rng))
     check(cli, struck, ["--preset", "recipe.yaml"], rng, strikes=3)
-
-
-OF_EACH_KIND = [
-    "blur-const",
-    "blur-noise-fast",
-    "cifar-fast",
-    "ddpm-linear",
-    "mask-fast",
-    "mnist-fast-unlabelled",
-    "quickstart",
-    "quickstart-blur",
-    "quickstart-pixelate",
-]
-"""Presets with each network, degradation, prior, sampler, shape of images and kind of labels that any preset has."""
 
 
 @pytest.mark.parametrize("name", sorted(preset_files()) if SLOW else OF_EACH_KIND)

@@ -28,6 +28,11 @@ COLD = ["cold", "cold-naive"]
 
 
 @lru_cache(maxsize=1)
+def images_to_fit() -> torch.Tensor:
+    return digits().development.images[:100]
+
+
+@lru_cache(maxsize=1)
 def model_of(changes: str) -> tuple[Denoiser, Prior | None, Sampler, tuple[int, int, int]]:
     """An untrained model of 8x8 digits, its prior, its sampler and its images' shape, of a preset in JSON; raises what
     ``resolve`` raises."""
@@ -46,7 +51,7 @@ def model_of(changes: str) -> tuple[Denoiser, Prior | None, Sampler, tuple[int, 
     )
     preset, shape = resolved.preset, resolved.image_shape
     denoiser = build_denoiser(resolved).eval().requires_grad_(False)
-    prior = fit_prior(build("prior", preset.prior), denoiser.degradation, digits().development.images[:100])
+    prior = fit_prior(build("prior", preset.prior), denoiser.degradation, images_to_fit())
     return denoiser, prior, preset.sampler, shape
 
 
