@@ -244,9 +244,10 @@ def test_more_processes_than_images_in_a_batch_are_refused(
     cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (workplace / "recipe.yaml").write_text(RECIPE)
-    # As in a program that could be started again, which it is not: the refusal comes before.
-    (workplace / "program.py").write_text("raise SystemExit('started')\n")
+    # As in a program that could be started again; the refusal comes before a process is.
+    (workplace / "program.py").touch()
     monkeypatch.setattr(sys, "argv", [str(workplace / "program.py")])
+    monkeypatch.setattr("lightning.Trainer.fit", None)
     command = ["train", "--preset", "recipe.yaml", "--batch-size", "1", "--out", "run"]
     result = cli(*command, *TWO, "--accelerator", "cpu")
     assert result.code == 2
