@@ -210,14 +210,13 @@ def test_every_preset_survives_an_interrupt_at_a_random_moment(
     cli: Cli,
     struck: Struck,
     workplace: Path,
-    small_mnist: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
     name: str,
 ) -> None:
     if not SLOW:
         request.getfixturevalue("small_presets")
-    monkeypatch.setenv("DIFFCLI_DATA", str(small_mnist))
+    monkeypatch.setenv("DIFFCLI_DATA", str(request.getfixturevalue("small_mnist")))
     small = ["--limit-batches", 3, "--batch-size", 4, "--epochs", 3]
     for key, value in {"sample_epochs": [2], "sample_n": 2, "val_every": 2}.items():
         small += ["--set", f"training.{key}={value}"]
