@@ -129,7 +129,7 @@ def test_a_killed_study_goes_on_and_ends_as_one_that_was_not(
     cli, mine: list[object], workplace: Path, moment: int
 ) -> None:
     Path("mine.yaml").write_text(
-        MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {training.epochs: 30}}")
+        MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {training.epochs: 15}}")
     )
     assert cli(*mine, "--out", "whole").code == 0
     process = start(workplace, *mine, "--out", "killed", seconds_between=0.0)

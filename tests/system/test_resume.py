@@ -229,7 +229,7 @@ def test_every_preset_survives_an_interrupt_at_a_random_moment(
 
 
 def test_an_interrupt_in_an_epoch_without_validation_is_resumed_as_the_message_says(
-    cli: Cli, struck: Struck, workplace: Path
+    cli: Cli, struck: Struck, workplace: Path, small_presets: None
 ) -> None:
     start = ["--preset", "quickstart", "--limit-batches", 3, "--epochs", 12, "--data-dir", "my data"]
     assert cli(*TRAIN, *start, "--out", "whole").code == 0
@@ -256,7 +256,7 @@ def test_an_interrupt_in_an_epoch_without_validation_is_resumed_as_the_message_s
 
 
 def test_a_run_ended_by_its_time_goes_on_in_the_middle_of_the_epoch(cli: Cli, struck: Struck, workplace: Path) -> None:
-    Path("recipe.yaml").write_text(TINY.replace("epochs: 2", "epochs: 30, max_time: 9h, val_every: 5"))
+    Path("recipe.yaml").write_text(TINY.replace("epochs: 2", "epochs: 10, max_time: 9h, val_every: 5"))
     assert cli(*TRAIN, "--preset", "recipe.yaml", "--out", "whole").code == 0
 
     class AtStep(Callback):
