@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +43,7 @@ def _draw_cells(
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    pictures = [[to_image(image) for image in to_uint8(images)] for _, images in rows]
+    pictures = [[np.asarray(to_image(image)) for image in to_uint8(images)] for _, images in rows]
     cell = Axes(figure, (0, 0, 1, 1))
     shown = cell.imshow(pictures[0][0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     cell.set(xticks=[], yticks=[])
