@@ -38,7 +38,7 @@ check: lint ## Lint, check types, run the unit tests (a minute)
 test: lint ## Lint, check types, run all tests but the long forms
 	$(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations=25
 
-SLOW := system/test_safety system/test_memory system/test_processes system/test_resume system/test_precision system/test_disk \
+SLOW := system/test_safety system/test_same_bytes system/test_memory system/test_processes system/test_resume system/test_precision system/test_disk \
   system/test_failures system/test_play_page commands/test_fuzz commands/test_fuzz_files commands/test_model_files \
   commands/test_resume_changes commands/test_study commands/test_shipped_studies commands/test_eval_inception
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -110,6 +111,45 @@ def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(BaseProcess, "start", refuse)
     if "lightning" in sys.modules:
         monkeypatch.setattr("lightning.Trainer.fit", refuse)
+
+
+OF_EACH_KIND = [
+    "blur-const",
+    "blur-noise-fast",
+    "cifar-fast",
+    "ddpm-linear",
+    "mask-fast",
+    "mnist-fast-unlabelled",
+    "quickstart",
+    "quickstart-blur",
+    "quickstart-pixelate",
+]
+"""Presets with each network, degradation, prior, sampler, shape of images and kind of labels that any preset has."""
+
+SMALL_NETWORKS = {
+    "cnn": "channels: [4, 4], kernel_size: 3",
+    "unet": "width: 4",
+    "compact-unet": "width: 8, blocks: 1",
+}
+
+
+def _small_network(line: re.Match[str]) -> str:
+    attention = ", attention: true" if "attention: true" in line[0] else ""
+    return f"network: {{name: {line[1]}, {SMALL_NETWORKS[line[1]]}{attention}}}"
+
+
+@pytest.fixture
+def small_presets(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every preset by its name, with a small network of the same kind: for tests of how presets are used."""
+    from diffcli.config import presets
+
+    place, before = tmp_path_factory.mktemp("presets"), presets.preset_files
+    files = {name: place / file.name for name, file in before().items()}
+    for name, file in before().items():
+        text, count = re.subn(r"(?m)^network: {name: ([\w-]+).*", _small_network, file.read_text())
+        assert count == 1, name
+        files[name].write_text(text)
+    monkeypatch.setattr(presets, "preset_files", lambda: before() | files)
 
 
 @pytest.fixture

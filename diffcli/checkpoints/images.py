@@ -10,7 +10,7 @@ from diffcli.checkpoints.runs import Run
 from diffcli.config.schema import Preset
 from diffcli.data.folders import printable
 from diffcli.utils.errors import UserError
-from diffcli.utils.paths import path_at, user_path
+from diffcli.utils.files import user_path
 
 
 def data_place(run: Run, path: str, images: str) -> dict[str, str]:
@@ -42,7 +42,7 @@ def images_of_run(run: Run | None, path: str) -> list[Path]:
         places += [Path(str(place["absolute"]))] if "absolute" in place else []
         if "from_run" in place:
             places += [Path(os.path.normpath(os.path.join(os.path.realpath(run.folder), str(place["from_run"]))))]
-    return list(dict.fromkeys([*places, path_at(path, "data.path:")]))
+    return list(dict.fromkeys([*places, user_path(path, "data.path:")]))
 
 
 def with_images(preset: Preset, run: Run | None, images: Path | str | None = None, argument: str = "data") -> Preset:

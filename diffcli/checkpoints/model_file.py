@@ -9,18 +9,18 @@ clusters); ``diffcli`` in its metadata is JSON that says everything else.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffcli.checkpoints.checkpoint import read_checkpoint
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import ENTRY, json_text, write_safetensors, written_whole
 from diffcli.utils.hashing import of_file, of_tensors, of_text
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 SUFFIX = ".safetensors"
 FORMAT = 1
@@ -84,15 +84,6 @@ def ready_models() -> dict[str, Path]:
     return {file.stem: file for file in sorted(READY_MODELS.glob(f"*{SUFFIX}"))}
 
 
-def read_stored(path: Path) -> Stored:
-    """The model that a checkpoint or a model file holds, without executing anything.
-
-    Raises:
-        UserError: the file is missing, damaged, or was not written by diffcli.
-    """
-    return _of_model_file(path) if is_model_file(path) else _of_checkpoint(path)
-
-
 OF_CHECKPOINT: dict[str, Callable[[Any], dict[str, Any]]] = {
     "hyper_parameters": lambda about: {
         "preset_name": str(about["preset_name"]),
@@ -111,7 +102,14 @@ OF_CHECKPOINT: dict[str, Callable[[Any], dict[str, Any]]] = {
 becomes."""
 
 
-def _of_checkpoint(path: Path) -> Stored:
+def read_stored(path: Path) -> Stored:
+    """The model that a checkpoint or a model file holds, without executing anything.
+
+    Raises:
+        UserError: the file is missing, damaged, or was not written by diffcli.
+    """
+    if is_model_file(path):
+        return _of_model_file(path)
     content = read_checkpoint(path)
     values: dict[str, Any] = {}
     try:
@@ -121,6 +119,40 @@ def _of_checkpoint(path: Path) -> Stored:
         return Stored(file=path, **values)
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"checkpoint {path} is damaged: it holds something else than weights") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, without executing anything that it holds.
+
+    Raises:
+        UserError: it is missing, damaged, holds code, or was not written by diffcli.
+    """
+    import pickle
+
+    import torch
+
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist; 'diffcli runs' lists the runs")
+    try:
+        # PyTorch does not compare the checksums that it wrote.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise UserError(f"checkpoint {path} is damaged; use another one")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"checkpoint {path} is refused: it is damaged, or holds code instead of plain weights"
+        ) from error
+    except UserError:
+        raise
+    except Exception as error:  # bytes that are damaged can raise anything
+        raise UserError(f"checkpoint {path} is damaged or not a checkpoint; use another one") from error
+    expected = {"preset", "preset_name", "image_shape"}
+    about = content.get("hyper_parameters") if isinstance(content, dict) else None
+    if not isinstance(about, dict) or not expected <= set(about) or not isinstance(content.get("state_dict"), dict):
+        raise UserError(f"checkpoint {path} was not written by diffcli: it holds no preset")
+    return content
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -210,6 +242,22 @@ def _tensors(path: Path) -> State:
             return {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a mapping)
     except Exception as error:  # as above
         raise UserError(f"model file {path} is damaged; use another one") from error
+
+
+def check_weights(where: str, weights: dict[str, Any], denoiser: nn.Module) -> None:
+    """Checks that weights fit a network, by name and shape.
+
+    Args:
+        where: what messages call the file that they come from.
+
+    Raises:
+        UserError: they belong to another network; the line names the first weight that does not fit.
+    """
+    shapes = {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}
+    for key in sorted(shapes.keys() | weights.keys()):
+        there = tuple(weights[key].shape) if key in weights else "none"
+        if there != shapes.get(key, "none"):
+            raise UserError(f"{where} is of another network: {key} is {there} there and {shapes.get(key, 'none')} here")
 
 
 def fingerprint(path: Path) -> str:

@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -23,8 +22,7 @@ from diffcli.config.schema import Preset, validate_stored
 from diffcli.utils.console import note
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.files import read_json, writable_folder, write_json, written_whole
-from diffcli.utils.paths import expand_fields, path_in_environment, user_path
+from diffcli.utils.files import path_in_environment, read_json, user_path, writable_folder, write_json, written_whole
 
 PACKAGES = (
     "torch",
@@ -44,51 +42,30 @@ def runs_root() -> Path:
     return path_in_environment("DIFFCLI_RUNS") or Path("runs")
 
 
-@dataclass(frozen=True)
 class Run:
-    """A run folder and the paths inside it."""
+    """A run folder and the paths inside it; runs of the same folder are equal."""
 
-    folder: Path
-
-    def __post_init__(self) -> None:
-        expand_fields(self, "folder")
-
-    @property
-    def preset_file(self) -> Path:
-        return self.folder / "preset.yaml"
-
-    @property
-    def info_file(self) -> Path:
-        return self.folder / "run.json"
-
-    @property
-    def eval_file(self) -> Path:
-        return self.folder / "eval.json"
-
-    @property
-    def compared(self) -> Path:
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = user_path(folder, "`folder`")
+        self.preset_file = self.folder / "preset.yaml"
+        self.info_file = self.folder / "run.json"
+        self.eval_file = self.folder / "eval.json"
+        self.compared = self.folder / "compare"
         """The folder of all that ``compare`` measured and drew, a folder for each set of settings."""
-        return self.folder / "compare"
+        self.metrics_file = self.folder / "logs" / "metrics.csv"
+        self.samples = self.folder / "samples"
+        self.checkpoints = self.folder / "checkpoints"
+        self.best = self.checkpoints / "best.ckpt"
+        self.last = self.checkpoints / "last.ckpt"
 
-    @property
-    def metrics_file(self) -> Path:
-        return self.folder / "logs" / "metrics.csv"
+    def __repr__(self) -> str:
+        return f"Run(folder={self.folder!r})"
 
-    @property
-    def samples(self) -> Path:
-        return self.folder / "samples"
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self.folder == other.folder
 
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
-
-    @property
-    def best(self) -> Path:
-        return self.checkpoints / "best.ckpt"
-
-    @property
-    def last(self) -> Path:
-        return self.checkpoints / "last.ckpt"
+    def __hash__(self) -> int:
+        return hash(self.folder)
 
     def kept_file(self, epoch: int) -> Path:
         """The weights that were kept after an epoch."""

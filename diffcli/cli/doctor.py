@@ -19,10 +19,9 @@ from diffcli.data.options import DataDirOptions
 from diffcli.utils.console import print_table
 from diffcli.utils.devices import hardware
 from diffcli.utils.errors import DiffcliError
-from diffcli.utils.files import json_text
+from diffcli.utils.files import json_text, user_path
 from diffcli.utils.installation import extras, installation, packages
 from diffcli.utils.options import option
-from diffcli.utils.paths import user_path
 
 Facts = dict[str, Any]
 ENVIRONMENT = re.compile(

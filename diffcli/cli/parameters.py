@@ -13,10 +13,10 @@ import typer
 
 from diffcli.cli.completion import COMPLETIONS
 from diffcli.cli.flags import flag_of, overrides, with_flags
-from diffcli.utils.options import PANELS, Flag, is_path
-from diffcli.utils.paths import user_path
+from diffcli.utils.files import user_path
+from diffcli.utils.options import PANELS, Flag
 
-KINDS = {"bool": bool, "int": int, "float": float}
+KINDS = {"bool": bool, "int": int, "float": float, "Path": Path}
 
 
 class Parameters:
@@ -30,7 +30,7 @@ class Parameters:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.command = function.__name__.replace("_", "-")
-        self.classes: dict[str, Any] = {}
+        self.classes: dict[str, tuple[Any, list[Field[Any]]]] = {}
         self.own: dict[str, Field[Any]] = {}
         self.shown: list[inspect.Parameter] = []
         for name, parameter in inspect.signature(function).parameters.items():
@@ -39,7 +39,7 @@ class Parameters:
                 self.own[name] = parameter.default
                 self.shown += _parameters(name, parameter.annotation, parameter.default)
             elif is_dataclass(kind):
-                self.classes[name] = kind
+                self.classes[name] = kind, _fields(kind)
                 self.shown += [shown for field in _fields(kind) for shown in _parameters(field.name, field.type, field)]
         self.shown.sort(key=_place)
 
@@ -50,8 +50,8 @@ class Parameters:
             UserError: a value is not usable, or two do not go together.
         """
         made = {}
-        for name, kind in self.classes.items():
-            found = {field.name: self._value(field.name, field, values) for field in _fields(kind)}
+        for name, (kind, shown) in self.classes.items():
+            found = {field.name: self._value(field.name, field, values) for field in shown}
             made[name] = kind(**{key: value for key, value in found.items() if value is not None})
         for name, option in self.own.items():
             value = self._value(name, option, values)
@@ -113,7 +113,7 @@ def _kind(annotation: Any) -> Any:
     other."""
     if "Sequence[" in annotation or annotation.startswith("Mapping["):
         return list[str]
-    return Path if is_path(annotation) else KINDS.get(annotation.partition(" | ")[0], str)
+    return KINDS.get(annotation.partition(" | ")[0], str)
 
 
 def _default(option: Field[Any]) -> Any:

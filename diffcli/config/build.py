@@ -19,7 +19,6 @@ from diffcli.config.registry import (
     KINDS,
     asks_for,
     build,
-    checked,
     of_plugin,
     origin_of,
     place_of,
@@ -32,20 +31,19 @@ from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.data.sources import check_source, class_names, default_data_dir, image_shape, numbered_as
 from diffcli.diffusion.degradations import Degradation, check_basics
 from diffcli.diffusion.degradations.base import check_tables
-from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, check_input, check_prediction
-from diffcli.diffusion.guidance import X0Function, clipped
+from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, misfits
+from diffcli.diffusion.guidance import X0Function
 from diffcli.diffusion.priors import PRIORS, Prior
-from diffcli.diffusion.samplers import SAMPLERS, Draw, Step
-from diffcli.diffusion.spacing import spaced
+from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, spaced
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.networks import NETWORKS
 from diffcli.utils.errors import DiffcliError, UserError, unknown
-from diffcli.utils.paths import user_path
+from diffcli.utils.files import user_path
 
 MAX_PARAMETERS = 1_000_000_000
 
-BoundSampler = Callable[[X0Function, Tensor, Sequence[int], Draw], Iterator[Step]]
-"""(denoiser, xT, timesteps, draw) -> its steps: a sampler with its parameters, for one degradation."""
+SamplerFunction = Callable[[X0Function, Degradation, Tensor, Sequence[int], Draw], Iterator[Step]]
+"""(denoiser, degradation, xT, timesteps, draw) -> its steps: a sampler with its parameters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +83,11 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
     if training.t_distribution not in TIME_DISTRIBUTIONS:
         known = unknown("distribution", training.t_distribution, TIME_DISTRIBUTIONS)
         raise UserError(f"training.t_distribution: {known}")
-    image_shape = image_shape_of(preset)
-    degradation = build_degradation(preset, image_shape)
+    degradation = build_degradation(preset)
     if network:
-        _check_network(preset, image_shape)
-    _check_denoiser(preset, degradation)
+        _check_network(preset, degradation.image_shape)
+    for key, reason in misfits(preset.prediction, preset.input, degradation).items():
+        raise UserError(f"{key}: {reason}")
     resolve_sampler(preset.sampler, preset, degradation)
     resolve_prior(preset.prior, degradation)
     if training.min_snr is not None and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
@@ -97,7 +95,7 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
             f"training.min_snr needs a degradation with one ratio of signal to noise at each t; {degradation.name} "
             "has none"
         )
-    return Resolved(preset, image_shape, degradation)
+    return Resolved(preset, degradation.image_shape, degradation)
 
 
 def resolve_sampler(sampler: Sampler, preset: Preset, degradation: Degradation) -> Sampler:
@@ -108,7 +106,13 @@ def resolve_sampler(sampler: Sampler, preset: Preset, degradation: Degradation) 
     """
     sampler = with_defaults("sampler", sampler)
     path_of(sampler, degradation)
-    _check_sampler(sampler, degradation)
+    fitting = samplers_for(degradation)
+    if sampler.name not in fitting:
+        raise UserError(f"sampler: {sampler.name} does not undo a {degradation.name}; use {' or '.join(fitting)}")
+    if sampler.name == "cold" and sampler.parameters.get("eta") and not degradation.stochastic:
+        raise UserError(
+            f"sampler: eta draws noise anew, and a {degradation.name} has none; add noise, or leave eta out"
+        )
     if sampler.guidance != 1 and preset.labels is None:
         raise UserError("sampler.guidance needs a model with labels; add 'labels: {}' to the preset")
     if sampler.autoguidance != 1 and preset.training.guide_at is None:
@@ -165,19 +169,12 @@ def with_classes(preset: Preset, names: Sequence[str], any_order: bool = False) 
     return preset.model_copy(update={"labels": preset.labels.model_copy(update={"classes": list(names)})})
 
 
-def _check_labels_taken(preset: Preset) -> None:
-    if preset.labels is not None and not asks_for("network", preset.network, "classes"):
-        fitting = [name for name in NETWORKS if asks_for("network", Component(name=name), "classes")]
-        raise UserError(f"labels: network {preset.network.name} takes none; use {' or '.join(fitting)}")
-
-
 def _check_network(preset: Preset, image_shape: tuple[int, int, int]) -> None:
     """Checks that a preset's network can be built, and is not too large.
 
     Raises:
         UserError: it is not so, or it takes no labels and the preset has some.
     """
-    _check_labels_taken(preset)
     # On the meta device nothing is allocated: a network that would fill the memory is refused before it does.
     try:
         with torch.device("meta"):
@@ -189,28 +186,10 @@ def _check_network(preset: Preset, image_shape: tuple[int, int, int]) -> None:
         raise UserError(f"network {preset.network.name} has {parameters:,} parameters, more than {MAX_PARAMETERS:,}")
 
 
-def _check_denoiser(preset: Preset, degradation: Degradation) -> None:
-    for key, check in (("prediction", check_prediction), ("input", check_input)):
-        try:
-            check(getattr(preset, key), degradation)
-        except ValueError as error:
-            raise UserError(f"{key}: {error}") from error
-
-
 def samplers_for(degradation: Degradation) -> list[str]:
     """The names of the samplers that serve a degradation: those whose signature admits it."""
     served = {name: get_type_hints(function).get("degradation", Degradation) for name, function in SAMPLERS.items()}
     return [name for name, kind in served.items() if isinstance(degradation, kind)]
-
-
-def _check_sampler(sampler: Component, degradation: Degradation) -> None:
-    fitting = samplers_for(degradation)
-    if sampler.name not in fitting:
-        raise UserError(f"sampler: {sampler.name} does not undo a {degradation.name}; use {' or '.join(fitting)}")
-    if sampler.name == "cold" and sampler.parameters.get("eta") and not degradation.stochastic:
-        raise UserError(
-            f"sampler: eta draws noise anew, and a {degradation.name} has none; add noise, or leave eta out"
-        )
 
 
 def path_of(
@@ -286,25 +265,21 @@ def training_split(preset: Preset, source: Source) -> ImageSet:
     return splits(preset, source)[0]
 
 
-def image_shape_of(preset: Preset) -> tuple[int, int, int]:
-    """(C, H, W) of a resolved preset's images."""
-    try:
-        return image_shape(registered("data", preset.data.name), preset.data.parameters)
-    except ValueError as error:
-        raise UserError(f"data {preset.data.name}: {error}") from error
-
-
-def build_degradation(preset: Preset, image_shape: tuple[int, int, int]) -> Degradation:
-    """The degradation of (C, H, W) images that a preset names, with its schedule's table and the preset's noise.
+def build_degradation(preset: Preset) -> Degradation:
+    """The degradation of a resolved preset's images, with its schedule's table and the preset's noise.
 
     Raises:
-        UserError: see :func:`degradation_of`.
+        UserError: see :func:`degradation_of`; or the images are of unknown shape.
     """
-    return degradation_of(image_shape, preset.degradation, schedule=preset.schedule, noise=preset.noise)
+    try:
+        shape = image_shape(registered("data", preset.data.name), preset.data.parameters)
+    except ValueError as error:
+        raise UserError(f"data {preset.data.name}: {error}") from error
+    return degradation_of(shape, preset.degradation, schedule=preset.schedule, noise=preset.noise)
 
 
 def degradation_of(
-    image_shape: tuple[int, int, int],
+    shape: tuple[int, int, int],
     component: Component,
     *,
     schedule: Component | None = None,
@@ -321,7 +296,7 @@ def degradation_of(
             degradation that has its own; or the images are too small for it.
     """
     name = component.name
-    supplied: dict[str, object] = {"image_shape": image_shape}
+    supplied: dict[str, object] = {"image_shape": shape}
     if asks_for("degradation", component, "betas"):
         if schedule is None:
             raise UserError(f"schedule is missing: degradation {name} needs one")
@@ -329,7 +304,7 @@ def degradation_of(
     elif schedule is not None:
         raise UserError(f"schedule: degradation {name} takes none; leave it out")
     degradation: Degradation = build("degradation", component, supplied)
-    degradation.name, degradation.image_shape = name, image_shape
+    degradation.name, degradation.image_shape = name, shape
     with of_plugin("degradation", name):
         try:
             check_basics(degradation)
@@ -349,7 +324,7 @@ def degradation_of(
 
 
 def _betas(schedule: Component) -> Tensor:
-    betas: Tensor = build("schedule", schedule, {})
+    betas: Tensor = build("schedule", schedule)
     function = registered("schedule", schedule.name)
     with of_plugin("schedule", schedule.name, function):
         if (
@@ -371,26 +346,16 @@ def build_denoiser(resolved: Resolved) -> Denoiser:
     """The untrained denoiser of a preset.
 
     Raises:
-        UserError: the network cannot be built, takes no labels, or is too large.
+        UserError: the network cannot be built, takes no labels and the preset has some, or is too large.
     """
-    preset, image_shape = resolved.preset, resolved.image_shape
-    network = build_network(preset, image_shape)
-    return Denoiser(network, resolved.degradation, preset.prediction, preset.classes, preset.input)
-
-
-def build_network(preset: Preset, image_shape: tuple[int, int, int]) -> nn.Module:
-    """The untrained network of a preset with every default, for images of (C, H, W).
-
-    Raises:
-        UserError: it cannot be built, takes no labels and the preset has some, or is too large.
-    """
-    _check_labels_taken(preset)
+    preset = resolved.preset
     try:
         with _limited_weights():
-            return _network(preset, image_shape)
+            network = _network(preset, resolved.image_shape)
     except (RuntimeError, OverflowError, TypeError, _TooManyWeightsError):
-        _check_network(preset, image_shape)  # says what is wrong
+        _check_network(preset, resolved.image_shape)  # says what is wrong
         raise
+    return Denoiser(network, resolved.degradation, preset.prediction, preset.classes, preset.input)
 
 
 class _TooManyWeightsError(DiffcliError):
@@ -417,38 +382,26 @@ def _limited_weights() -> Iterator[None]:
 
 
 def _network(preset: Preset, image_shape: tuple[int, int, int]) -> nn.Module:
+    if preset.labels is not None and not asks_for("network", preset.network, "classes"):
+        fitting = [name for name in NETWORKS if asks_for("network", Component(name=name), "classes")]
+        raise UserError(f"labels: network {preset.network.name} takes none; use {' or '.join(fitting)}")
     network: nn.Module = build("network", preset.network, {"image_shape": image_shape, "classes": preset.classes})
     return network
-
-
-def build_prior(component: Component) -> Prior:
-    """Where unconditional sampling starts; to be fitted where it asks for that."""
-    prior: Prior = build("prior", component, {})
-    return prior
 
 
 def candidate_priors(preset: Preset) -> dict[str, Prior]:
     """The preset's own prior and, where it has to be fitted, every other one that has; unfitted, by name."""
     others = [name for name in PRIORS if name != preset.prior.name and not required("prior", name)]
     components = [preset.prior, *(Component(name=name) for name in others)]
-    priors = {component.name: build_prior(component) for component in components}
+    priors: dict[str, Prior] = {component.name: build("prior", component) for component in components}
     needs_fit = priors[preset.prior.name].needs_fit
     return {name: prior for name, prior in priors.items() if prior.needs_fit == needs_fit}
 
 
-def bind_sampler(component: Sampler, degradation: Degradation) -> BoundSampler:
-    """The sampler that ``component`` names, with its parameters, for a degradation.
+def bind_sampler(component: Sampler) -> SamplerFunction:
+    """The sampler that a component names, with its parameters; clipping and guidance are wrapped around its denoiser.
 
     Raises:
-        UserError: it is unknown, does not serve the degradation, or a parameter is unknown or of the wrong type.
+        UserError: it is unknown, or a parameter is unknown or of the wrong type.
     """
-    function, parameters = checked("sampler", component)
-    _check_sampler(component, degradation)
-    sampler = partial(function, **parameters)
-
-    def bound(denoiser: X0Function, xT: Tensor, steps: Sequence[int], draw: Draw) -> Iterator[Step]:
-        estimate = clipped(denoiser) if component.clip else denoiser
-        steps_taken: Iterator[Step] = sampler(estimate, degradation, xT, steps, draw)
-        return steps_taken
-
-    return bound
+    return partial(registered("sampler", component.name), **with_defaults("sampler", component).parameters)

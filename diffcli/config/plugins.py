@@ -19,7 +19,7 @@ from types import ModuleType
 
 from diffcli.config.registry import KINDS, MODULE_PREFIX, Origin, loading
 from diffcli.utils.errors import UserError
-from diffcli.utils.paths import user_path
+from diffcli.utils.files import user_path
 
 GROUP = "diffcli.plugins"
 """The entry points of installed packages that are plug-ins."""

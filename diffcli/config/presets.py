@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from diffcli.config.notation import as_yaml, parse_argument, parse_value
 from diffcli.config.schema import Preset, Sampler, explain, validate
 from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.paths import user_path
+from diffcli.utils.files import user_path
 
 PACKAGED_PRESETS = Path(__file__).parent / "preset_files"
 

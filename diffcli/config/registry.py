@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -257,40 +258,30 @@ def _schema(kind: str, name: str, function: Callable[..., Any]) -> type[BaseMode
     return create_model(kind, __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
-def checked(kind: str, component: Component) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The registered callable and its parameters with defaults filled in.
+def with_defaults(kind: str, component: AnyComponent) -> AnyComponent:
+    """The component with every default written out.
 
     Raises:
-        UserError: the component is unknown, or one of its parameters is unknown, missing or of the wrong type.
+        UserError: it is unknown, or one of its parameters is unknown, missing or of the wrong type.
     """
-    function = registered(kind, component.name)
-    schema = _schema(kind, component.name, function)
+    schema = _schema(kind, component.name, registered(kind, component.name))
     try:
-        return function, schema.model_validate(component.parameters).model_dump()
+        parameters = schema.model_validate(component.parameters).model_dump()
     except ValidationError as error:
         raise UserError(f"{explain(error, kind, {'': list(schema.model_fields)})} ({kind} {component.name})") from error
+    return component.model_copy(update=parameters)
 
 
-def build(kind: str, component: Component, supplied: Mapping[str, Any]) -> Any:
+def build(kind: str, component: Component, supplied: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """Calls what the component names with its parameters, and with those of ``supplied`` that it asks for.
 
     Raises:
-        UserError: see :func:`checked`; or a parameter is out of its range.
+        UserError: see :func:`with_defaults`; or a parameter is out of its range.
     """
-    function, parameters = checked(kind, component)
+    function, parameters = registered(kind, component.name), with_defaults(kind, component).parameters
     accepted = inspect.signature(function).parameters
     with of_plugin(kind, component.name):
         try:
             return function(**parameters, **{key: value for key, value in supplied.items() if key in accepted})
         except ValueError as error:
             raise UserError(f"{kind} {component.name}: {error}") from error
-
-
-def with_defaults(kind: str, component: AnyComponent) -> AnyComponent:
-    """The component with every default written out.
-
-    Raises:
-        UserError: see :func:`checked`.
-    """
-    _, parameters = checked(kind, component)
-    return component.model_copy(update=parameters)

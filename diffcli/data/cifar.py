@@ -13,7 +13,7 @@ import torch
 
 from diffcli.data.sources import ImageSet, Source, of_shape
 from diffcli.utils.errors import UserError
-from diffcli.utils.paths import user_path
+from diffcli.utils.files import user_path
 
 OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER, ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"

@@ -19,7 +19,7 @@ from diffcli.data.image_files import BadImage, read_image, readable
 from diffcli.data.label_names import numeric_order
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, shaped_by
 from diffcli.utils.errors import UserError
-from diffcli.utils.paths import path_at
+from diffcli.utils.files import user_path
 
 MIN_IMAGES = 10
 COPIES = frozenset({"__MACOSX", "@eaDir"})
@@ -148,7 +148,7 @@ def folder(
     Raises:
         UserError: the folder is missing, holds fewer than ten images, or one of them is bad and not to be skipped.
     """
-    root = path_at(path, "data.path:")
+    root = user_path(path, "data.path:")
     if not os.path.isdir(root):
         raise UserError(f"data.path: '{printable(path)}' is not a folder; name one that holds images")
     files, inventory, errors = search(root)

@@ -15,7 +15,7 @@ from torch import Tensor
 from diffcli.data.folders import checked_colour, printable, search
 from diffcli.data.image_files import BadImage, covered, decoded, fitted
 from diffcli.utils.errors import UserError
-from diffcli.utils.paths import user_path
+from diffcli.utils.files import user_path
 
 
 @dataclass(frozen=True)

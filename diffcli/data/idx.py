@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffcli.data.sources import ImageSet, Source, of_shape
 from diffcli.utils.errors import UserError
-from diffcli.utils.paths import user_path
+from diffcli.utils.files import user_path
 
 SIDE = 28
 DIGITS = tuple("0123456789")

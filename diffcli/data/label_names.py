@@ -24,7 +24,13 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 RANGE = re.compile(rf"({NUMBER.pattern})-({NUMBER.pattern})")
 
 
-def label_numbers(label: Label | Sequence[Label] | None, classes: Sequence[str]) -> tuple[int, ...]:
+def label_numbers(
+    label: Label | Sequence[Label] | None,
+    classes: Sequence[str],
+    *,
+    untrained: Collection[str] = (),
+    works_without: bool = True,
+) -> tuple[int, ...]:
     """The labels that ``label`` names, each in 0..len(classes) - 1 or -1 for none; empty where it is None.
 
     >>> label_numbers(["7", "cat", "none", "0-2"], ["a", "b", "cat", "d", "e", "f", "g", "h"])
@@ -34,9 +40,12 @@ def label_numbers(label: Label | Sequence[Label] | None, classes: Sequence[str])
 
     Args:
         label: texts and integers, which stand for their digits; or one of them.
+        untrained: the names of the classes that no training image had.
+        works_without: whether the model was trained with images that have no label, or of which it was hidden.
 
     Raises:
-        UserError: there are no classes, or a label is none of them, or could be several.
+        UserError: there are no classes, or a label is none of them, or could be several; or the model was not trained
+            with it.
     """
     if label is None:
         return ()
@@ -45,6 +54,17 @@ def label_numbers(label: Label | Sequence[Label] | None, classes: Sequence[str])
     numbers = tuple(number for text in _texts(label) for number in _numbers(text, classes))
     if not numbers:
         raise UserError("`label` names no label")
+    others = ", ".join(name for name in classes if name not in untrained)
+    for number in dict.fromkeys(numbers):
+        if number == NO_LABEL and not works_without:
+            raise UserError(
+                f"`label` {no_label_text(classes)}: this model was trained with the label of every image "
+                f"(labels.dropped: 0) and does not work without; name one of {others:.200}"
+            )
+        if number != NO_LABEL and classes[number] in untrained:
+            raise UserError(
+                f"`label` {classes[number]}: none of the training images was of this class; there are {others:.200}"
+            )
     return numbers
 
 
@@ -69,32 +89,6 @@ def label_notes(label: Label | Sequence[Label] | None, classes: Sequence[str]) -
         names = ", ".join(classes[number] for number in label_numbers(by_name, classes))
         lines.append(f"note: label {', '.join(by_name)} means class {names}: numbers are names here, not places")
     return lines
-
-
-def check_trained(
-    numbers: Sequence[int], classes: Sequence[str], untrained: Collection[str], *, works_without: bool
-) -> None:
-    """Checks that a model was trained with the labels that it is asked for, numbered as :func:`label_numbers` does.
-
-    Args:
-        untrained: the names of the classes that no training image had.
-        works_without: whether the model was trained with images that have no label, or of which it was hidden.
-
-    Raises:
-        UserError: it was not.
-    """
-    others = ", ".join(name for name in classes if name not in untrained)
-    for number in dict.fromkeys(numbers):
-        if number == NO_LABEL and not works_without:
-            raise UserError(
-                f"`label` {no_label_text(classes)}: this model was trained with the label of every image "
-                "(labels.dropped: 0) and "
-                f"does not work without; name one of {others:.200}"
-            )
-        if number != NO_LABEL and classes[number] in untrained:
-            raise UserError(
-                f"`label` {classes[number]}: none of the training images was of this class; there are {others:.200}"
-            )
 
 
 def no_label_text(classes: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffcli.utils.errors import UserError
-from diffcli.utils.paths import path_in_environment
+from diffcli.utils.files import path_in_environment
 
 NO_LABEL = -1
 TEST_SHARE = 0.2

@@ -64,30 +64,22 @@ INPUTS: dict[str, Input] = {
 }
 
 
-def check_input(input: str, degradation: Degradation) -> None:
-    """Checks that a network can be given ``input``.
-
-    Raises:
-        ValueError: it is unknown, or the degradation does not have it.
-    """
-    if input not in INPUTS:
-        raise ValueError(f"input must be one of {', '.join(INPUTS)}, got {input}")
-    if not isinstance(degradation, INPUTS[input].degradation):
-        raise ValueError(f"input {input} needs a blur; use degraded")
-
-
-def check_prediction(prediction: str, degradation: Degradation) -> None:
-    """Checks that a network can be asked for ``prediction``.
-
-    Raises:
-        ValueError: it is unknown, or the degradation does not have it.
-    """
-    if prediction not in PREDICTIONS:
-        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}")
+def misfits(prediction: str, input: str, degradation: Degradation) -> dict[str, str]:
+    """The reasons why a denoiser of this degradation cannot have its prediction or its input, by key; empty where it
+    can."""
+    reasons = {}
     fitting = [name for name, kind in PREDICTIONS.items() if isinstance(degradation, kind.degradation)]
-    if prediction not in fitting:
+    if prediction not in PREDICTIONS:
+        reasons["prediction"] = f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}"
+    elif prediction not in fitting:
         demand = "that only scales the image and adds noise" if degradation.stochastic else "with noise"
-        raise ValueError(f"prediction {prediction} needs a degradation {demand}; use {' or '.join(fitting)}")
+        needed = f"needs a degradation {demand}; use {' or '.join(fitting)}"
+        reasons["prediction"] = f"prediction {prediction} {needed}"
+    if input not in INPUTS:
+        reasons["input"] = f"input must be one of {', '.join(INPUTS)}, got {input}"
+    elif not isinstance(degradation, INPUTS[input].degradation):
+        reasons["input"] = f"input {input} needs a blur; use degraded"
+    return reasons
 
 
 class Denoiser(nn.Module):
@@ -101,15 +93,15 @@ class Denoiser(nn.Module):
         input: a key of ``INPUTS``: x_t itself, or what a linear filter makes of it.
 
     Raises:
-        ValueError: see :func:`check_prediction` and :func:`check_input`.
+        ValueError: the degradation does not have that prediction or input, see :func:`misfits`.
     """
 
     def __init__(
         self, network: nn.Module, degradation: Degradation, prediction: str, classes: int = 0, input: str = "degraded"
     ) -> None:
         super().__init__()
-        check_prediction(prediction, degradation)
-        check_input(input, degradation)
+        for reason in misfits(prediction, input, degradation).values():
+            raise ValueError(reason)
         self.network = network
         self.degradation = degradation
         self.prediction = prediction

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from diffcli.diffusion.degradations import Degradation, Pixelate, Separable
-from diffcli.diffusion.precision import full_precision
+from diffcli.utils.compile import full_precision
 
 Linear = Callable[[Tensor], Tensor]
 """A linear map of images (B, C, H, W), each for itself."""

@@ -49,10 +49,6 @@ class Prior(nn.Module):
     restores: bool = False
     """Whether it draws copies of training images: those are never stored, and what comes of them is restoration."""
 
-    # A class's signature is the schema of its preset entry; nn.Module's would be (*args, **kwargs).
-    def __init__(self) -> None:
-        super().__init__()
-
     def fit(self, signal: Tensor, labels: Tensor | None = None) -> None:
         """Learns from A_T x_0 of training images, float (N, C, H, W), and their labels, int64 (N,)."""
 

@@ -81,21 +81,13 @@ class Noise:
 
     def __call__(self) -> Tensor:
         if not self._drawn:
-            self._drawn = list(self._draw(self._ahead()).unbind(dim=0))[::-1]
+            size, count = math.prod(self.shape), 1
+            if size and size % VECTOR == 0:
+                count = max(1, min(self.calls, AHEAD_BYTES // (4 * size * max(len(self.generators), 1))))
+            parts = [torch.randn(count, *self.shape, generator=generator) for generator in self.generators]
+            self._drawn = list(sent(torch.stack(parts, dim=1), self.device).unbind(dim=0))[::-1]
         self.calls -= 1
         return self._drawn.pop()
-
-    def _ahead(self) -> int:
-        """For how many calls to draw."""
-        size = math.prod(self.shape)
-        if size == 0 or size % VECTOR:
-            return 1
-        return max(1, min(self.calls, AHEAD_BYTES // (4 * size * max(len(self.generators), 1))))
-
-    def _draw(self, count: int) -> Tensor:
-        """(count, B, *shape) on the device."""
-        parts = [torch.randn(count, *self.shape, generator=generator) for generator in self.generators]
-        return sent(torch.stack(parts, dim=1), self.device)
 
 
 def sent(numbers: Tensor, device: torch.device) -> Tensor:

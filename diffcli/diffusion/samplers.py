@@ -1,11 +1,11 @@
-"""Samplers: generators that go from x_T to x_0 and yield a :class:`Step` after each of their steps.
+"""Samplers: generators that go from x_T to x_0 and yield a :class:`Step` after each of their steps; where these lie.
 
 Each takes (denoiser, degradation, xT, timesteps, draw) and never asks what the network predicts.
 
 - ``denoiser`` estimates the clean image, see :data:`X0Function`. It is told t on the CPU, where a wrapper may read it
   while the device computes: nothing in a step waits for the device.
 - The type of ``degradation`` says which degradations the sampler serves.
-- ``xT`` is (B, C, H, W); ``timesteps`` descends from T to 0, see :func:`timesteps`.
+- ``xT`` is (B, C, H, W); ``timesteps`` descends from T to 0, see :func:`spaced`.
 - ``draw()`` returns new standard normal noise of xT's shape, each image's from a generator of its own.
 """
 
@@ -28,6 +28,9 @@ Draw = Callable[[], Tensor]
 """-> standard normal noise (B, C, H, W), new at every call."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
+MOST, LEAST = 1e3, 6e-5
+"""Ratios of signal to noise between which steps are spread: above, noise is below what pixels show; below, nothing is
+seen."""
 
 
 class Step(NamedTuple):
@@ -59,6 +62,43 @@ def timesteps(T: int, steps: int | None = None) -> list[int]:
     if not 1 <= count <= T:
         raise ValueError(f"steps must be in 1..{T} (T of this model), got {count}")
     return [(T * (count - i) + count // 2) // count for i in range(count + 1)]
+
+
+def spaced(degradation: Degradation, steps: int | None, spacing: str = "even", start: int | None = None) -> list[int]:
+    """``steps + 1`` integers that descend from ``start`` to 0; all of them where ``steps`` is None.
+
+    ``even`` spreads them over t, ``log-snr`` over the logarithm of the signal-to-noise ratio (as DPM-Solver's are, Lu
+    et al. 2022, section 3.2), so that no step changes much of the image at once where the schedule is steep.
+
+    Args:
+        start: in 1..T; None is T.
+
+    Raises:
+        ValueError: ``steps`` is not in 1..start, or the degradation has no signal-to-noise ratio.
+    """
+    T = degradation.T if start is None else start
+    path = timesteps(T, steps)
+    if spacing == "even" or len(path) > T:
+        return path
+    ratios = degradation.snr(torch.arange(1, T + 1, device=degradation.device))
+    if ratios is None:
+        raise ValueError(f"spacing {spacing} needs a signal-to-noise ratio, which {degradation.name} has not")
+    return [T, *_descending(_nearest(ratios.double().cpu().log(), len(path) - 1), T), 0]
+
+
+def _nearest(log_snr: Tensor, count: int) -> list[int]:
+    """The t in 1..T whose log SNR, (T,), comes nearest to each of ``count`` evenly spaced ones, the first left out."""
+    targets = torch.linspace(max(float(log_snr[-1]), math.log(LEAST)), min(float(log_snr[0]), math.log(MOST)), count)
+    return [int((log_snr - value).abs().argmin()) + 1 for value in targets[1:]]
+
+
+def _descending(times: list[int], T: int) -> list[int]:
+    """``times`` moved as little as makes them descend, each by 1 at least, from below ``T`` to 1 at least."""
+    path, before = [], T
+    for index, t in enumerate(times):
+        before = max(min(t, before - 1), len(times) - index)
+        path.append(before)
+    return path
 
 
 def _at(t: int, like: Tensor) -> Tensor:

@@ -8,41 +8,25 @@ blur in pixels), and so is its upper bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 MAX_STEPS = 100_000
 
 
-def _check_steps(T: int) -> None:
+def _check(T: int, *, positive: Mapping[str, float] | None = None, shares: Mapping[str, float] | None = None) -> None:
+    """Checks the number of steps, and arguments by name: those that are positive, and those in (0, 1)."""
     if not 1 <= T <= MAX_STEPS:
         raise ValueError(f"T must be in 1..{MAX_STEPS}, got {T}")
-
-
-def _check_ends(ends: dict[str, float], apart: bool = False) -> None:
-    """Checks that the ends of a range, by name, are positive and in order; ``apart`` if they may not be equal."""
-    for name, value in ends.items():
-        _check_positive(name, value)
-    (lower, low), (upper, high) = ends.items()
-    if high < low or (apart and high == low):
-        rule, sign = ("more than", "<=") if apart else ("at least", "<")
-        raise ValueError(f"{upper} must be {rule} {lower}, got {high} {sign} {low}")
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0.0 < value < math.inf:
-        raise ValueError(f"{name} must be positive, got {value}")
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0.0 < value < 1.0:
-        raise ValueError(f"{name} must lie in (0, 1), got {value}")
-
-
-def _with_zero(betas: Tensor) -> Tensor:
-    return torch.cat([torch.zeros(1, dtype=torch.float64), betas])
+    for name, value in (shares or {}).items():
+        if not 0.0 < value < 1.0:
+            raise ValueError(f"{name} must lie in (0, 1), got {value}")
+    for name, value in (positive or {}).items():
+        if not 0.0 < value < math.inf:
+            raise ValueError(f"{name} must be positive, got {value}")
 
 
 def constant(T: int, beta: float) -> Tensor:
@@ -58,9 +42,8 @@ def constant(T: int, beta: float) -> Tensor:
     Raises:
         ValueError: an argument is out of its range.
     """
-    _check_steps(T)
-    _check_positive("beta", beta)
-    return _with_zero(torch.full((T,), beta, dtype=torch.float64))
+    _check(T, positive={"beta": beta})
+    return pad(torch.full((T,), beta, dtype=torch.float64), (1, 0))
 
 
 def linear(T: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> Tensor:
@@ -80,9 +63,10 @@ def linear(T: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> Tensor:
     Raises:
         ValueError: an argument is out of its range.
     """
-    _check_steps(T)
-    _check_ends({"beta_min": beta_min, "beta_max": beta_max})
-    return _with_zero(torch.linspace(beta_min, beta_max, T, dtype=torch.float64))
+    _check(T, positive={"beta_min": beta_min, "beta_max": beta_max})
+    if beta_max < beta_min:
+        raise ValueError(f"beta_max must be at least beta_min, got {beta_max} < {beta_min}")
+    return pad(torch.linspace(beta_min, beta_max, T, dtype=torch.float64), (1, 0))
 
 
 def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999, shift: float = 1.0) -> Tensor:
@@ -105,15 +89,12 @@ def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999, shift: float = 1.
     Raises:
         ValueError: an argument is out of its range.
     """
-    _check_steps(T)
-    _check_share("s", s)
-    _check_share("beta_clip", beta_clip)
-    _check_positive("shift", shift)
+    _check(T, positive={"shift": shift}, shares={"s": s, "beta_clip": beta_clip})
     t = torch.arange(T + 1, dtype=torch.float64)
     f = torch.cos((t / T + s) / (1 + s) * math.pi / 2).square()
     alphas = f / f[0]
     alphas = shift**2 * alphas / (shift**2 * alphas + 1 - alphas)
-    return _with_zero((1 - alphas[1:] / alphas[:-1]).clamp(max=beta_clip))
+    return pad((1 - alphas[1:] / alphas[:-1]).clamp(max=beta_clip), (1, 0))
 
 
 def log_widths(T: int, width_min: float = 0.5, width_max: float = 20.0) -> Tensor:
@@ -133,11 +114,12 @@ def log_widths(T: int, width_min: float = 0.5, width_max: float = 20.0) -> Tenso
     Raises:
         ValueError: an argument is out of its range.
     """
-    _check_steps(T)
-    _check_ends({"width_min": width_min, "width_max": width_max}, apart=True)
+    _check(T, positive={"width_min": width_min, "width_max": width_max})
+    if width_max <= width_min:
+        raise ValueError(f"width_max must be more than width_min, got {width_max} <= {width_min}")
     shares = torch.arange(T - 1, -1, -1, dtype=torch.float64) / max(T - 1, 1)
     widths = width_max * (width_min / width_max) ** shares
-    return _with_zero(widths.square()).diff(prepend=torch.zeros(1, dtype=torch.float64))
+    return pad(widths.square(), (1, 0)).diff(prepend=torch.zeros(1, dtype=torch.float64))
 
 
 SCHEDULES: dict[str, Callable[..., Tensor]] = {

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from diffcli import __version__
 from diffcli.utils.errors import DiffcliError, UserError
-from diffcli.utils.files import ENTRY, write_safetensors, written_whole
+from diffcli.utils.files import ENTRY, path_in_environment, user_path, write_safetensors, written_whole
 from diffcli.utils.hashing import of_tensor, of_text
-from diffcli.utils.paths import path_in_environment, user_path
 
 LIMIT = 1 << 30
 """Bytes of all files; those that were not used for the longest time are removed."""

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from diffcli.diffusion.precision import full_precision
+from diffcli.utils.compile import full_precision
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import ENTRY
 from diffcli.utils.hashing import of_file

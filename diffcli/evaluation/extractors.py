@@ -13,11 +13,11 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from diffcli.diffusion.precision import full_precision
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, Unavailable, classifier_settings, load_classifier
+from diffcli.utils.compile import full_precision
 from diffcli.utils.errors import UserError
+from diffcli.utils.files import user_path
 from diffcli.utils.hashing import of_file
-from diffcli.utils.paths import user_path
 
 EXTRACTORS = ("auto", "inception", "classifier")
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"

@@ -14,7 +14,7 @@ from diffcli.inference.options import ALL_PARTS, BatchSize, SamplerOptions, batc
 from diffcli.utils.devices import ONE_DEVICE, Devices, devices_option
 from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.files import output_of
-from diffcli.utils.options import EFFORT, SAMPLING, Options, at_least, option, within
+from diffcli.utils.options import EFFORT, SAMPLING, Options, bounds, option
 from diffcli.utils.options import METRICS as PANEL
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def n_test_option() -> Any:
     """On how many test images the loss and reconstructions are measured."""
     return option(
         None,
-        check=at_least(1),
+        check=bounds(1),
         help="Test images to reconstruct, drawn at random by the seed.",
         shown="all",
         panel=EFFORT,
@@ -55,7 +55,7 @@ def n_fid_option() -> Any:
     """On how many samples distances are measured."""
     return option(
         1000,
-        check=at_least(2, ": a distance compares covariances"),
+        check=bounds(2, why=": a distance compares covariances"),
         help="Samples for the distances.",
         panel=EFFORT,
     )
@@ -90,28 +90,28 @@ class EffortOptions(ExtractorOptions):
 
     n_cas: int | None = option(
         None,
-        check=at_least(2),
+        check=bounds(2),
         help="Samples that `cas` trains a classifier on.",
         shown="50000, or all images",
         panel=EFFORT,
     )
     t: int | None = option(
         None,
-        check=at_least(1),
+        check=bounds(1),
         help="Step, 1..T, whose z_t reconstructions start from; the sampler's steps are fewer in proportion.",
         shown="T",
         panel=EFFORT,
     )
     zt_bits: int | None = option(
         None,
-        check=within(1, MOST_BITS),
+        check=bounds(1, MOST_BITS),
         help="Bits of each pixel of that z_t, 1..16: it is rounded and clamped as in a picture file.",
         shown="float32",
         panel=EFFORT,
     )
     zt_noise: float = option(
         0.0,
-        check=within(0, MOST_NOISE, ", where pixels have the range 1"),
+        check=bounds(0, MOST_NOISE, unit=", where pixels have the range 1"),
         help="Standard deviation of normal noise that is added to that z_t, where pixels have the range 1.",
         panel=EFFORT,
     )
@@ -225,12 +225,12 @@ class DegradationOptions(PresetsOptions, DataDirOptions):
     _: KW_ONLY
     n: int = option(
         1000,
-        check=at_least(2),
+        check=bounds(2),
         help="Test images, drawn at random by the seed; z_T is told apart from all of theirs.",
     )
     disturbance: float = option(
         1 / 255,
-        check=within(0, 1),
+        check=bounds(0, 1),
         help="Normal noise on z_T, for pixels in 0..1, besides the degradation's own.",
     )
     seed: int = option(0, help="Same seed, same images; on a CPU whatever the batch size.")

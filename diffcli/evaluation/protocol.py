@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from diffcli.checkpoints.model_file import fingerprint
-from diffcli.config.build import build_degradation, image_shape_of, training_split
+from diffcli.config.build import build_degradation, training_split
 from diffcli.config.schema import Preset
 from diffcli.data.datasets import Source
 from diffcli.diffusion.degradations import Degradation
@@ -147,7 +147,7 @@ def instruments(options: EvaluateOptions, preset: Preset) -> dict[str, Any]:
     needed = {need for name in chosen(options.metrics) for need in METRICS[name].needs}
     extractors = settings_at_hand(options.extractor, dataset, options.weights) if "extractor" in needed else []
     classifier = classifier_settings(dataset) if "classifier" in needed and dataset in CLASSIFIED else None
-    degradation = build_degradation(preset, image_shape_of(preset))
+    degradation = build_degradation(preset)
     return {
         "extractors": extractors,
         "classifier": classifier,

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcli.diffusion.precision import full_precision
 from diffcli.evaluation.frechet import Reference
+from diffcli.utils.compile import full_precision
 
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5
 ROUNDING = 1 / (12 * 255**2)

@@ -16,8 +16,7 @@ import typer
 from diffcli.data.datasets import DATASETS
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, weights_path
 from diffcli.evaluation.fitting import BATCH, accuracy, fitting
-from diffcli.utils.files import json_text, write_safetensors, written_whole
-from diffcli.utils.paths import user_path
+from diffcli.utils.files import json_text, user_path, write_safetensors, written_whole
 
 EPOCHS = {"mnist": 14, "digits": 150}
 

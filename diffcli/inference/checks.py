@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffcli.inference.options import MAX_SAMPLES
 from diffcli.utils.errors import UserError
-from diffcli.utils.options import check_number, within
+from diffcli.utils.options import bounds, check_number
 
 Shape = tuple[int, int, int]
 
@@ -19,7 +19,7 @@ def check_count(n: int) -> None:
         UserError: it is no whole number, or out of range.
     """
     check_number("n", n, "int")
-    within(1, MAX_SAMPLES)("n", n)
+    bounds(1, MAX_SAMPLES)("n", n)
 
 
 def check_images(images: Tensor, image_shape: Shape) -> None:

@@ -9,7 +9,7 @@ import importlib.util
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,11 +86,8 @@ def graphs_of(sampling: Sampling, image_shape: tuple[int, int, int]) -> list[Gra
         UserError: the sampler or the prior is none that a graph can stand for.
     """
     degradation, classes, times = sampling.denoiser.degradation, sampling.denoiser.classes, sampling.steps
-    unclipped = sampling.sampler.model_copy(update={"clip": False})  # the estimate is clipped already
     try:
-        factors = step_factors(
-            lambda denoiser, on, *rest: bind_sampler(unclipped, on)(denoiser, *rest), degradation, times
-        )
+        factors = step_factors(bind_sampler(sampling.sampler), degradation, times)
     except ValueError as error:
         raise UserError(f"`sampler` {sampling.sampler.name} cannot be a graph: {error}; take ddim or cold") from error
     assert sampling.prior is not None
@@ -180,10 +177,18 @@ def traced(graph: Graph) -> torch.export.ExportedProgram:
     try:
         with _hushed():
             shapes = {name: {0: batch} for name in example}
-            return torch.export.export(module, (), kwargs=example, dynamic_shapes=shapes)
+            program = torch.export.export(module, (), kwargs=example, dynamic_shapes=shapes)
     except Exception as error:  # tracing runs the model's code, a plug-in's too
         reason = next(line for line in f"{error}\n{type(error).__name__}".splitlines() if line.strip())
         raise UserError(f"the model cannot be a graph: {reason.strip()}") from error
+    # Files would hold where this computer keeps its packages, and lines of their code.
+    for node in (node for part in program.graph_module.modules() for node in _nodes(part)):
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def _nodes(part: nn.Module) -> Iterable[torch.fx.Node]:
+    return part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ()
 
 
 def write_pt2(graph: Graph, facts: Mapping[str, Any], path: Path) -> float:

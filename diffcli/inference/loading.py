@@ -7,20 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffcli.checkpoints.checkpoint import check_weights
-from diffcli.checkpoints.model_file import State, Stored, is_model_file, read_stored, ready_models
+from diffcli.checkpoints.model_file import Stored, check_weights, is_model_file, read_stored, ready_models
 from diffcli.checkpoints.runs import Run, best_checkpoint, check_version, no_run, run_named
 from diffcli.config.build import Resolved, build_denoiser, resolve
 from diffcli.config.plugins import check_loaded
 from diffcli.config.schema import validate_stored
-from diffcli.diffusion.denoiser import Denoiser
 from diffcli.inference.model import Model
-from diffcli.utils.compile import check_compiler, precision_of
+from diffcli.utils.compile import check_compiler, precision_of, prepared
 from diffcli.utils.console import note
 from diffcli.utils.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError
-from diffcli.utils.paths import user_path
+from diffcli.utils.files import user_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,11 +82,11 @@ def load(
     run, checkpoint = find_checkpoint(name)
     model = replace(read_model(checkpoint), run=run, data_dir=data_dir, data=data)
     model.check_data()
-    return started(model, devices)
+    return started(model, devices_of(devices))
 
 
 def started(model: Model, devices: Devices, processes: Processes | None = None) -> Model:
-    """A model on the devices that were asked for, computing as they say.
+    """A model on the devices that were asked for, its networks computing as they say; do that once.
 
     Args:
         processes: those that are started already.
@@ -96,12 +94,14 @@ def started(model: Model, devices: Devices, processes: Processes | None = None) 
     Raises:
         UserError: an option is not usable on this machine.
     """
-    devices = devices_of(devices)
     precision = precision_of(devices)
     processes = processes or launch(devices)
     if devices.compile:
         check_compiler(processes.device)
-    return model.on(processes, precision, devices.compile)
+    for denoiser in filter(None, (model.denoiser, model.guide)):
+        denoiser.to(processes.device)
+        denoiser.network = prepared(denoiser.network, precision, devices.compile)
+    return replace(model, processes=processes, precision=precision)
 
 
 def read_model(file: Path) -> Model:
@@ -125,9 +125,11 @@ def model_of(stored: Stored) -> Model:
     denoiser = build_denoiser(resolved)
     guide = build_denoiser(resolved) if stored.guide is not None else None
     try:
-        _fill(denoiser, stored.weights, stored)
-        if guide is not None and stored.guide is not None:
-            _fill(guide, stored.guide, stored)
+        for network, weights in ((denoiser, stored.weights), (guide, stored.guide)):
+            if network is not None and weights is not None:
+                check_weights(stored.title, weights, network)
+                network.load_state_dict(weights)
+                network.eval().requires_grad_(False)
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(f"{stored.title} is damaged: it holds something else than weights") from error
     return Model(
@@ -153,9 +155,3 @@ def _clusters_of(stored: Stored, resolved: Resolved) -> Tensor | None:
     if stored.clusters is None or tuple(stored.clusters.shape) != expected:
         raise UserError(f"{stored.title} is damaged: it lacks the centres of its {labels.clusters} clusters")
     return stored.clusters.float()
-
-
-def _fill(denoiser: Denoiser, weights: State, stored: Stored) -> None:
-    check_weights(stored.title, weights, denoiser)
-    denoiser.load_state_dict(weights)
-    denoiser.eval().requires_grad_(False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from diffcli.inference.options import SamplerOptions
 from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.options import IMAGES, SAMPLING, Options, option, within
+from diffcli.utils.options import IMAGES, SAMPLING, Options, bounds, option
 
 METHODS = {
     "moments": "by the network's Jacobian, of noise models",
@@ -41,7 +41,7 @@ class MeasurementOptions(Options):
 
     sigma: float | None = option(
         None,
-        check=within(0, 1, ": pixels have a range of 1"),
+        check=bounds(0, 1, why=": pixels have a range of 1"),
         help="Standard deviation of the noise on the measurement; pixels have a range of 1, and 8 bits are 0.004.",
         shown="the degradation's",
         panel=IMAGES,
@@ -55,7 +55,7 @@ class MeasurementOptions(Options):
     )
     samples: int | None = option(
         None,
-        check=within(1, MOST_SAMPLES),
+        check=bounds(1, MOST_SAMPLES),
         help="With `degradation`: answers drawn for each image; from 2 on their mean and standard deviation are "
         "written, too.",
         shown="1",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffcli.checkpoints.model_file import is_model_file, read_about, read_stored, ready_models
 from diffcli.checkpoints.runs import run_named, run_preset
-from diffcli.config.build import build_degradation, degradation_of
+from diffcli.config.build import degradation_of
 from diffcli.config.notation import parse_argument
 from diffcli.config.plugins import load_configured
 from diffcli.config.presets import load_preset, preset_files
@@ -26,8 +26,8 @@ from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
 from diffcli.diffusion.measurements import Measurement, measured
 from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.files import user_path
 from diffcli.utils.options import check_number
-from diffcli.utils.paths import user_path
 
 ROUNDING = 1 / 255 / math.sqrt(12)
 """Standard deviation of what 8 bits round away, 0.0011: that of a number uniform in a step."""
@@ -59,7 +59,7 @@ def degradation_named(chosen: str | Path | Mapping[str, Any] | Degradation, imag
         return _of_components(value, image_shape)
     preset = _preset_of(text)
     if preset is not None:
-        return build_degradation(preset, image_shape)
+        return degradation_of(image_shape, preset.degradation, schedule=preset.schedule, noise=preset.noise)
     if text in DEGRADATIONS:
         return _of_components({"name": text}, image_shape)
     known = {*preset_files(), *ready_models(), *DEGRADATIONS}

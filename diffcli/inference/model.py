@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,13 +15,14 @@ from diffcli.checkpoints.images import with_images
 from diffcli.checkpoints.runs import Run
 from diffcli.config.build import (
     Resolved,
-    build_prior,
     load_source,
     path_of,
     resolve_prior,
     resolve_sampler,
     training_split,
 )
+from diffcli.config.presets import sampler_named
+from diffcli.config.registry import build
 from diffcli.config.schema import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source
 from diffcli.data.given import read_given
@@ -48,15 +49,13 @@ from diffcli.inference.options import BatchSize, SamplerOptions, takes, takes_sa
 from diffcli.inference.posterior import Posterior, inpaint_measured, method_for
 from diffcli.inference.restoration import degraded, estimated, inpaint, reconstruct, restore
 from diffcli.inference.sampling import Sampling, counting, draw_xT, fit_prior, generate
-from diffcli.utils.compile import prepared
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Precision, Processes
 from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.options import check_number, within
+from diffcli.utils.options import bounds, check_number
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
+KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
+"""What a preset says of its sampler and another sampler keeps."""
 AT_ONCE = 1000
 """Images that are degraded together."""
 
@@ -340,13 +339,6 @@ class Model:
             made = to_uint8(torch.cat(list(draw(sampling, images, painted, track=counting(done), labels=labels))))
         return torch.where(painted, made, images)
 
-    def on(self, processes: Processes, precision: Precision = "32-true", compiled: bool = False) -> Self:
-        """The model on the device of this process, its networks in a precision; do that once."""
-        for denoiser in filter(None, (self.denoiser, self.guide)):
-            denoiser.to(processes.device)
-            denoiser.network = prepared(denoiser.network, precision, compiled)
-        return replace(self, processes=processes, precision=precision)
-
     def labelled(self, images: ImageSet) -> ImageSet:
         """Images with the labels that this model knows them by, see :meth:`ModelLabels.given_to`."""
         return self.labels.given_to(images)
@@ -395,7 +387,7 @@ class Model:
 
     def needs_images(self, prior: Component) -> bool:
         """Whether a prior has yet to be fitted to the images of the training."""
-        return prior.name not in self.fitted and build_prior(prior).needs_fit
+        return prior.name not in self.fitted and bool(build("prior", prior).needs_fit)
 
     def prior(self, name: str | None) -> Prior:
         """A prior by name as it was fitted when the model was trained; None is the preset's own.
@@ -404,7 +396,7 @@ class Model:
             UserError: see :meth:`prior_component`; or it was not stored and the data to fit it to are missing.
         """
         component = self.prior_component(name)
-        prior = build_prior(component)
+        prior: Prior = build("prior", component)
         if component.name in self.fitted:
             try:
                 prior.load_state_dict(self.fitted[component.name])
@@ -421,15 +413,20 @@ class Model:
         """The preset's sampler but for what the options change, and its time steps, T to 0.
 
         Raises:
-            UserError: the sampler is unknown or does not serve the degradation, there are more steps than T, or it is
-                guided by an estimate without label that the model does not have.
+            UserError: the sampler cannot be read, is unknown or does not serve the degradation, there are more steps
+                than T, or it is guided by an estimate without label that the model does not have.
         """
-        sampler = options.changed(self.preset.sampler)
+        sampler = self.preset.sampler
+        if options.sampler is not None and options.sampler != sampler.name:
+            chosen = sampler_named(options.sampler)
+            kept = {key: getattr(sampler, key) for key in KEPT if key not in chosen.model_fields_set}
+            sampler = chosen.model_copy(update=kept)
+        weights = {"guidance": options.guidance, "autoguidance": options.autoguidance}
+        sampler = sampler.model_copy(update={name: float(w) for name, w in weights.items() if w is not None})
         if sampler.guidance != 1 and not self.labels.works_without:
             raise UserError(
                 "`guidance` needs an estimate without label, and this model was trained with labels.dropped: 0: leave "
-                "it at 1, "
-                "or train one with labels.dropped: 0.1"
+                "it at 1, or train one with labels.dropped: 0.1"
             )
         sampler = resolve_sampler(sampler, self.preset, self.denoiser.degradation)
         return sampler, path_of(sampler, self.denoiser.degradation, options.steps)
@@ -441,7 +438,7 @@ class Model:
             UserError: it is not.
         """
         check_number("t", t, "int")
-        within(smallest, self.T)("t", t)
+        bounds(smallest, self.T)("t", t)
 
     def check_inpaints(self, resampling: int | None = None) -> None:
         """Checks that the model can paint what is missing of an image, each step taken so many times.

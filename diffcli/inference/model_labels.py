@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffcli.data.clusters import clustered
 from diffcli.data.datasets import ImageSet
-from diffcli.data.label_names import Label, check_trained, label_notes, label_numbers
+from diffcli.data.label_names import Label, label_notes, label_numbers
 from diffcli.diffusion.labels import NO_LABEL, Labels
 from diffcli.inference.options import SamplerOptions
 from diffcli.utils.console import note
@@ -88,8 +88,8 @@ class ModelLabels:
         Raises:
             UserError: a label is unknown or was not trained, there are none, or they are guided towards and are none.
         """
-        numbers = label_numbers(options.label, self.classes)
-        check_trained(numbers, self.classes, set(self.untrained), works_without=self.works_without)
+        untrained, works_without = set(self.untrained), self.works_without
+        numbers = label_numbers(options.label, self.classes, untrained=untrained, works_without=works_without)
         if numbers and max(numbers) == NO_LABEL:
             check_unguided(options)
         return numbers
@@ -152,8 +152,8 @@ class ModelLabels:
 
     def note_readings(self, options: SamplerOptions) -> None:
         """Says of each label that could be taken in two ways how it is taken, unless that is to be quiet."""
-        if not options.quiet and is_first():
-            for line in label_notes(options.label, self.classes):
+        for line in () if options.quiet else label_notes(options.label, self.classes):
+            if is_first():
                 note(line)
 
 

@@ -23,23 +23,19 @@ from diffcli.utils.options import (
     MODEL,
     SAMPLING,
     Options,
-    at_least,
+    bounds,
     check_arguments,
     option,
     shared,
-    within,
 )
 
 if TYPE_CHECKING:
     from diffcli.checkpoints.runs import Run
-    from diffcli.config.schema import Sampler
     from diffcli.data.label_names import Label
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
 BatchSize = int | Literal["auto"]
-KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
-"""What a preset says of its sampler and another sampler keeps."""
 MAX_SAMPLES = 10_000_000
 ALL_PARTS: dict[str, str | None] = {**PLACES, "precision": None, "compile": None}
 """The fields of devices that a network computes with."""
@@ -126,14 +122,14 @@ class StepOptions(Options):
     steps: int | None = steps_option()
     guidance: float | None = option(
         None,
-        check=within(0, 100),
+        check=bounds(0, 100),
         help="Weight of classifier-free guidance towards the label; 1 is none.",
         shown="the preset's",
         panel=SAMPLING,
     )
     autoguidance: float | None = option(
         None,
-        check=within(0, 100),
+        check=bounds(0, 100),
         help="Weight of guidance by an early average of the weights; 1 is none.",
         shown="the preset's",
         panel=SAMPLING,
@@ -162,24 +158,9 @@ class SamplerOptions(StepOptions):
         shown="as frequent as in the training images",
         panel=SAMPLING,
     )
-    seed: int = option(0, check=at_least(0), help="Same seed, same images; on a CPU whatever the batch size.")
+    seed: int = option(0, check=bounds(0), help="Same seed, same images; on a CPU whatever the batch size.")
     batch_size: BatchSize = batch_size_option(128)
     quiet: bool = quiet_option()
-
-    def changed(self, sampler: Sampler) -> Sampler:
-        """A preset's sampler with what the options change of it.
-
-        Raises:
-            UserError: the sampler's name or its parameters cannot be read.
-        """
-        if self.sampler is not None and self.sampler != sampler.name:
-            from diffcli.config.presets import sampler_named
-
-            chosen = sampler_named(self.sampler)
-            kept = {key: getattr(sampler, key) for key in KEPT if key not in chosen.model_fields_set}
-            sampler = chosen.model_copy(update=kept)
-        weights = {"guidance": self.guidance, "autoguidance": self.autoguidance}
-        return sampler.model_copy(update={name: float(w) for name, w in weights.items() if w is not None})
 
 
 @dataclass(frozen=True)
@@ -201,7 +182,7 @@ class SampleOptions(SamplerOptions, DataOptions):
     """
 
     run: Run | Path | str = run_option()
-    n: int | None = option(None, check=within(1, MAX_SAMPLES), help="Images.", shown="64; 8 with `conditional`")
+    n: int | None = option(None, check=bounds(1, MAX_SAMPLES), help="Images.", shown="64; 8 with `conditional`")
     out: Path = option(
         Path("samples.png"), help=".png (a grid), .npz (uint8 NHWC under 'images'), or a folder (a PNG each)."
     )

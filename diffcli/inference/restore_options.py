@@ -13,7 +13,7 @@ from diffcli.inference.options import ALL_PARTS, SamplerOptions, run_option
 from diffcli.utils.devices import ONE_DEVICE, Devices, devices_option
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import output_of
-from diffcli.utils.options import IMAGES, SAMPLING, above, option
+from diffcli.utils.options import IMAGES, SAMPLING, bounds, option
 
 if TYPE_CHECKING:
     from diffcli.checkpoints.runs import Run
@@ -102,7 +102,7 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
     )
     blur: float | None = option(
         None,
-        check=above(0),
+        check=bounds(0.01, 1000),
         help="In place of `t`: the width of a Gaussian blur, in pixels of the pictures.",
         panel=IMAGES,
     )

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffcli.config.build import BoundSampler, bind_sampler
+from diffcli.config.build import SamplerFunction, bind_sampler
 from diffcli.config.schema import Sampler
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
-from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, with_labels
+from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, clipped, with_labels
 from diffcli.diffusion.inpainting import Known, resampled
 from diffcli.diffusion.labels import Labels
 from diffcli.diffusion.priors import FIT_IMAGES, Prior
@@ -88,9 +88,9 @@ class Sampling:
         return self.processes.device
 
     @cached_property
-    def bound_sampler(self) -> BoundSampler:
+    def bound_sampler(self) -> SamplerFunction:
         """The sampler with its parameters, looked up and checked once."""
-        return bind_sampler(self.sampler, self.denoiser.degradation)
+        return bind_sampler(self.sampler)
 
     def labels_of(self, indices: Sequence[int]) -> Tensor | None:
         """The labels of the samples with these indices, int64 (B,), on the device; None where they have none."""
@@ -99,11 +99,14 @@ class Sampling:
     def estimate(self, labels: Tensor | None) -> X0Function:
         """x0_hat of a batch of images of these labels, int64 (B,), guided as the sampler says."""
         good: X0Function = self.denoiser
-        bad: X0Function | None = self.guide
-        if labels is not None:
+        if labels is not None and self.sampler.guidance != 1:
             good = classifier_free(self.denoiser, labels, self.sampler.guidance, self.guided_t)
-            bad = None if self.guide is None else with_labels(self.guide, labels)
-        return good if bad is None else autoguided(good, bad, self.sampler.autoguidance, self.guided_t)
+        elif labels is not None:
+            good = with_labels(self.denoiser, labels)
+        if self.guide is None or self.sampler.autoguidance == 1:
+            return good
+        bad = self.guide if labels is None else with_labels(self.guide, labels)
+        return autoguided(good, bad, self.sampler.autoguidance, self.guided_t)
 
     @property
     def guided_t(self) -> tuple[float, float] | None:
@@ -131,16 +134,20 @@ class Sampling:
         # Once a step at most, and never in the last one; in-painting once a round, and once between two rounds.
         calls = len(self.steps) - 2 if known is None else (2 * known.rounds - 1) * (len(self.steps) - 1)
         draw = Noise(generators, tuple(xT.shape[1:]), xT.device, calls)
+        degradation = self.denoiser.degradation
         estimate = self.estimate(labels) if estimate is None else estimate
+        if known is not None:
+            estimate = known.kept(estimate)
+        if self.sampler.clip:
+            estimate = clipped(estimate)
         if known is None:
-            yield from self.bound_sampler(estimate, xT, self.steps, draw)
+            yield from self.bound_sampler(estimate, degradation, xT, self.steps, draw)
             return
 
-        degradation = self.denoiser.degradation
         assert isinstance(degradation, GaussianNoise)
 
         def sample(xt: Tensor, steps: Sequence[int]) -> Iterator[Step]:
-            return self.bound_sampler(known.kept(estimate), xt, steps, draw)
+            return self.bound_sampler(estimate, degradation, xt, steps, draw)
 
         yield from resampled(sample, degradation, xT, self.steps, draw, known.rounds)
 

@@ -45,7 +45,8 @@ def sample(options: SampleOptions) -> list[Path]:
     model = replace(read_model(checkpoint), run=run, data_dir=options.data_dir, data=options.data)
     model.sampler(options)  # a bad option is told before the processes start
     prior = model.prior_component(options.prior)
-    model.check_data(needed=options.conditional or model.needs_images(prior))
+    if model.data is not None:
+        model.check_data(needed=options.conditional or model.needs_images(prior))
     if not model.labels.numbers(options) and options.conditional and model.works_without_label:
         check_unguided(options)  # reconstructions are told no label, so there is none to be guided towards
     model.labels.note_readings(options)
@@ -54,29 +55,13 @@ def sample(options: SampleOptions) -> list[Path]:
 
 def write_samples(model: Model, options: SampleOptions) -> list[Path]:
     """As :func:`sample`, of a model at hand."""
-    return (_conditional if options.conditional else _unconditional)(model, options)
-
-
-def _conditional(model: Model, options: SampleOptions) -> list[Path]:
-    if not model.processes.first:  # one batch: nothing to share
-        return []
-    test = model.source().test
-    test = test[torch.arange(min(options.n or 8, len(test)))]
-    told = next(iter(model.labels.of_reconstructions(options, test).values()))
-    sampling = model.sampling(options)
-    with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:
-        rows = conditional_rows(sampling, test.images, counting(advance), told)
-    with written_whole(options.out) as part:
-        conditional_figure(rows).savefig(part, format="png")
-    return [options.out]
-
-
-def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
+    if options.conditional:
+        return _write_reconstructions(model, options)
     given, first = model.labels.numbers(options), model.processes.first
     n = options.n or (PER_LABEL * len(given) if len(given) > 1 else 64)
     prior = model.prior(options.prior)
     sampling = model.sampling(options, prior)
-    frames = Frames(sampling.steps, model.processes.count == 1)
+    frames = Frames(sampling.steps, model.processes.count == 1) if options.trajectory else None
     label = RESTORATION if prior.restores else None
     if label and first:
         note(f"note: {label}; it starts from blurred training images")
@@ -85,7 +70,7 @@ def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
         count = counting(advance)
 
         def track(steps: Iterator[Step]) -> Iterator[Step]:
-            return frames.of_batch(count(steps)) if options.trajectory else count(steps)
+            return frames.of_batch(count(steps)) if frames else count(steps)
 
         batches = (to_uint8(batch) for batch in generate(sampling, n, model.image_shape, track))
         if not first:
@@ -97,11 +82,25 @@ def _unconditional(model: Model, options: SampleOptions) -> list[Path]:
                 save_grid(images, part, label, columns)
             else:
                 WRITERS[options.out.suffix.lower()](batches, n, part, label)
-    if options.trajectory is None:
+    if options.trajectory is None or frames is None:
         return [options.out]
     with written_whole(options.trajectory) as part:
         save_animation(frames.images, part, label)
     return [options.out, options.trajectory]
+
+
+def _write_reconstructions(model: Model, options: SampleOptions) -> list[Path]:
+    if not model.processes.first:  # one batch: nothing to share
+        return []
+    test = model.source().test
+    test = test[torch.arange(min(options.n or 8, len(test)))]
+    told = next(iter(model.labels.of_reconstructions(options, test).values()))
+    sampling = model.sampling(options)
+    with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:
+        rows = conditional_rows(sampling, test.images, counting(advance), told)
+    with written_whole(options.out) as part:
+        conditional_figure(rows).savefig(part, format="png")
+    return [options.out]
 
 
 def _write_files(batches: Iterable[Tensor], n: int, part: Path, label: str | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from diffcli.checkpoints.runs import Run
-from diffcli.config.build import build_degradation, image_shape_of
+from diffcli.config.build import build_degradation
 from diffcli.config.presets import to_yaml
 from diffcli.evaluation.metrics import from_zT
 from diffcli.evaluation.protocol import pick_subject
@@ -124,6 +124,6 @@ def _shared_pictures(runs: Sequence[Compared]) -> list[tuple[str, list[Picture]]
     )
     by_t = {run.name: run.evaluation["loss_by_t"] for run in runs if run.evaluation.get("loss_by_t")}
     curves = [losses, picture_of(loss_by_t_figure(by_t), "test loss by t/T, in tenths" + beware)] if by_t else [losses]
-    tables = {run.name: schedule_table(build_degradation(run.preset, image_shape_of(run.preset))) for run in runs}
+    tables = {run.name: schedule_table(build_degradation(run.preset)) for run in runs}
     schedules = [picture_of(schedule_figure(group), "schedules over t/T") for group in comparable(tables)]
     return [("Loss", curves), ("Schedules", schedules)]

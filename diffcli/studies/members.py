@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.model_file import read_checkpoint
 from diffcli.checkpoints.runs import Run, best_checkpoint, find_run, is_free, run_preset
 from diffcli.config.build import load_source, path_of, resolve, resolve_prior
 from diffcli.config.presets import load_preset
 from diffcli.config.schema import Component, Preset, seconds, validate_stored
-from diffcli.data.label_names import check_trained, label_notes, label_numbers
+from diffcli.data.label_names import label_notes, label_numbers
 from diffcli.evaluation.cas import cas_size
 from diffcli.studies.study_files import effort_of, evaluation_of, folder_of
 from diffcli.studies.study_schema import Budget, Reconstructions, Study, StudyEvaluation, StudyModel
@@ -187,8 +187,7 @@ def _check_label(planned: Plan, model: StudyModel) -> None:
         UserError: it cannot.
     """
     names = planned.preset.labels.names if planned.preset.labels else []
-    numbers = label_numbers(model.label, names)
-    check_trained(numbers, names, planned.untrained_classes, works_without=planned.works_without_label)
+    label_numbers(model.label, names, untrained=planned.untrained_classes, works_without=planned.works_without_label)
     if not planned.options.quiet and is_first():
         for line in label_notes(model.label, names):
             note(line)

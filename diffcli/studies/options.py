@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,9 +148,9 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
         check_beside(self.files[0], self.files[1:], "page" if self.page is not None else "out")
         self.evaluation_of("last")  # a bad option is told before hours of training
 
-    @property
+    @cached_property
     def content(self) -> Study:
-        """The content of the file."""
+        """The content of the file, which is read once."""
         from diffcli.studies.study_files import load_study
 
         return load_study(str(self.study))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from diffcli.checkpoints.images import with_images
-from diffcli.config.build import build_degradation, image_shape_of, load_source
+from diffcli.config.build import build_degradation, load_source
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.evaluation.intervals import Interval, of_score
@@ -67,7 +67,7 @@ def _figure(figure: StudyFigure, runs: Sequence[Compared], processes: Processes)
     elif figure.show == "loss-by-t":
         pictures = [_loss_by_t(runs)]
     elif figure.show == "schedules":
-        tables = {run.name: schedule_table(build_degradation(run.preset, image_shape_of(run.preset))) for run in runs}
+        tables = {run.name: schedule_table(build_degradation(run.preset)) for run in runs}
         pictures = [picture_of(schedule_figure(group), "schedules over t/T") for group in comparable(tables)]
     else:
         pictures = [_strips(runs)]
@@ -146,5 +146,5 @@ def _strips(runs: Sequence[Compared]) -> Picture:
         source = load_source(with_images(run.preset, run.run), run.options.data_dir)
         x0 = to_model(source.test.images[:1])[0]
         noise = torch.randn(COLUMNS, *x0.shape, generator=generator_for(0, Stream.TEST))
-        rows[run.name] = strip(build_degradation(run.preset, image_shape_of(run.preset)), x0, noise)
+        rows[run.name] = strip(build_degradation(run.preset), x0, noise)
     return picture_of(strips_figure(rows), "the first test image at nine t from 0 to T")

@@ -12,7 +12,7 @@ from diffcli.data.options import DataDirOptions
 from diffcli.utils.console import quiet_option
 from diffcli.utils.devices import PLACES, Devices, devices_option
 from diffcli.utils.errors import UserError
-from diffcli.utils.options import DATA, DEVICES, MODEL, TRAINING, at_least, option
+from diffcli.utils.options import DATA, DEVICES, MODEL, TRAINING, bounds, option
 
 if TYPE_CHECKING:
     from diffcli.checkpoints.runs import Run
@@ -80,7 +80,7 @@ class TrainOptions(DataDirOptions):
     out: Path | str | None = option(None, help="Run folder.", shown="runs/PRESET/TIME")
     _: KW_ONLY
     limit_batches: int | None = option(
-        None, check=at_least(1), help="Batches per epoch, for a quick look.", shown="all", panel=TRAINING
+        None, check=bounds(1), help="Batches per epoch, for a quick look.", shown="all", panel=TRAINING
     )
     devices: Devices = devices_option(
         Devices(), {**PLACES, "accelerator": "Lightning's: auto, cpu, gpu, mps, ...", "compile": None}

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from diffcli.checkpoints.checkpoint import check_weights, read_checkpoint
 from diffcli.checkpoints.images import with_images
+from diffcli.checkpoints.model_file import check_weights, read_checkpoint
 from diffcli.checkpoints.runs import Run, find_run, run_preset
 from diffcli.config.build import numbered, read_source, resolve, splits, with_classes
 from diffcli.config.plugins import check_loaded

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from diffcli.checkpoints.checkpoint import read_checkpoint
 from diffcli.checkpoints.images import data_place
+from diffcli.checkpoints.model_file import read_checkpoint
 from diffcli.checkpoints.records import new_session, sessions
 from diffcli.checkpoints.runs import Run, claimed, locked, record_run, runs_root
 from diffcli.config.registry import failure_of_plugin
@@ -28,8 +28,8 @@ from diffcli.utils.compile import check_compiler, compile_in_place, use_fast_pro
 from diffcli.utils.console import is_text, note
 from diffcli.utils.devices import silence
 from diffcli.utils.errors import DiffcliError, RunError, UserError, explain
+from diffcli.utils.files import user_path
 from diffcli.utils.options import called_with, checked
-from diffcli.utils.paths import user_path
 
 
 class Interrupted(RunError):

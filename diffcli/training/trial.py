@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcli.config.build import bind_sampler, build_prior, path_of
-from diffcli.config.registry import of_plugin, origin_of, place_of
+from diffcli.config.build import bind_sampler, path_of
+from diffcli.config.registry import build, of_plugin, origin_of, place_of
 from diffcli.config.schema import Preset
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.denoiser import Denoiser
@@ -33,7 +33,7 @@ def check_plugins(preset: Preset, denoiser: Denoiser, image_shape: tuple[int, in
         with _failures_in("network", preset.network.name, type(denoiser.network).forward):
             check_basics(denoiser.network, image_shape, preset.classes)
     if origin_of("prior", preset.prior.name):
-        prior = build_prior(preset.prior)
+        prior = build("prior", preset.prior)
         if not prior.needs_fit:
             with _failures_in("prior", preset.prior.name, type(prior).forward):
                 images = prior([torch.Generator().manual_seed(seed) for seed in range(2)], image_shape, "cpu", None)
@@ -45,10 +45,10 @@ def check_plugins(preset: Preset, denoiser: Denoiser, image_shape: tuple[int, in
 def _check_sampler(preset: Preset, degradation: Degradation, image_shape: tuple[int, int, int]) -> None:
     x0 = torch.zeros(2, *image_shape)
     with _failures_in("sampler", preset.sampler.name):
-        sampler = bind_sampler(preset.sampler, degradation)
+        sampler = bind_sampler(preset.sampler)
         times = path_of(preset.sampler, degradation, min(STEPS, degradation.T))
         step = None
-        for step in sampler(lambda xt, t: x0, x0, times, lambda: torch.randn(x0.shape)):
+        for step in sampler(lambda xt, t: x0, degradation, x0, times, lambda: torch.randn(x0.shape)):
             if not isinstance(step, Step):
                 raise ValueError(f"it must yield diffcli.Step(s, xs, x0_hat), not {type(step).__name__}")
             _check_images(step.xs, image_shape, "the xs of its steps must be")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -150,10 +151,25 @@ def prepared(network: nn.Module, precision: Precision, compiled: bool) -> nn.Mod
 def use_fast_products(device: torch.device) -> None:
     """Lets networks on an NVIDIA GPU multiply float32 matrices in TF32, as PyTorch lets their convolutions by itself.
 
-    What must not be rounded is computed in :func:`~diffcli.diffusion.precision.full_precision`.
+    What must not be rounded is computed in :func:`full_precision`.
     """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Inside the block, products of float32 are computed as such: without autocast, and on NVIDIA's GPUs without TF32,
+    which keeps ten bits of each factor."""
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    with torch.autocast(device.type, enabled=False):
+        try:
+            torch.set_float32_matmul_precision("highest")
+            torch.backends.cudnn.allow_tf32 = False
+            yield
+        finally:
+            torch.set_float32_matmul_precision(products)
+            torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def check_compiler(device: torch.device) -> None:

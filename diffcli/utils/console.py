@@ -24,6 +24,7 @@ LINES = 10
 """In a pipe, over the whole of what takes long."""
 
 _wanted = False
+"""Whether what takes long says so in lines where no bar can move: in a pipe, in a file."""
 
 
 def _escaped(error: UnicodeError) -> tuple[bytes, int]:
@@ -80,12 +81,6 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: st
     console().print(table)
 
 
-def show_lines(wanted: bool) -> None:
-    """From here on, whether what takes long says so in lines where no bar can move: in a pipe, in a file."""
-    global _wanted
-    _wanted = wanted
-
-
 def quiet_option() -> Any:
     """Whether a command shows no progress; beside it on the command line, whether it shows lines of it."""
     lines = option(False, kind=bool, help="Lines of progress on stderr where no bar can move: in a pipe, in a log.")
@@ -95,7 +90,8 @@ def quiet_option() -> Any:
 def _silent(quiet: bool, progress: bool) -> bool:
     if quiet and progress:
         raise UserError("`quiet` and `progress` contradict each other; give one of them")
-    show_lines(progress)
+    global _wanted
+    _wanted = progress
     return quiet
 
 

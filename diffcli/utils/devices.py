@@ -1,4 +1,5 @@
-"""Devices, and the processes of a sampling or evaluation: each does its share of the batches, and all get the whole."""
+"""Devices and processor cores, and the processes of a sampling or evaluation: each does its share of the batches, and
+all get the whole."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,11 @@ Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 STRATEGIES = ("auto", "ddp")
 """What samples: others split a model over the processes, or start them in ways of their own."""
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+SPINS_OF_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+SPINS = "1000"
+"""Of libgomp, the OpenMP of PyTorch's wheels for Linux. Its own 300,000 outlast the scheduler's time slices, so that
+two jobs on the same cores spend nearly all their time waiting for threads that do not run; 1,000 take microseconds,
+which spares a lone job nearly all of its sleeps. docs/benchmarks.md has the measurements."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,15 @@ def pick_device(accelerator: str) -> torch.device:
     if not available[wanted]:
         raise UserError(f"`accelerator` {accelerator}: PyTorch sees no such device here; use auto or cpu")
     return torch.device(wanted)
+
+
+def yield_cores(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Sets the spins of waiting threads, for this process and those that it starts.
+
+    What the user has set stays; so does everything once PyTorch is loaded, which reads it then.
+    """
+    if "torch" not in sys.modules and not any(name in environment for name in SPINS_OF_THE_USER):
+        environment["GOMP_SPINCOUNT"] = SPINS
 
 
 def processor() -> str:

@@ -1,10 +1,11 @@
-"""Files and folders that are written whole or not at all."""
+"""Paths as users write them, ``~`` for the home folder; files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import math
+import os
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcli.utils.errors import RunError, UserError
-from diffcli.utils.paths import user_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +21,40 @@ if TYPE_CHECKING:
 ENTRY = "diffcli"
 """The one entry of the metadata of our safetensors files, JSON: several come in random order, so that no two files are
 alike."""
+
+
+def user_path(path: Path | str, place: str = "") -> Path:
+    """The path that a user means: ``~`` as its first part is the home folder.
+
+    A name that begins with ``~`` is a file's, such as an editor's ``~$letter.docx``; whose home ``~name`` is, a shell
+    knows.
+
+    Args:
+        place: where the path stands, for messages.
+
+    Raises:
+        UserError: the home folder is unknown; the line begins with ``place``.
+    """
+    text = os.fspath(path)
+    if text.startswith(os.path.join(os.curdir, "~")):
+        return Path(text).absolute()  # so that it stays what it is when it is expanded again
+    if Path(text).parts[:1] != ("~",):
+        return Path(text)
+    home = os.path.expanduser(text)
+    if home.startswith("~"):
+        where = f"{place} {text}" if place else text
+        raise UserError(f"{where}: the home folder is unknown here (HOME is not set); write the path out")
+    return Path(home)
+
+
+def path_in_environment(name: str) -> Path | None:
+    """The path that an environment variable holds; None where it is not set or empty.
+
+    Raises:
+        UserError: see :func:`user_path`; the line names the variable.
+    """
+    text = os.environ.get(name)
+    return user_path(text, f"{name}:") if text else None
 
 
 @contextmanager

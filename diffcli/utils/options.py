@@ -11,7 +11,7 @@ from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
 from diffcli.utils.errors import UserError, unknown
-from diffcli.utils.paths import path_at
+from diffcli.utils.files import user_path
 
 P = ParamSpec("P")
 Kind = TypeVar("Kind")
@@ -90,34 +90,13 @@ def option(
     )
 
 
-def at_least(smallest: int, why: str = "") -> Callable[[str, Any], Any]:
-    """A check that a number is at least ``smallest``; ``why`` ends the line."""
-
-    def check(name: str, value: Any) -> Any:
-        if value < smallest:
-            raise UserError(f"`{name}` must be at least {smallest}, got {value}{why}")
-        return value
-
-    return check
-
-
-def above(bound: float) -> Callable[[str, Any], Any]:
-    """A check that a number is finite and more than ``bound``."""
-
-    def check(name: str, value: Any) -> Any:
-        if not bound < value < math.inf:
-            raise UserError(f"`{name}` must be a number above {bound}, got {value}")
-        return value
-
-    return check
-
-
-def within(smallest: float, largest: float, unit: str = "") -> Callable[[str, Any], Any]:
-    """A check that a number is in a range; ``unit`` says of what it is one."""
+def bounds(smallest: float, largest: float = math.inf, *, unit: str = "", why: str = "") -> Callable[[str, Any], Any]:
+    """A check that a number is in a range; ``unit`` says of what it is one, and ``why`` ends the line."""
+    limits = f"at least {smallest}" if largest == math.inf else f"in {smallest:,}..{largest:,}{unit}"
 
     def check(name: str, value: Any) -> Any:
         if not smallest <= value <= largest:
-            raise UserError(f"`{name}` must be in {smallest:,}..{largest:,}{unit}, got {value}")
+            raise UserError(f"`{name}` must be {limits}, got {value}{why}")
         return value
 
     return check
@@ -140,11 +119,6 @@ def check_number(name: str, value: Any, annotation: Any) -> None:
             raise UserError(f"`{name}` must be {words}, got {value!r}")
 
 
-def is_path(annotation: Any) -> bool:
-    """Whether an annotation, as text, is that of a path."""
-    return str(annotation).partition(" | ")[0] == "Path"
-
-
 @dataclass(frozen=True)
 class Options:
     """The base of options classes: expands paths, asks for numbers, and applies each field's check.
@@ -157,8 +131,8 @@ class Options:
         for one in fields(self):
             value, check = getattr(self, one.name), one.metadata.get("check")
             check_number(one.name, value, one.type)
-            if value is not None and is_path(one.type):
-                object.__setattr__(self, one.name, path_at(value, f"`{one.name}`"))
+            if value is not None and str(one.type).partition(" | ")[0] == "Path":
+                object.__setattr__(self, one.name, user_path(value, f"`{one.name}`"))
             if check is not None and not (value is None and one.default is None):
                 object.__setattr__(self, one.name, check(one.name, value))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import pytest
 from conftest import Cli
 
 import diffcli
@@ -67,29 +68,49 @@ def recorded(*ends: Any) -> Iterator[Calls]:
         sys.setprofile(None)
 
 
-def test_a_sample_is_near_to_its_drawing(cli: Cli, guided: Path, workplace: Path) -> None:
+FARTHEST = {
+    "1": {"generate": (128, 29), "sampler": (150, 33)},
+    "1.5": {"generate": (128, 29), "sampler": (153, 33)},
+}
+"""The most functions and files that a sample of ``quickstart`` passes before the drawing and before the sampler, by the
+weight of autoguidance, of which 1 is none."""
+
+
+@pytest.fixture
+def quickstart(cli: Cli, workplace: Path) -> None:
+    """A run of the preset itself, of a batch."""
+    assert cli("train", "--preset", "quickstart", "--epochs", "1", "--limit-batches", "1", "--quiet").code == 0
+
+
+@pytest.mark.parametrize("autoguidance", FARTHEST)
+def test_a_sample_is_near_to_its_drawing(cli: Cli, quickstart: None, autoguidance: str) -> None:
     def sample() -> None:
-        assert cli("sample", "--run", guided, "--label", "0", "--n", "8", "--steps", "1", "--out", "x.npz").code == 0
+        words = ["--label", "7", "--n", "8", "--steps", "1", "--autoguidance", autoguidance]
+        assert cli("sample", "--run", "quickstart", *words).code == 0
 
     sample()  # what is imported, and made once a process
-    with recorded(*SAMPLERS.values()) as calls:
-        sample()
-    assert calls.ended
-    assert (calls.of(resolve), calls.of(build_degradation)) == (1, 1)
-    assert calls.networks == 2  # the guide is the second
-    assert len(calls.functions) <= 188
-    assert len(calls.files) <= 41
-    with recorded(generate) as calls:
-        sample()
-    assert len(calls.functions) <= 160
-    assert len(calls.files) <= 38
+    for name, ends in {"generate": [generate], "sampler": SAMPLERS.values()}.items():
+        with recorded(*ends) as calls:
+            sample()
+        functions, files = FARTHEST[autoguidance][name]
+        assert calls.ended
+        assert (calls.of(resolve), calls.of(build_degradation)) == (1, 1)
+        assert calls.networks == 2  # the early average is the second
+        assert len(calls.functions) <= functions
+        assert len(calls.files) <= files
 
 
 def test_an_evaluation_resolves_and_builds_once(cli: Cli, guided: Path, workplace: Path) -> None:
-    with recorded() as calls:
+    def evaluate() -> None:
         assert cli("eval", "--run", guided, "--n-test", "4", "--loss", "--rmse", "--out", "x.json").code == 0
+
+    evaluate()
+    with recorded() as calls:
+        evaluate()
     assert (calls.of(resolve), calls.of(build_degradation)) == (1, 1)
     assert calls.networks == 2
+    assert len(calls.functions) <= 245
+    assert len(calls.files) <= 50
 
 
 def test_a_slider_of_the_page_resolves_nothing(guided: Path) -> None:

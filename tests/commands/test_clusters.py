@@ -11,7 +11,7 @@ import torch
 from conftest import TINY, Cli, trained_in
 from PIL import Image
 
-from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.model_file import read_checkpoint
 from diffcli.checkpoints.runs import Run
 from diffcli.data.clusters import cluster_centres, clustered, nearest_centres
 from diffcli.data.datasets import digits

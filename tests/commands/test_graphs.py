@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,22 @@ def test_the_loop_draws_the_images_of_the_model(
         inputs = graph.example(count)
         (drawn,) = _start(**{name: value.numpy() for name, value in inputs.items()})
         assert np.allclose(drawn, graph.module(**inputs).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_a_graph_says_nothing_of_the_computer_that_made_it(
+    cli: Cli, workplace: Path, trained: Path, suffix: str
+) -> None:
+    result = cli("export", trained, "--out", f"model{suffix}", "--steps", 2, "-q")
+    assert result.code == 0, result.err
+    source = Path(diffcli.__file__).parent
+    for file in workplace.glob(f"*{suffix}"):
+        contents = [file.read_bytes()]
+        if suffix == ".pt2":
+            with zipfile.ZipFile(file) as archive:
+                contents = [archive.read(name) for name in archive.namelist()]
+        for place in (source.parent, Path(torch.__file__).parent):
+            assert not any(bytes(place) in content for content in contents), (file, place)
 
 
 def test_a_graph_that_differs_from_pytorch_is_not_kept(

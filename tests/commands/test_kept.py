@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from conftest import TINY
 
-from diffcli.checkpoints.checkpoint import read_checkpoint
-from diffcli.checkpoints.model_file import Stored, read_stored
+from diffcli.checkpoints.model_file import Stored, read_checkpoint, read_stored
 from diffcli.checkpoints.runs import Run
 from diffcli.inference.loading import read_model
 

@@ -9,7 +9,7 @@ import torch
 from conftest import TINY, Cli
 from torch import Tensor, nn
 
-from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.model_file import read_checkpoint
 from diffcli.checkpoints.runs import Run
 from diffcli.cli.flags import overrides
 from diffcli.config.build import build_denoiser, resolve

@@ -22,7 +22,7 @@ from diffcli.utils.console import one_line
 TRAIN = ["train", "--accelerator", "cpu", "-q", "--limit-batches", 2, "--epochs", 1]
 EFFORT = ["--n-test", 4, "--n-fid", 4, "--steps", 2, "--extractor", "classifier", "-q"]
 # Markup and emoji codes of the terminal, characters of other scripts and of Markdown, HTML, LaTeX and addresses.
-NAMES = ["sweep[lr=1e-3]", "[/red] :smile:  _$a_{b$|<i>&", "数字", "_a::b", "file:", "~nobody"]
+NAMES = ["[/red] :smile:  _$a_{b$|<i>&", "_a::b[lr=1e-3]", "file:数字", "~nobody"]
 
 
 def diffcli(*arguments: object, **environment: str) -> subprocess.CompletedProcess[bytes]:

@@ -19,7 +19,7 @@ import diffcli
 from diffcli.cli import app
 from diffcli.evaluation.cache import Cache, cache_folder
 from diffcli.utils.errors import UserError
-from diffcli.utils.paths import path_in_environment, user_path
+from diffcli.utils.files import path_in_environment, user_path
 
 CPU = diffcli.Devices("cpu", "1")
 TRAIN = ["train", "--preset", "tiny.yaml", "--epochs", "1", "--limit-batches", "1", "--accelerator", "cpu", "-q"]

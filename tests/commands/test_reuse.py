@@ -158,28 +158,27 @@ def test_other_images_under_the_same_name_are_evaluated_again(
     assert len(seen) == 2
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda held: [],
-        lambda held: {**held, "scores": {"rmse": "one"}},
-        lambda held: {**held, "scores": None},
-        lambda held: {**held, "by_prior": {"standard-normal": 3}},
-        lambda held: {**held, "settings": {**held["settings"], "epoch": None} | {"n_test": 11}},
-        lambda held: {**held, "settings": {key: v for key, v in held["settings"].items() if key != "epoch"}},
-        lambda held: {**held, "settings": {**held["settings"], "sampler": "ancestral"}},
-        lambda held: {**held, "settings": 7},
-    ],
-)
-def test_a_damaged_evaluation_is_made_again(
-    compared, run: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Any], Any]
-) -> None:
+DAMAGES: list[Callable[[Any], Any]] = [
+    lambda held: [],
+    lambda held: {**held, "scores": {"rmse": "one"}},
+    lambda held: {**held, "scores": None},
+    lambda held: {**held, "by_prior": {"standard-normal": 3}},
+    lambda held: {**held, "settings": {**held["settings"], "epoch": None} | {"n_test": 11}},
+    lambda held: {**held, "settings": {key: v for key, v in held["settings"].items() if key != "epoch"}},
+    lambda held: {**held, "settings": {**held["settings"], "sampler": "ancestral"}},
+    lambda held: {**held, "settings": 7},
+]
+
+
+def test_a_damaged_evaluation_is_made_again(compared, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = compared(run, *OPTIONS)
     (file,) = run.glob("compare/*/eval.json")
-    file.write_text(json.dumps(damage(json.loads(file.read_text()))))
+    whole = json.loads(file.read_text())
     seen = evaluations(monkeypatch)
-    assert compared(run, *OPTIONS)["runs"][0]["scores"] == before["runs"][0]["scores"]
-    assert len(seen) == 1
+    for number, damage in enumerate(DAMAGES, 1):
+        file.write_text(json.dumps(damage(whole)))
+        assert compared(run, *OPTIONS)["runs"][0]["scores"] == before["runs"][0]["scores"]
+        assert len(seen) == number
 
 
 def test_pictures_are_made_with_the_settings_of_the_page(cli, run: Path, workplace: Path) -> None:

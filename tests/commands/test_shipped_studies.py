@@ -31,7 +31,7 @@ def shortened(name: str, models: list[str], **evaluation: object) -> None:
         Path(table.name).write_text(table.read_text())
 
 
-def test_the_reports_study_shows_its_figures_and_claims(cli, workplace: Path) -> None:
+def test_the_reports_study_shows_its_figures_and_claims(cli, workplace: Path, small_presets: None) -> None:
     write_idx_files(workplace, train=60, test=12)
     along = {"n_test": 4, "n_fid": 4, "steps": 2, "metrics": ["fid", "sample_recall", "class_kept"]}
     shortened("report", ["low beta", "high beta", "blur"], n_test=4, n_fid=4, steps=2, by_epoch=along)
@@ -84,14 +84,14 @@ def test_the_teachers_study_runs_as_it_is(cli, workplace: Path) -> None:
     assert "not measured" not in result.out
 
 
-def test_the_teachers_study_runs_in_short(cli, workplace: Path) -> None:
+def test_the_teachers_study_runs_in_short(cli, workplace: Path, small_presets: None) -> None:
     shortened("degradations", ["noise", "hole"], n_test=4, n_fid=6, steps=2)
     result = cli("study", "degradations.yaml", *HOW)
     assert result.code == 0, result.err
     assert "What noise and the hole leave does not" in result.out
 
 
-def test_the_six_lines_of_the_documentation_run(cli, workplace: Path) -> None:
+def test_the_six_lines_of_the_documentation_run(cli, workplace: Path, small_presets: None) -> None:
     ((_, file, text),) = [found for found in snippets(ROOT / "docs" / "studies.md") if found[1]]
     assert len(text.splitlines()) == 6
     Path(file).write_text(text.replace("epochs: 10", "epochs: 1, limit_batches: 1, evaluation: {n_test: 4, n_fid: 6}"))

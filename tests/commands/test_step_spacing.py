@@ -8,7 +8,7 @@ import pytest
 from conftest import Cli
 
 from diffcli.diffusion.degradations import Mask
-from diffcli.diffusion.spacing import spaced
+from diffcli.diffusion.samplers import spaced
 
 SHAPE = (1, 8, 8)
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import SLOW
+from conftest import SLOW, TINY
 from killing import start
 from small_studies import HOW, MINE
 
-from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.model_file import read_checkpoint
 from diffcli.checkpoints.runs import Run
 from diffcli.studies import members as study_runs
 from diffcli.studies.study_files import study_files
@@ -29,19 +33,51 @@ def mine(tiny: Path) -> list[object]:
     return ["study", "mine.yaml", *HOW]
 
 
+@dataclass
+class Studied:
+    """The study of ``mine`` when it is done: where it ran, and what it printed."""
+
+    place: Path
+    out: str
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Studied:
+    """Tests must not change it: they take copies of its folder ``studies``."""
+    from diffcli.cli import main
+
+    place = tmp_path_factory.mktemp("studied")
+    (place / "tiny.yaml").write_text(TINY)
+    (place / "mine.yaml").write_text(MINE)
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
+        patch.chdir(place)
+        patch.setenv("DIFFCLI_CACHE", str(place / "cache"))
+        patch.setenv("TORCH_HOME", str(place / "torch"))
+        with pytest.raises(SystemExit) as caught:
+            main(["study", "mine.yaml", *HOW])
+        assert not caught.value.code
+    return Studied(place, out.getvalue())
+
+
+@pytest.fixture
+def done(mine: list[object], studied: Studied) -> list[object]:
+    """As ``mine``, whose study is done."""
+    shutil.copytree(studied.place / "studies", "studies")
+    return mine
+
+
 def weights_of(folder: str) -> dict[str, torch.Tensor]:
     return read_checkpoint(Run(Path(folder)).last)["state_dict"]
 
 
-def test_six_lines_make_a_study(cli, mine: list[object]) -> None:
-    result = cli(*mine)
-    assert result.code == 0, result.err
-    assert result.out.splitlines()[-3:] == [f"studies/mine/mine.{suffix}" for suffix in ("html", "md", "json")]
+def test_six_lines_make_a_study(done: list[object], studied: Studied) -> None:
+    assert studied.out.splitlines()[-3:] == [f"studies/mine/mine.{suffix}" for suffix in ("html", "md", "json")]
     held = json.loads(Path("studies/mine/mine.json").read_text())
     assert [run["label"] for run in held["runs"]] == ["short", "long"]
     (claim,) = held["claims"]
     assert claim["verdict"] in ("confirmed", "not confirmed", "not settled")
-    assert f"{claim['verdict']}: long has a better fid than short." in result.out
+    assert f"{claim['verdict']}: long has a better fid than short." in studied.out
     page, text = Path("studies/mine/mine.html").read_text(), Path("studies/mine/mine.md").read_text()
     for run in held["runs"]:
         assert Path(run["run"]).parent == Path("studies/mine")
@@ -93,7 +129,7 @@ def test_a_killed_study_goes_on_and_ends_as_one_that_was_not(
     cli, mine: list[object], workplace: Path, moment: int
 ) -> None:
     Path("mine.yaml").write_text(
-        MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {training.epochs: 30}}")
+        MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {training.epochs: 15}}")
     )
     assert cli(*mine, "--out", "whole").code == 0
     process = start(workplace, *mine, "--out", "killed", seconds_between=0.0)
@@ -156,19 +192,18 @@ def test_runs_at_hand_are_taken_as_they_are(cli, mine: list[object]) -> None:
         assert expected in result.err
 
 
-def test_a_folder_of_another_study_is_refused(cli, mine: list[object]) -> None:
-    assert cli(*mine).code == 0
+def test_a_folder_of_another_study_is_refused(cli, done: list[object]) -> None:
     for change in (
         MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {prediction: x0}}"),
         MINE + "budget: {limit_batches: 1}\n",
     ):
         Path("mine.yaml").write_text(change)
-        result = cli(*mine)
+        result = cli(*done)
         assert (result.code, result.err.count("\n")) == (2, 1), result
         assert "holds a run of another study or budget" in result.err
     # More of the same training is none: it goes on.
     Path("mine.yaml").write_text(MINE + "budget: {epochs: 3}\n")
-    assert cli(*mine).code == 0
+    assert cli(*done).code == 0
     assert {read_checkpoint(Run(Path(f"studies/mine/{label}")).last)["epoch"] for label in ("short", "long")} == {2}
 
 
@@ -189,8 +224,8 @@ def test_the_precision_of_a_studys_evaluation_is_taken_and_told(cli, mine: list[
     assert "evaluation.precision" in refused.err
 
 
-def test_json_and_show(cli, mine: list[object]) -> None:
-    result = cli(*mine, "--json")
+def test_json_and_show(cli, done: list[object]) -> None:
+    result = cli(*done, "--json")
     assert json.loads(result.out) == json.loads(Path("studies/mine/mine.json").read_text())
     for name, file in study_files().items():
         assert cli("study", name, "--show").out == file.read_text()
@@ -265,11 +300,10 @@ def few_beside(place: str) -> None:
         file.write_text(json.dumps(content))
 
 
-def test_pages_mark_floors_of_fewer_images(cli, mine: list[object]) -> None:
-    assert cli(*mine).code == 0
-    before = cli(*mine).out
+def test_pages_mark_floors_of_fewer_images(cli, done: list[object]) -> None:
+    before = cli(*done).out
     few_beside("studies/mine")
-    result = cli(*mine)
+    result = cli(*done)
     assert result.code == 0, result.err
     page, text = Path("studies/mine/mine.html").read_text(), Path("studies/mine/mine.md").read_text()
     said = "short: beside the 20 samples stand 17 real training images: some labels have no more"

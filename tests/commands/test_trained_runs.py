@@ -11,7 +11,7 @@ import torch
 from conftest import Cli
 from killing import start
 
-from diffcli.checkpoints.checkpoint import read_checkpoint
+from diffcli.checkpoints.model_file import read_checkpoint
 from diffcli.checkpoints.runs import Run, all_runs, best_checkpoint
 from diffcli.inference.loading import read_model
 from diffcli.utils.errors import UserError

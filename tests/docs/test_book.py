@@ -135,7 +135,7 @@ def test_every_page_of_docs_is_in_the_book(site: Path) -> None:
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_notebooks_run_from_the_top_to_the_bottom(
-    file: Path, workplace: Path, registries: None, monkeypatch: pytest.MonkeyPatch
+    file: Path, workplace: Path, registries: None, small_presets: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     from book.notebooks import cells, run
@@ -160,7 +160,7 @@ def test_a_parameter_that_a_notebook_lacks_is_an_error(workplace: Path, monkeypa
 
 
 @pytest.mark.parametrize("name", ["first-hour", "ideas/priors", "ideas/samplers", "ideas/guidance"])
-def test_the_commands_of_the_first_pages_run(cli: Cli, workplace: Path, name: str) -> None:
+def test_the_commands_of_the_first_pages_run(cli: Cli, workplace: Path, small_presets: None, name: str) -> None:
     if name != "first-hour":
         for preset in ("quickstart", "quickstart-blur"):
             assert cli("train", "--preset", preset, *shlex.split(QUICK["train"])).code == 0

@@ -17,7 +17,7 @@ from pages import FENCE, PAGES, QUICK, snippets
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_snippets_run(page: Path, workplace: Path, registries: None) -> None:
+def test_python_snippets_run(page: Path, workplace: Path, registries: None, small_presets: None) -> None:
     names: dict[str, object] = {}
     for language, file, text in snippets(page):
         if file:
@@ -26,7 +26,9 @@ def test_python_snippets_run(page: Path, workplace: Path, registries: None) -> N
             exec(compile(text, str(page), "exec"), names)
 
 
-def test_the_degradation_of_ones_own_is_trained_sampled_and_plotted(cli, workplace: Path, registries: None) -> None:
+def test_the_degradation_of_ones_own_is_trained_sampled_and_plotted(
+    cli, workplace: Path, registries: None, small_presets: None
+) -> None:
     page = ROOT / "docs" / "your-own-degradation.md"
     for _, file, text in snippets(page):
         if file:
@@ -44,7 +46,7 @@ def test_the_degradation_of_ones_own_is_trained_sampled_and_plotted(cli, workpla
     assert Path("swirl-schedule.png").is_file()
 
 
-def test_the_commands_that_restore_run(cli, workplace: Path) -> None:
+def test_the_commands_that_restore_run(cli, workplace: Path, small_presets: None) -> None:
     # mnist-fast and blur-fast with their T, but of small digits.
     steps = ["--set", "training.sample_epochs=[]", "--epochs", 1, "--limit-batches", 2, "--accelerator", "cpu"]
     for name, preset, T in (

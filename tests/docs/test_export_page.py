@@ -17,7 +17,7 @@ WITHOUT_DIFFCLI = (
 )
 
 
-def test_the_page_does_what_it_says(cli: Cli, workplace: Path) -> None:
+def test_the_page_does_what_it_says(cli: Cli, workplace: Path, small_presets: None) -> None:
     for command in re.findall(r"^diffcli (.*)$", PAGE.read_text(), flags=re.MULTILINE):
         name, *words = shlex.split(command)
         result = cli(name, *words, *shlex.split(QUICK.get(name, "")))

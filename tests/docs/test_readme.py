@@ -63,7 +63,7 @@ def test_the_readme_shows_all_four_commands() -> None:
     assert {"train", "sample", "eval", "schedule-plot"} <= shown
 
 
-def test_the_four_commands_run_one_after_another(cli, workplace: Path) -> None:
+def test_the_four_commands_run_one_after_another(cli, workplace: Path, small_presets: None) -> None:
     quick = {
         "train": "--epochs 1 --limit-batches 2 --accelerator cpu",
         "eval": "--n-test 5 --n-fid 5 --steps 2 --extractor classifier",

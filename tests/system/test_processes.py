@@ -6,10 +6,12 @@ import csv
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,11 +63,57 @@ def alone(cli: Cli, *arguments: object) -> str:
     return result.out
 
 
-def test_two_processes_train_like_one(cli: Cli, workplace: Path) -> None:
+SEVERAL = """\
+import json, sys
+from diffcli.cli import main
+
+for command in json.loads(sys.argv[1]):
+    try: main(command)
+    except SystemExit as end: assert not end.code, (command, end.code)
+"""
+SAMPLE = ["--n", "64", "--seed", "0", "--batch-size", "12"]
+READY = ["sample", "--model", "blur-fast", "--n", "20", "--steps", "6"]
+MEASURE = ["--n-test", "50", "--n-fid", "50", "--extractor", "classifier", "--batch-size", "12", "--json"]
+
+
+@dataclass
+class Both:
+    """What several commands, one after another in the same two processes, left and printed."""
+
+    place: Path
+    lines: list[str]
+
+
+@pytest.fixture(scope="module")
+def both(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Both:
+    place = tmp_path_factory.mktemp("both")
+    (place / "recipe.yaml").write_text(RECIPE)
+    (place / "several.py").write_text(SEVERAL)
+    run = ["--run", str(trained)]
+    commands = [
+        ["train", "--preset", "recipe.yaml", "--out", "two"],
+        ["sample", *run, *SAMPLE, "--out", "two.npz"],
+        [*READY, "--batch-size", "7", "--out", "ready.npz"],
+        ["eval", *run, *MEASURE],
+    ]
+    typed = json.dumps([[*command, *TWO, "--accelerator", "cpu", "-q"] for command in commands])
+    finished = subprocess.run(
+        [sys.executable, "several.py", typed],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert finished.returncode == 0, finished.stderr
+    return Both(place, finished.stdout.splitlines())
+
+
+def test_two_processes_train_like_one(cli: Cli, workplace: Path, both: Both) -> None:
     (workplace / "recipe.yaml").write_text(RECIPE)
-    train = ["train", "--preset", "recipe.yaml", "--out"]
-    assert alone(cli, *train, "one") == "one\n"
-    assert diffcli(*train, "two", *TWO).stdout == "two\n"
+    assert alone(cli, "train", "--preset", "recipe.yaml", "--out", "one") == "one\n"
+    assert both.lines[0] == "two"
+    shutil.copytree(both.place / "two", "two")
     one, two = history("one"), history("two")
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for a, b in zip(one, two, strict=True):
@@ -79,6 +127,37 @@ def test_two_processes_train_like_one(cli: Cli, workplace: Path) -> None:
     assert history("two")[-1]["epoch"] == "3"
 
 
+def test_two_processes_sample_the_same_images(cli: Cli, workplace: Path, trained: Path, both: Both) -> None:
+    alone(cli, "sample", "--run", trained, *SAMPLE, "--out", "one.npz")
+    assert both.lines[1] == "two.npz"
+    one, two = np.load("one.npz")["images"], np.load(both.place / "two.npz")["images"]
+    assert one.shape == (64, 8, 8, 1)
+    assert np.array_equal(one, two)
+
+
+def test_two_processes_sample_the_bytes_of_one_with_two_threads_from_a_ready_model(
+    cli: Cli, workplace: Path, both: Both
+) -> None:
+    # A blur's network amplifies what products round.
+    torch.set_num_threads(2)
+    try:
+        alone(cli, *READY, "--batch-size", 20, "--out", "one.npz")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    one, two = np.load("one.npz")["images"], np.load(both.place / "ready.npz")["images"]
+    assert both.lines[2] == "ready.npz"
+    assert len(np.unique(one)) > 100
+    assert np.array_equal(one, two)
+
+
+def test_two_processes_measure_the_same(cli: Cli, workplace: Path, trained: Path, both: Both) -> None:
+    reports = [json.loads(alone(cli, "eval", "--run", trained, *MEASURE)), json.loads("\n".join(both.lines[3:]))]
+    assert reports[1]["settings"]["processes"] == 2
+    assert reports[0]["scores"] == pytest.approx(reports[1]["scores"], rel=1e-6)
+    assert reports[0]["loss_by_t"] == reports[1]["loss_by_t"]
+
+
 @pytest.mark.slow
 def test_two_processes_fit_a_prior_once_and_share_it(cli: Cli, workplace: Path) -> None:
     settings = ["--epochs", 1, "--limit-batches", 2, "--set", "training.sample_epochs=[]", "--set", "labels={}"]
@@ -88,25 +167,6 @@ def test_two_processes_fit_a_prior_once_and_share_it(cli: Cli, workplace: Path) 
     one, two = (torch.load(Run(Path(run)).last, weights_only=True)["priors"]["mixture"] for run in ("one", "two"))
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert set(one["labels"].tolist()) == set(range(10))
-
-
-def test_two_processes_sample_the_same_images(cli: Cli, workplace: Path, trained: Path) -> None:
-    command = ["sample", "--run", trained, "--n", 64, "--seed", 0, "--batch-size", 12]
-    alone(cli, *command, "--out", "one.npz")
-    assert diffcli(*command, "--out", "two.npz", *TWO).stdout == "two.npz\n"
-    one, two = np.load("one.npz")["images"], np.load("two.npz")["images"]
-    assert one.shape == (64, 8, 8, 1)
-    assert np.array_equal(one, two)
-
-
-def test_two_processes_sample_the_bytes_of_one_with_two_threads_from_a_ready_model(workplace: Path) -> None:
-    # A blur's network amplifies what products round.
-    command = ["sample", "--model", "blur-fast", "--n", 20, "--steps", 6]
-    diffcli(*command, "--batch-size", 20, "--out", "one.npz", OMP_NUM_THREADS="2")
-    diffcli(*command, "--batch-size", 7, "--out", "two.npz", *TWO)
-    one, two = np.load("one.npz")["images"], np.load("two.npz")["images"]
-    assert len(np.unique(one)) > 100
-    assert np.array_equal(one, two)
 
 
 @pytest.mark.slow
@@ -123,14 +183,6 @@ def test_two_processes_restore_the_same_images(cli: Cli, workplace: Path, traine
             assert {name: array.tobytes() for name, array in one.items()} == {
                 name: array.tobytes() for name, array in two.items()
             }
-
-
-def test_two_processes_measure_the_same(cli: Cli, workplace: Path, trained: Path) -> None:
-    command = ["eval", "--run", trained, "--n-test", 50, "--n-fid", 50, "--extractor", "classifier", "--batch-size", 12]
-    reports = [json.loads(alone(cli, *command, "--json")), json.loads(diffcli(*command, "--json", *TWO).stdout)]
-    assert reports[1]["settings"]["processes"] == 2
-    assert reports[0]["scores"] == pytest.approx(reports[1]["scores"], rel=1e-6)
-    assert reports[0]["loss_by_t"] == reports[1]["loss_by_t"]
 
 
 @pytest.mark.slow
@@ -188,25 +240,34 @@ def test_other_processes_than_were_started_are_refused(
     assert sorted(workplace.rglob("*")) == before
 
 
-def test_more_processes_than_images_in_a_batch_are_refused(workplace: Path) -> None:
+def test_more_processes_than_images_in_a_batch_are_refused(
+    cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (workplace / "recipe.yaml").write_text(RECIPE)
-    command = [sys.executable, "-m", "diffcli", "train", "--preset", "recipe.yaml", "--batch-size", "1", "--out", "run"]
-    finished = subprocess.run([*command, *TWO, "--accelerator", "cpu"], capture_output=True, text=True, timeout=300)
-    assert finished.returncode == 2
-    assert finished.stderr == "error: 2 processes cannot share batches of 1; raise --batch-size\n"
+    # As in a program that could be started again; the refusal comes before a process is.
+    (workplace / "program.py").touch()
+    monkeypatch.setattr(sys, "argv", [str(workplace / "program.py")])
+    monkeypatch.setattr("lightning.Trainer.fit", None)
+    command = ["train", "--preset", "recipe.yaml", "--batch-size", "1", "--out", "run"]
+    result = cli(*command, *TWO, "--accelerator", "cpu")
+    assert result.code == 2
+    assert result.err == "error: 2 processes cannot share batches of 1; raise --batch-size\n"
     assert not (workplace / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_two_processes_stop_together_and_save(workplace: Path, number: int, code: int) -> None:
+def test_two_processes_stop_together_and_save(
+    workplace: Path, request: pytest.FixtureRequest, number: int, code: int
+) -> None:
     (workplace / "recipe.yaml").write_text(RECIPE)
     command = [sys.executable, "-m", "diffcli", "train", "--preset", "recipe.yaml", "--epochs", "5000", "--out", "run"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*command, *TWO, "--accelerator", "cpu", "-q"], stderr=subprocess.PIPE, text=True, env=environment
     )
+    request.addfinalizer(process.kill)
     last = Run(workplace / "run").last
     deadline = time.monotonic() + 120
     while not last.is_file() and time.monotonic() < deadline:

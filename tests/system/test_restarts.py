@@ -20,58 +20,72 @@ import diffcli
 from diffcli.utils.devices import devices_of
 
 CPU = diffcli.Devices("cpu", "1")
-TWO = "devices=diffcli.Devices('cpu', '2', strategy='ddp'), quiet=True)\n"
-PROGRAMS = {
-    "train": "import diffcli\ndiffcli.train('tiny.yaml', {'training.epochs': 1}, out='run', " + TWO,
-    "evaluate": "import diffcli\ndiffcli.evaluate(RUN, ['loss'], " + TWO,
-    "study": "import diffcli\ndiffcli.study('degradations', out='study', " + TWO,
+PROGRAM = """\
+import sys, diffcli
+
+two = diffcli.Devices("cpu", "2", strategy="ddp")
+CALLS = {
+    "train": lambda: diffcli.train("tiny.yaml", {"training.epochs": 1}, out="run", devices=two, quiet=True),
+    "number": lambda: diffcli.train("tiny.yaml", out="run", devices=2, quiet=True),
+    "evaluate": lambda: diffcli.evaluate(RUN, ["loss"], devices=two, quiet=True),
+    "study": lambda: diffcli.study("degradations", out="study", devices=two, quiet=True),
 }
+sources = SOURCES
+for name, call in CALLS.items():
+    for sys.argv[0] in sources:
+        try:
+            call()
+        except diffcli.UserError as error:
+            print(name, error)
+if DONE:
+    print(diffcli.evaluate(RUN, ["loss"], 5, out=DONE, quiet=True).file)
+"""
+"""Asks for two processes in each way, and for one at the end."""
+CALLS = ("train", "number", "evaluate", "study")
 
 
-def result_of(*command: object, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, *map(str, command)]
+def told(run: Path, how: list[str], sources: str = "[sys.argv[0]]", done: str = "") -> list[str]:
+    """What the program prints, line by line; it is given to Python as an argument or as its input."""
+    program = PROGRAM.replace("RUN", repr(str(run))).replace("SOURCES", sources).replace("DONE", repr(done))
+    words, text = ([*how, program], None) if how == ["-c"] else (how, program)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(words, input=text, capture_output=True, text=True, timeout=300, env=environment)
-
-
-@pytest.mark.parametrize(("name", "source"), [("train", "-c"), ("train", "-"), ("evaluate", "input"), ("study", "-c")])
-def test_a_program_without_a_file_takes_one_process(
-    name: str, source: str, workplace: Path, tiny: Path, trained: Path
-) -> None:
-    program = PROGRAMS[name].replace("RUN", repr(str(trained)))
-    finished = result_of("-c", program) if source == "-c" else result_of(*["-"] * (source == "-"), text=program)
-    assert finished.returncode == 1
-    came = "from python -c" if source == "-c" else "from standard input"
-    assert finished.stderr.splitlines()[-1] == (
-        "diffcli.utils.errors.UserError: 2 processes are asked for, and each of them starts this program again, which "
-        "came "
-        f"{came}: write it into a file and run that, or take `devices` 1"
+    finished = subprocess.run(
+        [sys.executable, *words], input=text, capture_output=True, text=True, timeout=300, env=environment
     )
-    assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
+    assert (finished.returncode, finished.stderr) == (0, "")
+    return finished.stdout.splitlines()
 
 
-def test_a_program_whose_file_is_gone_takes_one_process(workplace: Path, tiny: Path) -> None:
-    Path("gone.py").write_text("import os\nos.remove('gone.py')\n" + PROGRAMS["train"])
-    finished = result_of("gone.py")
-    assert finished.returncode == 1
-    assert "which came from gone.py, which is no file here" in finished.stderr.splitlines()[-1]
+def refusal(came: str) -> str:
+    return (
+        f"2 processes are asked for, and each of them starts this program again, which came {came}: write it into a "
+        "file and run that, or take `devices` 1"
+    )
+
+
+def test_a_program_of_the_command_line_takes_one_process(workplace: Path, tiny: Path, trained: Path) -> None:
+    *refused, done = told(trained, ["-c"], done="x.json")
+    assert refused == [f"{name} {refusal('from python -c')}" for name in CALLS]
+    assert done == "x.json"  # one process needs no file
+    assert {path.name for path in workplace.iterdir()} == {"tiny.yaml", "x.json"}
+
+
+def test_a_program_of_standard_input_or_whose_file_is_gone_takes_one_process(
+    workplace: Path, tiny: Path, trained: Path
+) -> None:
+    # Python calls a program of its input by a dash where that was asked for, and by nothing where it was not.
+    lines = told(trained, ["-"], sources="[sys.argv[0], '', 'gone.py']")
+    came = ["from standard input", "from standard input", "from gone.py, which is no file here"]
+    assert lines == [f"{name} {refusal(source)}" for name in CALLS for source in came]
     assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
 
 
 def test_a_number_of_devices_is_enough(workplace: Path, tiny: Path) -> None:
-    program = "import diffcli\ndiffcli.train('tiny.yaml', out='run', devices=2, quiet=True)\n"
-    finished = result_of("-c", program)
-    assert "2 processes are asked for" in finished.stderr.splitlines()[-1]
     assert devices_of(2) == devices_of("2") == devices_of(diffcli.Devices(devices=2)) == diffcli.Devices(devices="2")  # type: ignore[arg-type]
     for value in (None, True, ["0"]):
         with pytest.raises(diffcli.UserError, match=r"^`devices` .*: give a number, or diffcli\.Devices"):
             diffcli.train("tiny.yaml", devices=value, quiet=True)  # type: ignore[arg-type]
     assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
-
-
-def test_one_process_needs_no_file(workplace: Path, trained: Path) -> None:
-    program = f"import diffcli; print(diffcli.evaluate({str(trained)!r}, ['loss'], 5, out='x.json', quiet=True).file)"
-    assert result_of("-c", program).stdout == "x.json\n"
 
 
 @contextlib.contextmanager

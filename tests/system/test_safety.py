@@ -65,7 +65,7 @@ def finish(place: Path) -> None:
     assert process.exitcode == 0 or "is done" in messages, messages
 
 
-@pytest.mark.parametrize("number", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 20))])
+@pytest.mark.parametrize("number", [*range(2), *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 20))])
 def test_a_kill_at_any_moment_costs_nothing_but_time(workplace: Path, whole: tuple[Path, float], number: int) -> None:
     run, seconds = whole
     (workplace / "recipe.yaml").write_text(RECIPE)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import ast
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from conftest import Cli
 from PIL import Image
 
 HEAVY = {
@@ -27,13 +29,16 @@ HEAVY = {
     "torchmetrics",
     "torchvision",
 }
-CODE = (
-    "import sys\n"
-    "from diffcli.cli import main\n"
-    "try: main(sys.argv[2:])\n"
-    "except SystemExit as end: assert not end.code, end.code\n"
-    "print(sorted(set(sys.argv[1].split(',')) & set(sys.modules)))\n"
-)
+CODE = """\
+import json, sys
+from diffcli.cli import main
+
+heavy, commands = json.loads(sys.argv[1])
+for command in commands:
+    try: main(command)
+    except SystemExit as end: assert not end.code, (command, end.code)
+    print("loaded", json.dumps(sorted(set(heavy) & set(sys.modules))))
+"""
 OF_DIGITS = {"sklearn", "scipy", "rich.progress"}
 """scikit-learn, which holds the digits, and what it may load."""
 
@@ -46,40 +51,50 @@ def copied(trained: Path, workplace: Path) -> Path:
     return Path(shutil.copytree(trained, workplace / "run"))
 
 
-def loaded(*words: object) -> set[str]:
-    """The heavy packages that a process has loaded when the command is done."""
-    command = [sys.executable, "-c", CODE, ",".join(HEAVY), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True)
+def loaded(*commands: Sequence[object]) -> list[set[str]]:
+    """The heavy packages that a new process has loaded after each of its commands."""
+    words = [[str(word) for word in command] for command in commands]
+    argument = json.dumps([sorted(HEAVY), words])
+    done = subprocess.run([sys.executable, "-c", CODE, argument], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return set(ast.literal_eval(done.stdout.splitlines()[-1]))
+    lines = [line.removeprefix("loaded ") for line in done.stdout.splitlines() if line.startswith("loaded [")]
+    assert len(lines) == len(commands)
+    return [set(json.loads(line)) for line in lines]
 
 
+# In one process, commands that may load the same: what any of them loads is there after it.
 @pytest.mark.parametrize(
-    ("words", "allowed"),
+    ("commands", "allowed"),
     [
-        (["runs"], set()),
-        (["presets"], set()),
-        (["models"], set()),
-        (["doctor"], {"torch"}),
-        (["sample", "RUN", "--n", "2", "--out", "two.png", "--trajectory", "two.gif"], {"torch"}),
-        (["sample", "RUN", "--n", "2", "--conditional", "--out", "rows.png"], {"torch", "matplotlib"} | OF_DIGITS),
-        (["restore", "photo.png", "RUN", "--out", "rows.png"], {"torch"}),
-        (["restore", "photo.png", "RUN", "--mask", "mask.png", "--out", "painted"], {"torch"}),
-        (["eval", "RUN", "--rmse", "--loss", "--n-test", "2"], {"torch"} | OF_DIGITS),
-        (["schedule-plot", "--preset", "quickstart", "--out", "plot.csv"], {"torch"}),
+        ([["runs"], ["presets"], ["models"]], set()),
+        (
+            [
+                ["doctor"],
+                ["schedule-plot", "--preset", "quickstart", "--out", "plot.csv"],
+                ["sample", "RUN", "--n", "2", "--out", "two.png", "--trajectory", "two.gif"],
+                ["restore", "photo.png", "RUN", "--out", "rows.png"],
+                ["restore", "photo.png", "RUN", "--mask", "mask.png", "--out", "painted"],
+            ],
+            {"torch"},
+        ),
+        ([["sample", "RUN", "--n", "2", "--conditional", "--out", "rows.png"]], {"torch", "matplotlib"} | OF_DIGITS),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda value: value[0][0] if isinstance(value, list) else "",
 )
-def test_a_command_loads_what_it_uses(copied: Path, words: list[str], allowed: set[str]) -> None:
-    run = ["--run", copied, "--steps", "2", "--accelerator", "cpu"]
-    command = [part for word in words for part in (run if word == "RUN" else [word])]
-    assert loaded(*command) <= allowed
+def test_a_command_loads_what_it_uses(copied: Path, commands: list[list[str]], allowed: set[str]) -> None:
+    run = ["--run", str(copied), "--steps", "2", "--accelerator", "cpu"]
+    typed = [[part for word in words for part in (run if word == "RUN" else [word])] for words in commands]
+    for command, heavy in zip(typed, loaded(*typed), strict=True):
+        assert heavy <= allowed, command
 
 
-def test_a_comparison_of_evaluated_runs_loads_no_metrics(copied: Path) -> None:
+def test_an_evaluation_and_a_comparison_of_evaluated_runs_load_no_metrics(cli: Cli, copied: Path) -> None:
     effort = ["--n-test", "2", "--n-fid", "4", "--steps", "2", "--extractor", "classifier", "--accelerator", "cpu"]
-    loaded("compare", copied, *effort)
-    assert loaded("compare", copied, *effort) <= {"torch"} | OF_DIGITS
+    compared = ["compare", copied, *effort]
+    assert cli(*compared).code == 0
+    evaluated = ["eval", "--run", copied, "--rmse", "--loss", *effort[:2], *effort[4:6], *effort[-2:]]
+    for heavy in loaded(compared, evaluated):
+        assert heavy <= {"torch"} | OF_DIGITS
 
 
 SPINS = (
@@ -111,7 +126,7 @@ def test_waiting_threads_yield_unless_the_user_says_otherwise(
 def test_the_spins_are_not_set_once_pytorch_is_loaded() -> None:
     import torch  # noqa: F401
 
-    from diffcli.utils.threads import yield_cores
+    from diffcli.utils.devices import yield_cores
 
     environment: dict[str, str] = {}
     yield_cores(environment)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from diffcli.diffusion.precision import full_precision
+from diffcli.utils.compile import full_precision
 
 IDENTITY_TOLERANCE = 1e-4
 """How far A_0 x may be from x, for pixels of unit size."""
@@ -36,8 +37,6 @@ class Degradation(nn.Module, ABC):
 
     T: int
     """Number of steps, at least 1."""
-    sigmas: Tensor
-    """Standard deviation of the noise at each t, (T + 1,), ``sigmas[0] = 0``; all 0 where it is not set."""
     image_shape: tuple[int, int, int] = (1, 28, 28)
     """(C, H, W) of the images that it is used for; set by what builds it from a preset."""
     host_tables: tuple[str, ...] = ("sigmas",)
@@ -51,11 +50,15 @@ class Degradation(nn.Module, ABC):
         """The name that messages call it by; what builds it from a preset sets the name that it is registered under."""
         self._noise_levels: Tensor | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        # Only asked for what was not set.
-        if name == "sigmas":
-            return torch.zeros(self.T + 1, dtype=torch.float64)
-        return super().__getattr__(name)
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Tables that a degradation registers need no annotation."""
+
+    @cached_property
+    def sigmas(self) -> Tensor:
+        """Standard deviation of the noise at each t, (T + 1,), ``sigmas[0] = 0``; all 0 where it is not set."""
+        return torch.zeros(self.T + 1, dtype=torch.float64)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """As of any module; but ``sigmas`` becomes a plain table, whichever way it is given."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffcli.diffusion.degradations.base import Degradation
-from diffcli.diffusion.precision import full_precision
+from diffcli.utils.compile import full_precision
 
 RESOLUTION = 1e-3
 """The gain of a mode of the image below which a linear estimate leaves the mode out: half precision rounds it away, and

@@ -13,7 +13,7 @@ import pytest
 from diffcli.cli.parameters import Parameters
 from diffcli.utils.devices import Devices, devices_option
 from diffcli.utils.errors import UserError
-from diffcli.utils.options import SAMPLING, Options, at_least, called_with, checked, option, within
+from diffcli.utils.options import SAMPLING, Options, bounds, called_with, checked, option
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class ToyOptions(Options):
     """Some of each kind."""
 
     name: str = option(argument=True, help="A word.")
-    n: int = option(64, check=at_least(1), help="Images; see `out_dir`.")
+    n: int = option(64, check=bounds(1), help="Images; see `out_dir`.")
     _: KW_ONLY
-    weight: float | None = option(None, check=within(0, 1), shown="none", help="A weight.", panel=SAMPLING)
+    weight: float | None = option(None, check=bounds(0, 1), shown="none", help="A weight.", panel=SAMPLING)
     out_dir: Path | None = option(None, help="A folder.")
     many: Sequence[str] = option((), help="Several.")
     loud: bool = option(False, also="l", help="Loud.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import OF_EACH_KIND
 
 from diffcli.cli.flags import overrides
 from diffcli.config.build import build_denoiser, resolve
@@ -42,6 +43,19 @@ def test_resolved_presets_survive_yaml(name: str, tmp_path: Path) -> None:
     file = tmp_path / "resolved.yaml"
     file.write_text(to_yaml(preset))
     assert resolve(load_preset(str(file))[1]).preset == preset
+
+
+def test_some_presets_stand_for_all_in_long_tests() -> None:
+    def kinds(names: list[str]) -> set[tuple[str, object]]:
+        presets = [load_preset(name)[1] for name in names]
+        found = {("shape", resolve(preset).image_shape) for preset in presets}
+        for part in ("network", "degradation", "noise", "prior", "sampler"):
+            found |= {(part, getattr(preset, part).name) for preset in presets if getattr(preset, part) is not None}
+        found |= {("prediction", preset.prediction) for preset in presets}
+        found |= {("attention", preset.network.parameters.get("attention", False)) for preset in presets}
+        return found | {("clusters", preset.labels is not None and bool(preset.labels.clusters)) for preset in presets}
+
+    assert kinds(OF_EACH_KIND) == kinds(PRESETS)
 
 
 def test_report_presets_hold_the_reports_numbers() -> None:

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffcli.diffusion.degradations import GaussianNoise
-from diffcli.diffusion.samplers import timesteps
+from diffcli.diffusion.samplers import LEAST, MOST, spaced, timesteps
 from diffcli.diffusion.schedules import cosine, linear
-from diffcli.diffusion.spacing import LEAST, MOST, spaced
 
 
 def noise(T: int) -> GaussianNoise:

@@ -41,8 +41,7 @@ def degradation_of(preset: str) -> Degradation:
 
 
 def bound(component: dict[str, Any]):
-    sampler = Sampler(**component)
-    return lambda denoiser, degradation, *rest: bind_sampler(sampler, degradation)(denoiser, *rest)
+    return bind_sampler(Sampler(**component))
 
 
 @pytest.mark.parametrize(("preset", "component"), TAKEN, ids=lambda value: str(value))

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from diffcli.diffusion.degradations import Degradation, Fade, GaussianBlur, Heat, Pixelate
-from diffcli.diffusion.precision import full_precision
 from diffcli.diffusion.schedules import constant
 from diffcli.evaluation import extractors
 from diffcli.evaluation.classifier import DigitClassifier, load_classifier, probabilities
 from diffcli.evaluation.kernel import KernelReference
 from diffcli.evaluation.scores import nearest, where_measured
-from diffcli.utils.compile import Copied, compile_in_place, use_fast_products
+from diffcli.utils.compile import Copied, compile_in_place, full_precision, use_fast_products
 
 CPU = torch.device("cpu")
 SHAPE = (1, 8, 8)

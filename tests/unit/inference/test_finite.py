@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcli.config.build import build_denoiser, build_prior, resolve
+from diffcli.config.build import build_denoiser, resolve
+from diffcli.config.registry import build
 from diffcli.config.schema import Sampler, validate
 from diffcli.data.datasets import digits
 from diffcli.diffusion.denoiser import Denoiser
@@ -24,6 +25,11 @@ from diffcli.utils.errors import UserError
 
 HOT = ["ancestral", "ddim", "dpm-solver++", "heun", "cold", "cold-naive"]
 COLD = ["cold", "cold-naive"]
+
+
+@lru_cache(maxsize=1)
+def images_to_fit() -> torch.Tensor:
+    return digits().development.images[:100]
 
 
 @lru_cache(maxsize=1)
@@ -45,7 +51,7 @@ def model_of(changes: str) -> tuple[Denoiser, Prior | None, Sampler, tuple[int, 
     )
     preset, shape = resolved.preset, resolved.image_shape
     denoiser = build_denoiser(resolved).eval().requires_grad_(False)
-    prior = fit_prior(build_prior(preset.prior), denoiser.degradation, digits().development.images[:100])
+    prior = fit_prior(build("prior", preset.prior), denoiser.degradation, images_to_fit())
     return denoiser, prior, preset.sampler, shape
 
 
