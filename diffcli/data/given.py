@@ -20,7 +20,7 @@ from diffcli.utils.files import user_path
 
 @dataclass(frozen=True)
 class Given:
-    """Images at hand."""
+    """Images at hand, in one shape."""
 
     images: Tensor
     """uint8 (N, C, H, W)."""
@@ -29,10 +29,32 @@ class Given:
     """(width, height) of each file's image, upright."""
 
 
-def read_given(names: Sequence[Path | str], image_shape: tuple[int, int, int], background: str) -> Given:
-    """The images of files, and of folders with all folders below them, in the order of their names.
+@dataclass(frozen=True)
+class Pictures:
+    """The images of files, upright and RGB, each of its own size."""
 
-    Each is turned as its EXIF data say, its centre cropped to the shape (C, H, W), resized, and made grey where C is 1.
+    files: list[Path]
+    images: list[Image.Image]
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(width, height) of each."""
+        return [picture.size for picture in self.images]
+
+    def at(self, indices: Sequence[int]) -> Pictures:
+        """Some of them."""
+        return Pictures([self.files[index] for index in indices], [self.images[index] for index in indices])
+
+    def in_shape(self, image_shape: tuple[int, int, int]) -> Given:
+        """Their centres cropped to the shape (C, H, W) and resized, grey where C is 1."""
+        channels, height, width = image_shape
+        pixels = np.stack([fitted(picture, (height, width), channels) for picture in self.images])
+        return Given(torch.from_numpy(pixels), self.files, self.sizes)
+
+
+def open_pictures(names: Sequence[Path | str], background: str) -> Pictures:
+    """The images of files, and of folders with all folders below them, in the order of their names, turned as their
+    EXIF data say.
 
     Args:
         background: a colour's name or '#rrggbb'; it shows where an image is transparent.
@@ -47,10 +69,16 @@ def read_given(names: Sequence[Path | str], image_shape: tuple[int, int, int], b
     files = [file for name in names for file in _files(name)]
     if not files:
         raise UserError("name at least one image or folder of images")
-    channels, *sides = image_shape
-    pictures = [_decoded(file, background) for file in files]
-    pixels = np.stack([fitted(picture, (sides[0], sides[1]), channels) for picture in pictures])
-    return Given(torch.from_numpy(pixels), files, [picture.size for picture in pictures])
+    return Pictures(files, [_decoded(file, background) for file in files])
+
+
+def read_given(names: Sequence[Path | str], image_shape: tuple[int, int, int], background: str) -> Given:
+    """The images of files and folders in the shape (C, H, W), see :func:`open_pictures` and :meth:`Pictures.in_shape`.
+
+    Raises:
+        UserError: see :func:`open_pictures`.
+    """
+    return open_pictures(names, background).in_shape(image_shape)
 
 
 def _files(name: Path | str) -> list[Path]:

@@ -117,8 +117,9 @@ class TiledDenoiser(Denoiser):
         channels, height, width = denoiser.degradation.image_shape
         if degradation.image_shape[0] != channels:
             raise ValueError(f"pictures have {degradation.image_shape[0]} channels, tiles {channels}")
-        self.size = (height, width)
-        for length, side in zip(degradation.image_shape[1:], self.size, strict=True):
+        self.tile_size = (height, width)
+        """(h, w) in pixels."""
+        for length, side in zip(degradation.image_shape[1:], self.tile_size, strict=True):
             starts(length, side, side)
         self.tile = denoiser
 
@@ -129,4 +130,4 @@ class TiledDenoiser(Denoiser):
             own = None if labels is None else labels.repeat(count)
             return lambda tiles, times: self.tile(tiles, times, own)
 
-        return tiled(estimate_of, self.size)(xt, t)
+        return tiled(estimate_of, self.tile_size)(xt, t)

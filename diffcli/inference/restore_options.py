@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diffcli.data.label_names import Label
 
 AUTO = "auto"
+TILE = (AUTO, "on", "off")
 SHOWN_SAMPLES = 8
 """A picture of rows shows at most so many samples of an image."""
 
@@ -37,6 +38,12 @@ def _check_t(name: str, t: int | str) -> int | str:
     if t != AUTO and not isinstance(t, Integral):
         raise UserError(f"`{name}` must be a whole number or auto, got {t!r}")
     return t
+
+
+def _check_tile(name: str, tile: str) -> str:
+    if tile not in TILE:
+        raise UserError(f"`{name}` must be one of {', '.join(TILE)}, got {tile}")
+    return tile
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,9 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
         blur: standard deviation of a Gaussian blur in pixels of the pictures, in place of ``t``.
         resampling: with a mask, how often each step is taken; None is 5.
         background: shows where an image is transparent; None is the preset's, else white.
+        tile: ``on``: pictures keep their size, and are estimated in overlapping tiles of the model's (Bar-Tal et al.
+            2023); ``off``: their centres are cropped and shrunk to it; ``auto``: on where a picture is at least twice
+            as high and as wide and the model knows no labels, which are those of whole images.
         invert: the images are negatives of what the model knows: dark on light, where those of the training are light
             on dark.
 
@@ -117,6 +127,14 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
     )
     invert: bool = option(
         False, help="Show the model negatives: of ink on paper, if it knows light on dark.", panel=IMAGES
+    )
+    tile: str = option(
+        "auto",
+        check=_check_tile,
+        metavar="auto|on|off",
+        help="on: pictures keep their size, in overlapping tiles; off: they are cropped and shrunk to the model's.",
+        shown="on if twice the model's size, and it knows no labels",
+        panel=IMAGES,
     )
     steps: int | None = option(
         None,

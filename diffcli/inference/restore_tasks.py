@@ -23,6 +23,7 @@ from diffcli.inference.options import SamplerOptions
 from diffcli.inference.posterior import Posterior, method_for
 from diffcli.inference.restore_options import AUTO, RestoreOptions
 from diffcli.inference.t_evidence import check_t_auto, spread_of, t_probabilities
+from diffcli.inference.tiling import check_start, is_tiled
 from diffcli.utils.console import note
 from diffcli.utils.errors import UserError
 from diffcli.utils.options import shared
@@ -61,6 +62,14 @@ Task = Callable[[Model, Tensor, RestoreOptions], Restored]
 """(model on its devices, uint8 images (N, C, H, W), the options that were checked) -> what is made of them."""
 
 
+def starts_from_noise(model: Model, options: RestoreOptions) -> bool:
+    """Whether sampling begins with x_T that the model's prior draws, and not with the images."""
+    measures = options.degradation is not None or (
+        options.blur is not None and widths(model.denoiser.degradation) is None
+    )
+    return options.mask is not None or measures
+
+
 def task_of(model: Model, options: RestoreOptions, given: Given) -> Task:
     """What is to be done to images at hand, checked.
 
@@ -69,13 +78,14 @@ def task_of(model: Model, options: RestoreOptions, given: Given) -> Task:
     """
     if options.mask is not None:
         return _painting(model, options, given)
-    if options.degradation is not None or (options.blur is not None and widths(model.denoiser.degradation) is None):
+    if starts_from_noise(model, options):
         return _measuring(model, options, given)
     return _restoring(model, options, given)
 
 
 def _painting(model: Model, options: RestoreOptions, given: Given) -> Task:
     model.check_inpaints(options.resampling)
+    check_start(model)
     model.sampling(options)
     model.labels.check_images(options)
     painted = read_mask(options.mask or "", given)
@@ -94,7 +104,7 @@ def _restoring(model: Model, options: RestoreOptions, given: Given) -> Task:
             raise UserError(f"`{name}` is of measurements; add `degradation`, or leave it out")
     degradation = model.denoiser.degradation
     scales = scales_of(given.sizes, model.image_shape)
-    t = _step(degradation, options, scales, given)
+    t = _step(model, degradation, options, scales, given)
     t = max(model.T // 2, 1) if t is None else t
     if t != AUTO:
         model.sampling_from(int(t), options)
@@ -116,6 +126,7 @@ def _restoring(model: Model, options: RestoreOptions, given: Given) -> Task:
 def _measuring(model: Model, options: RestoreOptions, given: Given) -> Task:
     """By a measurement, of which the model is the prior."""
     method_for(model.denoiser.degradation, options.method)
+    check_start(model)
     told = model.labels.without_auto(options)
     model.sampling(told)
     if told is options:
@@ -152,15 +163,19 @@ def _measured_by(
             )
         return exact_blur(blurs.pop(), model.image_shape), 1
     degradation = degradation_named(options.degradation, model.image_shape)
-    t = _step(degradation, options, scales, given)
+    t = _step(model, degradation, options, scales, given)
     if t is None and not options.degraded:
         t = max(degradation.T // 2, 1)
     return degradation, t if t == AUTO else step_of(degradation, t if t is None else int(t))
 
 
-def _step(degradation: Degradation, options: RestoreOptions, scales: Sequence[float], given: Given) -> int | str | None:
+def _step(
+    model: Model, degradation: Degradation, options: RestoreOptions, scales: Sequence[float], given: Given
+) -> int | str | None:
     """The t that the options say; None where they say none."""
     if options.t == AUTO:
+        if is_tiled(model):
+            raise UserError("`t` auto is of images of the model's size; say `t` or `blur`, or set `tile` off")
         check_t_auto(degradation)
     if options.blur is None:
         return options.t

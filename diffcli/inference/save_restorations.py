@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffcli.config.build import build_degradation
 from diffcli.data.folders import printable
-from diffcli.data.given import read_given
+from diffcli.data.given import Given, Pictures, open_pictures
 from diffcli.data.pixels import to_uint8
+from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.loading import find_checkpoint, read_model, started
+from diffcli.inference.model import Model
 from diffcli.inference.pictures import labelled_rows, to_image
 from diffcli.inference.restore_options import SHOWN_SAMPLES, RestoreOptions
-from diffcli.inference.restore_tasks import Restored, task_of
+from diffcli.inference.restore_tasks import Restored, Task, starts_from_noise, task_of
+from diffcli.inference.tiling import draws_any_size, shapes_of, tiled_model
 from diffcli.utils.console import note
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import is_same_file, separate_names, written_whole
 
 SHOWN = 64
 """A picture of rows is of at most this many images."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Pictures that are restored together, in one shape."""
+
+    given: Given
+    degradation: Degradation
+    """The model's, of pictures of this shape."""
+    task: Task
 
 
 def restore(options: RestoreOptions) -> list[Path]:
@@ -34,27 +49,61 @@ def restore(options: RestoreOptions) -> list[Path]:
     """
     run, checkpoint = find_checkpoint(options.run)
     model = replace(read_model(checkpoint), run=run)
-    given = read_given(options.files, model.image_shape, options.background or model.background)
+    pictures = open_pictures(options.files, options.background or model.background)
     # What is wrong is told before the processes start.
-    task = task_of(model, options, given)
+    jobs = _jobs(model, options, pictures)
     model.labels.note_readings(model.labels.without_auto(options))
-    if options.out.suffix.lower() == ".png" and len(given.files) > SHOWN:
-        raise UserError(
-            f"a picture shows at most {SHOWN} images, and {len(given.files):,} are given; write them into a folder or "
-            ".npz"
-        )
-    _check_kept(options, given.files)
-    images = 255 - given.images if options.invert else given.images
+    _check_kept(options, pictures.files)
     model = started(model, options.devices)
     options = replace(options, quiet=options.quiet or not model.processes.first)
-    restored = task(model, images, options)
+    restored = [(_carried_out(job, model, options), job.given.files) for job in jobs]
     if not model.processes.first:
         return []
-    if options.invert:
-        restored = restored.inverted()
     with written_whole(options.out) as part:
-        WRITERS[options.out.suffix.lower()](restored, given.files, part)
+        WRITERS[options.out.suffix.lower()](restored, part)
     return [options.out]
+
+
+def _jobs(model: Model, options: RestoreOptions, pictures: Pictures) -> list[Job]:
+    """What is to be done, checked: a job for each shape.
+
+    Raises:
+        UserError: see :func:`restore`.
+    """
+    picture = options.out.suffix.lower() != ""
+    able = draws_any_size(model) or not starts_from_noise(model, options)
+    shapes = shapes_of(pictures.sizes, model, options.tile if able or options.tile == "on" else "off")
+    if len(shapes) > 1 and (picture or isinstance(options.label, list | tuple)):
+        sizes = ["x".join(map(str, shape[:0:-1])) for shape in shapes]
+        whom = f"`out` {options.out} is of one size" if picture else "labels in turn are of images of one size"
+        raise UserError(
+            f"{whom}, and pictures are restored at {', '.join(sizes[:3])} pixels; "
+            + ("write them into a folder, or set `tile` off" if picture else "restore each size by itself")
+        )
+    if options.out.suffix.lower() == ".png" and len(pictures.files) > SHOWN:
+        raise UserError(
+            f"a picture shows at most {SHOWN} images, and {len(pictures.files):,} are given; write them into a folder "
+            "or .npz"
+        )
+    jobs = []
+    for shape, indices in shapes.items():
+        given = pictures.at(indices).in_shape(shape)
+        own = shape == model.image_shape
+        degradation = model.denoiser.degradation if own else build_degradation(model.preset, shape)
+        jobs.append(Job(given, degradation, task_of(tiled_model(model, degradation), options, given)))
+    return jobs
+
+
+def _carried_out(job: Job, model: Model, options: RestoreOptions) -> Restored:
+    images = 255 - job.given.images if options.invert else job.given.images
+    if job.degradation.image_shape != model.image_shape:
+        # One picture's tiles fill a batch.
+        tile, whole = ("x".join(map(str, shape[:0:-1])) for shape in (model.image_shape, job.degradation.image_shape))
+        model, options = tiled_model(model, job.degradation), replace(options, batch_size=1)
+        if not options.quiet:
+            note(f"note: {whole} pixels are restored in tiles of {tile}")
+    restored = job.task(model, images, options)
+    return restored.inverted() if options.invert else restored
 
 
 def _check_kept(options: RestoreOptions, files: Sequence[Path]) -> None:
@@ -70,7 +119,8 @@ def _check_kept(options: RestoreOptions, files: Sequence[Path]) -> None:
         raise UserError(f"`out` {options.out} is the mask; name another file")
 
 
-def _write_picture(restored: Restored, files: Sequence[Path], part: Path) -> None:
+def _write_picture(groups: Groups, part: Path) -> None:
+    [(restored, _)] = groups
     rows = [(name, to_uint8(row) if row.is_floating_point() else row) for name, row in restored.rows.items()]
     if restored.deviation is not None and restored.samples is not None:
         rows.append(("standard deviation", _as_picture(restored.deviation)))
@@ -83,7 +133,8 @@ def _as_picture(deviation: Tensor) -> Tensor:
     return (deviation.clamp(0, 0.5) * 510).round().to(torch.uint8)
 
 
-def _write_arrays(restored: Restored, files: Sequence[Path], part: Path) -> None:
+def _write_arrays(groups: Groups, part: Path) -> None:
+    [(restored, _)] = groups
     rows: dict[str, Tensor] = {name.replace(" ", "_"): row for name, row in restored.rows.items()}
     *_, made = rows
     rows = {"images": rows.pop(made), **rows}
@@ -93,18 +144,21 @@ def _write_arrays(restored: Restored, files: Sequence[Path], part: Path) -> None
     np.savez_compressed(part, **arrays)
 
 
-def _write_files(restored: Restored, files: Sequence[Path], part: Path) -> None:
-    part.mkdir()
-    *_, made = restored.rows.values()
+def _write_files(groups: Groups, part: Path) -> None:
+    files = [file for _, group in groups for file in group]
     names = _names_of(files)
-    below: dict[str, Tensor] = {}
-    if restored.deviation is not None and restored.samples is not None:
-        below["deviation"] = _as_picture(restored.deviation)
-        below |= {f"sample-{number}": row for number, row in enumerate(restored.samples, 1)}
-    for folder, images in {"": made, **below}.items():
-        (part / folder).mkdir(exist_ok=True)
-        for name, image in zip(names, images, strict=True):
-            to_image(image).save(part / folder / f"{name}.png")
+    left = iter(names)
+    for restored, group in groups:
+        own = list(islice(left, len(group)))
+        *_, made = restored.rows.values()
+        below: dict[str, Tensor] = {}
+        if restored.deviation is not None and restored.samples is not None:
+            below["deviation"] = _as_picture(restored.deviation)
+            below |= {f"sample-{number}": row for number, row in enumerate(restored.samples, 1)}
+        for folder, images in {"": made, **below}.items():
+            (part / folder).mkdir(exist_ok=True, parents=True)
+            for name, image in zip(own, images, strict=True):
+                to_image(image).save(part / folder / f"{name}.png")
     owners = dict(zip(names, files, strict=True))
     for name, file in owners.items():
         if name != file.stem:
@@ -123,7 +177,9 @@ def _names_of(files: Sequence[Path]) -> list[str]:
     return [name for _, name in sorted(zip(order, names, strict=True))]
 
 
-WRITERS: dict[str, Callable[[Restored, Sequence[Path], Path], None]] = {
+Groups = Sequence[tuple[Restored, Sequence[Path]]]
+"""What was made of pictures of one shape, and their files, for each shape; only a folder takes several."""
+WRITERS: dict[str, Callable[[Groups, Path], None]] = {
     ".png": _write_picture,
     ".npz": _write_arrays,
     "": _write_files,

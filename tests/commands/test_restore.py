@@ -26,7 +26,7 @@ BLUR = {
     "standard-normal": "mixture",
     "ancestral": "cold",
 }
-RESTORE = ["restore", "--accelerator", "cpu", "-q"]
+RESTORE = ["restore", "--tile", "off", "--accelerator", "cpu", "-q"]
 
 
 def gradient(height: int, width: int) -> np.ndarray:  # type: ignore[type-arg]

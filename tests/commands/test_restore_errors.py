@@ -190,7 +190,7 @@ def test_wrong_input_costs_one_line_and_writes_nothing(
     prepare(workplace)
     arguments, expected = BAD[case]
     before = sorted(workplace.rglob("*"))
-    result = cli("restore", *[runs.get(word, word) for word in arguments])
+    result = cli("restore", "--tile", "off", *[runs.get(word, word) for word in arguments])
     assert (result.code, result.out) == (2, ""), result
     assert expected in result.err
     assert result.err.startswith("error: ")
