@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from diffcli.config.build import build_prior
+from diffcli.config.build import degradation_of
+from diffcli.config.registry import build
+from diffcli.config.schema import Preset
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.tiles import TiledDenoiser
 from diffcli.inference.model import Model
@@ -14,6 +16,11 @@ from diffcli.utils.errors import UserError
 Shape = tuple[int, int, int]
 LARGE = 2
 """Pictures are in tiles unless told otherwise from so many times a model's images on, in both directions."""
+
+
+def degradation_in(preset: Preset, shape: Shape) -> Degradation:
+    """A resolved preset's degradation, of pictures (C, H, W)."""
+    return degradation_of(shape, preset.degradation, schedule=preset.schedule, noise=preset.noise)
 
 
 def tiled_model(model: Model, degradation: Degradation) -> Model:
@@ -45,7 +52,7 @@ def is_tiled(model: Model) -> bool:
 
 def draws_any_size(model: Model) -> bool:
     """Whether x_T can be drawn in any size: its prior was fitted to no images."""
-    return not build_prior(model.prior_component(None)).needs_fit
+    return not build("prior", model.prior_component(None)).needs_fit
 
 
 def check_start(model: Model) -> None:
