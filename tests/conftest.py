@@ -192,6 +192,10 @@ training: {epochs: 1, batch_size: 128, lr: 1e-3}
 """
 
 
+CLUSTERED = TINY + "labels: {clusters: 12}\n"
+"""With clusters for labels."""
+
+
 def trained_in(place: Path, preset: str) -> Path:
     """The run folder of a preset's model, trained on the CPU in a folder."""
     from diffcli.cli import main
@@ -234,6 +238,12 @@ def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def blurred(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``trained``, of ``BLURRED``."""
     return shared(tmp_path_factory, "blurred", BLURRED)
+
+
+@pytest.fixture(scope="session")
+def cluster_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``trained``, of ``CLUSTERED``."""
+    return shared(tmp_path_factory, "clustered", CLUSTERED)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ A model file is a safetensors file (https://huggingface.co/docs/safetensors): te
 in it can be executed. Its tensors are ``weights/...`` (the denoiser's average), ``guide/...`` (the early one, where
 there is one) and ``prior/NAME/...`` (what each fitted prior learnt), ``labels/clusters`` (where its labels are
 clusters); ``diffcli`` in its metadata is JSON that says everything else.
+
+Who writes and who reads each entry of a checkpoint is a table in the book, "What a checkpoint holds" in Contributing.
 """
 
 from __future__ import annotations
@@ -148,9 +150,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # bytes that are damaged can raise anything
         raise UserError(f"checkpoint {path} is damaged or not a checkpoint; use another one") from error
-    expected = {"preset", "preset_name", "image_shape"}
     about = content.get("hyper_parameters") if isinstance(content, dict) else None
-    if not isinstance(about, dict) or not expected <= set(about) or not isinstance(content.get("state_dict"), dict):
+    has_preset = isinstance(about, dict) and {"preset", "preset_name"} <= set(about)
+    if not has_preset or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"checkpoint {path} was not written by diffcli: it holds no preset")
     return content
 

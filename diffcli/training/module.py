@@ -36,9 +36,10 @@ class DiffusionModule(LightningModule):
     def __init__(self, resolved: Resolved, preset_name: str, plugins: dict[str, str] | None = None) -> None:
         super().__init__()
         self.preset = resolved.preset
-        # Plain types, so that a checkpoint can be read without executing anything.
-        about = {"preset": self.preset.model_dump(), "preset_name": preset_name}
-        self.save_hyperparameters(about | {"image_shape": list(resolved.image_shape), "plugins": plugins})
+        # The entry hyper_parameters of a checkpoint: plain types, so that it can be read without executing anything.
+        about = {"preset": self.preset.model_dump(), "preset_name": preset_name, "plugins": plugins}
+        # Up to version 0.4 a checkpoint without the shape is refused.
+        self.save_hyperparameters(about | {"image_shape": list(resolved.image_shape)})
         self.denoiser = build_denoiser(resolved)
         # A plain dictionary: priors are not weights, and stay out of the state dict.
         self.priors: dict[str, Prior] = {}

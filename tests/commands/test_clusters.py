@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, Cli, trained_in
+from conftest import TINY, Cli
 from PIL import Image
 
 from diffcli.checkpoints.model_file import read_checkpoint
@@ -16,8 +16,6 @@ from diffcli.checkpoints.runs import Run
 from diffcli.data.clusters import cluster_centres, clustered, nearest_centres
 from diffcli.data.datasets import digits
 from diffcli.inference.loading import read_model
-
-CLUSTERED = TINY + "labels: {clusters: 12}\n"
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +41,10 @@ def test_clusters_are_the_same_again_and_tell_digits_apart(centres: torch.Tensor
     assert pure > 0.7 * len(images)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained_in(tmp_path_factory.mktemp("clusters"), CLUSTERED)
-
-
 @pytest.fixture
-def trained_by_cluster(whole: Path, workplace: Path) -> Path:
+def trained_by_cluster(cluster_run: Path, workplace: Path) -> Path:
     """A copy that a test may change."""
-    shutil.copytree(whole, "run")
+    shutil.copytree(cluster_run, "run")
     return Path("run")
 
 
