@@ -180,6 +180,15 @@ def test_fit_sees_degraded_images() -> None:
     assert isinstance(fit_prior(StandardNormal(), blur, digits().development.images), StandardNormal)
 
 
+def test_a_fit_sees_the_first_images_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffcli.inference.sampling.FIT_IMAGES", 20)
+    blur, images = GaussianBlur(constant(20, 0.35), SHAPE, kernel_size=7), digits().development
+    prior = fit_prior(BlurredData(), blur, images.images[:30], images.labels[:30])
+    assert isinstance(prior, BlurredData)
+    assert torch.allclose(prior.images, blur.degrade(to_model(images.images[:20]), torch.full((20,), 20)), atol=1e-6)
+    assert torch.equal(prior.labels, images.labels[:20])
+
+
 class Halved(Degradation):
     """Half the image after four steps: no tables, no buffers."""
 
