@@ -43,9 +43,9 @@ def silent_writers() -> Iterator[None]:
 class Interrupts(Callback):
     """SIGINT and SIGTERM become the KeyboardInterrupt on which Lightning stops; a second SIGINT stops at once.
 
-    Within the steps of an epoch the step is finished first, and saved by :class:`~.checkpoints.LastCheckpoint`;
-    elsewhere one process stops where it is. Several agree on a step: one that left alone would leave the others
-    waiting.
+    Within the steps of an epoch the step is finished first, and saved by
+    :class:`~diffcli.training.checkpoint_callbacks.LastCheckpoint`; elsewhere one process stops where it is. Several
+    agree on a step: one that left alone would leave the others waiting.
 
     SIGUSR1, with which SLURM announces the end of the time, waits for the same step: Lightning's answer to it saves.
 

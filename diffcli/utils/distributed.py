@@ -116,18 +116,18 @@ def _end_of_another() -> str | None:
 
 
 def end() -> None:
-    """Ends the processes that this one started; they may wait for what does not come any more, and write no files."""
+    """Kills the processes that this one started: they may wait for it forever, and none of them writes files."""
     for process in _started:
         process.kill()
 
 
 def watched(story: Callable[[], str] = lambda: "") -> None:
-    """Has the processes that Lightning is about to start watched from here.
+    """Watches the processes that Lightning is about to start, in place of Lightning's own watcher.
 
-    Lightning's own watch ends all of them, the first one too, without a word and in the middle of whatever it writes.
+    That one ends all of them, the first one too, without a word and in the middle of whatever it writes.
 
     Args:
-        kept: says what is left of the work so far.
+        story: returns what is left of the work so far, for the message.
     """
 
     def watch(processes: Sequence[subprocess.Popen[bytes]]) -> None:

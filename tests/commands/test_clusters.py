@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, Cli
+from conftest import Cli
 from PIL import Image
 
 from diffcli.checkpoints.model_file import read_checkpoint

@@ -39,7 +39,7 @@ def test_a_training_fits_priors_to_its_training_split(model: diffcli.Model, name
     component = model.prior_component(name)
     assert equal(model.fitted[name], fitted_to(model, component, train))
     # So that another split, or labels of other images, would be seen.
-    for others in (val, model.source().test, ImageSet(train.images[: len(train) // 2], train.labels[: len(train) // 2])):
+    for others in (val, model.source().test, train[torch.arange(len(train) // 2)]):
         assert not equal(model.fitted[name], fitted_to(model, component, others))
     if name != "uniform":
         mixed = ImageSet(train.images, train.labels.roll(1))
