@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffcli.cli.app import MAKE, command
+from diffcli.play.server import FIRST_PORT
 from diffcli.utils.devices import ONE_DEVICE, Devices, devices_option
 from diffcli.utils.options import option
 
@@ -26,7 +27,7 @@ def play(
         complete="models",
     ),
     host: str = option("127.0.0.1", help="Address to listen on; 0.0.0.0 lets other machines of the network in."),
-    port: int | None = option(None, help="Port to listen on.", shown="the first free from 7860"),
+    port: int | None = option(None, help="Port to listen on.", shown=f"the first free from {FIRST_PORT}"),
     devices: Devices = devices_option(ONE_DEVICE, {"accelerator": None}),
     quiet: bool = option(False, also="q", help="No progress, only the result."),
 ) -> None:

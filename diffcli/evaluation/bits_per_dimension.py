@@ -15,13 +15,12 @@ from diffcli.diffusion.guidance import X0Function, with_labels
 from diffcli.diffusion.likelihood import Bound, bits_per_dimension, first_estimate, fitted_width, why_unbounded
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
+from diffcli.evaluation.options import NLL_EVALUATIONS
 from diffcli.evaluation.resampling import with_error
 from diffcli.inference.sampling import Sampling
 from diffcli.utils.console import progress
 from diffcli.utils.errors import UserError
 
-EVALUATIONS = 20
-"""Network evaluations for each image, unless something else is asked for."""
 WIDTH_IMAGES = 250
 """Training images that the decoder's width is fitted to."""
 
@@ -35,7 +34,7 @@ def why_none(degradation: Degradation, prior: str) -> str | None:
 
 
 def evaluations_of(asked: int | None, T: int) -> int:
-    """Network evaluations for each image: those asked for, else 20, or T where that is less.
+    """Network evaluations for each image: those asked for, else ``NLL_EVALUATIONS``, or T where that is less.
 
     Raises:
         UserError: they are out of range.
@@ -43,7 +42,7 @@ def evaluations_of(asked: int | None, T: int) -> int:
     fewest = min(2, T)
     if asked is not None and not fewest <= asked <= T:
         raise UserError(f"`nll_steps` must be in {fewest}..{T} (T of this model), got {asked}")
-    return min(EVALUATIONS, T) if asked is None else asked
+    return min(NLL_EVALUATIONS, T) if asked is None else asked
 
 
 def _estimate(sampling: Sampling, labels: Tensor) -> X0Function:

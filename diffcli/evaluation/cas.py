@@ -6,15 +6,14 @@ import torch
 
 from diffcli.data.datasets import ImageSet, Source
 from diffcli.evaluation.fitting import SCORE_STEPS, accuracy_after_training
+from diffcli.evaluation.options import N_CAS
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Processes
 from diffcli.utils.errors import UserError
 
-MOST = 50_000
-
 
 def cas_size(count: int | None, source: Source) -> int:
-    """The number of samples asked for, else 50,000, or all images that are no test images where those are fewer.
+    """The number of samples asked for, else ``N_CAS``, or all images that are no test images where those are fewer.
 
     Raises:
         UserError: more are asked for than there are such images to train on beside.
@@ -24,7 +23,7 @@ def cas_size(count: int | None, source: Source) -> int:
         raise UserError(
             f"`n_cas` must be at most {there:,}, for as many real images are trained on beside; got {count:,}"
         )
-    return count or min(MOST, there)
+    return count or min(N_CAS, there)
 
 
 def accuracy_scores(

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from diffcli.inference.model import Model
     from diffcli.inference.restoration import Disturbance
 
+N_CAS = 50_000
+"""Samples that the accuracy score's classifier is trained on at most, unless something else is asked for."""
+NLL_EVALUATIONS = 20
+"""Network evaluations for each image of the likelihood's bound at most, unless something else is asked for."""
 MOST_BITS, MOST_NOISE = 16, 10
 """Limits of a z_t that reconstructions start from: files hold no more bits, and more noise leaves nothing of pixels."""
 
@@ -92,7 +96,7 @@ class EffortOptions(ExtractorOptions):
         None,
         check=bounds(2),
         help="Samples that `cas` trains a classifier on.",
-        shown="50000, or all images",
+        shown=f"{N_CAS}, or all images",
         panel=EFFORT,
     )
     t: int | None = option(
@@ -149,7 +153,7 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
     nll_steps: int | None = option(
         None,
         help="Network evaluations for each image of `nll`, 2..T: an unbiased estimate, with T the exact sum.",
-        shown="20, or T if less",
+        shown=f"{NLL_EVALUATIONS}, or T if less",
         panel=EFFORT,
     )
     batch_size: BatchSize = batch_size_option(250)

@@ -45,7 +45,7 @@ from diffcli.inference.checks import (
 from diffcli.inference.measurement_options import PosteriorOptions, unguided
 from diffcli.inference.measuring import degradation_named, measurement_of
 from diffcli.inference.model_labels import ModelLabels
-from diffcli.inference.options import BatchSize, SamplerOptions, takes, takes_sampler_options
+from diffcli.inference.options import N_SAMPLES, BatchSize, SamplerOptions, takes, takes_sampler_options
 from diffcli.inference.posterior import Posterior, inpaint_measured, method_for
 from diffcli.inference.restoration import degraded, estimated, inpaint, reconstruct, restore
 from diffcli.inference.sampling import Sampling, counting, draw_xT, fit_prior, generate
@@ -152,7 +152,7 @@ class Model:
         return self.labels.trained
 
     @takes_sampler_options
-    def sample(self, n: int = 64, *, prior: str | None = None, **options: Any) -> Tensor:
+    def sample(self, n: int = N_SAMPLES, *, prior: str | None = None, **options: Any) -> Tensor:
         """New images, uint8 (n, C, H, W), the same as those of ``diffcli sample`` with the same seed.
 
         Args:
@@ -171,7 +171,7 @@ class Model:
         return to_uint8(torch.cat(batches))
 
     @takes_sampler_options
-    def trajectory(self, n: int = 64, *, prior: str | None = None, **options: Any) -> Iterator[Step]:
+    def trajectory(self, n: int = N_SAMPLES, *, prior: str | None = None, **options: Any) -> Iterator[Step]:
         """The sampling of ``n`` images step by step, as they are drawn: :class:`Step` with x_T, then with each x_s.
 
         The last step's ``xs``, at s = 0, are the images of :meth:`sample`, as floats. All are drawn at once, on the

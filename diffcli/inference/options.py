@@ -37,8 +37,15 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 BatchSize = int | Literal["auto"]
 MAX_SAMPLES = 10_000_000
+N_SAMPLES, N_PER_LABEL, N_RECONSTRUCTIONS = 64, 8, 8
+"""How many images there are unless something else is asked for: samples, of each of several labels, reconstructions."""
 ALL_PARTS: dict[str, str | None] = {**PLACES, "precision": None, "compile": None}
 """The fields of devices that a network computes with."""
+
+
+def default_t(T: int) -> int:
+    """The step that images are degraded to unless something else is asked for: half of T."""
+    return max(T // 2, 1)
 
 
 def run_option(**flag: Any) -> Any:
@@ -182,7 +189,12 @@ class SampleOptions(SamplerOptions, DataOptions):
     """
 
     run: Run | Path | str = run_option()
-    n: int | None = option(None, check=bounds(1, MAX_SAMPLES), help="Images.", shown="64; 8 with `conditional`")
+    n: int | None = option(
+        None,
+        check=bounds(1, MAX_SAMPLES),
+        help="Images.",
+        shown=f"{N_SAMPLES}; {N_PER_LABEL} for each of several labels; {N_RECONSTRUCTIONS} with `conditional`",
+    )
     out: Path = option(
         Path("samples.png"), help=".png (a grid), .npz (uint8 NHWC under 'images'), or a folder (a PNG each)."
     )

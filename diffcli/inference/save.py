@@ -16,7 +16,7 @@ from diffcli.inference.figures import conditional_figure
 from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
 from diffcli.inference.model_labels import check_unguided
-from diffcli.inference.options import SampleOptions
+from diffcli.inference.options import N_PER_LABEL, N_RECONSTRUCTIONS, N_SAMPLES, SampleOptions
 from diffcli.inference.pictures import (
     RESTORATION,
     frame_steps,
@@ -32,7 +32,6 @@ from diffcli.utils.console import note, progress
 from diffcli.utils.files import written_whole
 
 MAX_ANIMATED = 64
-PER_LABEL = 8
 
 
 def sample(options: SampleOptions) -> list[Path]:
@@ -58,7 +57,7 @@ def write_samples(model: Model, options: SampleOptions) -> list[Path]:
     if options.conditional:
         return _write_reconstructions(model, options)
     given, first = model.labels.numbers(options), model.processes.first
-    n = options.n or (PER_LABEL * len(given) if len(given) > 1 else 64)
+    n = options.n or (N_PER_LABEL * len(given) if len(given) > 1 else N_SAMPLES)
     prior = model.prior(options.prior)
     sampling = model.sampling(options, prior)
     frames = Frames(sampling.steps, model.processes.count == 1) if options.trajectory else None
@@ -93,7 +92,7 @@ def _write_reconstructions(model: Model, options: SampleOptions) -> list[Path]:
     if not model.processes.first:  # one batch: nothing to share
         return []
     test = model.source().test
-    test = test[torch.arange(min(options.n or 8, len(test)))]
+    test = test[torch.arange(min(options.n or N_RECONSTRUCTIONS, len(test)))]
     told = next(iter(model.labels.of_reconstructions(options, test).values()))
     sampling = model.sampling(options)
     with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:

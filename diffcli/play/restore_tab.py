@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from diffcli.inference.options import default_t
 from diffcli.play.choices import Models, first_pair, label_of
 from diffcli.play.controls import QUEUE, Answers, answers_of, panel, shown_classes
 from diffcli.play.inline_pictures import figure, message, of_image, row
@@ -49,7 +50,7 @@ def build(models: Models, at_once: int) -> None:
         with gr.Column(min_width=280, scale=2):
             pad = drawing_pad(pen_for(models[first].image_shape))
         with gr.Column(min_width=280, scale=3):
-            t = gr.Slider(1, T, value=max(1, T // 2), step=1, label="t", info="How far it is degraded")
+            t = gr.Slider(1, T, value=default_t(T), step=1, label="t", info="How far it is degraded")
             result = panel()
             said = panel(message(INVITATION))
             with gr.Row():
@@ -81,7 +82,7 @@ def build(models: Models, at_once: int) -> None:
 def _controls_shown(models: Models) -> Callable[[str, str], tuple[Any, ...]]:
     def shown(name: str, label: str) -> tuple[Any, ...]:
         model, labels = models[name], shown_classes(models, name)
-        t = gr.Slider(maximum=model.T, value=max(1, model.T // 2))
+        t = gr.Slider(maximum=model.T, value=default_t(model.T))
         choice = label if label in labels else labels[0]
         return gr.update(pen=pen_for(model.image_shape)), t, gr.Dropdown(choices=labels, value=choice)
 

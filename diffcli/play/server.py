@@ -29,7 +29,7 @@ def check_packages() -> None:
 
 
 def listening(host: str, port: int | None) -> socket.socket:
-    """A socket that listens at ``host``; without ``port`` at the first free one from 7860 on.
+    """A socket that listens at ``host``; without ``port`` at the first free one from ``FIRST_PORT`` on.
 
     Raises:
         UserError: the host is not of this machine, or the port is taken or not allowed.

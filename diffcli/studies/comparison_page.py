@@ -13,7 +13,7 @@ from diffcli.config.presets import to_yaml
 from diffcli.evaluation.metrics import from_zT
 from diffcli.evaluation.protocol import pick_subject
 from diffcli.inference.loading import started
-from diffcli.inference.options import SampleOptions
+from diffcli.inference.options import N_SAMPLES, SampleOptions
 from diffcli.inference.save import write_samples
 from diffcli.studies.comparable import differences, start_of_reconstructions
 from diffcli.studies.comparison import Compared, Comparison
@@ -76,7 +76,7 @@ def _pictures(run: Compared, processes: Processes) -> list[Picture]:
 
 CONDITIONAL, UNCONDITIONAL = "conditional", "unconditional"
 FINAL = {
-    UNCONDITIONAL: ("samples.png", "64 unconditional samples of the best checkpoint"),
+    UNCONDITIONAL: ("samples.png", f"{N_SAMPLES} unconditional samples of the best checkpoint"),
     CONDITIONAL: ("reconstructions.png", "reconstructions of test images by the best checkpoint"),
 }
 """Pictures of a run's best checkpoint: its file and caption."""

@@ -14,7 +14,7 @@ from conftest import TINY, Cli
 
 import diffcli
 from diffcli.checkpoints.runs import Run
-from diffcli.evaluation.bits_per_dimension import EVALUATIONS
+from diffcli.evaluation.options import NLL_EVALUATIONS
 
 CPU = diffcli.Devices("cpu", "1")
 QUIET = ["--accelerator", "cpu", "--quiet"]
@@ -52,7 +52,7 @@ def test_by_command_and_in_python_and_the_same_for_every_batch_size(cli: Cli, tr
     assert set(ours) == {"nll", "nll_kl", "nll_error"}
     assert 0 < ours["nll_kl"] < ours["nll"] < 30  # it has hardly been trained
     assert 0 < ours["nll_error"] < ours["nll"]
-    assert report["settings"]["nll_steps"] == min(EVALUATIONS, model.T)
+    assert report["settings"]["nll_steps"] == min(NLL_EVALUATIONS, model.T)
     assert report["settings"]["decoder_width"] > 0
     assert bits(model, seed=1)["nll"] != ours["nll"]
     table = cli("eval", "--checkpoint", Run(trained).best, *[word for word in NLL if word != "--json"]).out

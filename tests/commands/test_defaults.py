@@ -1,0 +1,48 @@
+"""What a command does when an option is left out: what its help says, and what Python does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Cli
+from PIL import Image
+
+import diffcli
+from diffcli.inference.options import N_PER_LABEL, N_RECONSTRUCTIONS, N_SAMPLES
+
+
+@pytest.fixture
+def model(guided: Path) -> diffcli.Model:
+    return diffcli.load(guided)
+
+
+def sampled(cli: Cli, run: Path, *options: object) -> np.ndarray:
+    result = cli("sample", "--run", run, "--steps", 2, "--out", "s.npz", "--quiet", *options)
+    assert result.code == 0, result.err
+    images: np.ndarray = np.load("s.npz")["images"]
+    return images
+
+
+def test_as_many_samples_as_python_draws(cli: Cli, guided: Path, model: diffcli.Model) -> None:
+    images = sampled(cli, guided)
+    assert len(images) == N_SAMPLES
+    assert np.array_equal(images, model.sample(steps=2, quiet=True).permute(0, 2, 3, 1).numpy())
+    first = next(model.trajectory(steps=2))
+    assert len(first.xs) == N_SAMPLES
+
+
+def test_some_of_each_label(cli: Cli, guided: Path) -> None:
+    assert len(sampled(cli, guided, "--label", "0-2")) == 3 * N_PER_LABEL
+    assert len(sampled(cli, guided, "--label", 3)) == N_SAMPLES
+
+
+def test_a_few_reconstructions(cli: Cli, guided: Path) -> None:
+    pictures = []
+    for count in ([], ["--n", N_RECONSTRUCTIONS], ["--n", N_RECONSTRUCTIONS - 1]):
+        result = cli("sample", "--run", guided, "--steps", 2, "--conditional", "--out", "r.png", "--quiet", *count)
+        assert result.code == 0, result.err
+        pictures.append(np.asarray(Image.open("r.png")))
+    assert np.array_equal(pictures[0], pictures[1])
+    assert pictures[0].shape != pictures[2].shape

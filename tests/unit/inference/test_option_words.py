@@ -1,0 +1,75 @@
+"""What the help says in words: defaults as the docstrings have them, and the names of all that can be chosen."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+
+import pytest
+from sampler_names import ON_BLUR, ON_NOISE
+
+import diffcli
+from diffcli.diffusion.inpainting import ROUNDS
+from diffcli.diffusion.priors import PRIORS
+from diffcli.inference.options import N_SAMPLES, SampleOptions, StepOptions, default_t
+from diffcli.inference.save_restorations import restore
+from diffcli.utils.options import Flag, Options
+
+
+def flags_of(kind: type) -> dict[str, Flag]:
+    return {one.name: one.metadata["flag"] for one in fields(kind) if "flag" in one.metadata}
+
+
+def options_classes(kind: type = Options) -> Iterator[type]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from options_classes(one)
+
+
+def numbers(text: str) -> set[str]:
+    return set(re.findall(r"\d+", text.replace(",", "")))
+
+
+def test_defaults_in_words_are_those_of_the_docstrings() -> None:
+    import diffcli.evaluation.options
+    import diffcli.studies.options  # noqa: F401
+
+    compared = set()
+    for kind in options_classes():
+        text = inspect.cleandoc(kind.__doc__ or "")
+        for name, flag in flags_of(kind).items():
+            entry = re.search(rf"^    {name}: ((?:.*\n?(?:     .*\n?)*))", text, flags=re.MULTILINE)
+            default = re.search(r"None\s+is\s([^.;]*)", entry[1]) if entry else None
+            if default and flag.shown:
+                assert numbers(default[1]) == numbers(flag.shown), (kind, name)
+                compared |= {name} if numbers(flag.shown) else set()
+    assert {"n", "n_cas", "nll_steps"} <= compared
+
+
+def test_python_has_the_defaults_of_the_commands() -> None:
+    for method in (diffcli.Model.sample, diffcli.Model.trajectory):
+        assert inspect.signature(method).parameters["n"].default == N_SAMPLES
+    resampling = flags_of(inspect.get_annotations(restore, eval_str=True)["options"])["resampling"]
+    assert numbers(resampling.shown or "") == {str(ROUNDS)}
+
+
+@pytest.mark.parametrize(("T", "t"), [(1, 1), (2, 1), (5, 2), (20, 10), (1000, 500)])
+def test_the_default_step_is_half_of_T(T: int, t: int) -> None:
+    assert default_t(T) == t
+    shown = flags_of(inspect.get_annotations(restore, eval_str=True)["options"])["t"].shown
+    assert shown is not None
+    assert "half of T" in shown
+
+
+def test_the_help_names_every_sampler_where_it_serves() -> None:
+    on_noise, on_either = flags_of(StepOptions)["sampler"].help.split("on either:")
+    for name in ON_NOISE:
+        named_in = on_either if name in ON_BLUR else on_noise
+        assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", named_in), name
+
+
+def test_the_help_names_every_prior_of_a_blur() -> None:
+    named = flags_of(SampleOptions)["prior"].help.partition(": ")[2].rstrip(".").split(", ")
+    assert named == [name for name, kind in PRIORS.items() if kind.needs_fit]
