@@ -25,7 +25,8 @@ from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.guidance import X0Function
 
 Draw = Callable[[], Tensor]
-"""-> standard normal noise (B, C, H, W), new at every call."""
+"""-> standard normal noise (B, C, H, W), new at every call. A sampler calls it at most once a step and never in the
+last: for so many calls :class:`~diffcli.diffusion.randomness.Noise` draws ahead; further ones are right, and slower."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 MOST, LEAST = 1e3, 6e-5

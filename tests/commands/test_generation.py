@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sampler_names import ON_NOISE
 
 from diffcli.data.datasets import digits
 from diffcli.data.pixels import to_model
@@ -55,9 +56,7 @@ def test_a_clipping_sampler_keeps_every_estimate_in_the_range_of_pixels(trained:
     assert largest_estimate("true") == 0.5 < largest_estimate("false")
 
 
-@pytest.mark.parametrize(
-    "sampler", ["ancestral", "{name: ddim, eta: 0.5}", "{name: cold, eta: 0.5}", "cold-naive", "heun"]
-)
+@pytest.mark.parametrize("sampler", [*ON_NOISE, "{name: ddim, eta: 0.5}", "{name: cold, eta: 0.5}"])
 def test_noise_drawn_ahead_changes_no_byte(trained: Path, sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = torch.cat(list(generate(sampling_of(trained, sampler=sampler), 3, (1, 8, 8))))
     monkeypatch.setattr(randomness, "AHEAD_BYTES", 0)

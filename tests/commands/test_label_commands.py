@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import TINY, Cli
 from PIL import Image
+from sampler_names import ON_NOISE
 
 import diffcli
 from diffcli.data.label_names import label_numbers
@@ -43,7 +44,7 @@ def test_labels_decide_the_images_whatever_the_batch_size(cli: Cli, workplace: P
     assert np.array_equal(images_of(cli, labelled, "--n", 5, "--batch-size", 1), drawn)
 
 
-@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm-solver++", "heun", "cold", "cold-naive"])
+@pytest.mark.parametrize("sampler", ON_NOISE)
 def test_guidance_goes_with_every_sampler(cli: Cli, workplace: Path, labelled: Path, sampler: str) -> None:
     options = ["--n", 3, "--label", 7, "--sampler", sampler]
     plain = images_of(cli, labelled, *options)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sampler_names import ON_NOISE
 from torch import Tensor
 
 import diffcli
@@ -26,7 +27,7 @@ def images() -> Tensor:
 LOWER = (torch.arange(8) >= 4).view(8, 1).expand(8, 8)
 
 
-@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm-solver++", "heun", "cold", "cold-naive"])
+@pytest.mark.parametrize("sampler", ON_NOISE)
 def test_a_model_paints_what_is_marked_and_nothing_else(model: diffcli.Model, images: Tensor, sampler: str) -> None:
     painted = model.inpaint(images, LOWER, 2, sampler=sampler, steps=5)
     assert painted.dtype == torch.uint8

@@ -15,6 +15,8 @@ from conftest import ROOT
 from pages import FENCE, PAGES
 from test_structure import MODULES, ORDER
 
+from diffcli.diffusion.samplers import SAMPLERS
+
 PACKAGE = ROOT / "diffcli"
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"runs"}
 GONE = {"benchmarks/convolutions.cpp"}
@@ -125,3 +127,10 @@ def test_references_of_docstrings_lead_somewhere() -> None:
             seen += 1
             assert leads_somewhere(path, module, value if inspect.isclass(value) else owner), f"{name}: {path}"
     assert seen > 80
+
+
+@pytest.mark.parametrize("page", ["samplers.md", "ideas/samplers.md", "how-to/sample.md"])
+def test_every_sampler_is_on_its_pages(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    for name in SAMPLERS:
+        assert f"`{name}`" in text, name

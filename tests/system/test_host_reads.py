@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from sampler_names import ON_BLUR, ON_NOISE
 from torch import Tensor
 
 import diffcli.training.module as training_module
@@ -106,16 +107,11 @@ def drawn(sampling: Sampling) -> list[int]:
 
 
 GUIDED = {"guidance": 1.5, "autoguidance": 1.4, "guided_t": [0.3, 0.7]}
+OPTIONS: dict[str, dict[str, Any]] = {"ddim": {"eta": 0.5, "clip": True}, "cold": {"eta": 0.5}}
 SAMPLINGS: list[tuple[Callable[[], Degradation], dict[str, Any]]] = [
-    (noise, {"name": "ancestral"}),
-    (noise, {"name": "ddim", "eta": 0.5, "clip": True}),
-    (noise, {"name": "dpm-solver++"}),
-    (noise, {"name": "heun"}),
-    (noise, {"name": "cold", "eta": 0.5}),
-    (heat_and_noise, {"name": "cold", "eta": 0.5}),
-    (heat_and_noise, {"name": "cold-naive"}),
-    (blur, {"name": "cold"}),
-    (blur, {"name": "cold-naive"}),
+    *((noise, {"name": name, **OPTIONS.get(name, {})}) for name in ON_NOISE),
+    *((heat_and_noise, {"name": name, **OPTIONS.get(name, {})}) for name in ON_BLUR),
+    *((blur, {"name": name}) for name in ON_BLUR),
 ]
 
 

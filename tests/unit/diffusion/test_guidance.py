@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from sampler_names import ON_NOISE
 from torch import Tensor, nn
 
 from diffcli.cli.flags import overrides
@@ -158,10 +159,7 @@ def sampling_of(denoiser: Denoiser, sampler: dict[str, Any], batch_size: int = 8
     return Sampling(denoiser, StandardNormal(), settings, steps, 0, batch_size, cpu, **more)
 
 
-SAMPLERS = ["ancestral", "ddim", "dpm-solver++", "heun", "cold-naive", "cold"]
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ON_NOISE)
 def test_guided_images_belong_to_their_seed_whatever_the_batch_size(name: str) -> None:
     denoiser, guide = untrained(labels="{}"), untrained(1, labels="{}")
     sampler = {"name": name, "guidance": 1.5, "autoguidance": 1.3, "guided_t": [0.2, 0.8], "clip": True}

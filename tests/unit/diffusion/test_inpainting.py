@@ -9,31 +9,25 @@ from functools import partial
 
 import pytest
 import torch
+from sampler_names import ON_NOISE
 from torch import Tensor
 
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.inpainting import Known, degraded_anew, resampled
 from diffcli.diffusion.samplers import (
+    SAMPLERS,
     Step,
     ancestral,
-    cold,
-    cold_naive,
     ddim,
-    dpm_solver_pp,
-    heun,
     timesteps,
 )
 from diffcli.diffusion.schedules import cosine
 
 NOISE = GaussianNoise(cosine(100))
-SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
+INPAINTERS: dict[str, Callable[..., Iterator[Step]]] = {
+    **{name: SAMPLERS[name] for name in ON_NOISE},
     "ancestral": partial(ancestral, variance="posterior"),
-    "ddim": ddim,
     "ddim, eta 1": partial(ddim, eta=1.0),
-    "dpm-solver++": dpm_solver_pp,
-    "heun": heun,
-    "cold": cold,
-    "cold-naive": cold_naive,
 }
 
 
@@ -62,25 +56,25 @@ def wrong(xt: Tensor, t: Tensor) -> Tensor:
     return torch.tanh(xt) + 0.01 * t.view(-1, 1, 1, 1)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", INPAINTERS)
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_known_pixels_are_kept_whatever_the_network_says(name: str, rounds: int) -> None:
     x0 = randn(2, 3, 8, 8).clamp(-0.5, 0.5)
     painted = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(2)) < 0.5
-    end = trajectory(SAMPLERS[name], Known(x0, painted, rounds), wrong, 10)[-1]
+    end = trajectory(INPAINTERS[name], Known(x0, painted, rounds), wrong, 10)[-1]
     assert end.s == 0
     kept, drawn = (~painted).expand_as(x0), painted.expand_as(x0)
     assert torch.allclose(end.xs[kept], x0[kept], atol=2e-6)
     assert float((end.xs[drawn] - x0[drawn]).abs().mean()) > 0.1
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", INPAINTERS)
 def test_known_pixels_have_the_noise_of_each_level(name: str) -> None:
     # So that the network sees there what it saw in training.
     x0 = randn(1, 1, 100, 100).clamp(-0.5, 0.5)
     painted = torch.zeros(1, 1, 100, 100, dtype=torch.bool)
     painted[..., :10, :10] = True
-    for step in trajectory(SAMPLERS[name], Known(x0, painted, 2), wrong, 5):
+    for step in trajectory(INPAINTERS[name], Known(x0, painted, 2), wrong, 5):
         at_s = torch.tensor([step.s])
         left = (step.xs - NOISE.signal(x0, at_s))[~painted]
         sigma = float(NOISE.sigmas[step.s])
@@ -124,7 +118,7 @@ def test_what_is_drawn_follows_what_is_known_the_more_rounds_the_better() -> Non
     errors: list[tuple[float, float]] = []
     for rounds in (1, 5, 20):
         known = Known(x0, painted, rounds)
-        drawn = trajectory(SAMPLERS["ddim, eta 1"], known, exact, 100)[-1].xs[..., 1]
+        drawn = trajectory(INPAINTERS["ddim, eta 1"], known, exact, 100)[-1].xs[..., 1]
         errors.append((abs(float(drawn.mean()) - expected) / width, abs(float(drawn.std()) / width - 1)))
     means, widths = zip(*errors, strict=True)
     assert means[0] > 1 > 0.3 > means[1] > means[2]

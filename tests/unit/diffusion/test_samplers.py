@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Literal
 
 import pytest
 import torch
+from sampler_names import ON_NOISE
 from torch import Tensor
 
 from diffcli.diffusion.degradations import GaussianBlur, GaussianNoise
@@ -15,7 +18,9 @@ from diffcli.diffusion.guidance import X0Function
 from diffcli.diffusion.noise_levels import linear as linear_levels
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import (
+    SAMPLERS,
     Draw,
+    Step,
     ancestral,
     cold,
     cold_naive,
@@ -243,20 +248,49 @@ def reference(name: str, predict: X0Function, noise: GaussianNoise, xT: Tensor, 
     return x
 
 
+REFERENCED: list[tuple[str, Callable[..., Iterator[Step]], dict[str, object]]] = [
+    ("ancestral beta", ancestral, {}),
+    ("ancestral posterior", ancestral, {"variance": "posterior"}),
+    ("ddim 0", ddim, {}),
+    ("ddim 1", ddim, {"eta": 1.0}),
+    ("dpm-solver++", dpm_solver_pp, {}),
+    ("heun", heun, {}),
+    ("cold", cold, {}),
+    ("cold-naive", cold_naive, {}),
+]
+
+
+def test_every_sampler_has_a_reference() -> None:
+    assert {sampler for _, sampler, _ in REFERENCED} == {SAMPLERS[name] for name in ON_NOISE} == set(SAMPLERS.values())
+
+
+@pytest.mark.parametrize("name", ON_NOISE)
+@pytest.mark.parametrize("steps", [None, 7, 2, 1])
+def test_every_sampler_ends_at_a_perfect_estimate_and_draws_once_a_step_at_most(name: str, steps: int | None) -> None:
+    # Noise is drawn ahead for so many calls, see Draw.
+    noise, path, x0 = GaussianNoise(cosine(60)), timesteps(60, steps), torch.rand(3, 1, 6, 6) - 0.5
+    normal, asked = draws(0, 3, (1, 6, 6)), [0]
+
+    def draw() -> Tensor:
+        asked[-1] += 1
+        return normal()
+
+    options = {"eta": 1.0} if "eta" in inspect.signature(SAMPLERS[name]).parameters else {}
+    xT = normal()
+    ends = []
+    for step in SAMPLERS[name](lambda xt, t: x0 + 0 * xt, noise, xT, path, draw, **options):
+        ends.append(step.xs)
+        asked.append(0)
+    *between, in_the_last = asked[:-1]
+    assert (len(between), in_the_last) == (len(path) - 2, 0)
+    assert max(between, default=0) <= 1
+    # A long ancestral step divides by sqrt(alpha_t / alpha_s), and its rounding with it.
+    assert torch.allclose(ends[-1], x0, atol=5e-4 if name == "ancestral" else 1e-4)
+
+
 @pytest.mark.parametrize("steps", [None, 9, 2, 1])
 @pytest.mark.parametrize(
-    ("name", "sampler", "options"),
-    [
-        ("ancestral beta", ancestral, {}),
-        ("ancestral posterior", ancestral, {"variance": "posterior"}),
-        ("ddim 0", ddim, {}),
-        ("ddim 1", ddim, {"eta": 1.0}),
-        ("dpm-solver++", dpm_solver_pp, {}),
-        ("heun", heun, {}),
-        ("cold", cold, {}),
-        ("cold-naive", cold_naive, {}),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ("name", "sampler", "options"), REFERENCED, ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_sampler_is_its_papers_loop(name: str, sampler, options: dict[str, object], steps: int | None) -> None:
     noise, path = GaussianNoise(cosine(40)), timesteps(40, steps)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampler_names import ON_BLUR, ON_NOISE
 
 from diffcli.config.build import build_denoiser, resolve
 from diffcli.config.registry import build
@@ -22,9 +23,6 @@ from diffcli.diffusion.samplers import timesteps
 from diffcli.inference.sampling import Sampling, fit_prior, generate
 from diffcli.utils.devices import Processes
 from diffcli.utils.errors import UserError
-
-HOT = ["ancestral", "ddim", "dpm-solver++", "heun", "cold", "cold-naive"]
-COLD = ["cold", "cold-naive"]
 
 
 @lru_cache(maxsize=1)
@@ -104,7 +102,7 @@ NOISE = {
 
 
 @pytest.mark.parametrize("schedule", NOISE.values(), ids=NOISE)
-@pytest.mark.parametrize("sampler", HOT)
+@pytest.mark.parametrize("sampler", ON_NOISE)
 def test_every_noise_schedule_samples_finite_images_or_is_refused(schedule: dict[str, Any], sampler: str) -> None:
     parameters = {"ddim": [{}, {"eta": 1.0}], "ancestral": [{}, {"variance": "posterior"}]}.get(sampler, [{}])
     for prediction, options, steps in itertools.product(("eps", "x0", "v"), parameters, (1, 4, None)):
@@ -113,7 +111,7 @@ def test_every_noise_schedule_samples_finite_images_or_is_refused(schedule: dict
 
 def test_schedules_within_reach_are_not_refused() -> None:
     for schedule in (NOISE["strong"], NOISE["one step"], NOISE["lost in float32"]):
-        for sampler in HOT:
+        for sampler in ON_NOISE:
             assert check_finite_or_refused(hot(schedule, "eps", {"name": sampler}), None)
 
 
@@ -123,7 +121,7 @@ def test_schedules_within_reach_are_not_refused() -> None:
     beta=st.floats(-18, -1e-16).map(lambda power: 10**power),
     growth=st.floats(0, 17).map(lambda power: 10**power),
     prediction=st.sampled_from(["eps", "x0", "v"]),
-    sampler=st.sampled_from(HOT),
+    sampler=st.sampled_from(ON_NOISE),
     steps=st.sampled_from([None, 1, 3]),
 )
 def test_any_line_of_noise(
@@ -145,7 +143,7 @@ BLUR = {
 @pytest.mark.parametrize("padding", ["reflect", "circular", "zero"])
 @pytest.mark.parametrize("prior", ["uniform", "gaussian", "mixture", "blurred-data"])
 def test_every_blur_samples_finite_images_or_is_refused(schedule: dict[str, Any], padding: str, prior: str) -> None:
-    for sampler, steps in itertools.product(COLD, (1, None)):
+    for sampler, steps in itertools.product(ON_BLUR, (1, None)):
         changes = {
             "schedule": schedule,
             "degradation": {"name": "gaussian-blur", "kernel_size": 7, "padding": padding},
@@ -167,7 +165,7 @@ def test_every_blur_samples_finite_images_or_is_refused(schedule: dict[str, Any]
     ids=str,
 )
 def test_every_noise_on_a_blur_samples_finite_images_or_is_refused(noise: dict[str, Any]) -> None:
-    for sampler, prior, steps in itertools.product(COLD, ("gaussian", "standard-normal"), (1, 3, None)):
+    for sampler, prior, steps in itertools.product(ON_BLUR, ("gaussian", "standard-normal"), (1, 3, None)):
         changes = {
             "schedule": {"name": "constant", "T": 20, "beta": 0.35},
             "degradation": {"name": "gaussian-blur", "kernel_size": 7},
