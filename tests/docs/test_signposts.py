@@ -16,6 +16,7 @@ from pages import FENCE, PAGES
 from test_structure import MODULES, ORDER
 
 from diffcli.diffusion.samplers import SAMPLERS
+from diffcli.training.resume import MAY_CHANGE
 
 PACKAGE = ROOT / "diffcli"
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"runs"}
@@ -134,3 +135,10 @@ def test_every_sampler_is_on_its_pages(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
     for name in SAMPLERS:
         assert f"`{name}`" in text, name
+
+
+def test_the_page_on_training_names_all_that_a_resume_may_change() -> None:
+    text = (ROOT / "docs" / "how-to" / "train.md").read_text()
+    sentence = re.search(r"A resume may change (.*?);", text, flags=re.DOTALL)
+    assert sentence is not None
+    assert set(re.findall(r"`([\w.]+)`", sentence[1])) == {key.removeprefix("training.") for key in MAY_CHANGE}

@@ -22,7 +22,7 @@ def flags_of(kind: type) -> dict[str, Flag]:
     return {one.name: one.metadata["flag"] for one in fields(kind) if "flag" in one.metadata}
 
 
-def options_classes(kind: type = Options) -> Iterator[type]:
+def options_classes(kind: type[Options] = Options) -> Iterator[type[Options]]:
     for one in kind.__subclasses__():
         yield one
         yield from options_classes(one)
