@@ -306,7 +306,7 @@ def write_model_file(path: Path, stored: Stored) -> None:
 
 
 def halved(state: State) -> tuple[bool, State]:
-    """(whether that changes a number, the weights in float16); what is no floating-point number stays as it is.
+    """Converts weights to float16; returns (whether any value changed, the weights). Other types stay as they are.
 
     Raises:
         UserError: one is too large for float16.

@@ -98,7 +98,7 @@ class Run:
 
 @contextmanager
 def claimed(preset_name: str, folder: Path | None) -> Iterator[Run]:
-    """A new run that no other process writes into inside the block: in ``folder``, else in ``runs/<preset>/<time>``.
+    """Makes the folder of a new run, ``folder`` or ``runs/<preset>/<time>``, and locks it inside the block.
 
     A folder in which nothing was written is removed again.
 
@@ -125,12 +125,12 @@ def claimed(preset_name: str, folder: Path | None) -> Iterator[Run]:
 
 
 def is_free(run: Run) -> bool:
-    """Whether the folder of a run, which is there, holds no more than a kill leaves before a run has begun."""
+    """Whether an existing folder can take a new run: at most the leftovers of a killed start are in it."""
     return all(path == run.info_file or path.name[0] == "." for path in run.folder.iterdir())
 
 
 def _new_folder(place: Path) -> Path:
-    """``wanted``, or the first of wanted-1, wanted-2, ... that is not there yet; made by this process alone."""
+    """Makes the folder ``place``, or the first of place-1, place-2, ... that does not exist; returns it."""
     writable_folder(place.parent)
     for count in itertools.count():
         folder = place.with_name(f"{place.name}-{count}") if count else place

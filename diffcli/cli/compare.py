@@ -19,7 +19,9 @@ from diffcli.utils.options import option
 def compare(
     options: CompareOptions, *, json_: bool = option(False, help="Print what a .json holds instead of a table.")
 ) -> None:
-    """Lay runs side by side, with the report's own numbers; what is not evaluated with these settings is, first.
+    """Compare runs side by side, with the report's own numbers.
+
+    A run without an evaluation at these settings is evaluated first.
 
     No metric named: all but --cas.
     """

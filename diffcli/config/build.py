@@ -195,7 +195,7 @@ def samplers_for(degradation: Degradation) -> list[str]:
 def path_of(
     sampler: Sampler, degradation: Degradation, steps: int | None = None, start: int | None = None
 ) -> list[int]:
-    """A sampler's time steps from ``start``, T where it is None, to 0; ``steps`` counts in place of the sampler's own.
+    """The descending time steps of a sampler, from ``start`` (None is T) to 0; ``steps`` overrides its own number.
 
     Raises:
         UserError: more steps than that, or a spacing that the degradation does not have.
@@ -390,7 +390,8 @@ def _network(preset: Preset, image_shape: tuple[int, int, int]) -> nn.Module:
 
 
 def candidate_priors(preset: Preset) -> dict[str, Prior]:
-    """The preset's own prior and, where it has to be fitted, every other one that has; unfitted, by name."""
+    """The priors that a training fits, not fitted yet, by name: the preset's and, if that needs a fit, every other that
+    does."""
     others = [name for name in PRIORS if name != preset.prior.name and not required("prior", name)]
     components = [preset.prior, *(Component(name=name) for name in others)]
     priors: dict[str, Prior] = {component.name: build("prior", component) for component in components}

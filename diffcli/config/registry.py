@@ -105,7 +105,7 @@ def needed_by(names: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def loading(origin: Origin, title: str) -> Iterator[None]:
-    """What is registered inside the block is the plug-in's.
+    """Attributes all that is registered inside the block to a plug-in.
 
     Args:
         title: what messages call it.
@@ -126,7 +126,7 @@ def loading(origin: Origin, title: str) -> Iterator[None]:
 
 @contextmanager
 def of_plugin(kind: str, name: str, function: Callable[..., Any] | None = None) -> Iterator[None]:
-    """Where the component is a plug-in's, a failure in the block is told in one line, with its place.
+    """Turns an exception of a plug-in's component in the block into one line that names the file and the line in it.
 
     Args:
         function: of the component, called in the block; its definition is the place of a failure outside of the

@@ -106,10 +106,8 @@ def fitted(image: Image.Image, sides: tuple[int, int], channels: int) -> np.ndar
 
 
 def covered(mask: Image.Image, sides: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """The pixels that the light half of the levels of an RGB image reaches, cropped and resized as :func:`fitted` does:
+    """Which pixels, cropped and resized as :func:`fitted` does, any part of an RGB image lighter than mid-grey touches:
     bool (H, W).
-
-    A pixel of the result that it only touches is covered, too.
     """
     light = np.where(np.asarray(mask.convert("L")) >= 128, np.float32(1), np.float32(0))
     return _cropped(Image.fromarray(light), sides, Image.Resampling.BOX) > 0

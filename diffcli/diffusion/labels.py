@@ -22,7 +22,9 @@ def hidden_labels(count: int, share: float, generator: torch.Generator) -> Tenso
 
 @dataclass(frozen=True)
 class Labels:
-    """Which label image i of a set of samples has: a function of (seed, i).
+    """Assigns labels to samples: the given ones in turn, else drawn in the proportions of the classes.
+
+    The label of image i is a function of (seed, i).
 
     Args:
         given: repeated over the images in turn; empty where labels are drawn.

@@ -1,4 +1,4 @@
-"""The start of sampling as a function of random numbers, so that a program without the priors can draw x_T."""
+"""Priors as deterministic functions of random numbers, for export to programs without the priors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sampler's step as a sum whose factors are known beforehand, so that a program without the sampler can take it.
+"""Samplers as linear formulas with factors that are known in advance, for export to programs without the samplers.
 
 Where a sampler asks for one estimate a step and remembers nothing, its step is
 

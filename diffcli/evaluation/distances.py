@@ -125,7 +125,7 @@ class Distances:
 
     @property
     def n_manifold(self) -> int:
-        """Samples for precision and recall: as many as the test images, of which as many are drawn."""
+        """The number of samples, and of test images, for precision and recall."""
         return manifold_size(self.n, len(self.test))
 
     def n_floor(self, labels: Tensor | None) -> int:

@@ -20,7 +20,7 @@ NEIGHBOUR_FLOORS = 5
 
 @dataclass(frozen=True)
 class Pool:
-    """Training images of which sets like the samples are drawn.
+    """Training images from which reference sets with the labels of the samples are drawn.
 
     Samples whose labels are asked for in turn have the same number of every label; real images drawn independently do
     not, and that alone doubles their distance. So each sample with a label stands for a real image of that label, and

@@ -193,7 +193,7 @@ def measured_on(source: str) -> list[str]:
 
 
 def from_zT(scores: Mapping[str, float], settings: Mapping[str, Any]) -> Mapping[str, float]:
-    """The scores of an evaluation, without those of reconstructions that start elsewhere than from z_T as it is.
+    """The scores of an evaluation, without those of reconstructions that did not start from the unaltered z_T.
 
     Claims that name no start, and the report's own numbers, are about that one.
     """

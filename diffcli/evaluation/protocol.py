@@ -204,7 +204,7 @@ def _check_labels(name: str, preset: Preset) -> None:
 
 
 def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether an evaluation with the settings ``recorded`` has the scores that are ``wanted``."""
+    """Whether a stored evaluation, with the settings ``recorded``, can be reused for the settings ``wanted``."""
     whole = recorded.keys() >= INFORMATION | {"n_test"}
     return whole and all(name in recorded and recorded[name] == value for name, value in wanted.items())
 

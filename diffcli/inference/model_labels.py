@@ -95,7 +95,8 @@ class ModelLabels:
         return numbers
 
     def of_samples(self, options: SamplerOptions) -> Labels | None:
-        """The labels of new images: those asked for, else drawn as they were frequent; None of a model without.
+        """The labels of new samples: the requested ones, else drawn in the proportions of the training images; None if
+        the model has no labels.
 
         Raises:
             UserError: see :meth:`numbers`.
@@ -113,7 +114,7 @@ class ModelLabels:
         return self.given_of(options, count)
 
     def given_of(self, options: SamplerOptions, count: int) -> Tensor | None:
-        """As :meth:`of_images`, for a caller that has other labels where none is given."""
+        """As :meth:`of_images`, without the check that the model works without a label."""
         given = self.numbers(options)
         return Labels(given).of(options.seed, range(count)) if given else None
 

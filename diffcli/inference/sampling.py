@@ -1,5 +1,7 @@
-"""Unconditional samples, in batches: on a CPU the same images, to the byte, whatever the batch size and the
-processes."""
+"""Draws samples in batches, with or without labels.
+
+On a CPU a seed gives the same images, to the byte, whatever the batch size and the number of processes.
+"""
 
 from __future__ import annotations
 
@@ -210,7 +212,10 @@ def evaluations(sampling: Sampling) -> int:
 
 @torch.no_grad()
 def fit_prior(prior: Prior, degradation: Degradation, images: Tensor, labels: Tensor | None = None) -> Prior:
-    """``prior`` after it has seen A_T x_0 of uint8 training images (N, C, H, W) in random order, the first 50,000.
+    """Fits a prior to training images, uint8 (N, C, H, W), degraded to T without noise, A_T x_0; returns it.
+
+    The first ``FIT_IMAGES`` are taken, so the images must be in random order already, as those of
+    :func:`~diffcli.data.sources.split` are. A prior that needs no fit stays as it is.
 
     Args:
         labels: int64 (N,), for a model that knows them: the prior then draws by label.

@@ -33,7 +33,7 @@ class Frame(NamedTuple):
 
 
 def in_turn(steps: Iterator[Step]) -> Iterator[Step]:
-    """A sampler's steps, each of which no other visitor's runs into."""
+    """Runs each step of a sampler under the page's compute lock, so that visitors' steps do not overlap."""
     while True:
         with COMPUTING:
             step = next(steps, None)
@@ -72,8 +72,7 @@ def path_of(model: Model, options: dict[str, Any]) -> list[int]:
 
 
 def beside(trajectories: Sequence[Iterator[Frame]]) -> Iterator[tuple[Frame, ...]]:
-    """Several trajectories side by side: the latest frame of each, whenever one goes on; the one that is least done is
-    next."""
+    """Advances several trajectories, the least advanced first; yields the latest frame of each."""
     latest = [next(frames) for frames in trajectories]
     yield tuple(latest)
     going = set(range(len(latest)))

@@ -17,7 +17,7 @@ from diffcli.studies.html_page import columns
 
 @dataclass(frozen=True)
 class Compared:
-    """A run, what its evaluation has to be, and once it is found or made, the evaluation."""
+    """A run in a comparison: the settings that it is evaluated with and, once known, its evaluation."""
 
     name: str
     run: Run

@@ -1,4 +1,4 @@
-"""The comparison page: one self-contained HTML file, and the same as Markdown."""
+"""What a comparison's page shows, and its renderers: one self-contained HTML file, and the same as Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The page of a study: one self-contained HTML file, and the same without its pictures as Markdown."""
+"""What a study's page shows, and its renderers: one self-contained HTML file, and the same without pictures as
+Markdown."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ SECONDS_BETWEEN = 1.0
 
 
 class Agreement(Callback):
-    """The largest value over all processes of each of a few numbers, brought together at the end of some steps.
+    """Shares a few numbers between the processes every few steps, and keeps the largest of each: whether to stop, to
+    save, the time spent.
 
     One process agrees with itself after every step. Several exchange their numbers in one message every ten steps, more
     often where ten steps take longer than a second, and at the last two steps of an epoch.

@@ -14,7 +14,9 @@ from diffcli.training.module import DiffusionModule
 
 
 class ExponentialAverage(Callback):
-    """Validation, samples and a checkpoint's ``state_dict`` use the average; training goes on with the weights
+    """Keeps an exponential moving average (EMA) of the weights.
+
+    Validation, samples and a checkpoint's ``state_dict`` use the average; the training goes on with the weights
     themselves, which a checkpoint has as ``current_model_state``.
 
     The decay grows as (1 + n) / (10 + n) until it is ``decay``, so that the average of a short training forgets where

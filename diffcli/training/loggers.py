@@ -28,8 +28,7 @@ TAG = "diffcli.run"
 
 @dataclass(frozen=True)
 class Logged:
-    """What a logger is built for: a run with its preset's name, by what it is known elsewhere, and the step it goes on
-    from."""
+    """The run that a logger writes for: its preset's name, its id at the service, and the step that it resumes from."""
 
     run: Run
     preset_name: str

@@ -109,8 +109,8 @@ def clock(duration: float) -> str:
 
 
 def outlook(preset: Preset, module: DiffusionModule, data: ImageDataModule, devices: Devices) -> Outlook:
-    """Takes a few steps of a training, and one validation's first batch, on the device that it will run on; the
-    module's weights are changed by it.
+    """Times a few training steps and a validation batch on the training's device, to estimate time and memory; changes
+    the module's weights.
 
     Raises:
         UserError: the device is not there, or the precision is unknown.

@@ -296,7 +296,7 @@ def _check_images(run: Run, resumed: Plan) -> None:
 
 
 def images_of(data: ImageDataModule) -> dict[str, Any]:
-    """What tells the images of a run, their labels and how they were split from any others."""
+    """Counts and checksums that identify a run's training and validation images, with their labels."""
     train, val = data.train, data.val
     return {
         "training_images": len(train),

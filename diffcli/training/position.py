@@ -1,4 +1,4 @@
-"""Where in its epochs a resumed training goes on: Lightning's loops, set from the number of steps done.
+"""Rebuilds Lightning's loop counters from the number of steps done, on a resume.
 
 Lightning stores the state of its loops as it was at the moment of saving, and takes a different path on a resume for
 each such moment; some of them skip a validation or repeat the end of an epoch. The number of steps says all there is to

@@ -23,8 +23,8 @@ STEPS = 3
 
 
 def check_plugins(preset: Preset, denoiser: Denoiser, image_shape: tuple[int, int, int]) -> None:
-    """Runs the network, the prior and the sampler of a preset, where they are a plug-in's; what the fit of a prior
-    needs is not there yet, so that one which is fitted is not drawn from.
+    """Runs a preset's network, prior and sampler once on two images, where they are a plug-in's; a prior that needs a
+    fit is skipped.
 
     Raises:
         UserError: one fails, or gives something else than it has to; the line names the file and the line in it.

@@ -42,7 +42,7 @@ codecs.register_error("diffcli.escaped", _escaped)
 
 
 def prepare() -> None:
-    """From here on no character stops a result or a message, whatever the encoding of the terminal or the pipe."""
+    """Makes stdout and stderr escape the characters that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="diffcli.escaped")

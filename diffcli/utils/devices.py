@@ -108,8 +108,8 @@ class Processes:
         return items[self.rank :: self.count]
 
     def shared(self, items: Sequence[Item], work: Callable[[Item], Result]) -> Iterator[Result]:
-        """``work`` of every item, in the order of ``items``, on every process; each item is worked on by one of
-        them."""
+        """Splits the items over the processes and yields all results of ``work``, in the order of the items, on each
+        process."""
         for turn in range(0, len(items), self.count):
             done = [work(item) for item in self.mine(items[turn : turn + self.count])]
             for results in self._gathered(done):

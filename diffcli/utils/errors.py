@@ -41,7 +41,7 @@ UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 def failed_write(error: BaseException | None) -> OSError | None:
-    """The answer of a disk that cannot be written, where ``error`` is that or was raised in its wake.
+    """The ``OSError`` of a failed write that caused this error, or None.
 
     Writers of archives, checkpoints and logs fail once more while they clean up, each with an error of its own.
     """
@@ -55,8 +55,7 @@ def failed_write(error: BaseException | None) -> OSError | None:
 
 
 def explain(error: BaseException) -> tuple[str, str] | None:
-    """(what failed, what may help, '' where nothing is known to), for failures of the machine; None where it is a
-    bug."""
+    """Explains a known failure of the machine as (what failed, what may help or ''); None for a bug."""
     if is_out_of_memory(error):
         return "out of memory", "a smaller `batch_size` needs less"
     failed = failed_write(error) or error

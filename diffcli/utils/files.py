@@ -167,10 +167,11 @@ def is_same_file(one: Path, other: Path) -> bool:
 
 
 def check_beside(out: Path, others: Sequence[Path], argument: str) -> None:
-    """Checks that what is written beside ``out``, under names that nobody gave, takes the place of nothing else.
+    """Refuses to write companion files, whose names nobody gave, over existing ones when ``out`` itself does not exist
+    yet.
 
     Raises:
-        UserError: one of ``others`` is there and ``out`` is not, so they are not from an earlier time.
+        UserError: one of ``others`` exists and ``out`` does not, so they are not from an earlier time.
     """
     for other in others:
         if other.exists() and not out.exists():
