@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import diffcli
-from diffcli.config.build import build_prior, splits
+from diffcli.config.build import splits
+from diffcli.config.registry import build
 from diffcli.config.schema import Component
 from diffcli.data.datasets import ImageSet
 from diffcli.diffusion.priors import Prior
@@ -22,7 +23,7 @@ def model(blurred: Path) -> diffcli.Model:
 
 
 def fitted_to(model: diffcli.Model, component: Component, images: ImageSet) -> dict[str, torch.Tensor]:
-    prior = fit_prior(build_prior(component), model.denoiser.degradation, images.images, images.labels)
+    prior = fit_prior(build("prior", component), model.denoiser.degradation, images.images, images.labels)
     return dict(prior.state_dict())
 
 
