@@ -228,7 +228,7 @@ def manifold_size(n_fid: int, test_images: int) -> int:
 def drawn(
     sampling: Sampling, image_shape: tuple[int, int, int], n: int, title: str, quiet: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Unconditional samples, uint8 (n, C, H, W), and the labels that they were asked for, int64 (n,), if any.
+    """Samples, uint8 (n, C, H, W), and the labels that they were asked for, int64 (n,), if any.
 
     Args:
         title: what the progress bar says.

@@ -177,8 +177,8 @@ class TrainingProgress(Callback):
 
 
 class EpochSamples(Callback):
-    """Grid of samples and conditional figure at the preset's epochs (report Figures 2 and 3); without autoguidance,
-    whose guide may not be there yet.
+    """Grid of samples and figure of reconstructions at the preset's epochs (report Figures 2 and 3); without
+    autoguidance, whose guide may not be there yet.
 
     Args:
         folder: where ``epoch-005-unconditional.png`` and ``epoch-005-conditional.png`` go.

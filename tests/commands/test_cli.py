@@ -59,7 +59,7 @@ def test_samples_in_every_format(cli, workplace: Path, trained: Path) -> None:
     assert Image.open("grid.png").size == (3 * 34 + 2, 2 * 34 + 2)
 
 
-def test_conditional_figure_and_animation(cli, workplace: Path, trained: Path) -> None:
+def test_reconstructions_and_animation(cli, workplace: Path, trained: Path) -> None:
     assert cli("sample", "--run", trained, "--conditional", "--n", 3, "--out", "c.png", "--quiet").code == 0
     assert Image.open("c.png").size[0] > 100
     options = ["--n", 4, "--steps", 10, "--trajectory", "walk.gif", "--quiet"]

@@ -78,7 +78,7 @@ def test_reconstructions_do_not_depend_on_the_batch_size(trained: Path) -> None:
         assert torch.allclose(whole, parts, atol=1e-4)
 
 
-def test_conditional_rows_are_the_reports(trained: Path) -> None:
+def test_rows_of_reconstructions_are_the_reports(trained: Path) -> None:
     images = digits().test.images[:3]
     rows = conditional_rows(sampling_of(trained), images)
     assert [label for label, _ in rows] == [
