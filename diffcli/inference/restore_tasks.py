@@ -19,7 +19,7 @@ from diffcli.inference.blur_width import exact_blur, scales_of, step_of_width, w
 from diffcli.inference.measurement_options import PosteriorOptions
 from diffcli.inference.measuring import degradation_named, step_of
 from diffcli.inference.model import Model
-from diffcli.inference.options import SamplerOptions
+from diffcli.inference.options import SamplerOptions, default_t
 from diffcli.inference.posterior import Posterior, method_for
 from diffcli.inference.restore_options import AUTO, RestoreOptions
 from diffcli.inference.t_evidence import check_t_auto, spread_of, t_probabilities
@@ -105,7 +105,7 @@ def _restoring(model: Model, options: RestoreOptions, given: Given) -> Task:
     degradation = model.denoiser.degradation
     scales = scales_of(given.sizes, model.image_shape)
     t = _step(model, degradation, options, scales, given)
-    t = max(model.T // 2, 1) if t is None else t
+    t = default_t(model.T) if t is None else t
     if t != AUTO:
         model.sampling_from(int(t), options)
     model.labels.check_images(options)
@@ -165,7 +165,7 @@ def _measured_by(
     degradation = degradation_named(options.degradation, model.image_shape)
     t = _step(model, degradation, options, scales, given)
     if t is None and not options.degraded:
-        t = max(degradation.T // 2, 1)
+        t = default_t(degradation.T)
     return degradation, t if t == AUTO else step_of(degradation, t if t is None else int(t))
 
 
