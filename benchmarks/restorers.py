@@ -121,10 +121,8 @@ def ours(method: str = "moments", sampler: Mapping[str, Any] | None = None, **op
         )
         generators = image_generators(seed, Stream.RESTORATION, range(len(problem.labels)))
         shape = tuple(problem.measurement.y.shape[1:])
-        xT = randn_images(generators, shape)
-        return last(
-            sampling.bound_sampler(estimate, xT, sampling.steps, Noise(generators, shape, calls=len(sampling.steps)))
-        )
+        xT, draw = randn_images(generators, shape), Noise(generators, shape, calls=len(sampling.steps))
+        return last(sampling.bound_sampler(estimate, problem.noise, xT, sampling.steps, draw))
 
     how = ", ".join(f"{key} {value}" for key, value in {**chosen.sampler, **options}.items())  # type: ignore[dict-item]
     return Restorer(f"{method}: {how}", drawn)

@@ -14,7 +14,17 @@ from torch import Tensor
 
 from benchmarks import restoring
 from benchmarks.measurements import MOTION, SHAPE, Motion, Pooled, Row
-from benchmarks.restorers import Passes, Problem, azula_denoiser, deepinv_denoiser, deepinv_physics
+from benchmarks.measurements import problem as measured_problem
+from benchmarks.restorers import (
+    Passes,
+    Problem,
+    azula_denoiser,
+    cold,
+    counted,
+    deepinv_denoiser,
+    deepinv_physics,
+    ours,
+)
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.measurements import Dense, Operator, Pixelwise, check_adjoint, operator_of
 from diffcli.diffusion.schedules import cosine
@@ -114,6 +124,23 @@ def test_peers_see_the_same_network_and_the_same_measurement() -> None:
     residual = asked.measurement.residual(x0)
     torch.testing.assert_close((y - physics.A(x0 + 0.5)).double(), residual, rtol=0, atol=1e-5)
     assert float(physics.noise_model.sigma) == pytest.approx(0.05)
+
+
+def test_each_way_of_ours_restores_as_many_images_and_tells_what_it_took() -> None:
+    row = restoring.all_rows()["blur, t = 20"]
+    x0 = 0.2 * images(2)
+    asked = measured_problem(row, x0, torch.tensor([3, -1]), restoring.model("mnist-fast"), sigma=0.01, indices=[4, 9])
+    ways = {
+        "two steps": ours(sampler={"name": "ddim", "eta": 1.0, "steps": 2}),
+        "cold: one step": cold(restoring.model("blur-fast"), one_step=True),
+    }
+    assert row.undone_by(restoring.model("blur-fast"))
+    assert not row.undone_by(restoring.model("pixelate-fast"))
+    made = {name: counted(way, asked, 0) for name, way in ways.items()}
+    assert all(images_.shape == x0.shape for images_, _, _ in made.values())
+    # A gradient for the conjugate direction, and one for the trace where x_t says enough: at t = 500, not at T.
+    assert made["two steps"][1:] == (2, 3)
+    assert made["cold: one step"][1:] == (1, 0)
 
 
 def test_passes_are_counted_forwards_and_backwards() -> None:
