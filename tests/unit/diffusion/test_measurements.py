@@ -21,7 +21,9 @@ from diffcli.diffusion.degradations import (
     Pixelate,
 )
 from diffcli.diffusion.measurements import (
+    DENSE,
     Axes,
+    Dense,
     Differentiated,
     Measurement,
     Operator,
@@ -110,10 +112,10 @@ KINDS: dict[str, type[Operator]] = {
     "mask": Pixelwise,
     "fade": Pixelwise,
     "fade to a colour": Pixelwise,
-    "fade to grey": Differentiated,
-    "plug-in": Differentiated,
-    "float32 alone": Differentiated,
-    "subclass": Differentiated,
+    "fade to grey": Dense,
+    "plug-in": Dense,
+    "float32 alone": Dense,
+    "subclass": Dense,
 }
 
 
@@ -155,6 +157,21 @@ def test_closed_forms_and_conjugate_gradients_are_the_dense_solution(name: str, 
     for solve in (operator.solve, partial(Operator.solve, operator)):
         given = variance * operator.adjoint(solve(b, variance, sigma**2))
         assert float((given - dense).abs().max()) < (1e-5 if name != "float32 alone" else 1e-4)
+
+
+def test_a_plug_in_of_small_images_is_one_matrix_and_of_larger_ones_is_differentiated() -> None:
+    small, large = operator_of(Swirl((1, 32, 32)), 2), operator_of(Swirl((1, 32, 33)), 2)
+    assert isinstance(small, Dense)
+    assert len(small.matrix) == DENSE
+    assert type(large) is Differentiated
+    y = white((1, 32, 33), 2)
+    torch.testing.assert_close(dot(large(y), y), dot(y, large.adjoint(y)))
+    # The same operator by autograd, and by conjugate gradients.
+    other = Differentiated(small.function)
+    b = 0.3 * white((1, 32, 32), 2)
+    torch.testing.assert_close(small.adjoint(b), other.adjoint(b))
+    torch.testing.assert_close(small.solve(b, 0.09, 0.01), other.solve(b, 0.09, 0.01))
+    assert small.adjoint(b.float()).dtype == torch.float32
 
 
 def test_conjugate_gradients_stop_image_by_image() -> None:

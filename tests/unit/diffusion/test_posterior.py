@@ -14,7 +14,7 @@ from diffcli.diffusion.degradations import Degradation, GaussianBlur, GaussianNo
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import X0Function
 from diffcli.diffusion.measurements import Measurement, measured
-from diffcli.diffusion.posterior import POSTERIORS, dps, isotropic, moments, refitted
+from diffcli.diffusion.posterior import POSTERIORS, dps, isotropic, mean_variance, moments, refitted
 from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, ancestral, cold, ddim, heun, last, timesteps
 from diffcli.diffusion.schedules import cosine, linear
@@ -194,6 +194,39 @@ def test_moments_are_calibrated_on_a_mixture(name: str, sigma: float, sampler: C
     assert covariance < 0.03
     assert max(errors(drawn(isotropic(mixture.denoiser(degradation), degradation, measurement)))) > 0.03
     assert float(posterior.weights.max()) < 0.9  # more than one Gaussian is left
+
+
+def test_the_mean_variance_is_the_trace_over_the_pixels_and_belongs_to_t() -> None:
+    covariance = smooth_mixture(1, SHAPE, 1.0).covariances[0]
+
+    def times(v: Tensor) -> Tensor:
+        return (v.flatten(1) @ covariance).view(v.shape)
+
+    t = torch.arange(1, 2001)
+    probed = mean_variance(times, torch.zeros(2000, *SHAPE), t)
+    assert probed.shape == (2000, 1, 1, 1)
+    assert float(probed.mean()) == pytest.approx(float(covariance.diagonal().mean()), rel=0.03)
+    alone = mean_variance(times, torch.zeros(1, *SHAPE), t[41:42])
+    torch.testing.assert_close(alone, probed[41:42])
+
+
+def test_errors_smaller_than_those_of_independent_pixels_are_told_apart_from_noise() -> None:
+    """Images of two degrees of freedom: what one conjugate gradient leaves is noise more than it is image."""
+    generator = torch.Generator().manual_seed(0)
+    basis = 0.2 * torch.randn(2, PIXELS, 2, generator=generator, dtype=torch.float64)
+    covariances = basis @ basis.mT / 2 + 1e-5 * torch.eye(PIXELS, dtype=torch.float64)
+    means = 0.1 * torch.randn(2, PIXELS, generator=generator, dtype=torch.float64)
+    mixture = PixelMixture(torch.tensor([0.6, 0.4]).double(), means, covariances, SHAPE)
+    degradation, blur, count = hot(50), MEASUREMENTS["blur"], 200
+    x0, t = mixture.draw(count, 3), torch.full((count,), 15)
+    measurement = measured(blur, blur.T, blur.degrade(x0, torch.full((count,), 2)) + 0.01 * white(count, 1), sigma=0.01)
+    xt, plain = degradation.degrade(x0, t, white(count, 2)), mixture.denoiser(degradation)
+
+    def error(estimate: X0Function) -> float:
+        return float((estimate(xt, t) - x0).square().mean().sqrt())
+
+    assert error(moments(plain, degradation, measurement)) < 0.3 * error(plain)
+    assert error(EXACT(plain, degradation, measurement)) < 0.12 * error(plain)
 
 
 def test_dps_moves_where_each_step_ends_by_the_gradient() -> None:
