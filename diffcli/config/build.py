@@ -88,6 +88,7 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
         _check_network(preset, degradation.image_shape)
     for key, reason in misfits(preset.prediction, preset.input, degradation).items():
         raise UserError(f"{key}: {reason}")
+    _check_measurement_noise(preset)
     resolve_sampler(preset.sampler, preset, degradation)
     resolve_prior(preset.prior, degradation)
     if training.min_snr is not None and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
@@ -184,6 +185,21 @@ def _check_network(preset: Preset, image_shape: tuple[int, int, int]) -> None:
     parameters = sum(weight.numel() for weight in network.parameters())
     if parameters > MAX_PARAMETERS:
         raise UserError(f"network {preset.network.name} has {parameters:,} parameters, more than {MAX_PARAMETERS:,}")
+
+
+def _check_measurement_noise(preset: Preset) -> None:
+    """Checks that a preset's denoiser can be told of measurement noise, where it asks for that.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if preset.measurement_noise is None:
+        return
+    if preset.prediction != "x0":
+        raise UserError(f"measurement_noise needs prediction x0, which needs no more of x_t; got {preset.prediction}")
+    if not asks_for("network", preset.network, "noise_levels"):
+        fitting = [name for name in NETWORKS if asks_for("network", Component(name=name), "noise_levels")]
+        raise UserError(f"measurement_noise: network {preset.network.name} is not told any; use {' or '.join(fitting)}")
 
 
 def samplers_for(degradation: Degradation) -> list[str]:
@@ -355,7 +371,14 @@ def build_denoiser(resolved: Resolved) -> Denoiser:
     except (RuntimeError, OverflowError, TypeError, _TooManyWeightsError):
         _check_network(preset, resolved.image_shape)  # says what is wrong
         raise
-    return Denoiser(network, resolved.degradation, preset.prediction, preset.classes, preset.input)
+    return Denoiser(
+        network,
+        resolved.degradation,
+        preset.prediction,
+        preset.classes,
+        preset.input,
+        measurement_noise=preset.measurement_noise or 0.0,
+    )
 
 
 class _TooManyWeightsError(DiffcliError):
@@ -385,7 +408,9 @@ def _network(preset: Preset, image_shape: tuple[int, int, int]) -> nn.Module:
     if preset.labels is not None and not asks_for("network", preset.network, "classes"):
         fitting = [name for name in NETWORKS if asks_for("network", Component(name=name), "classes")]
         raise UserError(f"labels: network {preset.network.name} takes none; use {' or '.join(fitting)}")
-    network: nn.Module = build("network", preset.network, {"image_shape": image_shape, "classes": preset.classes})
+    noise_levels = preset.measurement_noise is not None
+    supplied = {"image_shape": image_shape, "classes": preset.classes, "noise_levels": noise_levels}
+    network: nn.Module = build("network", preset.network, supplied)
     return network
 
 

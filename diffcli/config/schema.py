@@ -162,6 +162,9 @@ class Preset(Strict):
         input: what the network is given: x_t as it is (``degraded``), or the linear estimate of x_0 from it
             (``wiener``), in which the modes that a blur left are as strong as in an image; blurs only.
         noise: what is added to a degradation that draws none of its own, see :mod:`diffcli.diffusion.noise_levels`.
+        measurement_noise: the largest standard deviation, where pixels have the range 1, of noise that is no part of
+            the degradation: what a file of 8 bits, or a sensor, adds to x_t. Each image of the training has its own,
+            between none and this, and the network is told; null is a model of exact x_t alone.
     """
 
     description: str
@@ -169,6 +172,7 @@ class Preset(Strict):
     schedule: Component | None = None
     degradation: Component
     noise: Component | None = None
+    measurement_noise: Annotated[float, Field(ge=1e-3, le=1)] | None = None
     network: Component
     input: str = "degraded"
     prediction: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,12 @@ def rounded(images: Tensor, bits: int) -> Tensor:
     shape."""
     largest = 2**bits - 1
     return to_unit(images).mul(largest).round().div(largest) - 0.5
+
+
+def rounding(bits: int) -> float:
+    """Standard deviation of what rounding to 2^bits values takes away, that of a number uniform in a step: 0.0011 of 8
+    bits."""
+    return 1 / (2**bits - 1) / math.sqrt(12)
 
 
 def to_uint8(images: Tensor) -> Tensor:

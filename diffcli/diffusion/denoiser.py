@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcli.diffusion.degradations import Degradation, GaussianNoise, Separable
+from diffcli.diffusion.measurement_noise import level_of
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,15 @@ PREDICTIONS: dict[str, Prediction] = {
 class Input:
     """A network's input, made of x_t."""
 
-    of: Callable[[Any, Tensor, Tensor], Tensor]
-    """(degradation, xt, t) -> (B, C, H, W)."""
+    of: Callable[[Any, Tensor, Tensor, Tensor | None], Tensor]
+    """(degradation, xt, t, the measurement noise's sigma (B,) or None) -> (B, C, H, W)."""
     degradation: type
     """Which degradations it can be had for."""
 
 
 INPUTS: dict[str, Input] = {
-    "degraded": Input(of=lambda degradation, xt, t: xt, degradation=Degradation),
-    "wiener": Input(of=lambda degradation, xt, t: degradation.wiener(xt, t), degradation=Separable),
+    "degraded": Input(of=lambda degradation, xt, t, sigma: xt, degradation=Degradation),
+    "wiener": Input(of=lambda degradation, xt, t, sigma: degradation.wiener(xt, t, sigma), degradation=Separable),
 }
 
 
@@ -91,13 +93,22 @@ class Denoiser(nn.Module):
         prediction: a key of ``PREDICTIONS``.
         classes: number of labels that the network was built for; where it is 0, labels are not looked at.
         input: a key of ``INPUTS``: x_t itself, or what a linear filter makes of it.
+        measurement_noise: the largest standard deviation of the measurement noise that the network was built for; its
+            level in each x_t, (B,) in 0..1, is then its fourth argument. 0 is none.
 
     Raises:
         ValueError: the degradation does not have that prediction or input, see :func:`misfits`.
     """
 
     def __init__(
-        self, network: nn.Module, degradation: Degradation, prediction: str, classes: int = 0, input: str = "degraded"
+        self,
+        network: nn.Module,
+        degradation: Degradation,
+        prediction: str,
+        classes: int = 0,
+        input: str = "degraded",
+        *,
+        measurement_noise: float = 0.0,
     ) -> None:
         super().__init__()
         for reason in misfits(prediction, input, degradation).values():
@@ -107,12 +118,28 @@ class Denoiser(nn.Module):
         self.prediction = prediction
         self.classes = classes
         self.input = input
+        self.measurement_noise = measurement_noise
+        self.sigma = 0.0
+        """Standard deviation of the measurement noise in x_t, where none is given by image."""
 
-    def output(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+    def with_sigma(self, sigma: float) -> Denoiser:
+        """The same denoiser, weights shared, for x_t with measurement noise of this standard deviation."""
+        twin = copy(self)
+        twin.sigma = sigma
+        return twin
+
+    def output(self, xt: Tensor, t: Tensor, labels: Tensor | None = None, sigma: Tensor | None = None) -> Tensor:
         """The network's raw output g[x_t, t / T], (B, C, H, W), in the precision of ``xt``, under autocast too."""
         time = t.to(xt.dtype) / self.degradation.T
-        inputs = INPUTS[self.input].of(self.degradation, xt, t)
-        output: Tensor = self.network(inputs, time, labels) if self.classes else self.network(inputs, time)
+        own = labels if self.classes else None
+        told: tuple[Tensor | None, ...] = (own,) if self.classes else ()
+        if self.measurement_noise:
+            sigma = torch.full_like(time, self.sigma) if sigma is None else sigma
+            told = (own, level_of(sigma, self.measurement_noise))
+        else:
+            sigma = None
+        inputs = INPUTS[self.input].of(self.degradation, xt, t, sigma)
+        output: Tensor = self.network(inputs, time, *told)
         return output.to(xt.dtype)
 
     def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -121,11 +148,28 @@ class Denoiser(nn.Module):
         t = t.to(xt.device, non_blocking=True)
         return PREDICTIONS[self.prediction].to_x0(self.degradation, xt, t, self.output(xt, t, labels))
 
-    def loss(self, x0: Tensor, t: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """Mean squared error of the prediction, one value per image, (B,) (report Algorithm 1, lines 7 to 9)."""
+    def loss(
+        self,
+        x0: Tensor,
+        t: Tensor,
+        noise: Tensor | None = None,
+        labels: Tensor | None = None,
+        sigma: Tensor | None = None,
+    ) -> Tensor:
+        """Mean squared error of the prediction, one value per image, (B,) (report Algorithm 1, lines 7 to 9).
+
+        Args:
+            sigma: standard deviation of the measurement noise in each x_t, (B,); ``noise`` is of this and of the
+                degradation's together.
+        """
+        if sigma is not None and noise is None:
+            noise = torch.randn_like(x0)
         xt = self.degradation.degrade(x0, t, noise)
+        if sigma is not None and noise is not None:
+            own = self.degradation.sigma(t)
+            xt = xt + (torch.hypot(own, sigma.view(-1, 1, 1, 1)) - own) * noise
         target = PREDICTIONS[self.prediction].target(self.degradation, x0, t, noise)
-        return (self.output(xt, t, labels) - target).square().flatten(1).mean(dim=1)
+        return (self.output(xt, t, labels, sigma) - target).square().flatten(1).mean(dim=1)
 
     def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
         """The weight of each image's loss, (B,), so that x0_hat's errors count min(SNR, gamma) (Hang et al. 2023,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.denoiser import Denoiser
+from diffcli.diffusion.measurement_noise import sigma_of
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 
 KEPT_BYTES = 128 << 20
@@ -22,19 +23,40 @@ class Draws(NamedTuple):
     t: Tensor
     """In 1..T, int64 (B,)."""
     noise: Tensor | None
-    """Standard normal, (B, C, H, W); None where the degradation draws none."""
+    """Standard normal, (B, C, H, W); None where none is drawn."""
+    sigma: Tensor | None = None
+    """Standard deviation of the measurement noise, (B,); None where there is none."""
 
     def to(self, device: torch.device) -> Draws:
-        return Draws(self.t.to(device), None if self.noise is None else self.noise.to(device))
+        return Draws(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
+
+    def of_process(self, rank: int, world_size: int) -> Draws:
+        """The rows of one process among several, each of which draws for the whole batch."""
+        return Draws(*(None if part is None else part[rank::world_size] for part in self))  # type: ignore[arg-type]
 
 
 def fixed_draws(
-    degradation: Degradation, indices: Sequence[int], image_shape: Sequence[int], seed: int, stream: Stream
+    degradation: Degradation,
+    indices: Sequence[int],
+    image_shape: Sequence[int],
+    seed: int,
+    stream: Stream,
+    *,
+    measurement_noise: float = 0.0,
 ) -> Draws:
-    """t and noise of the images with these indices, on the CPU: those of an image belong to (seed, stream, index)."""
+    """t and noise of the images with these indices, on the CPU: those of an image belong to (seed, stream, index).
+
+    Args:
+        measurement_noise: the largest standard deviation of it, see :class:`~diffcli.diffusion.denoiser.Denoiser`.
+    """
     generators = image_generators(seed, stream, indices)
     t = torch.cat([torch.randint(1, degradation.T + 1, (1,), generator=generator) for generator in generators])
-    return Draws(t, randn_images(generators, tuple(image_shape)) if degradation.stochastic else None)
+    drawn = degradation.stochastic or measurement_noise > 0
+    noise = randn_images(generators, tuple(image_shape)) if drawn else None
+    if not measurement_noise:
+        return Draws(t, noise)
+    levels = torch.cat([torch.rand(1, generator=generator) for generator in generators])
+    return Draws(t, noise, sigma_of(levels, measurement_noise))
 
 
 class KeptDraws:
@@ -62,5 +84,5 @@ class KeptDraws:
 
 def fixed_loss(denoiser: Denoiser, x0: Tensor, draws: Draws, labels: Tensor | None = None) -> Tensor:
     """Loss per image, (B,), at its own t and noise, so that it can be compared over epochs and runs."""
-    t, noise = draws.to(x0.device)
-    return denoiser.loss(x0, t, noise, None if labels is None else labels.to(x0.device))
+    t, noise, sigma = draws.to(x0.device)
+    return denoiser.loss(x0, t, noise, None if labels is None else labels.to(x0.device), sigma)

@@ -23,14 +23,15 @@ class Start(nn.Module):
     Args:
         prior: fitted.
         degradation: whose sigma_T is added to what a prior of the signal draws.
+        measurement: standard deviation of the measurement noise that is added then, too.
 
     Raises:
         ValueError: there is none for this prior: it draws copies of training images, or is a plug-in's.
     """
 
-    def __init__(self, prior: Prior, degradation: Degradation) -> None:
+    def __init__(self, prior: Prior, degradation: Degradation, measurement: float = 0.0) -> None:
         super().__init__()
-        sigma = float(degradation.sigmas[degradation.T]) if prior.of_signal else 1.0
+        sigma = math.hypot(float(degradation.sigmas[degradation.T]), measurement) if prior.of_signal else 1.0
         self.signal: nn.Module | None = None
         if isinstance(prior, Mixture):
             self.signal = _MixtureSignal(prior)

@@ -113,7 +113,14 @@ class TiledDenoiser(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, degradation: Degradation) -> None:
-        super().__init__(denoiser.network, degradation, denoiser.prediction, denoiser.classes, denoiser.input)
+        super().__init__(
+            denoiser.network,
+            degradation,
+            denoiser.prediction,
+            denoiser.classes,
+            denoiser.input,
+            measurement_noise=denoiser.measurement_noise,
+        )
         channels, height, width = denoiser.degradation.image_shape
         if degradation.image_shape[0] != channels:
             raise ValueError(f"pictures have {degradation.image_shape[0]} channels, tiles {channels}")
@@ -126,8 +133,10 @@ class TiledDenoiser(Denoiser):
     def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """x0_hat, (B, C, H, W), as of any denoiser."""
 
+        tile = self.tile.with_sigma(self.sigma) if self.measurement_noise else self.tile
+
         def estimate_of(count: int) -> X0Function:
             own = None if labels is None else labels.repeat(count)
-            return lambda tiles, times: self.tile(tiles, times, own)
+            return lambda tiles, times: tile(tiles, times, own)
 
         return tiled(estimate_of, self.tile_size)(xt, t)

@@ -144,13 +144,16 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         losses, by_t = _loss(sampling, test, told, quiet)
         scores |= losses
     if "nll" in wanted:
-        settings["decoder_width"] = decoder_width(sampling, training_images())
+        exact = sampling.with_sigma(0)
+        settings["decoder_width"] = decoder_width(exact, training_images())
         steps, width = settings["nll_steps"], settings["decoder_width"]
-        scores |= bits_of(sampling, test, told, steps, width, quiet)
+        scores |= bits_of(exact, test, told, steps, width, quiet)
     elif not options.metrics and (reason := why_none(model.denoiser.degradation, settings["prior"])):
         notes.append(f"left out nll: {reason}")
     if reconstructed := [name for name in wanted if METRICS[name].source == "reconstructions"]:
         start = sampling if options.t is None else model.starting_at(options.t, sampling)
+        # Noise beyond what the network was trained for is told as the strongest that it knows.
+        start = start.with_sigma(min(options.disturbance.sigma, sampling.denoiser.measurement_noise))
         told_by_suffix = model.labels.of_reconstructions(options, test)
         judge = classifier if "class_kept" in wanted else None
         for suffix, own in told_by_suffix.items():
@@ -271,9 +274,16 @@ def _loss(
         def losses_of(indices: range) -> tuple[Tensor, Tensor]:
             index = torch.arange(indices.start, indices.stop)
             x0 = to_model(test.images[index].to(sampling.device))
-            degradation = sampling.denoiser.degradation
-            draws = fixed_draws(degradation, indices, x0.shape[1:], sampling.seed, Stream.TEST)
-            loss = fixed_loss(sampling.denoiser, x0, draws, told[index])
+            denoiser = sampling.denoiser
+            draws = fixed_draws(
+                denoiser.degradation,
+                indices,
+                x0.shape[1:],
+                sampling.seed,
+                Stream.TEST,
+                measurement_noise=denoiser.measurement_noise,
+            )
+            loss = fixed_loss(denoiser, x0, draws, told[index])
             advance(len(indices))
             return loss.cpu().double(), draws.t  # there is no float64 on MPS
 

@@ -115,7 +115,7 @@ METRICS = {
             "denoiser",
             "lower",
             # Errors of eps, of x0 and of v have different scales; and a schedule decides how hard the tasks are.
-            (*_TESTED, "prediction", "degradation", "schedule", "noise"),
+            (*_TESTED, "prediction", "degradation", "schedule", "noise", "measurement_noise"),
         ),
         Metric(
             "nll",

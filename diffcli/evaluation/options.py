@@ -89,7 +89,8 @@ class EffortOptions(ExtractorOptions):
         t: reconstructions start from z_t of this step, 1..T, with the sampler's steps in proportion; None is T.
         zt_bits: z_t is rounded to 2^bits values and clamped to the range of pixels, as a picture file does, 1..16; None
             leaves it as it is.
-        zt_noise: standard deviation of normal noise that is added to z_t then, where pixels have the range 1.
+        zt_noise: standard deviation of normal noise that is added to z_t then, where pixels have the range 1. A model
+            with ``measurement_noise`` is told of both, up to what it was trained for.
     """
 
     n_cas: int | None = option(

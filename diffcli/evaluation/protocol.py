@@ -113,6 +113,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         },
         "ssim": ssim_window(*model.image_shape[1:]),
     }
+    if model.preset.measurement_noise:
+        settings["measurement_noise"] = model.preset.measurement_noise
     if model.classes:
         # Which labels samples get, and what loss and likelihood are told; none given is those of the data.
         labels = model.labels.numbers(options)

@@ -92,7 +92,7 @@ def graphs_of(sampling: Sampling, image_shape: tuple[int, int, int]) -> list[Gra
         raise UserError(f"`sampler` {sampling.sampler.name} cannot be a graph: {error}; take ddim or cold") from error
     assert sampling.prior is not None
     try:
-        start = Start(sampling.prior, degradation)
+        start = Start(sampling.prior, degradation, sampling.denoiser.sigma)
     except ValueError as error:
         raise UserError(f"this `prior` cannot be a graph: {error}; take mixture, gaussian or uniform") from error
 

@@ -29,7 +29,8 @@ class MeasurementOptions(Options):
     """What is known of a measurement y = A x_0 + sigma eps of images, and what is drawn given it.
 
     Args:
-        sigma: standard deviation of the noise on y, where pixels have a range of 1; None is what the degradation adds,
+        sigma: standard deviation of the noise on y, or on degraded images that go to a model which was trained with
+            ``measurement_noise``, where pixels have a range of 1; None is what the degradation adds,
             and for images of 8 bits their rounding, too.
         method: how the model's estimate goes with y, see :mod:`diffcli.diffusion.posterior`; None is ``moments`` for a
             model of Gaussian noise, else ``isotropic``.

@@ -22,14 +22,14 @@ from diffcli.config.plugins import load_configured
 from diffcli.config.presets import load_preset, preset_files
 from diffcli.config.registry import with_defaults
 from diffcli.config.schema import Component, Preset, explain, validate_stored
-from diffcli.data.pixels import to_model
+from diffcli.data.pixels import rounding, to_model
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
 from diffcli.diffusion.measurements import Measurement, measured
 from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.files import user_path
 from diffcli.utils.options import check_number
 
-ROUNDING = 1 / 255 / math.sqrt(12)
+ROUNDING = rounding(8)
 """Standard deviation of what 8 bits round away, 0.0011: that of a number uniform in a step."""
 BESIDE = ("schedule", "noise")
 """What a degradation may need beside its own parameters."""

@@ -223,11 +223,12 @@ class Model:
         return torch.cat(parts)
 
     @takes_sampler_options
-    def restore(self, xt: Tensor, t: int, **options: Any) -> Tensor:
+    def restore(self, xt: Tensor, t: int, *, sigma: float = 0.0, **options: Any) -> Tensor:
         """Images, uint8 (N, C, H, W), that the sampler makes of degraded images ``xt`` (N, C, H, W) at step ``t`` in
         1..T.
 
-        ``steps`` counts from ``t`` to 0; without it, the preset's steps from T to 0 in proportion.
+        ``steps`` counts from ``t`` to 0; without it, the preset's steps from T to 0 in proportion. ``sigma`` is the
+        standard deviation of the measurement noise in ``xt``, for a model that was trained for it: of 8 bits 0.0011.
 
         Raises:
             UserError: an option is out of range or does not fit the model.
@@ -235,7 +236,7 @@ class Model:
         chosen = SamplerOptions(**options)
         check_degraded(xt, self.image_shape)
         self.check_t(t)
-        sampling = self.sampling_from(t, chosen)
+        sampling = self.sampling_from(t, chosen).with_sigma(sigma)
         labels = self.labels.of_images(chosen, len(xt))
         with progress(f"restoring {len(xt)} images", sampling.total_steps(len(xt)), "steps", chosen.quiet) as done:
             return to_uint8(torch.cat(list(restore(sampling, xt, counting(done), labels))))
@@ -273,12 +274,19 @@ class Model:
         return answer(sampling, self.labels, measurement, replace(chosen, method=method))
 
     def estimate(
-        self, xt: Tensor, t: int, label: Label | Sequence[Label] | None = None, batch_size: BatchSize = 128
+        self,
+        xt: Tensor,
+        t: int,
+        label: Label | Sequence[Label] | None = None,
+        batch_size: BatchSize = 128,
+        *,
+        sigma: float = 0.0,
     ) -> Tensor:
         """x0_hat: what the network takes degraded images ``xt`` (N, C, H, W) at step ``t`` in 1..T for, in one step.
 
         Args:
             label: of the images, see :class:`SamplerOptions`; None is no label.
+            sigma: see :meth:`restore`.
 
         Returns:
             uint8 (N, C, H, W).
@@ -289,7 +297,7 @@ class Model:
         options = SamplerOptions(label=label, batch_size=batch_size)
         check_degraded(xt, self.image_shape)
         self.check_t(t)
-        sampling = replace(self.sampling(options), steps=[t, 0])
+        sampling = replace(self.sampling(options), steps=[t, 0]).with_sigma(sigma)
         labels = self.labels.of_images(options, len(xt))
         return to_uint8(torch.cat(list(estimated(sampling, xt, labels))))
 
@@ -488,5 +496,5 @@ class Model:
             processes=self.processes,
             labels=self.labels.of_samples(options),
             guide=self.guide,
-        )
+        ).from_prior()
         return sampling.with_largest_batches() if options.batch_size == "auto" else sampling

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from diffcli.data.pixels import rounded, to_model
+from diffcli.data.pixels import rounded, rounding, to_model
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.inpainting import Known
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
@@ -61,6 +62,11 @@ class Disturbance:
 
     bits: int | None = None
     noise: float = 0.0
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of both together."""
+        return math.hypot(self.noise, 0.0 if self.bits is None else rounding(self.bits))
 
     def of(self, zt: Tensor, seed: int, indices: Sequence[int]) -> Tensor:
         """z_t (B, C, H, W) of the images with these indices, disturbed; the noise is a function of (seed, index)."""

@@ -178,6 +178,7 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
     def _check_measurement(self) -> None:
         if self.degradation is not None or self.blur is not None:
             return
-        for name in ("sigma", "method", "samples"):
+        # Of degraded images a model may know noise that is measured: what is restored says whether it does.
+        for name in ("method", "samples") if self.degraded else ("sigma", "method", "samples"):
             if getattr(self, name) is not None:
                 raise UserError(f"`{name}` is of measurements; add `degradation`, or leave it out")

@@ -17,7 +17,7 @@ from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.inference.blur_width import exact_blur, scales_of, step_of_width, width_note, widths
 from diffcli.inference.measurement_options import PosteriorOptions
-from diffcli.inference.measuring import degradation_named, step_of
+from diffcli.inference.measuring import ROUNDING, degradation_named, step_of
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions, default_t
 from diffcli.inference.posterior import Posterior, method_for
@@ -99,26 +99,30 @@ def _painting(model: Model, options: RestoreOptions, given: Given) -> Task:
 
 def _restoring(model: Model, options: RestoreOptions, given: Given) -> Task:
     """By what the model itself undoes."""
-    for name in ("sigma", "method", "samples"):
+    told = options.degraded and model.denoiser.measurement_noise > 0
+    for name in ("method", "samples") if told else ("sigma", "method", "samples"):
         if getattr(options, name) is not None:
             raise UserError(f"`{name}` is of measurements; add `degradation`, or leave it out")
+    sigma = (ROUNDING if options.sigma is None else options.sigma) if told else 0.0
     degradation = model.denoiser.degradation
     scales = scales_of(given.sizes, model.image_shape)
     t = _step(model, degradation, options, scales, given)
     t = default_t(model.T) if t is None else t
     if t != AUTO:
-        model.sampling_from(int(t), options)
+        model.sampling_from(int(t), options).with_sigma(sigma)
     model.labels.check_images(options)
 
     def make(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
         step = _known_step(model, degradation, t, images, options)
         _say(options, width_note(degradation, step, scales))
+        if told and options.sigma is None:
+            _say(options, f"the files are taken as exact but for their 8 bits, sigma {sigma:.2g}")
         if t == AUTO and options.steps is not None:
             options = replace(options, steps=min(options.steps, step))
         xt = to_model(images) if options.degraded else model.degrade(images, step, options.seed)
         rows = {} if options.degraded else {"original": images}
-        rows |= {"degraded": xt, "one step": model.estimate(xt, step, options.label, options.batch_size)}
-        return Restored({**rows, "restored": model.restore(xt, step, **shared(options, SamplerOptions))})
+        rows |= {"degraded": xt, "one step": model.estimate(xt, step, options.label, options.batch_size, sigma=sigma)}
+        return Restored({**rows, "restored": model.restore(xt, step, sigma=sigma, **shared(options, SamplerOptions))})
 
     return make
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from diffcli.config.build import SamplerFunction, bind_sampler
 from diffcli.config.schema import Sampler
-from diffcli.data.pixels import to_model
+from diffcli.data.pixels import rounding, to_model
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, clipped, with_labels
@@ -153,6 +153,33 @@ class Sampling:
 
         yield from resampled(sample, degradation, xT, self.steps, draw, known.rounds)
 
+    def with_sigma(self, sigma: float) -> Sampling:
+        """The same for x_t with measurement noise of this standard deviation.
+
+        Raises:
+            UserError: the model was trained for none, or for less.
+        """
+        largest = self.denoiser.measurement_noise
+        if not 0 <= sigma <= largest:
+            known = f"noise of up to {largest:g}" if largest else "exact degraded images"
+            raise UserError(
+                f"`sigma` must be in 0..{largest:g} for this model, which was trained for {known}; got {sigma:g}"
+            )
+        if sigma == self.denoiser.sigma:
+            return self
+        guide = None if self.guide is None else self.guide.with_sigma(sigma)
+        return replace(self, denoiser=self.denoiser.with_sigma(sigma), guide=guide)
+
+    def from_prior(self) -> Sampling:
+        """The same for images that are drawn from the prior: a model that knows measurement noise starts from x_T as a
+        file of 8 bits holds it.
+
+        What a prior gets wrong in modes too faint for a file would be amplified; that noise drowns it.
+        """
+        if self.prior is None or not self.prior.of_signal:
+            return self
+        return self.with_sigma(min(rounding(8), self.denoiser.measurement_noise))
+
     def batches(self, n: int) -> list[range]:
         """The indices of ``n`` images in as few batches as ``batch_size`` allows, of even sizes: a small rest would
         cost nearly as much as a whole batch."""
@@ -242,11 +269,13 @@ def draw_xT(
     label."""
     assert sampling.prior is not None
     drawn: Tensor = sampling.prior(generators, image_shape, sampling.device, labels)
-    degradation = sampling.denoiser.degradation
-    if not sampling.prior.of_signal or not degradation.sigmas[degradation.T] > 0:
+    degradation, measured = sampling.denoiser.degradation, sampling.denoiser.sigma
+    if not sampling.prior.of_signal or not (degradation.sigmas[degradation.T] > 0 or measured):
         return drawn
-    at_T = torch.full((len(drawn),), degradation.T, device=drawn.device)
-    return drawn + degradation.sigma(at_T) * randn_images(generators, image_shape, drawn.device)
+    sigma = degradation.sigma(torch.full((len(drawn),), degradation.T, device=drawn.device))
+    if measured:
+        sigma = torch.hypot(sigma, torch.full_like(sigma, measured))
+    return drawn + sigma * randn_images(generators, image_shape, drawn.device)
 
 
 @torch.inference_mode()

@@ -1,6 +1,8 @@
 """Networks: forward(xt (B, C, H, W), t / T (B,), labels int64 (B,) or None) -> (B, C, H, W).
 
-A network that has no parameter ``classes`` takes no labels: it is called with the first two arguments alone.
+A network that has no parameter ``classes`` takes no labels: it is called with the first two arguments alone. One with a
+parameter ``noise_levels`` may be built to be told the level of the measurement noise in x_t, too: (B,) in 0..1, its
+fourth argument.
 """
 
 from collections.abc import Callable

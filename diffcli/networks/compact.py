@@ -72,6 +72,7 @@ class CompactUNet(nn.Module):
         middle: residual blocks at a quarter; None is one more than ``blocks``.
         attention: after every block at a quarter, where it is cheap, and where the parts of a figure have to agree.
         classes: number of labels; 0 for a network without.
+        noise_levels: whether the network is told the level of the measurement noise in x_t.
 
     Raises:
         ValueError: a size that the network cannot take.
@@ -85,6 +86,8 @@ class CompactUNet(nn.Module):
         middle: int | None = None,
         attention: bool = False,
         classes: int = 0,
+        *,
+        noise_levels: bool = False,
     ) -> None:
         super().__init__()
         channels, height, width_px = image_shape
@@ -111,10 +114,16 @@ class CompactUNet(nn.Module):
             nn.PixelShuffle(2),
         )
         self.label = LabelEmbedding(classes, TIME_WIDTH)
+        self.level = nn.Sequential(*time_layers(FREQUENCIES, TIME_WIDTH, nn.SiLU)) if noise_levels else None
 
-    def forward(self, xt: Tensor, t_fraction: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(xt (B, C, H, W), t / T (B,), labels int64 (B,), -1 for none) -> (B, C, H, W)."""
+    def forward(
+        self, xt: Tensor, t_fraction: Tensor, labels: Tensor | None = None, level: Tensor | None = None
+    ) -> Tensor:
+        """(xt (B, C, H, W), t / T (B,), labels int64 (B,), -1 for none, noise level in 0..1 (B,), None for none) -> (B,
+        C, H, W)."""
         time = self.label(self.time(t_fraction), labels)
+        if self.level is not None:
+            time = time + self.level(torch.zeros_like(t_fraction) if level is None else level)
         hidden = self.stem(xt)
         for block in self.down:
             hidden = block(hidden, time)

@@ -25,6 +25,7 @@ WORDS = {
     "kind": "generation or restoration",
     "label": "labels asked for",
     "ssim": "window of SSIM",
+    "measurement_noise": "noise of measurements",
     "reconstruction": "what reconstructions start from",
     "reconstruction_label": "labels told in reconstructions",
 }

@@ -219,7 +219,7 @@ class EpochSamples(Callback):
         pl_module.train()
 
     def _draw(self, sampling: Sampling, images: ImageSet, told: Tensor | None, stem: Path, label: str | None) -> None:
-        (samples,) = generate(sampling, sampling.batch_size, images.image_shape)
+        (samples,) = generate(sampling.from_prior(), sampling.batch_size, images.image_shape)
         with written_whole(stem.with_name(f"{stem.name}-unconditional.png")) as part:
             save_grid(to_uint8(samples), part, label)
         if not len(images):

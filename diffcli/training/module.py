@@ -14,6 +14,7 @@ from diffcli.data.datamodule import Batch
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.labels import NO_LABEL, hidden_labels, shares_of
 from diffcli.diffusion.losses import Draws, KeptDraws, fixed_draws, fixed_loss
+from diffcli.diffusion.measurement_noise import sigma_of
 from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.diffusion.times import draw_times
@@ -109,15 +110,19 @@ class DiffusionModule(LightningModule):
         labels: Tensor = self.trainer.datamodule.train.labels  # type: ignore[attr-defined]
         return labels
 
-    def draw(self, size: int, image_shape: torch.Size) -> tuple[Tensor, Tensor | None]:
-        """(t in 1..T, int64 (size,); noise (size, C, H, W), if any): a function of (seed, global step)."""
-        training = self.preset.training
+    def draw(self, size: int, image_shape: torch.Size) -> Draws:
+        """The times and the noise of a batch of ``size`` images: a function of (seed, global step)."""
+        training, largest = self.preset.training, self.denoiser.measurement_noise
         generator = generator_for(training.seed, Stream.TRAIN, 0, self.global_step, device=self.device)
         T = self.denoiser.degradation.T
         t = draw_times(size, T, training.t_distribution, training.stratified_t, generator)
-        if not self.denoiser.degradation.stochastic:
-            return t, None
-        return t, torch.randn((size, *image_shape), generator=generator, device=self.device)
+        if not self.denoiser.degradation.stochastic and not largest:
+            return Draws(t, None)
+        noise = torch.randn((size, *image_shape), generator=generator, device=self.device)
+        if not largest:
+            return Draws(t, noise)
+        levels = torch.rand(size, generator=generator, device=self.device)
+        return Draws(t, noise, sigma_of(levels, largest))
 
     def labels(self, batch: Batch) -> Tensor:
         """The labels of this process's images, int64 (B,), those that this step hides left out: which ones those are is
@@ -131,10 +136,9 @@ class DiffusionModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x0 = to_model(batch.images)
         # Every process draws for the whole batch and takes its own rows: as many give the same training as one.
-        t, noise = self.draw(batch.size, x0.shape[1:])
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        t, noise = t[rank::world_size], None if noise is None else noise[rank::world_size]
-        losses = self.denoiser.loss(x0, t, noise, self.labels(batch) if self.preset.classes else None)
+        t, noise, sigma = self.draw(batch.size, x0.shape[1:]).of_process(rank, world_size)
+        losses = self.denoiser.loss(x0, t, noise, self.labels(batch) if self.preset.classes else None, sigma)
         if self.preset.training.min_snr is not None:
             losses = losses * self.denoiser.min_snr_weight(t, self.preset.training.min_snr)
         # Lightning averages the gradients of the processes, whose parts of a batch may differ by one image.
@@ -144,8 +148,16 @@ class DiffusionModule(LightningModule):
         x0 = to_model(batch.images)
 
         def draw() -> Draws:
-            seed, degradation = self.preset.training.seed, self.denoiser.degradation
-            return fixed_draws(degradation, batch.indices.tolist(), x0.shape[1:], seed, Stream.VALIDATION).to(x0.device)
+            indices, seed, denoiser = batch.indices.tolist(), self.preset.training.seed, self.denoiser
+            draws = fixed_draws(
+                denoiser.degradation,
+                indices,
+                x0.shape[1:],
+                seed,
+                Stream.VALIDATION,
+                measurement_noise=denoiser.measurement_noise,
+            )
+            return draws.to(x0.device)
 
         # The batches are the same ones in every validation.
         losses = fixed_loss(self.denoiser, x0, self._val_draws.of(batch_idx, draw), batch.labels)

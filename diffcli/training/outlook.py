@@ -158,9 +158,9 @@ def _steps(
 
     def loss() -> Tensor:
         x0 = to_model(images.to(module.device))
-        t, noise = module.draw(len(x0), x0.shape[1:])
+        t, noise, sigma = module.draw(len(x0), x0.shape[1:])
         step_labels = labels.to(module.device) if preset.classes else None
-        return module.denoiser.loss(x0, t, noise, step_labels).mean()
+        return module.denoiser.loss(x0, t, noise, step_labels, sigma).mean()
 
     def step() -> None:
         loss().backward()

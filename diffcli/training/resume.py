@@ -32,6 +32,7 @@ REASONS = {
     "schedule": "the network has learnt to undo the degradation of the old one",
     "degradation": "the network has learnt to undo the old one",
     "noise": "the network has learnt to undo the degradation with the old noise",
+    "measurement_noise": "the network has learnt to be told of the old one",
     "network": "the weights belong to the old one",
     "input": "the network has learnt to read the old one",
     "prediction": "the network has learnt to predict the old one",

@@ -23,6 +23,7 @@ class Small(nn.Module):
     def __init__(self, like: Any, holds: int) -> None:
         super().__init__()
         self.degradation, self.classes, self.holds = like.degradation, like.classes, holds
+        self.measurement_noise = self.sigma = 0.0
 
     def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         if len(xt) > self.holds:

@@ -151,6 +151,7 @@ class Perfect(nn.Module):
     def __init__(self, degradation: Degradation, x0: Tensor) -> None:
         super().__init__()
         self.degradation, self.x0, self.classes = degradation, x0, 0
+        self.measurement_noise = self.sigma = 0.0
 
     def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.x0.expand_as(xt)

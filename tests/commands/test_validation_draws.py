@@ -28,9 +28,9 @@ def test_a_training_draws_for_its_validations_once(
 ) -> None:
     drawn: list[int] = []
 
-    def counted(degradation: Degradation, indices: list[int], *rest: Any) -> Draws:
+    def counted(degradation: Degradation, indices: list[int], *rest: Any, **named: Any) -> Draws:
         drawn.extend(indices)
-        return fixed_draws(degradation, indices, *rest)
+        return fixed_draws(degradation, indices, *rest, **named)
 
     monkeypatch.setattr(training_module, "fixed_draws", counted)
     once = validation_losses(tiny, workplace / "once")

@@ -32,29 +32,36 @@ class Separable(Degradation):
         """R_t x C_t'."""
         return self.rows[t][:, None] @ x0 @ self.columns[t][:, None].mT
 
-    def wiener(self, xt: Tensor, t: Tensor) -> Tensor:
+    def wiener(self, xt: Tensor, t: Tensor, sigma: Tensor | None = None) -> Tensor:
         """The linear estimate of x_0 from x_t by a Wiener filter, (B, C, H, W): what a blur left of each mode is
         amplified, as far as the noise and ``RESOLUTION`` allow.
 
         In the singular bases of R_t and C_t, a mode of which s is left is multiplied by s / (s^2 + r^2), where r^2 =
-        RESOLUTION^2 + (sigma_t / SPREAD)^2; pixels are taken as equally strong in every mode (Gonzalez & Woods, Digital
-        Image Processing, "Minimum Mean Square Error (Wiener) Filtering"). The factor 1 + r^2 keeps the brightness.
+        RESOLUTION^2 + (sigma_t^2 + sigma^2) / SPREAD^2; pixels are taken as equally strong in every mode (Gonzalez &
+        Woods, Digital Image Processing, "Minimum Mean Square Error (Wiener) Filtering"). The factor 1 + r^2 keeps the
+        brightness.
+
+        Args:
+            sigma: standard deviation of the measurement noise in each x_t, (B,); None is none.
         """
         if self._filters is None or self._filters[0].device != xt.device:
             with torch.inference_mode(False):
                 self._filters = self._filter_tables(xt.device)
         with full_precision(xt.device):
-            left, right, gain, back_left, back_right = (table[t][:, None] for table in self._filters)
+            left, right, gain, back_left, back_right, left_over = (table[t][:, None] for table in self._filters)
+            if sigma is not None:
+                noise = RESOLUTION**2 + (self.sigma(t).square() + sigma.view(-1, 1, 1, 1).square()) / SPREAD**2
+                gain = left_over / (left_over.square() + noise) * (1 + noise)
             return (back_left @ ((left @ xt.float() @ right) * gain) @ back_right).to(xt.dtype)
 
     def _filter_tables(self, device: torch.device) -> tuple[Tensor, ...]:
-        """Both singular bases, the gain of each pair of modes, and the bases to go back to pixels, float32 (T + 1, .,
-        .) each."""
+        """Both singular bases, the filter of each pair of modes, the bases to go back to pixels, and what is left of
+        each pair, float32 (T + 1, ., .) each."""
         (u_rows, s_rows, v_rows), (u_columns, s_columns, v_columns) = (
             torch.linalg.svd(table.cpu().double()) for table in (self.rows, self.columns)
         )
         gains = s_rows[:, :, None] * s_columns[:, None, :]
         noise = RESOLUTION**2 + (self.sigmas.cpu() / SPREAD).square()[:, None, None]
         gain = gains / (gains.square() + noise) * (1 + noise)
-        tables = (u_rows.mT, u_columns, gain, v_rows.mT, v_columns)
+        tables = (u_rows.mT, u_columns, gain, v_rows.mT, v_columns, gains)
         return tuple(table.float().to(device) for table in tables)

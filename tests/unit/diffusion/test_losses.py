@@ -50,5 +50,5 @@ def test_a_fixed_loss_is_of_the_draws_and_of_the_labels(labels: torch.Tensor | N
     denoiser: Any = SimpleNamespace(loss=loss)
     x0, draws = torch.rand(2, *SHAPE), Draws(torch.tensor([3, 4]), torch.ones(2, *SHAPE))
     assert fixed_loss(denoiser, x0, draws, labels).tolist() == [1.0, 2.0]
-    for given, expected in zip(seen[0], (x0, draws.t, draws.noise, labels), strict=True):
+    for given, expected in zip(seen[0], (x0, draws.t, draws.noise, labels, draws.sigma), strict=True):
         assert given is expected is None or torch.equal(given, expected)  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ def test_min_snr_makes_every_prediction_weigh_x0_the_same(prediction: str) -> No
     eps = torch.randn_like(x0)
     denoiser = Denoiser(nn.Identity(), noise, prediction)
     off = 0.1 * torch.ones_like(x0)  # an output that is wrong by this much
-    denoiser.output = lambda xt, t, labels: denoiser_target + off  # type: ignore[method-assign]
+    denoiser.output = lambda xt, t, labels, sigma=None: denoiser_target + off  # type: ignore[method-assign]
     targets = {"eps": eps, "x0": x0, "v": noise.velocity(x0, t, eps)}
     denoiser_target = targets[prediction]
     weighted = denoiser.loss(x0, t, eps) * denoiser.min_snr_weight(t, 5.0)
