@@ -269,8 +269,10 @@ def draw_xT(
     label."""
     assert sampling.prior is not None
     drawn: Tensor = sampling.prior(generators, image_shape, sampling.device, labels)
+    if not sampling.prior.of_signal:
+        return drawn
     degradation, measured = sampling.denoiser.degradation, sampling.denoiser.sigma
-    if not sampling.prior.of_signal or not (degradation.sigmas[degradation.T] > 0 or measured):
+    if not (degradation.sigmas[degradation.T] > 0 or measured):
         return drawn
     sigma = degradation.sigma(torch.full((len(drawn),), degradation.T, device=drawn.device))
     if measured:
