@@ -131,10 +131,11 @@ def degradation_at(model: Model, choice: str, strength: float) -> ChosenDegradat
         return ChosenDegradation(pixels, 1, f"down-sampling by {block}", "down-sampling")
     degradation = degradation_named(_name_of(model, choice), shape)
     if choice == NOISE:
-        return ChosenDegradation(degradation, 0, "noise alone", "noise")
+        return ChosenDegradation(degradation, 0, "noise", "noise")
     t = step_of(degradation, int(strength))
-    words = width_note(degradation, t, [1.0]) or f"t = {t} of {degradation.T}"
-    return ChosenDegradation(degradation, t, words, WORDS.get(degradation.name, degradation.name))
+    cause = WORDS.get(degradation.name, degradation.name)
+    words = width_note(degradation, t, [1.0]) or f"{cause}, t = {t} of {degradation.T}"
+    return ChosenDegradation(degradation, t, words, cause)
 
 
 def _name_of(model: Model, choice: str) -> str:

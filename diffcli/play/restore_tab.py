@@ -191,18 +191,18 @@ def _restoration(models: Models, tab: Tab, values: Given) -> Answers:
     if images is None:
         yield "", message(INVITATION)
         return
-    strength = number_of(values[tab.strength], "the degradation's strength")
+    strength = number_of(values[tab.strength], "the strength of the degradation")
     if choice == OWN:
         t = int(strength)
         for restoration in restorations(model, images, t, label, seed=0):
             yield _pictures(restoration, t, model.T), message(f"{name}, t = {t} of {model.T}")
         return
     chosen = degradation_at(model, choice, strength)
-    sigma = number_of(values[tab.sigma], "the noise's sigma")
+    sigma = number_of(values[tab.sigma], "the sigma of the noise")
     samples = int(number_of(values[tab.samples], "the number of answers"))
     options: dict[str, Any] = {"sigma": sigma, "samples": samples, "label": label, "seed": 0}
     for measured in measured_restorations(model, images, chosen.degradation, chosen.t, **options):
-        yield _answers(measured, chosen), message(_report(measured, chosen, name, model.classes))
+        yield _answers(measured, chosen), message(_report(measured, chosen, f"{name}, sigma {sigma:g}", model.classes))
 
 
 def _answers(measured: Measured, chosen: ChosenDegradation) -> str:
@@ -219,16 +219,20 @@ def _answers(measured: Measured, chosen: ChosenDegradation) -> str:
     return row([figure([of_image(images[0], what)], what) for images, what in pictures], "four")
 
 
-def _report(measured: Measured, chosen: ChosenDegradation, name: str, classes: Sequence[str]) -> str:
-    """What the pictures show, in words."""
+def _report(measured: Measured, chosen: ChosenDegradation, of: str, classes: Sequence[str]) -> str:
+    """The pictures in words.
+
+    Args:
+        of: which model answers, and to which noise.
+    """
     posterior = measured.posterior
     if posterior is None:
-        return f"{name} is asked …"
+        return f"{of}: drawing …"
     count = len(posterior.samples)
     shown = [f"White: what the {chosen.cause} hides; black: where all {count} answers agree"] if count > 1 else []
     labels = label_notes(posterior, classes, ["The picture"])
     misfit = filter(None, [misfit_note(posterior)])
-    return ". ".join([f"{name}, {chosen.words}", *labels, *shown, *map(_sentence, misfit)])
+    return ". ".join([f"{of}, {chosen.words}", *labels, *shown, *map(_sentence, misfit)])
 
 
 def _sentence(text: str) -> str:
