@@ -126,15 +126,16 @@ def build(models: Models, at_once: int) -> None:
         "trigger_mode": "always_last",
         "show_progress": "hidden",
     }
-    changes = [pad.input, strength.input, sigma.input, samples.input, label.input]
+    # A click on a drop-down's choice is two inputs (Gradio 6.31), and one change.
+    changes = [pad.input, strength.input, sigma.input, samples.input, label.change]
     gr.on(changes, answer, tab.inputs, outputs, **live)
-    model.input(
+    model.change(
         _controls_shown(models),
         [model, label, degradation],
         [pad, degradation, *tab.of_measurements],
         show_progress="hidden",
     ).then(answer, tab.inputs, outputs, **live)
-    degradation.input(
+    degradation.change(
         _measurement_shown(models), [model, label, degradation], tab.of_measurements, show_progress="hidden"
     ).then(answer, tab.inputs, outputs, **live)
     pad.upload(_upload(models, tab), tab.inputs, [pad, result, said], **live)
