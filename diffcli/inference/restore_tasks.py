@@ -140,7 +140,7 @@ def _measuring(model: Model, options: RestoreOptions, given: Given) -> Task:
         _say(options, width_note(degradation, step, scales))
         y = images if options.degraded else draw_measurements(degradation, images, step, options.sigma, options.seed)
         posterior = model.posterior(y, degradation, step, **shared(options, PosteriorOptions))
-        _say(options, *label_notes(posterior, model.classes, map(printable, given.files)), misfit_note(posterior))
+        _say(options, *likely_labels(posterior, model.classes, map(printable, given.files)), misfit_note(posterior))
         rows = {} if options.degraded else {"original": images}
         rows["degraded"] = to_model(y) if options.degraded else y
         if len(posterior.samples) == 1:
@@ -212,7 +212,7 @@ def _say(options: RestoreOptions, *lines: str | None) -> None:
             note(f"note: {line}")
 
 
-def label_notes(posterior: Posterior, classes: Sequence[str], names: Iterable[str]) -> list[str]:
+def likely_labels(posterior: Posterior, classes: Sequence[str], names: Iterable[str]) -> list[str]:
     """The most probable labels of each image in words, where they were looked for.
 
     Args:
@@ -229,7 +229,7 @@ def label_notes(posterior: Posterior, classes: Sequence[str], names: Iterable[st
             for share, label in zip(best.values[:3].tolist(), best.indices[:3].tolist(), strict=True)
             if share >= 0.005
         ]
-        lines.append(f"{name} is taken for label {named[0]}" + "".join(f", {name}" for name in named[1:]))
+        lines.append(f"{name} is taken for label {named[0]}" + "".join(f", {other}" for other in named[1:]))
     return lines
 
 

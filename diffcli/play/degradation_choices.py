@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple, TypedDict
 
 from diffcli.checkpoints.model_file import ready_models
-from diffcli.config.build import image_shape_of
 from diffcli.config.presets import preset_files
+from diffcli.config.registry import registered
+from diffcli.data.sources import image_shape as shape_of
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.blur_width import exact_blur, width_note
 from diffcli.inference.measuring import degradation_named, preset_named, step_of
@@ -75,9 +76,9 @@ def fitting_presets(image_shape: Shape) -> dict[str, str]:
     for name in dict.fromkeys([*ready_models(), *sorted(preset_files())]):
         try:
             preset = preset_named(name)
-            if preset is None or image_shape_of(preset) != image_shape:
+            if preset is None or shape_of(registered("data", preset.data.name), preset.data.parameters) != image_shape:
                 continue
-        except UserError:  # a file of the visitor's folder; 'diffcli presets' says what is wrong with it
+        except (UserError, ValueError):  # a file of the visitor's folder; 'diffcli presets' says what is wrong with it
             continue
         kind, degradation = preset.degradation.name, (preset.degradation, preset.schedule)
         if kind != "gaussian-noise" and degradation not in known:

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from diffcli.inference.pictures import deviation_picture
-from diffcli.inference.restore_tasks import label_notes, misfit_note
+from diffcli.inference.restore_tasks import likely_labels, misfit_note
 from diffcli.play.choices import NOT_SAID, Models, first_pair, label_of
 from diffcli.play.controls import QUEUE, Answers, answers_of, number_of, panel, shown_classes
 from diffcli.play.degradation_choices import (
@@ -231,7 +231,7 @@ def _report(measured: Measured, chosen: ChosenDegradation, of: str, classes: Seq
         return f"{of}: drawing …"
     count = len(posterior.samples)
     shown = [f"White: what the {chosen.cause} hides; black: where all {count} answers agree"] if count > 1 else []
-    labels = label_notes(posterior, classes, ["The picture"])
+    labels = likely_labels(posterior, classes, ["The picture"])
     misfit = filter(None, [misfit_note(posterior)])
     return ". ".join([f"{of}, {chosen.words}", *labels, *shown, *map(_sentence, misfit)])
 

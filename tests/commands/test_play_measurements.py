@@ -152,7 +152,7 @@ def test_a_model_without_labels_answers_too(models: Models) -> None:
         ({"samples": None}, "the number of answers is missing: a number"),
         ({"strength": None}, "the strength of the degradation is missing: a number"),
         ({"sigma": None}, "the sigma of the noise is missing: a number"),
-        ({"sigma": 2.0}, "sigma must be in 0..1: pixels have a range of 1, got 2.0"),
+        ({"sigma": 2.0}, "sigma must be in 0..1, got 2.0: pixels have a range of 1"),
         ({"degradation": "no such"}, "no such is not among the degradations of this model"),
         (
             {"degradation": "blur, as quickstart-blur", "strength": 21},
