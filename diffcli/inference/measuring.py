@@ -25,6 +25,7 @@ from diffcli.config.schema import Component, Preset, explain, validate_stored
 from diffcli.data.pixels import rounding, to_model
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
 from diffcli.diffusion.measurements import Measurement, measured
+from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.files import user_path
 from diffcli.utils.options import check_number
@@ -57,7 +58,7 @@ def degradation_named(chosen: str | Path | Mapping[str, Any] | Degradation, imag
     if text[:1] == "{":
         value = parse_argument(text, "`degradation`")
         return _of_components(value, image_shape)
-    preset = _preset_of(text)
+    preset = preset_named(text)
     if preset is not None:
         return degradation_of(image_shape, preset.degradation, schedule=preset.schedule, noise=preset.noise)
     if text in DEGRADATIONS:
@@ -105,7 +106,7 @@ def _of_components(values: dict[str, Any], image_shape: Shape) -> Degradation:
         raise UserError(f"`degradation`: {error}{hint}") from error
 
 
-def _preset_of(name: str) -> Preset | None:
+def preset_named(name: str) -> Preset | None:
     """The resolved preset that a name stands for: of a run, of a ready model, of a file, or itself; None where there is
     none."""
     path = user_path(name)
@@ -122,6 +123,19 @@ def _preset_of(name: str) -> Preset | None:
     if path.suffix in (".yaml", ".yml") or os.sep in name or name in preset_files():
         return load_preset(name)[1]
     return None
+
+
+def draw_measurements(degradation: Degradation, images: Tensor, t: int, sigma: float | None, seed: int) -> Tensor:
+    """A_t x_0 + sigma eps of uint8 images, float (N, C, H, W); their noise is that of the seed.
+
+    Args:
+        sigma: None is what the degradation adds at t.
+    """
+    x0 = to_model(images)
+    generators = image_generators(seed, Stream.RECONSTRUCTION, range(len(x0)))
+    noise = randn_images(generators, tuple(x0.shape[1:]))
+    signal = degradation.degrade(x0, torch.full((len(x0),), t), torch.zeros_like(x0))
+    return signal + (float(degradation.sigmas[t]) if sigma is None else sigma) * noise
 
 
 def measurement_of(

@@ -62,6 +62,11 @@ def _tiled(images: Tensor, columns: int) -> Tensor:
     return F.pad(whole, (0, GAP, 0, GAP), value=GAP_GREY)
 
 
+def deviation_picture(deviation: Tensor) -> Tensor:
+    """A standard deviation as uint8: black is 0, white the largest that pixels can have, half their range."""
+    return (deviation.clamp(0, 0.5) * 510).round().to(torch.uint8)
+
+
 def labelled_rows(rows: Sequence[tuple[str, Tensor]]) -> Image.Image:
     """Rows of uint8 images (N, C, H, W), each with its name to its left; what exceeds 16 columns goes on below."""
     images = torch.stack([images for _, images in rows])

@@ -3,21 +3,18 @@ mask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from diffcli.data.folders import printable
 from diffcli.data.given import Given, read_mask
 from diffcli.data.pixels import to_model, to_uint8
 from diffcli.diffusion.degradations import Degradation
-from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.inference.blur_width import exact_blur, scales_of, step_of_width, width_note, widths
 from diffcli.inference.measurement_options import PosteriorOptions
-from diffcli.inference.measuring import ROUNDING, degradation_named, step_of
+from diffcli.inference.measuring import ROUNDING, degradation_named, draw_measurements, step_of
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions, default_t
 from diffcli.inference.posterior import Posterior, method_for
@@ -141,9 +138,9 @@ def _measuring(model: Model, options: RestoreOptions, given: Given) -> Task:
     def make(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
         step = _known_step(model, degradation, t, images, options)
         _say(options, width_note(degradation, step, scales))
-        y = images if options.degraded else _degraded(degradation, images, step, options)
+        y = images if options.degraded else draw_measurements(degradation, images, step, options.sigma, options.seed)
         posterior = model.posterior(y, degradation, step, **shared(options, PosteriorOptions))
-        _say(options, *_label_notes(posterior, model, given.files), _misfit_note(posterior))
+        _say(options, *likely_labels(posterior, model.classes, map(printable, given.files)), misfit_note(posterior))
         rows = {} if options.degraded else {"original": images}
         rows["degraded"] = to_model(y) if options.degraded else y
         if len(posterior.samples) == 1:
@@ -208,16 +205,6 @@ def _counted(count: int) -> str:
     return "the image" if count == 1 else f"the {count} images"
 
 
-def _degraded(degradation: Degradation, images: Tensor, t: int, options: RestoreOptions) -> Tensor:
-    """A_t x_0 + sigma eps of uint8 images, float (N, C, H, W); their noise is that of the seed."""
-    x0 = to_model(images)
-    generators = image_generators(options.seed, Stream.RECONSTRUCTION, range(len(x0)))
-    noise = randn_images(generators, tuple(x0.shape[1:]))
-    signal = degradation.degrade(x0, torch.full((len(x0),), t), torch.zeros_like(x0))
-    sigma = float(degradation.sigmas[t]) if options.sigma is None else options.sigma
-    return signal + sigma * noise
-
-
 def _say(options: RestoreOptions, *lines: str | None) -> None:
     """Prints notes, where somebody wants to read them."""
     if not options.quiet:
@@ -225,23 +212,29 @@ def _say(options: RestoreOptions, *lines: str | None) -> None:
             note(f"note: {line}")
 
 
-def _label_notes(posterior: Posterior, model: Model, files: Sequence[Path]) -> list[str]:
-    """The most probable labels of each image in words, where they were looked for."""
+def likely_labels(posterior: Posterior, classes: Sequence[str], names: Iterable[str]) -> list[str]:
+    """The most probable labels of each image in words, where they were looked for.
+
+    Args:
+        classes: those of the model.
+        names: what the images are called.
+    """
     if posterior.label_probabilities is None:
         return []
     lines = []
-    for file, probabilities in zip(files, posterior.label_probabilities, strict=True):
+    for name, probabilities in zip(names, posterior.label_probabilities, strict=True):
         best = probabilities.sort(descending=True, stable=True)
         named = [
-            f"{model.classes[label]} ({share:.2f})"
+            f"{classes[label]} ({share:.2f})"
             for share, label in zip(best.values[:3].tolist(), best.indices[:3].tolist(), strict=True)
             if share >= 0.005
         ]
-        lines.append(f"{printable(file)} is taken for label {named[0]}" + "".join(f", {name}" for name in named[1:]))
+        lines.append(f"{name} is taken for label {named[0]}" + "".join(f", {other}" for other in named[1:]))
     return lines
 
 
-def _misfit_note(posterior: Posterior) -> str | None:
+def misfit_note(posterior: Posterior) -> str | None:
+    """That the samples miss their measurements by more than the noise, in words, where they do."""
     misfit = float(posterior.misfit.mean())
     if misfit <= LARGE_MISFIT:
         return None

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from diffcli.data.folders import printable
@@ -18,7 +17,7 @@ from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
-from diffcli.inference.pictures import labelled_rows, to_image
+from diffcli.inference.pictures import deviation_picture, labelled_rows, to_image
 from diffcli.inference.restore_options import SHOWN_SAMPLES, RestoreOptions
 from diffcli.inference.restore_tasks import Restored, Task, starts_from_noise, task_of
 from diffcli.inference.tiling import degradation_in, draws_any_size, shapes_of, tiled_model
@@ -122,14 +121,9 @@ def _write_picture(groups: Groups, part: Path) -> None:
     [(restored, _)] = groups
     rows = [(name, to_uint8(row) if row.is_floating_point() else row) for name, row in restored.rows.items()]
     if restored.deviation is not None and restored.samples is not None:
-        rows.append(("standard deviation", _as_picture(restored.deviation)))
+        rows.append(("standard deviation", deviation_picture(restored.deviation)))
         rows += [(f"sample {number}", row) for number, row in enumerate(restored.samples[:SHOWN_SAMPLES], 1)]
     labelled_rows(rows).save(part, format="PNG")
-
-
-def _as_picture(deviation: Tensor) -> Tensor:
-    """A standard deviation as uint8: black is 0, white the largest that pixels can have, half their range."""
-    return (deviation.clamp(0, 0.5) * 510).round().to(torch.uint8)
 
 
 def _write_arrays(groups: Groups, part: Path) -> None:
@@ -152,7 +146,7 @@ def _write_files(groups: Groups, part: Path) -> None:
         *_, made = restored.rows.values()
         below: dict[str, Tensor] = {}
         if restored.deviation is not None and restored.samples is not None:
-            below["deviation"] = _as_picture(restored.deviation)
+            below["deviation"] = deviation_picture(restored.deviation)
             below |= {f"sample-{number}": row for number, row in enumerate(restored.samples, 1)}
         for folder, images in {"": made, **below}.items():
             (part / folder).mkdir(exist_ok=True, parents=True)

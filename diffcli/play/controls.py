@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,6 +38,17 @@ def seed_of(value: Any) -> int:
     return int(value)
 
 
+def number_of(value: Any, what: str) -> float:
+    """The number that a visitor chose.
+
+    Raises:
+        UserError: there is none.
+    """
+    if value is None:
+        raise UserError(f"{what} is missing: a number")
+    return float(value)
+
+
 def stop_button(button: gr.Button, events: Any, said: gr.HTML) -> None:
     """Lets a button end what these events do."""
     # Said after the end, so that no answer on its way comes last.
@@ -55,12 +67,17 @@ def shown_classes(models: Models, name: str) -> list[str]:
 
 
 def answers_of(answers: Callable[[], Answers], unchanged: int) -> Answers:
-    """The answers to an event, the last part a message; what is wrong with a request is told there.
+    """The answers to an event, the last part a message; what is wrong with a request is told there, and what fails
+    otherwise, whose traceback the server prints.
 
     Args:
         unchanged: how many parts before the message stay as they are when something is wrong.
     """
     try:
         yield from answers()
-    except UserError as error:
-        yield (*(gr.skip() for _ in range(unchanged)), message(str(error), wrong=True))
+    except Exception as error:
+        line = str(error)
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+            line = f"this failed: {(line.splitlines() or [type(error).__name__])[0]}"
+        yield (*(gr.skip() for _ in range(unchanged)), message(line, wrong=True))

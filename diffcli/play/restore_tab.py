@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from diffcli.inference.options import default_t
-from diffcli.play.choices import Models, first_pair, label_of
-from diffcli.play.controls import QUEUE, Answers, answers_of, panel, shown_classes
+from diffcli.inference.pictures import deviation_picture
+from diffcli.inference.restore_tasks import likely_labels, misfit_note
+from diffcli.play.choices import NOT_SAID, Models, first_pair, label_of
+from diffcli.play.controls import QUEUE, Answers, answers_of, number_of, panel, shown_classes
+from diffcli.play.degradation_choices import (
+    NOISE,
+    OWN,
+    ChosenDegradation,
+    degradation_at,
+    degradation_choices,
+    strength_of,
+)
 from diffcli.play.inline_pictures import figure, message, of_image, row
-from diffcli.play.restoring import PAD, Restoration, pad_image, restorations, uploaded
+from diffcli.play.restoring import (
+    MOST_SAMPLES,
+    PAD,
+    Measured,
+    Restoration,
+    measured_restorations,
+    pad_image,
+    restorations,
+    uploaded,
+)
 from diffcli.utils.errors import UserError
 
 FOLDER = Path(__file__).parent
 INVITATION = "Draw a digit, or upload a picture."
 THINNEST, OF_A_SIDE = 1.25, 11
 """The width of a stroke: pixels of the image that a model sees, and parts of its side."""
+SIGMAS = (0.001, 0.5, 0.01)
+"""The noise on a measurement: least, most, and at the start."""
+LARGE_NOISE = 0.2
+"""That of a measurement which is degraded by noise alone."""
+
+Given = dict[Any, Any]
+"""The values of the controls, by control."""
 
 
 def drawing_pad(pen: int) -> gr.HTML:
@@ -42,76 +68,176 @@ def pen_for(image_shape: tuple[int, int, int]) -> int:
     return round(PAD * max(THINNEST / min(image_shape[1:]), 1 / OF_A_SIDE))
 
 
+@dataclass(frozen=True)
+class Tab:
+    """The controls of the tab."""
+
+    pad: gr.HTML
+    model: gr.Dropdown
+    degradation: gr.Dropdown
+    strength: gr.Slider
+    sigma: gr.Slider
+    samples: gr.Slider
+    label: gr.Dropdown
+
+    @property
+    def of_measurements(self) -> list[Any]:
+        """What depends on the chosen degradation."""
+        return [self.strength, self.sigma, self.samples, self.label]
+
+    @property
+    def inputs(self) -> set[Any]:
+        return {self.pad, self.model, self.degradation, *self.of_measurements}
+
+
 def build(models: Models, at_once: int) -> None:
     """Adds the tab's controls, and what they do."""
     first, _ = first_pair(models)
-    T = models[first].T
     with gr.Row(equal_height=False):
         with gr.Column(min_width=280, scale=2):
             pad = drawing_pad(pen_for(models[first].image_shape))
         with gr.Column(min_width=280, scale=3):
-            t = gr.Slider(1, T, value=default_t(T), step=1, label="t", info="How far it is degraded")
+            degradation = gr.Dropdown(value=OWN, label="Degradation", **degradation_choices(models[first]))
+            strength = gr.Slider(**strength_of(models[first], OWN))
+            with gr.Row():
+                sigma = gr.Slider(
+                    *SIGMAS, step=0.001, label="Noise", info="Its sigma; pixels have a range of 1", visible=False
+                )
+                samples = gr.Slider(
+                    1, MOST_SAMPLES, value=4, step=1, label="Answers", info="Images that could have been", visible=False
+                )
             result = panel()
             said = panel(message(INVITATION))
             with gr.Row():
                 model = gr.Dropdown([*models], value=first, label="Model", info="What restores it", min_width=130)
-                labels = shown_classes(models, first)
+                labels = _labels(models, first, OWN)
                 label = gr.Dropdown(
                     labels, value=labels[0], label="Label", info="What the model is told", min_width=130
                 )
+    tab = Tab(pad, model, degradation, strength, sigma, samples, label)
     outputs = [result, said]
 
-    def answer(url: str, name: str, t: Any, label: str) -> Answers:
-        yield from answers_of(lambda: _restoration(models, (url, name, int(t), label)), 1)
+    def answer(values: Given) -> Answers:
+        yield from answers_of(lambda: _restoration(models, tab, values), 1)
 
-    inputs = [pad, model, t, label]
     live: dict[str, Any] = {
         "concurrency_id": QUEUE,
         "concurrency_limit": at_once,
         "trigger_mode": "always_last",
         "show_progress": "hidden",
     }
-    gr.on([pad.input, t.input, label.input], answer, inputs, outputs, **live)
-    controls = [pad, t, label]
-    model.input(_controls_shown(models), [model, label], controls, show_progress="hidden").then(
-        answer, inputs, outputs, **live
-    )
-    pad.upload(_upload(models), [model, t, label], [pad, result, said], **live)
+    # A click on a drop-down's choice is two inputs (Gradio 6.31), and one change.
+    changes = [pad.input, strength.input, sigma.input, samples.input, label.change]
+    gr.on(changes, answer, tab.inputs, outputs, **live)
+    model.change(
+        _controls_shown(models),
+        [model, label, degradation],
+        [pad, degradation, *tab.of_measurements],
+        show_progress="hidden",
+    ).then(answer, tab.inputs, outputs, **live)
+    degradation.change(
+        _measurement_shown(models), [model, label, degradation], tab.of_measurements, show_progress="hidden"
+    ).then(answer, tab.inputs, outputs, **live)
+    pad.upload(_upload(models, tab), tab.inputs, [pad, result, said], **live)
 
 
-def _controls_shown(models: Models) -> Callable[[str, str], tuple[Any, ...]]:
-    def shown(name: str, label: str) -> tuple[Any, ...]:
-        model, labels = models[name], shown_classes(models, name)
-        t = gr.Slider(maximum=model.T, value=default_t(model.T))
-        choice = label if label in labels else labels[0]
-        return gr.update(pen=pen_for(model.image_shape)), t, gr.Dropdown(choices=labels, value=choice)
+def _labels(models: Models, name: str, degradation: str) -> list[str]:
+    """The labels that a model can be told; of measurements it finds them by itself."""
+    shown = shown_classes(models, name)
+    return shown if degradation == OWN or NOT_SAID in shown else [NOT_SAID, *shown]
+
+
+def _controls_shown(models: Models) -> Callable[..., tuple[Any, ...]]:
+    def shown(name: str, label: str, degradation: str = OWN) -> tuple[Any, ...]:
+        model = models[name]
+        choices = degradation_choices(model)
+        degradation = degradation if degradation in choices["choices"] else OWN
+        pen = gr.update(pen=pen_for(model.image_shape))
+        return pen, gr.Dropdown(value=degradation, **choices), *_measurement_shown(models)(name, label, degradation)
 
     return shown
 
 
-def _upload(models: Models) -> Callable[[str, Any, str, gr.EventData], Iterator[tuple[Any, ...]]]:
-    def upload(name: str, t: Any, label: str, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
+def _measurement_shown(models: Models) -> Callable[[str, str, str], tuple[Any, ...]]:
+    def shown(name: str, label: str, degradation: str) -> tuple[Any, ...]:
+        labels, measured = _labels(models, name, degradation), degradation != OWN
+        return (
+            gr.Slider(**strength_of(models[name], degradation)),
+            gr.Slider(value=LARGE_NOISE if degradation == NOISE else SIGMAS[2], visible=measured),
+            gr.Slider(visible=measured),
+            gr.Dropdown(choices=labels, value=label if label in labels else labels[0]),
+        )
+
+    return shown
+
+
+def _upload(models: Models, tab: Tab) -> Callable[[Given, gr.EventData], Iterator[tuple[Any, ...]]]:
+    def upload(values: Given, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
         try:
-            url = uploaded(str(event.name), str(event.url), models[name].background)
+            url = uploaded(str(event.name), str(event.url), models[values[tab.model]].background)
         except UserError as error:  # what was drawn and restored before stays
             yield gr.skip(), gr.skip(), message(str(error), wrong=True)
             return
         yield url, gr.skip(), gr.skip()
-        for answer, said in answers_of(lambda: _restoration(models, (url, name, int(t), label)), 1):
+        for answer, said in answers_of(lambda: _restoration(models, tab, {**values, tab.pad: url}), 1):
             yield gr.skip(), answer, said
 
     return upload
 
 
-def _restoration(models: Models, request: tuple[str, str, int, str]) -> Answers:
-    url, name, t, label = request
-    model = models[name]
-    images = pad_image(url, model.image_shape)
+def _restoration(models: Models, tab: Tab, values: Given) -> Answers:
+    name, choice = values[tab.model], values[tab.degradation]
+    model, label = models[name], label_of(models[name], values[tab.label])
+    images = pad_image(values[tab.pad], model.image_shape)
     if images is None:
         yield "", message(INVITATION)
         return
-    for restoration in restorations(model, images, t, label_of(model, label), seed=0):
-        yield _pictures(restoration, t, model.T), message(f"{name}, t = {t} of {model.T}")
+    strength = number_of(values[tab.strength], "the strength of the degradation")
+    if choice == OWN:
+        t = int(strength)
+        for restoration in restorations(model, images, t, label, seed=0):
+            yield _pictures(restoration, t, model.T), message(f"{name}, t = {t} of {model.T}")
+        return
+    chosen = degradation_at(model, choice, strength)
+    sigma = number_of(values[tab.sigma], "the sigma of the noise")
+    samples = int(number_of(values[tab.samples], "the number of answers"))
+    options: dict[str, Any] = {"sigma": sigma, "samples": samples, "label": label, "seed": 0}
+    for measured in measured_restorations(model, images, chosen.degradation, chosen.t, **options):
+        yield _answers(measured, chosen), message(_report(measured, chosen, f"{name}, sigma {sigma:g}", model.classes))
+
+
+def _answers(measured: Measured, chosen: ChosenDegradation) -> str:
+    """The picture, what was measured of it, and the answers to that, with their mean and their standard deviation."""
+    pictures = [(measured.original, "original"), (measured.degraded, f"degraded: {chosen.words}")]
+    posterior = measured.posterior
+    if posterior is not None:
+        count = len(posterior.samples)
+        answers = [(sample, f"answer {number}") for number, sample in enumerate(posterior.samples, 1)]
+        if count > 1:
+            deviation = deviation_picture(posterior.standard_deviation)
+            pictures += [(posterior.mean, f"mean of {count} answers"), (deviation, "standard deviation")]
+        pictures += answers
+    return row([figure([of_image(images[0], what)], what) for images, what in pictures], "four")
+
+
+def _report(measured: Measured, chosen: ChosenDegradation, of: str, classes: Sequence[str]) -> str:
+    """The pictures in words.
+
+    Args:
+        of: which model answers, and to which noise.
+    """
+    posterior = measured.posterior
+    if posterior is None:
+        return f"{of}: drawing …"
+    count = len(posterior.samples)
+    shown = [f"White: what the {chosen.cause} hides; black: where all {count} answers agree"] if count > 1 else []
+    labels = likely_labels(posterior, classes, ["The picture"])
+    misfit = filter(None, [misfit_note(posterior)])
+    return ". ".join([f"{of}, {chosen.words}", *labels, *shown, *map(_sentence, misfit)])
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _pictures(restoration: Restoration, t: int, T: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,8 +14,12 @@ from torch import Tensor
 
 from diffcli.data.image_files import BadImage, decoded_content, fitted
 from diffcli.data.label_names import Label
+from diffcli.diffusion.degradations import Degradation
+from diffcli.inference.measurement_options import PosteriorOptions
+from diffcli.inference.measuring import draw_measurements
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
+from diffcli.inference.posterior import Posterior, method_for
 from diffcli.play.drawing import COMPUTING
 from diffcli.play.inline_pictures import png_url
 from diffcli.utils.errors import UserError
@@ -28,6 +32,10 @@ MOST_BYTES = 30_000_000
 """The size of an upload, at most."""
 
 
+MOST_SAMPLES = 8
+"""The most answers to a measurement."""
+
+
 class Restoration(NamedTuple):
     """A picture, its degradation and its restorations, uint8 (1, C, H, W) each."""
 
@@ -38,6 +46,17 @@ class Restoration(NamedTuple):
     """None while the sampler is at work."""
     steps: int
     """The number of steps that the sampler takes."""
+
+
+class Measured(NamedTuple):
+    """A picture, what was measured of it, and what a model answers to that."""
+
+    original: Tensor
+    """uint8 (1, C, H, W)."""
+    degraded: Tensor
+    """float (1, C, H, W)."""
+    posterior: Posterior | None
+    """None while the sampler is at work."""
 
 
 def content_of(url: str) -> bytes:
@@ -114,6 +133,36 @@ def restorations(
     with COMPUTING:
         clean = model.restore(xt, t=t, label=label, steps=steps, seed=seed, quiet=True)
     yield Restoration(images, xt, one_step, clean, steps)
+
+
+def measured_restorations(
+    model: Model,
+    images: Tensor,
+    degradation: Degradation,
+    t: int,
+    **options: Any,
+) -> Iterator[Measured]:
+    """What a model answers to images, uint8 (1, C, H, W), that a degradation took to step ``t``: first the degraded
+    images alone, then the answers. The sampler takes the preset's steps, at most 50.
+
+    Args:
+        options: see :meth:`Model.posterior`; ``samples`` in 1..8, ``sigma`` and ``seed`` are of the noise, too.
+
+    Raises:
+        UserError: an option is out of range or does not fit the model.
+    """
+    samples, sigma, seed = options["samples"], options["sigma"], options["seed"]
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise UserError(f"`samples` must be in 1..{MOST_SAMPLES}, got {samples}")
+    PosteriorOptions(sigma=sigma)
+    method_for(model.denoiser.degradation, None)
+    _, path = model.sampler(SamplerOptions())
+    with COMPUTING:
+        y = draw_measurements(degradation, images, t, sigma, seed)
+    yield Measured(images, y, None)
+    with COMPUTING:
+        answers = model.posterior(y, degradation, t, **options, steps=min(len(path) - 1, MOST_STEPS), quiet=True)
+    yield Measured(images, y, answers)
 
 
 def restoring_steps(model: Model, t: int) -> int:

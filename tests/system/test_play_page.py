@@ -16,6 +16,8 @@ import torch
 from browsing import NEEDS_CHROMIUM, SIZES
 from PIL import Image
 
+from diffcli.inference.measuring import degradation_named, draw_measurements
+from diffcli.inference.pictures import deviation_picture
 from diffcli.play.choices import Models
 from diffcli.play.drawing import COMPUTING
 from diffcli.play.inline_pictures import of_grid, of_image
@@ -135,6 +137,30 @@ def test_an_upload_is_restored_and_a_broken_one_gets_a_message(visit, shown_mode
     page.keyboard.press("ArrowLeft")
     page.get_by_text("degraded, t = 9").wait_for()  # of the picture before
     assert pictures(page)[0] == before[0]
+
+
+def test_a_measurement_is_answered_several_times(visit, shown_models: Models) -> None:
+    page = visit(**SIZES["phone"])
+    page.get_by_role("tab", name="Restore").click()
+    levels = torch.randint(256, (8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    Image.fromarray(levels.numpy()).save("small.png")
+    page.locator("input[type=file]").set_input_files("small.png")
+    page.get_by_text("restored, 3 steps").wait_for()
+    choose(page, "Degradation", "down-sampling")
+    page.get_by_text("answer 4").wait_for()
+    number(page, "Answers", 2)
+    page.get_by_text("where all 2 answers agree").wait_for()
+    half = {"name": "pixelate", "block": 4, "T": 1}
+    y = draw_measurements(degradation_named(half, (1, 8, 8)), levels[None, None], 1, 0.01, 0)
+    answers = shown_models["hot"].posterior(y, half, sigma=0.01, samples=2, quiet=True)
+    made = [answers.mean, deviation_picture(answers.standard_deviation), *answers.samples]
+    assert pictures(page)[2:] == [of_image(images[0], "").url for images in made]
+    shot(page, "phone-measured")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    choose(page, "Model", "cold")
+    page.get_by_text("restored,").wait_for()  # by its own degradation, the only one that it has
+    page.get_by_text("draws no noise").wait_for()
+    assert len(pictures(page)) == 4
 
 
 @pytest.mark.slow
