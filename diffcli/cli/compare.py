@@ -25,7 +25,7 @@ def compare(
 
     No metric named: all but --cas.
     """
-    from diffcli.studies.compare import carry_out
+    from diffcli.studies.compare_runs import carry_out
 
     comparison = carry_out(options)
     if json_:

@@ -8,9 +8,9 @@ from typing import Any
 
 from diffcli.evaluation.intervals import Interval
 from diffcli.evaluation.metrics import METRICS
+from diffcli.studies.best_values import differences, start_of_reconstructions
 from diffcli.studies.checks import CHECKS
 from diffcli.studies.claim_text import Claim, EarlierBound, Verdict
-from diffcli.studies.comparable import differences, start_of_reconstructions
 from diffcli.studies.facts import FACTS
 from diffcli.studies.results import NotMeasured, Number, Results, keys_of, number_of, runs_of
 from diffcli.studies.study_schema import StudyBound, StudyClaim

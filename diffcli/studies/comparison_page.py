@@ -14,10 +14,10 @@ from diffcli.evaluation.metrics import from_zT
 from diffcli.evaluation.protocol import pick_subject
 from diffcli.inference.loading import started
 from diffcli.inference.options import N_SAMPLES, SampleOptions
-from diffcli.inference.save import write_samples
-from diffcli.studies.comparable import differences, start_of_reconstructions
+from diffcli.inference.save_samples import write_samples
+from diffcli.studies.best_values import differences, start_of_reconstructions
 from diffcli.studies.comparison import Compared, Comparison
-from diffcli.studies.html_page import Page, Picture, RunView, html_page, markdown_page, picture_of
+from diffcli.studies.comparison_view import Page, Picture, RunView, html_page, markdown_page, picture_of
 from diffcli.studies.plots import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
 from diffcli.studies.report import report, reported
 from diffcli.utils.devices import Processes

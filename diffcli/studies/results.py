@@ -10,7 +10,7 @@ from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score
 from diffcli.evaluation.metrics import from_zT, is_beside, metric_of
 from diffcli.inference.pictures import RESTORATION
-from diffcli.studies.comparable import start_of_reconstructions
+from diffcli.studies.best_values import start_of_reconstructions
 from diffcli.studies.facts import FACTS
 from diffcli.studies.study_schema import Selected
 

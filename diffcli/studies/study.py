@@ -19,8 +19,8 @@ from diffcli.evaluation.protocol import instruments
 from diffcli.evaluation.subsets import random_subset
 from diffcli.inference.loading import read_model
 from diffcli.studies import claims
-from diffcli.studies.comparable import start_of_reconstructions
-from diffcli.studies.compare import evaluated, measured_before, prepared
+from diffcli.studies.best_values import start_of_reconstructions
+from diffcli.studies.compare_runs import evaluated, measured_before, prepared
 from diffcli.studies.comparison import Compared
 from diffcli.studies.members import Member, Place, check, finish, members, reconstructions_of
 from diffcli.studies.options import StudyOptions

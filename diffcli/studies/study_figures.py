@@ -12,10 +12,10 @@ from diffcli.config.build import build_degradation, load_source
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.evaluation.intervals import Interval, of_score
-from diffcli.studies.comparable import differences
+from diffcli.studies.best_values import differences
 from diffcli.studies.comparison import Compared
 from diffcli.studies.comparison_page import CONDITIONAL, UNCONDITIONAL, epoch_pictures, final_picture
-from diffcli.studies.html_page import Picture, picture_of
+from diffcli.studies.comparison_view import Picture, picture_of
 from diffcli.studies.plots import (
     bits_figure,
     comparable,
@@ -26,7 +26,7 @@ from diffcli.studies.plots import (
 )
 from diffcli.studies.study_result import MemberResult, StudyResult
 from diffcli.studies.study_schema import StudyFigure
-from diffcli.studies.study_tables import FigureView
+from diffcli.studies.study_view import FigureView
 from diffcli.utils.devices import Processes
 
 DEFAULT = (

@@ -18,7 +18,7 @@ from diffcli.inference.loading import load
 from diffcli.inference.options import SamplerOptions
 from diffcli.inference.restoration import conditional_rows, reconstruct
 from diffcli.inference.sampling import Sampling, counting, draw_xT, generate
-from diffcli.inference.save import Frames
+from diffcli.inference.save_samples import Frames
 from diffcli.utils.devices import Devices
 
 

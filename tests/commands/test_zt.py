@@ -123,7 +123,7 @@ def test_numbers_from_another_zt_are_not_compared(cli: Cli, blur: Path, workplac
     def settings(**changes: object) -> dict[str, object]:
         return {"reconstruction": {"t": None, "bits": None, "noise": 0.0} | changes}
 
-    from diffcli.studies.comparable import differences
+    from diffcli.studies.best_values import differences
 
     for key in ("rmse", "ssim", "psnr", "class_kept", "rmse_direct"):
         assert differences(key, [settings(), settings()]) == []

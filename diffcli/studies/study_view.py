@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from diffcli.studies.claim_text import Bound, Claim, EarlierBound, tally
-from diffcli.studies.html_page import Picture, encodable, plain, rendered
+from diffcli.studies.comparison_view import Picture, encodable, plain, rendered
 
 
 @dataclass(frozen=True)
