@@ -70,14 +70,14 @@ def _pictures(run: Compared, processes: Processes) -> list[Picture]:
     pictures = []
     for epoch, kind in sorted(epoch_pictures(run.run)):
         file = epoch_pictures(run.run)[epoch, kind]
-        pictures.append(picture_of(file, f"{kind} samples after epoch {epoch}", pixels=kind == UNCONDITIONAL))
+        pictures.append(picture_of(file, f"{kind} samples after epoch {epoch}", pixels=kind == SAMPLES))
     return [*pictures, *(final_picture(run, kind, processes) for kind in FINAL)]
 
 
-CONDITIONAL, UNCONDITIONAL = "conditional", "unconditional"
+RECONSTRUCTIONS, SAMPLES = "conditional", "unconditional"
 FINAL = {
-    UNCONDITIONAL: ("samples.png", f"{N_SAMPLES} unconditional samples of the best checkpoint"),
-    CONDITIONAL: ("reconstructions.png", "reconstructions of test images by the best checkpoint"),
+    SAMPLES: ("samples.png", f"{N_SAMPLES} unconditional samples of the best checkpoint"),
+    RECONSTRUCTIONS: ("reconstructions.png", "reconstructions of test images by the best checkpoint"),
 }
 """Pictures of a run's best checkpoint: its file and caption."""
 
@@ -86,7 +86,7 @@ def epoch_pictures(run: Run) -> dict[tuple[int, str], Path]:
     """The files of a run's pictures along its training, by epoch and kind."""
     by_epoch = {}
     for file in run.samples.glob("epoch-*.png"):
-        if parts := re.fullmatch(rf"epoch-(\d+)-({UNCONDITIONAL}|{CONDITIONAL})", file.stem):
+        if parts := re.fullmatch(rf"epoch-(\d+)-({SAMPLES}|{RECONSTRUCTIONS})", file.stem):
             by_epoch[int(parts[1]), parts[2]] = file
     return by_epoch
 
@@ -100,8 +100,8 @@ def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
         model = started(pick_subject(options).model, options.devices, Processes(processes.device))
         what = SampleOptions(
             out=file,
-            conditional=kind == CONDITIONAL,
-            prior=options.priors[0] if options.priors and kind == UNCONDITIONAL else None,
+            conditional=kind == RECONSTRUCTIONS,
+            prior=options.priors[0] if options.priors and kind == SAMPLES else None,
             label=options.label,
             seed=options.seed,
             steps=options.steps,
@@ -111,9 +111,9 @@ def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
         )
         write_samples(model, what)
     start = start_of_reconstructions(run.evaluation["settings"])
-    if kind == CONDITIONAL and start != "z_T":
+    if kind == RECONSTRUCTIONS and start != "z_T":
         caption += f"; the scores are of those from {start}"
-    return picture_of(file, caption, pixels=kind == UNCONDITIONAL)
+    return picture_of(file, caption, pixels=kind == SAMPLES)
 
 
 def _shared_pictures(runs: Sequence[Compared]) -> list[tuple[str, list[Picture]]]:

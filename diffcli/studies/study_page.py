@@ -11,7 +11,7 @@ import yaml
 
 from diffcli.checkpoints.records import story
 from diffcli.config.presets import load_preset, to_yaml
-from diffcli.evaluation.intervals import of_score, spread
+from diffcli.evaluation.intervals import of_score, standard_deviation
 from diffcli.evaluation.metrics import BESIDE
 from diffcli.studies.best_values import best_of, note_of_floor, remarks, start_of_reconstructions
 from diffcli.studies.comparison import Compared
@@ -135,7 +135,11 @@ def _scores(result: StudyResult, means: Mapping[str, Mapping[str, Any]], keys: S
             if len(values) < len(runs):
                 cells.append(Cell("-", tuple(published)))
                 continue
-            varied = f"± {spread(values):.2g}" if len(values) > 1 else error_of(key, runs[0].best.evaluation["scores"])
+            varied = (
+                f"± {standard_deviation(values):.2g}"
+                if len(values) > 1
+                else error_of(key, runs[0].best.evaluation["scores"])
+            )
             below = (*filter(None, [varied]), *published)
             cells.append(Cell(f"{means[label]['scores'][key]:.4g}", below, label in best[key]))
         rows.append(cells)
