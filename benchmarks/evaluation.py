@@ -13,7 +13,7 @@ from unittest import mock
 from benchmarks.rounds import alternate, rate_of, ratios, spread, table
 from benchmarks.training import FAST, plan_of
 from diffcli.evaluation.evaluate import evaluate
-from diffcli.training.run import carry_out
+from diffcli.training.run import run_plan
 from diffcli.utils.devices import Devices
 
 METRICS = ("fid", "kid", "nearest", "label_kept")
@@ -31,7 +31,7 @@ def again(data_dir: Path, rounds: int) -> str:
     minute."""
     with tempfile.TemporaryDirectory() as folder:
         plan = plan_of(FAST, data_dir, 2)
-        run = carry_out(replace(plan, options=replace(plan.options, out=Path(folder) / "run")))
+        run = run_plan(replace(plan, options=replace(plan.options, out=Path(folder) / "run")))
 
         def scored(cache: str) -> None:
             with _cache(cache):

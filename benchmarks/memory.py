@@ -25,7 +25,7 @@ def high_water() -> float:
 def sample_digits(count: str) -> None:
     """Trains ``quickstart`` for a few batches and samples ``count`` images into a file, 20 steps each."""
     from diffcli.inference.options import SampleOptions
-    from diffcli.inference.save import sample
+    from diffcli.inference.save_samples import sample
     from diffcli.training.run import train
     from diffcli.utils.devices import Devices
 

@@ -25,7 +25,7 @@ def write(names: Sequence[str], folder: Path = READY_MODELS, **measured: Any) ->
 
     Args:
         names: see :func:`diffcli.load`; ``NAME=RUN`` gives a model another name.
-        measured: how, see :class:`diffcli.studies.compare.CompareOptions`.
+        measured: how, see :class:`diffcli.studies.compare_runs.CompareOptions`.
     """
     for given in names:
         other, _, place = given.rpartition("=")

@@ -21,7 +21,7 @@ from diffcli.networks.compact import CompactUNet
 from diffcli.training import plan as planning
 from diffcli.training.options import TrainOptions
 from diffcli.training.plan import Plan
-from diffcli.training.run import carry_out
+from diffcli.training.run import run_plan
 from diffcli.utils.compile import compile_in_place
 from diffcli.utils.devices import Devices
 
@@ -46,7 +46,7 @@ def ours(planned: Plan) -> Side:
 
     def side() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            run = carry_out(replace(planned, options=replace(planned.options, out=Path(folder) / "run")))
+            run = run_plan(replace(planned, options=replace(planned.options, out=Path(folder) / "run")))
             row = run.metrics_file.read_text().splitlines()[-1].split(",")
         return float(row[4])
 

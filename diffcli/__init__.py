@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from diffcli.inference.pictures import grid as grid
     from diffcli.inference.posterior import Posterior as Posterior
     from diffcli.networks.testing import check_network as check_network
-    from diffcli.studies.compare import compare as compare
+    from diffcli.studies.compare_runs import compare as compare
     from diffcli.studies.comparison import Comparison as Comparison
     from diffcli.studies.study import study as study
     from diffcli.training.run import train as train
@@ -52,7 +52,7 @@ _HOMES = {
     "check_data": "data.testing",
     "check_degradation": "diffusion.testing",
     "check_network": "networks.testing",
-    "compare": "studies.compare",
+    "compare": "studies.compare_runs",
     "evaluate": "evaluation.evaluate",
     "export": "inference.export",
     "study": "studies.study",

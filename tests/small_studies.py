@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from diffcli.studies.claims import check
-from diffcli.studies.results import Measured
+from diffcli.studies.results import RunResults
 from diffcli.studies.study_schema import StudyClaim
 
 MINE = """\
@@ -30,5 +30,5 @@ def story(measured: str, **changes: Any) -> Any:
     claim = {"of": "a", "metric": "class_kept", "at_least": 0.8, "since": "2026-01-04", "history": earlier} | changes
     scores = {"class_kept": 0.84, "class_kept_error": 0.001}
     evaluation = {"scores": scores, "settings": {"n_test": 10**6, "date": f"{measured}T10:00:00"}}
-    (found,) = check([StudyClaim.model_validate(claim)], {"a": [Measured(evaluation)]})
+    (found,) = check([StudyClaim.model_validate(claim)], {"a": [RunResults(evaluation)]})
     return found

@@ -86,7 +86,7 @@ def ready_models() -> dict[str, Path]:
     return {file.stem: file for file in sorted(READY_MODELS.glob(f"*{SUFFIX}"))}
 
 
-OF_CHECKPOINT: dict[str, Callable[[Any], dict[str, Any]]] = {
+FIELDS_OF_KEY: dict[str, Callable[[Any], dict[str, Any]]] = {
     "hyper_parameters": lambda about: {
         "preset_name": str(about["preset_name"]),
         "preset": about["preset"],
@@ -115,7 +115,7 @@ def read_stored(path: Path) -> Stored:
     content = read_checkpoint(path)
     values: dict[str, Any] = {}
     try:
-        for key, fields_of in OF_CHECKPOINT.items():
+        for key, fields_of in FIELDS_OF_KEY.items():
             if key in content:
                 values |= fields_of(content[key])
         return Stored(file=path, **values)

@@ -197,7 +197,7 @@ def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]
         part.write_text(to_yaml(preset), encoding="utf-8")
 
 
-def started(run: Run) -> datetime:
+def start_time(run: Run) -> datetime:
     """When a run was started, in UTC; the first of all days where nothing says so."""
     try:
         return datetime.fromisoformat(run.info()["started"]).astimezone(timezone.utc)
@@ -217,7 +217,7 @@ def all_runs() -> list[Run]:
     own = root.resolve()
     folders.sort(key=lambda folder: (folder.resolve() != own / folder.relative_to(root), str(folder)))
     runs = {folder.resolve(): Run(folder) for folder in reversed(folders)}.values()
-    return sorted(runs, key=lambda run: (started(run), str(run.folder)))
+    return sorted(runs, key=lambda run: (start_time(run), str(run.folder)))
 
 
 def names_of(run: Run) -> list[str]:

@@ -25,9 +25,9 @@ def compare(
 
     No metric named: all but --cas.
     """
-    from diffcli.studies.compare import carry_out
+    from diffcli.studies.compare_runs import compare_with
 
-    comparison = carry_out(options)
+    comparison = compare_with(options)
     if json_:
         print(json_text(comparison.as_dict()))
     else:

@@ -22,9 +22,9 @@ def evaluate(
     options: EvaluateOptions, *, json_: bool = option(False, help="Print the content of eval.json instead of a table.")
 ) -> None:
     """Score a trained model (no metric named: all but --cas); eval.json goes into its run folder, or into --out."""
-    from diffcli.evaluation.evaluate import carry_out
+    from diffcli.evaluation.evaluate import evaluate_with
 
-    result = carry_out(options)
+    result = evaluate_with(options)
     if json_:
         print(json_text(result.as_dict()))
     else:

@@ -13,7 +13,7 @@ from diffcli.inference.options import ExportOptions
 )
 def export(options: ExportOptions) -> None:
     """Write a trained model into files that need no run folder, for diffcli or for other programs."""
-    from diffcli.inference.export import carry_out
+    from diffcli.inference.export import export_with
 
-    for file in carry_out(options):
+    for file in export_with(options):
         print(file)

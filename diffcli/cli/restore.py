@@ -16,7 +16,7 @@ from diffcli.inference.restore_options import RestoreOptions
 )
 def restore(options: RestoreOptions) -> None:
     """Restore your own images from any degradation, or draw a part of them anew; the files written are printed."""
-    from diffcli.inference.save_restorations import restore as carry_out
+    from diffcli.inference.save_restorations import restore as restore_with
 
-    for path in carry_out(options):
+    for path in restore_with(options):
         print(path)

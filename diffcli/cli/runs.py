@@ -16,7 +16,7 @@ from diffcli.utils.options import option
 def runs(*, json_: bool = option(False, help="One object per run.")) -> None:
     """List the runs: preset, date, epochs done, best validation loss, scores."""
     from diffcli.checkpoints.evaluations import scores_of_today
-    from diffcli.checkpoints.runs import all_runs, names_of, runs_root, started
+    from diffcli.checkpoints.runs import all_runs, names_of, runs_root, start_time
 
     rows: list[dict[str, Any]] = []
     for run in reversed(all_runs()):
@@ -26,7 +26,7 @@ def runs(*, json_: bool = option(False, help="One object per run.")) -> None:
             {
                 "run": str(run.folder),
                 "preset": names_of(run)[0],
-                "started": started(run).isoformat(timespec="seconds"),
+                "started": start_time(run).isoformat(timespec="seconds"),
                 "epochs": len(epochs),
                 "best_val_loss": min(losses) if losses else None,
                 "scores": scores_of_today(next(iter(run.evaluations()), {})),

@@ -15,7 +15,7 @@ from diffcli.inference.options import SampleOptions
 )
 def sample(options: SampleOptions) -> None:
     """Sample from a trained model; the files written are printed."""
-    from diffcli.inference.save import sample as draw
+    from diffcli.inference.save_samples import sample as draw
 
     for path in draw(options):
         print(path)

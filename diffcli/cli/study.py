@@ -25,13 +25,13 @@ def study(
     json_: bool = option(False, help="Print what the .json holds instead of a table."),
 ) -> None:
     """Train the models of a study, measure them and check its claims; interrupted, it goes on where it was."""
-    from diffcli.studies.study import carry_out
+    from diffcli.studies.study import study_with
     from diffcli.studies.study_files import find_study
 
     if show:
         print(find_study(str(options.study)).read_text(encoding="utf-8"), end="")
         return
-    result = carry_out(options)
+    result = study_with(options)
     if json_:
         print(json_text(result.as_dict()))
     else:

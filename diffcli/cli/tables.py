@@ -25,7 +25,7 @@ def scores_in_a_line(scores: Mapping[str, float]) -> str:
 
 def print_evaluation(result: Evaluation) -> None:
     """Prints the scores of a model, the settings that matter, what was left out, and the file."""
-    from diffcli.studies.comparable import note_of_floor, start_of_reconstructions
+    from diffcli.studies.best_values import note_of_floor, start_of_reconstructions
 
     settings, scores = result.settings, result.scores
     rows = []

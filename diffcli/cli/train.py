@@ -27,7 +27,7 @@ def train(
     """Train a preset's model; the run folder is printed at the end."""
     from diffcli.config.plugins import files
     from diffcli.training.plan import plan
-    from diffcli.training.run import Interrupted, carry_out
+    from diffcli.training.run import Interrupted, run_plan
     from diffcli.utils.console import note
 
     planned = plan(options, download=not dry_run)
@@ -41,7 +41,7 @@ def train(
             note(line)
         return
     try:
-        print(carry_out(planned).folder)
+        print(run_plan(planned).folder)
     except Interrupted as error:
         words = ["diffcli", *(word for file in files() for word in ("--plugin", str(file)))]
         words += ["train", "--resume", str(error.run.folder)]

@@ -79,7 +79,7 @@ def _checked_duration(duration: str) -> str:
 Duration = Annotated[str, AfterValidator(_checked_duration)]
 
 
-class Labels(Strict):
+class LabelSettings(Strict):
     """That a model is told each image's label.
 
     Args:
@@ -179,7 +179,7 @@ class Preset(Strict):
     prior: Component
     sampler: Sampler
     training: Training
-    labels: Labels | None = None
+    labels: LabelSettings | None = None
 
     @property
     def classes(self) -> int:
@@ -240,7 +240,7 @@ def validate(values: Any, where: str) -> Preset:
     known = {
         "": list(Preset.model_fields),
         "training": list(Training.model_fields),
-        "labels": list(Labels.model_fields),
+        "labels": list(LabelSettings.model_fields),
         "sampler": list(Sampler.model_fields),
     }
     try:

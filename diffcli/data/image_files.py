@@ -93,7 +93,7 @@ def _first_frame(source: Path | io.BytesIO, background: str) -> Image.Image:
         return flatten(_eight_bits(_upright(image), image), background)
 
 
-def fitted(image: Image.Image, sides: tuple[int, int], channels: int) -> np.ndarray[Any, Any]:
+def crop_and_resize(image: Image.Image, sides: tuple[int, int], channels: int) -> np.ndarray[Any, Any]:
     """The centre of an RGB image, cropped to the shape of ``sides`` and resized: uint8 (channels, H, W).
 
     Args:
@@ -106,20 +106,22 @@ def fitted(image: Image.Image, sides: tuple[int, int], channels: int) -> np.ndar
 
 
 def covered(mask: Image.Image, sides: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """Which pixels, cropped and resized as :func:`fitted` does, any part of an RGB image lighter than mid-grey touches:
-    bool (H, W).
+    """Which pixels any part of an RGB image lighter than mid-grey touches, cropped and resized as by
+    :func:`crop_and_resize`: bool (H, W).
     """
     light = np.where(np.asarray(mask.convert("L")) >= 128, np.float32(1), np.float32(0))
     return _cropped(Image.fromarray(light), sides, Image.Resampling.BOX) > 0
 
 
 def read_image(path: Path, sides: tuple[int, int], channels: int, background: str) -> np.ndarray[Any, Any]:
-    """An image file's pixels as a model has them, uint8 (channels, H, W): :func:`decoded`, then :func:`fitted`.
+    """An image file's pixels as a model has them, uint8 (channels, H, W).
+
+    They are :func:`decoded`, then cropped and resized by :func:`crop_and_resize`.
 
     Raises:
         BadImage: see :func:`decoded`.
     """
-    return fitted(decoded(path, background), sides, channels)
+    return crop_and_resize(decoded(path, background), sides, channels)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -21,7 +21,7 @@ def hidden_labels(count: int, share: float, generator: torch.Generator) -> Tenso
 
 
 @dataclass(frozen=True)
-class Labels:
+class SampleLabels:
     """Assigns labels to samples: the given ones in turn, else drawn in the proportions of the classes.
 
     The label of image i is a function of (seed, i).

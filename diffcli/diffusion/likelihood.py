@@ -73,7 +73,7 @@ def pixel_cost(x0: Tensor, x0_hat: Tensor, width: float) -> Tensor:
     return -(outer + torch.log1p(-torch.exp(log_ndtr(low) - outer))).flatten(1).sum(dim=1)
 
 
-def fitted_width(x0: Tensor, x0_hat: Tensor) -> float:
+def fit_width(x0: Tensor, x0_hat: Tensor) -> float:
     """The decoder's width that makes these images likeliest: the one number of the bound that is learnt, on training
     images."""
     low, high = WIDTHS
@@ -141,7 +141,7 @@ class Costs:
         return self.prior + self.kl + self.pixels
 
 
-class Bound:
+class LikelihoodBound:
     """The bound for a degradation, with a number of network evaluations for each image.
 
     One evaluation is at t = 1; the others are drawn from 2..T by :func:`step_shares`, one in each of as many strata of
@@ -201,7 +201,7 @@ class Bound:
 
         Args:
             estimate: x0_hat.
-            width: of the decoder, see :func:`fitted_width`.
+            width: of the decoder, see :func:`fit_width`.
         """
         draws, counts = zip(*(self.steps(generator) for generator in generators), strict=True)
         noise = Noise(generators, tuple(x0.shape[1:]), x0.device, calls=2 + self.draws)

@@ -12,7 +12,7 @@ from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.guidance import X0Function, with_labels
-from diffcli.diffusion.likelihood import Bound, bits_per_dimension, first_estimate, fitted_width, why_unbounded
+from diffcli.diffusion.likelihood import LikelihoodBound, bits_per_dimension, first_estimate, fit_width, why_unbounded
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.evaluation.options import NLL_EVALUATIONS
@@ -63,7 +63,7 @@ def decoder_width(sampling: Sampling, train: ImageSet) -> float:
         estimate = _estimate(sampling, batch.labels)
         errors.append((x0, first_estimate(estimate, sampling.denoiser.degradation, x0, noise)))
     x0, x0_hat = (torch.cat(parts) for parts in zip(*errors, strict=True))
-    return fitted_width(x0, x0_hat)
+    return fit_width(x0, x0_hat)
 
 
 @torch.inference_mode()
@@ -77,7 +77,7 @@ def bits_of(
         labels: what the denoiser and the prior are told of the images, int64 (N,), -1 for nothing.
         width: see :func:`decoder_width`.
     """
-    bound = Bound(sampling.denoiser.degradation, evaluations)
+    bound = LikelihoodBound(sampling.denoiser.degradation, evaluations)
     prior = sampling.prior
     assert prior is not None
     sigma = float(sampling.denoiser.degradation.sigmas[-1])
@@ -97,6 +97,6 @@ def bits_of(
             advance(len(indices))
             return costs.total, costs.prior + costs.kl
 
-        results: Sequence[tuple[Tensor, Tensor]] = list(sampling.processes.shared(batches, cost))
+        results: Sequence[tuple[Tensor, Tensor]] = list(sampling.processes.map_in_order(batches, cost))
     whole, kl = (bits_per_dimension(torch.cat(parts), test.image_shape) for parts in zip(*results, strict=True))
     return with_error("nll", whole) | {"nll_kl": float(kl.mean())}

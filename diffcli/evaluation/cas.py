@@ -49,4 +49,4 @@ def accuracy_scores(
         def score(name: str) -> float:
             return accuracy_after_training(sets[name], source.test, processes.device, seed, advance)
 
-        return dict(zip(sets, processes.shared(list(sets), score), strict=True))
+        return dict(zip(sets, processes.map_in_order(list(sets), score), strict=True))

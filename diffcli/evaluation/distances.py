@@ -193,7 +193,7 @@ class Distances:
         """The tensor that ``make`` returns: from the cache, if all processes find it there."""
         key |= {"device": self.processes.device.type}
         entry = self.cache.load(key)
-        hits = list(self.processes.shared(range(self.processes.count), lambda _: entry is not None))
+        hits = list(self.processes.map_in_order(range(self.processes.count), lambda _: entry is not None))
         if entry is not None and all(hits):
             return entry
         fresh = make()
@@ -212,7 +212,7 @@ class Distances:
                 advance(len(batch))
                 return features
 
-            return torch.cat(list(self.processes.shared(batches, features_of)))
+            return torch.cat(list(self.processes.map_in_order(batches, features_of)))
 
 
 def _present(key: str, value: float, **beside: float | None) -> dict[str, float]:

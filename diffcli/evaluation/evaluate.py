@@ -62,10 +62,10 @@ def evaluate(*args: Any, **arguments: Any) -> Evaluation:
     Raises:
         UserError: an option is not usable, or a metric that was named cannot be had.
     """
-    return carry_out(checked(EvaluateOptions, *args, **arguments))
+    return evaluate_with(checked(EvaluateOptions, *args, **arguments))
 
 
-def carry_out(options: EvaluateOptions) -> Evaluation:
+def evaluate_with(options: EvaluateOptions) -> Evaluation:
     """As :func:`evaluate`, of options."""
     subject = pick_subject(options)
     file = options.out or _file_of(subject.model.run)
@@ -287,7 +287,7 @@ def _loss(
             advance(len(indices))
             return loss.cpu().double(), draws.t  # there is no float64 on MPS
 
-        losses, times = zip(*sampling.processes.shared(batches, losses_of), strict=True)
+        losses, times = zip(*sampling.processes.map_in_order(batches, losses_of), strict=True)
     all_losses = torch.cat(losses)
     tenth = (torch.cat(times) - 1) * TENTHS // sampling.denoiser.degradation.T
     means = [mean_and_error(all_losses[tenth == i]) for i in range(TENTHS)]

@@ -68,11 +68,11 @@ def of_repeats(values: Sequence[float]) -> Interval:
     from scipy.stats import t
 
     mean = math.fsum(values) / len(values)
-    half = float(t.ppf(0.975, len(values) - 1)) * spread(values) / math.sqrt(len(values))
+    half = float(t.ppf(0.975, len(values) - 1)) * standard_deviation(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
 
 
-def spread(values: Sequence[float]) -> float:
+def standard_deviation(values: Sequence[float]) -> float:
     """The standard deviation of repeats, at least two."""
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))

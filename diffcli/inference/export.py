@@ -47,10 +47,10 @@ def export(*args: Any, **arguments: Any) -> list[Path]:
         UserError: there is no such model, or an option does not fit it; nothing is written then.
         RunError: a graph's numbers are not PyTorch's; nothing is written.
     """
-    return carry_out(checked(ExportOptions, *args, **arguments))
+    return export_with(checked(ExportOptions, *args, **arguments))
 
 
-def carry_out(options: ExportOptions) -> list[Path]:
+def export_with(options: ExportOptions) -> list[Path]:
     """As :func:`export`, of options."""
     run, checkpoint = find_checkpoint(options.run)
     for file in options.files:
@@ -65,7 +65,7 @@ def carry_out(options: ExportOptions) -> list[Path]:
         return options.files
     for component, origin in stored.plugins.items():
         note(f"note: the file can be used where plug-in {origin}, which has the {component}, is loaded")
-    write_model_file(options.files[0], rounded(stored) if options.half else stored)
+    write_model_file(options.files[0], in_float16(stored) if options.half else stored)
     return options.files
 
 
@@ -131,7 +131,7 @@ def _scores(stored: Stored, run: Run) -> dict[str, Any]:
     return {}
 
 
-def rounded(stored: Stored) -> Stored:
+def in_float16(stored: Stored) -> Stored:
     """A stored model with its weights in float16; its scores stay where that changes no weight.
 
     Raises:

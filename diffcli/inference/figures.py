@@ -62,7 +62,7 @@ def _draw_cells(
     figure.add_artist(Cells())
 
 
-def conditional_figure(rows: Sequence[tuple[str, Tensor]]) -> Figure:
+def reconstruction_figure(rows: Sequence[tuple[str, Tensor]]) -> Figure:
     """Labelled rows of float images (N, C, H, W) in [-0.5, 0.5], in the layout of the report's Figure 2."""
     columns = len(rows[0][1])
     width = 0.9 * columns + 0.8

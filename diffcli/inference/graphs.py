@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from diffcli.config.build import bind_sampler
 from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.guidance import clipped
-from diffcli.diffusion.starts import Start
-from diffcli.diffusion.steps import SamplerStep, step_factors
+from diffcli.diffusion.prior_graphs import Start
+from diffcli.diffusion.sampler_formulas import SamplerStep, step_factors
 from diffcli.inference.sampling import Sampling
 from diffcli.utils.errors import RunError, UserError
 from diffcli.utils.files import json_text

@@ -57,7 +57,7 @@ def label_log_likelihoods(
         last(track(trajectory_given(sampling, known, method, generators, own, watch=watch)))
         return torch.cat([torch.stack(seen) for seen in scores.values()], dim=1)[:, : len(indices)].cpu()
 
-    parts = list(sampling.processes.shared(sampling.batches(count * classes), score))
+    parts = list(sampling.processes.map_in_order(sampling.batches(count * classes), score))
     steps = torch.cat(parts, dim=1).unflatten(1, (count, classes))
     worse = (steps - steps.amax(dim=2, keepdim=True)).clamp(min=-MOST_NATS)
     return STEPS_WORTH * worse.mean(dim=0)

@@ -25,9 +25,9 @@ from diffcli.config.presets import sampler_named
 from diffcli.config.registry import build
 from diffcli.config.schema import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source
-from diffcli.data.given import read_given
 from diffcli.data.label_names import Label
 from diffcli.data.pixels import to_model, to_uint8
+from diffcli.data.user_images import read_given
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.inpainting import ROUNDS, check_inpaints

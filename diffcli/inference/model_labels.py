@@ -12,7 +12,7 @@ from torch import Tensor
 from diffcli.data.clusters import clustered
 from diffcli.data.datasets import ImageSet
 from diffcli.data.label_names import Label, label_notes, label_numbers
-from diffcli.diffusion.labels import NO_LABEL, Labels
+from diffcli.diffusion.labels import NO_LABEL, SampleLabels
 from diffcli.inference.options import SamplerOptions
 from diffcli.utils.console import note
 from diffcli.utils.distributed import is_first
@@ -94,7 +94,7 @@ class ModelLabels:
             check_unguided(options)
         return numbers
 
-    def of_samples(self, options: SamplerOptions) -> Labels | None:
+    def of_samples(self, options: SamplerOptions) -> SampleLabels | None:
         """The labels of new samples: the requested ones, else drawn in the proportions of the training images; None if
         the model has no labels.
 
@@ -102,7 +102,7 @@ class ModelLabels:
             UserError: see :meth:`numbers`.
         """
         numbers = self.numbers(options)
-        return Labels(numbers, tuple(self.shares)) if self.classes else None
+        return SampleLabels(numbers, tuple(self.shares)) if self.classes else None
 
     def of_images(self, options: SamplerOptions, count: int) -> Tensor | None:
         """The labels that ``count`` images at hand are told, int64 (count,); None where none is given.
@@ -116,7 +116,7 @@ class ModelLabels:
     def given_of(self, options: SamplerOptions, count: int) -> Tensor | None:
         """As :meth:`of_images`, without the check that the model works without a label."""
         given = self.numbers(options)
-        return Labels(given).of(options.seed, range(count)) if given else None
+        return SampleLabels(given).of(options.seed, range(count)) if given else None
 
     def check_images(self, options: SamplerOptions) -> None:
         """Checks what images at hand are told, where ``label`` None is no label.

@@ -175,7 +175,7 @@ def draw_posterior(
         made = last(track(trajectory_given(sampling, known, method, generators, own)))
         return made.cpu(), known.misfit(made).cpu()
 
-    parts = list(sampling.processes.shared(sampling.batches(count * samples), draw))
+    parts = list(sampling.processes.map_in_order(sampling.batches(count * samples), draw))
     images, misfit = (torch.cat(values).unflatten(0, (count, samples)) for values in zip(*parts, strict=True))
     return Posterior(images.transpose(0, 1).contiguous(), misfit.T.contiguous(), labels)
 
@@ -201,4 +201,4 @@ def inpaint_measured(
         own = None if told is None else told[at_hand]
         return last(track(trajectory_given(sampling, known, "isotropic", generators, own))).cpu()
 
-    yield from sampling.processes.shared(sampling.batches(len(images)), draw)
+    yield from sampling.processes.map_in_order(sampling.batches(len(images)), draw)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffcli.data.pixels import rounded, rounding, to_model
+from diffcli.data.pixels import quantized, rounding, to_model
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.inpainting import Known
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
@@ -47,7 +47,7 @@ def restore(sampling: Sampling, xt: Tensor, track: Track = iter, labels: Tensor 
         own = None if told is None else told[indices.start : indices.stop]
         return last(track(sampling.trajectory(batch, generators, own))).cpu()
 
-    yield from sampling.processes.shared(sampling.batches(len(xt)), draw)
+    yield from sampling.processes.map_in_order(sampling.batches(len(xt)), draw)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Disturbance:
     def of(self, zt: Tensor, seed: int, indices: Sequence[int]) -> Tensor:
         """z_t (B, C, H, W) of the images with these indices, disturbed; the noise is a function of (seed, index)."""
         if self.bits is not None:
-            zt = rounded(zt, self.bits)
+            zt = quantized(zt, self.bits)
         if self.noise:
             generators = image_generators(seed, Stream.DISTURBANCE, indices)
             zt = zt + self.noise * randn_images(generators, tuple(zt.shape[1:]), zt.device)
@@ -110,11 +110,11 @@ def reconstruct(
         direct = sampling.denoiser(zt, at_t, own)
         return last(track(sampling.trajectory(zt, generators, own))).cpu(), direct.cpu()
 
-    yield from sampling.processes.shared(sampling.batches(len(images)), draw)
+    yield from sampling.processes.map_in_order(sampling.batches(len(images)), draw)
 
 
 @torch.inference_mode()
-def conditional_rows(
+def reconstruction_rows(
     sampling: Sampling, images: Tensor, track: Track = iter, labels: Tensor | None = None
 ) -> list[tuple[str, Tensor]]:
     """The rows of the report's Figures 2 and 9 for uint8 images (N, C, H, W): captions and float images (N, C, H, W).
@@ -153,7 +153,7 @@ def estimated(sampling: Sampling, xt: Tensor, labels: Tensor | None = None) -> I
         at_t = torch.full((len(batch),), sampling.steps[0], device=batch.device)
         return sampling.denoiser(batch, at_t, own).cpu()
 
-    yield from sampling.processes.shared(sampling.batches(len(xt)), estimate)
+    yield from sampling.processes.map_in_order(sampling.batches(len(xt)), estimate)
 
 
 @torch.inference_mode()
@@ -185,4 +185,4 @@ def inpaint(
         xT = known.start(sampling.denoiser.degradation, draw_xT(sampling, generators, shape, own), noise)
         return last(track(sampling.trajectory(xT, generators, own, known))).cpu()
 
-    yield from sampling.processes.shared(sampling.batches(len(images)), draw)
+    yield from sampling.processes.map_in_order(sampling.batches(len(images)), draw)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from diffcli.data.folders import printable
-from diffcli.data.given import Given, read_mask
 from diffcli.data.pixels import to_model, to_uint8
+from diffcli.data.user_images import Given, read_mask
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.blur_width import exact_blur, scales_of, step_of_width, width_note, widths
 from diffcli.inference.measurement_options import PosteriorOptions

@@ -21,7 +21,7 @@ from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, clipped, with_labels
 from diffcli.diffusion.inpainting import Known, resampled
-from diffcli.diffusion.labels import Labels
+from diffcli.diffusion.labels import SampleLabels
 from diffcli.diffusion.priors import FIT_IMAGES, Prior
 from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, last
@@ -71,7 +71,7 @@ class Sampling:
     seed: int
     batch_size: int
     processes: Processes
-    labels: Labels | None = None
+    labels: SampleLabels | None = None
     guide: Denoiser | None = None
 
     def __post_init__(self) -> None:
@@ -290,4 +290,4 @@ def generate(sampling: Sampling, n: int, image_shape: tuple[int, int, int], trac
         xT = draw_xT(sampling, generators, image_shape, labels)
         return last(track(sampling.trajectory(xT, generators, labels))).cpu()
 
-    yield from sampling.processes.shared(sampling.batches(n), draw)
+    yield from sampling.processes.map_in_order(sampling.batches(n), draw)

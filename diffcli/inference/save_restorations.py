@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from diffcli.data.folders import printable
-from diffcli.data.given import Given, Pictures, open_pictures
 from diffcli.data.pixels import to_uint8
+from diffcli.data.user_images import Given, Pictures, open_pictures
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model

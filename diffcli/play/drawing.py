@@ -54,7 +54,7 @@ def frames_of(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
     """
     if not 1 <= n <= MOST_IMAGES:
         raise UserError(f"`n` must be in 1..{MOST_IMAGES}, got {n}")
-    steps, path = model.trajectory(n, **options), path_of(model, options)
+    steps, path = model.trajectory(n, **options), time_steps_of(model, options)
     picture_steps = frame_steps(path)
 
     def frames() -> Iterator[Frame]:
@@ -65,7 +65,7 @@ def frames_of(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
     return frames()
 
 
-def path_of(model: Model, options: dict[str, Any]) -> list[int]:
+def time_steps_of(model: Model, options: dict[str, Any]) -> list[int]:
     """The time steps of a trajectory with these options, from T to 0."""
     _, path = model.sampler(SamplerOptions(sampler=options.get("sampler"), steps=options.get("steps")))
     return path

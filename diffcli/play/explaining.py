@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
 from diffcli.inference.model import Model
-from diffcli.play.drawing import COMPUTING, in_turn, path_of
+from diffcli.play.drawing import COMPUTING, in_turn, time_steps_of
 
 COLUMNS = 8
 """Moments of a trajectory, and degrees of degradation."""
@@ -52,8 +52,8 @@ def explained(model: Model, options: dict[str, Any]) -> Iterator[Explanation]:
     Raises:
         UserError: an option is out of range or does not fit the model.
     """
-    steps, path = in_turn(model.trajectory(DRAWS, **options)), path_of(model, options)
-    at = set(spread(path[:-1]))
+    steps, path = in_turn(model.trajectory(DRAWS, **options)), time_steps_of(model, options)
+    at = set(evenly_chosen(path[:-1]))
 
     def explanations() -> Iterator[Explanation]:
         xt = next(steps).xs.cpu()
@@ -72,10 +72,10 @@ def explained(model: Model, options: dict[str, Any]) -> Iterator[Explanation]:
 def left_of(model: Model, image: Tensor, seed: int = 0) -> list[Moment]:
     """An image, uint8 (1, C, H, W), degraded to eight t from 0 to T (fewer where T is small)."""
     with COMPUTING:
-        return [Moment(t, model.degrade(image, t, seed)[0], None) for t in spread(range(model.T + 1))]
+        return [Moment(t, model.degrade(image, t, seed)[0], None) for t in evenly_chosen(range(model.T + 1))]
 
 
-def spread(steps: Sequence[int]) -> list[int]:
+def evenly_chosen(steps: Sequence[int]) -> list[int]:
     """At most eight of these, evenly spread, both ends among them."""
     if len(steps) <= COLUMNS:
         return list(steps)

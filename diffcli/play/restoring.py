@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffcli.data.image_files import BadImage, decoded_content, fitted
+from diffcli.data.image_files import BadImage, crop_and_resize, decoded_content
 from diffcli.data.label_names import Label
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.measurement_options import PosteriorOptions
@@ -90,7 +90,7 @@ def uploaded(name: str, url: str, background: str) -> str:
     try:
         picture = decoded_content(content_of(url), background)
         side = min(PAD, *picture.size)
-        pixels = fitted(picture, (side, side), 3)
+        pixels = crop_and_resize(picture, (side, side), 3)
     except BadImage as problem:
         raise UserError(f"{name} {problem}") from problem
     return png_url(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))))
@@ -107,7 +107,7 @@ def pad_image(url: str, image_shape: tuple[int, int, int]) -> Tensor | None:
     channels, *sides = image_shape
     try:
         picture = decoded_content(content_of(url), "black")
-        pixels = fitted(picture, (sides[0], sides[1]), channels)
+        pixels = crop_and_resize(picture, (sides[0], sides[1]), channels)
     except BadImage as problem:
         raise UserError(f"the drawing {problem}") from problem
     images = torch.from_numpy(pixels.copy())[None]

@@ -6,16 +6,16 @@ import math
 from collections.abc import Callable, Sequence
 
 from diffcli.evaluation.intervals import Interval, of_repeats
-from diffcli.studies.results import Measured, NotMeasured
+from diffcli.studies.results import NotMeasured, RunResults
 
-Check = Callable[[Sequence[Measured]], tuple[Interval, str]]
+Check = Callable[[Sequence[RunResults]], tuple[Interval, str]]
 """Runs of a model -> (an interval that is above 0 where the claim is true, the numbers in words)."""
 
 EASY = 0.1
 """A loss below this share of the first tenth's."""
 
 
-def loss_is_small_at_large_t(runs: Sequence[Measured]) -> tuple[Interval, str]:
+def loss_is_small_at_large_t(runs: Sequence[RunResults]) -> tuple[Interval, str]:
     """The loss in the second half of t is less than a tenth of that in the first tenth of t.
 
     Raises:
@@ -31,7 +31,7 @@ def loss_is_small_at_large_t(runs: Sequence[Measured]) -> tuple[Interval, str]:
     return advantage, words
 
 
-def _early_and_late(run: Measured) -> tuple[Interval, Interval]:
+def _early_and_late(run: RunResults) -> tuple[Interval, Interval]:
     losses, errors = run.evaluation.get("loss_by_t", []), run.evaluation.get("loss_by_t_error", [])
     pairs = [None if None in pair else pair for pair in zip(losses, errors, strict=False)]
     second_half = [pair for pair in pairs[len(pairs) // 2 :] if pair is not None]

@@ -15,7 +15,7 @@ OPEN: Sequence[Verdict] = ("not settled", "the judges disagree", "not measured")
 
 
 @dataclass(frozen=True)
-class Bound:
+class ClaimBound:
     """A bound of a claim: when it was fixed, and what was known of its numbers then.
 
     Args:
@@ -49,7 +49,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class EarlierBound(Bound):
+class EarlierBound(ClaimBound):
     """A bound that a claim had before, with its verdict by the numbers of now.
 
     Args:
@@ -60,7 +60,7 @@ class EarlierBound(Bound):
 
 
 @dataclass(frozen=True)
-class Claim(Bound):
+class Claim(ClaimBound):
     """A statement about runs, with its present bound.
 
     Args:
@@ -70,7 +70,7 @@ class Claim(Bound):
     history: tuple[EarlierBound, ...] = ()
 
     @property
-    def first(self) -> Bound:
+    def first(self) -> ClaimBound:
         """The bound that it had in the beginning."""
         return self.history[0] if self.history else self
 
@@ -80,7 +80,7 @@ class Claim(Bound):
         return super().is_informed or any(bound.is_informed for bound in self.history)
 
 
-def tally(bounds: Sequence[Bound]) -> str:
+def tally(bounds: Sequence[ClaimBound]) -> str:
     """How many claims came out how: ``3 confirmed, 2 open (1 not settled, 1 not measured), 1 true by construction``."""
     counts = Counter(bound.verdict for bound in bounds)
     parts: dict[str, int] = {name: counts[name] for name in ("confirmed", "not confirmed")}

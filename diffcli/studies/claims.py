@@ -8,9 +8,9 @@ from typing import Any
 
 from diffcli.evaluation.intervals import Interval
 from diffcli.evaluation.metrics import METRICS
+from diffcli.studies.best_values import differences, start_of_reconstructions
 from diffcli.studies.checks import CHECKS
 from diffcli.studies.claim_text import Claim, EarlierBound, Verdict
-from diffcli.studies.comparable import differences, start_of_reconstructions
 from diffcli.studies.facts import FACTS
 from diffcli.studies.results import NotMeasured, Number, Results, keys_of, number_of, runs_of
 from diffcli.studies.study_schema import StudyBound, StudyClaim
@@ -46,12 +46,13 @@ def check(claims: Sequence[StudyClaim], results: Results) -> list[Claim]:
 
     A verdict is that of a 95 % interval: confirmed where all of it is on the claim's side, not confirmed where none is,
     not settled where it has both; not measured where runs or scores are missing. Where several judges give a score it
-    is theirs together, see :func:`agreed`. A part that is true by construction decides only if it is not confirmed.
+    is theirs together, see :func:`joint_verdict`. A part that is true by construction decides only if it is not
+    confirmed.
     """
     return [_claim_of(claim, results) for claim in claims]
 
 
-def agreed(verdicts: Sequence[Verdict]) -> Verdict:
+def joint_verdict(verdicts: Sequence[Verdict]) -> Verdict:
     """The verdict of several judges of one comparison: theirs, where all have the same; that they disagree, where one
     confirms what another one contradicts; else open."""
     different = set(verdicts)
@@ -98,7 +99,7 @@ def _findings(claim: StudyClaim, results: Results) -> list[list[Finding]]:
 
 
 def _joint(findings: Sequence[Sequence[Finding]]) -> Verdict:
-    return min((agreed([one.verdict for one in by_judge]) for by_judge in findings), key=ORDER.index)
+    return min((joint_verdict([one.verdict for one in by_judge]) for by_judge in findings), key=ORDER.index)
 
 
 def _evidence(findings: Sequence[Sequence[Finding]], verdict: Verdict) -> str:

@@ -10,9 +10,9 @@ from diffcli.checkpoints.runs import Run
 from diffcli.config.schema import Preset
 from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.protocol import digest
+from diffcli.studies.best_values import best_of, note_of_floor, remarks
 from diffcli.studies.claim_text import Claim
-from diffcli.studies.comparable import best_of, note_of_floor, remarks
-from diffcli.studies.html_page import columns
+from diffcli.studies.comparison_view import columns
 
 
 @dataclass(frozen=True)

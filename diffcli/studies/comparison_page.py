@@ -14,10 +14,10 @@ from diffcli.evaluation.metrics import from_zT
 from diffcli.evaluation.protocol import pick_subject
 from diffcli.inference.loading import started
 from diffcli.inference.options import N_SAMPLES, SampleOptions
-from diffcli.inference.save import write_samples
-from diffcli.studies.comparable import differences, start_of_reconstructions
+from diffcli.inference.save_samples import write_samples
+from diffcli.studies.best_values import differences, start_of_reconstructions
 from diffcli.studies.comparison import Compared, Comparison
-from diffcli.studies.html_page import Page, Picture, RunView, html_page, markdown_page, picture_of
+from diffcli.studies.comparison_view import Page, Picture, RunView, html_page, markdown_page, picture_of
 from diffcli.studies.plots import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
 from diffcli.studies.report import report, reported
 from diffcli.utils.devices import Processes
@@ -70,14 +70,14 @@ def _pictures(run: Compared, processes: Processes) -> list[Picture]:
     pictures = []
     for epoch, kind in sorted(epoch_pictures(run.run)):
         file = epoch_pictures(run.run)[epoch, kind]
-        pictures.append(picture_of(file, f"{kind} samples after epoch {epoch}", pixels=kind == UNCONDITIONAL))
+        pictures.append(picture_of(file, f"{kind} samples after epoch {epoch}", pixels=kind == SAMPLES))
     return [*pictures, *(final_picture(run, kind, processes) for kind in FINAL)]
 
 
-CONDITIONAL, UNCONDITIONAL = "conditional", "unconditional"
+RECONSTRUCTIONS, SAMPLES = "conditional", "unconditional"
 FINAL = {
-    UNCONDITIONAL: ("samples.png", f"{N_SAMPLES} unconditional samples of the best checkpoint"),
-    CONDITIONAL: ("reconstructions.png", "reconstructions of test images by the best checkpoint"),
+    SAMPLES: ("samples.png", f"{N_SAMPLES} unconditional samples of the best checkpoint"),
+    RECONSTRUCTIONS: ("reconstructions.png", "reconstructions of test images by the best checkpoint"),
 }
 """Pictures of a run's best checkpoint: its file and caption."""
 
@@ -86,7 +86,7 @@ def epoch_pictures(run: Run) -> dict[tuple[int, str], Path]:
     """The files of a run's pictures along its training, by epoch and kind."""
     by_epoch = {}
     for file in run.samples.glob("epoch-*.png"):
-        if parts := re.fullmatch(rf"epoch-(\d+)-({UNCONDITIONAL}|{CONDITIONAL})", file.stem):
+        if parts := re.fullmatch(rf"epoch-(\d+)-({SAMPLES}|{RECONSTRUCTIONS})", file.stem):
             by_epoch[int(parts[1]), parts[2]] = file
     return by_epoch
 
@@ -100,8 +100,8 @@ def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
         model = started(pick_subject(options).model, options.devices, Processes(processes.device))
         what = SampleOptions(
             out=file,
-            conditional=kind == CONDITIONAL,
-            prior=options.priors[0] if options.priors and kind == UNCONDITIONAL else None,
+            conditional=kind == RECONSTRUCTIONS,
+            prior=options.priors[0] if options.priors and kind == SAMPLES else None,
             label=options.label,
             seed=options.seed,
             steps=options.steps,
@@ -111,9 +111,9 @@ def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
         )
         write_samples(model, what)
     start = start_of_reconstructions(run.evaluation["settings"])
-    if kind == CONDITIONAL and start != "z_T":
+    if kind == RECONSTRUCTIONS and start != "z_T":
         caption += f"; the scores are of those from {start}"
-    return picture_of(file, caption, pixels=kind == UNCONDITIONAL)
+    return picture_of(file, caption, pixels=kind == SAMPLES)
 
 
 def _shared_pictures(runs: Sequence[Compared]) -> list[tuple[str, list[Picture]]]:

@@ -24,7 +24,7 @@ from diffcli.training.options import TrainOptions
 from diffcli.training.pace import time_spent
 from diffcli.training.plan import Plan, plan
 from diffcli.training.resume import MAY_CHANGE, changes
-from diffcli.training.run import carry_out
+from diffcli.training.run import run_plan
 from diffcli.utils.console import note
 from diffcli.utils.devices import Devices
 from diffcli.utils.distributed import is_first
@@ -244,11 +244,11 @@ def finish(member: Member) -> None:
         return
     planned = plan(options)
     if not member.run.preset_file.is_file():
-        carry_out(planned)
+        run_plan(planned)
         return
     content = read_checkpoint(member.run.last) if member.run.last.is_file() else None
     training = planned.preset.training
     steps = content["global_step"] if content else 0
     spent = training.max_time is not None and content is not None and time_spent(content) >= seconds(training.max_time)
     if steps < training.epochs * planned.data.batches_per_epoch and not spent:
-        carry_out(replace(planned, run=member.run))
+        run_plan(replace(planned, run=member.run))

@@ -8,7 +8,7 @@ from functools import cache
 
 from diffcli.studies.claim_text import Claim
 from diffcli.studies.claims import check
-from diffcli.studies.results import Measured
+from diffcli.studies.results import RunResults
 from diffcli.studies.study_files import load_study
 from diffcli.studies.study_schema import Reported, Study, StudyClaim
 
@@ -30,7 +30,7 @@ def reported(preset: str) -> Reported | None:
     return None if label is None else report().models[label].reported
 
 
-def check_report(results: Mapping[str, Measured], several: Mapping[str, str]) -> list[Claim]:
+def check_report(results: Mapping[str, RunResults], several: Mapping[str, str]) -> list[Claim]:
     """The report's claims about the models that are there, by preset.
 
     Args:

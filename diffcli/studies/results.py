@@ -10,7 +10,7 @@ from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score
 from diffcli.evaluation.metrics import from_zT, is_beside, metric_of
 from diffcli.inference.pictures import RESTORATION
-from diffcli.studies.comparable import start_of_reconstructions
+from diffcli.studies.best_values import start_of_reconstructions
 from diffcli.studies.facts import FACTS
 from diffcli.studies.study_schema import Selected
 
@@ -20,7 +20,7 @@ class NotMeasured(Exception):
 
 
 @dataclass(frozen=True)
-class Measured:
+class RunResults:
     """All that was measured of one run.
 
     Args:
@@ -38,7 +38,7 @@ class Measured:
     T: int | None = None
 
 
-Results = Mapping[str, Sequence[Measured]]
+Results = Mapping[str, Sequence[RunResults]]
 """By label of a model, its runs: one for each seed."""
 
 
@@ -58,7 +58,7 @@ class Number:
     settings: Sequence[Mapping[str, Any]]
 
 
-def runs_of(results: Results, label: str) -> Sequence[Measured]:
+def runs_of(results: Results, label: str) -> Sequence[RunResults]:
     """The runs of a model.
 
     Raises:
@@ -114,7 +114,7 @@ def _joined(intervals: Sequence[Interval]) -> Interval:
     return of_repeats([one.value for one in intervals]) if len(intervals) > 1 else intervals[0]
 
 
-def _label_of(which: Selected, runs: Sequence[Measured]) -> str:
+def _label_of(which: Selected, runs: Sequence[RunResults]) -> str:
     epoch = "" if which.epoch is None else f" after epoch {_epoch_of(runs[0], which)}"
     prior = "" if which.prior is None else f" from {which.prior}"
     start = f" from {start_of_reconstructions(_start_of(runs[0], which))}" if which.is_disturbed else ""
@@ -122,7 +122,7 @@ def _label_of(which: Selected, runs: Sequence[Measured]) -> str:
     return f"{which.model}{epoch}{prior}{start}{seeds}"
 
 
-def _epoch_of(run: Measured, which: Selected) -> int:
+def _epoch_of(run: RunResults, which: Selected) -> int:
     if not run.by_epoch:
         raise NotMeasured(f"no weights of {which.model} were kept along its training")
     ends = {"first": min(run.by_epoch), "last": max(run.by_epoch)}
@@ -133,7 +133,7 @@ def _epoch_of(run: Measured, which: Selected) -> int:
     return epoch
 
 
-def _evaluation_of(run: Measured, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
+def _evaluation_of(run: RunResults, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
     """(scores, settings) of what is selected of a run."""
     if which.is_disturbed:
         return _of_start(run, which)
@@ -148,13 +148,13 @@ def _evaluation_of(run: Measured, which: Selected) -> tuple[Mapping[str, float],
     return by_prior[which.prior], {**settings, "prior": which.prior, "kind": kind}
 
 
-def _start_of(run: Measured, which: Selected) -> dict[str, Any]:
+def _start_of(run: RunResults, which: Selected) -> dict[str, Any]:
     """The settings of an evaluation that say what its reconstructions start from."""
     t = None if which.t == run.T else which.t
     return {"reconstruction": {"t": t, "bits": which.bits, "noise": which.noise}}
 
 
-def _of_start(run: Measured, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
+def _of_start(run: RunResults, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
     start = _start_of(run, which)
     for evaluation in run.by_start:
         if evaluation["settings"]["reconstruction"] == start["reconstruction"]:

@@ -19,13 +19,13 @@ from diffcli.evaluation.protocol import instruments
 from diffcli.evaluation.subsets import random_subset
 from diffcli.inference.loading import read_model
 from diffcli.studies import claims
-from diffcli.studies.comparable import start_of_reconstructions
-from diffcli.studies.compare import evaluated, measured_before, prepared
+from diffcli.studies.best_values import start_of_reconstructions
+from diffcli.studies.compare_runs import evaluated, measured_before, plan_evaluation
 from diffcli.studies.comparison import Compared
 from diffcli.studies.members import Member, Place, check, finish, members, reconstructions_of
 from diffcli.studies.options import StudyOptions
 from diffcli.studies.report import models_of
-from diffcli.studies.results import Measured
+from diffcli.studies.results import RunResults
 from diffcli.studies.study_files import evaluation_of, find_study
 from diffcli.studies.study_page import write_pages
 from diffcli.studies.study_result import MemberResult, StudyResult
@@ -51,10 +51,10 @@ def study(*args: Any, **arguments: Any) -> StudyResult:
         UserError: the data are missing, a model cannot be trained or measured as the study says, or ``out`` holds runs
             of another study or budget.
     """
-    return carry_out(checked(StudyOptions, *args, **arguments))
+    return study_with(checked(StudyOptions, *args, **arguments))
 
 
-def carry_out(options: StudyOptions) -> StudyResult:
+def study_with(options: StudyOptions) -> StudyResult:
     """As :func:`study`, of options."""
     precision_of(options.devices)
     fabric_of(options.devices)  # a bad option is told before hours of training
@@ -72,9 +72,9 @@ def carry_out(options: StudyOptions) -> StudyResult:
     # Twice: measuring one run may fetch the Inception weights, and so change what `auto` stands for in the others.
     for _ in range(2):
         results = [_measured(member, content, budget, options, processes) for member in found]
-    by_label: dict[str, list[Measured]] = {}
+    by_label: dict[str, list[RunResults]] = {}
     for result in results:
-        by_label.setdefault(result.member.label, []).append(result.measured)
+        by_label.setdefault(result.member.label, []).append(result.results)
     about = [claim for claim in content.claims if not options.only or models_of(claim) <= set(by_label)]
     whole = StudyResult(content, find_study(str(options.study)), name, results, claims.check(about, by_label))
     if not processes.first or options.only:
@@ -94,7 +94,7 @@ def _measured(
         label=content.models[member.label].label,
         seed=seed,
     )
-    best = replace(evaluated(prepared(member.run, asked), processes), name=member.name)
+    best = replace(evaluated(plan_evaluation(member.run, asked), processes), name=member.name)
     degradation = read_model(best.run.best if best.run.best.is_file() else best.run.last).denoiser.degradation
     return MemberResult(
         member,
@@ -120,7 +120,7 @@ def _by_start(
             options = replace(
                 every, **own, t=t, zt_bits=bits, zt_noise=noise, metrics=metrics, prior=(), devices=devices
             )
-            run = evaluated(prepared(member.run, options, every_prior=False), processes)
+            run = evaluated(plan_evaluation(member.run, options, every_prior=False), processes)
             start = start_of_reconstructions(run.evaluation["settings"])
             found.append(replace(run, name=f"{member.name}, reconstructions from {start}"))
     return found
@@ -137,10 +137,10 @@ def _by_epoch(
     at_epoch = replace(asked, **own, prior=asked.priors[:1], n_cas=None)
     kept, found = member.run.kept(), {}
     for epoch, file in kept.items():
-        found[epoch] = evaluated(prepared(member.run, replace(at_epoch, run=file), every_prior=False), processes)
+        found[epoch] = evaluated(plan_evaluation(member.run, replace(at_epoch, run=file), every_prior=False), processes)
     removed = set(run_preset(member.run).training.sample_epochs) - set(kept)
     if removed:
-        whole = prepared(member.run, at_epoch, every_prior=False)
+        whole = plan_evaluation(member.run, at_epoch, every_prior=False)
         before = {epoch: measured_before(whole, member.run.kept_file(epoch)) for epoch in removed}
         found |= {epoch: run for epoch, run in before.items() if run is not None}
     return {epoch: replace(run, name=f"{member.name}, epoch {epoch}") for epoch, run in sorted(found.items())}

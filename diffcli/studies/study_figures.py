@@ -12,10 +12,10 @@ from diffcli.config.build import build_degradation, load_source
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.evaluation.intervals import Interval, of_score
-from diffcli.studies.comparable import differences
+from diffcli.studies.best_values import differences
 from diffcli.studies.comparison import Compared
-from diffcli.studies.comparison_page import CONDITIONAL, UNCONDITIONAL, epoch_pictures, final_picture
-from diffcli.studies.html_page import Picture, picture_of
+from diffcli.studies.comparison_page import RECONSTRUCTIONS, SAMPLES, epoch_pictures, final_picture
+from diffcli.studies.comparison_view import Picture, picture_of
 from diffcli.studies.plots import (
     bits_figure,
     comparable,
@@ -26,7 +26,7 @@ from diffcli.studies.plots import (
 )
 from diffcli.studies.study_result import MemberResult, StudyResult
 from diffcli.studies.study_schema import StudyFigure
-from diffcli.studies.study_tables import FigureView
+from diffcli.studies.study_view import FigureView
 from diffcli.utils.devices import Processes
 
 DEFAULT = (
@@ -35,8 +35,8 @@ DEFAULT = (
     StudyFigure(title="Samples", show="samples"),
     StudyFigure(title="Reconstructions of test images", show="reconstructions"),
 )
-BY_EPOCH = {"samples-by-epoch": UNCONDITIONAL, "reconstructions-by-epoch": CONDITIONAL}
-FINAL = {"samples": UNCONDITIONAL, "reconstructions": CONDITIONAL}
+BY_EPOCH = {"samples-by-epoch": SAMPLES, "reconstructions-by-epoch": RECONSTRUCTIONS}
+FINAL = {"samples": SAMPLES, "reconstructions": RECONSTRUCTIONS}
 
 
 def figures(result: StudyResult, processes: Processes) -> list[FigureView]:
@@ -94,7 +94,7 @@ def _by_epoch(figure: StudyFigure, runs: Sequence[Compared], kind: str) -> Figur
     for epoch in epochs:
         of_epoch = {name: pictures[epoch, kind] for name, pictures in there.items() if (epoch, kind) in pictures}
         captions = {name: f"{name}, {kind} samples after epoch {epoch}" for name in of_epoch}
-        pictures = [picture_of(file, captions[name], kind == UNCONDITIONAL) for name, file in of_epoch.items()]
+        pictures = [picture_of(file, captions[name], kind == SAMPLES) for name, file in of_epoch.items()]
         rows.append((f"Epoch {epoch}", pictures))
     gaps = [f"{name} at epoch {epoch}" for epoch in figure.epochs for name in there if (epoch, kind) not in there[name]]
     return FigureView(figure.title, rows, figure.about, gaps)

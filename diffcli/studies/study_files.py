@@ -59,7 +59,7 @@ def load_study(name_or_path: str) -> Study:
         UserError: it is not found, not readable, or not valid; the line names the key.
     """
     path = find_study(name_or_path)
-    study = checked(read_values(path, "study"), f"study {name_or_path}")
+    study = study_of(read_values(path, "study"), f"study {name_or_path}")
     for section in study.sections:
         read_table(path, section)
     return study
@@ -88,7 +88,7 @@ def read_table(study_file: Path, section: StudySection) -> tuple[str, list[list[
     return " ".join(line.strip() for line in lines if not line.lstrip().startswith("|")).strip(), [rows[0], *rows[2:]]
 
 
-def checked(values: Any, where: str) -> Study:
+def study_of(values: Any, where: str) -> Study:
     """A mapping -> a study.
 
     Raises:

@@ -11,16 +11,16 @@ import yaml
 
 from diffcli.checkpoints.records import story
 from diffcli.config.presets import load_preset, to_yaml
-from diffcli.evaluation.intervals import of_score, spread
+from diffcli.evaluation.intervals import of_score, standard_deviation
 from diffcli.evaluation.metrics import BESIDE
-from diffcli.studies.comparable import best_of, note_of_floor, remarks, start_of_reconstructions
+from diffcli.studies.best_values import best_of, note_of_floor, remarks, start_of_reconstructions
 from diffcli.studies.comparison import Compared
-from diffcli.studies.html_page import columns
+from diffcli.studies.comparison_view import columns
 from diffcli.studies.study_figures import figures
 from diffcli.studies.study_files import read_table
 from diffcli.studies.study_result import MemberResult, StudyResult
 from diffcli.studies.study_schema import StudyModel, StudySection
-from diffcli.studies.study_tables import Cell, ModelView, Section, StudyPage, Table, html_study, markdown_study
+from diffcli.studies.study_view import Cell, ModelView, Section, StudyPage, Table, html_study, markdown_study
 from diffcli.utils.devices import Processes
 from diffcli.utils.files import write_json, written_whole
 from diffcli.utils.numbers import error_of
@@ -135,7 +135,11 @@ def _scores(result: StudyResult, means: Mapping[str, Mapping[str, Any]], keys: S
             if len(values) < len(runs):
                 cells.append(Cell("-", tuple(published)))
                 continue
-            varied = f"± {spread(values):.2g}" if len(values) > 1 else error_of(key, runs[0].best.evaluation["scores"])
+            varied = (
+                f"± {standard_deviation(values):.2g}"
+                if len(values) > 1
+                else error_of(key, runs[0].best.evaluation["scores"])
+            )
             below = (*filter(None, [varied]), *published)
             cells.append(Cell(f"{means[label]['scores'][key]:.4g}", below, label in best[key]))
         rows.append(cells)

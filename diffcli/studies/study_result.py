@@ -10,7 +10,7 @@ from diffcli.evaluation.intervals import Interval
 from diffcli.studies.claim_text import Claim
 from diffcli.studies.comparison import Compared
 from diffcli.studies.members import Member
-from diffcli.studies.results import Measured
+from diffcli.studies.results import RunResults
 from diffcli.studies.study_schema import Study
 
 
@@ -26,11 +26,11 @@ class MemberResult:
     T: int
 
     @property
-    def measured(self) -> Measured:
+    def results(self) -> RunResults:
         """As claims read it."""
         by_epoch = {epoch: run.evaluation for epoch, run in self.by_epoch.items()}
         by_start = [run.evaluation for run in self.by_start]
-        return Measured(self.best.evaluation, by_epoch, self.facts, by_start, self.T)
+        return RunResults(self.best.evaluation, by_epoch, self.facts, by_start, self.T)
 
 
 @dataclass(frozen=True)

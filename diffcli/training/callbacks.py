@@ -16,11 +16,11 @@ from torch import Tensor
 from diffcli.config.build import path_of
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_uint8
-from diffcli.diffusion.labels import Labels
+from diffcli.diffusion.labels import SampleLabels
 from diffcli.diffusion.priors import PRIORS
-from diffcli.inference.figures import conditional_figure
+from diffcli.inference.figures import reconstruction_figure
 from diffcli.inference.pictures import RESTORATION, save_grid
-from diffcli.inference.restoration import conditional_rows
+from diffcli.inference.restoration import reconstruction_rows
 from diffcli.inference.sampling import Sampling, generate
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.module import DiffusionModule
@@ -203,7 +203,7 @@ class EpochSamples(Callback):
             seed=preset.training.seed,
             batch_size=preset.training.sample_n,
             processes=Processes(pl_module.device),
-            labels=Labels(shares=pl_module.class_shares) if preset.classes else None,
+            labels=SampleLabels(shares=pl_module.class_shares) if preset.classes else None,
         )
         pl_module.eval()
         with self.average.in_use() if self.average else nullcontext():
@@ -224,9 +224,9 @@ class EpochSamples(Callback):
             save_grid(to_uint8(samples), part, label)
         if not len(images):
             return
-        rows = conditional_rows(sampling, images.images, labels=told)
+        rows = reconstruction_rows(sampling, images.images, labels=told)
         with written_whole(stem.with_name(f"{stem.name}-conditional.png")) as part:
-            conditional_figure(rows).savefig(part)
+            reconstruction_figure(rows).savefig(part)
 
 
 def _trained_labels(labels: Tensor, class_shares: Sequence[float]) -> Tensor:

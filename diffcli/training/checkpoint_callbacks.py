@@ -18,7 +18,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from diffcli.checkpoints.model_file import OF_CHECKPOINT
+from diffcli.checkpoints.model_file import FIELDS_OF_KEY
 from diffcli.checkpoints.runs import Run
 from diffcli.training.agreement import steps_left
 from diffcli.training.safety import Interrupts
@@ -32,7 +32,7 @@ SECONDS_BEFORE_EPOCH_END = 5.0
 
 WEIGHTS_ALONE = "weights alone"
 """The storage option of a checkpoint that nothing is resumed from."""
-MODEL_KEYS = frozenset({*OF_CHECKPOINT, "global_step"})
+MODEL_KEYS = frozenset({*FIELDS_OF_KEY, "global_step"})
 """The keys that a model is loaded from, and the step that it is of; the rest of a checkpoint is the training's."""
 
 
@@ -138,11 +138,11 @@ class LastCheckpoint(Checkpoint):
         left, unsaved = steps_left(trainer, batch_idx), self._agreement.values["unsaved"]
         due = unsaved >= (SECONDS_BEFORE_EPOCH_END if left == 1 else SECONDS_BETWEEN)
         # After the last step the epoch's end is due, which a checkpoint of here would skip.
-        if left and (due or self._interrupts.agreed):
+        if left and (due or self._interrupts.stop_agreed):
             self._save(trainer)
         if left:
             self._interrupts.requeue()
-        if self._interrupts.agreed:
+        if self._interrupts.stop_agreed:
             raise KeyboardInterrupt
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

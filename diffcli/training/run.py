@@ -52,10 +52,10 @@ def train(*args: Any, **arguments: Any) -> Run:
         Interrupted: by SIGINT or SIGTERM, the work saved.
         RunError: the loss is not finite, memory or the disk is full, or the folder is gone.
     """
-    return carry_out(plan(checked(TrainOptions, *args, **arguments)))
+    return run_plan(plan(checked(TrainOptions, *args, **arguments)))
 
 
-def carry_out(plan: Plan) -> Run:
+def run_plan(plan: Plan) -> Run:
     """As :func:`train`, of a plan. Of several processes, the first one alone makes the folder and writes into it."""
     first = peers.is_first()
     if not first:

@@ -64,7 +64,7 @@ class Interrupts(Callback):
         agreement.numbers["announced"] = lambda: float(self._announced)
 
     @property
-    def agreed(self) -> bool:
+    def stop_agreed(self) -> bool:
         """Whether the processes agreed to stop at the step that was just done."""
         return self.agreement.values["interrupted"] > 0
 

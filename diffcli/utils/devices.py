@@ -107,7 +107,7 @@ class Processes:
         """The share of ``items`` that this process works on."""
         return items[self.rank :: self.count]
 
-    def shared(self, items: Sequence[Item], work: Callable[[Item], Result]) -> Iterator[Result]:
+    def map_in_order(self, items: Sequence[Item], work: Callable[[Item], Result]) -> Iterator[Result]:
         """Splits the items over the processes and yields all results of ``work``, in the order of the items, on each
         process."""
         for turn in range(0, len(items), self.count):

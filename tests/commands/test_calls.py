@@ -21,7 +21,7 @@ from diffcli.inference.options import SamplerOptions
 from diffcli.inference.sampling import generate
 from diffcli.networks import NETWORKS
 from diffcli.play.choices import choices_of
-from diffcli.play.drawing import path_of
+from diffcli.play.drawing import time_steps_of
 
 PACKAGE = str(Path(diffcli.__file__).parent)
 NETWORK_CODES = {vars(kind)["__init__"].__code__ for kind in NETWORKS.values()}
@@ -117,7 +117,7 @@ def test_a_slider_of_the_page_resolves_nothing(guided: Path) -> None:
     model = diffcli.load(guided)
     with recorded() as calls:
         choices_of(model)
-        path_of(model, {"sampler": "ddim", "steps": 2})
+        time_steps_of(model, {"sampler": "ddim", "steps": 2})
         model.sampling_from(2, SamplerOptions())
         next(model.trajectory(1, sampler="ddim", steps=2))
     assert calls.functions

@@ -16,8 +16,8 @@ from conftest import TINY
 from PIL import Image
 
 from diffcli.evaluation.metrics import is_beside
-from diffcli.studies.comparable import best_of, remarks
-from diffcli.studies.html_page import Page, html_page, markdown_page
+from diffcli.studies.best_values import best_of, remarks
+from diffcli.studies.comparison_view import Page, html_page, markdown_page
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_bad_input_costs_one_line(cli, runs: list[Path], workplace: Path) -> Non
 
 
 def test_values_are_escaped() -> None:
-    from diffcli.studies.html_page import RunView
+    from diffcli.studies.comparison_view import RunView
 
     view = RunView("<b>x</b>", "n", "<script>1</script>", "p", {"rmse": 1.0}, {}, {}, [])
     text = html_page(Page("<i>", [view], {"rmse": set()}, ["<u>"]))

@@ -16,9 +16,9 @@ from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
 from diffcli.inference.loading import load
 from diffcli.inference.options import SamplerOptions
-from diffcli.inference.restoration import conditional_rows, reconstruct
+from diffcli.inference.restoration import reconstruct, reconstruction_rows
 from diffcli.inference.sampling import Sampling, counting, draw_xT, generate
-from diffcli.inference.save import Frames
+from diffcli.inference.save_samples import Frames
 from diffcli.utils.devices import Devices
 
 
@@ -80,7 +80,7 @@ def test_reconstructions_do_not_depend_on_the_batch_size(trained: Path) -> None:
 
 def test_rows_of_reconstructions_are_the_reports(trained: Path) -> None:
     images = digits().test.images[:3]
-    rows = conditional_rows(sampling_of(trained), images)
+    rows = reconstruction_rows(sampling_of(trained), images)
     assert [label for label, _ in rows] == [
         "$x$", "$z_{5}$", "$x_{5}$", "$z_{10}$", "$x_{10}$", "$z_{20}$", "$x_{20}$", r"$\hat{x}$",
     ]  # fmt: skip

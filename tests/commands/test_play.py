@@ -15,7 +15,7 @@ from PIL import Image
 
 import diffcli
 from diffcli.checkpoints import model_file
-from diffcli.config.schema import Labels
+from diffcli.config.schema import LabelSettings
 from diffcli.data.label_names import label_numbers
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.schedules import cosine
@@ -34,7 +34,7 @@ from diffcli.play.choices import (
 )
 from diffcli.play.controls import shown_classes
 from diffcli.play.drawing import Frame, beside, frames_of
-from diffcli.play.explaining import COLUMNS, DRAWS, explained, left_of, spread, stretched
+from diffcli.play.explaining import COLUMNS, DRAWS, evenly_chosen, explained, left_of, stretched
 from diffcli.play.generate_tab import Column, Tab
 from diffcli.play.generate_tab import _drawing as answers_of
 from diffcli.play.inline_pictures import figure, message, of_grid, of_image, png_url
@@ -100,7 +100,7 @@ def test_labels_are_those_that_a_model_knows(models: Models) -> None:
 
 
 def test_classes_called_like_words_of_the_page_can_be_chosen(models: Models) -> None:
-    labels = Labels(classes=["A", "a", "none", "any", "not said"])
+    labels = LabelSettings(classes=["A", "a", "none", "any", "not said"])
     hot = models["hot"]
     resolved = replace(hot.resolved, preset=hot.preset.model_copy(update={"labels": labels}))
     model = replace(hot, resolved=resolved, class_shares=())
@@ -123,7 +123,7 @@ def test_another_model_keeps_the_label_that_it_knows(models: Models) -> None:
 
 
 def test_what_a_model_was_not_trained_with_is_not_offered(models: Models) -> None:
-    labels = Labels(dropped=0, classes=list("0123456789"))
+    labels = LabelSettings(dropped=0, classes=list("0123456789"))
     preset = models["hot"].preset.model_copy(update={"labels": labels})
     resolved = replace(models["hot"].resolved, preset=preset)
     model = replace(models["hot"], resolved=resolved, class_shares=(0.5, 0.0, 0.5, *[0.0] * 7))
@@ -260,7 +260,7 @@ def test_an_explanation_follows_one_of_eight_images(models: Models, name: str) -
     assert whole.moments[0].t == model.T
     assert torch.equal(whole.moments[0].xt, steps[0].xs[0])
     assert torch.equal(whole.moments[0].x0_hat, steps[1].x0_hat[0])
-    assert [moment.t for moment in whole.left] == spread(range(model.T + 1))
+    assert [moment.t for moment in whole.left] == evenly_chosen(range(model.T + 1))
     assert len(whole.moments) == min(COLUMNS, len(steps) - 1)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import diffcli
 from diffcli.config.schema import Sampler
 from diffcli.data.datasets import folder
-from diffcli.data.given import read_given
+from diffcli.data.user_images import read_given
 from diffcli.diffusion.degradations import Degradation, GaussianBlur
 
 CPU = diffcli.Devices("cpu", "1")

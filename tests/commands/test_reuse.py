@@ -42,7 +42,7 @@ def compared(cli) -> Callable[..., dict[str, Any]]:
 
 def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that are evaluated from now on, in their order."""
-    from diffcli.studies import compare as module
+    from diffcli.studies import compare_runs as module
 
     seen, real = [], module.measure
 
@@ -242,7 +242,7 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
 
 
 def test_a_run_that_is_still_training_is_evaluated_once(compared, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffcli.studies import compare as module
+    from diffcli.studies import compare_runs as module
 
     seen = evaluations(monkeypatch)
     real = module.measure

@@ -12,7 +12,7 @@ from conftest import ROOT, SLOW
 from idx_files import write_idx_files
 from pages import snippets
 
-from diffcli.studies.html_page import plain
+from diffcli.studies.comparison_view import plain
 from diffcli.studies.study_files import load_study, study_files
 from diffcli.studies.study_page import paragraphs
 

@@ -96,7 +96,7 @@ def test_six_lines_make_a_study(done: list[object], studied: Studied) -> None:
 
 
 def test_a_study_goes_on_where_it_was_and_repeats_nothing(cli, mine: list[object], monkeypatch) -> None:
-    real, trained = study_runs.carry_out, []
+    real, trained = study_runs.run_plan, []
 
     def train_one(plan, *rest):
         if trained:
@@ -104,7 +104,7 @@ def test_a_study_goes_on_where_it_was_and_repeats_nothing(cli, mine: list[object
         trained.append(plan.options.out.name)
         return real(plan, *rest)
 
-    monkeypatch.setattr(study_runs, "carry_out", train_one)
+    monkeypatch.setattr(study_runs, "run_plan", train_one)
     assert cli(*mine).code == 1
     first = Run(Path("studies/mine/short")).last.stat().st_mtime_ns
 
@@ -112,7 +112,7 @@ def test_a_study_goes_on_where_it_was_and_repeats_nothing(cli, mine: list[object
         trained.append(plan.options.out.name)
         return real(plan, *rest)
 
-    monkeypatch.setattr(study_runs, "carry_out", train)
+    monkeypatch.setattr(study_runs, "run_plan", train)
     for _ in range(2):
         result = cli(*mine)
         assert result.code == 0, result.err

@@ -11,7 +11,7 @@ from small_studies import HOW, MINE, story
 
 from diffcli.checkpoints.runs import Run
 from diffcli.studies.claim_text import Claim
-from diffcli.studies.study_tables import StudyPage, Table, bounds, html_study, markdown_study
+from diffcli.studies.study_view import StudyPage, Table, bounds, html_study, markdown_study
 
 PLAIN = Claim("Plain.", "confirmed", "x 1")
 

@@ -11,7 +11,7 @@ import pytest
 from small_studies import HOW, MINE
 
 from diffcli.checkpoints.runs import Run
-from diffcli.studies import compare
+from diffcli.studies import compare_runs
 from diffcli.utils.errors import RunError
 
 BITS = """\
@@ -47,13 +47,13 @@ def mine(tiny: Path) -> list[object]:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is measured, by the folder of the run, as it happens."""
-    real, found = compare.measure, []
+    real, found = compare_runs.measure, []
 
     def measure(subject, options, *rest):
         found.append(subject.model.run.folder.name)
         return real(subject, options, *rest)
 
-    monkeypatch.setattr(compare, "measure", measure)
+    monkeypatch.setattr(compare_runs, "measure", measure)
     return found
 
 
@@ -168,7 +168,7 @@ def test_a_model_can_be_measured_alone_before_the_study(cli, mine: list[object],
 def test_an_evaluation_that_is_interrupted_costs_itself_alone(
     cli, mine: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, begun = compare.measure, []
+    real, begun = compare_runs.measure, []
 
     def measure(subject, options, *rest):
         begun.append((subject.model.run.folder.name, options.t, options.zt_bits))
@@ -176,7 +176,7 @@ def test_an_evaluation_that_is_interrupted_costs_itself_alone(
             raise RunError("interrupted by the test")
         return real(subject, options, *rest)
 
-    monkeypatch.setattr(compare, "measure", measure)
+    monkeypatch.setattr(compare_runs, "measure", measure)
     assert cli(*mine).code == 1
     assert cli(*mine).code == 0
     assert begun[3] == begun[4]

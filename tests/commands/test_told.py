@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import diffcli
 from diffcli.config.build import load_source
 from diffcli.data.pixels import to_model
-from diffcli.studies.comparable import differences
+from diffcli.studies.best_values import differences
 
 CPU = diffcli.Devices("cpu", "1")
 

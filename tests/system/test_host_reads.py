@@ -26,7 +26,7 @@ from diffcli.config.schema import Sampler
 from diffcli.diffusion import samplers
 from diffcli.diffusion.degradations import Degradation, GaussianBlur, GaussianNoise, Heat
 from diffcli.diffusion.denoiser import Denoiser
-from diffcli.diffusion.labels import Labels
+from diffcli.diffusion.labels import SampleLabels
 from diffcli.diffusion.randomness import Stream, generator_for, image_generators
 from diffcli.diffusion.samplers import timesteps
 from diffcli.diffusion.schedules import constant, cosine
@@ -94,7 +94,7 @@ def sampling_of(
         seed=0,
         batch_size=5,
         processes=Processes(device),
-        labels=Labels((1, -1)),
+        labels=SampleLabels((1, -1)),
         guide=bad,
     )
 

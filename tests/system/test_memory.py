@@ -15,7 +15,7 @@ from PIL import Image
 
 from diffcli.inference.options import SampleOptions
 from diffcli.inference.pictures import save_array
-from diffcli.inference.save import sample
+from diffcli.inference.save_samples import sample
 from diffcli.utils.devices import Devices
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's /proc")
@@ -47,7 +47,7 @@ PEAK = """
 import sys
 from pathlib import Path
 from diffcli.inference.options import SampleOptions
-from diffcli.inference.save import sample
+from diffcli.inference.save_samples import sample
 from diffcli.utils.devices import Devices
 run, out, *counts = sys.argv[1:]
 for count in counts:

@@ -18,10 +18,10 @@ from diffcli.data.sources import NO_LABEL as IN_DATA
 from diffcli.diffusion import guidance
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import autoguided, classifier_free, clipped, with_labels
-from diffcli.diffusion.labels import NO_LABEL, Labels, hidden_labels, shares_of
+from diffcli.diffusion.labels import NO_LABEL, SampleLabels, hidden_labels, shares_of
 from diffcli.diffusion.priors import StandardNormal
 from diffcli.diffusion.samplers import timesteps
-from diffcli.inference.restoration import conditional_rows, reconstruct
+from diffcli.inference.restoration import reconstruct, reconstruction_rows
 from diffcli.inference.sampling import Sampling, evaluations, generate
 from diffcli.utils.devices import Processes
 from diffcli.utils.errors import UserError
@@ -131,12 +131,12 @@ def test_a_step_hides_the_same_labels_on_any_number_of_processes(world_size: int
 
 
 def test_labels_are_repeated_or_drawn_from_the_shares() -> None:
-    assert Labels(given=(7, 1)).of(0, range(1, 5)).tolist() == [1, 7, 1, 7]
+    assert SampleLabels(given=(7, 1)).of(0, range(1, 5)).tolist() == [1, 7, 1, 7]
     shares = shares_of(torch.tensor([0, 2, 2, -1, 2]), 3)
     assert shares == (0.25, 0.0, 0.75)
-    drawn = Labels(shares=shares).of(3, range(2000))
-    assert torch.equal(drawn[40:50], Labels(shares=shares).of(3, range(40, 50)))
-    assert not torch.equal(drawn, Labels(shares=shares).of(4, range(2000)))
+    drawn = SampleLabels(shares=shares).of(3, range(2000))
+    assert torch.equal(drawn[40:50], SampleLabels(shares=shares).of(3, range(40, 50)))
+    assert not torch.equal(drawn, SampleLabels(shares=shares).of(4, range(2000)))
     assert int((drawn == 1).sum()) == 0
     for count in (1, 10, 64, 2000):
         assert int((drawn[:count] == 2).sum()) == pytest.approx(0.75 * count, abs=2)
@@ -166,16 +166,18 @@ def test_guided_images_belong_to_their_seed_whatever_the_batch_size(name: str) -
     shares = (0.1,) * 10
 
     def drawn(**changes: Any) -> Tensor:
-        more = {"labels": Labels(shares=shares), "guide": guide} | changes
+        more = {"labels": SampleLabels(shares=shares), "guide": guide} | changes
         return torch.cat(list(generate(sampling_of(denoiser, sampler, **more), 7, SHAPE)))
 
     whole = drawn()
     for size in (1, 3):
         assert torch.allclose(drawn(batch_size=size), whole, atol=1e-4)
-    plain = torch.cat(list(generate(sampling_of(denoiser, {"name": name}, labels=Labels(shares=shares)), 7, SHAPE)))
+    plain = torch.cat(
+        list(generate(sampling_of(denoiser, {"name": name}, labels=SampleLabels(shares=shares)), 7, SHAPE))
+    )
     assert not torch.allclose(plain, whole, atol=1e-3)
-    asked = drawn(labels=Labels(given=(3,)))
-    of_label = Labels(shares=shares).of(0, range(7)) == 3
+    asked = drawn(labels=SampleLabels(given=(3,)))
+    of_label = SampleLabels(shares=shares).of(0, range(7)) == 3
     assert torch.allclose(asked[of_label], whole[of_label], atol=1e-4)
 
 
@@ -183,15 +185,15 @@ def test_guided_images_belong_to_their_seed_whatever_the_batch_size(name: str) -
     ("sampler", "labels", "count"),
     [
         ({}, None, 4),
-        ({"guidance": 1.5}, Labels(given=(1,)), 8),
-        ({"guidance": 0.0}, Labels(given=(1,)), 4),
+        ({"guidance": 1.5}, SampleLabels(given=(1,)), 8),
+        ({"guidance": 0.0}, SampleLabels(given=(1,)), 4),
         ({"autoguidance": 1.5}, None, 8),
-        ({"autoguidance": 1.5, "guidance": 1.5}, Labels(given=(1,)), 12),
-        ({"guidance": 1.5, "guided_t": [0.4, 0.8]}, Labels(given=(1,)), 6),
-        ({"name": "heun", "guidance": 1.5}, Labels(given=(1,)), 14),
+        ({"autoguidance": 1.5, "guidance": 1.5}, SampleLabels(given=(1,)), 12),
+        ({"guidance": 1.5, "guided_t": [0.4, 0.8]}, SampleLabels(given=(1,)), 6),
+        ({"name": "heun", "guidance": 1.5}, SampleLabels(given=(1,)), 14),
     ],
 )
-def test_evaluations_are_counted(sampler: dict[str, Any], labels: Labels | None, count: int) -> None:
+def test_evaluations_are_counted(sampler: dict[str, Any], labels: SampleLabels | None, count: int) -> None:
     guide = untrained(1, labels="{}")
     assert (
         evaluations(sampling_of(untrained(labels="{}"), {"name": "ddim"} | sampler, labels=labels, guide=guide))
@@ -208,7 +210,7 @@ def test_the_guided_interval_is_of_t_over_T_wherever_sampling_starts() -> None:
 def test_without_a_label_a_labelled_model_is_not_guided_by_any() -> None:
     denoiser = untrained(labels="{}")
     none = torch.cat(list(generate(sampling_of(denoiser, {"name": "ddim"}), 3, SHAPE)))
-    for labels in (None, Labels(given=(NO_LABEL,))):
+    for labels in (None, SampleLabels(given=(NO_LABEL,))):
         guided = sampling_of(denoiser, {"name": "ddim", "guidance": 1.5}, labels=labels)
         assert torch.allclose(torch.cat(list(generate(guided, 3, SHAPE))), none, atol=1e-5)
 
@@ -220,7 +222,7 @@ def test_reconstructions_are_told_their_labels() -> None:
     told = [torch.cat(parts) for parts in zip(*reconstruct(sampling, images, labels=labels), strict=True)]
     for which, untold in enumerate(zip(*reconstruct(sampling, images), strict=True)):
         assert not torch.allclose(told[which], torch.cat(untold), atol=1e-3)
-    rows = conditional_rows(sampling, images, labels=labels)
+    rows = reconstruction_rows(sampling, images, labels=labels)
     assert torch.allclose(rows[-1][1], told[0], atol=1e-5)
     assert torch.allclose(rows[-2][1], told[1], atol=1e-5)
 
@@ -228,10 +230,10 @@ def test_reconstructions_are_told_their_labels() -> None:
 @pytest.mark.parametrize(
     ("options", "sampler", "more", "message"),
     [
-        ({"labels": "null"}, {}, {"labels": Labels(given=(1,))}, "trained without labels"),
+        ({"labels": "null"}, {}, {"labels": SampleLabels(given=(1,))}, "trained without labels"),
         ({"labels": "null"}, {"guidance": 1.5}, {}, "trained without labels"),
-        ({"labels": "{}"}, {}, {"labels": Labels(given=(10,))}, r"label 10 is unknown: this model's are 0\.\.9"),
-        ({"labels": "{}"}, {}, {"labels": Labels(given=(-2,))}, "label -2 is unknown"),
+        ({"labels": "{}"}, {}, {"labels": SampleLabels(given=(10,))}, r"label 10 is unknown: this model's are 0\.\.9"),
+        ({"labels": "{}"}, {}, {"labels": SampleLabels(given=(-2,))}, "label -2 is unknown"),
         ({"labels": "{}"}, {"autoguidance": 1.5}, {}, "no early average"),
     ],
 )

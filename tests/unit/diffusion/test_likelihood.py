@@ -13,11 +13,11 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation, GaussianBlur, GaussianNoise
 from diffcli.diffusion.degradations.heat import cosine_basis
 from diffcli.diffusion.likelihood import (
-    Bound,
+    LikelihoodBound,
     bits_per_dimension,
     error_weights,
     first_estimate,
-    fitted_width,
+    fit_width,
     why_unbounded,
 )
 from diffcli.diffusion.noise_levels import NOISE_LEVELS
@@ -100,9 +100,9 @@ def measured(data: GaussianData, degradation: Degradation, x0: Tensor, evaluatio
     """The bound of each image, bits per dimension."""
     fitting = data.images(100, seed=1)
     noise = randn_images(image_generators(seed, Stream.DECODER, range(100)), SHAPE)
-    width = fitted_width(fitting, first_estimate(data.denoise, degradation, fitting, noise))
+    width = fit_width(fitting, first_estimate(data.denoise, degradation, fitting, noise))
     generators = image_generators(seed, Stream.LIKELIHOOD, range(len(x0)))
-    costs = Bound(degradation, evaluations).costs(data.denoise, x0, generators, width, data.log_prior)
+    costs = LikelihoodBound(degradation, evaluations).costs(data.denoise, x0, generators, width, data.log_prior)
     return bits_per_dimension(costs.total, SHAPE)
 
 
@@ -144,7 +144,7 @@ def test_a_term_is_the_divergence_of_two_gaussians(kind: str, t: int) -> None:
         degradation.sigmas = degradation.sigmas * (1 + 0.02 * torch.arange(13))
     x0 = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0)) - 0.5
     x0_hat = (x0 + 0.05 * torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(1))).clamp(-0.5, 0.5)
-    found = Bound(degradation, 12).kl(x0, x0_hat, torch.full((4,), t))
+    found = LikelihoodBound(degradation, 12).kl(x0, x0_hat, torch.full((4,), t))
     assert torch.allclose(found, dense_kl(degradation, t, 1.0, x0 - x0_hat), rtol=2e-3)
 
 
@@ -157,7 +157,7 @@ def test_where_a_step_enlarges_something_it_is_no_less_than_the_divergence() -> 
     gain = float(norms[2])
     assert gain > 1.01
     for other in (x0_hat, x0 + flat):
-        found = Bound(degradation, 12).kl(x0, other, torch.full((6,), 2))
+        found = LikelihoodBound(degradation, 12).kl(x0, other, torch.full((6,), 2))
         exact = dense_kl(degradation, 2, gain, x0 - other)
         assert bool((found >= exact).all())
         assert bool((found >= 0).all())
@@ -191,7 +191,7 @@ def test_without_known_norms_it_is_the_cold_samplers_gaussian() -> None:
     s, q = ((turned.signal(x0 - x0_hat, torch.full((3,), t)).flatten(1).double() / 0.05) for t in (9, 10))
     both = ((s - m * q, torch.zeros_like(s)), math.sqrt(1 - m * m))
     exact = kl_divergence(*(Normal(mean, both[1]) for mean in both[0])).sum(dim=1)
-    assert torch.allclose(Bound(turned, 30).kl(x0, x0_hat, torch.full((3,), 10)), exact, rtol=1e-4)
+    assert torch.allclose(LikelihoodBound(turned, 30).kl(x0, x0_hat, torch.full((3,), 10)), exact, rtol=1e-4)
     assert 0 < m < 1
     assert float(c) == pytest.approx(m * m * float(a))
     data = GaussianData(turned)
@@ -204,7 +204,7 @@ def test_on_noise_that_gaussian_is_the_chains() -> None:
     betas = linear(30, 1e-3, 0.2)
     x0, x0_hat = (torch.rand(29, *SHAPE, generator=torch.Generator().manual_seed(seed)) - 0.5 for seed in (0, 1))
     t = torch.arange(2, 31)
-    chain, sampler = (Bound(kind(betas), 30).kl(x0, x0_hat, t) for kind in (GaussianNoise, Hidden))
+    chain, sampler = (LikelihoodBound(kind(betas), 30).kl(x0, x0_hat, t) for kind in (GaussianNoise, Hidden))
     noise = GaussianNoise(betas)
     snr = noise.alphas_cumprod / (1 - noise.alphas_cumprod)
     weighted = 0.5 * (snr[t - 1] - snr[t]) * (x0 - x0_hat).double().square().flatten(1).sum(dim=1)
@@ -216,7 +216,7 @@ def test_a_step_that_changes_nothing_costs_nothing() -> None:
     still = Turned(6)
     still.signal = lambda x0, t: 0.5 * x0  # type: ignore[method-assign]
     x0 = torch.rand(3, *SHAPE) - 0.5
-    assert float(Bound(still, 6).kl(x0, -x0, torch.full((3,), 4)).max()) < 1e-2
+    assert float(LikelihoodBound(still, 6).kl(x0, -x0, torch.full((3,), 4)).max()) < 1e-2
 
 
 def test_a_few_evaluations_estimate_the_sum_without_bias() -> None:
@@ -234,16 +234,16 @@ def test_a_few_evaluations_estimate_the_sum_without_bias() -> None:
 
 
 def test_every_step_is_drawn_and_t_evaluations_take_each_once() -> None:
-    bound = Bound(KINDS["noise"](12), 4)
+    bound = LikelihoodBound(KINDS["noise"](12), 4)
     drawn = [bound.steps(generator_for(seed, Stream.LIKELIHOOD)) for seed in range(3000)]
     counts = torch.zeros(13).double()
     for t, weight in drawn:
         assert t.shape == (3,)
         counts.index_add_(0, t, weight)
     assert torch.allclose(counts / 3000, torch.tensor([0.0, 0.0] + [1.0] * 11).double(), atol=0.25)
-    t, weight = Bound(KINDS["noise"](12), 12).steps(generator_for(0, Stream.LIKELIHOOD))
+    t, weight = LikelihoodBound(KINDS["noise"](12), 12).steps(generator_for(0, Stream.LIKELIHOOD))
     assert (t.tolist(), weight.tolist()) == (list(range(2, 13)), [1.0] * 11)
-    assert not len(Bound(KINDS["noise"](1), 1).steps(generator_for(0, Stream.LIKELIHOOD))[0])
+    assert not len(LikelihoodBound(KINDS["noise"](1), 1).steps(generator_for(0, Stream.LIKELIHOOD))[0])
 
 
 def test_an_image_costs_the_same_whatever_is_beside_it() -> None:
@@ -254,7 +254,7 @@ def test_an_image_costs_the_same_whatever_is_beside_it() -> None:
     def costs(indices: range) -> Tensor:
         generators = image_generators(3, Stream.LIKELIHOOD, indices)
         batch = x0[indices.start : indices.stop]
-        return Bound(degradation, 7).costs(data.denoise, batch, generators, 0.01, data.log_prior).total
+        return LikelihoodBound(degradation, 7).costs(data.denoise, batch, generators, 0.01, data.log_prior).total
 
     together = costs(range(5))
     assert torch.allclose(together, torch.cat([costs(range(0, 2)), costs(range(2, 5))]), rtol=1e-6)
@@ -267,7 +267,7 @@ def test_what_has_no_likelihood_says_why() -> None:
     still.sigmas = torch.tensor([0, 0.1, 0.1, 0, 0.1, 0.1]).double()
     assert "draws no noise at t = 3" in str(why_unbounded(still))
     with pytest.raises(ValueError, match="draws no noise at t = 3"):
-        Bound(still, 5)
+        LikelihoodBound(still, 5)
     for evaluations in (0, 1, 13):
         with pytest.raises(ValueError, match=f"must be in 2..12, T being the exact sum, got {evaluations}"):
-            Bound(KINDS["heat"](12), evaluations)
+            LikelihoodBound(KINDS["heat"](12), evaluations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffcli.diffusion.labels import Labels
+from diffcli.diffusion.labels import SampleLabels
 from diffcli.evaluation.floors import FLOORS, POOL, Pool, floor_of
 from diffcli.evaluation.frechet import Reference
 
@@ -40,7 +40,7 @@ def test_images_that_are_no_more_than_asked_for_are_the_floor_as_they_are(asked:
 
 def test_real_images_have_the_labels_of_the_samples() -> None:
     training = torch.randint(10, (6000,), generator=torch.Generator().manual_seed(0))
-    samples = Labels(shares=(0.1,) * 10).of(0, range(400))
+    samples = SampleLabels(shares=(0.1,) * 10).of(0, range(400))
     pool = Pool.like(samples, training, seed=1)
     assert torch.equal(training[pool.indices], pool.labels)
     assert len(pool.indices) == POOL * 400
@@ -63,7 +63,7 @@ def test_a_floor_of_even_labels_is_lower_than_one_of_independent_images() -> Non
     labels = torch.randint(10, (6000,), generator=generator)
     images = centres[labels] + torch.randn(6000, 8, generator=generator)
     distance, training = Reference.of(images[3000:]).distance, images[:3000]
-    even = Labels(shares=tuple((labels.bincount() / 6000).tolist())).of(0, range(300))
+    even = SampleLabels(shares=tuple((labels.bincount() / 6000).tolist())).of(0, range(300))
 
     def floor(asked: torch.Tensor) -> float:
         pool = Pool.like(asked, labels[:3000], 0)

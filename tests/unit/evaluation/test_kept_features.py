@@ -18,7 +18,7 @@ def test_a_process_takes_what_is_kept_only_where_the_other_does(theirs: bool, tm
     mine: Any = SimpleNamespace(
         cache=Cache(tmp_path),
         processes=SimpleNamespace(
-            count=2, first=True, device=torch.device("cpu"), shared=lambda items, found: [found(0), theirs]
+            count=2, first=True, device=torch.device("cpu"), map_in_order=lambda items, found: [found(0), theirs]
         ),
     )
     mine.cache.save({"images": "abc", "device": "cpu"}, torch.zeros(3))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from diffcli.data.pixels import to_uint8
-from diffcli.inference.figures import COLUMNS, conditional_figure, empty_figure, literal, strips_figure
+from diffcli.inference.figures import COLUMNS, empty_figure, literal, reconstruction_figure, strips_figure
 from diffcli.inference.pictures import to_image
 
 
@@ -36,7 +36,7 @@ def test_labelled_rows(shape: tuple[int, int, int]) -> None:
             show(cell, image)
         cells[0].set_ylabel(label, rotation=0, labelpad=22, va="center", fontsize=12)
     figure.subplots_adjust(left=0.9 / (0.9 * 2 + 0.8), right=0.99, top=0.99, bottom=0.01)
-    assert np.array_equal(pixels(conditional_figure(rows)), pixels(figure))
+    assert np.array_equal(pixels(reconstruction_figure(rows)), pixels(figure))
 
 
 def test_strips() -> None:

@@ -9,12 +9,12 @@ import pytest
 from scipy import stats
 from small_studies import story
 
-from diffcli.evaluation.intervals import Interval, of_repeats, of_score, spread, wilson
+from diffcli.evaluation.intervals import Interval, of_repeats, of_score, standard_deviation, wilson
 from diffcli.studies.claim_text import tally
 from diffcli.studies.claims import check
 from diffcli.studies.report import check_report, labels_by_preset, report, reported
-from diffcli.studies.results import Measured
-from diffcli.studies.study_files import checked
+from diffcli.studies.results import RunResults
+from diffcli.studies.study_files import study_of
 from diffcli.studies.study_schema import StudyClaim
 
 LOW, HIGH, BLUR, NOISE = "low beta", "high beta", "blur", "noise"
@@ -31,7 +31,7 @@ def test_intervals_are_those_of_the_publications() -> None:
     values = [1.0, 2.0, 4.0]
     expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert (of_repeats(values).low, of_repeats(values).high) == pytest.approx(expected)
-    assert spread(values) == pytest.approx(np.std(values, ddof=1))
+    assert standard_deviation(values) == pytest.approx(np.std(values, ddof=1))
 
 
 def test_the_interval_of_a_difference_of_means_is_the_usual_one() -> None:
@@ -53,9 +53,9 @@ def test_a_score_has_the_interval_of_its_kind() -> None:
     assert of_score("fid_x", {"fid_x": 2.0}, {}) == Interval.exact(2.0)
 
 
-def run(by_prior: dict[str, dict[str, float]] | None = None, **scores: float) -> Measured:
+def run(by_prior: dict[str, dict[str, float]] | None = None, **scores: float) -> RunResults:
     settings = {"n_test": 100, "n_fid": 100, "kind": "generation"}
-    return Measured({"scores": scores, "by_prior": by_prior or {}, "settings": settings})
+    return RunResults({"scores": scores, "by_prior": by_prior or {}, "settings": settings})
 
 
 def verdict(claim: dict[str, Any], **runs: Any) -> str:
@@ -131,7 +131,7 @@ def test_priors_and_epochs_are_selected() -> None:
     assert verdict(claim, a=run(by_prior)) == "confirmed"
     assert verdict(claim, a=run()) == "not measured"
     at = {epoch: run(rmse=value).evaluation for epoch, value in ((5, 3.0), (15, 2.0), (45, 1.0))}
-    along = Measured(run(rmse=0.5).evaluation, at)
+    along = RunResults(run(rmse=0.5).evaluation, at)
     for better, than, expected in [("last", "first", "confirmed"), (5, 15, "not confirmed"), (45, 30, "not measured")]:
         selected = {"better": {"model": "a", "epoch": better}, "than": {"model": "a", "epoch": than}, "metric": "rmse"}
         assert verdict(selected, a=along) == expected
@@ -144,8 +144,8 @@ def test_priors_and_epochs_are_selected() -> None:
 def test_what_cannot_be_compared_is_not_measured() -> None:
     same = {"n_test": 100, "test_images": "00", "prediction": "eps", "schedule": {"beta": 1}}
 
-    def of(**settings: Any) -> Measured:
-        return Measured({"scores": {"loss": 1.0, "fid_x": 1.0}, "settings": same | settings})
+    def of(**settings: Any) -> RunResults:
+        return RunResults({"scores": {"loss": 1.0, "fid_x": 1.0}, "settings": same | settings})
 
     loss = BETTER | {"metric": "loss"}
     assert verdict(loss, a=of(), b=of()) == "not confirmed"
@@ -160,12 +160,12 @@ def test_what_cannot_be_compared_is_not_measured() -> None:
         )
         == "not measured"
     )
-    other = Measured({"scores": {"fid_y": 1.0}, "settings": same})
+    other = RunResults({"scores": {"fid_y": 1.0}, "settings": same})
     assert verdict(BETTER | {"metric": "fid"}, a=of(), b=other) == "not measured"
 
 
 def test_a_claim_says_what_it_says() -> None:
-    study = checked({"title": "t", "models": {"a": "q", "b": "q"}, "claims": [
+    study = study_of({"title": "t", "models": {"a": "q", "b": "q"}, "claims": [
         BETTER | {"metric": "fid", "by": 2},
         {"of": {"model": "a", "epoch": "last"}, "metric": "rmse", "at_most": 1},
         BETTER | {"metric": "fid", "text": "Mine.", "why": "Because."},
@@ -176,7 +176,7 @@ def test_a_claim_says_what_it_says() -> None:
     assert (found[2].text, found[2].why) == ("Mine.", "Because.")
     assert "fid_x: a 2, b 1; difference 1" in found[0].evidence
     # Which of several parts is the one, where they do not agree.
-    parts = checked({"title": "t", "models": {"a": "q", "b": "q"}, "claims": [
+    parts = study_of({"title": "t", "models": {"a": "q", "b": "q"}, "claims": [
         {"all": [BETTER | {"metric": ["rmse", "fid"]}, {"of": "b", "metric": "rmse", "at_most": 5}]},
     ]}, "study")  # fmt: skip
     (mixed,) = check(parts.claims, {"a": [run(fid_x=2, rmse=1)], "b": [run(fid_x=1, rmse=2)]})
@@ -203,7 +203,7 @@ def test_a_claim_says_what_it_says() -> None:
 def test_a_distance_has_to_be_better_by_each_judge(
     by_classifier: tuple[float, float], by_resnet: tuple[float | None, float | None], expected: str
 ) -> None:
-    def of(classifier: float, resnet: float | None) -> Measured:
+    def of(classifier: float, resnet: float | None) -> RunResults:
         second = {} if resnet is None else {"fid_resnet": resnet, "fid_resnet_error": 0.1, "fid_resnet_floor": 0.01}
         return run(fid_classifier=classifier, fid_classifier_error=0.1, fid_classifier_floor=0.01, **second)
 
@@ -223,8 +223,8 @@ def test_a_distance_has_to_be_better_by_each_judge(
 
 
 def test_facts_of_two_models_are_compared() -> None:
-    def of(value: float) -> Measured:
-        return Measured({"scores": {}, "settings": {}}, facts={"unevenness": Interval.exact(value)})
+    def of(value: float) -> RunResults:
+        return RunResults({"scores": {}, "settings": {}}, facts={"unevenness": Interval.exact(value)})
 
     assert verdict(BETTER | {"metric": "unevenness"}, a=of(0.1), b=of(0.2)) == "confirmed"
     assert verdict(BETTER | {"metric": "unevenness"}, a=of(0.2), b=of(0.1)) == "not confirmed"
@@ -296,7 +296,7 @@ def test_the_reports_tables_are_held() -> None:
     assert not any("classifier" in key for scores in known for key in scores)
 
 
-def reports_own_results() -> dict[str, Measured]:
+def reports_own_results() -> dict[str, RunResults]:
     """What the report says, and made-up numbers where it has none, as it describes them."""
     by_label = {labels_by_preset()[preset]: preset for preset in labels_by_preset()}
     scores = {label: dict(reported(preset).scores) for label, preset in by_label.items()}  # type: ignore[union-attr]
@@ -326,7 +326,7 @@ def reports_own_results() -> dict[str, Measured]:
             }
             for bits, kept in ((None, 7 / 8), (12, 7 / 8), (8, 0.2 if label == BLUR else 7 / 8))
         ]
-        results[preset] = Measured({**evaluation, "settings": settings}, along, facts | alpha, by_start, 100)
+        results[preset] = RunResults({**evaluation, "settings": settings}, along, facts | alpha, by_start, 100)
     return results
 
 
@@ -343,8 +343,8 @@ def test_other_numbers_contradict_them() -> None:
     results = reports_own_results()
     low, high, blur, noise = labels_by_preset()
     results[low], results[high] = (
-        Measured({**results[high].evaluation, "loss_by_t": [0.01] * 10}, {}, results[low].facts),
-        Measured({**results[low].evaluation, "loss_by_t": [0.01] * 10}, {
+        RunResults({**results[high].evaluation, "loss_by_t": [0.01] * 10}, {}, results[low].facts),
+        RunResults({**results[low].evaluation, "loss_by_t": [0.01] * 10}, {
             3: results[high].by_epoch[3],
             45: {"scores": {"fid_inception": 100.0, "class_kept": 0.9}, "settings": {"n_test": 1000}},
         }, results[high].facts),
@@ -368,9 +368,9 @@ def test_claims_without_runs_are_left_out_and_several_are_named() -> None:
 def test_claims_about_zT_are_not_settled_by_other_starts() -> None:
     """`compare --t 60 --zt-bits 8` once checked the report's claims with z_60's numbers."""
 
-    def run(**start: Any) -> Measured:
+    def run(**start: Any) -> RunResults:
         whole = {"reconstruction": {"t": None, "bits": None, "noise": 0.0} | start}
-        return Measured({"scores": {"class_kept": 0.9, "class_kept_error": 0.001, "loss": 1.0}, "settings": whole})
+        return RunResults({"scores": {"class_kept": 0.9, "class_kept_error": 0.001, "loss": 1.0}, "settings": whole})
 
     kept = {"of": "a", "metric": "class_kept", "at_least": 0.5, "since": "2026-11-29"}
     assert verdict(kept, a=run()) == "confirmed"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffcli.studies.study_files import checked, evaluation_of, folder_of, load_study, study_files
+from diffcli.studies.study_files import evaluation_of, folder_of, load_study, study_files, study_of
 from diffcli.utils.errors import UserError
 
 GOOD = {"title": "t", "models": {"a": "quickstart", "b": {"preset": "quickstart"}}}
@@ -101,7 +101,7 @@ def test_the_shipped_studies_are_valid(name: str) -> None:
 )
 def test_a_wrong_study_costs_one_line(values: object, expected: str) -> None:
     with pytest.raises(UserError) as caught:
-        checked(values, "study x")
+        study_of(values, "study x")
     assert expected in str(caught.value)
     assert str(caught.value).startswith("study x")
     assert "\n" not in str(caught.value)

@@ -16,11 +16,11 @@ from diffcli.config.build import bind_sampler, resolve
 from diffcli.config.presets import load_preset
 from diffcli.config.schema import Sampler
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
+from diffcli.diffusion.prior_graphs import Start
 from diffcli.diffusion.priors import BlurredData, Gaussian, Mixture, Prior, StandardNormal, Uniform
 from diffcli.diffusion.randomness import Stream, image_generators
+from diffcli.diffusion.sampler_formulas import SamplerStep, step_factors
 from diffcli.diffusion.samplers import Step, cold, ddim, timesteps
-from diffcli.diffusion.starts import Start
-from diffcli.diffusion.steps import SamplerStep, step_factors
 
 TAKEN = [
     ("quickstart", {"name": "ancestral"}),

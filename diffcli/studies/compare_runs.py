@@ -26,7 +26,7 @@ from diffcli.studies.comparison import Compared, Comparison
 from diffcli.studies.comparison_page import render
 from diffcli.studies.options import CompareOptions
 from diffcli.studies.report import check_report
-from diffcli.studies.results import Measured
+from diffcli.studies.results import RunResults
 from diffcli.utils.devices import Processes, launch
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import writable_folder, write_json, written_whole
@@ -47,17 +47,17 @@ def compare(*args: Any, **arguments: Any) -> Comparison:
     Raises:
         UserError: a run is not there or given twice, an option does not fit it, or ``out`` cannot be written.
     """
-    return carry_out(checked(CompareOptions, *args, **arguments))
+    return compare_with(checked(CompareOptions, *args, **arguments))
 
 
-def carry_out(options: CompareOptions) -> Comparison:
+def compare_with(options: CompareOptions) -> Comparison:
     """As :func:`compare`, of options."""
     named = [_named(run) for run in options.runs]
     places = [(loaded.folder if isinstance(loaded, Run) else loaded).resolve() for _, loaded in named]
     if len({run.folder.resolve() for run, _ in named}) < len(named):
         raise UserError("a run is named twice; name each once")
     # Everything is checked before anything is measured, which may take hours.
-    compared = [prepared(run, options.evaluation_of(loaded)) for run, loaded in named]
+    compared = [plan_evaluation(run, options.evaluation_of(loaded)) for run, loaded in named]
     labels = unique_labels([run.preset_name for run in compared], places)
     compared = [replace(run, name=label) for run, label in zip(compared, labels, strict=True)]
     for run in compared:
@@ -93,7 +93,7 @@ def _named(name: Run | Path | str) -> tuple[Run, Run | Path]:
     return run, run
 
 
-def prepared(run: Run, options: EvaluateOptions, every_prior: bool = True) -> Compared:
+def plan_evaluation(run: Run, options: EvaluateOptions, every_prior: bool = True) -> Compared:
     """A run to be evaluated with these options, checked.
 
     Args:
@@ -131,7 +131,7 @@ def _wanted(subject: Subject, options: EvaluateOptions) -> dict[str, Any]:
 def evaluated(run: Compared, processes: Processes) -> Compared:
     """The run with an evaluation that was made with the settings wanted; it is made where there is none."""
     # The first process looks for it, so that all decide alike whatever others write meanwhile.
-    (found,) = processes.shared([run], _found)
+    (found,) = processes.map_in_order([run], _found)
     if found is None:
         check_kept(run.run)
         subject = pick_subject(run.options)
@@ -208,6 +208,6 @@ def _claims(runs: Sequence[Compared]) -> list[Claim]:
     return check_report({name: _result(run) for name, run in first.items()}, several)
 
 
-def _result(run: Compared) -> Measured:
+def _result(run: Compared) -> RunResults:
     facts = {} if run.alpha_T is None else {"alpha_T": Interval.exact(run.alpha_T)}
-    return Measured(run.evaluation, facts=facts)
+    return RunResults(run.evaluation, facts=facts)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.samplers import Step
-from diffcli.inference.figures import conditional_figure
+from diffcli.inference.figures import reconstruction_figure
 from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
 from diffcli.inference.model_labels import check_unguided
@@ -26,7 +26,7 @@ from diffcli.inference.pictures import (
     save_files,
     save_grid,
 )
-from diffcli.inference.restoration import conditional_rows
+from diffcli.inference.restoration import reconstruction_rows
 from diffcli.inference.sampling import counting, generate
 from diffcli.utils.console import note, progress
 from diffcli.utils.files import written_whole
@@ -96,9 +96,9 @@ def _write_reconstructions(model: Model, options: SampleOptions) -> list[Path]:
     told = next(iter(model.labels.of_reconstructions(options, test).values()))
     sampling = model.sampling(options)
     with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:
-        rows = conditional_rows(sampling, test.images, counting(advance), told)
+        rows = reconstruction_rows(sampling, test.images, counting(advance), told)
     with written_whole(options.out) as part:
-        conditional_figure(rows).savefig(part, format="png")
+        reconstruction_figure(rows).savefig(part, format="png")
     return [options.out]
 
 

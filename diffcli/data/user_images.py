@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffcli.data.folders import checked_colour, printable, search
-from diffcli.data.image_files import BadImage, covered, decoded, fitted
+from diffcli.data.image_files import BadImage, covered, crop_and_resize, decoded
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
 
@@ -48,7 +48,7 @@ class Pictures:
     def in_shape(self, image_shape: tuple[int, int, int]) -> Given:
         """Their centres cropped to the shape (C, H, W) and resized, grey where C is 1."""
         channels, height, width = image_shape
-        pixels = np.stack([fitted(picture, (height, width), channels) for picture in self.images])
+        pixels = np.stack([crop_and_resize(picture, (height, width), channels) for picture in self.images])
         return Given(torch.from_numpy(pixels), self.files, self.sizes)
 
 

@@ -25,10 +25,10 @@ TERMS = XT, X0, AT, AS, NOISE = range(5)
 SCALE = -3.0
 """The factor of all terms at once, by which a sampler that is linear scales its step."""
 
-Sampler = Callable[[X0Function, Degradation, Tensor, Sequence[int], Draw], Iterator[Step]]
+SamplerFunction = Callable[[X0Function, Degradation, Tensor, Sequence[int], Draw], Iterator[Step]]
 
 
-def step_factors(sampler: Sampler, degradation: Degradation, timesteps: Sequence[int]) -> Tensor:
+def step_factors(sampler: SamplerFunction, degradation: Degradation, timesteps: Sequence[int]) -> Tensor:
     """The factors (a, b, c, d, e) of the step that begins at each t, float64 (T + 1, 5); NaN where no step does.
 
     Args:
@@ -58,7 +58,9 @@ def _term(number: int) -> Tensor:
     return torch.eye(len(TERMS), dtype=torch.float64)[number].view(1, -1, 1, 1)
 
 
-def _step_ends(sampler: Sampler, degradation: Degradation, times: Sequence[int], scale: float = 1.0) -> list[Tensor]:
+def _step_ends(
+    sampler: SamplerFunction, degradation: Degradation, times: Sequence[int], scale: float = 1.0
+) -> list[Tensor]:
     """The end of each of a sampler's steps, (5,) of the terms of the last one; the steps before have the estimate 0 and
     no noise.
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from diffcli.studies.claim_text import Bound, Claim, EarlierBound, tally
-from diffcli.studies.html_page import Picture, encodable, plain, rendered
+from diffcli.studies.claim_text import Claim, ClaimBound, EarlierBound, tally
+from diffcli.studies.comparison_view import Picture, encodable, plain, rendered
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class StudyPage:
         return any(claim.since is not None for claim in self.claims)
 
 
-def since(bound: Bound) -> str:
+def since(bound: ClaimBound) -> str:
     """The date of a bound in words."""
     return bound.since or "no date"
 
