@@ -16,7 +16,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import diffcli
-from diffcli.config.schema import Labels
+from diffcli.config.schema import LabelSettings
 from diffcli.inference.measuring import degradation_named, draw_measurements
 from diffcli.inference.pictures import deviation_picture
 from diffcli.play import restore_tab
@@ -194,7 +194,7 @@ def test_another_degradation_brings_its_controls(models: Models) -> None:
 
 
 def test_a_model_that_must_be_told_a_label_finds_that_of_a_measurement(models: Models) -> None:
-    labels = Labels(dropped=0, classes=list("0123456789"))
+    labels = LabelSettings(dropped=0, classes=list("0123456789"))
     preset = models["hot"].preset.model_copy(update={"labels": labels})
     told = {"hot": replace(models["hot"], resolved=replace(models["hot"].resolved, preset=preset))}
     assert NOT_SAID not in restore_tab._labels(told, "hot", OWN)
