@@ -189,7 +189,7 @@ def test_a_blur_may_be_said_in_pixels_of_the_picture(
 ) -> None:
     large = images[:1].repeat_interleave(5, dim=2).repeat_interleave(5, dim=3)  # 40x40
     save(large, "large.png")
-    hot = ["large.png", "--run", models["hot"].checkpoint, "--degraded", "--steps", 2]
+    hot = ["large.png", "--run", models["hot"].checkpoint, "--degraded", "--steps", 2, "--tile", "off"]
     found, notes = written(cli, *hot, "--blur", 7.5)
     assert notes.startswith("note: a blur of 7.5 pixels\n")
     heat = {"name": "heat", "schedule": {"name": "constant", "T": 1, "beta": 2.25}}

@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, save_own_images
 from pages import FENCE, PAGES, QUICK, snippets
+from PIL import Image
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -49,15 +50,18 @@ def test_the_degradation_of_ones_own_is_trained_sampled_and_plotted(
 def test_the_commands_that_restore_run(cli, workplace: Path, small_presets: None) -> None:
     # mnist-fast and blur-fast with their T, but of small digits.
     steps = ["--set", "training.sample_epochs=[]", "--epochs", 1, "--limit-batches", 2, "--accelerator", "cpu"]
-    for name, preset, T in (
-        ("mnist-fast", "quickstart", 1000),
-        ("quickstart", "quickstart", 100),
-        ("blur-fast", "quickstart-blur", 100),
-        ("quickstart-blur", "quickstart-blur", 20),
+    for name, preset, T, more in (
+        ("mnist-fast", "quickstart", 1000, ()),
+        ("quickstart", "quickstart", 100, ()),
+        ("photos", "quickstart", 100, ("--set", "labels=null")),
+        ("blur-fast", "quickstart-blur", 100, ()),
+        ("quickstart-blur", "quickstart-blur", 20, ()),
     ):
-        trained = cli("train", "--preset", preset, "--set", f"schedule.T={T}", "--out", f"runs/{name}/a", *steps)
+        words = ["--preset", preset, "--set", f"schedule.T={T}", *more, "--out", f"runs/{name}/a", *steps]
+        trained = cli("train", *words)
         assert trained.code == 0, trained.err
     save_own_images()
+    Image.new("L", (24, 20), 99).save("blurred.png")
     outputs = []
     for page in (ROOT / "README.md", ROOT / "docs" / "restore.md"):
         for command in re.findall(r"^diffcli restore (.*)$", page.read_text(), flags=re.MULTILINE):
@@ -80,6 +84,7 @@ def test_the_commands_that_restore_run(cli, workplace: Path, small_presets: None
         "restored",
         "restored",
         "doubt.png",
+        "restored",
         "restored",
         "painted.png",
     ]
