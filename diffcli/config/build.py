@@ -88,7 +88,8 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
         _check_network(preset, degradation.image_shape)
     for key, reason in misfits(preset.prediction, preset.input, degradation).items():
         raise UserError(f"{key}: {reason}")
-    _check_measurement_noise(preset)
+    if preset.measurement_noise is not None:
+        _check_measurement_noise(preset)
     resolve_sampler(preset.sampler, preset, degradation)
     resolve_prior(preset.prior, degradation)
     if training.min_snr is not None and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
@@ -188,13 +189,11 @@ def _check_network(preset: Preset, image_shape: tuple[int, int, int]) -> None:
 
 
 def _check_measurement_noise(preset: Preset) -> None:
-    """Checks that a preset's denoiser can be told of measurement noise, where it asks for that.
+    """Checks that a preset's denoiser, which asks for it, can be told of measurement noise.
 
     Raises:
         UserError: it cannot.
     """
-    if preset.measurement_noise is None:
-        return
     if preset.prediction != "x0":
         raise UserError(f"measurement_noise needs prediction x0, which needs no more of x_t; got {preset.prediction}")
     if not asks_for("network", preset.network, "noise_levels"):

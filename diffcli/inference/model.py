@@ -479,8 +479,7 @@ class Model:
         return replace(sampling, steps=path_of(sampling.sampler, self.denoiser.degradation, steps, t))
 
     def sampling(self, options: SamplerOptions, prior: Prior | None = None) -> Sampling:
-        """Everything that decides what is drawn with these options, from ``prior`` or from what is handed to the
-        sampler.
+        """Everything that decides what is drawn with these options, from ``prior`` or what the sampler is handed.
 
         Raises:
             UserError: an option does not fit the model.
@@ -496,5 +495,6 @@ class Model:
             processes=self.processes,
             labels=self.labels.of_samples(options),
             guide=self.guide,
-        ).from_prior()
+        )
+        sampling = sampling.from_prior() if self.denoiser.measurement_noise else sampling
         return sampling.with_largest_batches() if options.batch_size == "auto" else sampling
