@@ -158,9 +158,9 @@ def test_a_measurement_is_answered_several_times(visit, shown_models: Models) ->
     shot(page, "phone-measured")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     choose(page, "Model", "cold")
-    page.get_by_text("restored,").wait_for()  # by its own degradation, the only one that it has
     page.get_by_text("draws no noise").wait_for()
-    assert len(pictures(page)) == 4
+    page.get_by_text("restored,").wait_for()  # by its own degradation, the only one that it has
+    until(page, lambda: len(pictures(page)) == 4)
 
 
 @pytest.mark.slow
