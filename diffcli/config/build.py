@@ -280,14 +280,17 @@ def training_split(preset: Preset, source: Source) -> ImageSet:
     return splits(preset, source)[0]
 
 
-def build_degradation(preset: Preset) -> Degradation:
+def build_degradation(preset: Preset, shape: tuple[int, int, int] | None = None) -> Degradation:
     """The degradation of a resolved preset's images, with its schedule's table and the preset's noise.
+
+    Args:
+        shape: (C, H, W) of other images than the preset's; None is that of its data.
 
     Raises:
         UserError: see :func:`degradation_of`; or the images are of unknown shape.
     """
     try:
-        shape = image_shape(registered("data", preset.data.name), preset.data.parameters)
+        shape = shape or image_shape(registered("data", preset.data.name), preset.data.parameters)
     except ValueError as error:
         raise UserError(f"data {preset.data.name}: {error}") from error
     return degradation_of(shape, preset.degradation, schedule=preset.schedule, noise=preset.noise)

@@ -1,4 +1,4 @@
-"""Data sets in memory: images and labels in memory, a held-out test split, and what was read of which files."""
+"""Data sets in memory: images with their labels, a held-out test split, and the files that they were read from."""
 
 from __future__ import annotations
 
@@ -226,8 +226,8 @@ def split(images: ImageSet, share: float, seed: int, *, by_class: bool = False) 
 
 
 def _shared_out(total: int, sizes: Tensor, generator: torch.Generator) -> Tensor:
-    """How many of each class are held out, int64 (K,), ``total`` in all: in proportion to their sizes, int64 (K,), by
-    the largest remainders, and leaving one of each where that is possible."""
+    """The number of images of each class to hold out, int64 (K,), ``total`` in all: in proportion to the sizes of the
+    classes, int64 (K,), by the largest remainders, and leaving one of each where that is possible."""
     fair = total * sizes.double() / sizes.sum()
     most = (sizes - 1).clamp(min=0)
     counts = fair.long().minimum(most)

@@ -131,15 +131,14 @@ class Denoiser(nn.Module):
     def output(self, xt: Tensor, t: Tensor, labels: Tensor | None = None, sigma: Tensor | None = None) -> Tensor:
         """The network's raw output g[x_t, t / T], (B, C, H, W), in the precision of ``xt``, under autocast too."""
         time = t.to(xt.dtype) / self.degradation.T
-        own = labels if self.classes else None
-        told: tuple[Tensor | None, ...] = (own,) if self.classes else ()
+        conditions: list[Tensor | None] = [labels] if self.classes else []
         if self.measurement_noise:
             sigma = torch.full_like(time, self.sigma) if sigma is None else sigma
-            told = (own, level_of(sigma, self.measurement_noise))
+            conditions = [labels if self.classes else None, level_of(sigma, self.measurement_noise)]
         else:
             sigma = None
         inputs = INPUTS[self.input].of(self.degradation, xt, t, sigma)
-        output: Tensor = self.network(inputs, time, *told)
+        output: Tensor = self.network(inputs, time, *conditions)
         return output.to(xt.dtype)
 
     def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:

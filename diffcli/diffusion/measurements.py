@@ -35,7 +35,7 @@ ITERATIONS, TOLERANCE = 300, 1e-8
 """Of conjugate gradients where an iteration is cheap: how many at most, and what of the right side may be left."""
 
 DENSE = 1024
-"""Pixels of an image, in all channels, up to which A is held as one matrix: 8 MB, inverted in a second."""
+"""The most numbers of an image, C H W, for which A is held as one matrix: 8 MB, inverted in a second."""
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ class Pixelwise(Operator):
         return wide(b) / (variance * self.weights.square() + noise)
 
     def of(self, rows: Tensor) -> Operator:
-        """Those weights that these images have."""
+        """The weights of some images of the batch."""
         return self if len(self.weights) == 1 else Pixelwise(self.weights[rows])
 
 
@@ -340,7 +340,7 @@ class Measurement:
         return max(self.sigma, PRECISION) ** 2
 
     def of(self, rows: Tensor) -> Measurement:
-        """What is known of some images of the batch, by their indices, which may repeat."""
+        """The measurement of some images of the batch, by their indices, which may repeat."""
         return replace(self, y=self.y[rows], operator=self.operator.of(rows))
 
     def residual(self, x: Tensor) -> Tensor:

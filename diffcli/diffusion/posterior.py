@@ -41,8 +41,8 @@ from diffcli.diffusion.measurements import (
 )
 
 UNSEEN = 0.01
-"""Where x_t says less than that share of a pixel's variance, a network's Jacobian is its own error (``mnist-fast``: the
-variance that it implies is right up to t = 900 of 1000, and negative from 960 on)."""
+"""The share of a pixel's variance that x_t has to say: below it a network's Jacobian is its own error (``mnist-fast``:
+the variance that it implies is right up to t = 900 of 1000, and negative from 960 on)."""
 LEAST = 0.01
 """The share of the variance that independent pixels had, below which no probe is believed."""
 

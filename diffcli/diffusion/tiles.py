@@ -26,8 +26,8 @@ TILES = 64
 
 
 def starts(length: int, side: int, stride: int) -> list[int]:
-    """Where tiles begin along an axis of a picture: as evenly as whole pixels allow, the first and the last flush with
-    its borders.
+    """The first pixels of tiles along an axis of a picture: as evenly as whole pixels allow, the first and the last
+    tile flush with its borders.
 
     Args:
         length: of the axis, at least ``side``.

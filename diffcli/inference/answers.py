@@ -1,5 +1,5 @@
-"""What a model answers to measurements: samples of images, told the labels that the options say, or those that explain
-the measurements."""
+"""A model's answers to measurements: samples of images, by the labels of the options or those that explain the
+measurements."""
 
 from __future__ import annotations
 

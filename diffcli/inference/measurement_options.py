@@ -1,4 +1,4 @@
-"""What a trained model is asked about measured images, as a prior; nothing heavy is loaded here."""
+"""Options of measured images, for which a trained model is the prior; nothing heavy is loaded here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METHODS = {
 }
 """The names in :data:`~diffcli.diffusion.posterior.POSTERIORS`, and what each is."""
 MOST_SAMPLES = 1000
-"""Of each image."""
+"""The most samples of each image."""
 
 
 def _check_method(name: str, method: str) -> str:
@@ -26,7 +26,7 @@ def _check_method(name: str, method: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementOptions(Options):
-    """What is known of a measurement y = A x_0 + sigma eps of images, and what is drawn given it.
+    """A measurement y = A x_0 + sigma eps of images, and the number of samples that are drawn given it.
 
     Args:
         sigma: standard deviation of the noise on y, or on degraded images that go to a model which was trained with
@@ -74,9 +74,6 @@ class PosteriorOptions(SamplerOptions, MeasurementOptions):
     Raises:
         UserError: an option is out of range.
     """
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
 
 
 def unguided(options: PosteriorOptions) -> PosteriorOptions:

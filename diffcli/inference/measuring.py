@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffcli.checkpoints.model_file import is_model_file, read_about, read_stored, ready_models
 from diffcli.checkpoints.runs import run_named, run_preset
-from diffcli.config.build import degradation_of
+from diffcli.config.build import build_degradation, degradation_of
 from diffcli.config.notation import parse_argument
 from diffcli.config.plugins import load_configured
 from diffcli.config.presets import load_preset, preset_files
@@ -60,7 +60,7 @@ def degradation_named(chosen: str | Path | Mapping[str, Any] | Degradation, imag
         return _of_components(value, image_shape)
     preset = preset_named(text)
     if preset is not None:
-        return degradation_of(image_shape, preset.degradation, schedule=preset.schedule, noise=preset.noise)
+        return build_degradation(preset, image_shape)
     if text in DEGRADATIONS:
         return _of_components({"name": text}, image_shape)
     known = {*preset_files(), *ready_models(), *DEGRADATIONS}

@@ -21,6 +21,7 @@ from diffcli.diffusion.measurements import Measurement, Pixelwise
 from diffcli.diffusion.posterior import POSTERIORS, refitted
 from diffcli.diffusion.randomness import Noise, Stream, generator_for, image_generators
 from diffcli.diffusion.samplers import Step, last
+from diffcli.inference.restoration import labels_on_device
 from diffcli.inference.sampling import Sampling, Track, draw_xT
 from diffcli.utils.compile import FIXED_BATCH
 from diffcli.utils.errors import UserError
@@ -47,12 +48,13 @@ class Posterior:
 
     @property
     def mean(self) -> Tensor:
-        """Of the samples, (N, C, H, W): the nearest to the image in the mean square."""
+        """The mean of the samples, (N, C, H, W): the nearest to the image in the mean square."""
         return self.samples.mean(dim=0)
 
     @property
     def standard_deviation(self) -> Tensor:
-        """Of the samples, (N, C, H, W): what the measurement leaves open; 0 where there is one sample."""
+        """The standard deviation of the samples, (N, C, H, W): how much the measurement leaves open; 0 where there is
+        one sample."""
         return self.samples.std(dim=0, correction=min(1, len(self.samples) - 1))
 
 
@@ -107,8 +109,8 @@ def conditioned(
     def of(rows: Tensor) -> X0Function:
         known = measurement.of(rows)
         with torch.inference_mode(False):  # a gradient may pass what looks a label up
-            told = None if labels is None else labels.clone()[rows.clone()]
-        estimate = sampling.estimate(told)
+            row_labels = None if labels is None else labels.clone()[rows.clone()]
+        estimate = sampling.estimate(row_labels)
         if watch is not None:
             estimate = watch(estimate, known, rows)
         return wrapper(estimate, sampling.denoiser.degradation, known)
@@ -120,7 +122,7 @@ def conditioned(
     estimates = [of(rows) for rows in parts]
 
     def estimate(xt: Tensor, t: Tensor) -> Tensor:
-        images = [own(xt[rows], t[rows]) for own, rows in zip(estimates, parts, strict=True)]
+        images = [part(xt[rows], t[rows]) for part, rows in zip(estimates, parts, strict=True)]
         return torch.cat(images)[:count]
 
     return estimate
@@ -166,13 +168,13 @@ def draw_posterior(
         labels: of the images, int64 (K, N); None of a model without.
     """
     count = len(measurement.y)
-    told = None if labels is None else labels.T.flatten().to(sampling.device)
+    by_image = None if labels is None else labels.T.flatten().to(sampling.device)
 
     def draw(indices: range) -> tuple[Tensor, Tensor]:
         known = measurement.of(torch.tensor(indices, device=sampling.device) // samples)
-        own = None if told is None else told[indices.start : indices.stop]
+        batch_labels = None if by_image is None else by_image[indices.start : indices.stop]
         generators = [generator_for(sampling.seed, Stream.POSTERIOR, *divmod(index, samples)) for index in indices]
-        made = last(track(trajectory_given(sampling, known, method, generators, own)))
+        made = last(track(trajectory_given(sampling, known, method, generators, batch_labels)))
         return made.cpu(), known.misfit(made).cpu()
 
     parts = list(sampling.processes.map_in_order(sampling.batches(count * samples), draw))
@@ -191,14 +193,14 @@ def inpaint_measured(
         painted: bool (N, 1, H, W), True where a pixel is drawn.
         labels: of the images, int64 (N,); a model without labels does not look at them.
     """
-    told = None if labels is None or not sampling.denoiser.classes else labels.to(sampling.device)
+    labels = labels_on_device(sampling, labels)
 
     def draw(indices: range) -> Tensor:
         at_hand = slice(indices.start, indices.stop)
         kept = (~painted[at_hand]).to(sampling.device)
         known = Measurement(kept * to_model(images[at_hand].to(sampling.device)), Pixelwise(kept), sigma=0.0)
         generators = image_generators(sampling.seed, Stream.INPAINTING, indices)
-        own = None if told is None else told[at_hand]
-        return last(track(trajectory_given(sampling, known, "isotropic", generators, own))).cpu()
+        batch_labels = None if labels is None else labels[at_hand]
+        return last(track(trajectory_given(sampling, known, "isotropic", generators, batch_labels))).cpu()
 
     yield from sampling.processes.map_in_order(sampling.batches(len(images)), draw)

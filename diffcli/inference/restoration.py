@@ -17,7 +17,7 @@ from diffcli.diffusion.samplers import last
 from diffcli.inference.sampling import Sampling, Track, draw_xT
 
 
-def _told(sampling: Sampling, labels: Tensor | None) -> Tensor | None:
+def labels_on_device(sampling: Sampling, labels: Tensor | None) -> Tensor | None:
     """The labels on the sampling's device; None where its denoiser knows none."""
     return None if labels is None or not sampling.denoiser.classes else labels.to(sampling.device)
 
@@ -39,7 +39,7 @@ def restore(sampling: Sampling, xt: Tensor, track: Track = iter, labels: Tensor 
     Args:
         labels: of the images, int64 (N,); a model without labels does not look at them.
     """
-    told = _told(sampling, labels)
+    told = labels_on_device(sampling, labels)
 
     def draw(indices: range) -> Tensor:
         generators = image_generators(sampling.seed, Stream.RESTORATION, indices)
@@ -99,7 +99,7 @@ def reconstruct(
         labels: what the denoiser is told of the images, int64 (N,); None, and -1, is nothing.
         disturbance: of z_t, before the denoiser sees it.
     """
-    told = _told(sampling, labels)
+    told = labels_on_device(sampling, labels)
 
     def draw(indices: range) -> tuple[Tensor, Tensor]:
         generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, indices)
@@ -125,7 +125,7 @@ def reconstruction_rows(
     Args:
         labels: what the denoiser is told of the images, int64 (N,); None, and -1, is nothing.
     """
-    told = _told(sampling, labels)
+    told = labels_on_device(sampling, labels)
     T = sampling.steps[0]
     x0 = to_model(images.to(sampling.device))
     rows = [("$x$", x0)]
@@ -145,7 +145,7 @@ def estimated(sampling: Sampling, xt: Tensor, labels: Tensor | None = None) -> I
     Args:
         labels: of the images, int64 (N,); a model without labels does not look at them.
     """
-    told = _told(sampling, labels)
+    told = labels_on_device(sampling, labels)
 
     def estimate(indices: range) -> Tensor:
         batch = xt[indices.start : indices.stop].to(sampling.device)
@@ -172,7 +172,7 @@ def inpaint(
         rounds: how often each step is taken.
         labels: of the images, int64 (N,); a model without labels does not look at them.
     """
-    told = _told(sampling, labels)
+    told = labels_on_device(sampling, labels)
 
     def draw(indices: range) -> Tensor:
         generators = image_generators(sampling.seed, Stream.INPAINTING, indices)

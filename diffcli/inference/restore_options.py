@@ -1,4 +1,4 @@
-"""What ``diffcli restore`` is asked for; nothing heavy is loaded here."""
+"""Options of ``diffcli restore``; nothing heavy is loaded here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``diffcli restore`` makes of images: restorations by what the model undoes, by any measurement, or around a
+"""The tasks of ``diffcli restore``: restorations by what the model undoes, by any measurement, or around a
 mask."""
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def likely_labels(posterior: Posterior, classes: Sequence[str], names: Iterable[
 
 
 def misfit_note(posterior: Posterior) -> str | None:
-    """That the samples miss their measurements by more than the noise, in words, where they do."""
+    """A sentence for samples that miss their measurements by more than the noise; None where they do not."""
     misfit = float(posterior.misfit.mean())
     if misfit <= LARGE_MISFIT:
         return None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from diffcli.config.build import build_degradation
 from diffcli.data.folders import printable
 from diffcli.data.pixels import to_uint8
 from diffcli.data.user_images import Given, Pictures, open_pictures
@@ -20,7 +21,7 @@ from diffcli.inference.model import Model
 from diffcli.inference.pictures import deviation_picture, labelled_rows, to_image
 from diffcli.inference.restore_options import SHOWN_SAMPLES, RestoreOptions
 from diffcli.inference.restore_tasks import Restored, Task, starts_from_noise, task_of
-from diffcli.inference.tiling import degradation_in, draws_any_size, shapes_of, tiled_model
+from diffcli.inference.tiling import draws_any_size, shapes_of, tiled_model
 from diffcli.utils.console import note
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import is_same_file, separate_names, written_whole
@@ -87,7 +88,7 @@ def _jobs(model: Model, options: RestoreOptions, pictures: Pictures) -> list[Job
     for shape, indices in shapes.items():
         given = pictures.at(indices).in_shape(shape)
         own = shape == model.image_shape
-        degradation = model.denoiser.degradation if own else degradation_in(model.preset, shape)
+        degradation = model.denoiser.degradation if own else build_degradation(model.preset, shape)
         jobs.append(Job(given, degradation, task_of(tiled_model(model, degradation), options, given)))
     return jobs
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from diffcli.config.build import degradation_of
 from diffcli.config.registry import build
-from diffcli.config.schema import Preset
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.tiles import TiledDenoiser
 from diffcli.inference.model import Model
@@ -16,11 +14,6 @@ from diffcli.utils.errors import UserError
 Shape = tuple[int, int, int]
 LARGE = 2
 """Pictures are in tiles unless told otherwise from so many times a model's images on, in both directions."""
-
-
-def degradation_in(preset: Preset, shape: Shape) -> Degradation:
-    """A resolved preset's degradation, of pictures (C, H, W)."""
-    return degradation_of(shape, preset.degradation, schedule=preset.schedule, noise=preset.noise)
 
 
 def tiled_model(model: Model, degradation: Degradation) -> Model:

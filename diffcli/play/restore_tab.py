@@ -23,7 +23,7 @@ from diffcli.play.degradation_choices import (
 )
 from diffcli.play.inline_pictures import figure, message, of_image, row
 from diffcli.play.restoring import (
-    MOST_SAMPLES,
+    MOST_ANSWERS,
     PAD,
     Measured,
     Restoration,
@@ -41,7 +41,7 @@ THINNEST, OF_A_SIDE = 1.25, 11
 SIGMAS = (0.001, 0.5, 0.01)
 """The noise on a measurement: least, most, and at the start."""
 LARGE_NOISE = 0.2
-"""That of a measurement which is degraded by noise alone."""
+"""The noise of a measurement that is degraded by noise alone."""
 
 Given = dict[Any, Any]
 """The values of the controls, by control."""
@@ -82,7 +82,7 @@ class Tab:
 
     @property
     def of_measurements(self) -> list[Any]:
-        """What depends on the chosen degradation."""
+        """The controls that depend on the chosen degradation."""
         return [self.strength, self.sigma, self.samples, self.label]
 
     @property
@@ -104,7 +104,7 @@ def build(models: Models, at_once: int) -> None:
                     *SIGMAS, step=0.001, label="Noise", info="Its sigma; pixels have a range of 1", visible=False
                 )
                 samples = gr.Slider(
-                    1, MOST_SAMPLES, value=4, step=1, label="Answers", info="Images that could have been", visible=False
+                    1, MOST_ANSWERS, value=4, step=1, label="Answers", info="Images that could have been", visible=False
                 )
             result = panel()
             said = panel(message(INVITATION))

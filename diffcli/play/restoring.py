@@ -30,9 +30,7 @@ MOST_STEPS = 50
 """The most steps of a restoration, which follows a slider."""
 MOST_BYTES = 30_000_000
 """The size of an upload, at most."""
-
-
-MOST_SAMPLES = 8
+MOST_ANSWERS = 8
 """The most answers to a measurement."""
 
 
@@ -152,8 +150,8 @@ def measured_restorations(
         UserError: an option is out of range or does not fit the model.
     """
     samples, sigma, seed = options["samples"], options["sigma"], options["seed"]
-    if not 1 <= samples <= MOST_SAMPLES:
-        raise UserError(f"`samples` must be in 1..{MOST_SAMPLES}, got {samples}")
+    if not 1 <= samples <= MOST_ANSWERS:
+        raise UserError(f"`samples` must be in 1..{MOST_ANSWERS}, got {samples}")
     PosteriorOptions(sigma=sigma)
     method_for(model.denoiser.degradation, None)
     _, path = model.sampler(SamplerOptions())

@@ -89,12 +89,13 @@ def test_a_picture_of_another_program_is_restored_by_a_measurement(cli: Cli, wor
 
 
 def test_the_api_and_the_command_agree(cli: Cli, workplace: Path, trained: Path) -> None:
-    from diffcli.inference.tiling import degradation_in, tiled_model
+    from diffcli.config.build import build_degradation
+    from diffcli.inference.tiling import tiled_model
 
     picture(20, 30).save("wave.png")
     assert cli(*RESTORE, "wave.png", "--run", trained, "--t", 5, "--degraded", "--out", "own.npz").code == 0
     model = diffcli.load(trained, devices=diffcli.Devices("cpu", "1"))
-    tiled = tiled_model(model, degradation_in(model.preset, (1, 20, 30)))
+    tiled = tiled_model(model, build_degradation(model.preset, (1, 20, 30)))
     xt = torch.from_numpy(np.asarray(Image.open("wave.png"))[None, None] / 255 - 0.5).float()
     ours = tiled.restore(xt, 5)
     assert np.array_equal(np.load("own.npz")["images"][0, ..., 0], ours[0, 0].numpy())
