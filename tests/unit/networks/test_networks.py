@@ -10,8 +10,9 @@ from torch import nn
 
 from diffcli.networks import NETWORKS
 from diffcli.networks.cnn import CNN
-from diffcli.networks.compact import CompactUNet, SelfAttention
+from diffcli.networks.compact import CompactUNet, ResidualBlock, SelfAttention
 from diffcli.networks.embeddings import FourierTimeEncoding, SinusoidalTimeEmbedding
+from diffcli.networks.testing import check_network
 from diffcli.networks.unet import ConvNextBlock, LinearAttention, UNet
 
 
@@ -139,10 +140,90 @@ def test_self_attention_is_its_sum_and_starts_as_the_identity() -> None:
     assert torch.allclose(attention(hidden), expected)
 
 
-@pytest.mark.parametrize("bad", [{"width": 12}, {"width": 0}, {"blocks": 0}, {"middle": 0}, {"blocks": 10**9}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"width": 12},
+        {"width": 0},
+        {"blocks": 0},
+        {"middle": 0},
+        {"blocks": 10**9},
+        {"patch": 0},
+        {"patch": 10**9},
+        {"levels": 1},
+        {"levels": 10**9},
+    ],
+)
 def test_compact_unet_refuses_bad_sizes(bad: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be"):
         CompactUNet((1, 8, 8), **bad)
+
+
+@pytest.mark.parametrize(("patch", "levels", "divisor"), [(2, 2, 4), (4, 2, 8), (2, 3, 8), (4, 3, 16), (3, 2, 6)])
+def test_compact_unet_refuses_sides_that_do_not_divide(patch: int, levels: int, divisor: int) -> None:
+    for shape in ((1, divisor + 2, 2 * divisor), (1, 2 * divisor, divisor // 2)):
+        line = rf"sides must be divisible by {divisor}, .* patch {patch} and levels {levels}, got {shape[1]}x{shape[2]}"
+        with pytest.raises(ValueError, match=line):
+            CompactUNet(shape, 8, patch=patch, levels=levels)
+    xt = torch.zeros(1, 1, divisor, 2 * divisor)
+    assert CompactUNet(xt.shape[1:], 8, patch=patch, levels=levels)(xt, torch.ones(1)).shape == xt.shape
+
+
+def randomised(network: nn.Module) -> nn.Module:
+    """The network with every weight random: those that begin as zeros, too."""
+    for weight in network.parameters():
+        nn.init.normal_(weight, std=0.1)
+    return network.eval()
+
+
+def test_a_patch_of_four_is_a_patch_of_two_of_pixels_unshuffled_before() -> None:
+    torch.manual_seed(0)
+    once, twice = CompactUNet((12, 8, 8), 16, attention=True), CompactUNet((3, 16, 16), 16, attention=True, patch=4)
+    unshuffle = nn.PixelUnshuffle(2)
+    channel = torch.arange(48.0).view(1, 48, 1, 1)
+    order = unshuffle(unshuffle(nn.functional.pixel_shuffle(channel, 4))).flatten().long()
+    weights = randomised(twice).state_dict()
+    weights["stem.1.weight"] = weights["stem.1.weight"][:, order]
+    weights["head.2.weight"], weights["head.2.bias"] = weights["head.2.weight"][order], weights["head.2.bias"][order]
+    once.load_state_dict(weights)
+    xt, time = torch.randn(2, 3, 16, 16), torch.rand(2)
+    expected = nn.functional.pixel_shuffle(once.eval()(unshuffle(xt), time), 2)
+    assert torch.allclose(twice(xt, time), expected, atol=1e-5 * float(expected.detach().abs().max()))
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4])
+def test_every_level_of_the_compact_unet_has_half_the_side_and_twice_the_width(levels: int) -> None:
+    network = randomised(CompactUNet((3, 32, 48), 8, blocks=2, attention=True, levels=levels))
+    seen: list[tuple[int, ...]] = []
+    for block in network.modules():
+        if isinstance(block, ResidualBlock):
+            block.register_forward_hook(lambda _block, _inputs, output: seen.append(tuple(output.shape[1:])))
+    xt = torch.randn(2, 3, 32, 48)
+    network(xt, torch.rand(2)).square().mean().backward()
+    sides = [(8 * 2**level, 16 // 2**level, 24 // 2**level) for level in range(levels)]
+    down = [side for side in sides[:-1] for _ in range(2)]
+    assert seen == [*down, *[sides[-1]] * 3, *reversed(down)]
+    assert all(weight.grad is not None and weight.grad.any() for weight in network.parameters())
+
+
+def test_the_compact_unet_attends_at_the_last_level_and_where_it_is_cheap() -> None:
+    def positions(side: int, **sizes: int) -> list[int]:
+        network, seen = CompactUNet((1, side, side), 8, attention=True, **sizes), list[int]()
+        for attention in network.modules():
+            if isinstance(attention, SelfAttention):
+                attention.register_forward_hook(lambda _layer, _inputs, output: seen.append(output[0, 0].numel()))
+        network(torch.zeros(1, 1, side, side), torch.ones(1))
+        return seen
+
+    assert positions(64, patch=4) == [64, 64]
+    assert positions(64, levels=3) == [256, 64, 64, 256]
+    assert positions(128, levels=4) == [256, 64, 64, 256]  # none at 32x32 = 1,024
+    assert positions(128) == [1024, 1024]
+
+
+@pytest.mark.parametrize("sizes", [{"patch": 1}, {"patch": 4}, {"levels": 3}], ids=str)
+def test_the_compact_unet_keeps_the_rules_at_every_size(sizes: dict[str, int]) -> None:
+    check_network(CompactUNet, width=8, attention=True, **sizes)
 
 
 @pytest.mark.parametrize("bad", [{"channels": []}, {"channels": [0]}, {"kernel_size": 4}, {"time_width": 0}])
