@@ -21,15 +21,23 @@ from diffcli.evaluation.frechet import Reference
 from diffcli.evaluation.kernel import KernelReference
 from diffcli.evaluation.manifolds import DENSITY_NEIGHBOURS, Manifold, recall
 from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, metric_of
-from diffcli.evaluation.resampling import median_error, standard_error, stratified_error
+from diffcli.evaluation.resampling import (
+    jackknife_error,
+    jackknife_groups,
+    median_error,
+    standard_error,
+    stratified_error,
+)
 from diffcli.evaluation.scores import fid, nearest, where_measured
+from diffcli.evaluation.sliced import DIRECTIONS, PATCHES, scales, sliced_distances
 from diffcli.inference.sampling import Sampling, counting, generate
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Processes
-from diffcli.utils.hashing import of_images
+from diffcli.utils.hashing import of_images, of_tensor
 
 FEATURE_BATCH = 250
 MAX_NEAREST = 1000
+MAX_SWD = 1000
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,8 @@ class Distances:
             matches = (self._answers(self.classifier, samples[labels >= 0]) == true_labels).double()
             scores |= _present("label_kept", float(matches.mean()), error=stratified_error(matches, true_labels))
             scores["label_kept_test"] = self._test_accuracy
+        if "swd" in self.wanted:
+            scores |= self._sliced(samples[:MAX_SWD], None if labels is None else labels[:MAX_SWD])
         if "nearest" in self.wanted:
             distances = self._nearest(samples[:MAX_NEAREST])
             scores |= _present("nearest", float(distances.median()), error=median_error(distances))
@@ -121,6 +131,38 @@ class Distances:
             for metric in NEIGHBOUR_METRICS & self.wanted:
                 share = shares[metric]
                 add(metric, share, share(some_fake), standard_error(share, some_fake, self.seed, own))
+        return scores
+
+    def _sliced(self, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
+        """The sliced Wasserstein distances of samples, ``swd`` the mean over scales and ``swd_16`` at that of 16
+        pixels, each beside that of real training images and its standard error."""
+        names = ["swd", *(f"swd_{side}" for side in scales(*self.test.image_shape[1:]))]
+        real = self.test.images[self._shuffled(len(self.test))[:MAX_SWD].sort().values]
+        targets = self._targets(labels)[: len(samples)]
+        pool = Pool.like(targets, self.train.labels, self.seed)
+        sets = pool.sets(targets, NEIGHBOUR_FLOORS, self.seed)
+
+        def measured(images: Tensor, subsets: Tensor, title: str) -> Tensor:
+            """The distances of subsets (S, N) of uint8 images, float64 (S, names)."""
+            first, second = (to_unit(to_model(part.to(self.device))) for part in (real, images))
+            with progress(f"patches of {title}", DIRECTIONS * (len(names) - 1), "directions", self.quiet) as advance:
+                by_scale = sliced_distances(first, second, subsets.to(self.device), advance).cpu()
+            return torch.cat([by_scale.mean(dim=1, keepdim=True), by_scale], dim=1)
+
+        def floors() -> Tensor:
+            members = torch.zeros(len(sets), len(pool.indices), dtype=torch.bool)
+            members.scatter_(1, torch.stack(sets), True)
+            return measured(self.train.images[pool.indices], members, "training images").mean(dim=0)
+
+        group = jackknife_groups(len(samples), self.seed, labels)
+        without = [] if group is None else [group != j for j in range(int(group.max()) + 1)]
+        distances = measured(samples, torch.stack([torch.ones(len(samples), dtype=torch.bool), *without]), "samples")
+        key = {"patches": PATCHES, "directions": DIRECTIONS, "to": of_images(real)}
+        key |= {"images": of_images(self.train.images[pool.indices]), "sets": of_tensor(torch.stack(sets))}
+        scores: dict[str, float] = {}
+        for name, values, floor in zip(names, distances.T, self._from_cache(key, floors).tolist(), strict=True):
+            error = jackknife_error(values[1:]) if without else None
+            scores |= _present(name, float(values[0]), floor=floor, error=error)
         return scores
 
     @property

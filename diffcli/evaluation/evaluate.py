@@ -25,6 +25,7 @@ from diffcli.diffusion.randomness import Stream
 from diffcli.evaluation.bits_per_dimension import bits_of, decoder_width, why_none
 from diffcli.evaluation.cas import accuracy_scores
 from diffcli.evaluation.classifier import (
+    CLASSIFIED,
     TrainedClassifier,
     Unavailable,
     classifier_settings,
@@ -246,7 +247,7 @@ def _instruments(
 
     def optional(instrument: str, get: Callable[[], T]) -> T | None:
         names = [metric.name for metric in METRICS.values() if instrument in metric.needs]
-        if not set(names) & set(chosen(options.metrics)):
+        if not set(names) & set(chosen(options.metrics, own=dataset not in CLASSIFIED)):
             return None
         try:
             return get()

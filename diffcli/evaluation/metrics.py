@@ -19,6 +19,7 @@ class Metric:
         shared: settings of an evaluation in which two runs must agree to be compared.
         needs: what must be at hand to measure it.
         costly: measured only where it is asked for by name.
+        for_own: measured without being asked for only of data that no shipped classifier is of.
         share: a share of n images, in 0..1.
     """
 
@@ -29,6 +30,7 @@ class Metric:
     shared: tuple[str, ...]
     needs: tuple[Literal["extractor", "classifier", "labels", "likelihood"], ...] = ()
     costly: bool = False
+    for_own: bool = False
     share: bool = False
 
     @property
@@ -70,6 +72,14 @@ METRICS = {
         ),
         _by_neighbours(
             "coverage", "Share of test images with a sample among their nearest neighbours: variety.", share=True
+        ),
+        Metric(
+            "swd",
+            "Sliced Wasserstein distance of samples' patches to test images', at each scale; needs no features.",
+            "samples",
+            "lower",
+            ("test_images", "n_swd", "kind", "label"),
+            for_own=True,
         ),
         Metric(
             "nearest",
@@ -138,6 +148,9 @@ METRICS = {
     )
 }
 
+TIMES_FLOOR = frozenset({"fid", "swd"})
+"""Distances that are said in floors, too: they are above 0 for real images."""
+
 NEIGHBOUR_METRICS = frozenset(name for name, metric in METRICS.items() if metric.n == "n_manifold")
 """Metrics by nearest neighbours: of as many samples as real images."""
 
@@ -165,10 +178,10 @@ def judge_of(key: str) -> str | None:
 
 
 def times_floor(key: str, scores: Mapping[str, float]) -> float | None:
-    """How many times as far as real training images samples are from the test images, by a Frechet distance; None of
-    other scores, and without the floor."""
+    """How many times as far as real training images samples are from the test images, by a distance that is biased;
+    None of other scores, and without the floor."""
     metric, floor = metric_of(key), scores.get(f"{key}_floor", 0.0)
-    return scores[key] / floor if metric is not None and metric.name == "fid" and floor > 0 else None
+    return scores[key] / floor if metric is not None and metric.name in TIMES_FLOOR and floor > 0 else None
 
 
 def is_beside(key: str) -> bool:
@@ -182,9 +195,14 @@ def in_rows(keys: Iterable[str]) -> list[str]:
     return [key for key in unique if not any(key == f"{other}_{suffix}" for other in unique for suffix in BESIDE)]
 
 
-def chosen(names: Sequence[str]) -> list[str]:
-    """The metrics that are asked for, in the order of the table: those named, else all that are not costly."""
-    return [metric.name for metric in METRICS.values() if (metric.name in names if names else not metric.costly)]
+def chosen(names: Sequence[str], own: bool) -> list[str]:
+    """The metrics that are asked for, in the order of the table: those named, else all that are not costly.
+
+    Args:
+        own: whether the data are such that no shipped classifier is of.
+    """
+    unasked = [metric for metric in METRICS.values() if not metric.costly and (own or not metric.for_own)]
+    return [metric.name for metric in METRICS.values() if (metric.name in names if names else metric in unasked)]
 
 
 def measured_on(source: str) -> list[str]:

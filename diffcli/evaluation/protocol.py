@@ -17,7 +17,7 @@ from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.bits_per_dimension import evaluations_of, why_none
 from diffcli.evaluation.cas import cas_size
 from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
-from diffcli.evaluation.distances import MAX_NEAREST, manifold_size
+from diffcli.evaluation.distances import MAX_NEAREST, MAX_SWD, manifold_size
 from diffcli.evaluation.extractors import settings_at_hand
 from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, chosen, measured_on
 from diffcli.evaluation.options import EvaluateOptions
@@ -89,7 +89,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     sampler, steps = model.sampler(options)
     components = [model.prior_component(name) for name in options.priors or [model.preset.prior.name]]
     first = components[0]
-    asked = chosen(options.metrics)
+    asked = chosen(options.metrics, own=model.preset.data.name not in CLASSIFIED)
     drawn = set(asked) & set(measured_on("samples"))
     if options.t is not None:
         model.check_t(options.t)
@@ -113,6 +113,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         },
         "ssim": ssim_window(*model.image_shape[1:]),
     }
+    if "swd" in asked:
+        settings["n_swd"] = min(options.n_fid, MAX_SWD)
     if model.preset.measurement_noise:
         settings["measurement_noise"] = model.preset.measurement_noise
     if model.classes:
@@ -146,7 +148,7 @@ def instruments(options: EvaluateOptions, preset: Preset) -> dict[str, Any]:
     """The extractors and the classifier that are at hand for a model's data set, and the metrics that they allow; None
     where no metric that is asked for needs one."""
     dataset = preset.data.name
-    needed = {need for name in chosen(options.metrics) for need in METRICS[name].needs}
+    needed = {need for name in chosen(options.metrics, own=dataset not in CLASSIFIED) for need in METRICS[name].needs}
     extractors = settings_at_hand(options.extractor, dataset, options.weights) if "extractor" in needed else []
     classifier = classifier_settings(dataset) if "classifier" in needed and dataset in CLASSIFIED else None
     degradation = build_degradation(preset)
@@ -168,7 +170,7 @@ def allowed(
         "labels": bool(preset.classes) and not _by_cluster(preset),
         "likelihood": likelihood,
     }
-    asked = [METRICS[name] for name in chosen(options.metrics)]
+    asked = [METRICS[name] for name in chosen(options.metrics, own=preset.data.name not in CLASSIFIED)]
     return [metric.name for metric in asked if all(at_hand[need] for need in metric.needs)]
 
 

@@ -58,7 +58,13 @@ def standard_error(
     if group is None:
         return None
     without = [score(samples[group != j]) for j in range(min(GROUPS, len(samples)))]
-    scores, groups = torch.tensor(without, dtype=torch.float64), len(without)
+    return jackknife_error(torch.tensor(without, dtype=torch.float64))
+
+
+def jackknife_error(scores: Tensor) -> float:
+    """The standard error of a score by its values without each group in turn, float64 (groups,): see
+    :func:`standard_error`."""
+    groups = len(scores)
     return float(((groups - 1) / groups * (scores - scores.mean()).square().sum()).sqrt())
 
 

@@ -20,6 +20,7 @@ WORDS = {
     "n_fid": "number of samples",
     "n_nearest": "number of samples",
     "n_manifold": "number of samples",
+    "n_swd": "number of samples",
     "n_cas": "number of samples",
     "extractors": "extractor",
     "kind": "generation or restoration",
