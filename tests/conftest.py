@@ -115,8 +115,8 @@ def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 OF_EACH_KIND = [
     "blur-const",
-    "blur-noise-fast",
     "cifar-fast",
+    "colour-64-fast",
     "ddpm-linear",
     "mask-fast",
     "mnist-fast-unlabelled",
@@ -277,6 +277,18 @@ def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         records[:, 0] %= 10
         (place / "cifar-10-batches-bin" / f"{name}.bin").write_bytes(records.tobytes())
     return place
+
+
+def save_pictures() -> None:
+    """The folder that the colour presets read unless another is named, ``pictures`` in the current one: two classes of
+    thirty pictures of noise."""
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (2, 30, 64, 64, 3), np.uint8)
+    for name, arrays in zip(("even", "odd"), noise, strict=True):
+        Path("pictures", name).mkdir(parents=True)
+        for number, array in enumerate(arrays):
+            Image.fromarray(array).save(Path("pictures", name, f"{number}.png"))
 
 
 def save_own_images() -> None:

@@ -280,20 +280,25 @@ def training_split(preset: Preset, source: Source) -> ImageSet:
     return splits(preset, source)[0]
 
 
-def build_degradation(preset: Preset, shape: tuple[int, int, int] | None = None) -> Degradation:
+def build_degradation(preset: Preset, shape: tuple[int, int, int] | None = None, *, tiled: bool = False) -> Degradation:
     """The degradation of a resolved preset's images, with its schedule's table and the preset's noise.
 
     Args:
         shape: (C, H, W) of other images than the preset's; None is that of its data.
+        tiled: whether the preset's images are tiles of those: percentages of a side are then of a tile's.
 
     Raises:
         UserError: see :func:`degradation_of`; or the images are of unknown shape.
     """
-    try:
-        shape = shape or image_shape(registered("data", preset.data.name), preset.data.parameters)
-    except ValueError as error:
-        raise UserError(f"data {preset.data.name}: {error}") from error
-    return degradation_of(shape, preset.degradation, schedule=preset.schedule, noise=preset.noise)
+    own = None
+    if shape is None or tiled:
+        try:
+            own = image_shape(registered("data", preset.data.name), preset.data.parameters)
+        except ValueError as error:
+            raise UserError(f"data {preset.data.name}: {error}") from error
+    given = shape or own
+    assert given is not None
+    return degradation_of(given, preset.degradation, schedule=preset.schedule, noise=preset.noise, tile=own)
 
 
 def degradation_of(
@@ -302,12 +307,14 @@ def degradation_of(
     *,
     schedule: Component | None = None,
     noise: Component | None = None,
+    tile: tuple[int, int, int] | None = None,
 ) -> Degradation:
     """The degradation of (C, H, W) images that a component names.
 
     Args:
         schedule: of its betas, for one that asks for them.
         noise: what is added to one that draws none of its own.
+        tile: (C, H, W) of the images that its schedule is of, whose tiles these are made of; None is ``shape``.
 
     Raises:
         UserError: a schedule is missing, not asked for, or out of the degradation's range; noise is added to a
@@ -318,7 +325,7 @@ def degradation_of(
     if asks_for("degradation", component, "betas"):
         if schedule is None:
             raise UserError(f"schedule is missing: degradation {name} needs one")
-        supplied["betas"] = _betas(schedule)
+        supplied["betas"] = _betas(schedule, tile or shape)
     elif schedule is not None:
         raise UserError(f"schedule: degradation {name} takes none; leave it out")
     degradation: Degradation = build("degradation", component, supplied)
@@ -341,8 +348,8 @@ def degradation_of(
     return degradation
 
 
-def _betas(schedule: Component) -> Tensor:
-    betas: Tensor = build("schedule", schedule)
+def _betas(schedule: Component, shape: tuple[int, int, int]) -> Tensor:
+    betas: Tensor = build("schedule", schedule, {"image_shape": shape})
     function = registered("schedule", schedule.name)
     with of_plugin("schedule", schedule.name, function):
         if (

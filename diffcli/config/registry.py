@@ -54,7 +54,7 @@ class Kind:
 
 KINDS = {
     "data": Kind(DATASETS, ("data_dir", "download")),
-    "schedule": Kind(SCHEDULES),
+    "schedule": Kind(SCHEDULES, ("image_shape",)),
     "degradation": Kind(DEGRADATIONS, ("betas", "image_shape"), Degradation),
     "noise": Kind(NOISE_LEVELS, ("T",)),
     "network": Kind(NETWORKS, ("image_shape", "classes", "noise_levels")),

@@ -8,13 +8,37 @@ blur in pixels), and so is its upper bound.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import torch
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 from torch import Tensor
 from torch.nn.functional import pad
 
 MAX_STEPS = 100_000
+PERCENTAGE = re.compile(r"(\d+(?:\.\d+)?)%")
+
+
+def checked_width(width: Any) -> float | str:
+    """A width as presets write it: a number of pixels, or a percentage of the image's side.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(width, (int, float)) and not isinstance(width, bool):
+        return float(width)
+    if isinstance(width, str) and PERCENTAGE.fullmatch(width):
+        return width
+    raise PydanticCustomError(
+        "width", "a width is a number of pixels, or a percentage of the image's shorter side, for example 14%"
+    )
+
+
+Width = Annotated[Any, AfterValidator(checked_width)]
+"""float or str, see :func:`checked_width`."""
 
 
 def _check(T: int, *, positive: Mapping[str, float] | None = None, shares: Mapping[str, float] | None = None) -> None:
@@ -97,29 +121,46 @@ def cosine(T: int, s: float = 0.008, beta_clip: float = 0.999, shift: float = 1.
     return pad((1 - alphas[1:] / alphas[:-1]).clamp(max=beta_clip), (1, 0))
 
 
-def log_widths(T: int, width_min: float = 0.5, width_max: float = 20.0) -> Tensor:
-    """A blur whose total width grows by the same factor at each step: w_1 = width_min, ..., w_T = width_max pixels.
+def log_widths(
+    T: int, width_min: Width = 0.5, width_max: Width = 20.0, *, image_shape: tuple[int, int, int] | None = None
+) -> Tensor:
+    """A blur whose total width grows by the same factor at each step: w_1 = width_min, ..., w_T = width_max.
 
     beta_t = w_t^2 - w_{t-1}^2, w_0 = 0; the defaults are those of inverse heat dissipation for MNIST (Rissanen et al.
-    2022, their code).
+    2022, their code). A width is in pixels, or in percent of the image's shorter side, ``14%``: so one preset takes as
+    much away from images of any size.
 
     Args:
         T: number of steps, at least 1; a single one is of ``width_max``.
-        width_min: standard deviation of the first step's blur in pixels, positive.
+        width_min: standard deviation of the first step's blur, positive.
         width_max: of all steps' blur together, more than ``width_min``.
+        image_shape: (C, H, W), whose side percentages are of.
 
     Returns:
         betas, float64 (T + 1,).
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range, or a percentage comes without ``image_shape``.
     """
-    _check(T, positive={"width_min": width_min, "width_max": width_max})
-    if width_max <= width_min:
-        raise ValueError(f"width_max must be more than width_min, got {width_max} <= {width_min}")
+    smallest, largest = (_in_pixels(width, image_shape) for width in (width_min, width_max))
+    _check(T, positive={"width_min": smallest, "width_max": largest})
+    if largest <= smallest:
+        pixels = f"{width_max} <= {width_min}"
+        if isinstance(width_min, str) or isinstance(width_max, str):
+            pixels += f", in pixels {largest:.3g} <= {smallest:.3g}"
+        raise ValueError(f"width_max must be more than width_min, got {pixels}")
     shares = torch.arange(T - 1, -1, -1, dtype=torch.float64) / max(T - 1, 1)
-    widths = width_max * (width_min / width_max) ** shares
+    widths = largest * (smallest / largest) ** shares
     return pad(widths.square(), (1, 0)).diff(prepend=torch.zeros(1, dtype=torch.float64))
+
+
+def _in_pixels(width: float | str, image_shape: tuple[int, int, int] | None) -> float:
+    if not isinstance(width, str):
+        return width
+    match = PERCENTAGE.fullmatch(width)
+    if match is None or image_shape is None:
+        raise ValueError(f"a width of {width} needs the `image_shape` that it is a percentage of")
+    return float(match[1]) / 100 * min(image_shape[1:])
 
 
 SCHEDULES: dict[str, Callable[..., Tensor]] = {

@@ -88,7 +88,7 @@ def _jobs(model: Model, options: RestoreOptions, pictures: Pictures) -> list[Job
     for shape, indices in shapes.items():
         given = pictures.at(indices).in_shape(shape)
         own = shape == model.image_shape
-        degradation = model.denoiser.degradation if own else build_degradation(model.preset, shape)
+        degradation = model.denoiser.degradation if own else build_degradation(model.preset, shape, tiled=True)
         jobs.append(Job(given, degradation, task_of(tiled_model(model, degradation), options, given)))
     return jobs
 

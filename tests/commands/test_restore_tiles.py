@@ -46,6 +46,22 @@ def test_a_large_picture_keeps_its_size(cli: Cli, workplace: Path, trained: Path
     assert Image.open("small/wave.png").size == (8, 8)
 
 
+def test_a_width_in_percent_is_of_a_tile_whatever_the_picture(cli: Cli, workplace: Path) -> None:
+    preset = TINY.replace("gaussian-noise}", "heat}").replace("eps", "x0").replace("standard-normal", "uniform")
+    preset = preset.replace("ancestral", "cold").replace(
+        "{name: linear, T: 20, beta_min: 0.001, beta_max: 0.3}",
+        "{name: log-widths, T: 5, width_min: 0.3, width_max: 25%}",
+    )
+    Path("percent.yaml").write_text(preset)
+    words = ["--epochs", 1, "--limit-batches", 1, "--accelerator", "cpu", "-q"]
+    assert cli("train", "--preset", "percent.yaml", "--out", "run", *words).code == 0
+    picture(21, 34).save("wave.png")
+    result = cli(*RESTORE, "wave.png", "--run", "run", "--t", 5, "--out", "own")
+    assert result.code == 0, result.err
+    assert "tiles of 8x8" in result.err
+    assert "t = 5: a blur of 2 pixels" in result.err
+
+
 def test_a_picture_of_a_tiles_size_is_restored_as_ever(cli: Cli, workplace: Path, trained: Path) -> None:
     picture(8, 8).save("wave.png")
     for tile in ("on", "off"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SLOW, Cli
+from conftest import SLOW, Cli, save_pictures
 
 from diffcli.checkpoints.runs import Run
 from diffcli.config.presets import preset_files
@@ -45,6 +45,7 @@ def test_a_precision_trains_a_preset(
 ) -> None:
     name, precision, recipe = case
     monkeypatch.setenv("DIFFCLI_DATA", str(small_mnist))
+    save_pictures()
     small = ["--limit-batches", 2, "--batch-size", 4, "--epochs", 1, "--set", "training.sample_epochs=[]"]
     changed = [f"--set={key}={value}" for key, value in recipe.items()]
     command = ["train", "--preset", name, *small, *changed, "--out", "run", "--accelerator", "cpu", "-q"]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import OF_EACH_KIND, SLOW, TINY, Cli
+from conftest import OF_EACH_KIND, SLOW, TINY, Cli, save_pictures
 from lightning.pytorch import Callback
 
 from diffcli.checkpoints.runs import Run
@@ -217,6 +217,7 @@ def test_every_preset_survives_an_interrupt_at_a_random_moment(
     if not SLOW:
         request.getfixturevalue("small_presets")
     monkeypatch.setenv("DIFFCLI_DATA", str(request.getfixturevalue("small_mnist")))
+    save_pictures()
     small = ["--limit-batches", 3, "--batch-size", 4, "--epochs", 3]
     for key, value in {"sample_epochs": [2], "sample_n": 2, "val_every": 2}.items():
         small += ["--set", f"training.{key}={value}"]

@@ -47,6 +47,23 @@ def test_enough_noise_on_a_blur_ends_in_a_standard_normal() -> None:
     assert list(candidate_priors(resolve(drowned).preset)) == ["standard-normal"]
 
 
+def test_one_preset_blurs_images_of_any_size_alike() -> None:
+    for side in (32, 64):
+        for name in ("colour-fast", "colour-64-fast"):
+            degradation = resolve(load_preset(name, {"data.size": side})[1]).degradation
+            share = float(load_preset(name)[1].schedule.parameters["width_max"].rstrip("%")) / 100
+            assert float(degradation.describe()["width"][-1]) == pytest.approx(share * side)
+
+
+def test_a_width_that_is_none_is_named_with_what_would_be_right() -> None:
+    for width in ("wide", "14", True):
+        with pytest.raises(UserError) as caught:
+            resolve(load_preset("colour-fast", {"schedule.width_max": width})[1])
+        assert str(caught.value).startswith("schedule.width_max: a width is a number of pixels, or a percentage of the")
+    with pytest.raises(UserError, match="schedule log-widths: width_max must be more than width_min, got 0.5% <= 0.3"):
+        resolve(load_preset("colour-fast", {"schedule.width_max": "0.5%"})[1])
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "schedule": ({"schedule": {"name": "cosine", "T": 5}}, "schedule: degradation fading takes none; leave it out"),
     "no schedule": ({"degradation": {"name": "gaussian-noise"}},

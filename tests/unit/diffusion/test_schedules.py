@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffcli.diffusion.noise_levels import NOISE_LEVELS
-from diffcli.diffusion.schedules import SCHEDULES, constant, cosine, linear, log_widths
+from diffcli.diffusion.schedules import SCHEDULES, checked_width, constant, cosine, linear, log_widths
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,24 @@ def test_noise_levels_that_grow_by_a_factor_and_as_a_sine() -> None:
     # The noise of the cosine schedule without its offset.
     alphas = torch.cumprod(1 - cosine(6, s=1e-9, beta_clip=1 - 1e-12), dim=0)
     assert torch.allclose(NOISE_LEVELS["sine"](T=6)[:6], (1 - alphas[:6]).sqrt(), atol=1e-4)
+
+
+def test_a_width_in_percent_is_of_the_images_shorter_side() -> None:
+    for sides in ((32, 32), (64, 64), (64, 48)):
+        side = min(sides)
+        widths = log_widths(60, 0.3, "12.5%", image_shape=(3, *sides)).cumsum(0).sqrt()
+        assert (float(widths[1]), float(widths[60])) == pytest.approx((0.3, side / 8))
+    assert torch.equal(log_widths(9, "1%", "25%", image_shape=(3, 200, 300)), log_widths(9, 2.0, 50.0))
+    with pytest.raises(ValueError, match="a width of 14% needs the `image_shape`"):
+        log_widths(9, 0.3, "14%")
+    with pytest.raises(ValueError, match="got 1% <= 0.5, in pixels 0.32 <= 0.5"):
+        log_widths(9, 0.5, "1%", image_shape=(3, 32, 32))
+    with pytest.raises(ValueError, match="width_min must be positive, got 0.0"):
+        log_widths(9, "0%", "1%", image_shape=(3, 32, 32))
+
+
+@pytest.mark.parametrize("width", ["14", "%", "-3%", "14 %", "1e1%", "wide", True, None, [1.0]])
+def test_what_is_no_width_is_refused(width: object) -> None:
+    with pytest.raises(ValueError, match="a width is a number of pixels, or a percentage"):
+        checked_width(width)
+    assert (checked_width(4), checked_width("14%")) == (4.0, "14%")
