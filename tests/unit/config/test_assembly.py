@@ -51,7 +51,9 @@ def test_one_preset_blurs_images_of_any_size_alike() -> None:
     for side in (32, 64):
         for name in ("colour-fast", "colour-64-fast"):
             degradation = resolve(load_preset(name, {"data.size": side})[1]).degradation
-            share = float(load_preset(name)[1].schedule.parameters["width_max"].rstrip("%")) / 100
+            schedule = load_preset(name)[1].schedule
+            assert schedule is not None
+            share = float(schedule.parameters["width_max"].rstrip("%")) / 100
             assert float(degradation.describe()["width"][-1]) == pytest.approx(share * side)
 
 
@@ -60,7 +62,9 @@ def test_a_width_that_is_none_is_named_with_what_would_be_right() -> None:
         with pytest.raises(UserError) as caught:
             resolve(load_preset("colour-fast", {"schedule.width_max": width})[1])
         assert str(caught.value).startswith("schedule.width_max: a width is a number of pixels, or a percentage of the")
-    with pytest.raises(UserError, match="schedule log-widths: width_max must be more than width_min, got 0.5% <= 0.3"):
+    with pytest.raises(
+        UserError, match=r"schedule log-widths: width_max must be more than width_min, got 0\.5% <= 0\.3"
+    ):
         resolve(load_preset("colour-fast", {"schedule.width_max": "0.5%"})[1])
 
 

@@ -132,9 +132,9 @@ def test_a_width_in_percent_is_of_the_images_shorter_side() -> None:
     assert torch.equal(log_widths(9, "1%", "25%", image_shape=(3, 200, 300)), log_widths(9, 2.0, 50.0))
     with pytest.raises(ValueError, match="a width of 14% needs the `image_shape`"):
         log_widths(9, 0.3, "14%")
-    with pytest.raises(ValueError, match="got 1% <= 0.5, in pixels 0.32 <= 0.5"):
+    with pytest.raises(ValueError, match=r"got 1% <= 0\.5, in pixels 0\.32 <= 0\.5"):
         log_widths(9, 0.5, "1%", image_shape=(3, 32, 32))
-    with pytest.raises(ValueError, match="width_min must be positive, got 0.0"):
+    with pytest.raises(ValueError, match=r"width_min must be positive, got 0\.0"):
         log_widths(9, "0%", "1%", image_shape=(3, 32, 32))
 
 
