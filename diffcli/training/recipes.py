@@ -28,20 +28,22 @@ class Recipe:
     channels: tuple[int, ...]
     largest: int
     """Pixels along a side."""
+    multiple: int
+    """The network needs sides that this divides."""
     purpose: str
     """The pictures in words."""
 
 
 RECIPES = (
-    Recipe(preset="mnist-fast", channels=(1,), largest=32, purpose="small grey pictures"),
-    Recipe(preset="blur-noise-fast", channels=(3,), largest=32, purpose="small colour pictures"),
-    Recipe(preset="blur-noise-fast", channels=(1, 3), largest=64, purpose="pictures of more than 32x32"),
+    Recipe(preset="mnist-fast", channels=(1,), largest=32, multiple=4, purpose="small grey pictures"),
+    Recipe(preset="blur-noise-fast", channels=(3,), largest=32, multiple=4, purpose="small colour pictures"),
+    Recipe(preset="blur-noise-fast", channels=(1, 3), largest=64, multiple=4, purpose="pictures of more than 32x32"),
 )
 """The first one that fits is taken; pictures larger than any is for have the last."""
 SIDES = (64, 32)
 """Of squares that pictures of at least that size are read as, unless something else is asked for."""
-MULTIPLE = 4
-"""The networks of the recipes need sides that this divides."""
+ROUND = 4
+"""The sides of smaller ones are rounded down to a multiple of this."""
 SMALLEST = 8
 GREY_SHARE = 0.95
 """A folder is grey where this share of its pictures is, at least: colour that is read as grey is lost."""
@@ -129,7 +131,8 @@ def own_pictures(options: TrainOptions) -> OwnPictures:
     if not isinstance(values, Mapping):
         return OwnPictures(survey, name, values, recipe)  # which is refused where the preset is checked
     data = folder_settings(values.get("data"))
-    data = {"size": _side(survey), **data, **({} if options.size is None else {"size": options.size})}
+    if recipe is not None or options.size is not None or "size" not in data:
+        data["size"] = options.size or _side(survey)
     data = {**data, "name": "folder", "path": str(options.images), "channels": channels}
     changes = {"description": f"{survey.name}: {_contents(survey)}, by {name}", "data": data, **_labels(values, survey)}
     if survey.count <= FEW:
@@ -143,11 +146,12 @@ def _check_size(size: int | None, recipe: Recipe) -> None:
     Raises:
         UserError: it cannot.
     """
-    if size is not None and (size % MULTIPLE or size < SMALLEST):
-        low = max(size - size % MULTIPLE, SMALLEST)
+    step = recipe.multiple
+    if size is not None and (size % step or size < SMALLEST):
+        low = max(size - size % step, SMALLEST)
         raise UserError(
-            f"`size` {size}: preset {recipe.preset} reads squares whose sides {MULTIPLE} divides, of {SMALLEST} pixels "
-            f"or more; take {low} or {low + MULTIPLE}"
+            f"`size` {size}: preset {recipe.preset} reads squares whose sides {step} divides, of {SMALLEST} pixels or "
+            f"more; take {low} or {low + step}"
         )
 
 
@@ -172,7 +176,7 @@ def data_with_defaults(data: Mapping[str, Any]) -> Mapping[str, Any]:
 def _side(survey: Survey) -> int:
     """Of the squares that pictures are read as: small ones are not enlarged."""
     fitting = [side for side in SIDES if survey.side >= side]
-    return fitting[0] if fitting else max(survey.side - survey.side % MULTIPLE, SMALLEST)
+    return fitting[0] if fitting else max(survey.side - survey.side % ROUND, SMALLEST)
 
 
 def _has_classes(survey: Survey) -> bool:

@@ -235,3 +235,20 @@ def test_what_is_left_out_is_named(cli: Cli, workplace: Path, small_presets: Non
     assert result.code == 0, result.err
     assert "skipped: mixed/x.png is not a readable image\n" in result.err
     assert "mixed: 12 images of 14 files; passed over: 1 .txt; 1 unusable, skipped\n" in result.err
+
+
+def test_a_checkpoint_from_before_its_early_average_is_drawn_from(cli: Cli, workplace: Path, guided: Path) -> None:
+    # The lowest validation loss comes early where pictures are few.
+    content = torch.load(Run(guided).best, weights_only=True)
+    del content["guide"]
+    torch.save(content, "early.ckpt")
+    draw = ["sample", "--checkpoint", "early.ckpt", "--n", 2, "--steps", 2, "--out", "s.npz", *CPU]
+    result = cli(*draw)
+    assert result.code == 0, result.err
+    assert result.err.count("is of before its early average of the weights (training.guide_at): no autoguidance\n") == 1
+    images = np.load("s.npz")["images"]
+    assert cli(*draw, "--autoguidance", 1).code == 0
+    assert np.array_equal(np.load("s.npz")["images"], images)
+    asked = cli(*draw, "--autoguidance", 1.5)
+    assert asked.code == 2
+    assert "no early average to be guided by" in asked.err
