@@ -122,6 +122,13 @@ def model_of(stored: Stored) -> Model:
     """
     check_loaded(stored.plugins, stored.title)
     resolved = resolve(validate_stored(stored.preset, stored.title), network=False)  # which is built next
+    sampler = resolved.preset.sampler
+    if stored.guide is None and sampler.autoguidance != 1:
+        unguided = {"sampler": sampler.model_copy(update={"autoguidance": 1.0})}
+        resolved = replace(resolved, preset=resolved.preset.model_copy(update=unguided))
+        if is_first():
+            average = "its early average of the weights (training.guide_at)"
+            note(f"note: {stored.title} is of before {average}: no autoguidance")
     denoiser = build_denoiser(resolved)
     guide = build_denoiser(resolved) if stored.guide is not None else None
     try:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffcli.data.clusters import clustered
 from diffcli.data.datasets import ImageSet
-from diffcli.data.label_names import Label, label_notes, label_numbers
+from diffcli.data.label_names import Label, label_notes, label_numbers, no_label_text
 from diffcli.diffusion.labels import NO_LABEL, SampleLabels
 from diffcli.inference.options import SamplerOptions
 from diffcli.utils.console import note
@@ -50,6 +50,10 @@ class ModelLabels:
         """The names of the labels that training images had, which are those that can be asked for."""
         untrained = set(self.untrained)
         return [name for name in self.classes if name not in untrained]
+
+    def names(self, numbers: Sequence[int]) -> list[str]:
+        """The names of labels; of -1, what stands for none."""
+        return [no_label_text(self.classes) if number == NO_LABEL else self.classes[number] for number in numbers]
 
     def given_to(self, images: ImageSet) -> ImageSet:
         """Images with the labels that the model knows them by: the data set's, or their clusters; none where it saw no

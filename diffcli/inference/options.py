@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import wraps
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
@@ -19,14 +18,17 @@ from diffcli.utils.devices import ONE_DEVICE, PLACES, Devices, devices_option
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import check_beside, check_output
 from diffcli.utils.options import (
+    AUTO,
     DEVICES,
     MODEL,
     SAMPLING,
     Options,
     bounds,
     check_arguments,
+    number_or_auto,
     option,
     shared,
+    whole_or_auto,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 Result = TypeVar("Result")
 BatchSize = int | Literal["auto"]
+Zoom = int | Literal["auto"]
 MAX_SAMPLES = 10_000_000
 N_SAMPLES, N_PER_LABEL, N_RECONSTRUCTIONS = 64, 8, 8
 """How many images there are unless something else is asked for: samples, of each of several labels, reconstructions."""
@@ -84,28 +87,33 @@ def batch_size_option(default: int) -> Any:
     """How many images are worked on at a time."""
     return option(
         default,
-        check=_check_batch_size,
+        check=whole_or_auto(1),
         metavar="<int>|auto",
         kind=str,
-        parse=_batch_size_of,
+        parse=number_or_auto("batch_size"),
         help="Images at a time, or auto: as many as the device holds, on a CPU 128.",
         panel=DEVICES,
     )
 
 
-def _check_batch_size(name: str, size: BatchSize) -> BatchSize:
-    if size != "auto" and not (isinstance(size, Integral) and size >= 1):
-        raise UserError(f"`{name}` must be at least 1, or auto, got {size}")
-    return size
+MOST_ZOOM = 16
+check_zoom = whole_or_auto(1, MOST_ZOOM)
 
 
-def _batch_size_of(text: str) -> BatchSize:
-    if text == "auto":
-        return "auto"
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"`batch_size` must be a number or auto, got {text}") from None
+def zoom_option(of: str) -> Any:
+    """How large the pixels of a grid are drawn.
+
+    Args:
+        of: what is drawn with it, in words.
+    """
+    return option(
+        AUTO,
+        check=check_zoom,
+        metavar="<int>|auto",
+        kind=str,
+        parse=number_or_auto("zoom"),
+        help=f"{of}: each pixel as a square of so many; auto: tiles of 64 pixels where that fits a screen.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +191,9 @@ class SampleOptions(SamplerOptions, DataOptions):
         prior: where sampling starts; None is the preset's.
         data: a folder of images in place of the one that the model was trained on, for ``conditional``, or for a prior
             that has yet to be fitted.
+        zoom: each pixel of a grid, and of ``trajectory``, is a square of so many, 1..16; ``auto`` makes tiles of 64
+            pixels at least while the grid is at most 2,048 wide, else of 32.
+        row_labels: the labels stand beside their rows of a grid.
 
     Raises:
         UserError: an option is out of range, two do not go together, or a file cannot be written.
@@ -207,11 +218,26 @@ class SampleOptions(SamplerOptions, DataOptions):
         panel=SAMPLING,
     )
     _: KW_ONLY
+    zoom: Zoom = zoom_option("Of a grid, and of `trajectory`")
+    row_labels: bool = option(False, help="Names of the labels to the left of their rows of a grid.")
     devices: Devices = devices_option(ONE_DEVICE, ALL_PARTS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_output(self.out, (".png",) if self.conditional else (".png", ".npz", ""), "out")
+        grid = self.out.suffix.lower() == ".png"
+        if self.zoom != AUTO and self.conditional:
+            raise UserError("`zoom` is of grids, and `conditional` makes a figure; leave one of them out")
+        if self.zoom != AUTO and not grid and self.trajectory is None:
+            raise UserError(
+                "`zoom` is of a grid, .png, and of `trajectory`; single files and arrays keep the images' own size"
+            )
+        if self.row_labels and (self.conditional or not grid):
+            raise UserError(
+                "`conditional` names its rows already; leave `row_labels` out"
+                if self.conditional
+                else "`row_labels` is of a grid, .png; leave it out"
+            )
         if self.conditional and self.prior is not None:
             raise UserError("`prior` is where unconditional samples start; leave it out with `conditional`")
         if self.trajectory is not None:

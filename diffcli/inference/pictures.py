@@ -16,7 +16,13 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional as F
 
-MIN_TILE = 32
+from diffcli.inference.options import Zoom, check_zoom
+from diffcli.utils.options import AUTO
+
+TILE, LEAST_TILE = 64, 32
+"""Pixels along a tile's width that a grid is enlarged to, and where it would be too wide, at least."""
+WIDEST = 2048
+"""Pixels along a grid's width, which fit a screen."""
 MAX_FRAMES = 60
 CAPTION_HEIGHT = 16
 GAP = 2
@@ -26,6 +32,8 @@ COLUMNS = 16
 """Of labelled rows, at most."""
 MARGIN = 6
 """Pixels on either side of a row's name."""
+LONGEST_NAME = 32
+"""Characters of a row's name."""
 REST = 1.5
 """Seconds that an animation rests on its last frame."""
 RESTORATION = "restoration, not generation"
@@ -38,14 +46,29 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def grid(images: Tensor, columns: int | None = None) -> Image.Image:
-    """uint8 (N, C, H, W) -> one picture, near square unless ``columns`` is given; tiles below 32 pixels are enlarged by
-    a whole factor."""
-    return to_image(_tiled(_enlarged(images), min(columns or math.ceil(math.sqrt(len(images))), len(images))))
+def grid(images: Tensor, columns: int | None = None, *, zoom: Zoom = AUTO) -> Image.Image:
+    """uint8 (N, C, H, W) -> one picture, near square unless ``columns`` is given.
+
+    Args:
+        zoom: each pixel is a square of so many, 1..16; ``auto``: see :func:`tile_scale`.
+
+    Raises:
+        UserError: ``zoom`` is neither.
+    """
+    check_zoom("zoom", zoom)
+    columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
+    return to_image(_tiled(_enlarged(images, columns, zoom), columns))
 
 
-def _enlarged(images: Tensor) -> Tensor:
-    scale = max(1, math.ceil(MIN_TILE / images.shape[-1]))
+def tile_scale(width: int, columns: int) -> int:
+    """The whole factor by which tiles of so many pixels are enlarged in a grid of so many columns: they are 64 pixels
+    wide or more while the grid is at most 2,048, else 32 or more."""
+    fitting = WIDEST // (columns * width)
+    return max(min(math.ceil(TILE / width), fitting), math.ceil(LEAST_TILE / width), 1)
+
+
+def _enlarged(images: Tensor, columns: int, zoom: Zoom) -> Tensor:
+    scale = tile_scale(images.shape[-1], columns) if zoom == AUTO else int(zoom)
     return images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
 
 
@@ -67,25 +90,32 @@ def deviation_picture(deviation: Tensor) -> Tensor:
     return (deviation.clamp(0, 0.5) * 510).round().to(torch.uint8)
 
 
-def labelled_rows(rows: Sequence[tuple[str, Tensor]]) -> Image.Image:
+def labelled_rows(rows: Sequence[tuple[str, Tensor]], *, zoom: Zoom = AUTO) -> Image.Image:
     """Rows of uint8 images (N, C, H, W), each with its name to its left; what exceeds 16 columns goes on below."""
     images = torch.stack([images for _, images in rows])
+    names = [_drawable(name) for name, _ in rows]
     count = images.shape[1]
     columns = min(count, COLUMNS)
     blank = torch.full_like(images[:, :1], GAP_GREY).expand(-1, -count % columns, *images.shape[2:])
     blocks = torch.cat([images, blank], dim=1).split(columns, dim=1)
-    pictures = [to_image(_tiled(_enlarged(block.flatten(0, 1)), columns)) for block in blocks]
+    pictures = [to_image(_tiled(_enlarged(block.flatten(0, 1), columns, zoom), columns)) for block in blocks]
     first = pictures[0]
-    margin = math.ceil(max(ImageDraw.Draw(first).textlength(name) for name, _ in rows)) + 2 * MARGIN
+    margin = math.ceil(max(ImageDraw.Draw(first).textlength(name) for name in names)) + 2 * MARGIN
     size = (margin + first.width, len(pictures) * first.height)
     whole = Image.new("RGB", size, (GAP_GREY, GAP_GREY, GAP_GREY)).convert(first.mode)
     for number, picture in enumerate(pictures):
         top = number * first.height
         whole.paste(picture, (margin, top))
-        for row, (name, _) in enumerate(rows):
+        for row, name in enumerate(names):
             middle = top + round((row + 0.5) / len(rows) * first.height)
             ImageDraw.Draw(whole).text((margin - MARGIN, middle), name, fill="white", anchor="rm")
     return whole
+
+
+def _drawable(name: str) -> str:
+    """A name as Pillow's own font can draw it, without its middle where it is long."""
+    short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 2 :]}"
+    return short.encode("latin-1", "replace").decode("latin-1")
 
 
 def in_rows(images: Tensor, given: Sequence[int]) -> tuple[Tensor, int | None]:
@@ -118,9 +148,26 @@ def _png_info(label: str | None) -> PngInfo:
     return info
 
 
-def save_grid(images: Tensor, file: Path, label: str | None = None, columns: int | None = None) -> None:
-    """uint8 (N, C, H, W) -> a PNG grid; a label stands above it and in the file's comment."""
-    _captioned(grid(images, columns), label).save(file, format="PNG", pnginfo=_png_info(label))
+def save_grid(
+    images: Tensor,
+    file: Path,
+    label: str | None = None,
+    columns: int | None = None,
+    *,
+    zoom: Zoom = AUTO,
+    names: Sequence[str] = (),
+) -> None:
+    """uint8 (N, C, H, W) -> a PNG grid; a label stands above it and in the file's comment.
+
+    Args:
+        names: of the rows, beside which they stand, of ``columns`` images each.
+    """
+    if names:
+        rows = images.split(columns or len(images))
+        picture = labelled_rows(list(zip(names, rows, strict=True)), zoom=zoom)
+    else:
+        picture = grid(images, columns, zoom=zoom)
+    _captioned(picture, label).save(file, format="PNG", pnginfo=_png_info(label))
 
 
 def save_files(batches: Iterable[Tensor], folder: Path, label: str | None = None) -> int:
@@ -163,10 +210,12 @@ def frame_times(count: int, seconds: float, rest: float) -> list[int]:
     return times
 
 
-def save_animation(frames: Sequence[Tensor], file: Path, label: str | None = None, seconds: float = 4.0) -> None:
+def save_animation(
+    frames: Sequence[Tensor], file: Path, label: str | None = None, seconds: float = 4.0, *, zoom: Zoom = AUTO
+) -> None:
     """Frames of uint8 (N, C, H, W) -> an endless GIF of grids, ``seconds`` long, that rests on its last frame for 1.5
     more."""
-    pictures = [_captioned(grid(frame), label) for frame in frames]
+    pictures = [_captioned(grid(frame, zoom=zoom), label) for frame in frames]
     durations = frame_times(len(pictures), seconds, REST)
     first, *rest = pictures
     first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)

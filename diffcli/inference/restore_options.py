@@ -9,29 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffcli.inference.measurement_options import MeasurementOptions
-from diffcli.inference.options import ALL_PARTS, SamplerOptions, run_option
+from diffcli.inference.options import ALL_PARTS, SamplerOptions, Zoom, run_option, zoom_option
 from diffcli.utils.devices import ONE_DEVICE, Devices, devices_option
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import output_of
-from diffcli.utils.options import IMAGES, SAMPLING, bounds, option
+from diffcli.utils.options import AUTO, IMAGES, SAMPLING, bounds, number_or_auto, option
 
 if TYPE_CHECKING:
     from diffcli.checkpoints.runs import Run
     from diffcli.data.label_names import Label
 
-AUTO = "auto"
 TILE = (AUTO, "on", "off")
 SHOWN_SAMPLES = 8
 """A picture of rows shows at most so many samples of an image."""
-
-
-def _t_of(text: str) -> int | str:
-    if text == AUTO:
-        return AUTO
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"`t` must be a whole number or auto, got {text}") from None
 
 
 def _check_t(name: str, t: int | str) -> int | str:
@@ -70,6 +60,8 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
             as high and as wide and the model knows no labels, which are those of whole images.
         invert: the images are negatives of what the model knows: dark on light, where those of the training are light
             on dark.
+        zoom: each pixel of a picture of rows is a square of so many, 1..16; ``auto`` makes tiles of 64 pixels at least
+            while a row is at most 2,048 wide, else of 32.
 
     Raises:
         UserError: an option is out of range, two do not go together, or a file cannot be written.
@@ -92,7 +84,7 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
         None,
         check=_check_t,
         kind=str,
-        parse=_t_of,
+        parse=number_or_auto("t"),
         metavar="<int>|auto",
         help="Degrade the images to this step, 1..T; auto: the step that explains `degraded` images best.",
         shown="half of T",
@@ -149,6 +141,7 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
         shown="none",
         panel=SAMPLING,
     )
+    zoom: Zoom = zoom_option("Of a picture of rows")
     devices: Devices = devices_option(ONE_DEVICE, ALL_PARTS)
 
     def __post_init__(self) -> None:
@@ -157,6 +150,8 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
         self._check_measurement()
         if self.blur is not None and self.t is not None:
             raise UserError("`blur` says how far the images are blurred, and so does `t`; give one of them")
+        if self.zoom != AUTO and self.out.suffix.lower() != ".png":
+            raise UserError("`zoom` is of a picture, .png; single files and arrays keep the images' own size")
         if self.t == AUTO and not self.degraded:
             raise UserError("`t` auto is of images that are degraded; add `degraded`, or give a number")
         if self.degraded and self.t is None and self.blur is None and self.degradation is None:

@@ -18,12 +18,12 @@ from diffcli.inference.measuring import ROUNDING, degradation_named, draw_measur
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions, default_t
 from diffcli.inference.posterior import Posterior, method_for
-from diffcli.inference.restore_options import AUTO, RestoreOptions
+from diffcli.inference.restore_options import RestoreOptions
 from diffcli.inference.t_evidence import check_t_auto, spread_of, t_probabilities
 from diffcli.inference.tiling import check_start, is_tiled
 from diffcli.utils.console import note
 from diffcli.utils.errors import UserError
-from diffcli.utils.options import shared
+from diffcli.utils.options import AUTO, shared
 
 MID_GREY = 128
 """What is shown in place of pixels that are not known."""

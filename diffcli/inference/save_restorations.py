@@ -59,7 +59,7 @@ def restore(options: RestoreOptions) -> list[Path]:
     if not model.processes.first:
         return []
     with written_whole(options.out) as part:
-        WRITERS[options.out.suffix.lower()](restored, part)
+        WRITERS[options.out.suffix.lower()](restored, part, options)
     return [options.out]
 
 
@@ -118,16 +118,16 @@ def _check_kept(options: RestoreOptions, files: Sequence[Path]) -> None:
         raise UserError(f"`out` {options.out} is the mask; name another file")
 
 
-def _write_picture(groups: Groups, part: Path) -> None:
+def _write_picture(groups: Groups, part: Path, options: RestoreOptions) -> None:
     [(restored, _)] = groups
     rows = [(name, to_uint8(row) if row.is_floating_point() else row) for name, row in restored.rows.items()]
     if restored.deviation is not None and restored.samples is not None:
         rows.append(("standard deviation", deviation_picture(restored.deviation)))
         rows += [(f"sample {number}", row) for number, row in enumerate(restored.samples[:SHOWN_SAMPLES], 1)]
-    labelled_rows(rows).save(part, format="PNG")
+    labelled_rows(rows, zoom=options.zoom).save(part, format="PNG")
 
 
-def _write_arrays(groups: Groups, part: Path) -> None:
+def _write_arrays(groups: Groups, part: Path, options: RestoreOptions) -> None:
     [(restored, _)] = groups
     rows: dict[str, Tensor] = {name.replace(" ", "_"): row for name, row in restored.rows.items()}
     *_, made = rows
@@ -138,7 +138,7 @@ def _write_arrays(groups: Groups, part: Path) -> None:
     np.savez_compressed(part, **arrays)
 
 
-def _write_files(groups: Groups, part: Path) -> None:
+def _write_files(groups: Groups, part: Path, options: RestoreOptions) -> None:
     files = [file for _, group in groups for file in group]
     names = _names_of(files)
     left = iter(names)
@@ -173,7 +173,7 @@ def _names_of(files: Sequence[Path]) -> list[str]:
 
 Groups = Sequence[tuple[Restored, Sequence[Path]]]
 """What was made of pictures of one shape, and their files, for each shape; only a folder takes several."""
-WRITERS: dict[str, Callable[[Groups, Path], None]] = {
+WRITERS: dict[str, Callable[[Groups, Path, RestoreOptions], None]] = {
     ".png": _write_picture,
     ".npz": _write_arrays,
     "": _write_files,

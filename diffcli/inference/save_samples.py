@@ -29,6 +29,7 @@ from diffcli.inference.pictures import (
 from diffcli.inference.restoration import reconstruction_rows
 from diffcli.inference.sampling import counting, generate
 from diffcli.utils.console import note, progress
+from diffcli.utils.errors import UserError
 from diffcli.utils.files import written_whole
 
 MAX_ANIMATED = 64
@@ -46,8 +47,12 @@ def sample(options: SampleOptions) -> list[Path]:
     prior = model.prior_component(options.prior)
     if model.data is not None:
         model.check_data(needed=options.conditional or model.needs_images(prior))
-    if not model.labels.numbers(options) and options.conditional and model.works_without_label:
+    given = model.labels.numbers(options)
+    if not given and options.conditional and model.works_without_label:
         check_unguided(options)  # reconstructions are told no label, so there is none to be guided towards
+    if options.row_labels and len(set(given)) < 2:
+        names = ", ".join(model.trained_classes) or "none: this model was trained without"
+        raise UserError(f"`row_labels` names the rows of several labels; say which with `label`, of {names:.200}")
     model.labels.note_readings(options)
     return write_samples(started(model, options.devices), options)
 
@@ -78,13 +83,14 @@ def write_samples(model: Model, options: SampleOptions) -> list[Path]:
         with written_whole(options.out) as part:
             if options.out.suffix.lower() == ".png":
                 images, columns = in_rows(torch.cat(list(batches)), given)
-                save_grid(images, part, label, columns)
+                names = model.labels.names(given)[: len(images) // (columns or 1)] if options.row_labels else ()
+                save_grid(images, part, label, columns, zoom=options.zoom, names=names)
             else:
                 WRITERS[options.out.suffix.lower()](batches, n, part, label)
     if options.trajectory is None or frames is None:
         return [options.out]
     with written_whole(options.trajectory) as part:
-        save_animation(frames.images, part, label)
+        save_animation(frames.images, part, label, zoom=options.zoom)
     return [options.out, options.trajectory]
 
 

@@ -6,18 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from diffcli.config.notation import as_argument
 from diffcli.config.presets import preset_of, preset_values
-from diffcli.config.registry import with_defaults
-from diffcli.config.schema import Component, Preset
+from diffcli.config.schema import Preset
 from diffcli.data.datamodule import ImageDataModule
 from diffcli.training.outlook import least_steps
-from diffcli.utils.errors import UserError
-
-RECIPES = {1: ("mnist-fast", "quickstart"), 3: ("blur-noise-fast",)}
-"""Presets that learn from few images, by channels, the best first."""
+from diffcli.training.recipes import data_with_defaults, recipe_for
 
 
 def replaced_keys(values: Any, overrides: Mapping[str, Any], preset: Preset) -> tuple[str, ...]:
@@ -37,20 +31,12 @@ def replaced_keys(values: Any, overrides: Mapping[str, Any], preset: Preset) -> 
         if not all(isinstance(part, Mapping) for part in (old, new, section)):
             continue
         if key == "data":
-            old = _with_defaults(old)
+            old = data_with_defaults(old)
         changes = {k: v for k, v in old.items() if k not in new and k in section and section[k] != v and v is not None}
         if changes:
             text = ", ".join(f"{k}: {as_argument(v)} (now {as_argument(section[k])})" for k, v in changes.items())
             lines.append(f"note: {key} is replaced as a whole, so these of the preset no longer hold: {text}")
     return tuple(lines)
-
-
-def _with_defaults(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A data set's name and parameters with its defaults; as they are where it is not usable."""
-    try:
-        return with_defaults("data", Component(**data)).model_dump()
-    except (UserError, ValidationError, TypeError):
-        return data
 
 
 def _at(values: Any, key: str) -> Any:
@@ -68,7 +54,9 @@ def shortness(preset: Preset, data: ImageDataModule, steps: int) -> str | None:
     more = (
         f"take {math.ceil(least / data.batches_per_epoch):,} epochs or more" if steps >= all_steps else "take more time"
     )
-    others = [name for name in RECIPES[1 if data.train.image_shape[0] == 1 else 3] if _learns(name, data)]
+    channels, *lengths = data.train.image_shape
+    names = [recipe_for(channels, max(lengths)).preset, *(["quickstart"] if channels == 1 else [])]
+    others = [name for name in names if _learns(name, data)]
     recipe = f", or the preset {others[0]} with these images" if others else ""
     return (
         f"warning: {steps:,} steps are too few to learn from for the network {preset.network.name} with the prediction "

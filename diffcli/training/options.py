@@ -57,6 +57,10 @@ class TrainOptions(DataDirOptions):
         overrides: preset keys and their new values: ``{"training.epochs": 2, "sampler": {"name": "ddim"}}``.
         resume: in place of a preset, a run to go on with: the run, its folder, a preset's name, or ``last``.
         out: the run folder; None is ``runs/PRESET/TIME``.
+        images: a folder of pictures to train on, with the preset that fits them where none is named; see
+            :mod:`diffcli.training.recipes`.
+        size: side of the squares that ``images`` are read as, in pixels; None is 64 or 32 where most are as large, else
+            their own.
         limit_batches: batches in an epoch, for a quick look; None is all.
         quiet: prints nothing.
         logger: where the curves go besides ``metrics.csv``, of :data:`diffcli.training.loggers.LOGGERS`; none is what
@@ -79,6 +83,19 @@ class TrainOptions(DataDirOptions):
     )
     out: Path | str | None = option(None, help="Run folder.", shown="runs/PRESET/TIME")
     _: KW_ONLY
+    images: Path | str | None = option(
+        None,
+        metavar="FOLDER",
+        help="Your own pictures, sub-folders as classes: trains the preset that fits them, or `preset`.",
+        panel=DATA,
+    )
+    size: int | None = option(
+        None,
+        check=bounds(4, 1024),
+        help="Of `images`: pixels along a side, for example 32 or 64.",
+        shown="64 or 32 where most are as large, else their own",
+        panel=DATA,
+    )
     limit_batches: int | None = option(
         None, check=bounds(1), help="Batches per epoch, for a quick look.", shown="all", panel=TRAINING
     )
@@ -96,10 +113,11 @@ class TrainOptions(DataDirOptions):
         from diffcli.training.loggers import check_loggers
 
         super().__post_init__()
-        if (self.preset is None) == (self.resume is None):
+        self._check_images()
+        if (self.preset is None and self.images is None) == (self.resume is None):
             raise UserError(
-                "give one of `preset` NAME and `resume` RUN; 'diffcli presets' lists the presets, 'diffcli runs' the "
-                "runs"
+                "give one of `preset` NAME and `resume` RUN, or `images` FOLDER; 'diffcli presets' lists the presets, "
+                "'diffcli runs' the runs"
             )
         if not isinstance(self.preset, (Mapping, Path, str, type(None))):
             raise UserError(
@@ -110,3 +128,16 @@ class TrainOptions(DataDirOptions):
         if isinstance(self.logger, str):
             raise UserError(f"`logger` is a list of names: ['{self.logger}']")
         check_loggers(self.logger)
+
+    def _check_images(self) -> None:
+        if self.images is None:
+            if self.size is not None:
+                raise UserError("`size` is of `images` FOLDER; of a preset's data it is the key data.size")
+            return
+        if self.resume is not None:
+            raise UserError("`images` begins a new run, and `resume` goes on with one; give one of them")
+        for key in (key.strip() for key in self.overrides):
+            if key in ("data", "data.name", "data.path"):
+                raise UserError(f"`images` {self.images} and the key {key} both say which pictures; give one of them")
+            if key == "data.size":
+                raise UserError("the size of `images` is `size`; leave the key data.size out")

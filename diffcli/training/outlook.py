@@ -69,27 +69,48 @@ class Outlook:
 
     def describe(self) -> str:
         """In a few lines that are comments of YAML."""
-        one = "1 step" if self.measured == 1 else f"{self.measured} steps"
-        lines = [f"estimated from {one} on {self.device}, {self.precision}:"]
+        lines = [f"estimated from {self._measured} on {self.device}, {self.precision}:"]
         speed = f"{self.step_seconds * 1000:,.3g} ms a step"
         lines.append(
             f"  time: {clock(self.total_seconds)} for {self.epochs:,} epochs, {speed}, {self.validations:,} "
-            "validations; "
-            + ("fitting the prior and drawing samples come on top" if self.to_fit else "drawing samples comes on top")
+            f"validations; {self._on_top}"
         )
         if self.limit is not None:
             if self.steps_done < self.steps:
-                epoch = math.ceil(self.epochs * self.steps_done / self.steps)
-                lines.append(f"  ends by max_time {clock(self.limit)}, in about epoch {epoch:,} of {self.epochs:,}")
+                lines.append(f"  ends by max_time {clock(self.limit)}, in about epoch {self._epochs_done}")
             else:
                 lines.append(
                     f"  ends after epoch {self.epochs:,}, before max_time {clock(self.limit)}: more epochs would use "
                     "the rest"
                 )
-        sizes = [f"{size / 2**30:.2f} GiB of {whose}" for whose, size in self.memory.items()]
-        if sizes:
-            lines.append(f"  memory: at least {', '.join(sizes)}")
+        if self.memory:
+            lines.append(f"  memory: {self._memory}")
         return "".join(f"# {line}\n" for line in lines)
+
+    def in_a_line(self) -> str:
+        """The time until the training ends, and its memory."""
+        if self.limit is not None and self.steps_done < self.steps:
+            ends = f"{clock(self.limit)}, until max_time in about epoch {self._epochs_done}"
+        else:
+            ends = f"about {clock(self.total_seconds)} for {self.epochs:,} epochs, {self._on_top}"
+        memory = f"; memory: {self._memory}" if self.memory else ""
+        return f"time: {ends}{memory} (estimated from {self._measured} on {self.device})"
+
+    @property
+    def _measured(self) -> str:
+        return "1 step" if self.measured == 1 else f"{self.measured} steps"
+
+    @property
+    def _on_top(self) -> str:
+        return "fitting the prior and drawing samples come on top" if self.to_fit else "drawing samples comes on top"
+
+    @property
+    def _epochs_done(self) -> str:
+        return f"{math.ceil(self.epochs * self.steps_done / self.steps):,} of {self.epochs:,}"
+
+    @property
+    def _memory(self) -> str:
+        return f"at least {', '.join(f'{size / 2**30:.2f} GiB of {whose}' for whose, size in self.memory.items())}"
 
 
 def clock(duration: float) -> str:

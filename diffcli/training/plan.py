@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Any
@@ -26,6 +27,7 @@ from diffcli.training.module import DiffusionModule
 from diffcli.training.options import TrainOptions
 from diffcli.training.outlook import Outlook, outlook
 from diffcli.training.pace import time_spent
+from diffcli.training.recipes import OwnPictures, own_pictures
 from diffcli.training.resume import check_changes
 from diffcli.training.trainer import check_processes
 from diffcli.training.trial import check_plugins
@@ -58,6 +60,8 @@ class Plan:
     """What of the preset no longer holds as an override replaced a whole part of it."""
     test_images: int = 0
     """Images that are held out for tests."""
+    own: OwnPictures | None = None
+    """The folder of pictures that the preset was chosen for."""
 
     @property
     def untrained_classes(self) -> list[str]:
@@ -92,7 +96,7 @@ class Plan:
     @property
     def image_notes(self) -> list[str]:
         """What is to be known of the images before a training, in lines."""
-        lines = []
+        lines = [] if self.own is None else self.own.lines(self.preset)
         if self.inventory is not None:
             lines += [str(self.inventory), f"{self.split}"]
         if names := self.untrained_classes:
@@ -136,7 +140,8 @@ class Plan:
         """As :attr:`notes`, where the training ends after ``steps`` steps."""
         quick_look = self.options.limit_batches is not None or self.run is not None
         short = None if quick_look else shortness(self.preset, self.data, steps)
-        return self.replacements if short is None else (*self.replacements, short)
+        few = None if self.own is None else self.own.caution(self.preset, steps)
+        return (*self.replacements, *(line for line in (few, short) if line is not None))
 
     def outlook(self) -> Outlook | None:
         """What the training will take, None on an accelerator that only Lightning knows; the plan cannot be carried out
@@ -148,6 +153,11 @@ class Plan:
         if self.options.devices.accelerator not in ACCELERATORS:
             return None
         return outlook(self.preset, self.module, self.data, self.options.devices)
+
+    def forecast(self) -> Outlook | None:
+        """As :meth:`outlook`, of a copy of the model, so that the plan can be carried out after it."""
+        with torch.random.fork_rng(devices=[]):
+            return replace(self, module=deepcopy(self.module)).outlook()
 
     def describe(self) -> str:
         """The resolved preset as YAML, with the sizes that follow from it as comments."""
@@ -170,12 +180,16 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     """
     check_processes(options.devices)
     if options.resume is None:
-        assert options.preset is not None
-        name, values = preset_values(options.preset)
+        own = None if options.images is None else own_pictures(options)
+        if own is None:
+            assert options.preset is not None
+            name, values = preset_values(options.preset)
+        else:
+            name, values = own.name, own.values
         preset = preset_of(values, options.overrides, f"preset {name}")
         planned = _plan(name, preset, options, options.limit_batches, download)
         _check_labels(planned)
-        return replace(planned, replacements=replaced_keys(values, options.overrides, planned.preset))
+        return replace(planned, own=own, replacements=replaced_keys(values, options.overrides, planned.preset))
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
 
 

@@ -104,7 +104,8 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
         facts["sessions"] = [*sessions(run.info()), began]
         record_run(run, plan.name, plan.preset, facts)
     if first and not options.quiet:  # when nothing is left to be refused: an error stands alone
-        for line in (*(f"skipped: {file}" for file in plan.skipped), *plan.image_notes, *plan.notes):
+        alone = trainer.world_size == 1 and not options.devices.compile
+        for line in (*(f"skipped: {file}" for file in plan.skipped), *plan.image_notes, *_prospects(plan, alone)):
             note(line)
     peers.watched(lambda: _saved(run))
     with interrupts.handled(), silent_writers():
@@ -127,6 +128,16 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
     if first and budget is not None and not options.quiet:
         note(ending(budget, plan.preset.training, trainer.global_step / plan.data.batches_per_epoch))
     return run
+
+
+def _prospects(plan: Plan, alone: bool) -> list[str]:
+    """What a user may not expect of the training; for a folder of pictures its time and memory before that.
+
+    Args:
+        alone: whether the process trains by itself, and as it is: what is estimated is that.
+    """
+    estimate = plan.forecast() if alone and plan.own is not None else None
+    return [*plan.notes] if estimate is None else [estimate.in_a_line(), *plan.notes_after(estimate.steps_done)]
 
 
 def _saved(run: Run) -> str:

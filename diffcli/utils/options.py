@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.files import user_path
@@ -25,6 +25,7 @@ EFFORT = "How much is measured"
 DATA = "Data"
 IMAGES = "The images"
 DEVICES = "Devices"
+AUTO: Final = "auto"
 PANELS = (None, METRICS, IMAGES, MODEL, TRAINING, SAMPLING, EFFORT, DATA, DEVICES)
 """The groups of options in the help, in this order; None is what is written and printed."""
 
@@ -100,6 +101,32 @@ def bounds(smallest: float, largest: float = math.inf, *, unit: str = "", why: s
         return value
 
     return check
+
+
+def whole_or_auto(smallest: int, largest: float = math.inf) -> Callable[[str, Any], Any]:
+    """A check that an option is a whole number in a range, or ``auto``."""
+    limits = f"at least {smallest}" if largest == math.inf else f"a whole number in {smallest}..{largest}"
+
+    def check(name: str, value: Any) -> Any:
+        if value != AUTO and not (isinstance(value, Integral) and smallest <= int(value) <= largest):
+            raise UserError(f"`{name}` must be {limits}, or auto, got {value!r}")
+        return value
+
+    return check
+
+
+def number_or_auto(name: str) -> Callable[[str], int | str]:
+    """The option's value of a text: a whole number, or ``auto``."""
+
+    def parse(text: str) -> int | str:
+        if text == AUTO:
+            return AUTO
+        try:
+            return int(text)
+        except ValueError:
+            raise UserError(f"`{name}` must be a whole number or auto, got {text}") from None
+
+    return parse
 
 
 NUMBERS: dict[str, tuple[type, str]] = {"int": (Integral, "a whole number"), "float": (Real, "a number")}

@@ -56,7 +56,7 @@ def test_samples_in_every_format(cli, workplace: Path, trained: Path) -> None:
     assert (images.shape, images.dtype) == ((5, 8, 8, 1), np.uint8)
     assert Image.open("files/00004.png").size == (8, 8)
     assert np.array_equal(np.asarray(Image.open("files/00002.png")), images[2, :, :, 0])
-    assert Image.open("grid.png").size == (3 * 34 + 2, 2 * 34 + 2)
+    assert Image.open("grid.png").size == (3 * 66 + 2, 2 * 66 + 2)
 
 
 def test_reconstructions_and_animation(cli, workplace: Path, trained: Path) -> None:

@@ -59,7 +59,7 @@ def test_restoration_is_labelled_wherever_it_goes(cli, cold_run: Path) -> None:
         assert result.code == 0, result.err
         assert "restoration, not generation" in result.err
     assert Image.open("grid.png").text == {"Comment": "restoration, not generation"}
-    assert Image.open("grid.png").height == 2 * 34 + 2 + 16
+    assert Image.open("grid.png").height == 2 * 66 + 2 + 16
     assert Image.open("files/00000.png").text == {"Comment": "restoration, not generation"}
     assert str(np.load("images.npz")["label"]) == "restoration, not generation"
 

@@ -62,12 +62,12 @@ def test_a_grid_has_a_row_for_each_label(cli: Cli, workplace: Path, labelled: Pa
     images = images_of(cli, labelled, "--label", "0-2", "--n", 24)
     assert cli(*SAMPLE, "--run", labelled, "--label", "0-2", "--out", "grid.png").code == 0
     grid = np.asarray(Image.open("grid.png"))
-    side = 32 + 2
+    side = 64 + 2
     assert grid.shape == (3 * side + 2, 8 * side + 2)
     for index in (0, 1, 5, 23):
         column, row = divmod(index, 3)
         tile = grid[2 + row * side : row * side + side, 2 + column * side : column * side + side]
-        assert np.array_equal(tile[::4, ::4], images[index, :, :, 0])
+        assert np.array_equal(tile[::8, ::8], images[index, :, :, 0])
     assert cli(*SAMPLE, "--run", labelled, "--label", "0-2", "--n", 7, "--out", "grid.png").code == 0
     assert np.asarray(Image.open("grid.png")).shape == (3 * side + 2, 3 * side + 2)
     assert cli(*SAMPLE, "--run", labelled, "--label", 4, "--n", 4, "--trajectory", "t.gif", "--out", "g.png").code == 0

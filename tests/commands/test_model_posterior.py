@@ -168,7 +168,7 @@ def test_a_folder_and_a_picture_hold_the_samples(
     assert np.abs(samples.std(axis=0, ddof=1) - deviation).max() < 0.1
     assert cli(*call, "--out", "made.png").code == 0
     # original, degraded, mean, standard deviation and eight samples
-    assert Image.open("made.png").height == 12 * (32 + 2) + 2
+    assert Image.open("made.png").height == 12 * (64 + 2) + 2
 
 
 def test_negatives_have_the_same_doubt(

@@ -191,7 +191,7 @@ def test_without_t_it_is_half_of_T_and_a_picture_has_four_rows(cli: Cli, own: Pa
     result = cli(*RESTORE, own, "--run", trained)
     assert (result.code, result.out) == (0, "restored.png\n"), result
     picture = Image.open("restored.png")
-    tile = 32 + 2
+    tile = 64 + 2
     assert (picture.mode, picture.height) == ("L", 4 * tile + 2)
     assert arrays(cli, own, "--run", trained).keys() == {"original", "degraded", "one_step", "images"}
     assert np.array_equal(
@@ -199,15 +199,15 @@ def test_without_t_it_is_half_of_T_and_a_picture_has_four_rows(cli: Cli, own: Pa
     )
     original = arrays(cli, own, "--run", trained)["original"]
     margin = picture.width - 10 * tile - 2
-    first = np.asarray(picture)[2 : 2 + 32, margin + 2 : margin + 2 + 32]
-    assert np.array_equal(first[::4, ::4], original[0, :, :, 0])
+    first = np.asarray(picture)[2 : 2 + 64, margin + 2 : margin + 2 + 64]
+    assert np.array_equal(first[::8, ::8], original[0, :, :, 0])
 
 
 def test_more_images_than_a_row_holds_go_on_below(cli: Cli, workplace: Path, coloured: Path) -> None:
     Image.fromarray(gradient(20, 20)).save("one.png")
     assert cli(*RESTORE, *["one.png"] * 17, "--run", coloured, "--steps", 1).code == 0
     picture = Image.open("restored.png")
-    assert (picture.mode, picture.height) == ("RGB", 2 * (4 * (24 + 2) + 2))
+    assert (picture.mode, picture.height) == ("RGB", 2 * (4 * (48 + 2) + 2))
     result = cli(*RESTORE, *["one.png"] * 65, "--run", coloured, "--out", "no.png")
     assert (result.code, "a picture shows at most 64 images, and 65 are given" in result.err) == (2, True)
 

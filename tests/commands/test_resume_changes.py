@@ -89,7 +89,7 @@ REFUSED = {
 
 def big_grid(run: Run) -> bool:
     file = run.samples / "epoch-003-unconditional.png"
-    return file.is_file() and Image.open(file).size == Image.new("L", (3 * 34 + 2, 3 * 34 + 2)).size
+    return file.is_file() and Image.open(file).size == Image.new("L", (3 * 66 + 2, 3 * 66 + 2)).size
 
 
 def test_every_key_of_the_table_is_tried() -> None:

@@ -77,7 +77,7 @@ def test_the_four_commands_run_one_after_another(cli, workplace: Path, small_pre
     of_ready_models = [command for command in commands_in_tables(ROOT / "README.md") if " --model " in command]
     for command in commands(ROOT / "README.md") + of_ready_models:
         _, name, *words = shlex.split(command)
-        model = "ready" if "--model" in words else "own images" if "path: photos" in command else "digits"
+        model = "ready" if "--model" in words else "own images" if "--images" in words else "digits"
         if (name, model) in ran or ">" in words:
             continue
         result = cli(name, *words, *shlex.split(quick.get(name, "")))

@@ -1,0 +1,84 @@
+"""A look at a folder of pictures before a training: how many, how large, grey or in colour, in which sub-folders."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median_low
+
+from diffcli.data.folders import MIN_IMAGES, printable, search
+from diffcli.data.image_files import BadImage, glance
+from diffcli.data.label_names import numeric_order
+from diffcli.utils.errors import UserError
+from diffcli.utils.files import user_path
+
+LOOKED_AT = 100
+"""Of more pictures, so many are opened, spread evenly over their names: to decode them all is the training's affair."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a folder of pictures holds."""
+
+    folder: str
+    """As it is written."""
+    name: str
+    """Of the folder, without those above it."""
+    count: int
+    """Image files."""
+    sizes: tuple[tuple[int, int], ...]
+    """(width, height) of those that were looked at."""
+    coloured: int
+    """Of those that were looked at, how many are in colour."""
+    transparent: int
+    """Of those that were looked at, how many are transparent somewhere."""
+    classes: Mapping[str, int]
+    """How many image files each sub-folder holds, numbers in their order and then other names."""
+
+    @property
+    def side(self) -> int:
+        """The shorter side that half of the pictures have at least."""
+        return median_low(min(size) for size in self.sizes)
+
+    @property
+    def coloured_share(self) -> float:
+        """The share of the pictures that are in colour."""
+        return self.coloured / len(self.sizes)
+
+
+def survey_of(folder: Path | str) -> Survey:
+    """A look at a folder of pictures; what cannot be read is left to the training to tell.
+
+    Raises:
+        UserError: it is no folder, holds fewer than ten pictures, or none of those looked at can be read.
+    """
+    root = user_path(folder, "`images`")
+    if not os.path.isdir(root):
+        what = "a file" if os.path.lexists(root) else "not there"
+        raise UserError(f"`images` {printable(root)} is {what}; name a folder of pictures")
+    files, inventory, _ = search(root)
+    if len(files) < MIN_IMAGES:
+        of = f"{len(files)} picture{'' if len(files) == 1 else 's'} of {inventory.counts.partition(' of ')[2]}"
+        raise UserError(f"`images` {inventory.folder} holds {of}; at least {MIN_IMAGES} are needed")
+    glances, problem = [], ""
+    for file in files[:: math.ceil(len(files) / LOOKED_AT)]:
+        try:
+            glances.append(glance(file))
+        except BadImage as error:
+            problem = f"{printable(file)} {error}"
+    if not glances:
+        raise UserError(f"`images`: no picture of {inventory.folder} can be read; {problem}")
+    counts = Counter(parts[0] for file in files if len(parts := file.relative_to(root).parts) > 1)
+    return Survey(
+        folder=inventory.folder,
+        name=printable(root.resolve().name),
+        count=len(files),
+        sizes=tuple(one.size for one in glances),
+        coloured=sum(one.coloured for one in glances),
+        transparent=sum(one.transparent for one in glances),
+        classes={name: counts[name] for name in sorted(counts, key=numeric_order)},
+    )
