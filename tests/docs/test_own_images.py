@@ -79,7 +79,7 @@ def test_the_page_names_the_recipes() -> None:
     assert re.findall(r"\| `([\w-]+)` \|", table[1]) == [recipe.preset for recipe in RECIPES]
 
 
-@pytest.mark.parametrize("line", [line for line in commands(ROOT / "docs" / "how-to" / "own-images.md")])
+@pytest.mark.parametrize("line", list(commands(ROOT / "docs" / "how-to" / "own-images.md")))
 def test_the_commands_of_the_page_run(cli: Cli, workplace: Path, small_presets: None, line: str) -> None:
     _, name, *words = shlex.split(line)
     save_fruit(Path("photos"), 64)
