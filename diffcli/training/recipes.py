@@ -36,8 +36,8 @@ class Recipe:
 
 RECIPES = (
     Recipe(preset="mnist-fast", channels=(1,), largest=32, multiple=4, purpose="small grey pictures"),
-    Recipe(preset="blur-noise-fast", channels=(3,), largest=32, multiple=4, purpose="small colour pictures"),
-    Recipe(preset="blur-noise-fast", channels=(1, 3), largest=64, multiple=4, purpose="pictures of more than 32x32"),
+    Recipe(preset="colour-fast", channels=(3,), largest=32, multiple=4, purpose="small colour pictures"),
+    Recipe(preset="colour-64-fast", channels=(1, 3), largest=64, multiple=8, purpose="pictures of more than 32x32"),
 )
 """The first one that fits is taken; pictures larger than any is for have the last."""
 SIDES = (64, 32)

@@ -188,7 +188,7 @@ BAD: dict[str, tuple[list[object], str]] = {
     "damaged": (["--images", "damaged"], "damaged/x.png is not a readable image; remove it, save it again, or leave"),
     "odd size": (
         ["--images", "good", "--size", 50],
-        "--size 50: preset blur-noise-fast reads squares whose sides 4 divides, of 8 pixels or more; take 48 or 52",
+        "--size 50: preset colour-64-fast reads squares whose sides 8 divides, of 8 pixels or more; take 48 or 56",
     ),
     "tiny size": (["--images", "good", "--size", 4], "take 8 or 12"),
     "no size": (["--images", "good", "--size", 0], "--size must be in 4..1,024, got 0"),

@@ -91,7 +91,7 @@ def test_the_four_commands_run_one_after_another(cli, workplace: Path, small_pre
 def test_every_preset_is_in_the_table() -> None:
     text = (ROOT / "docs" / "presets.md").read_text().split("## ")[0]
     packaged = {path.stem for path in (ROOT / "presets").glob("*.yaml")}
-    assert packaged == set(re.findall(r"^\| `([a-z-]+)` \|", text, flags=re.MULTILINE))
+    assert packaged == set(re.findall(r"^\| `([a-z0-9-]+)` \|", text, flags=re.MULTILINE))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
