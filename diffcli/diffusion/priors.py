@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,13 +24,21 @@ from diffcli.diffusion.randomness import randn_images
 MAX_MODES = 64
 FIT_IMAGES = 50_000
 """A fit sees at most this many images: all of MNIST's training split."""
+FIT_VALUES = FIT_IMAGES * 3 * 32 * 32
+"""And so many values of pixels in all, which bound its memory: 12,500 images of 64x64 in colour."""
 FIT_ITERATIONS = 25
 """Steps of expectation maximisation at most; they bound the time of a fit."""
+FIT_ROUNDS = 5
+"""As often a fit says how far it is."""
+VISIBLE = 0.01
+"""A mode with less than this share of the noise's variance is lost in it: leaving it out moves x_T by 2.5e-5 nats."""
+IMAGES_A_GAUSSIAN = 20
 
 Array = np.ndarray[Any, Any]
 Generators = Sequence[torch.Generator]
 Shape = tuple[int, int, int]
 Device = torch.device | str
+Advance = Callable[[int], None]
 Residual = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -49,8 +57,17 @@ class Prior(nn.Module):
     restores: bool = False
     """Whether it draws copies of training images: those are never stored, and what comes of them is restoration."""
 
-    def fit(self, signal: Tensor, labels: Tensor | None = None) -> None:
-        """Learns from A_T x_0 of training images, float (N, C, H, W), and their labels, int64 (N,)."""
+    def fit(
+        self, signal: Tensor, labels: Tensor | None = None, sigma: float = 0.0, advance: Advance | None = None
+    ) -> None:
+        """Learns from A_T x_0 of training images, float (N, C, H, W), and their labels, int64 (N,).
+
+        A fit of your own may leave out what follows.
+
+        Args:
+            sigma: of the noise that is added to what the prior draws; 0 for none.
+            advance: called with the number of images that are done, for a bar.
+        """
 
     def forward(
         self, generators: Generators, shape: Shape, device: Device = "cpu", labels: Tensor | None = None
@@ -106,7 +123,9 @@ class Uniform(Prior):
         self.register_buffer("mean", torch.empty(0))
         self.register_buffer("factor", torch.empty(0))
 
-    def fit(self, signal: Tensor, labels: Tensor | None = None) -> None:
+    def fit(
+        self, signal: Tensor, labels: Tensor | None = None, sigma: float = 0.0, advance: Advance | None = None
+    ) -> None:
         levels = signal.cpu().double().mean(dim=(2, 3))
         self.mean = levels.mean(dim=0).float()
         covariance = levels.T.cov(correction=min(1, len(levels) - 1)).reshape(levels.shape[1], -1)
@@ -132,8 +151,9 @@ class Mixture(Prior):
     """Gaussians in the leading principal modes of A_T x_0; the other modes keep their mean.
 
     A blur leaves few modes alive, but a network that undoes it reads the faintest of them. Kept are the fewest
-    principal components whose rest is below ``residual``, at most 64; each is scaled to unit variance, and scikit-learn
-    fits a mixture of full Gaussians to them. Where all images are equal none is kept: their mean is what is drawn.
+    principal components whose rest is below ``residual``, at most 64, and where noise is added only those that it
+    leaves visible; scikit-learn fits a mixture of full Gaussians to them. Where all images are equal none is kept:
+    their mean is what is drawn.
 
     With labels there is one mixture for each, in the same modes, and each weighs as much as its label has images.
 
@@ -158,40 +178,87 @@ class Mixture(Prior):
         for name in ("mean", "modes", "weights", "means", "factors", "labels"):
             self.register_buffer(name, torch.empty(0))
 
-    def fit(self, signal: Tensor, labels: Tensor | None = None) -> None:
+    def fit(
+        self, signal: Tensor, labels: Tensor | None = None, sigma: float = 0.0, advance: Advance | None = None
+    ) -> None:
         from sklearn.decomposition import PCA
 
-        flat = signal.flatten(1).cpu().double().numpy()
-        mean = flat.mean(axis=0)
-        if (flat - mean).std() <= self.residual:
-            self._learn(mean, np.empty((0, len(mean))), [(NO_LABEL, np.ones(1), np.empty((1, 0)), np.empty((1, 0, 0)))])
+        flat = signal.flatten(1).cpu().numpy()
+        mean = flat.mean(axis=0, dtype=np.float64)
+        # A network that undoes a blur without noise reads modes that float32 would round away; noise drowns them, and
+        # half the memory will do.
+        centred = flat - (mean.astype(flat.dtype) if sigma else mean)
+        square = float(np.linalg.norm(centred)) ** 2
+        modes = np.empty((0, len(mean)))
+        if square > self.residual**2 * flat.size:
+            # In place, PCA subtracts the mean once more, which is none by now.
+            pca = PCA(n_components=min(MAX_MODES, *flat.shape), copy=False, random_state=0).fit(centred)
+            dropped = square / (len(flat) - 1) - pca.explained_variance_.cumsum()
+            count = min(1 + int((dropped > self.residual**2 * flat.shape[1]).sum()), len(dropped))
+            if sigma:
+                count = min(count, int((pca.explained_variance_ > VISIBLE * sigma**2).sum()))
+            # Each mode in units of what matters: of the noise where there is some, else of its own spread.
+            scale = np.full(count, sigma) if sigma else pca.explained_variance_[:count] ** 0.5
+            modes = pca.components_[:count] * scale[:, None]
+        if not len(modes):
+            self._learn(mean, modes, [(NO_LABEL, np.ones(1), np.empty((1, 0)), np.empty((1, 0, 0)))])
             return
-        pca = PCA(n_components=min(MAX_MODES, *flat.shape), random_state=0).fit(flat)
-        dropped = (flat - pca.mean_).var(axis=0, ddof=1).sum() - pca.explained_variance_.cumsum()
-        count = min(1 + int((dropped > self.residual**2 * flat.shape[1]).sum()), len(pca.components_))
-        scale = pca.explained_variance_[:count, None] ** 0.5
-        coordinates = (flat - pca.mean_) @ (pca.components_[:count] / scale).T
+        coordinates = (centred @ (modes / scale[:, None] ** 2).T.astype(centred.dtype)).astype(np.float64)
         of_image = np.full(len(flat), NO_LABEL) if labels is None else labels.cpu().numpy()
         self._learn(
-            pca.mean_,
-            pca.components_[:count] * scale,
-            [(int(label), *self._mixture(coordinates, of_image == label)) for label in np.unique(of_image)],
+            mean,
+            modes,
+            [
+                (int(label), *self._mixture(coordinates, of_image == label, bool(sigma), advance))
+                for label in np.unique(of_image)
+            ],
         )
 
-    def _mixture(self, coordinates: Array, rows: Array) -> tuple[Array, Array, Array]:
+    def _mixture(
+        self, coordinates: Array, rows: Array, noisy: bool, advance: Advance | None
+    ) -> tuple[Array, Array, Array]:
         """(weights, which add up to the share of what is chosen; means; Cholesky factors) of the chosen rows'
-        mixture."""
+        mixture.
+
+        Where there is noise, of unit variance in these coordinates, the images are fitted as they will be drawn: by
+        Gaussians that are at least as wide as the noise. The covariance of each counts as its images do, and the
+        average of all as so many more as there are modes: the mean of an inverse Wishart posterior, without which
+        Gaussians of twenty images each in sixty modes are too narrow.
+        """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
         own, share = coordinates[rows], rows.mean()
-        components = max(1, min(round(self.components * share), len(own) // 20))
-        mixture = GaussianMixture(components, init_params="k-means++", max_iter=FIT_ITERATIONS, random_state=0)
+        # One image has no covariance: it stands for itself.
+        images = own if len(own) > 1 else np.repeat(own, 2, axis=0)
+        components = max(1, min(round(self.components * share), len(own) // IMAGES_A_GAUSSIAN))
+        noise = 1.0 if noisy else 1e-6
+        mixture = GaussianMixture(
+            components,
+            init_params="k-means++",
+            max_iter=FIT_ITERATIONS // FIT_ROUNDS,
+            random_state=0,
+            reg_covar=noise,
+            warm_start=True,
+        )
+        done = 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            # One image has no covariance: it stands for itself.
-            mixture.fit(own if len(own) > 1 else np.repeat(own, 2, axis=0))
-        return share * mixture.weights_, mixture.means_, np.linalg.cholesky(mixture.covariances_)
+            for turn in range(1, FIT_ROUNDS + 1):
+                mixture.fit(images)
+                part = (len(own) if mixture.converged_ else len(own) * turn // FIT_ROUNDS) - done
+                done += part
+                if advance is not None:
+                    advance(part)
+                if mixture.converged_:
+                    break
+        covariances = mixture.covariances_
+        if noisy:
+            count, modes = mixture.weights_[:, None, None] * len(images), coordinates.shape[1]
+            signal = covariances - noise * np.eye(modes)
+            average = (mixture.weights_[:, None, None] * signal).sum(axis=0)
+            covariances = (count * signal + modes * average) / (count + modes) + 1e-6 * np.eye(modes)
+        return share * mixture.weights_, mixture.means_, np.linalg.cholesky(covariances)
 
     def _learn(self, mean: Array, modes: Array, mixtures: list[tuple[int, Array, Array, Array]]) -> None:
         of_label, *tables = zip(*mixtures, strict=True)
@@ -240,7 +307,9 @@ class BlurredData(Prior):
 
     restores = True
 
-    def fit(self, signal: Tensor, labels: Tensor | None = None) -> None:
+    def fit(
+        self, signal: Tensor, labels: Tensor | None = None, sigma: float = 0.0, advance: Advance | None = None
+    ) -> None:
         self.images = signal
         self.labels = torch.full((len(signal),), NO_LABEL) if labels is None else labels.cpu()
 

@@ -5,6 +5,7 @@ On a CPU a seed gives the same images, to the byte, whatever the batch size and 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +23,7 @@ from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, clipped, with_labels
 from diffcli.diffusion.inpainting import Known, resampled
 from diffcli.diffusion.labels import SampleLabels
-from diffcli.diffusion.priors import FIT_IMAGES, Prior
+from diffcli.diffusion.priors import FIT_IMAGES, FIT_VALUES, Prior
 from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, last
 from diffcli.utils.devices import Processes
@@ -237,25 +238,50 @@ def evaluations(sampling: Sampling) -> int:
     return sum(seen)
 
 
+def images_to_fit(images: Tensor) -> int:
+    """How many of the images (N, C, H, W) a prior is fitted to."""
+    return min(len(images), FIT_IMAGES, max(1, FIT_VALUES // images[0].numel()))
+
+
 @torch.no_grad()
-def fit_prior(prior: Prior, degradation: Degradation, images: Tensor, labels: Tensor | None = None) -> Prior:
+def fit_prior(
+    prior: Prior,
+    degradation: Degradation,
+    images: Tensor,
+    labels: Tensor | None = None,
+    advance: Callable[[int], None] = lambda images: None,
+) -> Prior:
     """Fits a prior to training images, uint8 (N, C, H, W), degraded to T without noise, A_T x_0; returns it.
 
-    The first ``FIT_IMAGES`` are taken, so the images must be in random order already, as those of
+    The first are taken, see :func:`images_to_fit`, so they must be in random order already, as those of
     :func:`~diffcli.data.sources.split` are. A prior that needs no fit stays as it is.
 
     Args:
         labels: int64 (N,), for a model that knows them: the prior then draws by label.
+        advance: called with the number of images that are done; they add up to what is fitted to.
     """
     if prior.needs_fit:
+        count = images_to_fit(images)
 
         def signal(batch: Tensor) -> Tensor:
             x0 = to_model(batch.to(degradation.device))
             at_T = torch.full((len(x0),), degradation.T, device=x0.device)
             return degradation.degrade(x0, at_T, torch.zeros_like(x0)).cpu()
 
-        seen = torch.cat([signal(batch) for batch in torch.split(images[:FIT_IMAGES], 1000)])
-        prior.fit(seen, None if labels is None else labels[:FIT_IMAGES])
+        seen = torch.cat([signal(batch) for batch in torch.split(images[:count], 1000)])
+        done = 0
+
+        def counted(images: int) -> None:
+            nonlocal done
+            done += images
+            advance(images)
+
+        # A plug-in's fit need not take more than the images and their labels.
+        parameters = inspect.signature(prior.fit).parameters
+        rest: dict[str, Any] = {"sigma": float(degradation.sigmas[degradation.T]), "advance": counted}
+        rest = {name: value for name, value in rest.items() if name in parameters}
+        prior.fit(seen, None if labels is None else labels[:count], **rest)
+        advance(count - done)
     return prior
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,15 @@ from diffcli.config.build import path_of
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.labels import SampleLabels
-from diffcli.diffusion.priors import PRIORS
 from diffcli.inference.figures import reconstruction_figure
 from diffcli.inference.pictures import RESTORATION, save_grid
 from diffcli.inference.restoration import reconstruction_rows
-from diffcli.inference.sampling import Sampling, generate
+from diffcli.inference.sampling import Sampling, generate, images_to_fit
 from diffcli.training.averaging import ExponentialAverage
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget
 from diffcli.utils.bars import bar
-from diffcli.utils.console import lines_wanted, note
+from diffcli.utils.console import lines_wanted, note, progress
 from diffcli.utils.devices import Processes
 from diffcli.utils.files import written_whole
 
@@ -124,14 +123,23 @@ class TrainingProgress(Callback):
         self.quiet = quiet
         self.budget = budget
         self.display = bar("images", quiet)
+        self.fitting = ExitStack()
+        """The bar of the priors' fit, while there is one."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, DiffusionModule)
-        to_fit = PRIORS[pl_module.preset.prior.name].needs_fit and not pl_module.priors
-        if to_fit and trainer.is_global_zero and self._is_seen():
-            note("fitting the priors to the degraded training images; up to two minutes")
+        to_fit = sum(prior.needs_fit for prior in pl_module.missing_priors().values())
+        if not to_fit or not trainer.is_global_zero:
+            return
+        images = images_to_fit(trainer.datamodule.train.images)  # type: ignore[attr-defined]
+        if self._is_seen():
+            note(f"fitting the priors to {images:,} degraded training images")
+        pl_module.fit_progress = self.fitting.enter_context(
+            progress("fitting the priors", to_fit * images, "images", self.quiet)
+        )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.fitting.close()
         images = trainer.datamodule.images_per_epoch  # type: ignore[attr-defined]
         total = images * (trainer.max_epochs or 1)
         if not trainer.is_global_zero:
@@ -173,6 +181,7 @@ class TrainingProgress(Callback):
         self.display.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.fitting.close()
         self.display.stop()
 
 

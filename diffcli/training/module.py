@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ class DiffusionModule(LightningModule):
         self.denoiser = build_denoiser(resolved)
         # A plain dictionary: priors are not weights, and stay out of the state dict.
         self.priors: dict[str, Prior] = {}
+        self.fit_progress: Callable[[int], None] | None = None
+        """Called with the number of images that a prior has been fitted to, for a bar."""
         self.clusters: Tensor | None = None
         self._val_draws = KeptDraws()
 
@@ -61,15 +64,24 @@ class DiffusionModule(LightningModule):
         self._label_by_cluster()
         train = self.trainer.datamodule.train  # type: ignore[attr-defined]
         labels = train.labels if self.preset.classes else None
-        for name, prior in candidate_priors(self.preset).items():
-            # What a checkpoint brought is kept; copies of training images are only held where the preset wants them.
-            if name in self.priors or (prior.restores and name != self.preset.prior.name):
-                continue
+        advance = self.fit_progress or (lambda images: None)
+        for name, prior in self.missing_priors().items():
             if self.trainer.is_global_zero or prior.restores:
-                fit_prior(prior, self.denoiser.degradation, train.images, labels)
+                fit_prior(prior, self.denoiser.degradation, train.images, labels, advance)
             if self.trainer.world_size > 1:
                 prior.load_state_dict(self.trainer.strategy.broadcast(prior.state_dict()))
             self.priors[name] = prior
+
+    def missing_priors(self) -> dict[str, Prior]:
+        """Those that belong to the degradation and are not there yet, by name.
+
+        What a checkpoint brought is kept; copies of training images are only held where the preset wants them.
+        """
+        return {
+            name: prior
+            for name, prior in candidate_priors(self.preset).items()
+            if name not in self.priors and (not prior.restores or name == self.preset.prior.name)
+        }
 
     def _label_by_cluster(self) -> None:
         """Gives the images their clusters for labels, where the preset wants that; what a checkpoint brought is

@@ -215,4 +215,8 @@ def test_fitted_priors_are_told_of_only_where_asked(cli: Cli, workplace: Path) -
     )
     train = ["train", "--preset", "p.yaml", "--accelerator", "cpu", "--limit-batches", 1, "--epochs", 1]
     assert cli(*train).err == ""
-    assert "fitting the priors" in cli(*train, "--progress").err
+    lines = cli(*train, "--progress").err.splitlines()
+    assert re.fullmatch(r"fitting the priors to 1,\d\d\d degraded training images", lines[0])
+    bars = [line for line in lines if line.startswith("fitting the priors: ")]
+    assert bars[-1].endswith(" 0:00 left")
+    assert not any("minutes" in line for line in lines)
