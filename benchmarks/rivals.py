@@ -29,8 +29,8 @@ from benchmarks.recipes import RECIPES, Drawn, Task
 from benchmarks.rounds import put, table
 from diffcli.data.datasets import mnist
 from diffcli.data.pixels import to_model, to_unit
-from diffcli.evaluation.classifier import JUDGES
-from diffcli.evaluation.extractors import Extractor, classifier
+from diffcli.evaluation.classifier import JUDGES, load_classifier
+from diffcli.evaluation.extractors import Extractor, of_judge
 from diffcli.evaluation.floors import FLOORS, Pool, floor_of
 from diffcli.evaluation.frechet import Reference
 
@@ -71,7 +71,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     source = mnist(data_dir=options.data_dir, download=False)
     task = Task(source.development.images, options.data_dir, options.seconds, options.n, options.steps)
-    judges = {judge: classifier("mnist", torch.device("cpu"), judge) for judge in JUDGES}
+    judges = {judge: of_judge(judge, load_classifier("mnist", judge), torch.device("cpu")) for judge in JUDGES}
     real = {name: Reference.of(features(judge, source.test.images)) for name, judge in judges.items()}
     rows = []
     for name in options.only:

@@ -57,8 +57,10 @@ def print_evaluation(result: Evaluation) -> None:
     print_table(("metric", "value", "beside it", "n", "prior"), rows, title)
     for used in settings["extractors"]:
         weights = used.get("weights") or used["weights_sha256"][:8]
+        weights = f"weights {weights}" if " " not in weights else weights
         known = "" if used.get("official_weights", True) else ", not the official ones: compare with nothing published"
-        console().print(one_line(f"features: {used['name']} ({used['features']}-d, weights {weights}{known})"))
+        reads = f", reads {used['test_accuracy']:.3g} of the test images right" if "test_accuracy" in used else ""
+        console().print(one_line(f"features: {used['name']} ({used['features']}-d, {weights}{known}{reads})"))
     for note in filter(None, [note_of_floor(settings), *result.notes]):
         console().print(one_line(with_flags(note)), style="yellow")
     if result.file:

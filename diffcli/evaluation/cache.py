@@ -19,11 +19,13 @@ from torch import Tensor
 from diffcli import __version__
 from diffcli.utils.errors import DiffcliError, UserError
 from diffcli.utils.files import ENTRY, path_in_environment, user_path, write_safetensors, written_whole
-from diffcli.utils.hashing import of_tensor, of_text
+from diffcli.utils.hashing import of_tensors, of_text
 
 LIMIT = 1 << 30
 """Bytes of all files; those that were not used for the longest time are removed."""
 SUFFIX = ".safetensors"
+VALUES = "values"
+"""The name of a tensor that is alone."""
 
 
 def cache_folder() -> Path | None:
@@ -56,6 +58,11 @@ class Cache:
 
     def load(self, key: Mapping[str, Any]) -> Tensor | None:
         """The tensor that was saved for this key; None where there is none, or not a whole one."""
+        tensors = self.load_all(key)
+        return None if tensors is None else tensors.get(VALUES)
+
+    def load_all(self, key: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        """The tensors that were saved for this key, by name; None where there are none, or not whole ones."""
         from safetensors import SafetensorError, safe_open
 
         if self.folder is None:
@@ -63,23 +70,28 @@ class Cache:
         file, description = self._file(self.folder, key), _description(key)
         try:
             with safe_open(file, framework="pt") as content:
-                text, tensor = (content.metadata() or {}).get(ENTRY), content.get_tensor("values").clone()
-            if text != _metadata(description, tensor):
+                text = (content.metadata() or {}).get(ENTRY)
+                tensors = {name: content.get_tensor(name).clone() for name in content.keys()}  # noqa: SIM118 (no mapping)
+            if text != _metadata(description, tensors):
                 return None
         except (OSError, SafetensorError):
             return None
         with contextlib.suppress(OSError):
             os.utime(file)
-        return tensor
+        return tensors
 
     def save(self, key: Mapping[str, Any], tensor: Tensor) -> None:
         """Keeps a tensor for this key, if the disk allows it."""
+        self.save_all(key, {VALUES: tensor})
+
+    def save_all(self, key: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Keeps tensors by name for this key, if the disk allows it."""
         if self.folder is None:
             return
-        tensor = tensor.cpu().contiguous()
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         with contextlib.suppress(OSError, DiffcliError):
             with written_whole(self._file(self.folder, key)) as part:
-                write_safetensors(part, {"values": tensor}, _metadata(_description(key), tensor))
+                write_safetensors(part, tensors, _metadata(_description(key), tensors))
             self._shrink(self.folder)
 
     @staticmethod
@@ -101,6 +113,6 @@ def _description(key: Mapping[str, Any]) -> str:
     return json.dumps({**key, "diffcli": __version__, "torch": torch.__version__}, sort_keys=True)
 
 
-def _metadata(description: str, tensor: Tensor) -> str:
-    """The metadata of a file: its key, and a checksum of its tensor."""
-    return json.dumps({"key": description, "checksum": of_tensor(tensor)})
+def _metadata(description: str, tensors: Mapping[str, Tensor]) -> str:
+    """The metadata of a file: its key, and a checksum of its tensors."""
+    return json.dumps({"key": description, "checksum": of_tensors(tensors)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from diffcli.data.datasets import ImageSet, Source
-from diffcli.evaluation.fitting import SCORE_STEPS, accuracy_after_training
+from diffcli.evaluation.fitting import SCORE_STEPS, accuracy_after_training, labelled
 from diffcli.evaluation.options import N_CAS
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Processes
@@ -18,7 +18,7 @@ def cas_size(count: int | None, source: Source) -> int:
     Raises:
         UserError: more are asked for than there are such images to train on beside.
     """
-    there = len(source.development)
+    there = len(labelled(source.development))
     if count is not None and count > there:
         raise UserError(
             f"`n_cas` must be at most {there:,}, for as many real images are trained on beside; got {count:,}"
@@ -39,9 +39,10 @@ def accuracy_scores(
         seed: of the real images' choice and of both trainings.
     """
     order = torch.randperm(len(source.development), generator=torch.Generator().manual_seed(seed))
+    real = labelled(source.development[order])
     sets = {
         "cas": samples[samples.labels >= 0],
-        "cas_real": source.development[order[: len(samples)]],
+        "cas_real": real[torch.arange(len(real)) < len(samples)],
     }
     total = SCORE_STEPS * len(processes.mine(list(sets)))
     with progress("training classifiers for the accuracy score", total, "steps", quiet) as advance:

@@ -1,7 +1,8 @@
-"""Two small digit classifiers: they read images (class kept, label kept) and give features for distances offline.
+"""Two small classifiers: they read images (class kept, label kept) and give features for distances offline.
 
 They are two judges that know nothing of each other: other architectures, seeds and training images. What both say of
-samples is more than what presets may have been tuned to in the features of one. The weights in ``weights/`` are made by
+samples is more than what presets may have been tuned to in the features of one. Those of digits come along; the weights
+in ``weights/`` are made by
 ``python -m diffcli.evaluation.train_classifier``; each file's metadata holds the accuracy that the script measured on
 the test split, which no network trained on.
 """
@@ -26,9 +27,18 @@ CLASSIFIED = ("mnist", "digits")
 FEATURES = 64
 
 
-def _conv(channels_in: int, channels_out: int, kernel: int) -> nn.Sequential:
+LARGEST = 32
+"""Side of the images that the classifiers see whole; of larger ones the first convolution takes larger steps."""
+
+
+def _stride(side: int) -> int:
+    """The step of the first convolution in pixels, a power of two."""
+    return 1 if side <= LARGEST else 2 * _stride(-(-side // 2))
+
+
+def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False),
+        nn.Conv2d(channels_in, channels_out, kernel, stride=stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(channels_out),
         nn.ReLU(),
     )
@@ -39,15 +49,20 @@ class Unavailable(UserError):
 
 
 class DigitClassifier(nn.Module):
-    """Images, float (B, channels, H, W) in [0, 1] with H, W at least 4 -> logits (B, classes)."""
+    """Images, float (B, channels, H, W) in [0, 1] with H, W at least 4 -> logits (B, classes).
+
+    Args:
+        side: the shorter side of the images.
+    """
 
     num_features = FEATURES
 
-    def __init__(self, channels: int = 1, classes: int = 10) -> None:
+    def __init__(self, channels: int = 1, classes: int = 10, side: int = LARGEST) -> None:
         super().__init__()
+        stride = _stride(side)
         self.stages = nn.ModuleList(
             [
-                nn.Sequential(_conv(channels, 32, 5), nn.MaxPool2d(2), _conv(32, 32, 3)),
+                nn.Sequential(_conv(channels, 32, max(5, 2 * stride + 1), stride), nn.MaxPool2d(2), _conv(32, 32, 3)),
                 nn.Sequential(_conv(32, FEATURES, 3), nn.MaxPool2d(2), _conv(FEATURES, FEATURES, 3)),
                 _conv(FEATURES, FEATURES, 3),
             ]
@@ -91,14 +106,18 @@ class ResidualClassifier(nn.Module):
 
     Residual blocks with group normalisation, strided convolutions in place of pooling (He et al. 2016, in a small
     form).
+
+    Args:
+        side: the shorter side of the images.
     """
 
     num_features = 96
 
-    def __init__(self, channels: int = 1, classes: int = 10) -> None:
+    def __init__(self, channels: int = 1, classes: int = 10, side: int = LARGEST) -> None:
         super().__init__()
+        stride = _stride(side)
         self.body = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, stride=2, padding=1),
+            nn.Conv2d(channels, 32, 2 * stride + 1, stride=2 * stride, padding=stride),
             _Residual(32),
             nn.Conv2d(32, 64, 3, stride=2, padding=1),
             _Residual(64),
@@ -146,11 +165,22 @@ JUDGES = {
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """A loaded classifier and the share of its data set's test images that it reads right."""
+    """A classifier at work.
+
+    Args:
+        network: in evaluation mode.
+        settings: what tells it from other ones: its weights, their checksum, its width and accuracy.
+        by_class: whether it reads the data set's classes, and not clusters of the images.
+    """
 
     network: Classifier
-    dataset: str
-    test_accuracy: float
+    settings: dict[str, Any]
+    by_class: bool = True
+
+    @property
+    def test_accuracy(self) -> float:
+        """The share of its data set's test images that it reads right."""
+        return float(self.settings["test_accuracy"])
 
 
 def classifier_settings(dataset: str, judge: str = "classifier") -> dict[str, Any]:
@@ -191,8 +221,7 @@ def load_classifier(dataset: str, judge: str = "classifier") -> TrainedClassifie
         raise Unavailable(f"no classifier of {dataset} comes along, only of {' and '.join(CLASSIFIED)}")
     network = JUDGES[judge].network()
     network.load_state_dict(load_file(weights_path(dataset, judge)))
-    accuracy = classifier_settings(dataset, judge)["test_accuracy"]
-    return TrainedClassifier(network.eval().requires_grad_(False), dataset, accuracy)
+    return TrainedClassifier(network.eval().requires_grad_(False), classifier_settings(dataset, judge))
 
 
 @torch.inference_mode()

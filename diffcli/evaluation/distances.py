@@ -14,8 +14,9 @@ from torch import Tensor
 from diffcli.data.datasets import NO_LABEL, ImageSet
 from diffcli.data.pixels import to_model, to_uint8, to_unit
 from diffcli.evaluation.cache import Cache
-from diffcli.evaluation.classifier import TrainedClassifier, classifier_settings, probabilities
+from diffcli.evaluation.classifier import TrainedClassifier, probabilities
 from diffcli.evaluation.extractors import Extractor
+from diffcli.evaluation.fitting import labelled
 from diffcli.evaluation.floors import FLOORS, NEIGHBOUR_FLOORS, Pool, floor_of
 from diffcli.evaluation.frechet import Reference
 from diffcli.evaluation.kernel import KernelReference
@@ -204,10 +205,10 @@ class Distances:
     @cached_property
     def _test_accuracy(self) -> float:
         assert self.classifier is not None
-        classifier, images = self.classifier, self.test.images
-        key = {"read by": classifier_settings(classifier.dataset), "images": of_images(images)}
-        answers = self._from_cache(key, lambda: self._answers(classifier, images))
-        return float((answers == self.test.labels).double().mean())
+        classifier, test = self.classifier, labelled(self.test)
+        key = {"read by": classifier.settings, "images": of_images(test.images)}
+        answers = self._from_cache(key, lambda: self._answers(classifier, test.images))
+        return float((answers == test.labels).double().mean())
 
     def _answers(self, classifier: TrainedClassifier, images: Tensor) -> Tensor:
         """The labels that uint8 images (N, C, H, W) are read as, int64 (N,)."""

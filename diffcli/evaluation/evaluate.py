@@ -18,22 +18,16 @@ from diffcli import __version__
 from diffcli.checkpoints.evaluations import Evaluation
 from diffcli.checkpoints.runs import Run
 from diffcli.config.build import training_split
-from diffcli.data.datasets import ImageSet
+from diffcli.data.datasets import NO_LABEL, ImageSet
 from diffcli.data.pixels import to_model, to_unit
 from diffcli.diffusion.losses import fixed_draws, fixed_loss
 from diffcli.diffusion.randomness import Stream
 from diffcli.evaluation.bits_per_dimension import bits_of, decoder_width, why_none
 from diffcli.evaluation.cas import accuracy_scores
-from diffcli.evaluation.classifier import (
-    CLASSIFIED,
-    TrainedClassifier,
-    Unavailable,
-    classifier_settings,
-    load_classifier,
-    probabilities,
-)
+from diffcli.evaluation.classifier import TrainedClassifier, Unavailable, probabilities
 from diffcli.evaluation.distances import Distances, drawn
 from diffcli.evaluation.extractors import Extractor, choose
+from diffcli.evaluation.judges import JudgedData, is_shipped, reader_of
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.protocol import Subject, allowed, check_metrics, pick_subject, protocol
@@ -45,6 +39,7 @@ from diffcli.inference.model import Model
 from diffcli.inference.restoration import Disturbance, reconstruct
 from diffcli.inference.sampling import Sampling, counting, evaluations
 from diffcli.utils.console import progress
+from diffcli.utils.devices import Processes
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import writable_folder, write_json
 from diffcli.utils.options import called_with, checked
@@ -126,10 +121,11 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     # The first prior's name may be the preset's own.
     starts = {name: model.prior(name) for name in options.priors or [settings["prior"]]}
     sampling = model.sampling(options, starts[settings["prior"]])
-    classifier, extractors, notes = _instruments(options, model.preset.data.name, sampling.device)
+    quiet = options.quiet or not sampling.processes.first
+    data = JudgedData.of(model.preset.data.name, source)
+    classifier, extractors, notes = _instruments(options, data, sampling.processes, quiet)
     notes = [*changed, *notes]
     wanted = allowed(options, model.preset, model.denoiser.degradation, bool(extractors), classifier is not None)
-    quiet = options.quiet or not sampling.processes.first
     test = source.test[random_subset(len(source.test), settings["n_test"], options.seed)]
 
     @cache
@@ -207,7 +203,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         "epoch": model.epoch,
         "metrics": wanted,
         "extractors": [extractor.settings for extractor in extractors],
-        "classifier": classifier_settings(classifier.dataset) if classifier else None,
+        "classifier": classifier.settings if classifier else None,
         "evaluations": evaluations(sampling),
         "device": str(sampling.device),
         "processes": sampling.processes.count,
@@ -235,7 +231,7 @@ def _changed_images(model: Model, checksum: str) -> list[str]:
 
 
 def _instruments(
-    options: EvaluateOptions, dataset: str, device: torch.device
+    options: EvaluateOptions, data: JudgedData, processes: Processes, quiet: bool
 ) -> tuple[TrainedClassifier | None, Sequence[Extractor], list[str]]:
     """The classifier, None where not wanted or not there, the extractors, and notes of what is left out for want of
     them.
@@ -247,7 +243,7 @@ def _instruments(
 
     def optional(instrument: str, get: Callable[[], T]) -> T | None:
         names = [metric.name for metric in METRICS.values() if instrument in metric.needs]
-        if not set(names) & set(chosen(options.metrics, own=dataset not in CLASSIFIED)):
+        if not set(names) & set(chosen(options.metrics, own=not is_shipped(data.dataset))):
             return None
         try:
             return get()
@@ -257,8 +253,8 @@ def _instruments(
             notes.append(f"left out {', '.join(names)}: {error}")
             return None
 
-    classifier = optional("classifier", lambda: load_classifier(dataset))
-    extractors = optional("extractor", lambda: choose(options.extractor, dataset, options.weights, device))
+    extractors = optional("extractor", lambda: choose(options.extractor, data, options.weights, processes, quiet))
+    classifier = optional("classifier", lambda: reader_of(data, processes, quiet))
     return classifier, extractors or [], notes
 
 
@@ -328,9 +324,10 @@ def _reconstruction_scores(
                     per_image[name + suffix + way].append(function(originals, images).cpu())
                 if classifier is not None:
                     read = probabilities(classifier.network.to(device), images).argmax(dim=1).cpu()
-                    per_image["class_kept" + suffix + way].append((read == batch.labels).float())
+                    matches = (read == batch.labels)[batch.labels != NO_LABEL]
+                    per_image["class_kept" + suffix + way].append(matches.float())
     scores: dict[str, float] = {}
     for key, values in per_image.items():
         found = with_error(key, torch.cat(values))
-        scores |= {key: found[key]} if key.endswith("_direct") else found
+        scores |= {key: found[key]} if key.endswith("_direct") and found else found
     return scores

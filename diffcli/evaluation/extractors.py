@@ -1,4 +1,4 @@
-"""Feature extractors for distances and neighbours: Inception, and the two digit classifiers that come along."""
+"""Feature extractors for distances and neighbours: Inception, and the two judges of the data set."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, Unavailable, classifier_settings, load_classifier
+from diffcli.evaluation.classifier import TrainedClassifier, Unavailable
+from diffcli.evaluation.judges import JudgedData, judges_at_hand, judges_of
 from diffcli.utils.compile import full_precision
+from diffcli.utils.devices import Processes
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
 from diffcli.utils.hashing import of_file
@@ -106,8 +108,7 @@ def _downloaded() -> Path:
     if cache is None:
         raise Unavailable(
             f"there is no place for the Inception weights {INCEPTION_FILE}: the home folder is unknown here; set "
-            "TORCH_HOME, "
-            "give a local copy with `inception_weights` FILE, or use `extractor` classifier"
+            f"TORCH_HOME, or fetch {INCEPTION_SOURCE} and name the file with `inception_weights` FILE"
         )
     if not cache.is_file():
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -132,69 +133,68 @@ def _patience(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def classifier(dataset: str, device: torch.device, judge: str = "classifier") -> Extractor:
-    """A digit classifier's penultimate features: comparable within a data set only, never with Inception's.
+def of_judge(name: str, judge: TrainedClassifier, device: torch.device) -> Extractor:
+    """A judge's penultimate features: comparable within a data set only, never with Inception's.
 
     Args:
-        judge: which, a key of ``JUDGES``.
-
-    Raises:
-        Unavailable: no classifier is shipped for ``dataset``.
+        name: a key of ``JUDGES``.
     """
-    if dataset not in CLASSIFIED:
-        raise Unavailable(
-            f"no classifier of {dataset} comes along, only of {' and '.join(CLASSIFIED)}: its distances need the "
-            "Inception "
-            f"weights, {INCEPTION_SOURCE}; leave `extractor` out and name the file with `inception_weights` FILE"
-        )
-    network = load_classifier(dataset, judge).network.to(device)
+    network = judge.network.to(device)
 
     @torch.inference_mode()
     def features(images: Tensor) -> Tensor:
         with full_precision(device):
             return network.features(images.to(device)).cpu()
 
-    return Extractor(features, _classifier_settings(dataset, judge))
+    return Extractor(features, {"name": name, **judge.settings})
 
 
-def _classifier_settings(dataset: str, judge: str) -> dict[str, Any]:
-    return {"name": judge, **classifier_settings(dataset, judge)}
+def choose(
+    name: str, data: JudgedData, weights: Path | None, processes: Processes, quiet: bool = True
+) -> Sequence[Extractor]:
+    """The extractors by name: ``classifier`` is both judges of the data, and ``auto`` every extractor that can be had.
 
-
-def choose(name: str, dataset: str, weights: Path | None, device: torch.device) -> Sequence[Extractor]:
-    """The extractors by name: ``classifier`` is both classifiers, and ``auto`` every extractor that can be had.
+    Judges that have to be trained are.
 
     Raises:
-        Unavailable: none can be had.
+        Unavailable: none can be had; the line names the ways to one.
         UserError: the file of Inception's weights is not usable.
     """
-    if name == "classifier":
-        return [classifier(dataset, device, judge) for judge in JUDGES]
-    if dataset not in CLASSIFIED:
-        return [_the_only_one(weights, dataset, device)]
-    if name == "inception":
-        return [inception(weights, device)]
-    by_classifier = choose("classifier", dataset, None, device)
-    try:
-        return [inception(weights, device), *by_classifier]
-    except Unavailable:
-        return by_classifier
+    device = processes.device
+
+    def of_judges() -> list[Extractor]:
+        judges = judges_of(data, processes, quiet)
+        return [of_judge(judge, trained, device) for judge, trained in judges.items()]
+
+    ways: dict[str, Callable[[], list[Extractor]]] = {
+        "inception": lambda: [inception(weights, device)],
+        "classifier": of_judges,
+    }
+    chosen: list[Extractor] = []
+    problems: list[str] = []
+    for way, extractors in ways.items():
+        if name in (way, "auto"):
+            try:
+                chosen += extractors()
+            except Unavailable as error:
+                problems.append(str(error))
+    if chosen:
+        return chosen
+    others = {
+        "inception": "`extractor` classifier takes two classifiers that were trained on such images",
+        "classifier": f"Inception's weights are {INCEPTION_SOURCE}: leave `extractor` out, and name the file with "
+        "`inception_weights` FILE",
+    }
+    ends = [*problems, *([others[name]] if name in others else []), "the metric `swd` needs no network"]
+    raise Unavailable("; ".join(ends))
 
 
-def _the_only_one(weights: Path | None, dataset: str, device: torch.device) -> Extractor:
-    try:
-        return inception(weights, device)
-    except Unavailable as error:
-        raise Unavailable(
-            f"distances of {dataset}, of which no classifier comes along, need Inception: {error}"
-        ) from error
-
-
-def settings_at_hand(name: str, dataset: str, weights: Path | None) -> list[dict[str, Any]]:
-    """The settings of the extractors that :func:`choose` takes where nothing is downloaded; none where it has none."""
+def settings_at_hand(name: str, data: JudgedData, weights: Path | None) -> list[dict[str, Any]]:
+    """The settings of the extractors that :func:`choose` takes where nothing is downloaded or trained; none where it
+    has none."""
     file, settings = weights or inception_cache(), []
     if name != "classifier" and file is not None and (weights is not None or file.is_file()):
         settings.append(inception_settings(file))
-    if name != "inception" and dataset in CLASSIFIED:
-        settings += [_classifier_settings(dataset, judge) for judge in JUDGES]
+    if name != "inception":
+        settings += [{"name": judge, **own} for judge, own in judges_at_hand(data).items()]
     return settings

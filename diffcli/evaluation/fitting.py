@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffcli.data.datasets import ImageSet
+from diffcli.data.sources import NO_LABEL, ImageSet, split
 from diffcli.evaluation.classifier import Classifier, DigitClassifier, probabilities
 
 BATCH = 128
-SCORE_STEPS = 3000
-"""Training steps of a classifier of the accuracy score, the same for every number of images."""
+SCORE_STEPS = 6000
+"""Training steps of a classifier of the accuracy score at most."""
+HELD_OUT = 0.1
+"""Share of the images by which a training sees that it is done."""
+SHORTEST, LONGEST = 50, 400
+"""Steps of a training's first cycle: an epoch, within these."""
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -27,20 +32,77 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     rows = [torch.stack([cos, -sin, uniform(0.14)], 1), torch.stack([sin, cos, uniform(0.14)], 1)]
     grid = F.affine_grid(torch.stack(rows, 1).to(images.device), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False, padding_mode="border")
+
+
+def labelled(images: ImageSet) -> ImageSet:
+    """Those of the images that have a label."""
+    return images[images.labels != NO_LABEL]
+
+
+def _read(network: Classifier, images: ImageSet) -> Tensor:
+    """Class probabilities (N, classes) of images, on the CPU."""
+    device = next(network.parameters()).device
+    batches = torch.arange(len(images)).split(1000)
+    network.eval()
+    return torch.cat([probabilities(network, images.images[index].to(device) / 255.0).cpu() for index in batches])
 
 
 def accuracy(network: Classifier, images: ImageSet) -> float:
-    """Share of ``images`` read as their label."""
-    device = next(network.parameters()).device
-    answers = [
-        probabilities(network.eval(), images[index].images.to(device) / 255.0).argmax(dim=1).cpu()
-        for index in torch.arange(len(images)).split(1000)
-    ]
-    return float((torch.cat(answers) == images.labels).double().mean())
+    """Share of the images with a label that are read as that."""
+    images = labelled(images)
+    return float((_read(network, images).argmax(dim=1) == images.labels).double().mean())
 
 
-def fitting(network: Classifier, images: ImageSet, steps: int, generator: torch.Generator) -> Iterator[float]:
+def fit(
+    network: Classifier,
+    images: ImageSet,
+    *,
+    limit: int,
+    seed: int,
+    batch: int = BATCH,
+    advance: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Trains ``network`` in place until it reads a held-out tenth of the images no better.
+
+    Each cycle of the learning rate has twice the steps of the one before (Loshchilov & Hutter 2017, section 3). The
+    training ends with a cycle after which neither the accuracy on the held-out images nor their likelihood is better
+    than ever before; the weights with the best accuracy stay.
+
+    Args:
+        images: with labels.
+        limit: of the steps.
+        seed: of the held-out images, the order and the augmentation.
+        batch: images of a step.
+        advance: called with the number of steps just done, ``limit`` in all.
+    """
+    train, held_out = split(images, HELD_OUT, seed, by_class=True)
+    held_out = held_out if len(held_out) else train
+    generator = torch.Generator().manual_seed(seed)
+    best, lowest, weights, left = -1.0, math.inf, network.state_dict(), limit
+    steps = min(max(-(-len(train) // batch), SHORTEST), LONGEST)
+    while left:
+        steps = min(steps, left)
+        with torch.enable_grad():
+            for _ in fitting(network, train, steps, generator, batch):
+                advance(1)
+        left -= steps
+        of_label = _read(network, held_out)
+        reached = float((of_label.argmax(dim=1) == held_out.labels).double().mean())
+        loss = float(F.nll_loss(of_label.double().clamp(min=1e-12).log(), held_out.labels))
+        if reached > best:
+            weights = {key: value.clone() for key, value in network.state_dict().items()}
+        elif loss >= lowest:
+            break
+        best, lowest, steps = max(best, reached), min(lowest, loss), 2 * steps
+    advance(left)
+    network.load_state_dict(weights)
+    network.eval()
+
+
+def fitting(
+    network: Classifier, images: ImageSet, steps: int, generator: torch.Generator, batch_size: int = BATCH
+) -> Iterator[float]:
     """Trains ``network`` in place by AdamW with a one-cycle learning rate on augmented batches; yields the loss of each
     step.
 
@@ -54,7 +116,7 @@ def fitting(network: Classifier, images: ImageSet, steps: int, generator: torch.
     network.train()
     done = 0
     while done < steps:
-        for index in torch.randperm(len(images), generator=generator).split(BATCH)[: steps - done]:
+        for index in torch.randperm(len(images), generator=generator).split(batch_size)[: steps - done]:
             batch = images[index]
             logits = network(augment(batch.images.to(device) / 255.0, generator))
             loss = F.cross_entropy(logits, batch.labels.to(device))
@@ -69,18 +131,17 @@ def fitting(network: Classifier, images: ImageSet, steps: int, generator: torch.
 def accuracy_after_training(
     train: ImageSet, test: ImageSet, device: torch.device, seed: int, advance: Callable[[int], None]
 ) -> float:
-    """The accuracy on test images of a new classifier that was trained on labelled images for ``SCORE_STEPS`` steps.
+    """The accuracy on test images of a new classifier that was trained on labelled images for as long as it learns, at
+    most ``SCORE_STEPS`` steps.
 
     Args:
         train: its labels are 0 and up, as those of ``test``.
         seed: of the initial weights, the order and the augmentation.
-        advance: called with 1 after each step.
+        advance: called with the number of steps just done, ``SCORE_STEPS`` in all.
     """
     classes = int(max(train.labels.max(), test.labels.max())) + 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = DigitClassifier(train.image_shape[0], classes).to(device)
-    with torch.enable_grad():
-        for _ in fitting(network, train, SCORE_STEPS, torch.Generator().manual_seed(seed)):
-            advance(1)
+        network = DigitClassifier(train.image_shape[0], classes, min(train.image_shape[1:])).to(device)
+    fit(network, train, limit=SCORE_STEPS, seed=seed, advance=advance)
     return accuracy(network, test)

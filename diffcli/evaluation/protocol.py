@@ -16,9 +16,9 @@ from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.bits_per_dimension import evaluations_of, why_none
 from diffcli.evaluation.cas import cas_size
-from diffcli.evaluation.classifier import CLASSIFIED, classifier_settings
 from diffcli.evaluation.distances import MAX_NEAREST, MAX_SWD, manifold_size
 from diffcli.evaluation.extractors import settings_at_hand
+from diffcli.evaluation.judges import JudgedData, is_shipped, reader_at_hand
 from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, chosen, measured_on
 from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.scores import ssim_window
@@ -89,7 +89,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     sampler, steps = model.sampler(options)
     components = [model.prior_component(name) for name in options.priors or [model.preset.prior.name]]
     first = components[0]
-    asked = chosen(options.metrics, own=model.preset.data.name not in CLASSIFIED)
+    asked = chosen(options.metrics, own=not is_shipped(model.preset.data.name))
     drawn = set(asked) & set(measured_on("samples"))
     if options.t is not None:
         model.check_t(options.t)
@@ -133,6 +133,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         settings["test_images"] = of_images(source.test.images, source.test.labels)
         train = training_split(model.preset, source)
         settings["training_images"] = of_images(train.images, train.labels)
+        if content := JudgedData.of(model.preset.data.name, source).content:
+            settings["judged_images"] = content
         settings["n_test"] = min(options.n_test or len(source.test), len(source.test))
         settings["test_subset"] = "all" if settings["n_test"] == len(source.test) else "random, by the seed"
         if NEIGHBOUR_METRICS & drawn:
@@ -144,13 +146,19 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     return plain
 
 
-def instruments(options: EvaluateOptions, preset: Preset) -> dict[str, Any]:
+def instruments(options: EvaluateOptions, preset: Preset, judged_images: str | None) -> dict[str, Any]:
     """The extractors and the classifier that are at hand for a model's data set, and the metrics that they allow; None
-    where no metric that is asked for needs one."""
-    dataset = preset.data.name
-    needed = {need for name in chosen(options.metrics, own=dataset not in CLASSIFIED) for need in METRICS[name].needs}
-    extractors = settings_at_hand(options.extractor, dataset, options.weights) if "extractor" in needed else []
-    classifier = classifier_settings(dataset) if "classifier" in needed and dataset in CLASSIFIED else None
+    where no metric that is asked for needs one.
+
+    Args:
+        judged_images: the checksum of what the judges of the data are trained on; None where they come along, or the
+            images are not there.
+    """
+    data = JudgedData(preset.data.name, judged_images)
+    asked = chosen(options.metrics, own=not is_shipped(data.dataset))
+    needed = {need for name in asked for need in METRICS[name].needs}
+    extractors = settings_at_hand(options.extractor, data, options.weights) if "extractor" in needed else []
+    classifier = reader_at_hand(data) if "classifier" in needed else None
     degradation = build_degradation(preset)
     return {
         "extractors": extractors,
@@ -170,7 +178,7 @@ def allowed(
         "labels": bool(preset.classes) and not _by_cluster(preset),
         "likelihood": likelihood,
     }
-    asked = [METRICS[name] for name in chosen(options.metrics, own=preset.data.name not in CLASSIFIED)]
+    asked = [METRICS[name] for name in chosen(options.metrics, own=not is_shipped(preset.data.name))]
     return [metric.name for metric in asked if all(at_hand[need] for need in metric.needs)]
 
 

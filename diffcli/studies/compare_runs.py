@@ -177,14 +177,14 @@ def measured_before(run: Compared, file: Path) -> Compared | None:
 
 def _found(run: Compared) -> dict[str, Any] | None:
     """The evaluation, by ``eval`` or by a comparison, that holds what is wanted; None where there is none."""
-    if run.evaluation and fits(run.evaluation["settings"], instruments(run.options, run.preset)):
+    if run.evaluation and fits(run.evaluation["settings"], _instruments(run)):
         return run.evaluation
     return _fitting(run, [*run.recorded, *run.run.evaluations()])
 
 
 def _fitting(run: Compared, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The first of some evaluations that holds what is wanted of a run."""
-    wanted = run.wanted | instruments(run.options, run.preset)
+    wanted = run.wanted | _instruments(run)
     # Where nothing is sampled, it starts nowhere.
     starts = set(run.options.priors) if set(wanted["metrics"]) & set(measured_on("samples")) else set()
     for stored in evaluations:
@@ -195,6 +195,10 @@ def _fitting(run: Compared, evaluations: Sequence[dict[str, Any]]) -> dict[str, 
         if fits(evaluation.settings, wanted) and starts <= set(evaluation.by_prior):
             return evaluation.as_dict()
     return None
+
+
+def _instruments(run: Compared) -> dict[str, Any]:
+    return instruments(run.options, run.preset, run.wanted.get("judged_images"))
 
 
 def _claims(runs: Sequence[Compared]) -> list[Claim]:

@@ -101,13 +101,17 @@ def _measured(
         best,
         _by_epoch(member, evaluation, asked, processes),
         _facts(member, best, degradation),
-        _by_start(member, evaluation, asked, processes),
+        _by_start(member, evaluation, asked, processes, best.evaluation["settings"].get("judged_images")),
         degradation.T,
     )
 
 
 def _by_start(
-    member: Member, evaluation: StudyEvaluation, asked: EvaluateOptions, processes: Processes
+    member: Member,
+    evaluation: StudyEvaluation,
+    asked: EvaluateOptions,
+    processes: Processes,
+    judged_images: str | None,
 ) -> list[Compared]:
     """Evaluations of reconstructions from other z_t than z_T as it is."""
     found = []
@@ -115,7 +119,7 @@ def _by_start(
         own = {key: value for key in ("n_test", "steps") if (value := getattr(group, key)) is not None}
         devices = replace(asked.devices, precision=group.precision)
         every = replace(asked, metrics=measured_on("reconstructions"), n_cas=None)
-        metrics = group.metrics or instruments(every, run_preset(member.run))["metrics"]
+        metrics = group.metrics or instruments(every, run_preset(member.run), judged_images)["metrics"]
         for t, bits, noise in product(group.t, group.bits, group.noise):
             options = replace(
                 every, **own, t=t, zt_bits=bits, zt_noise=noise, metrics=metrics, prior=(), devices=devices

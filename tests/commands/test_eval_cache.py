@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from diffcli.checkpoints.evaluations import Evaluation
-from diffcli.evaluation import distances, extractors
+from diffcli.evaluation import classifier, distances
 from diffcli.evaluation.cache import cache_folder
 from diffcli.evaluation.classifier import DigitClassifier
 from diffcli.evaluation.evaluate import evaluate
@@ -77,8 +77,8 @@ def test_other_weights_of_an_extractor_have_features_of_their_own(
     run = Path(shutil.copytree(trained, workplace / "run"))
     scored(run, metrics=("fid",))
     counted["features"] = 0
-    settings = extractors.classifier_settings
-    monkeypatch.setattr(extractors, "classifier_settings", lambda *of: settings(*of) | {"weights_sha256": "other"})
+    settings = classifier.classifier_settings
+    monkeypatch.setattr(classifier, "classifier_settings", lambda *of: settings(*of) | {"weights_sha256": "other"})
     scored(run, metrics=("fid",))
     assert counted["features"] == 40 + TEST_IMAGES + TRAINING_IMAGES
 

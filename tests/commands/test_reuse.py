@@ -215,6 +215,9 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
     # `auto` stands for the same extractors in the whole comparison, also where the weights were fetched for the second
     # run.
     from diffcli.evaluation import evaluate, extractors
+    from diffcli.evaluation.classifier import load_classifier
+    from diffcli.evaluation.judges import JudgedData
+    from diffcli.utils.devices import Processes
 
     def no_network(*_: object, **__: object) -> None:
         raise OSError("no network")
@@ -225,13 +228,15 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
     (before,) = settings_of(compared(run, *auto))
     assert [one["name"] for one in before["extractors"]] == ["classifier", "resnet"]
 
-    def fetched(name: str, dataset: str, weights: Path | None, device: torch.device) -> list[extractors.Extractor]:
+    def fetched(
+        name: str, data: JudgedData, weights: Path | None, processes: Processes, quiet: bool
+    ) -> list[extractors.Extractor]:
         cache = extractors.inception_cache()
         cache.parent.mkdir(parents=True, exist_ok=True)
         cache.write_bytes(b"weights")
-        features = extractors.classifier(dataset, device).features
+        features = extractors.of_judge("classifier", load_classifier(data.dataset), processes.device).features
         inception = extractors.Extractor(features, extractors.inception_settings(cache))
-        return [inception, *extractors.choose("classifier", dataset, None, device)]
+        return [inception, *extractors.choose("classifier", data, None, processes)]
 
     monkeypatch.setattr(evaluate, "choose", fetched)
     seen = evaluations(monkeypatch)

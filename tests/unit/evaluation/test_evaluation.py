@@ -15,12 +15,16 @@ from scipy import linalg
 from diffcli.data.datasets import digits, mnist
 from diffcli.evaluation import extractors
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, load_classifier, probabilities, weights_path
+from diffcli.evaluation.judges import JudgedData
 from diffcli.evaluation.kernel import KernelReference
 from diffcli.evaluation.resampling import mean_and_error
 from diffcli.evaluation.scores import fid, psnr, rmse, ssim
+from diffcli.utils.devices import Processes
 from diffcli.utils.errors import UserError
 
 CPU = torch.device("cpu")
+ALONE = Processes(CPU)
+DIGITS = JudgedData("digits")
 
 
 def test_rmse_and_psnr_by_hand() -> None:
@@ -115,11 +119,8 @@ def test_the_judges_are_independent() -> None:
 
 
 def test_classifier_refuses_other_data() -> None:
-    with pytest.raises(
-        UserError,
-        match=r"no classifier of fashion-mnist comes along, only of mnist and digits: .* `inception_weights` FILE",
-    ):
-        extractors.classifier("fashion-mnist", CPU)
+    with pytest.raises(UserError, match="no classifier of fashion-mnist comes along, only of mnist and digits"):
+        load_classifier("fashion-mnist")
 
 
 def test_inception_takes_a_local_file_and_says_that_it_is_not_the_official_one(
@@ -168,27 +169,30 @@ def test_inception_file_with_code_is_refused_unexecuted(tmp_path: Path) -> None:
 
 
 def test_auto_falls_back_to_the_classifier_without_network(no_network: None) -> None:
-    assert [one.name for one in extractors.choose("auto", "digits", None, CPU)] == ["classifier", "resnet"]
+    assert [one.name for one in extractors.choose("auto", DIGITS, None, ALONE)] == ["classifier", "resnet"]
 
 
 def test_auto_without_classifier_names_file_and_option(no_network: None) -> None:
     for name in ("auto", "inception"):
         with pytest.raises(UserError, match=rf"{extractors.INCEPTION_FILE}.*`inception_weights`"):
-            extractors.choose(name, "folder", None, CPU)
+            extractors.choose(name, JudgedData("folder"), None, ALONE)
 
 
 @pytest.mark.parametrize("name", ["auto", "inception", "classifier"])
-def test_colour_data_need_a_file_and_are_not_sent_in_a_circle(no_network: None, name: str) -> None:
+def test_data_without_a_judge_are_told_all_ways_and_are_not_sent_in_a_circle(no_network: None, name: str) -> None:
     with pytest.raises(extractors.Unavailable) as caught:
-        extractors.choose(name, "cifar10", None, CPU)
+        extractors.choose(name, JudgedData("cifar10"), None, ALONE)
     told = str(caught.value)
     assert extractors.INCEPTION_FILE in told
     assert "torch-fidelity's release" in told
     assert f"sha256 begins with {extractors.INCEPTION_HASH}" in told
     assert "`inception_weights` FILE" in told
-    assert "no classifier" in told
-    assert "cifar10" in told
-    assert "`extractor` classifier" not in told
+    assert "`swd` needs no network" in told
+    if name == "inception":
+        assert "`extractor` classifier" in told
+    else:
+        assert "no classifier of cifar10 comes along" in told
+        assert "`extractor` classifier" not in told
     assert "`extractor` inception" not in told
 
 
@@ -196,17 +200,26 @@ def test_auto_takes_inception_from_the_cache(stand_in_weights: Path, no_network:
     cache = extractors.inception_cache()
     cache.parent.mkdir(parents=True)
     cache.symlink_to(stand_in_weights)
-    names = [one.name for one in extractors.choose("auto", "digits", None, CPU)]
+    names = [one.name for one in extractors.choose("auto", DIGITS, None, ALONE)]
     assert names == ["inception", "classifier", "resnet"]
-    assert [one.name for one in extractors.choose("inception", "digits", None, CPU)] == ["inception"]
+    assert [one.name for one in extractors.choose("inception", DIGITS, None, ALONE)] == ["inception"]
 
 
 def test_the_settings_at_hand_are_those_of_the_extractor_that_is_taken(
     stand_in_weights: Path, no_network: None
 ) -> None:
-    for arguments in (("auto", "digits", None), ("classifier", "mnist", None), ("auto", "folder", stand_in_weights)):
-        assert extractors.settings_at_hand(*arguments) == [one.settings for one in extractors.choose(*arguments, CPU)]
-    for arguments in (("auto", "folder", None), ("classifier", "folder", None), ("inception", "digits", None)):
+    data = {name: JudgedData(name) for name in ("digits", "mnist", "folder")}
+    for arguments in (
+        ("auto", data["digits"], None),
+        ("classifier", data["mnist"], None),
+        ("auto", data["folder"], stand_in_weights),
+    ):
+        assert extractors.settings_at_hand(*arguments) == [one.settings for one in extractors.choose(*arguments, ALONE)]
+    for arguments in (
+        ("auto", data["folder"], None),
+        ("classifier", data["folder"], None),
+        ("inception", data["digits"], None),
+    ):
         assert extractors.settings_at_hand(*arguments) == []
         with pytest.raises(extractors.Unavailable):
-            extractors.choose(*arguments, CPU)
+            extractors.choose(*arguments, ALONE)

@@ -72,7 +72,7 @@ def test_no_score_is_rounded(seen: Watch) -> None:
     ]
     nearest(images, images)
     probabilities(classifier, images)
-    extractors.classifier("digits", CPU).features(images)
+    extractors.of_judge("classifier", load_classifier("digits"), CPU).features(images)
     assert watched == [EXACT] * 2
     assert KernelReference.of(features).features.dtype == torch.float64  # which no device rounds
 
