@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from diffcli.config.presets import preset_values, with_overrides
 from diffcli.config.registry import with_defaults
 from diffcli.config.schema import Component, Preset, Training
-from diffcli.data.folders import sides
+from diffcli.data.folders import printable, sides
 from diffcli.data.sources import TEST_SHARE
 from diffcli.data.survey import Survey, survey_of
 from diffcli.training.options import TrainOptions
@@ -83,6 +83,12 @@ class OwnPictures:
     values: Any
     recipe: Recipe | None
 
+    @property
+    def run_name(self) -> str:
+        """The name of its runs: the folder's, unless the user has chosen the preset, whose name they have then, as
+        ever."""
+        return self.name if self.recipe is None else self.survey.name.lstrip(".")
+
     def lines(self, preset: Preset) -> list[str]:
         """What the folder holds, which preset is taken and why, and how the pictures are read.
 
@@ -134,7 +140,11 @@ def own_pictures(options: TrainOptions) -> OwnPictures:
     if recipe is not None or options.size is not None or "size" not in data:
         data["size"] = options.size or _side(survey)
     data = {**data, "name": "folder", "path": str(options.images), "channels": channels}
-    changes = {"description": f"{survey.name}: {_contents(survey)}, by {name}", "data": data, **_labels(values, survey)}
+    changes = {
+        "description": f"{printable(survey.name)}: {_contents(survey)}, by {name}",
+        "data": data,
+        **_labels(values, survey),
+    }
     if survey.count <= FEW:
         changes |= _against_copying(values, survey.count)
     return OwnPictures(survey, name, with_overrides(dict(values), changes), recipe)

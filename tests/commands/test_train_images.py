@@ -172,7 +172,10 @@ def test_it_trains_as_its_preset_does_and_is_gone_on_with(cli: Cli, workplace: P
     assert cli("train", "--resume", "run", "--epochs", 2, "-q").code == 0
     assert cli("sample", "--run", "run", "--label", "b", "--n", 2, "--steps", 2, *CPU, "-q").code == 0
     in_python = diffcli.train(images="two", overrides={"training.epochs": 1}, limit_batches=1, quiet=True)
-    assert in_python.folder.parent.name == recipe_for(3, 32).preset
+    assert in_python.folder.parent.name == "two"
+    with_preset = diffcli.train("quickstart", {"training.epochs": 1}, images="two", limit_batches=1, quiet=True)
+    assert with_preset.folder.parent.name == "quickstart"
+    assert cli("sample", "--run", "two", "--label", "a", "--n", 1, "--steps", 2, *CPU, "-q").code == 0
 
 
 BAD: dict[str, tuple[list[object], str]] = {

@@ -45,10 +45,8 @@ def test_the_lines_of_the_readme_train_and_draw_ones_own_pictures(
 ) -> None:
     save_fruit(Path("photos"), 16)
     train, sample = own_images_lines()
-    assert (shlex.split(train)[:3], shlex.split(sample)[:2]) == (
-        ["diffcli", "train", "--images"],
-        ["diffcli", "sample"],
-    )
+    assert shlex.split(train)[:3] == ["diffcli", "train", "--images"]
+    assert shlex.split(sample)[:2] == ["diffcli", "sample"]
     quick = ["--epochs", 60, "--accelerator", "cpu", "--set", "training.sample_epochs=[]"]
     quick += ["--set", "training.warmup=5", "--set", "training.ema=0.9"]
     result = cli(*shlex.split(train)[1:], *quick)
@@ -79,7 +77,7 @@ def test_the_page_names_the_recipes() -> None:
     assert re.findall(r"\| `([\w-]+)` \|", table[1]) == [recipe.preset for recipe in RECIPES]
 
 
-@pytest.mark.parametrize("line", list(commands(ROOT / "docs" / "how-to" / "own-images.md")))
+@pytest.mark.parametrize("line", commands(ROOT / "docs" / "how-to" / "own-images.md"))
 def test_the_commands_of_the_page_run(cli: Cli, workplace: Path, small_presets: None, line: str) -> None:
     _, name, *words = shlex.split(line)
     save_fruit(Path("photos"), 64)
