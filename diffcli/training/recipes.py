@@ -32,11 +32,23 @@ class Recipe:
     """The network needs sides that this divides."""
     purpose: str
     """The pictures in words."""
+    fewest: int = 0
+    """Pictures that it is for."""
 
 
+FEW = 300
+"""So many pictures are few: a model may copy them."""
 RECIPES = (
-    Recipe(preset="mnist-fast", channels=(1,), largest=32, multiple=4, purpose="small grey pictures"),
-    Recipe(preset="colour-fast", channels=(3,), largest=32, multiple=4, purpose="small colour pictures"),
+    Recipe(
+        preset="mnist-fast", channels=(1,), largest=32, multiple=4, fewest=FEW + 1, purpose="many small grey pictures"
+    ),
+    Recipe(
+        preset="colour-fast",
+        channels=(1, 3),
+        largest=32,
+        multiple=4,
+        purpose="small pictures that are in colour or few",
+    ),
     Recipe(preset="colour-64-fast", channels=(1, 3), largest=64, multiple=8, purpose="pictures of more than 32x32"),
 )
 """The first one that fits is taken; pictures larger than any is for have the last."""
@@ -52,8 +64,6 @@ PER_CLASS = 5
 PER_CLUSTER = 200
 """Pictures of a cluster, and the most clusters: those of mnist-fast-unlabelled, which was measured."""
 MOST_CLUSTERS = 300
-FEW = 300
-"""So many pictures are few: a model may copy them."""
 FEW_VAL_SHARE = 0.1
 """Of few pictures, what is held out to choose the best checkpoint by: the 0.05 of the presets would be a picture or
 two."""
@@ -62,10 +72,12 @@ FEW_STEPS = 1000
 FEW_VALIDATIONS = 50
 
 
-def recipe_for(channels: int, side: int) -> Recipe:
-    """The recipe for pictures of so many channels, and pixels along the longer side."""
-    fitting = (recipe for recipe in RECIPES if channels in recipe.channels and side <= recipe.largest)
-    return next(fitting, RECIPES[-1])
+def recipe_for(channels: int, side: int, count: int) -> Recipe:
+    """The recipe for ``count`` pictures of so many channels, and pixels along the longer side."""
+    for recipe in RECIPES:
+        if channels in recipe.channels and side <= recipe.largest and count >= recipe.fewest:
+            return recipe
+    return RECIPES[-1]
 
 
 @dataclass(frozen=True)
@@ -128,7 +140,7 @@ def own_pictures(options: TrainOptions) -> OwnPictures:
     survey = survey_of(options.images)
     channels = options.overrides.get("data.channels", 1 if survey.coloured_share <= 1 - GREY_SHARE else 3)
     if options.preset is None:
-        recipe = recipe_for(channels, options.size or _side(survey))
+        recipe = recipe_for(channels, options.size or _side(survey), survey.count)
         _check_size(options.size, recipe)
         name, values = preset_values(recipe.preset)
     else:

@@ -52,7 +52,7 @@ def test_the_lines_of_the_readme_train_and_draw_ones_own_pictures(
     result = cli(*shlex.split(train)[1:], *quick)
     assert result.code == 0, result.err
     # Which preset fits and why, how long it will take and how much memory.
-    recipe = recipe_for(3, 16)
+    recipe = recipe_for(3, 16, 80)
     assert f"80 colour pictures of 16x16 in 2 sub-folders: preset {recipe.preset}, for {recipe.purpose}\n" in result.err
     assert re.search(r"time: about \d+ s .*; memory: at least \d+\.\d\d GiB", result.err)
     assert "warning: 80 pictures are few" in result.err
