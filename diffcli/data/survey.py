@@ -75,7 +75,7 @@ def survey_of(folder: Path | str) -> Survey:
     counts = Counter(parts[0] for file in files if len(parts := file.relative_to(root).parts) > 1)
     return Survey(
         folder=inventory.folder,
-        name=printable(root.resolve().name),
+        name=root.resolve().name or "images",
         count=len(files),
         sizes=tuple(one.size for one in glances),
         coloured=sum(one.coloured for one in glances),

@@ -55,7 +55,7 @@ def shortness(preset: Preset, data: ImageDataModule, steps: int) -> str | None:
         f"take {math.ceil(least / data.batches_per_epoch):,} epochs or more" if steps >= all_steps else "take more time"
     )
     channels, *lengths = data.train.image_shape
-    names = [recipe_for(channels, max(lengths)).preset, *(["quickstart"] if channels == 1 else [])]
+    names = [recipe_for(channels, max(lengths), len(data.train)).preset, *(["quickstart"] if channels == 1 else [])]
     others = [name for name in names if _learns(name, data)]
     recipe = f", or the preset {others[0]} with these images" if others else ""
     return (

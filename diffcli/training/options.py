@@ -56,7 +56,7 @@ class TrainOptions(DataDirOptions):
             ``preset``.
         overrides: preset keys and their new values: ``{"training.epochs": 2, "sampler": {"name": "ddim"}}``.
         resume: in place of a preset, a run to go on with: the run, its folder, a preset's name, or ``last``.
-        out: the run folder; None is ``runs/PRESET/TIME``.
+        out: the run folder; None is ``runs/PRESET/TIME``, of ``images`` without a preset ``runs/FOLDER/TIME``.
         images: a folder of pictures to train on, with the preset that fits them where none is named; see
             :mod:`diffcli.training.recipes`.
         size: side of the squares that ``images`` are read as, in pixels; None is 64 or 32 where most are as large, else
@@ -81,7 +81,7 @@ class TrainOptions(DataDirOptions):
         panel=MODEL,
         complete="runs",
     )
-    out: Path | str | None = option(None, help="Run folder.", shown="runs/PRESET/TIME")
+    out: Path | str | None = option(None, help="Run folder.", shown="runs/PRESET/TIME, of `images` runs/FOLDER/TIME")
     _: KW_ONLY
     images: Path | str | None = option(
         None,

@@ -185,7 +185,7 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
             assert options.preset is not None
             name, values = preset_values(options.preset)
         else:
-            name, values = own.name, own.values
+            name, values = own.run_name, own.values
         preset = preset_of(values, options.overrides, f"preset {name}")
         planned = _plan(name, preset, options, options.limit_batches, download)
         _check_labels(planned)

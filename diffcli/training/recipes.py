@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from diffcli.config.presets import preset_values, with_overrides
 from diffcli.config.registry import with_defaults
 from diffcli.config.schema import Component, Preset, Training
-from diffcli.data.folders import sides
+from diffcli.data.folders import printable, sides
 from diffcli.data.sources import TEST_SHARE
 from diffcli.data.survey import Survey, survey_of
 from diffcli.training.options import TrainOptions
@@ -32,11 +32,23 @@ class Recipe:
     """The network needs sides that this divides."""
     purpose: str
     """The pictures in words."""
+    fewest: int = 0
+    """Pictures that it is for."""
 
 
+FEW = 300
+"""So many pictures are few: a model may copy them."""
 RECIPES = (
-    Recipe(preset="mnist-fast", channels=(1,), largest=32, multiple=4, purpose="small grey pictures"),
-    Recipe(preset="colour-fast", channels=(3,), largest=32, multiple=4, purpose="small colour pictures"),
+    Recipe(
+        preset="mnist-fast", channels=(1,), largest=32, multiple=4, fewest=FEW + 1, purpose="many small grey pictures"
+    ),
+    Recipe(
+        preset="colour-fast",
+        channels=(1, 3),
+        largest=32,
+        multiple=4,
+        purpose="small pictures that are in colour or few",
+    ),
     Recipe(preset="colour-64-fast", channels=(1, 3), largest=64, multiple=8, purpose="pictures of more than 32x32"),
 )
 """The first one that fits is taken; pictures larger than any is for have the last."""
@@ -52,8 +64,6 @@ PER_CLASS = 5
 PER_CLUSTER = 200
 """Pictures of a cluster, and the most clusters: those of mnist-fast-unlabelled, which was measured."""
 MOST_CLUSTERS = 300
-FEW = 300
-"""So many pictures are few: a model may copy them."""
 FEW_VAL_SHARE = 0.1
 """Of few pictures, what is held out to choose the best checkpoint by: the 0.05 of the presets would be a picture or
 two."""
@@ -62,10 +72,12 @@ FEW_STEPS = 1000
 FEW_VALIDATIONS = 50
 
 
-def recipe_for(channels: int, side: int) -> Recipe:
-    """The recipe for pictures of so many channels, and pixels along the longer side."""
-    fitting = (recipe for recipe in RECIPES if channels in recipe.channels and side <= recipe.largest)
-    return next(fitting, RECIPES[-1])
+def recipe_for(channels: int, side: int, count: int) -> Recipe:
+    """The recipe for ``count`` pictures of so many channels, and pixels along the longer side."""
+    for recipe in RECIPES:
+        if channels in recipe.channels and side <= recipe.largest and count >= recipe.fewest:
+            return recipe
+    return RECIPES[-1]
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,12 @@ class OwnPictures:
     name: str
     values: Any
     recipe: Recipe | None
+
+    @property
+    def run_name(self) -> str:
+        """The name of its runs: the folder's, unless the user has chosen the preset, whose name they have then, as
+        ever."""
+        return self.name if self.recipe is None else self.survey.name.lstrip(".")
 
     def lines(self, preset: Preset) -> list[str]:
         """What the folder holds, which preset is taken and why, and how the pictures are read.
@@ -122,7 +140,7 @@ def own_pictures(options: TrainOptions) -> OwnPictures:
     survey = survey_of(options.images)
     channels = options.overrides.get("data.channels", 1 if survey.coloured_share <= 1 - GREY_SHARE else 3)
     if options.preset is None:
-        recipe = recipe_for(channels, options.size or _side(survey))
+        recipe = recipe_for(channels, options.size or _side(survey), survey.count)
         _check_size(options.size, recipe)
         name, values = preset_values(recipe.preset)
     else:
@@ -134,7 +152,11 @@ def own_pictures(options: TrainOptions) -> OwnPictures:
     if recipe is not None or options.size is not None or "size" not in data:
         data["size"] = options.size or _side(survey)
     data = {**data, "name": "folder", "path": str(options.images), "channels": channels}
-    changes = {"description": f"{survey.name}: {_contents(survey)}, by {name}", "data": data, **_labels(values, survey)}
+    changes = {
+        "description": f"{printable(survey.name)}: {_contents(survey)}, by {name}",
+        "data": data,
+        **_labels(values, survey),
+    }
     if survey.count <= FEW:
         changes |= _against_copying(values, survey.count)
     return OwnPictures(survey, name, with_overrides(dict(values), changes), recipe)

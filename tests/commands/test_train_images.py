@@ -16,6 +16,7 @@ from PIL import Image
 
 import diffcli
 from diffcli.checkpoints.runs import Run
+from diffcli.play.choices import label_choices
 from diffcli.training.recipes import RECIPES, recipe_for
 
 CPU = ["--accelerator", "cpu"]
@@ -45,9 +46,9 @@ def resolved(cli: Cli, *words: object) -> tuple[dict[str, Any], str]:
 
 
 def test_the_first_fitting_row_of_the_table_is_taken() -> None:
-    assert recipe_for(1, 28) == recipe_for(1, 32) == RECIPES[0] != recipe_for(3, 32)
-    assert recipe_for(3, 33) == recipe_for(3, 64) == recipe_for(3, 200) == RECIPES[-1]
-    assert recipe_for(1, 33).channels == (1, 3)
+    assert recipe_for(1, 28, 301) == recipe_for(1, 32, 70_000) == RECIPES[0]
+    assert recipe_for(3, 32, 70_000) == recipe_for(1, 32, 300) == RECIPES[1]
+    assert recipe_for(3, 33, 301) == recipe_for(3, 64, 20) == recipe_for(1, 200, 70_000) == RECIPES[-1]
 
 
 def test_classes_sizes_and_transparency_are_seen(cli: Cli, workplace: Path, small_presets: None) -> None:
@@ -59,7 +60,7 @@ def test_classes_sizes_and_transparency_are_seen(cli: Cli, workplace: Path, smal
     assert preset["labels"]["classes"] == ["birds", "cats & dogs"]
     assert preset["labels"]["clusters"] is None
     assert preset["training"]["max_time"] == "10s"
-    recipe = recipe_for(3, 64)
+    recipe = recipe_for(3, 64, 320)
     assert preset["description"].endswith(f"in 2 sub-folders, by {recipe.preset}")
     line = f"pets: 320 colour pictures of 64x64 in 2 sub-folders: preset {recipe.preset}, for {recipe.purpose}"
     assert f"# {line}\n" in said
@@ -67,7 +68,7 @@ def test_classes_sizes_and_transparency_are_seen(cli: Cli, workplace: Path, smal
     assert "warning: 320 pictures are few" not in said
     small, said = resolved(cli, "--images", "pets", "--size", 32)
     assert small["data"]["size"] == 32
-    assert f"preset {recipe_for(3, 32).preset}, for {recipe_for(3, 32).purpose}\n" in said
+    assert f"preset {recipe_for(3, 32, 320).preset}, for {recipe_for(3, 32, 320).purpose}\n" in said
 
 
 def test_grey_pictures_of_their_own_size(cli: Cli, workplace: Path, small_presets: None) -> None:
@@ -75,11 +76,11 @@ def test_grey_pictures_of_their_own_size(cli: Cli, workplace: Path, small_preset
     preset, said = resolved(cli, "--images", "scans")
     assert (preset["data"]["size"], preset["data"]["channels"]) == (28, 1)
     assert preset["labels"]["clusters"] == 2
-    assert "scans: 401 grey pictures of 30x28: preset mnist-fast, for small grey pictures\n" in said
+    assert "scans: 401 grey pictures of 30x28: preset mnist-fast, for many small grey pictures\n" in said
     assert "they are read as 28x28, cropped, by 2 clusters of pictures that are alike (labels.clusters)\n" in said
     in_colour, said = resolved(cli, "--images", "scans", "--set", "data.channels=3", "--set", "labels=null")
     assert in_colour["data"]["channels"] == 3
-    assert f"preset {recipe_for(3, 28).preset}" in said
+    assert f"preset {recipe_for(3, 28, 401).preset}" in said
     assert "without labels" in said
 
 
@@ -171,8 +172,12 @@ def test_it_trains_as_its_preset_does_and_is_gone_on_with(cli: Cli, workplace: P
         assert torch.equal(value, weights[1][key]), key
     assert cli("train", "--resume", "run", "--epochs", 2, "-q").code == 0
     assert cli("sample", "--run", "run", "--label", "b", "--n", 2, "--steps", 2, *CPU, "-q").code == 0
+    assert {"a", "b"} < set(label_choices([diffcli.load("run")]))  # on the page of diffcli play
     in_python = diffcli.train(images="two", overrides={"training.epochs": 1}, limit_batches=1, quiet=True)
-    assert in_python.folder.parent.name == recipe_for(3, 32).preset
+    assert in_python.folder.parent.name == "two"
+    with_preset = diffcli.train("quickstart", {"training.epochs": 1}, images="two", limit_batches=1, quiet=True)
+    assert with_preset.folder.parent.name == "quickstart"
+    assert cli("sample", "--run", "two", "--label", "a", "--n", 1, "--steps", 2, *CPU, "-q").code == 0
 
 
 BAD: dict[str, tuple[list[object], str]] = {
