@@ -71,7 +71,7 @@ class Grey(diffcli.Prior):
         self.spread = spread
         self.register_buffer("level", torch.empty(0))
 
-    def fit(self, signal, labels=None):
+    def fit(self, signal, labels=None):  # type: ignore[override]  # without the noise, as before 0.7
         self.level = signal.mean().view(1)
 
     def forward(self, generators, shape, device="cpu", labels=None):

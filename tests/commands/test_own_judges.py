@@ -137,8 +137,10 @@ def test_judges_are_trained_once_for_the_same_images(short: None, workplace: Pat
 
 def test_judges_take_clusters_where_there_are_no_classes_and_say_where_there_are_too_few_images(short: None) -> None:
     def unlabelled(count: int) -> Source:
-        parts = [ImageSet(part.images, torch.full_like(part.labels, -1)) for part in (shapes(count, 0), shapes(9, 1))]
-        return Source(*parts)
+        train, test = (
+            ImageSet(part.images, torch.full_like(part.labels, -1)) for part in (shapes(count, 0), shapes(9, 1))
+        )
+        return Source(train, test)
 
     (judge,) = judges_of(JudgedData.of("folder", unlabelled(20)), ALONE, True, ["resnet"]).values()
     assert judge.settings["weights"] == "trained on these images' 10 clusters"

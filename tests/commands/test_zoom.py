@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_rows_of_restored_pictures_have_it_too(cli: Cli, workplace: Path, traine
         assert not Path(out).exists()
 
 
-BAD = {
+BAD: dict[str, tuple[list[Any], str]] = {
     "zero": (["--zoom", 0], "--zoom must be a whole number in 1..16, or auto, got 0"),
     "large": (["--zoom", 17], "--zoom must be a whole number in 1..16, or auto, got 17"),
     "word": (["--zoom", "big"], "--zoom must be a whole number or auto, got big"),
