@@ -24,10 +24,10 @@ from diffcli.diffusion.losses import fixed_draws, fixed_loss
 from diffcli.diffusion.randomness import Stream
 from diffcli.evaluation.bits_per_dimension import bits_of, decoder_width, why_none
 from diffcli.evaluation.cas import accuracy_scores
-from diffcli.evaluation.classifier import TrainedClassifier, Unavailable, probabilities
+from diffcli.evaluation.classifier import CLASSIFIED, TrainedClassifier, Unavailable, probabilities
 from diffcli.evaluation.distances import Distances, drawn
 from diffcli.evaluation.extractors import Extractor, choose
-from diffcli.evaluation.judges import JudgedData, is_shipped, reader_of
+from diffcli.evaluation.judges import JudgedData, reader_of
 from diffcli.evaluation.metrics import METRICS, chosen, measured_on
 from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.protocol import Subject, allowed, check_metrics, pick_subject, protocol
@@ -122,7 +122,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     starts = {name: model.prior(name) for name in options.priors or [settings["prior"]]}
     sampling = model.sampling(options, starts[settings["prior"]])
     quiet = options.quiet or not sampling.processes.first
-    data = JudgedData.of(model.preset.data.name, source)
+    data = JudgedData(model.preset.data.name, settings.get("judged_images"), source)
     classifier, extractors, notes = _instruments(options, data, sampling.processes, quiet)
     notes = [*changed, *notes]
     wanted = allowed(options, model.preset, model.denoiser.degradation, bool(extractors), classifier is not None)
@@ -243,7 +243,7 @@ def _instruments(
 
     def optional(instrument: str, get: Callable[[], T]) -> T | None:
         names = [metric.name for metric in METRICS.values() if instrument in metric.needs]
-        if not set(names) & set(chosen(options.metrics, own=not is_shipped(data.dataset))):
+        if not set(names) & set(chosen(options.metrics, own=data.dataset not in CLASSIFIED)):
             return None
         try:
             return get()

@@ -7,8 +7,8 @@ whatever its labels and its share of validation images, and are kept in the cach
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -55,37 +55,46 @@ class JudgedData:
         dataset: its name.
         content: a checksum of what judges are trained on; None where they come along, or the images are not at hand.
         source: the images; None where they are not at hand.
+        recorded: the settings of an evaluation: without the images, its judges are all that can be had.
     """
 
     dataset: str
     content: str | None = None
     source: Source | None = None
+    recorded: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, dataset: str, source: Source) -> JudgedData:
         """The data set of this name whose images these are."""
-        if is_shipped(dataset):
+        if dataset in CLASSIFIED:
             return cls(dataset, None, source)
         return cls(dataset, of_images(source.development.images, source.development.labels), source)
 
 
-def is_shipped(dataset: str) -> bool:
-    """Whether judges of a data set come along."""
-    return dataset in CLASSIFIED
-
-
 def judges_at_hand(data: JudgedData) -> dict[str, dict[str, Any]]:
     """The settings of the judges that need no training now, by their names: those that come along or were trained."""
-    if is_shipped(data.dataset):
+    if data.dataset in CLASSIFIED:
         return {name: classifier_settings(data.dataset, name) for name in JUDGES}
+    if data.content is None:
+        return _recorded(data.recorded)
     loaded = {name: _load(data, name) for name in JUDGES}
     return {name: judge.settings for name, judge in loaded.items() if judge is not None}
 
 
+def _recorded(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of the judges that an evaluation was made with; none of somebody else's file."""
+    extractors = settings.get("extractors")
+    described = [one for one in extractors if isinstance(one, dict)] if isinstance(extractors, list) else []
+    by_name = {name: one for one in described if (name := one.get("name")) in JUDGES}
+    return {name: {key: value for key, value in one.items() if key != "name"} for name, one in by_name.items()}
+
+
 def reader_at_hand(data: JudgedData) -> dict[str, Any] | None:
     """The settings of the judge that reads classes, as far as it needs no training now."""
-    if is_shipped(data.dataset):
+    if data.dataset in CLASSIFIED:
         return classifier_settings(data.dataset, READER)
+    if data.content is None:
+        return data.recorded.get("classifier")
     judge = _load(data, READER)
     return judge.settings if judge is not None and judge.by_class else None
 
@@ -96,7 +105,7 @@ def reader_of(data: JudgedData, processes: Processes, quiet: bool) -> TrainedCla
     Raises:
         Unavailable: the data have no classes, or none can be trained.
     """
-    if data.source is not None and not is_shipped(data.dataset) and not _has_classes(data.source):
+    if data.source is not None and data.dataset not in CLASSIFIED and not _has_classes(data.source):
         raise Unavailable(f"the images of {data.dataset} have no classes, and no classifier of it comes along")
     return judges_of(data, processes, quiet, [READER])[READER]
 
@@ -112,7 +121,7 @@ def judges_of(
     Raises:
         Unavailable: none come along, and none can be trained; the line says why.
     """
-    if is_shipped(data.dataset):
+    if data.dataset in CLASSIFIED:
         return {name: load_classifier(data.dataset, name) for name in names}
     if data.source is None:
         raise Unavailable(f"no classifier of {data.dataset} comes along, and there are no images to train one on")

@@ -16,9 +16,10 @@ from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.bits_per_dimension import evaluations_of, why_none
 from diffcli.evaluation.cas import cas_size
+from diffcli.evaluation.classifier import CLASSIFIED
 from diffcli.evaluation.distances import MAX_NEAREST, MAX_SWD, manifold_size
 from diffcli.evaluation.extractors import settings_at_hand
-from diffcli.evaluation.judges import JudgedData, is_shipped, reader_at_hand
+from diffcli.evaluation.judges import JudgedData, reader_at_hand
 from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, chosen, measured_on
 from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.scores import ssim_window
@@ -89,7 +90,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     sampler, steps = model.sampler(options)
     components = [model.prior_component(name) for name in options.priors or [model.preset.prior.name]]
     first = components[0]
-    asked = chosen(options.metrics, own=not is_shipped(model.preset.data.name))
+    asked = chosen(options.metrics, own=model.preset.data.name not in CLASSIFIED)
     drawn = set(asked) & set(measured_on("samples"))
     if options.t is not None:
         model.check_t(options.t)
@@ -133,8 +134,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         settings["test_images"] = of_images(source.test.images, source.test.labels)
         train = training_split(model.preset, source)
         settings["training_images"] = of_images(train.images, train.labels)
-        if content := JudgedData.of(model.preset.data.name, source).content:
-            settings["judged_images"] = content
+        if model.preset.data.name not in CLASSIFIED:
+            settings["judged_images"] = of_images(source.development.images, source.development.labels)
         settings["n_test"] = min(options.n_test or len(source.test), len(source.test))
         settings["test_subset"] = "all" if settings["n_test"] == len(source.test) else "random, by the seed"
         if NEIGHBOUR_METRICS & drawn:
@@ -146,16 +147,19 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     return plain
 
 
-def instruments(options: EvaluateOptions, preset: Preset, judged_images: str | None) -> dict[str, Any]:
+def instruments(
+    options: EvaluateOptions, preset: Preset, judged_images: str | None, recorded: Mapping[str, Any]
+) -> dict[str, Any]:
     """The extractors and the classifier that are at hand for a model's data set, and the metrics that they allow; None
     where no metric that is asked for needs one.
 
     Args:
         judged_images: the checksum of what the judges of the data are trained on; None where they come along, or the
             images are not there.
+        recorded: the settings of an evaluation, whose judges are at hand where the images are not.
     """
-    data = JudgedData(preset.data.name, judged_images)
-    asked = chosen(options.metrics, own=not is_shipped(data.dataset))
+    data = JudgedData(preset.data.name, judged_images, recorded=recorded)
+    asked = chosen(options.metrics, own=data.dataset not in CLASSIFIED)
     needed = {need for name in asked for need in METRICS[name].needs}
     extractors = settings_at_hand(options.extractor, data, options.weights) if "extractor" in needed else []
     classifier = reader_at_hand(data) if "classifier" in needed else None
@@ -178,7 +182,7 @@ def allowed(
         "labels": bool(preset.classes) and not _by_cluster(preset),
         "likelihood": likelihood,
     }
-    asked = [METRICS[name] for name in chosen(options.metrics, own=not is_shipped(preset.data.name))]
+    asked = [METRICS[name] for name in chosen(options.metrics, own=preset.data.name not in CLASSIFIED)]
     return [metric.name for metric in asked if all(at_hand[need] for need in metric.needs)]
 
 

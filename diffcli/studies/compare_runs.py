@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -177,28 +177,28 @@ def measured_before(run: Compared, file: Path) -> Compared | None:
 
 def _found(run: Compared) -> dict[str, Any] | None:
     """The evaluation, by ``eval`` or by a comparison, that holds what is wanted; None where there is none."""
-    if run.evaluation and fits(run.evaluation["settings"], _instruments(run)):
+    if run.evaluation and fits(run.evaluation["settings"], _instruments(run, run.evaluation["settings"])):
         return run.evaluation
     return _fitting(run, [*run.recorded, *run.run.evaluations()])
 
 
 def _fitting(run: Compared, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The first of some evaluations that holds what is wanted of a run."""
-    wanted = run.wanted | _instruments(run)
-    # Where nothing is sampled, it starts nowhere.
-    starts = set(run.options.priors) if set(wanted["metrics"]) & set(measured_on("samples")) else set()
     for stored in evaluations:
         try:
             evaluation = TypeAdapter(Evaluation).validate_python(stored)
         except ValidationError:  # a damaged file, or somebody else's
             continue
+        wanted = run.wanted | _instruments(run, evaluation.settings)
+        # Where nothing is sampled, it starts nowhere.
+        starts = set(run.options.priors) if set(wanted["metrics"]) & set(measured_on("samples")) else set()
         if fits(evaluation.settings, wanted) and starts <= set(evaluation.by_prior):
             return evaluation.as_dict()
     return None
 
 
-def _instruments(run: Compared) -> dict[str, Any]:
-    return instruments(run.options, run.preset, run.wanted.get("judged_images"))
+def _instruments(run: Compared, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    return instruments(run.options, run.preset, run.wanted.get("judged_images"), recorded)
 
 
 def _claims(runs: Sequence[Compared]) -> list[Claim]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -101,7 +102,7 @@ def _measured(
         best,
         _by_epoch(member, evaluation, asked, processes),
         _facts(member, best, degradation),
-        _by_start(member, evaluation, asked, processes, best.evaluation["settings"].get("judged_images")),
+        _by_start(member, evaluation, asked, processes, best.evaluation["settings"]),
         degradation.T,
     )
 
@@ -111,7 +112,7 @@ def _by_start(
     evaluation: StudyEvaluation,
     asked: EvaluateOptions,
     processes: Processes,
-    judged_images: str | None,
+    recorded: Mapping[str, Any],
 ) -> list[Compared]:
     """Evaluations of reconstructions from other z_t than z_T as it is."""
     found = []
@@ -119,7 +120,10 @@ def _by_start(
         own = {key: value for key in ("n_test", "steps") if (value := getattr(group, key)) is not None}
         devices = replace(asked.devices, precision=group.precision)
         every = replace(asked, metrics=measured_on("reconstructions"), n_cas=None)
-        metrics = group.metrics or instruments(every, run_preset(member.run), judged_images)["metrics"]
+        metrics = (
+            group.metrics
+            or instruments(every, run_preset(member.run), recorded.get("judged_images"), recorded)["metrics"]
+        )
         for t, bits, noise in product(group.t, group.bits, group.noise):
             options = replace(
                 every, **own, t=t, zt_bits=bits, zt_noise=noise, metrics=metrics, prior=(), devices=devices

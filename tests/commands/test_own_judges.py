@@ -137,9 +137,9 @@ def test_judges_are_trained_once_for_the_same_images(short: None, workplace: Pat
 
 def test_judges_take_clusters_where_there_are_no_classes_and_say_where_there_are_too_few_images(short: None) -> None:
     def unlabelled(count: int) -> Source:
-        train, test = (
-            ImageSet(part.images, torch.full_like(part.labels, -1)) for part in (shapes(count, 0), shapes(9, 1))
-        )
+        train, test = shapes(count, 0), shapes(9, 1)
+        train.labels.fill_(-1)
+        test.labels.fill_(-1)
         return Source(train, test)
 
     (judge,) = judges_of(JudgedData.of("folder", unlabelled(20)), ALONE, True, ["resnet"]).values()
