@@ -30,7 +30,7 @@ from diffcli.evaluation.resampling import (
     stratified_error,
 )
 from diffcli.evaluation.scores import fid, nearest, where_measured
-from diffcli.evaluation.sliced import DIRECTIONS, PATCHES, scales, sliced_distances
+from diffcli.evaluation.sliced import DIRECTIONS, PATCHES, patches_of, scales, sliced_distances
 from diffcli.inference.sampling import Sampling, counting, generate
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Processes
@@ -145,7 +145,7 @@ class Distances:
 
         def measured(images: Tensor, subsets: Tensor, title: str) -> Tensor:
             """The distances of subsets (S, N) of uint8 images, float64 (S, names)."""
-            first, second = (to_unit(to_model(part.to(self.device))) for part in (real, images))
+            first, second = (patches_of(part, self.device) for part in (real, images))
             with progress(f"patches of {title}", DIRECTIONS * (len(names) - 1), "directions", self.quiet) as advance:
                 by_scale = sliced_distances(first, second, subsets.to(self.device), advance).cpu()
             return torch.cat([by_scale.mean(dim=1, keepdim=True), by_scale], dim=1)

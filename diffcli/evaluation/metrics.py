@@ -103,7 +103,7 @@ METRICS = {
             "Accuracy on test images of a classifier trained on samples: takes long.",
             "samples",
             "higher",
-            ("test_images", "n_cas", "label"),
+            ("test_images", "n_cas", "cas_steps", "label"),
             ("labels",),
             costly=True,
             share=True,

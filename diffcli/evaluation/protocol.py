@@ -19,6 +19,7 @@ from diffcli.evaluation.cas import cas_size
 from diffcli.evaluation.classifier import CLASSIFIED
 from diffcli.evaluation.distances import MAX_NEAREST, MAX_SWD, manifold_size
 from diffcli.evaluation.extractors import settings_at_hand
+from diffcli.evaluation.fitting import SCORE_STEPS
 from diffcli.evaluation.judges import JudgedData, reader_at_hand
 from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, chosen, measured_on
 from diffcli.evaluation.options import EvaluateOptions
@@ -142,6 +143,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
             settings["n_manifold"] = manifold_size(options.n_fid, len(source.test))
         if "cas" in asked:
             settings["n_cas"] = cas_size(options.n_cas, source)
+            settings["cas_steps"] = SCORE_STEPS
     # As a file gives it back: no tuples.
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain

@@ -3,18 +3,17 @@
 It needs no trained network: it compares the distributions of small neighbourhoods, in each band of frequencies on its
 own, and so says at which scale the texture of samples is unlike that of real images. It knows nothing of what a picture
 is of: a judge that was trained on the images does.
-
-Images are float (N, C, H, W) in [0, 1].
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffcli.data.pixels import to_model, to_unit
 from diffcli.utils.compile import full_precision
 
 PATCH = 7
@@ -27,6 +26,7 @@ SEED = 0
 """Of places and directions, which are the same in every evaluation."""
 AT_ONCE = 16
 """Directions that are sorted together."""
+IMAGES_AT_ONCE = 250
 TAPS = (1, 4, 6, 4, 1)
 """Of the pyramid's filter, over 16 (Burt & Adelson 1983, with a = 3/8)."""
 
@@ -72,7 +72,7 @@ def laplacian_pyramid(images: Tensor) -> list[Tensor]:
     return [*bands, images]
 
 
-def _patches(band: Tensor, generator: torch.Generator) -> Tensor:
+def _places(band: Tensor, generator: torch.Generator) -> Tensor:
     """Patches of images (N, C, H, W) at random places, (N, ``PATCHES``, C, P, P), P at most ``PATCH``."""
     side = min(PATCH, *band.shape[-2:])
     windows = band.unfold(2, side, 1).unfold(3, side, 1)
@@ -81,38 +81,49 @@ def _patches(band: Tensor, generator: torch.Generator) -> Tensor:
     return windows[torch.arange(len(band), device=band.device)[:, None], :, row, column]
 
 
-def _directions(dimensions: int, generator: torch.Generator) -> Tensor:
+def patches_of(images: Tensor, device: torch.device) -> list[Tensor]:
+    """Patches of uint8 images (N, C, H, W) at each scale, the finest first: float (N, ``PATCHES``, C, P, P) each."""
+    generator = torch.Generator().manual_seed(SEED)
+    batches = []
+    for batch in images.split(IMAGES_AT_ONCE):
+        bands = laplacian_pyramid(to_unit(to_model(batch.to(device))))
+        batches.append([_places(band, generator) for band in bands])
+    return [torch.cat(parts) for parts in zip(*batches, strict=True)]
+
+
+def _directions(dimensions: int) -> Tensor:
     """Random unit vectors, (``dimensions``, ``DIRECTIONS``)."""
+    generator = torch.Generator().manual_seed(SEED)
     return F.normalize(torch.randn(dimensions, DIRECTIONS, generator=generator), dim=0)
 
 
 def sliced_distances(
-    real: Tensor, images: Tensor, subsets: Tensor, advance: Callable[[int], None] = lambda done: None
+    real: Sequence[Tensor],
+    others: Sequence[Tensor],
+    subsets: Tensor,
+    advance: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """The distances of subsets of images to real ones at each scale, float64 (S, scales).
 
     The mean over directions of the Wasserstein distance of patches along each. Pixels are in units of the standard
-    deviation of the real images' channel at that scale, about their mean.
+    deviation of the real images' channel at that scale, about their mean: the paper's code takes each set's own, and so
+    does not see that samples lack contrast.
 
     Args:
-        real: (M, C, H, W).
-        images: (N, C, H, W).
+        real: patches at each scale, see :func:`patches_of`.
+        others: those of N images.
         subsets: which images belong to each, bool (S, N), at least one to each.
         advance: called with the number of directions just done, ``DIRECTIONS`` for each scale in all.
     """
     values = []
-    for own, other in zip(laplacian_pyramid(real), laplacian_pyramid(images), strict=True):
-        generator = torch.Generator().manual_seed(SEED)
-        directions = _directions(own.shape[1] * min(PATCH, *own.shape[-2:]) ** 2, generator).to(own.device)
-        patches = _patches(own, generator)
+    for patches, of_others in zip(real, others, strict=True):
         mean = patches.mean(dim=(0, 1, 3, 4), keepdim=True)
         deviation = patches.std(dim=(0, 1, 3, 4), keepdim=True).clamp(min=1e-8)
-        goals, lines = (
-            ((part - mean) / deviation).flatten(0, 1).flatten(1) for part in (patches, _patches(other, generator))
-        )
-        total = torch.zeros(len(subsets), dtype=torch.float64, device=own.device)
+        goals, lines = (((part - mean) / deviation).flatten(0, 1).flatten(1) for part in (patches, of_others))
+        directions = _directions(goals.shape[1]).to(goals.device)
+        total = torch.zeros(len(subsets), dtype=torch.float64, device=goals.device)
         for some in directions.split(AT_ONCE, dim=1):
-            with full_precision(own.device):
+            with full_precision(goals.device):
                 goal = (some.T @ goals.T).sort(dim=1).values
                 line, order = (some.T @ lines.T).sort(dim=1)
             owner = order // PATCHES

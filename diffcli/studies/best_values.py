@@ -22,6 +22,7 @@ WORDS = {
     "n_manifold": "number of samples",
     "n_swd": "number of samples",
     "n_cas": "number of samples",
+    "cas_steps": "training of the classifier",
     "extractors": "extractor",
     "kind": "generation or restoration",
     "label": "labels asked for",

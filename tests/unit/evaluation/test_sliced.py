@@ -16,10 +16,10 @@ from diffcli.data.pixels import to_uint8
 from diffcli.evaluation import sliced
 from diffcli.evaluation.cache import Cache
 from diffcli.evaluation.distances import Distances
-from diffcli.evaluation.sliced import PATCHES, laplacian_pyramid, scales, sliced_distances
+from diffcli.evaluation.sliced import laplacian_pyramid, patches_of, scales, sliced_distances
 from diffcli.utils.devices import Processes
 
-GENERATOR = torch.Generator()
+GENERATOR, CPU = torch.Generator(), torch.device("cpu")
 
 
 def textures(count: int, side: int, seed: int, smooth: float = 1.0) -> Tensor:
@@ -27,6 +27,16 @@ def textures(count: int, side: int, seed: int, smooth: float = 1.0) -> Tensor:
     noise = np.random.default_rng(seed).normal(size=(count, 3, side, side))
     smoothed = ndimage.gaussian_filter(noise, (0, 0, smooth, smooth))
     return torch.from_numpy(np.clip(0.5 + 0.15 * smoothed / smoothed.std(), 0, 1)).float()
+
+
+def bytes_of(images: Tensor) -> Tensor:
+    return to_uint8(images.clamp(0, 1) - 0.5)
+
+
+def distances_of(real: Tensor, images: Tensor, subsets: Tensor | None = None) -> Tensor:
+    """The distances of images in [0, 1], (S, scales)."""
+    first, second = (patches_of(bytes_of(part), CPU) for part in (real, images))
+    return sliced_distances(first, second, all_of(images) if subsets is None else subsets)
 
 
 def all_of(images: Tensor) -> Tensor:
@@ -58,13 +68,21 @@ def test_the_pyramid_holds_the_images_and_its_filter_is_the_papers(size: tuple[i
         assert band.abs().max() < 1e-12
 
 
+def windows_of(image: Tensor) -> Tensor:
+    """Every patch of an image (C, H, W), (N, C, 7, 7)."""
+    rows = [image[:, y : y + 7, x : x + 7] for y in range(image.shape[1] - 6) for x in range(image.shape[2] - 6)]
+    return torch.stack(rows)
+
+
 def test_the_distance_equals_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sliced, "AT_ONCE", 48)  # the last part is smaller
+    monkeypatch.setattr(sliced, "IMAGES_AT_ONCE", 4)
     real, images = textures(6, 14, 0), textures(9, 14, 1, smooth=0.7)
     subsets = torch.stack([torch.ones(9, dtype=torch.bool), torch.arange(9) < 6])
-    generator = GENERATOR.manual_seed(sliced.SEED)
-    directions = sliced._directions(3 * 49, generator).double()
-    patches, others = (sliced._patches(part, generator).double() for part in (real, images))
+    directions = sliced._directions(3 * 49).double()
+    (patches,), (others,) = (patches_of(bytes_of(part), CPU) for part in (real, images))
+    assert any(torch.equal(patches[0, 0], window) for window in windows_of(bytes_of(real)[0] / 255))
+    patches, others = patches.double(), others.double()
     mean, deviation = patches.mean(dim=(0, 1, 3, 4)), patches.std(dim=(0, 1, 3, 4))
     lines = [
         ((part - mean[:, None, None]) / deviation[:, None, None]).flatten(2) @ directions for part in (patches, others)
@@ -78,7 +96,7 @@ def test_the_distance_equals_the_reference(monkeypatch: pytest.MonkeyPatch) -> N
         )
         for subset in subsets
     ]
-    found = sliced_distances(real, images, subsets)[:, 0]
+    found = distances_of(real, images, subsets)[:, 0]
     assert found[1] == pytest.approx(expected[1], rel=1e-5)  # as many patches: exact
     assert found[0] == pytest.approx(expected[0], rel=1e-2)  # by as many quantiles as real patches
     assert expected[0] != pytest.approx(expected[1], rel=0.02)
@@ -86,10 +104,9 @@ def test_the_distance_equals_the_reference(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_each_scale_sees_its_own_fault() -> None:
     real, others = textures(60, 32, 0), textures(60, 32, 1)
-    everything = all_of(others)
 
     def distances(images: Tensor) -> list[float]:
-        return sliced_distances(real, images, everything)[0].tolist()
+        return distances_of(real, images)[0].tolist()
 
     floor = distances(others)
     blurred = torch.from_numpy(ndimage.gaussian_filter(others.numpy(), (0, 0, 0.7, 0.7)))
@@ -116,7 +133,7 @@ def of_digits(samples: Tensor, labels: Tensor | None, n: int) -> dict[str, float
         classifier=None,
         n=n,
         seed=0,
-        processes=Processes(torch.device("cpu")),
+        processes=Processes(CPU),
         quiet=True,
         cache=Cache(None),
     )
@@ -145,17 +162,17 @@ def test_the_error_is_the_spread_over_sets() -> None:
         contrast = 0.8 + 0.4 * torch.rand(count, 1, 1, 1, generator=GENERATOR.manual_seed(seed))
         images = textures(count, 16, 10 + seed) * contrast
         scores = Distances(
-            train=ImageSet(to_uint8(real - 0.5), torch.full((40,), -1)),
-            test=ImageSet(to_uint8(real - 0.5), torch.full((40,), -1)),
+            train=ImageSet(bytes_of(real), torch.full((40,), -1)),
+            test=ImageSet(bytes_of(real), torch.full((40,), -1)),
             wanted=frozenset({"swd"}),
             extractors=[],
             classifier=None,
             n=count,
             seed=seed,
-            processes=Processes(torch.device("cpu")),
+            processes=Processes(CPU),
             quiet=True,
             cache=Cache(None),
-        ).of(to_uint8(images.clamp(0, 1) - 0.5), None)
+        ).of(bytes_of(images), None)
         spread.append(scores["swd"])
         errors.append(scores["swd_error"])
     assert 0.5 < np.mean(errors) / np.std(spread, ddof=1) < 2.5
@@ -165,7 +182,6 @@ def test_the_error_is_the_spread_over_sets() -> None:
 def test_grey_and_tiny_images_of_any_side_have_a_distance() -> None:
     for shape in ((4, 1, 4, 5), (4, 3, 15, 40), (4, 1, 6, 6)):
         images = torch.rand(*shape, generator=GENERATOR.manual_seed(1))
-        distances = sliced_distances(images, images.flip(0), all_of(images))
+        distances = distances_of(images, images.flip(0))
         assert torch.isfinite(distances).all()
         assert distances.shape == (1, len(scales(*shape[-2:])))
-    assert PATCHES > 0
