@@ -104,6 +104,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
     labels they are told none, unless the options name one, and beside them stands what it makes of images whose label
     it is told (``rmse_told``). Distances (fid, kid) compare unconditional samples with the test images, the extractor's
     name in the key; beside them, as ``..._floor``, as many real training images, with the labels that the samples have.
+    ``swd`` is the distance of patches, which needs no features, the mean over scales and at each, as ``swd_16``.
     ``nearest`` is the median distance of samples to their nearest training image; beside it, that of test images.
     ``nll`` is a bound on the likelihood of the test images, from the first prior; beside it the KL terms' part of it,
     as ``nll_kl``. Beside most, as ``..._error``, stands a standard error: over the test images of what is their mean,

@@ -71,7 +71,7 @@ class ExtractorOptions(Options):
 
     Args:
         extractor: of features, one of ``EXTRACTORS``; ``auto`` is every one that can be had, ``classifier`` both
-            classifiers.
+            classifiers, which are trained on the images, once, where none come along.
         inception_weights: a local copy of the Inception weights.
     """
 
@@ -129,7 +129,7 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
     Args:
         run: see :func:`diffcli.load`; or a model at hand.
         metrics: keys of :data:`~diffcli.evaluation.metrics.METRICS`; none is all that the data set allows and that are
-            not costly.
+            not costly, and ``swd`` of data alone of which no classifier comes along.
         n_test: test images for the loss and for reconstructions, drawn at random by the seed; None is all.
         n_fid: unconditional samples for the distances.
         prior: where sampling starts, one name or several, each in its turn; none is the preset's.
