@@ -106,7 +106,7 @@ def reader_of(data: JudgedData, processes: Processes, quiet: bool) -> TrainedCla
         Unavailable: the data have no classes, or none can be trained.
     """
     if data.source is not None and data.dataset not in CLASSIFIED and not _has_classes(data.source):
-        raise Unavailable(f"the images of {data.dataset} have no classes, and no classifier of it comes along")
+        raise Unavailable(f"the images of {data.dataset} have no classes, and no classifier of them comes along")
     return judges_of(data, processes, quiet, [READER])[READER]
 
 
@@ -125,6 +125,7 @@ def judges_of(
         return {name: load_classifier(data.dataset, name) for name in names}
     if data.source is None:
         raise Unavailable(f"no classifier of {data.dataset} comes along, and there are no images to train one on")
+    data = data if data.content is not None else JudgedData.of(data.dataset, data.source)
     loaded = {name: _load(data, name) for name in names}
     # Of several processes each may have a cache of its own.
     mine = [name for name, judge in loaded.items() if judge is not None]
