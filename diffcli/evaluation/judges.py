@@ -123,16 +123,16 @@ def judges_of(
     """
     if data.dataset in CLASSIFIED:
         return {name: load_classifier(data.dataset, name) for name in names}
-    if data.source is None:
+    if (source := data.source) is None:
         raise Unavailable(f"no classifier of {data.dataset} comes along, and there are no images to train one on")
-    data = data if data.content is not None else JudgedData.of(data.dataset, data.source)
+    data = data if data.content is not None else JudgedData.of(data.dataset, source)
     loaded = {name: _load(data, name) for name in names}
     # Of several processes each may have a cache of its own.
     mine = [name for name, judge in loaded.items() if judge is not None]
     at_hand = set.intersection(*map(set, processes.map_in_order(range(processes.count), lambda _: mine)))
     missing = [name for name in names if name not in at_hand]
     if missing:
-        train, test, by_class = labelled_parts(data.dataset, data.source)
+        train, test, by_class = labelled_parts(data.dataset, source)
         total = STEPS * len(processes.mine(missing))
         with progress(
             f"training {' and '.join(missing)} on {len(train):,} images, once", total, "steps", quiet
