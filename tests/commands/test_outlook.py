@@ -172,13 +172,18 @@ def test_too_few_steps_are_told_before_a_training(cli: Cli, workplace: Path) -> 
     assert (
         "warning: 100 steps are too few to learn from for the network cnn with the prediction eps, which take 1,500 "
         "at least: samples "
-        "will be near noise; take 750 epochs or more, or the preset blur-noise-fast with these images" in result.err
+        "will be near noise; take 750 epochs or more, or the preset colour-fast with these images" in result.err
     )
     words = ["train", "--preset", "ddpm-linear", "--set", data, "--dry-run", *CPU]
     assert "warning" not in cli(*words, "--epochs", 750).err
     assert "warning: 1,498 steps" in cli(*words, "--epochs", 749).err
     short = cli(*words, "--epochs", 1_000_000, "--max-time", "1s", "--batch-size", 190)
     assert "samples will be near noise; take more time, or the preset" in short.err
+    # The preset for more than 32x32 needs sides that 8 divides.
+    for side, recipe in ((40, ", or the preset colour-64-fast with these images"), (36, "")):
+        large = f"data={{name: folder, path: photos, size: {side}}}"
+        told = cli("train", "--preset", "ddpm-linear", "--set", large, "--dry-run", "--epochs", 1, *CPU).err
+        assert told.endswith(f"take 750 epochs or more{recipe}\n"), told
     small = ["--set", "training.sample_epochs=[]", "--set", "network.channels=[2]", *CPU]
     words = ["train", "--preset", "ddpm-linear", "--set", data, *small, "--epochs", 1]
     assert "warning: 2 steps" in cli(*words, "--out", "run").err
