@@ -123,7 +123,10 @@ class OwnPictures:
         """
         if self.survey.count > FEW:
             return None
-        against = [f"the training ends after {steps:,} steps", "the checkpoint of the lowest validation loss is used"]
+        against = [
+            f"the training ends after {steps:,} steps at most",
+            "the checkpoint of the lowest validation loss is used",
+        ]
         if preset.data.parameters["mirrored"]:
             against.append("pictures are mirrored, too (of text: data.mirrored=false)")
         return (
