@@ -12,6 +12,7 @@ from diffcli.utils.options import option
 @command(
     MAKE,
     "diffcli train --preset quickstart",
+    "diffcli train --images photos",
     "diffcli train --preset ddpm-linear --epochs 10 --max-time 10m",
     "diffcli train --preset quickstart --set training.ema=0.99 --dry-run",
     "diffcli train --resume last --epochs 50",

@@ -53,6 +53,7 @@ class Distances:
         extractors: of the features in which distances and neighbours are measured, each in its turn.
         classifier: for label_kept.
         n: how many samples.
+        mirrored: whether the training shows images mirrored, too; a mirrored copy is a copy then.
     """
 
     train: ImageSet
@@ -65,6 +66,7 @@ class Distances:
     processes: Processes
     quiet: bool
     cache: Cache = field(default_factory=Cache)
+    mirrored: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -224,12 +226,17 @@ class Distances:
 
     def _nearest(self, images: Tensor) -> Tensor:
         """Distances of uint8 images (N, C, H, W) to their nearest training images, (N,)."""
-        return nearest(to_unit(to_model(images.to(self.device))), self._originals).cpu()
+        pixels = to_unit(to_model(images.to(self.device)))
+        distances = nearest(pixels, self._originals)
+        if self.mirrored:  # as far from a mirrored original as this one, mirrored, is from the original
+            distances = distances.minimum(nearest(pixels.flip(-1), self._originals))
+        return distances.cpu()
 
     @cached_property
     def _nearest_test(self) -> float:
         some = self.test.images[self._shuffled(len(self.test))[:MAX_NEAREST].sort().values]
-        key = {"nearest in": of_images(self.train.images), "images": of_images(some)}
+        key: dict[str, Any] = {"nearest in": of_images(self.train.images), "images": of_images(some)}
+        key |= {"mirrored": True} if self.mirrored else {}
         return float(self._from_cache(key, lambda: self._nearest(some)).median())
 
     def _from_cache(self, key: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:

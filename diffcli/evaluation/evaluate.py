@@ -177,6 +177,7 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
             seed=options.seed,
             processes=model.processes,
             quiet=quiet,
+            mirrored=source.mirrored,
         )
         for name, prior in starts.items():
             first = name == settings["prior"]

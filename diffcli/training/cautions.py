@@ -55,7 +55,9 @@ def shortness(preset: Preset, data: ImageDataModule, steps: int) -> str | None:
         f"take {math.ceil(least / data.batches_per_epoch):,} epochs or more" if steps >= all_steps else "take more time"
     )
     channels, *lengths = data.train.image_shape
-    names = [recipe_for(channels, max(lengths), len(data.train)).preset, *(["quickstart"] if channels == 1 else [])]
+    fitting = recipe_for(channels, max(lengths), len(data.train))
+    names = [fitting.preset] if all(length % fitting.multiple == 0 for length in lengths) else []
+    names += ["quickstart"] if channels == 1 and all(length % 4 == 0 for length in lengths) else []
     others = [name for name in names if _learns(name, data)]
     recipe = f", or the preset {others[0]} with these images" if others else ""
     return (
@@ -65,8 +67,7 @@ def shortness(preset: Preset, data: ImageDataModule, steps: int) -> str | None:
 
 
 def _learns(name: str, data: ImageDataModule) -> bool:
-    """Whether a preset's training is long enough on these images, and its network takes them."""
-    _, height, width = data.train.image_shape
+    """Whether a preset's training is long enough on these images."""
     preset = preset_of(preset_values(name)[1], {}, name)
     steps = preset.training.epochs * math.ceil(len(data.train) / preset.training.batch_size)
-    return height % 4 == width % 4 == 0 and steps >= least_steps(preset)
+    return steps >= least_steps(preset)

@@ -87,14 +87,14 @@ class TrainOptions(DataDirOptions):
         None,
         metavar="FOLDER",
         help="Your own pictures, sub-folders as classes: trains the preset that fits them, or `preset`.",
-        panel=DATA,
+        panel=MODEL,
     )
     size: int | None = option(
         None,
         check=bounds(4, 1024),
         help="Of `images`: pixels along a side, for example 32 or 64.",
         shown="64 or 32 where most are as large, else their own",
-        panel=DATA,
+        panel=MODEL,
     )
     limit_batches: int | None = option(
         None, check=bounds(1), help="Batches per epoch, for a quick look.", shown="all", panel=TRAINING

@@ -25,7 +25,9 @@ from diffcli.utils.devices import Devices, device_name, pick_device
 
 MOST_STEPS = 10
 MOST_SECONDS = 2.0
-"""So many steps are timed, or as many as begin in that time, after one that is not, unless that alone took longer."""
+"""So many steps are timed, or as many as begin in that time, and one at least, after one that is not."""
+LONG_SECONDS = 20.0
+"""A first step of this time is the one that is timed."""
 LEAST_STEPS = {"x0": 30, "v": 150, "eps": 500}
 """So many steps a model needs at least before it draws anything, by its prediction: small errors of the noise are large
 ones of x0 where there is much of it. Measured on 8x8 digits, see docs/how-to/own-images.md; larger images need more."""
@@ -214,7 +216,7 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager[ob
 def _timed(work: Callable[[], None], device: torch.device, most: int = MOST_STEPS) -> list[float]:
     """Seconds of each call: of the first one alone where it is long, else of those after it."""
     durations: list[float] = []
-    while len(durations) <= most and sum(durations) < MOST_SECONDS:
+    while len(durations) <= most and sum(durations) < (LONG_SECONDS if len(durations) == 1 else MOST_SECONDS):
         began = time.perf_counter()
         work()
         if device.type == "cuda":

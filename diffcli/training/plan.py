@@ -134,13 +134,18 @@ class Plan:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user may not expect of the training, a line each."""
-        return self.notes_after(self.preset.training.epochs * self.data.batches_per_epoch)
+        return self.notes_after(self.all_steps)
+
+    @property
+    def all_steps(self) -> int:
+        """Steps of all epochs."""
+        return self.preset.training.epochs * self.data.batches_per_epoch
 
     def notes_after(self, steps: int) -> tuple[str, ...]:
         """As :attr:`notes`, where the training ends after ``steps`` steps."""
         quick_look = self.options.limit_batches is not None or self.run is not None
         short = None if quick_look else shortness(self.preset, self.data, steps)
-        few = None if self.own is None else self.own.caution(self.preset, steps)
+        few = None if self.own is None else self.own.caution(self.preset, self.all_steps)
         return (*self.replacements, *(line for line in (few, short) if line is not None))
 
     def outlook(self) -> Outlook | None:

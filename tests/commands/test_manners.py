@@ -16,6 +16,7 @@ import pytest
 import typer
 import yaml
 from conftest import TINY, Cli, save_own_images
+from pictures import make_images
 
 from diffcli.checkpoints.model_file import ready_models
 from diffcli.cli import app
@@ -64,6 +65,7 @@ def test_the_examples_of_every_help_run(
     monkeypatch.setitem(graphs.WRITERS, ".onnx", lambda graph, facts, path: float(path.write_bytes(b"")))
     monkeypatch.setattr("diffcli.play.server.serve", lambda models, listener, ready: listener.close())
     save_own_images()
+    make_images(Path("photos"))
     with_short_budgets("degradations", "noise")
     with_short_budgets("report", "low beta")
     mine = {"title": "mine", "models": {"a": "quickstart"}, "budget": {"epochs": 1, "limit_batches": 1}}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import TINY, Cli
 from PIL import Image
 
 import diffcli
 from diffcli.config.presets import load_preset
+from diffcli.training import outlook
 from diffcli.training.options import TrainOptions
 from diffcli.training.outlook import Outlook, clock, least_steps
 from diffcli.training.plan import plan
@@ -31,7 +34,7 @@ def photos(count: int = 20, channels: int = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    ("time", "epochs", "told"),
+    ("limit", "epochs", "told"),
     [
         (
             "10m",
@@ -42,8 +45,8 @@ def photos(count: int = 20, channels: int = 1) -> None:
         ("1s", 100_000, r"ended by max_time 1s, in epoch \d+ of 100000\n"),
     ],
 )
-def test_the_limit_that_ended_a_training_is_told(cli: Cli, tiny: Path, time: str, epochs: int, told: str) -> None:
-    words = ["--out", "run", "--max-time", time, "--epochs", epochs, *CPU]
+def test_the_limit_that_ended_a_training_is_told(cli: Cli, tiny: Path, limit: str, epochs: int, told: str) -> None:
+    words = ["--out", "run", "--max-time", limit, "--epochs", epochs, *CPU]
     result = cli("train", "--preset", tiny, *words, "--set", "training.sample_epochs=[]")
     assert result.code == 0, result.err
     assert re.search(told, result.err), result.err
@@ -87,15 +90,32 @@ def test_a_step_that_is_timed_is_one_of_the_preset(workplace: Path, registries: 
     }
     planned = plan(TrainOptions(values, devices=diffcli.Devices("cpu")))
     slow.seen.clear()
-    outlook = planned.outlook()
-    assert outlook is not None
-    assert outlook.step_seconds >= 0.05
+    estimate = planned.outlook()
+    assert estimate is not None
+    assert estimate.step_seconds >= 0.05
     assert set(slow.seen) == {((100, 1, 8, 8), True, True), ((100, 1, 8, 8), False, True)}
-    assert sum(grad for _, grad, _ in slow.seen) == outlook.measured + 1
+    assert sum(grad for _, grad, _ in slow.seen) == estimate.measured + 1
     batches = planned.data.batches_per_epoch
-    assert (outlook.steps, outlook.validations) == (7 * batches, 2)
-    assert outlook.total_seconds >= 7 * batches * 0.05
-    assert outlook.precision == "bf16-mixed"
+    assert (estimate.steps, estimate.validations) == (7 * batches, 2)
+    assert estimate.total_seconds >= 7 * batches * 0.05
+    assert estimate.precision == "bf16-mixed"
+
+
+def test_a_first_step_that_is_slow_is_not_the_one_that_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlook, "MOST_SECONDS", 0.01)
+    calls: list[int] = []
+
+    def work() -> None:
+        time.sleep(0 if calls else 0.05)
+        calls.append(1)
+
+    (second,) = outlook._timed(work, torch.device("cpu"))
+    assert len(calls) == 2
+    assert second < 0.05
+    monkeypatch.setattr(outlook, "LONG_SECONDS", 0.04)
+    calls.clear()
+    assert outlook._timed(work, torch.device("cpu"))[0] >= 0.05
+    assert len(calls) == 1
 
 
 def made(**changes: Any) -> Outlook:
@@ -172,13 +192,18 @@ def test_too_few_steps_are_told_before_a_training(cli: Cli, workplace: Path) -> 
     assert (
         "warning: 100 steps are too few to learn from for the network cnn with the prediction eps, which take 1,500 "
         "at least: samples "
-        "will be near noise; take 750 epochs or more, or the preset blur-noise-fast with these images" in result.err
+        "will be near noise; take 750 epochs or more, or the preset colour-fast with these images" in result.err
     )
     words = ["train", "--preset", "ddpm-linear", "--set", data, "--dry-run", *CPU]
     assert "warning" not in cli(*words, "--epochs", 750).err
     assert "warning: 1,498 steps" in cli(*words, "--epochs", 749).err
     short = cli(*words, "--epochs", 1_000_000, "--max-time", "1s", "--batch-size", 190)
     assert "samples will be near noise; take more time, or the preset" in short.err
+    # The preset for more than 32x32 needs sides that 8 divides.
+    for side, recipe in ((40, ", or the preset colour-64-fast with these images"), (36, "")):
+        large = f"data={{name: folder, path: photos, size: {side}}}"
+        told = cli("train", "--preset", "ddpm-linear", "--set", large, "--dry-run", "--epochs", 1, *CPU).err
+        assert told.endswith(f"take 750 epochs or more{recipe}\n"), told
     small = ["--set", "training.sample_epochs=[]", "--set", "network.channels=[2]", *CPU]
     words = ["train", "--preset", "ddpm-linear", "--set", data, *small, "--epochs", 1]
     assert "warning: 2 steps" in cli(*words, "--out", "run").err

@@ -107,7 +107,7 @@ def test_few_pictures_are_warned_of_and_what_is_said_is_done(cli: Cli, workplace
     preset, said = resolved(cli, "--images", "few")
     warning = re.search(
         r"warning: 40 pictures are few, and a model may copy them; against that the training ends after ([\d,]+) "
-        r"steps, the checkpoint of the lowest validation loss is used, pictures are mirrored, too \(of text: "
+        r"steps at most, the checkpoint of the lowest validation loss is used, pictures are mirrored, too \(of text: "
         r"data.mirrored=false\). See the nearest of 'diffcli eval'",
         said,
     )
@@ -118,7 +118,7 @@ def test_few_pictures_are_warned_of_and_what_is_said_is_done(cli: Cli, workplace
     plain, said = resolved(
         cli, "--images", "few", "--set", "data.mirrored=false", "--epochs", 7, "--set", "training.val_share=0.3"
     )
-    assert "ends after 7 steps" in said
+    assert "ends after 7 steps at most" in said
     assert "mirrored" not in said
     assert (plain["data"]["mirrored"], plain["training"]["val_share"]) == (False, 0.3)
 
