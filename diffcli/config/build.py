@@ -84,12 +84,12 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
         known = unknown("distribution", training.t_distribution, TIME_DISTRIBUTIONS)
         raise UserError(f"training.t_distribution: {known}")
     degradation = build_degradation(preset)
+    if preset.measurement_noise is not None:
+        _check_measurement_noise(preset)
     if network:
         _check_network(preset, degradation)
     for key, reason in misfits(preset.prediction, preset.input, degradation).items():
         raise UserError(f"{key}: {reason}")
-    if preset.measurement_noise is not None:
-        _check_measurement_noise(preset)
     resolve_sampler(preset.sampler, preset, degradation)
     resolve_prior(preset.prior, degradation)
     if training.min_snr is not None and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
