@@ -14,6 +14,7 @@ from diffcli.utils.options import option
     "diffcli train --preset quickstart",
     "diffcli train --preset ddpm-linear --epochs 10 --max-time 10m",
     "diffcli train --preset quickstart --set training.ema=0.99 --dry-run",
+    "diffcli train --init quickstart --set training.lr=1e-4",
     "diffcli train --resume last --epochs 50",
 )
 def train(
