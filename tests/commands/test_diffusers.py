@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Cli, save_own_images
 from pipelines import NOISY, save_pipeline, small_network
 from torch import Tensor
 
@@ -182,3 +183,62 @@ def test_dpm_solver_draws_the_same(workplace: Path, monkeypatch: pytest.MonkeyPa
     step = other_step(monkeypatch, "scheduling_dpmsolver_multistep")
     for steps in (1, 5, 20):
         compared(workplace / f"{steps}", small_network(), scheduler, steps, step)
+
+
+def digits_pipeline(folder: str, **changes: Any) -> Path:
+    """A pipeline of 8x8 digits by label, whose row 10 is that of no label."""
+    scheduler = diffusers.DDIMScheduler(**NOISY, timestep_spacing="trailing", prediction_type="v_prediction")
+    return save_pipeline(folder, scheduler, small_network(sample_size=8, num_class_embeds=11, **changes))
+
+
+def test_everything_that_is_done_with_a_model_is_done_with_theirs(cli: Cli, workplace: Path) -> None:
+    digits_pipeline("theirs")
+    imported = cli("import", "theirs", "--data", "digits", "--unlabelled", 10)
+    assert (imported.code, imported.out) == (0, "model.safetensors\n"), imported.err
+    save_own_images()
+    few = ["--n-test", 4, "--n-fid", 4, "--steps", 2, "--extractor", "classifier", "--accelerator", "cpu"]
+    for words in (
+        ["sample", "--checkpoint", "model.safetensors", "--label", "0-9", "--guidance", "2", "--steps", 2],
+        ["sample", "--run", "theirs", "--label", "3", "--steps", 2],
+        ["sample", "--checkpoint", "model.safetensors", "--conditional", "--steps", 2, "--n", 2],
+        ["eval", "--run", "model.safetensors", *few],
+        ["restore", "photo.jpg", "--run", "model.safetensors", "--degradation", "quickstart-pixelate", "--steps", 2],
+        ["restore", "photo.jpg", "--run", "model.safetensors", "--t", 50, "--steps", 2],
+        ["export", "model.safetensors", "--out", "copy.safetensors"],
+        ["export", "model.safetensors", "--out", "graph.pt2", "--sampler", "ddim", "--steps", 2],
+        ["train", "--init", "theirs", "--set", "data={name: digits}", "--epochs", 1, "--limit-batches", 1],
+    ):
+        result = cli(*words)
+        assert result.code == 0, (words, result.err)
+    run = Path(result.out.strip())
+    assert diffcli.load(run).preset.network.name == "diffusers-unet"
+    page = cli("compare", "model.safetensors", run, "--rmse", "--out", "page.html", *few)
+    assert page.code == 0, page.err
+    assert Path("page.html").stat().st_size > 10_000
+    model = diffcli.load("theirs")
+    assert model.sample(2, label=[3], steps=2).shape == (2, 1, 8, 8)
+    with pytest.raises(diffcli.UserError, match="the images of the training are not there any more"):
+        diffcli.evaluate("theirs", n_test=2)
+
+
+def test_the_network_keeps_the_rules_of_networks() -> None:
+    from diffcli import check_network
+    from diffcli.networks import NETWORKS
+
+    small = {"block_out_channels": [8, 16], "norm_num_groups": 4, "layers_per_block": 1, "attention_head_dim": 4}
+    check_network(NETWORKS["diffusers-unet"], **small)
+
+
+def test_weights_of_another_layer_are_refused(cli: Cli, workplace: Path) -> None:
+    folder = digits_pipeline("theirs")
+    config = folder / "unet" / "config.json"
+    config.write_text(config.read_text().replace('"layers_per_block": 1', '"layers_per_block": 2'))
+    for words in (["import", "theirs"], ["sample", "--run", "theirs"]):
+        result = cli(*words)
+        assert result.code == 2
+        assert "pipeline theirs is of another network: network.unet." in result.err
+    config.write_text(config.read_text().replace('"norm_num_groups": 4', '"norm_num_groups": 5'))
+    result = cli("import", "theirs")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "network diffusers-unet: diffusers does not build it: num_channels" in result.err
+    assert not Path("model.safetensors").exists()
