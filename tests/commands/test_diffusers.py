@@ -205,7 +205,6 @@ def test_everything_that_is_done_with_a_model_is_done_with_theirs(cli: Cli, work
         ["restore", "photo.jpg", "--run", "model.safetensors", "--degradation", "quickstart-pixelate", "--steps", 2],
         ["restore", "photo.jpg", "--run", "model.safetensors", "--t", 50, "--steps", 2],
         ["export", "model.safetensors", "--out", "copy.safetensors"],
-        ["export", "model.safetensors", "--out", "graph.pt2", "--sampler", "ddim", "--steps", 2],
         ["train", "--init", "theirs", "--set", "data={name: digits}", "--epochs", 1, "--limit-batches", 1],
     ):
         result = cli(*words)
