@@ -40,7 +40,8 @@ test: lint ## Lint, check types, run all tests but the long forms
 
 SLOW := system/test_safety system/test_same_bytes system/test_memory system/test_processes system/test_resume system/test_precision system/test_disk \
   system/test_failures system/test_play_page commands/test_fuzz commands/test_fuzz_files commands/test_model_files \
-  commands/test_resume_changes commands/test_study commands/test_shipped_studies commands/test_eval_inception
+  commands/test_resume_changes commands/test_study commands/test_shipped_studies commands/test_eval_inception \
+  commands/test_diffusers commands/test_diffusers_export
 
 test-slow: setup ## Run the long forms of the safety, resume, precision, fuzz, memory and browser tests (20 minutes)
 	DIFFCLI_SLOW=1 $(BIN)/python -m pytest -m 'slow or not slow' -s $(SLOW:%=tests/%.py)

@@ -15,7 +15,18 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
     "functions": (
         "Commands as functions",
         "The commands as functions: what is an option there is an argument here, with `_` for `-`.",
-        ["train", "evaluate", "compare", "study", "export", "Run", "Evaluation", "Comparison", "Devices"],
+        [
+            "train",
+            "evaluate",
+            "compare",
+            "study",
+            "export",
+            "import_pipeline",
+            "Run",
+            "Evaluation",
+            "Comparison",
+            "Devices",
+        ],
     ),
     "components": (
         "Components of your own",

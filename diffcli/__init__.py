@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from diffcli.diffusion.testing import check_degradation as check_degradation
     from diffcli.evaluation.evaluate import evaluate as evaluate
     from diffcli.inference.export import export as export
+    from diffcli.inference.importing import import_pipeline as import_pipeline
     from diffcli.inference.loading import load as load
     from diffcli.inference.model import Model as Model
     from diffcli.inference.pictures import grid as grid
@@ -73,6 +74,7 @@ _HOMES = {
     "UserError": "utils.errors",
     "Comparison": "studies.comparison",
     "Evaluation": "checkpoints.evaluations",
+    "import_pipeline": "inference.importing",
     "load": "inference.loading",
     "Model": "inference.model",
     "plugin": "config.plugins",

@@ -1,4 +1,5 @@
-"""Trained models as files hold them: a run's checkpoints, and model files, which hold what inference needs and no more.
+"""Trained models as files hold them: a run's checkpoints, model files, which hold what inference needs and no more, and
+other programs' folders.
 
 A model file is a safetensors file (https://huggingface.co/docs/safetensors): tensors, and text in its metadata. Nothing
 in it can be executed. Its tensors are ``weights/...`` (the denoiser's average), ``guide/...`` (the early one, where
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffcli.checkpoints.diffusers_folder import fingerprint_of, pickle_hint, read_pipeline
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import ENTRY, json_text, write_safetensors, written_whole
 from diffcli.utils.hashing import of_file, of_tensors, of_text
@@ -54,6 +56,7 @@ class Stored:
         epoch: epochs done, counted from 1.
         training: facts of the training, for the user's information.
         evaluation: what ``eval.json`` holds of these weights; empty where they were not evaluated.
+        notes: of another program's model, what its sampling does otherwise, in lines.
     """
 
     file: Path
@@ -69,11 +72,13 @@ class Stored:
     epoch: int = 1
     training: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         """The name that messages call it by."""
-        return f"{'model file' if is_model_file(self.file) else 'checkpoint'} {self.file}"
+        kind = "model file" if is_model_file(self.file) else "pipeline" if self.file.is_dir() else "checkpoint"
+        return f"{kind} {self.file}"
 
 
 def is_model_file(path: Path) -> bool:
@@ -105,13 +110,15 @@ becomes."""
 
 
 def read_stored(path: Path) -> Stored:
-    """The model that a checkpoint or a model file holds, without executing anything.
+    """The model that a checkpoint, a model file or a folder of diffusers holds, without executing anything.
 
     Raises:
         UserError: the file is missing, damaged, or was not written by diffcli.
     """
     if is_model_file(path):
         return _of_model_file(path)
+    if path.is_dir():
+        return stored_pipeline(path)
     content = read_checkpoint(path)
     values: dict[str, Any] = {}
     try:
@@ -121,6 +128,20 @@ def read_stored(path: Path) -> Stored:
         return Stored(file=path, **values)
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"checkpoint {path} is damaged: it holds something else than weights") from error
+
+
+def stored_pipeline(folder: Path, unlabelled: int | None = None) -> Stored:
+    """The model that a folder of diffusers holds, see :mod:`diffcli.checkpoints.diffusers_folder`.
+
+    Args:
+        unlabelled: the row of its table of classes that stands for no label, if any.
+
+    Raises:
+        UserError: it is not as it must be.
+    """
+    pipeline = read_pipeline(folder, unlabelled)
+    shares = tuple(1 / pipeline.classes for _ in range(pipeline.classes))
+    return Stored(folder, pipeline.name, pipeline.preset, pipeline.weights, class_shares=shares, notes=pipeline.notes)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -144,16 +165,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"checkpoint {path} is refused: it is damaged, or holds code instead of plain weights"
+            f"checkpoint {path} is refused: it is damaged, or holds code instead of plain weights{pickle_hint(path)}"
         ) from error
     except UserError:
         raise
     except Exception as error:  # bytes that are damaged can raise anything
-        raise UserError(f"checkpoint {path} is damaged or not a checkpoint; use another one") from error
+        raise UserError(
+            f"checkpoint {path} is damaged or not a checkpoint; use another one{pickle_hint(path)}"
+        ) from error
     about = content.get("hyper_parameters") if isinstance(content, dict) else None
     has_preset = isinstance(about, dict) and {"preset", "preset_name"} <= set(about)
     if not has_preset or not isinstance(content.get("state_dict"), dict):
-        raise UserError(f"checkpoint {path} was not written by diffcli: it holds no preset")
+        raise UserError(f"checkpoint {path} was not written by diffcli: it holds no preset{pickle_hint(path)}")
     return content
 
 
@@ -264,7 +287,9 @@ def check_weights(where: str, weights: dict[str, Any], denoiser: nn.Module) -> N
 
 def fingerprint(path: Path) -> str:
     """A checksum that tells the weights of a file from others: a model file's checksum of its tensors, a checkpoint's
-    of its bytes; '' where there is no file."""
+    of its bytes, a folder's of what is read of it; '' where there is no file."""
+    if path.is_dir():
+        return fingerprint_of(path)
     if not path.is_file():
         return ""
     return str(read_about(path).get("weights_sha256")) if is_model_file(path) else of_file(path)

@@ -10,6 +10,7 @@ from diffcli.inference.options import ExportOptions
     EXPORT,
     "diffcli export quickstart --out digits.safetensors",
     "diffcli export quickstart --steps 20 --sampler ddim --out digits.onnx",
+    "diffcli export quickstart --sampler ddim --format diffusers --out pipeline",
 )
 def export(options: ExportOptions) -> None:
     """Write a trained model into files that need no run folder, for diffcli or for other programs."""

@@ -15,6 +15,7 @@ from diffcli.utils.options import option
     "diffcli train --images photos",
     "diffcli train --preset ddpm-linear --epochs 10 --max-time 10m",
     "diffcli train --preset quickstart --set training.ema=0.99 --dry-run",
+    "diffcli train --init quickstart --set training.lr=1e-4",
     "diffcli train --resume last --epochs 50",
 )
 def train(

@@ -84,12 +84,12 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
         known = unknown("distribution", training.t_distribution, TIME_DISTRIBUTIONS)
         raise UserError(f"training.t_distribution: {known}")
     degradation = build_degradation(preset)
-    if network:
-        _check_network(preset, degradation.image_shape)
-    for key, reason in misfits(preset.prediction, preset.input, degradation).items():
-        raise UserError(f"{key}: {reason}")
     if preset.measurement_noise is not None:
         _check_measurement_noise(preset)
+    if network:
+        _check_network(preset, degradation)
+    for key, reason in misfits(preset.prediction, preset.input, degradation).items():
+        raise UserError(f"{key}: {reason}")
     resolve_sampler(preset.sampler, preset, degradation)
     resolve_prior(preset.prior, degradation)
     if training.min_snr is not None and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
@@ -171,7 +171,7 @@ def with_classes(preset: Preset, names: Sequence[str], any_order: bool = False) 
     return preset.model_copy(update={"labels": preset.labels.model_copy(update={"classes": list(names)})})
 
 
-def _check_network(preset: Preset, image_shape: tuple[int, int, int]) -> None:
+def _check_network(preset: Preset, degradation: Degradation) -> None:
     """Checks that a preset's network can be built, and is not too large.
 
     Raises:
@@ -180,7 +180,7 @@ def _check_network(preset: Preset, image_shape: tuple[int, int, int]) -> None:
     # On the meta device nothing is allocated: a network that would fill the memory is refused before it does.
     try:
         with torch.device("meta"):
-            network = _network(preset, image_shape)
+            network = _network(preset, degradation)
     except (RuntimeError, OverflowError, TypeError) as error:
         raise UserError(f"network {preset.network.name} cannot be built: {str(error).splitlines()[0]}") from error
     parameters = sum(weight.numel() for weight in network.parameters())
@@ -376,9 +376,9 @@ def build_denoiser(resolved: Resolved) -> Denoiser:
     preset = resolved.preset
     try:
         with _limited_weights():
-            network = _network(preset, resolved.image_shape)
+            network = _network(preset, resolved.degradation)
     except (RuntimeError, OverflowError, TypeError, _TooManyWeightsError):
-        _check_network(preset, resolved.image_shape)  # says what is wrong
+        _check_network(preset, resolved.degradation)  # says what is wrong
         raise
     return Denoiser(
         network,
@@ -413,12 +413,17 @@ def _limited_weights() -> Iterator[None]:
         handle.remove()
 
 
-def _network(preset: Preset, image_shape: tuple[int, int, int]) -> nn.Module:
+def _network(preset: Preset, degradation: Degradation) -> nn.Module:
     if preset.labels is not None and not asks_for("network", preset.network, "classes"):
         fitting = [name for name in NETWORKS if asks_for("network", Component(name=name), "classes")]
         raise UserError(f"labels: network {preset.network.name} takes none; use {' or '.join(fitting)}")
     noise_levels = preset.measurement_noise is not None
-    supplied = {"image_shape": image_shape, "classes": preset.classes, "noise_levels": noise_levels}
+    supplied = {
+        "image_shape": degradation.image_shape,
+        "classes": preset.classes,
+        "noise_levels": noise_levels,
+        "T": degradation.T,
+    }
     network: nn.Module = build("network", preset.network, supplied)
     return network
 

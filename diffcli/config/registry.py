@@ -57,7 +57,7 @@ KINDS = {
     "schedule": Kind(SCHEDULES, ("image_shape",)),
     "degradation": Kind(DEGRADATIONS, ("betas", "image_shape"), Degradation),
     "noise": Kind(NOISE_LEVELS, ("T",)),
-    "network": Kind(NETWORKS, ("image_shape", "classes", "noise_levels")),
+    "network": Kind(NETWORKS, ("image_shape", "classes", "noise_levels", "T")),
     "prior": Kind(PRIORS, (), Prior),
     "sampler": Kind(SAMPLERS, ("denoiser", "degradation", "xT", "timesteps", "draw")),
 }

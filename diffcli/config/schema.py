@@ -159,8 +159,9 @@ class Preset(Strict):
     Args:
         schedule: of the degradation's betas; null where it takes none.
         labels: null is a model without.
-        input: what the network is given: x_t as it is (``degraded``), or the linear estimate of x_0 from it
-            (``wiener``), in which the modes that a blur left are as strong as in an image; blurs only.
+        input: what the network is given: x_t as it is (``degraded``); the linear estimate of x_0 from it (``wiener``),
+            in which the modes that a blur left are as strong as in an image, blurs only; or x_t as it is where pixels
+            are in [-1, 1] (``full-range``), as networks of other libraries know it, Gaussian noise only.
         noise: what is added to a degradation that draws none of its own, see :mod:`diffcli.diffusion.noise_levels`.
         measurement_noise: the largest standard deviation, where pixels have the range 1, of noise that is no part of
             the degradation: what a file of 8 bits, or a sensor, adds to x_t. Each image of the training has its own,

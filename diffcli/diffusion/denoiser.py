@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcli.diffusion.degradations import Degradation, GaussianNoise, Separable
+from diffcli.diffusion.full_range import full_range_input, full_range_output
 from diffcli.diffusion.measurement_noise import level_of
 
 
@@ -58,11 +59,23 @@ class Input:
     """(degradation, xt, t, the measurement noise's sigma (B,) or None) -> (B, C, H, W)."""
     degradation: type
     """Which degradations it can be had for."""
+    needs: str = "a degradation"
+    """The same in words."""
+    answer: Callable[[Any, str, Tensor, Tensor, Tensor], Tensor] | None = None
+    """(degradation, prediction, xt, t, output) -> the prediction, where the network answers in other units."""
 
 
 INPUTS: dict[str, Input] = {
     "degraded": Input(of=lambda degradation, xt, t, sigma: xt, degradation=Degradation),
-    "wiener": Input(of=lambda degradation, xt, t, sigma: degradation.wiener(xt, t, sigma), degradation=Separable),
+    "wiener": Input(
+        of=lambda degradation, xt, t, sigma: degradation.wiener(xt, t, sigma), degradation=Separable, needs="a blur"
+    ),
+    "full-range": Input(
+        of=lambda degradation, xt, t, sigma: full_range_input(degradation, xt, t),
+        degradation=GaussianNoise,
+        needs="Gaussian noise",
+        answer=full_range_output,
+    ),
 }
 
 
@@ -77,10 +90,12 @@ def misfits(prediction: str, input: str, degradation: Degradation) -> dict[str, 
         demand = "that only scales the image and adds noise" if degradation.stochastic else "with noise"
         needed = f"needs a degradation {demand}; use {' or '.join(fitting)}"
         reasons["prediction"] = f"prediction {prediction} {needed}"
+    elif prediction == "eps" and isinstance(degradation, GaussianNoise) and not degradation.alphas_cumprod[-1]:
+        reasons["prediction"] = "prediction eps needs something of the image at T, and the last beta is 1; use x0 or v"
     if input not in INPUTS:
         reasons["input"] = f"input must be one of {', '.join(INPUTS)}, got {input}"
     elif not isinstance(degradation, INPUTS[input].degradation):
-        reasons["input"] = f"input {input} needs a blur; use degraded"
+        reasons["input"] = f"input {input} needs {INPUTS[input].needs}; use degraded"
     return reasons
 
 
@@ -92,7 +107,7 @@ class Denoiser(nn.Module):
         degradation: what the network undoes.
         prediction: a key of ``PREDICTIONS``.
         classes: number of labels that the network was built for; where it is 0, labels are not looked at.
-        input: a key of ``INPUTS``: x_t itself, or what a linear filter makes of it.
+        input: a key of ``INPUTS``: x_t itself, what a linear filter makes of it, or x_t of pixels in [-1, 1].
         measurement_noise: the largest standard deviation of the measurement noise that the network was built for; its
             level in each x_t, (B,) in 0..1, is then its fourth argument. 0 is none.
 
@@ -129,7 +144,8 @@ class Denoiser(nn.Module):
         return twin
 
     def output(self, xt: Tensor, t: Tensor, labels: Tensor | None = None, sigma: Tensor | None = None) -> Tensor:
-        """The network's raw output g[x_t, t / T], (B, C, H, W), in the precision of ``xt``, under autocast too."""
+        """The network's output g[x_t, t / T] as the prediction, (B, C, H, W), in the precision of ``xt``, whatever
+        autocast."""
         time = t.to(xt.dtype) / self.degradation.T
         conditions: list[Tensor | None] = [labels] if self.classes else []
         if self.measurement_noise:
@@ -137,9 +153,12 @@ class Denoiser(nn.Module):
             conditions = [labels if self.classes else None, level_of(sigma, self.measurement_noise)]
         else:
             sigma = None
-        inputs = INPUTS[self.input].of(self.degradation, xt, t, sigma)
-        output: Tensor = self.network(inputs, time, *conditions)
-        return output.to(xt.dtype)
+        kind = INPUTS[self.input]
+        output: Tensor = self.network(kind.of(self.degradation, xt, t, sigma), time, *conditions)
+        output = output.to(xt.dtype)
+        if kind.answer is not None:
+            output = kind.answer(self.degradation, self.prediction, xt, t, output)
+        return output
 
     def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """x0_hat, (B, C, H, W), for t in 1..T, int64 (B,), on the CPU or where ``xt`` is, and labels, int64 (B,), -1

@@ -132,7 +132,9 @@ def moments(
     def given(xt: Tensor, t: Tensor) -> Tensor:
         x0_hat, transposed = with_jacobian(estimate, xt, t)
         ratio = _column(hot.alphas_cumprod / (1 - hot.alphas_cumprod), t, xt)
-        scale = _column((1 - hot.alphas_cumprod) / hot.alphas_cumprod.sqrt(), t, xt)
+        # Where alpha_T is 0, x_T says nothing of x_0.
+        factors = (1 - hot.alphas_cumprod) / hot.alphas_cumprod.sqrt()
+        scale = _column(factors.where(hot.alphas_cumprod > 0, 0.0), t, xt)
 
         def covariance(v: Tensor) -> Tensor:
             return scale * wide(transposed(v))

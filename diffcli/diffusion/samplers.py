@@ -136,11 +136,13 @@ def ancestral(
     alphas = degradation.alphas_cumprod
     xt = xT
     for t, s in pairwise(timesteps):
-        # Line 5: the mean of x_s, from the noise that the denoiser's estimate implies.
+        # Line 5: the mean of x_s, with the noise that the denoiser's estimate implies put in (Ho et al., Eq. 7), so
+        # that alpha_T may be 0.
         alpha_t, alpha_s = float(alphas[t]), float(alphas[s])
         beta = 1 - alpha_t / alpha_s
-        x0_hat, eps = _estimates(denoiser, degradation, xt, t)
-        xt = (xt - beta / math.sqrt(1 - alpha_t) * eps) / math.sqrt(alpha_t / alpha_s)
+        x0_hat = _estimate(denoiser, xt, t)
+        mean = math.sqrt(alpha_s) * beta * x0_hat + math.sqrt(alpha_t / alpha_s) * (1 - alpha_s) * xt
+        xt = mean / (1 - alpha_t)
         # Lines 6 and 7: new noise, but for the last step (line 9).
         if s > 0:
             sigma2 = beta if variance == "beta" else beta * (1 - alpha_s) / (1 - alpha_t)
@@ -245,7 +247,10 @@ def dpm_solver_pp(
     """
     alphas = degradation.alphas_cumprod.tolist()
     # lambda_t of the paper: half of log SNR_t.
-    half_log_snr = [0.5 * math.log(alpha / (1 - alpha)) if alpha < 1 else math.inf for alpha in alphas]
+    half_log_snr = [
+        0.5 * math.log(alpha / (1 - alpha)) if 0 < alpha < 1 else math.copysign(math.inf, alpha - 0.5)
+        for alpha in alphas
+    ]
     previous: Tensor | None = None
     xt, last_stride = xT, 1.0
     for t, s in pairwise(timesteps):

@@ -163,9 +163,32 @@ def _in_pixels(width: float | str, image_shape: tuple[int, int, int] | None) -> 
     return float(match[1]) / 100 * min(image_shape[1:])
 
 
+def listed(values: list[float]) -> Tensor:
+    """beta_t one by one, such as a table that another program trained with.
+
+    Args:
+        values: beta_1 to beta_T, each positive.
+
+    Returns:
+        betas, float64 (T + 1,).
+
+    Raises:
+        ValueError: there are none, too many, or one is not positive.
+    """
+    _check(len(values), positive={f"beta_{t}": value for t, value in enumerate(values, start=1)})
+    return pad(torch.tensor(values, dtype=torch.float64), (1, 0))
+
+
+def betas_of(alphas: Tensor) -> list[float]:
+    """The values of :func:`listed` whose products are alpha_1 to alpha_T, float64 (T,)."""
+    before = pad(alphas[:-1], (1, 0), value=1.0)
+    return (1 - alphas / before).tolist()
+
+
 SCHEDULES: dict[str, Callable[..., Tensor]] = {
     "constant": constant,
     "linear": linear,
     "cosine": cosine,
     "log-widths": log_widths,
+    "betas": listed,
 }

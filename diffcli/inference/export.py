@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from diffcli.checkpoints.evaluations import Evaluation, has_todays_meaning
 from diffcli.checkpoints.model_file import Stored, fingerprint, halved, read_stored, write_model_file
 from diffcli.checkpoints.runs import Run
+from diffcli.inference.diffusers_export import GRAPHS, is_native, write_graph_pipeline, write_pipeline
 from diffcli.inference.graphs import WRITERS, about, graphs_of
 from diffcli.inference.loading import find_checkpoint, model_of
 from diffcli.inference.model import Model
@@ -58,6 +59,10 @@ def export_with(options: ExportOptions) -> list[Path]:
             raise UserError(f"`out` {file} is the model's own file; name another")
     stored = described(read_stored(checkpoint), run)
     model = model_of(stored)  # what cannot be read back is not written
+    if options.format:
+        model = replace(model, run=run, data=options.data)
+        _write_pipeline(model, options)
+        return options.files
     if options.graphs:
         model = replace(model, run=run, data=options.data)
         model.check_data(needed=model.needs_images(model.prior_component(options.prior)))
@@ -67,6 +72,26 @@ def export_with(options: ExportOptions) -> list[Path]:
         note(f"note: the file can be used where plug-in {origin}, which has the {component}, is loaded")
     write_model_file(options.files[0], in_float16(stored) if options.half else stored)
     return options.files
+
+
+def _write_pipeline(model: Model, options: ExportOptions) -> None:
+    out = options.files[0]
+    native = is_native(model)
+    if native and options.prior not in (None, model.preset.prior.name):
+        raise UserError("`prior`: a pipeline of diffusers starts from standard normal noise; leave it out")
+    if not native:
+        model.check_data(needed=model.needs_images(model.prior_component(options.prior)))
+    elif options.data is not None:
+        raise UserError("`data` names images, and none are read for this; leave it out")
+    with written_whole(out) as part:
+        part.mkdir()
+        if native:
+            notes = write_pipeline(model, options.sampling, part, out)
+        else:
+            _write_graphs(model, replace(options, out=part / GRAPHS, format=None))
+            notes = write_graph_pipeline(part, out)
+    for line in () if options.quiet else notes:
+        note(line)
 
 
 def _write_graphs(model: Model, options: ExportOptions) -> None:

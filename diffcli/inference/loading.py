@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffcli.checkpoints.diffusers_folder import is_pipeline
 from diffcli.checkpoints.model_file import Stored, check_weights, is_model_file, read_stored, ready_models
 from diffcli.checkpoints.runs import Run, best_checkpoint, check_version, no_run, run_named
 from diffcli.config.build import Resolved, build_denoiser, resolve
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
-    """The checkpoint or model file that a name stands for, see :func:`load`, and the run that it belongs to.
+    """The checkpoint, model file or pipeline that a name stands for, see :func:`load`, and the run that it belongs to.
 
     Where a ready model is taken, or could have been meant, a note says what is.
 
@@ -52,6 +53,10 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
     file = ready.get(str(name))
     run = run_named(str(name), file)
     if run is None:
+        if file is None and is_pipeline(path):
+            if is_first():
+                note(f"note: {path} is a pipeline of diffusers; 'diffcli import' tells what it does otherwise there")
+            return None, path
         if file is None:
             raise no_run(str(name), list(ready))
         if is_first():
@@ -71,7 +76,8 @@ def load(
 
     Args:
         name: a run, its folder, a preset's name (its newest run), ``last`` (the newest of all), a ready model's name,
-            or the file of a checkpoint or of a model. A run comes before the ready model of its name.
+            the file of a checkpoint or of a model, or the folder of a pipeline of diffusers. A run comes before the
+            ready model of its name.
         data_dir: folder of the data sets, which only some priors need; None is ``DIFFCLI_DATA``, else ``data``.
         data: a folder of images in place of the one that the model was trained on, where that is needed.
         devices: what it computes on.

@@ -14,6 +14,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from diffcli.checkpoints.diffusers_folder import is_pipeline
 from diffcli.checkpoints.model_file import is_model_file, read_about, read_stored, ready_models
 from diffcli.checkpoints.runs import run_named, run_preset
 from diffcli.config.build import build_degradation, degradation_of
@@ -118,6 +119,9 @@ def preset_named(name: str) -> Preset | None:
         run = run_named(name, ready.get(name))
         if run is not None:
             return run_preset(run)
+        if name not in ready and is_pipeline(path):
+            stored = read_stored(path)
+            return validate_stored(stored.preset, stored.title)
         if name in ready:
             return validate_stored(read_about(ready[name])["preset"], f"model file {ready[name]}")
     if path.suffix in (".yaml", ".yml") or os.sep in name or name in preset_files():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from diffcli.data.options import DataOptions, data_option
 from diffcli.utils.console import quiet_option
 from diffcli.utils.devices import ONE_DEVICE, PLACES, Devices, devices_option
-from diffcli.utils.errors import UserError
+from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.files import check_beside, check_output
 from diffcli.utils.options import (
     AUTO,
@@ -40,6 +40,8 @@ Result = TypeVar("Result")
 BatchSize = int | Literal["auto"]
 Zoom = int | Literal["auto"]
 MAX_SAMPLES = 10_000_000
+FOLDERS = "diffusers"
+"""The library that a folder is written for."""
 N_SAMPLES, N_PER_LABEL, N_RECONSTRUCTIONS = 64, 8, 8
 """How many images there are unless something else is asked for: samples, of each of several labels, reconstructions."""
 ALL_PARTS: dict[str, str | None] = {**PLACES, "precision": None, "compile": None}
@@ -255,6 +257,7 @@ class ExportOptions(StepOptions):
         out: .safetensors, a model file, which diffcli reads wherever it is; or graphs for other programs, .onnx or .pt2
             (of ``torch.export``): the network's estimate in ``out`` itself, and beside it the sampler's step and the
             start, ``NAME-step`` and ``NAME-start``.
+        format: of a folder, ``diffusers``: a pipeline that ``DiffusionPipeline.from_pretrained`` opens.
         half: of a model file, weights in float16, which takes half the space.
         prior: of graphs, where sampling starts; None is the preset's. So are the sampler, its steps and guidance.
         data: of graphs with a prior that has yet to be fitted, a folder of images in place of the one of the training.
@@ -274,9 +277,11 @@ class ExportOptions(StepOptions):
         shown="",
     )
     out: Path | str = option(
-        Path("model.safetensors"), help=".safetensors for diffcli elsewhere; .onnx or .pt2, graphs for other programs."
+        Path("model.safetensors"),
+        help=".safetensors for diffcli elsewhere; .onnx or .pt2, graphs for other programs; a folder with `format`.",
     )
     _: KW_ONLY
+    format: str | None = option(None, help="Of a folder: diffusers, a pipeline of that library.", shown="by `out`")
     half: bool = option(False, help="Of a .safetensors: weights in float16, half the size.")
     prior: str | None = option(None, help="Start of a blur model's graphs.", shown="the preset's", panel=SAMPLING)
     data: Path | str | None = data_option()
@@ -287,15 +292,21 @@ class ExportOptions(StepOptions):
         from diffcli.inference.graphs import WRITERS, check_packages
 
         super().__post_init__()
+        if self.format not in (None, FOLDERS):
+            raise UserError(f"`format`: {unknown('format', str(self.format), [FOLDERS])}")
+        if self.format is None and not self.suffix:
+            raise UserError(
+                f"`out` {self.out}: a folder is a pipeline of another library; name it with `format` {FOLDERS}"
+            )
         for file in self.files:
-            check_output(file, (SUFFIX, *WRITERS), "out")
+            check_output(file, ("",) if self.format else (SUFFIX, *WRITERS), "out")
         check_beside(self.files[0], self.files[1:], "out")
         sampling = {**shared(self, StepOptions), "prior": self.prior, "data": self.data}
         given = [name for name, value in sampling.items() if value is not None]
-        if not self.graphs and given:
+        if not self.graphs and not self.format and given:
             raise UserError(f"`{given[0]}` is for graphs, .onnx or .pt2; a model file keeps what its preset says")
-        if self.graphs and self.half:
-            raise UserError("`half` is for a model file, .safetensors; graphs compute in float32")
+        if (self.graphs or self.format) and self.half:
+            raise UserError("`half` is for a model file, .safetensors; graphs and pipelines compute in float32")
         check_packages(self.suffix)
 
     @property
@@ -308,7 +319,7 @@ class ExportOptions(StepOptions):
         """Whether graphs are written."""
         from diffcli.inference.graphs import WRITERS
 
-        return self.suffix in WRITERS
+        return self.suffix in WRITERS and not self.format
 
     @property
     def files(self) -> list[Path]:

@@ -2,7 +2,7 @@
 
 A network that has no parameter ``classes`` takes no labels: it is called with the first two arguments alone. One with a
 parameter ``noise_levels`` may be built to be told the level of the measurement noise in x_t, too: (B,) in 0..1, its
-fourth argument.
+fourth argument. A parameter ``T`` is the number of steps, for networks that are told t itself.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,12 @@ from torch import nn
 
 from diffcli.networks.cnn import CNN
 from diffcli.networks.compact import CompactUNet
+from diffcli.networks.diffusers_unet import DiffusersUNet
 from diffcli.networks.unet import UNet
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": CNN, "compact-unet": CompactUNet, "unet": UNet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "cnn": CNN,
+    "compact-unet": CompactUNet,
+    "diffusers-unet": DiffusersUNet,
+    "unet": UNet,
+}

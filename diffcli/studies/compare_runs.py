@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from diffcli.checkpoints.diffusers_folder import pickle_hint
 from diffcli.checkpoints.evaluations import Evaluation
-from diffcli.checkpoints.model_file import is_model_file, read_about
+from diffcli.checkpoints.model_file import fingerprint, is_model_file, read_about
 from diffcli.checkpoints.runs import Run, runs_root
 from diffcli.config.build import candidate_priors
 from diffcli.diffusion.degradations import GaussianNoise
@@ -84,12 +85,13 @@ def _named(name: Run | Path | str) -> tuple[Run, Run | Path]:
     if isinstance(name, Run):
         return name, name
     run, file = find_checkpoint(name)
-    if is_model_file(file):
-        about = read_about(file)
-        place = Run(runs_root() / ".models" / f"{file.stem}-{about['weights_sha256'][:DIGITS]}")
+    if is_model_file(file) or file.is_dir():
+        place = Run(runs_root() / ".models" / f"{file.resolve().stem}-{fingerprint(file)[:DIGITS]}")
         return place, file
     if run is None or Path(name).suffix == ".ckpt":
-        raise UserError(f"{name} is a checkpoint; name its run, or make a model file of it with 'diffcli export'")
+        raise UserError(
+            f"{name} is a checkpoint; name its run, or make a model file of it with 'diffcli export'{pickle_hint(file)}"
+        )
     return run, run
 
 

@@ -56,6 +56,8 @@ class TrainOptions(DataDirOptions):
             ``preset``.
         overrides: preset keys and their new values: ``{"training.epochs": 2, "sampler": {"name": "ddim"}}``.
         resume: in place of a preset, a run to go on with: the run, its folder, a preset's name, or ``last``.
+        init: a model whose weights a new run begins from, as far as they fit: see :func:`diffcli.load`. Without
+            ``preset`` the model's own preset is trained.
         out: the run folder; None is ``runs/PRESET/TIME``, of ``images`` without a preset ``runs/FOLDER/TIME``.
         images: a folder of pictures to train on, with the preset that fits them where none is named; see
             :mod:`diffcli.training.recipes`.
@@ -96,6 +98,14 @@ class TrainOptions(DataDirOptions):
         shown="64 or 32 where most are as large, else their own",
         panel=MODEL,
     )
+    init: Run | Path | str | None = option(
+        None,
+        metavar="RUN|FILE|FOLDER",
+        help="Begin from the weights of a run, a ready model, a model file or a pipeline of diffusers; without "
+        "`preset` by its own preset.",
+        panel=MODEL,
+        complete="models",
+    )
     limit_batches: int | None = option(
         None, check=bounds(1), help="Batches per epoch, for a quick look.", shown="all", panel=TRAINING
     )
@@ -114,7 +124,10 @@ class TrainOptions(DataDirOptions):
 
         super().__post_init__()
         self._check_images()
-        if (self.preset is None and self.images is None) == (self.resume is None):
+        if self.resume is not None and self.init is not None:
+            raise UserError("`init` is what a new run begins from; leave it out with `resume`, which goes on as it was")
+        begun = [self.preset, self.images, self.init]
+        if (begun == [None] * 3) == (self.resume is None):
             raise UserError(
                 "give one of `preset` NAME and `resume` RUN, or `images` FOLDER; 'diffcli presets' lists the presets, "
                 "'diffcli runs' the runs"

@@ -22,6 +22,13 @@ from diffcli.data.datamodule import ImageDataModule
 from diffcli.data.datasets import NO_LABEL, Inventory
 from diffcli.data.label_names import check_nameable
 from diffcli.training.cautions import replaced_keys, shortness
+from diffcli.training.initial_weights import (
+    Beginning,
+    InitialModel,
+    begin_from,
+    initial_model,
+    recorded_model,
+)
 from diffcli.training.loggers import check_loggers
 from diffcli.training.module import DiffusionModule
 from diffcli.training.options import TrainOptions
@@ -62,6 +69,8 @@ class Plan:
     """Images that are held out for tests."""
     own: OwnPictures | None = None
     """The folder of pictures that the preset was chosen for."""
+    beginning: Beginning | None = None
+    """What it takes of another model's weights."""
 
     @property
     def untrained_classes(self) -> list[str]:
@@ -94,9 +103,10 @@ class Plan:
         return int((~torch.isin(self.data.val.labels, self.data.train.labels)).sum())
 
     @property
-    def image_notes(self) -> list[str]:
-        """What is to be known of the images before a training, in lines."""
-        lines = [] if self.own is None else self.own.lines(self.preset)
+    def first_notes(self) -> list[str]:
+        """What is to be known of the initial weights and of the images before a training, in lines."""
+        lines = list(self.beginning.notes) if self.beginning is not None else []
+        lines += [] if self.own is None else self.own.lines(self.preset)
         if self.inventory is not None:
             lines += [str(self.inventory), f"{self.split}"]
         if names := self.untrained_classes:
@@ -173,7 +183,7 @@ class Plan:
             "validation images": len(self.data.val),
             "test images": self.test_images,
         }
-        lines = [*(f"{key}: {value:,}" for key, value in sizes.items()), *self.image_notes]
+        lines = [*(f"{key}: {value:,}" for key, value in sizes.items()), *self.first_notes]
         return to_yaml(self.preset) + "".join(f"# {line}\n" for line in lines)
 
 
@@ -185,17 +195,39 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     """
     check_processes(options.devices)
     if options.resume is None:
-        own = None if options.images is None else own_pictures(options)
-        if own is None:
-            assert options.preset is not None
-            name, values = preset_values(options.preset)
-        else:
-            name, values = own.run_name, own.values
+        initial = None if options.init is None else initial_model(options.init)
+        chosen = None if options.preset is None else preset_values(options.preset)
+        trained_in: Run | None = None
+        if chosen is None and initial is not None:
+            chosen, trained_in = _values_of(initial, options)
+        own = None if options.images is None else own_pictures(options, chosen)
+        if own is not None:
+            chosen = own.run_name, own.values
+        assert chosen is not None
+        name, values = chosen
         preset = preset_of(values, options.overrides, f"preset {name}")
-        planned = _plan(name, preset, options, options.limit_batches, download)
+        planned = _plan(name, preset, options, options.limit_batches, download, trained_in=trained_in)
         _check_labels(planned)
+        if initial is not None:
+            beginning = begin_from(initial, planned.module.denoiser, planned.preset)
+            planned = replace(planned, beginning=beginning)
         return replace(planned, own=own, replacements=replaced_keys(values, options.overrides, planned.preset))
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
+
+
+def _values_of(initial: InitialModel, options: TrainOptions) -> tuple[tuple[str, Any], Run | None]:
+    """((name, values) of the preset of the model which a run begins from, the run that knows where its images are).
+
+    Other images have classes of their own.
+    """
+    check_loaded(initial.stored.plugins, initial.stored.title)
+    values = initial.preset.model_dump()
+    named = {"data", "data.name", "data.path"} & {key.strip() for key in options.overrides}
+    if options.images is None and not named:
+        return (initial.stored.preset_name, values), initial.run
+    if values["labels"] is not None:
+        values["labels"] |= {"classes": None}
+    return (initial.stored.preset_name, values), None
 
 
 def _plan(
@@ -287,8 +319,12 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
     resumed = _plan(name, after, options, limit_batches, trained_in=None if _names_images(after, options, run) else run)
     check_changes(resolve(before).preset, resumed.preset)
     _check_images(run, resumed)
+    beginning = Beginning(info["init"], ()) if isinstance(info.get("init"), dict) else None
     if content is not None:
         _check_resumable(run, resumed, content)
+    elif (initial := recorded_model(run)) is not None:
+        beginning = begin_from(initial, resumed.module.denoiser, resumed.preset)
+    resumed = replace(resumed, beginning=beginning)
     return replace(
         resumed, run=run, replacements=replaced_keys(recorded.model_dump(), options.overrides, resumed.preset)
     )

@@ -135,8 +135,11 @@ class OwnPictures:
         )
 
 
-def own_pictures(options: TrainOptions) -> OwnPictures:
+def own_pictures(options: TrainOptions, chosen: tuple[str, Any] | None = None) -> OwnPictures:
     """The preset for a folder of pictures: the one that is asked for, else the recipe that fits.
+
+    Args:
+        chosen: name and values of the one that is asked for.
 
     Raises:
         UserError: the folder or the size cannot be used, or the preset cannot be found or read.
@@ -144,13 +147,13 @@ def own_pictures(options: TrainOptions) -> OwnPictures:
     assert options.images is not None
     survey = survey_of(options.images)
     channels = options.overrides.get("data.channels", 1 if survey.coloured_share <= 1 - GREY_SHARE else 3)
-    if options.preset is None:
+    recipe = None
+    if chosen is None:
         recipe = recipe_for(channels, options.size or _side(survey), survey.count)
         _check_size(options.size, recipe)
         name, values = preset_values(recipe.preset)
     else:
-        recipe = None
-        name, values = preset_values(options.preset)
+        name, values = chosen
     if not isinstance(values, Mapping):
         return OwnPictures(survey, name, values, recipe)  # which is refused where the preset is checked
     data = folder_settings(values.get("data"))

@@ -105,7 +105,7 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
         record_run(run, plan.name, plan.preset, facts)
     if first and not options.quiet:  # when nothing is left to be refused: an error stands alone
         alone = trainer.world_size == 1 and not options.devices.compile
-        for line in (*(f"skipped: {file}" for file in plan.skipped), *plan.image_notes, *_prospects(plan, alone)):
+        for line in (*(f"skipped: {file}" for file in plan.skipped), *plan.first_notes, *_prospects(plan, alone)):
             note(line)
     peers.watched(lambda: _saved(run))
     with interrupts.handled(), silent_writers():
@@ -168,6 +168,7 @@ def _facts(run: Run, plan: Plan, resumed: bool) -> dict[str, Any]:
     place = {"data_path": data_place(run, str(path), str(images))} if known else {}
     return {
         **place,
+        **({} if plan.beginning is None else {"init": plan.beginning.facts}),
         "image_shape": list(plan.data.train.image_shape),
         **images_of(plan.data),
         "test_images": plan.test_images,

@@ -218,7 +218,7 @@ def test_pictures_along_a_training_tell_no_label_that_was_not_trained(
     assert told is not None
     assert torch.equal(told, images.labels)
     assert bool((told >= 0).all())
-    notes = plan(TrainOptions("recipe.yaml", {"training.seed": diffcli.load("run").preset.training.seed})).image_notes
+    notes = plan(TrainOptions("recipe.yaml", {"training.seed": diffcli.load("run").preset.training.seed})).first_notes
     assert any("validation images have no label that training images have" in line for line in notes)
 
 

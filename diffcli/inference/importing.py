@@ -1,0 +1,79 @@
+"""Models of other programs as model files of ours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from diffcli.checkpoints.model_file import Stored, stored_pipeline, write_model_file
+from diffcli.config.registry import registered
+from diffcli.data.datasets import DATASETS
+from diffcli.data.folders import search
+from diffcli.data.sources import class_names, image_shape
+from diffcli.inference.import_options import ImportOptions
+from diffcli.inference.loading import model_of
+from diffcli.utils.console import note
+from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.files import user_path
+from diffcli.utils.options import called_with, checked
+
+
+@called_with(ImportOptions)
+def import_pipeline(*args: Any, **arguments: Any) -> Path:
+    """Makes a model file of another program's folder; returns it. What their sampling does otherwise is said in notes.
+
+    Nothing of the folder is executed, and a file that would have to be is refused.
+
+    Raises:
+        UserError: the folder is none of a pipeline that is known, or an option does not fit it; nothing is written.
+    """
+    return import_with(checked(ImportOptions, *args, **arguments))
+
+
+def import_with(options: ImportOptions) -> Path:
+    """As :func:`import_pipeline`, of options."""
+    stored = stored_pipeline(options.folder, options.unlabelled)
+    if options.data is not None:
+        stored = _trained_on(stored, options.data)
+    model = model_of(stored)  # what cannot be read back is not written
+    for line in stored.notes:
+        note(line)
+    if model.classes and not model.works_without_label:
+        note(
+            f"note: it is told one of {len(model.classes):,} labels for each image; if a row of its table stands for "
+            "none, name it with `unlabelled`"
+        )
+    write_model_file(options.out, replace(stored, training={"imported_from": "diffusers"}))
+    return options.out
+
+
+def _trained_on(stored: Stored, data: str) -> Stored:
+    """A stored model of which it is known what it was trained on.
+
+    Raises:
+        UserError: there is no such data, or its images or classes are others than the model's.
+    """
+    values, own = dict(stored.preset), stored.preset["data"]
+    shape = (own["channels"], *own["size"])
+    folder = user_path(data)
+    if data in DATASETS and data != "folder":
+        load = registered("data", data)
+        component: dict[str, Any] = {"name": data}
+        names = class_names(load, {})
+        size = tuple(image_shape(load, {}))
+        if size != shape:
+            sizes = ["x".join(map(str, one)) for one in (size, shape)]
+            raise UserError(f"`data`: images of {data} are {sizes[0]}, and the model's are {sizes[1]}")
+    elif folder.is_dir():
+        component = own | {"path": str(folder)}
+        parts = [file.relative_to(folder).parts for file in search(folder)[0]]
+        names = sorted({part[0] for part in parts if len(part) > 1})  # as datasets of folders number them elsewhere
+    else:
+        raise UserError(f"`data`: {unknown('data set or folder', data, set(DATASETS) - {'folder'})}")
+    if values["labels"] is not None:
+        count = len(values["labels"]["classes"])
+        if names is None or len(names) != count:
+            raise UserError(f"`data`: {data} has {len(names or [])} classes, and the model has {count} labels")
+        values["labels"] = values["labels"] | {"classes": list(names)}
+    return replace(stored, preset=values | {"data": component})

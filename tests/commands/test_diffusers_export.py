@@ -1,0 +1,164 @@
+"""Models of ours as folders of diffusers, opened by the library itself: the same noise, the same images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, Cli
+from pipelines import NOISY, save_pipeline, small_network
+from test_diffusers import ddim_step, factor, noise, other_step, ours, theirs
+from torch import Tensor
+
+import diffcli
+
+pytestmark = pytest.mark.slow
+diffusers = pytest.importorskip("diffusers")
+
+UNET = "{name: diffusers-unet, block_out_channels: [8, 16], norm_num_groups: 4, layers_per_block: 1}"
+NATIVE = ["--set", f"network={UNET}", "--set", "input=full-range", "--epochs", "1", "--limit-batches", "3", "--quiet"]
+
+
+def train(cli: Cli, *more: str) -> Path:
+    Path("mine.yaml").write_text(TINY)
+    result = cli("train", "--preset", "mine.yaml", *NATIVE, *more)
+    assert result.code == 0, result.err
+    return Path(result.out.strip())
+
+
+def level(images: Tensor) -> Tensor:
+    return (images.clamp(0, 1) * 255).round().int()
+
+
+SAMPLERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "ancestral": ({"name": "ancestral", "variance": "posterior"}, {}),
+    "clipped": ({"name": "ancestral", "variance": "posterior", "clip": True}, {}),
+    "ddim": ({"name": "ddim"}, {"eta": 0.0}),
+    "eta": ({"name": "ddim", "eta": 0.5, "clip": True}, {"eta": 0.5, "clip": True}),
+    "dpm-solver++": ({"name": "dpm-solver++"}, {}),
+}
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_network_of_the_library_is_a_pipeline_of_it(
+    cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch, name: str, prediction: str
+) -> None:
+    run = train(cli, "--set", f"prediction={prediction}")
+    sampler, call = SAMPLERS[name]
+    out = cli(
+        "export", run, "--out", "theirs", "--format", "diffusers", "--sampler", json.dumps(sampler), "--steps", 10
+    )
+    assert (out.code, out.out) == (0, "theirs\n"), out.err
+    assert "note: open it with DiffusionPipeline.from_pretrained('theirs')" in out.err
+    assert not Path("theirs/pipeline.py").exists()
+    pipeline, model = diffusers.DiffusionPipeline.from_pretrained("theirs"), diffcli.load(run)
+    shape = (2, *model.image_shape)
+    xT, noises = noise(shape, 0), [noise(shape, 1 + index) for index in range(10)]
+    module = "scheduling_ddpm" if sampler["name"] == "ancestral" else "scheduling_dpmsolver_multistep"
+    step = ddim_step(**call) if call else other_step(monkeypatch, module)
+    a = diffcli.to_uint8(ours(model, xT, noises, None, steps=10, sampler=sampler)).int()
+    b = theirs(
+        pipeline.unet,
+        pipeline.scheduler,
+        factor(model, model.T) * xT,
+        10,
+        None,
+        lambda scheduler, output, t, zt, index: step(scheduler, output, t, zt, noises[index]),
+    )
+    assert int((a - level(b / 2 + 0.5)).abs().max()) <= 1
+    # As a whole, and by itself: the pipeline of the library draws.
+    assert len(pipeline(batch_size=2, num_inference_steps=2, output_type="np").images) == 2
+    again = diffcli.load("theirs")
+    assert again.preset.prediction == prediction
+    assert int((a - diffcli.to_uint8(ours(again, xT, noises, None, steps=10, sampler=sampler)).int()).abs().max()) <= 1
+
+
+@pytest.mark.parametrize("dropped", [0.0, 0.1])
+def test_labels_come_with_a_pipeline_that_is_told_them(cli: Cli, workplace: Path, dropped: float) -> None:
+    run = train(cli, "--set", f"labels={{dropped: {dropped}}}", "--set", "prediction=v")
+    out = cli("export", run, "--out", "theirs", "--format", "diffusers", "--sampler", "ddim", "--steps", "10")
+    assert out.code == 0, out.err
+    assert "from_pretrained('theirs', trust_remote_code=True), which runs its pipeline.py" in out.err
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        diffusers.DiffusionPipeline.from_pretrained("theirs")
+    pipeline = diffusers.DiffusionPipeline.from_pretrained("theirs", trust_remote_code=True)
+    model, imported = diffcli.load(run), diffcli.load("theirs")
+    assert imported.classes == model.classes
+    assert imported.works_without_label == model.works_without_label == (dropped > 0)
+    labels: list[Any] = ["3", 7] + ([None] if dropped else [])
+    told = pipeline(labels, torch.Generator().manual_seed(0), 10, "pt").images
+    zT = torch.randn(len(labels), 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    numbers = torch.tensor([-1 if label is None else int(label) for label in labels])
+    for one in (model, imported):
+        images = [
+            ours(one, zT[i : i + 1] / factor(one, one.T), [], int(numbers[i]), steps=10, sampler="ddim")
+            for i in range(len(labels))
+        ]
+        assert int((diffcli.to_uint8(torch.cat(images)).int() - level(told)).abs().max()) <= 1
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "{name: ancestral, variance: posterior}"])
+def test_any_other_model_is_a_pipeline_of_graphs(cli: Cli, workplace: Path, sampler: str) -> None:
+    Path("mine.yaml").write_text(TINY)
+    assert cli("train", "--preset", "mine.yaml", "--epochs", "1", "--limit-batches", "2", "--quiet").code == 0
+    out = cli("export", "last", "--out", "theirs", "--format", "diffusers", "--sampler", sampler, "--steps", "5")
+    assert out.code == 0, out.err
+    assert "trust_remote_code=True" in out.err
+    pipeline = diffusers.DiffusionPipeline.from_pretrained("theirs", trust_remote_code=True)
+    images = pipeline(3, generator=torch.Generator().manual_seed(0), output_type="pt").images
+    generator = torch.Generator().manual_seed(0)
+    torch.rand(3, generator=generator)
+    _, xT, *noises = [torch.randn(3, 1, 8, 8, generator=generator) for _ in range(8)]
+    a = diffcli.to_uint8(ours(diffcli.load("last"), xT, noises, None, steps=5, sampler=sampler)).int()
+    assert int((a - level(images)).abs().max()) <= 1
+
+
+def test_a_pipeline_comes_back_as_it_was(cli: Cli, workplace: Path) -> None:
+    network = small_network(num_class_embeds=4, in_channels=3, out_channels=3)
+    scheduler = diffusers.DDIMScheduler(**NOISY, timestep_spacing="trailing", prediction_type="v_prediction")
+    save_pipeline("first", scheduler, network)
+    assert cli("import", "first", "--unlabelled", "3", "--out", "ours.safetensors").code == 0
+    assert cli("export", "ours.safetensors", "--format", "diffusers", "--out", "second").code == 0
+    again = diffusers.DiffusionPipeline.from_pretrained("second", trust_remote_code=True)
+    for name, value in network.state_dict().items():
+        assert torch.equal(again.unet.state_dict()[name], value), name
+    before, after = (json.loads(Path(place, "unet", "config.json").read_text()) for place in ("first", "second"))
+    assert after | {"num_train_timesteps": None} | {"_diffusers_version": before["_diffusers_version"]} == before
+    torch.testing.assert_close(again.scheduler.alphas_cumprod, scheduler.alphas_cumprod, atol=1e-6, rtol=1e-4)
+    assert again.config.unlabelled_row == 3
+    result = cli("sample", "--checkpoint", "ours.safetensors", "--label", "none", "--n", "2", "--guidance", "2")
+    assert result.code == 2
+    assert cli("sample", "--checkpoint", "ours.safetensors", "--label", "0-2", "--guidance", "2", "--n", "3").code == 0
+
+
+def test_what_a_pipeline_cannot_do_is_refused(cli: Cli, workplace: Path) -> None:
+    run = train(cli, "--set", "labels={}")
+    for words, message in (
+        (["--guidance", "2"], "--guidance: a pipeline of diffusers is not guided; leave it out"),
+        (["--half"], "--half is for a model file"),
+        (["--prior", "gaussian"], "--prior: a pipeline of diffusers starts from standard normal noise"),
+        (["--data", "."], "--data"),
+    ):
+        result = cli("export", run, "--format", "diffusers", "--out", "theirs", *words)
+        assert (result.code, result.err.count("\n")) == (2, 1), result
+        assert message in result.err
+        assert not Path("theirs").exists()
+    notes = cli(
+        "export",
+        run,
+        "--format",
+        "diffusers",
+        "--out",
+        "a",
+        "--sampler",
+        "{name: heun, spacing: log-snr}",
+        "--steps",
+        "3",
+    )
+    assert notes.code == 0
+    for line in ("heun has no scheduler there", "spacing log-snr is not there", "3 steps do not divide T = 20"):
+        assert line in notes.err
