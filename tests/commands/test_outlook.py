@@ -172,7 +172,7 @@ def test_too_few_steps_are_told_before_a_training(cli: Cli, workplace: Path) -> 
     assert (
         "warning: 100 steps are too few to learn from for the network cnn with the prediction eps, which take 1,500 "
         "at least: samples "
-        "will be near noise; take 750 epochs or more, or the preset blur-noise-fast with these images" in result.err
+        "will be near noise; take 750 epochs or more, or the preset colour-fast with these images" in result.err
     )
     words = ["train", "--preset", "ddpm-linear", "--set", data, "--dry-run", *CPU]
     assert "warning" not in cli(*words, "--epochs", 750).err
