@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ def write(names: Sequence[str], folder: Path = READY_MODELS, **measured: Any) ->
         names: see :func:`diffcli.load`; ``NAME=RUN`` gives a model another name.
         measured: how, see :class:`diffcli.studies.compare_runs.CompareOptions`.
     """
-    for given in names:
-        other, _, place = given.rpartition("=")
+    for text in names:
+        other, _, place = text.rpartition("=")
         run = find_run(place)
         name = other or str(run.info()["preset"])
         file = folder / f"{name}{SUFFIX}"
@@ -40,8 +40,18 @@ def write(names: Sequence[str], folder: Path = READY_MODELS, **measured: Any) ->
                 replace(run, name=kind) for run, kind in zip(comparison.runs, ("float32", "float16"), strict=True)
             )
             print_comparison(replace(comparison, runs=[full, rounded], claims=[]))
-            write_model_file(file, replace(read_stored(half), preset_name=name, evaluation=rounded.evaluation))
+            stored = read_stored(half)
+            write_model_file(
+                file,
+                replace(stored, preset=without_folders(stored.preset), preset_name=name, evaluation=rounded.evaluation),
+            )
         print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, {read_about(file)['epoch']} epochs")
+
+
+def without_folders(preset: Mapping[str, Any]) -> dict[str, Any]:
+    """A preset whose images are a folder, without the folders above it: they are those of one computer."""
+    data = dict(preset["data"])
+    return {**preset, "data": {**data, "path": Path(data["path"]).name} if "path" in data else data}
 
 
 def measure_again(names: Sequence[str], folder: Path = READY_MODELS, **measured: Any) -> None:
