@@ -238,6 +238,10 @@ def evaluations(sampling: Sampling) -> int:
     return sum(seen)
 
 
+DEGRADED_VALUES = 1000 * 28 * 28
+"""Values of pixels that are degraded at a time for a fit: its memory."""
+
+
 def images_to_fit(images: Tensor) -> int:
     """How many of the images (N, C, H, W) a prior is fitted to."""
     return min(len(images), FIT_IMAGES, max(1, FIT_VALUES // images[0].numel()))
@@ -268,7 +272,10 @@ def fit_prior(
             at_T = torch.full((len(x0),), degradation.T, device=x0.device)
             return degradation.degrade(x0, at_T, torch.zeros_like(x0)).cpu()
 
-        seen = torch.cat([signal(batch) for batch in torch.split(images[:count], 1000)])
+        seen = torch.empty(count, *images.shape[1:])
+        size = max(1, DEGRADED_VALUES // images[0].numel())
+        for place, batch in zip(seen.split(size), images[:count].split(size), strict=True):
+            place.copy_(signal(batch))
         done = 0
 
         def counted(images: int) -> None:
