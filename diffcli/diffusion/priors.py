@@ -191,8 +191,9 @@ class Mixture(Prior):
         square = float(np.linalg.norm(centred)) ** 2
         modes = np.empty((0, len(mean)))
         if square > self.residual**2 * flat.size:
-            # In place, PCA subtracts the mean once more, which is none by now.
-            pca = PCA(n_components=min(MAX_MODES, *flat.shape), copy=False, random_state=0).fit(centred)
+            # In place: PCA subtracts the mean once more, which is none by now, and may leave other numbers in ``centred``.
+            pca = PCA(n_components=min(MAX_MODES, *flat.shape), copy=False, random_state=0)
+            coordinates = pca.fit_transform(centred)
             dropped = square / (len(flat) - 1) - pca.explained_variance_.cumsum()
             count = min(1 + int((dropped > self.residual**2 * flat.shape[1]).sum()), len(dropped))
             if sigma:
@@ -203,7 +204,7 @@ class Mixture(Prior):
         if not len(modes):
             self._learn(mean, modes, [(NO_LABEL, np.ones(1), np.empty((1, 0)), np.empty((1, 0, 0)))])
             return
-        coordinates = (centred @ (modes / scale[:, None] ** 2).T.astype(centred.dtype)).astype(np.float64)
+        coordinates = coordinates[:, :count].astype(np.float64) / scale
         of_image = np.full(len(flat), NO_LABEL) if labels is None else labels.cpu().numpy()
         self._learn(
             mean,

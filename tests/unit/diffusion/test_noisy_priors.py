@@ -56,6 +56,22 @@ def test_one_gaussian_has_the_covariance_of_the_images_whatever_the_noise(sigma:
     assert torch.allclose(centre, images.flatten(1).double().mean(dim=0), atol=1e-5)
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.02])
+@pytest.mark.parametrize(("count", "shape"), [(300, (3, 32, 32)), (60, (3, 32, 32)), (2000, (1, 28, 28))])
+def test_draws_vary_as_the_images_whatever_way_their_modes_are_found(
+    sigma: float, count: int, shape: tuple[int, int, int]
+) -> None:
+    # scikit-learn chooses between three ways by the number of images, pixels and modes.
+    torch.manual_seed(0)
+    images = 0.05 * (torch.randn(count, 80) @ torch.randn(80, shape[0] * shape[1] * shape[2])).view(-1, *shape)
+    prior = Gaussian()
+    prior.fit(images, None, sigma)
+    drawn = prior(image_generators(0, Stream.SAMPLE, range(500)), shape).flatten(1)
+    modes = torch.nn.functional.normalize(prior.modes)
+    expected, spread = ((part.flatten(1) @ modes.T).std(dim=0) for part in (images, drawn))
+    assert torch.allclose(spread, expected, rtol=0.15)
+
+
 def test_a_covariance_of_few_images_leans_on_the_average_of_all() -> None:
     # Two lumps far apart; the small one happens to be flat in the second direction.
     torch.manual_seed(0)
