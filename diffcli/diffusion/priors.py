@@ -191,7 +191,7 @@ class Mixture(Prior):
         square = float(np.linalg.norm(centred)) ** 2
         modes = np.empty((0, len(mean)))
         if square > self.residual**2 * flat.size:
-            # In place: PCA subtracts the mean once more, which is none by now, and may leave other numbers in ``centred``.
+            # In place: PCA subtracts the mean once more, which is none by now, and may leave ``centred`` as anything.
             pca = PCA(n_components=min(MAX_MODES, *flat.shape), copy=False, random_state=0)
             coordinates = pca.fit_transform(centred)
             dropped = square / (len(flat) - 1) - pca.explained_variance_.cumsum()
