@@ -62,6 +62,8 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
         if is_first():
             note(f"note: the ready model {name} is used; no run has that name")
         return None, file
+    if path.is_dir() and path.resolve() != run.folder.resolve() and is_pipeline(path) and is_first():
+        note(f"note: your run {run.folder} is used; the pipeline of that name is {path.absolute()}")
     return run, best_checkpoint(run)
 
 

@@ -202,7 +202,7 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
             chosen, trained_in = _values_of(initial, options)
         own = None if options.images is None else own_pictures(options, chosen)
         if own is not None:
-            chosen = own.run_name, own.values
+            chosen = own.run_name if options.preset or options.init is None else own.folder_name, own.values
         assert chosen is not None
         name, values = chosen
         preset = preset_of(values, options.overrides, f"preset {name}")

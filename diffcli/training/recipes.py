@@ -101,7 +101,12 @@ class OwnPictures:
     def run_name(self) -> str:
         """The name of its runs: the folder's, unless the user has chosen the preset, whose name they have then, as
         ever."""
-        return self.name if self.recipe is None else self.survey.name.lstrip(".")
+        return self.name if self.recipe is None else self.folder_name
+
+    @property
+    def folder_name(self) -> str:
+        """The folder's name as that of a run."""
+        return self.survey.name.lstrip(".")
 
     def lines(self, preset: Preset) -> list[str]:
         """What the folder holds, which preset is taken and why, and how the pictures are read.

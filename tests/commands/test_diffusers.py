@@ -196,6 +196,10 @@ def test_everything_that_is_done_with_a_model_is_done_with_theirs(cli: Cli, work
     imported = cli("import", "theirs", "--data", "digits", "--unlabelled", 10)
     assert (imported.code, imported.out) == (0, "model.safetensors\n"), imported.err
     save_own_images()
+    model = diffcli.load("theirs")
+    assert model.sample(2, label=[3], steps=2).shape == (2, 1, 8, 8)
+    with pytest.raises(diffcli.UserError, match="the images of the training are not there any more"):
+        diffcli.evaluate("theirs", n_test=2)
     few = ["--n-test", 4, "--n-fid", 4, "--steps", 2, "--extractor", "classifier", "--accelerator", "cpu"]
     for words in (
         ["sample", "--checkpoint", "model.safetensors", "--label", "0-9", "--guidance", "2", "--steps", 2],
@@ -211,13 +215,13 @@ def test_everything_that_is_done_with_a_model_is_done_with_theirs(cli: Cli, work
         assert result.code == 0, (words, result.err)
     run = Path(result.out.strip())
     assert diffcli.load(run).preset.network.name == "diffusers-unet"
+    named = cli("sample", "--run", "theirs", "--label", "3", "--steps", 2)  # a run comes first, and a line says so
+    assert (
+        f"note: your run {run.relative_to(workplace) if run.is_absolute() else run} is used; the pipeline" in named.err
+    )
     page = cli("compare", "model.safetensors", run, "--rmse", "--out", "page.html", *few)
     assert page.code == 0, page.err
     assert Path("page.html").stat().st_size > 10_000
-    model = diffcli.load("theirs")
-    assert model.sample(2, label=[3], steps=2).shape == (2, 1, 8, 8)
-    with pytest.raises(diffcli.UserError, match="the images of the training are not there any more"):
-        diffcli.evaluate("theirs", n_test=2)
 
 
 def test_the_network_keeps_the_rules_of_networks() -> None:

@@ -119,6 +119,11 @@ def test_labels_and_channels_that_differ_are_named(cli: Cli, workplace: Path) ->
     rows = state(begun)["network.label.table.weight"]
     assert torch.equal(rows[:2], stored.weights["network.label.table.weight"][[0, 8]])
     assert torch.equal(state(begun)["network.join.weight"], stored.weights["network.join.weight"])
+    # The model's own preset on these pictures, which have other classes; the run is called as the folder.
+    own = plan(TrainOptions(init=run, images="pictures"))
+    assert (own.name, own.preset.network.name, own.preset.prediction) == ("pictures", "compact-unet", "eps")
+    assert own.beginning is not None
+    assert torch.equal(state(own)["network.join.weight"], stored.weights["network.join.weight"])
 
 
 def test_where_nothing_fits_nothing_is_begun(cli: Cli, workplace: Path) -> None:
