@@ -24,7 +24,8 @@ demo: setup ## Sample the ready models, then train and sample a hot and a cold o
 	@mkdir -p demo
 	$(BIN)/diffcli sample --model mnist-fast --label 0-9 --out demo/mnist.png
 	$(BIN)/diffcli sample --model blur-fast --label 0-9 --out demo/mnist-cold.png
-	@echo "Ready models, hot and cold: $(CURDIR)/demo/mnist.png and $(CURDIR)/demo/mnist-cold.png"
+	$(BIN)/diffcli sample --model emoji --label 0-7 --row-labels --out demo/emoji.png
+	@echo "Ready models, hot, cold and in colour: $(CURDIR)/demo/mnist.png, $(CURDIR)/demo/mnist-cold.png and $(CURDIR)/demo/emoji.png"
 	$(BIN)/diffcli train --preset quickstart
 	$(BIN)/diffcli sample --run quickstart --label 0-9 --out demo/digits.png
 	$(BIN)/diffcli eval --run quickstart --extractor classifier --n-fid 359
