@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffcli.checkpoints.diffusers_schedulers import Scheduler, read_scheduler
 from diffcli.utils.errors import UserError
 from diffcli.utils.hashing import of_file, of_json
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from diffcli.checkpoints.diffusers_schedulers import Scheduler
 
 INDEX, CONFIG, SCHEDULER = "model_index.json", "config.json", "scheduler_config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -115,6 +116,8 @@ def read_pipeline(folder: Path, unlabelled: int | None = None) -> Pipeline:
     Raises:
         UserError: the folder is none of a pipeline of pixels; the line names the first file that is not as it must be.
     """
+    from diffcli.checkpoints.diffusers_schedulers import read_scheduler
+
     index = _read_index(folder)
     config, place = _config(folder, "unet", CONFIG)
     settings, image_shape = _network(config, place)
