@@ -40,12 +40,20 @@ def silent_writers() -> Iterator[None]:
         threading.excepthook = before
 
 
+def _in_finalizer(frame: FrameType | None) -> bool:
+    """Whether a frame is of an object's end, where Python prints what is raised and goes on."""
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
 class Interrupts(Callback):
     """SIGINT and SIGTERM become the KeyboardInterrupt on which Lightning stops; a second SIGINT stops at once.
 
     Within the steps of an epoch the step is finished first, and saved by
     :class:`~diffcli.training.checkpoint_callbacks.LastCheckpoint`; elsewhere one process stops where it is. Several
-    agree on a step: one that left alone would leave the others waiting.
+    agree on a step: one that left alone would leave the others waiting. A signal that comes while an object is
+    finalized waits for the next step, or the epoch's end.
 
     SIGUSR1, with which SLURM announces the end of the time, waits for the same step: Lightning's answer to it saves.
 
@@ -98,7 +106,7 @@ class Interrupts(Callback):
         if again and number == signal.SIGINT:
             os.write(2, b"stopped at once; the last checkpoint is whole\n")
             os._exit(128 + number)
-        if not again and self._alone and not self._stepping:
+        if not again and self._alone and not self._stepping and not _in_finalizer(frame):
             raise KeyboardInterrupt
 
     def _announce(self, number: int, frame: FrameType | None) -> None:
