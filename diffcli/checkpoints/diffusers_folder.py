@@ -78,7 +78,7 @@ SIZES = {
 }
 """The other parameters of their network, which follow from the images here."""
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""What the layers of attention were called up to version 0.14 of the library, and since."""
+"""The names of attention's layers up to version 0.14 of the library, and since."""
 OLD_NAME = re.compile(rf"(\.attentions\.\d+\.)({'|'.join(OLD_NAMES)})(\.(?:weight|bias))$")
 TABLE = "class_embedding.weight"
 
@@ -218,7 +218,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def pickle_hint(file: Path) -> str:
-    """What is to be known of a file that is a pickle; nothing of others."""
+    """A warning of a file that may be a pickle, and how to convert it; empty for others."""
     if not file.is_file() or file.suffix.lower() not in (".pkl", ".pickle", ".pt", ".pth", ".bin"):
         return ""
     return (

@@ -64,7 +64,7 @@ VARIANCES = {
     "fixed_large": "beta",
     "fixed_large_log": "beta",
 }
-"""Of DDPMScheduler, theirs and ancestral's."""
+"""The names of variances in DDPMScheduler, and in ``ancestral``."""
 LEFT_BY_SOLVER = 2.0**-24
 """Their alpha_T of DPM-Solver where the schedule leaves nothing."""
 SOLVER_STEPS = 20
@@ -72,7 +72,7 @@ SOLVER_STEPS = 20
 
 @dataclass(frozen=True)
 class Scheduler:
-    """What a scheduler's file says, in our terms.
+    """A scheduler's configuration in our terms.
 
     Args:
         schedule: of a preset.

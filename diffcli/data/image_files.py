@@ -101,7 +101,7 @@ def _first_frame(source: Path | io.BytesIO, background: str) -> Image.Image:
 
 
 class Glance(NamedTuple):
-    """What is seen of a picture at a glance."""
+    """The size of a picture, and whether it has colour and transparent pixels."""
 
     size: tuple[int, int]
     """(width, height) in the file."""

@@ -17,7 +17,7 @@ from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
 
 LOOKED_AT = 100
-"""Of more pictures, so many are opened, spread evenly over their names: to decode them all is the training's affair."""
+"""The most pictures that are opened, spread evenly over their names: to decode them all is the training's affair."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from diffcli.diffusion.schedules import betas_of
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
 from diffcli.utils.errors import UserError
-from diffcli.utils.files import write_json
+from diffcli.utils.files import write_json, write_safetensors
 
 TEMPLATES = Path(__file__).parent / "pipelines"
 PREFIX = "network.unet."
@@ -70,9 +70,7 @@ def write_pipeline(model: Model, options: SamplerOptions, folder: Path, out: Pat
     write_json(folder / INDEX, index | parts)
     write_json(folder / "unet" / CONFIG, _network(model, weights))
     write_json(folder / "scheduler" / SCHEDULER, scheduler)
-    from safetensors.torch import save
-
-    (folder / "unet" / WEIGHTS).write_bytes(save(weights, {"format": "pt"}))
+    write_safetensors(folder / "unet" / WEIGHTS, weights, "pt", entry="format")
     call = {"num_inference_steps": len(steps) - 1}
     if scheduler["_class_name"] == "DDIMScheduler":
         call |= {"eta": sampler.parameters.get("eta", 0.0)} if sampler.parameters.get("eta") else {}

@@ -196,15 +196,15 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     check_processes(options.devices)
     if options.resume is None:
         initial = None if options.init is None else initial_model(options.init)
-        chosen = None if options.preset is None else preset_values(options.preset)
+        source = None if options.preset is None else preset_values(options.preset)
         trained_in: Run | None = None
-        if chosen is None and initial is not None:
-            chosen, trained_in = _values_of(initial, options)
-        own = None if options.images is None else own_pictures(options, chosen)
+        if source is None and initial is not None:
+            source, trained_in = _values_of(initial, options)
+        own = None if options.images is None else own_pictures(options, source)
         if own is not None:
-            chosen = own.run_name if options.preset or options.init is None else own.folder_name, own.values
-        assert chosen is not None
-        name, values = chosen
+            source = own.run_name if options.preset or options.init is None else own.folder_name, own.values
+        assert source is not None
+        name, values = source
         preset = preset_of(values, options.overrides, f"preset {name}")
         planned = _plan(name, preset, options, options.limit_batches, download, trained_in=trained_in)
         _check_labels(planned)

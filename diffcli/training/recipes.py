@@ -140,25 +140,25 @@ class OwnPictures:
         )
 
 
-def own_pictures(options: TrainOptions, chosen: tuple[str, Any] | None = None) -> OwnPictures:
+def own_pictures(options: TrainOptions, preset: tuple[str, Any] | None = None) -> OwnPictures:
     """The preset for a folder of pictures: the one that is asked for, else the recipe that fits.
 
     Args:
-        chosen: name and values of the one that is asked for.
+        preset: name and values of the one that is asked for.
 
     Raises:
         UserError: the folder or the size cannot be used, or the preset cannot be found or read.
     """
     assert options.images is not None
     survey = survey_of(options.images)
-    channels = options.overrides.get("data.channels", 1 if survey.coloured_share <= 1 - GREY_SHARE else 3)
+    channels = options.overrides.get("data.channels", 1 if _is_grey(survey) else 3)
     recipe = None
-    if chosen is None:
+    if preset is None:
         recipe = recipe_for(channels, options.size or _side(survey), survey.count)
         _check_size(options.size, recipe)
         name, values = preset_values(recipe.preset)
     else:
-        name, values = chosen
+        name, values = preset
     if not isinstance(values, Mapping):
         return OwnPictures(survey, name, values, recipe)  # which is refused where the preset is checked
     data = folder_settings(values.get("data"))
@@ -208,6 +208,10 @@ def data_with_defaults(data: Mapping[str, Any]) -> Mapping[str, Any]:
         return data
 
 
+def _is_grey(survey: Survey) -> bool:
+    return survey.coloured_share <= 1 - GREY_SHARE
+
+
 def _side(survey: Survey) -> int:
     """Of the squares that pictures are read as: small ones are not enlarged."""
     fitting = [side for side in SIDES if survey.side >= side]
@@ -247,12 +251,11 @@ def _against_copying(values: Mapping[str, Any], count: int) -> dict[str, Any]:
 
 def _contents(survey: Survey) -> str:
     """What a folder holds, in words: 1,520 colour pictures of 64x64 in 8 sub-folders."""
-    grey = survey.coloured_share <= 1 - GREY_SHARE
     sizes = {f"{width}x{height}" for width, height in survey.sizes}
     lengths = [length for size in survey.sizes for length in size]
     size = f"of {sizes.pop()}" if len(sizes) == 1 else f"with sides of {min(lengths):,} to {max(lengths):,} pixels"
     folders = f" in {len(survey.classes):,} sub-folders" if len(survey.classes) > 1 else ""
-    return f"{survey.count:,} {'grey' if grey else 'colour'} pictures {size}{folders}"
+    return f"{survey.count:,} {'grey' if _is_grey(survey) else 'colour'} pictures {size}{folders}"
 
 
 def _reading(survey: Survey, preset: Preset) -> list[str]:

@@ -123,11 +123,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor], text: str) -> None:
-    """Tensors that share no memory, and a text in the metadata, as a safetensors file: the same bytes each time."""
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], text: str, *, entry: str = ENTRY) -> None:
+    """Tensors that share no memory, and a text in the metadata, as a safetensors file: the same bytes each time.
+
+    Args:
+        entry: of the metadata that holds the text; other programs look for others.
+    """
     from safetensors.torch import save
 
-    path.write_bytes(save(dict(tensors), {ENTRY: text}))
+    path.write_bytes(save(dict(tensors), {entry: text}))
 
 
 def separate_names(names: Sequence[str]) -> list[str]:

@@ -256,8 +256,7 @@ def test_every_file_of_ours_has_one_entry_of_metadata(workplace: Path, blurred: 
     writers = [
         file for file in PACKAGE.rglob("*.py") if re.search(r"from safetensors\S* import .*\bsave", file.read_text())
     ]
-    # Those of diffusers have the metadata that the library writes.
-    assert set(writers) == {PACKAGE / "utils" / "files.py", PACKAGE / "inference" / "diffusers_export.py"}
+    assert writers == [PACKAGE / "utils" / "files.py"]
 
 
 def test_model_files_of_version_0_3_are_read(workplace: Path, intact: bytes) -> None:
