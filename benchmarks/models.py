@@ -1,13 +1,18 @@
 """Makes ready models of runs: ``python -m benchmarks.models [NAME=]RUN...``, which ``make models`` calls;
 ``--again NAME...`` measures those that are there once more, where scores have got another meaning.
 
+``--priors mixture`` leaves out the other priors that came with a run, where they are large; ``--n-fid 304 --n-test
+250`` are for data that have few images for tests; ``--description TEXT`` says what the model draws. The colour model:
+``python -m benchmarks.models --priors mixture --n-fid 304 --n-test 250 --description ... emoji=RUN``, the run one of
+``colour-fast`` on the pictures of docs/how-to/own-images.md.
+
 Each run's model is measured as it is and with its weights in float16; the latter is written into ``diffcli/models``
 with the scores that were measured of it, and both are printed side by side.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,11 +25,20 @@ from diffcli.checkpoints.runs import find_run
 from diffcli.cli.tables import print_comparison, print_evaluation
 
 
-def write(names: Sequence[str], folder: Path = READY_MODELS, **measured: Any) -> None:
+def write(
+    names: Sequence[str],
+    folder: Path = READY_MODELS,
+    *,
+    priors: Sequence[str] | None = None,
+    description: str | None = None,
+    **measured: Any,
+) -> None:
     """Writes a model file for each run, by its preset's name.
 
     Args:
         names: see :func:`diffcli.load`; ``NAME=RUN`` gives a model another name.
+        priors: the fitted priors that are kept; all where None.
+        description: of the model; None is its preset's.
         measured: how, see :class:`diffcli.studies.compare_runs.CompareOptions`.
     """
     for text in names:
@@ -35,6 +49,10 @@ def write(names: Sequence[str], folder: Path = READY_MODELS, **measured: Any) ->
         with tempfile.TemporaryDirectory() as scratch:
             half = Path(scratch) / file.name
             diffcli.export(run, half, half=True)
+            stored = read_stored(half)
+            preset = stored.preset if description is None else {**stored.preset, "description": description}
+            fitted = {key: state for key, state in stored.fitted.items() if priors is None or key in priors}
+            write_model_file(half, replace(stored, preset=preset, fitted=fitted))
             comparison = diffcli.compare([run, half], **measured)
             full, rounded = (
                 replace(run, name=kind) for run, kind in zip(comparison.runs, ("float32", "float16"), strict=True)
@@ -63,8 +81,22 @@ def measure_again(names: Sequence[str], folder: Path = READY_MODELS, **measured:
         write_model_file(file, replace(read_stored(file), evaluation=evaluation.as_dict()))
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--again"]:
-        measure_again(sys.argv[2:], n_test=250, extractor="classifier")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", metavar="[NAME=]RUN")
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--priors", nargs="+")
+    parser.add_argument("--description")
+    parser.add_argument("--n-fid", type=int)
+    parser.add_argument("--n-test", type=int)
+    options = parser.parse_args()
+    counts = {"n_fid": options.n_fid, "n_test": options.n_test}
+    measured = {name: count for name, count in counts.items() if count is not None}
+    if options.again:
+        measure_again(options.names, **{"n_test": 250, "extractor": "classifier", **measured})
     else:
-        write(sys.argv[1:])
+        write(options.names, priors=options.priors, description=options.description, **measured)
+
+
+if __name__ == "__main__":
+    main()

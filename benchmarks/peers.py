@@ -46,17 +46,33 @@ def ddp_step(network: nn.Module, batches: Iterator[Tensor]) -> Callable[[], None
     return step
 
 
-def diffusers_network() -> nn.Module:
-    """A UNet2DModel of diffusers as in its unconditional example, with fewer and narrower levels."""
+def diffusers_network(shape: tuple[int, int, int] = (1, SIDE, SIDE)) -> nn.Module:
+    """A UNet2DModel of diffusers as in its unconditional example, with fewer and narrower levels, for images of
+    ``shape`` (C, H, W)."""
     from diffusers import UNet2DModel
 
     return UNet2DModel(
-        sample_size=SIDE,
-        in_channels=1,
-        out_channels=1,
+        sample_size=shape[1],
+        in_channels=shape[0],
+        out_channels=shape[0],
         block_out_channels=(32, 64, 64),
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+    )
+
+
+def diffusers_example(shape: tuple[int, int, int]) -> nn.Module:
+    """The UNet2DModel of diffusers' unconditional example itself, six levels, 114 million parameters."""
+    from diffusers import UNet2DModel
+
+    return UNet2DModel(
+        sample_size=shape[1],
+        in_channels=shape[0],
+        out_channels=shape[0],
+        layers_per_block=2,
+        block_out_channels=(128, 128, 256, 256, 512, 512),
+        down_block_types=("DownBlock2D",) * 4 + ("AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D") + ("UpBlock2D",) * 4,
     )
 
 

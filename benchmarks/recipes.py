@@ -1,5 +1,4 @@
-"""The training recipes of a user's choices, ours and those of other tools' documentation, each for a given wall time on
-MNIST."""
+"""The training recipes of a user's choices, ours and those of other tools' documentation, each for a given time."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peers import SIDE, T, diffusers_network, random_batches
+from benchmarks.peers import T, diffusers_network, random_batches
 
 BATCH = 250
 """Images that are drawn at once."""
@@ -25,14 +24,14 @@ class Drawn:
     """What came of a training of so many seconds."""
 
     images: Tensor
-    """uint8 (n, 1, 28, 28)."""
+    """uint8 (n, C, H, W)."""
     seen: int
     """Training images, counted as often as they were shown."""
     evaluations: int
     """Of the network for each sample."""
     sampling_seconds: float
     labels: Tensor | None = None
-    """The digits that were asked for, int64 (n,); None where none were."""
+    """The labels that were asked for, int64 (n,); None where none were."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,14 @@ class Task:
     """What every recipe is given."""
 
     train: Tensor
-    """uint8 (N, 1, 28, 28)."""
+    """uint8 (N, C, H, W)."""
     data_dir: Path
     seconds: float
     n: int
     steps: int | None
     """Of the sampler; None is what the tool's documentation says."""
+    clock: Callable[[], float] = time.perf_counter
+    """What the seconds are counted by."""
 
     def batches(self) -> list[int]:
         """The sizes of the batches to draw."""
@@ -93,10 +94,10 @@ def _batch_size(preset_file: Path) -> int:
     return int(yaml.safe_load(preset_file.read_text())["training"]["batch_size"])
 
 
-def clocked(seconds: float, step: Callable[[float], None]) -> int:
+def clocked(seconds: float, step: Callable[[float], None], clock: Callable[[], float] = time.perf_counter) -> int:
     """Calls ``step`` with the share of the time that is spent until all is; returns how often."""
-    started, count = time.perf_counter(), 0
-    while (share := (time.perf_counter() - started) / seconds) < 1:
+    started, count = clock(), 0
+    while (share := (clock() - started) / seconds) < 1:
         step(share)
         count += 1
     return count
@@ -104,9 +105,10 @@ def clocked(seconds: float, step: Callable[[float], None]) -> int:
 
 @dataclass(frozen=True)
 class Diffusers:
-    """A recipe of diffusers' documentation, for MNIST.
+    """A recipe of diffusers' documentation.
 
     Args:
+        network: makes the network for images of a shape (C, H, W).
         batch_size, lr, betas, weight_decay, warmup: of the training; ``warmup`` 0 keeps the learning rate as it is.
         schedule: beta schedule of the scheduler.
     """
@@ -117,11 +119,13 @@ class Diffusers:
     weight_decay: float
     warmup: int
     schedule: str
+    network: Callable[[tuple[int, int, int]], nn.Module] = diffusers_network
 
     def __call__(self, task: Task) -> Drawn:
         from diffusers import DDIMScheduler, DDPMScheduler
 
-        network = diffusers_network()
+        shape = tuple(task.train.shape[1:])
+        network = self.network(shape)
         scheduler = DDPMScheduler(num_train_timesteps=T, beta_schedule=self.schedule)
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, eps=1e-8
@@ -144,19 +148,19 @@ class Diffusers:
             optimizer.zero_grad()
 
         network.train()
-        count = clocked(task.seconds, step)
+        count = clocked(task.seconds, step, task.clock)
         sampler = DDIMScheduler.from_config(scheduler.config)
         sampler.set_timesteps(task.steps or 50)  # as many as its DDIMPipeline takes
         network.eval()
         started = time.perf_counter()
-        images = torch.cat([self._sample(network, sampler, size) for size in task.batches()])
+        images = torch.cat([self._sample(network, sampler, (size, *shape)) for size in task.batches()])
         seconds = time.perf_counter() - started
         return Drawn(to_uint8(images / 2 + 0.5), count * self.batch_size, len(sampler.timesteps), seconds)
 
     @staticmethod
     @torch.inference_mode()
-    def _sample(network: nn.Module, sampler, count: int) -> Tensor:  # type: ignore[no-untyped-def]
-        images = torch.randn(count, 1, SIDE, SIDE)
+    def _sample(network: nn.Module, sampler, shape: tuple[int, ...]) -> Tensor:  # type: ignore[no-untyped-def]
+        images = torch.randn(shape)
         for t in sampler.timesteps:
             images = sampler.step(network(images, t, return_dict=False)[0], t, images).prev_sample
         return images
@@ -165,21 +169,24 @@ class Diffusers:
 @dataclass(frozen=True)
 class Lucidrains:
     """denoising-diffusion-pytorch with its own Trainer, as its README sets it up, but for what digits or a CPU forbid:
-    no mirrored images, no float16, one level less, for 28 can be halved twice, and 50 steps of DDIM in place of 250.
+    no mirrored images, no float16, fewer levels where the side cannot be halved so often, and 50 steps of DDIM in
+    place of 250.
 
     Args:
         dim: width of the Unet; 64 in the README.
+        dim_mults: of its levels; (1, 2, 4, 8) in the README.
     """
 
     dim: int
+    dim_mults: tuple[int, ...] = (1, 2, 4)
 
     def __call__(self, task: Task) -> Drawn:
         os.environ["TQDM_DISABLE"] = "1"
         from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet
 
         steps = task.steps or 50
-        unet = Unet(dim=self.dim, dim_mults=(1, 2, 4), channels=1)
-        diffusion = GaussianDiffusion(unet, image_size=SIDE, timesteps=T, sampling_timesteps=steps)
+        unet = Unet(dim=self.dim, dim_mults=self.dim_mults, channels=task.train.shape[1])
+        diffusion = GaussianDiffusion(unet, image_size=task.train.shape[-1], timesteps=T, sampling_timesteps=steps)
         with tempfile.TemporaryDirectory() as folder:
             images = _png_folder(task.train, Path(folder) / "images")
             trainer = Trainer(
@@ -194,7 +201,7 @@ class Lucidrains:
                 calculate_fid=False,
                 results_folder=str(Path(folder) / "results"),
             )
-            self._until(trainer, task.seconds)
+            self._until(trainer, task)
             trainer.train()
             seen = trainer.step * trainer.batch_size * trainer.gradient_accumulate_every
             model = trainer.ema.ema_model.eval()
@@ -204,25 +211,27 @@ class Lucidrains:
         return Drawn(to_uint8(drawn), seen, steps, time.perf_counter() - started)
 
     @staticmethod
-    def _until(trainer, seconds: float) -> None:  # type: ignore[no-untyped-def]
+    def _until(trainer, task: Task) -> None:  # type: ignore[no-untyped-def]
         """Lets the trainer's loop end after so many seconds of it."""
         update, started = trainer.ema.update, []
 
         def update_and_look() -> None:
             update()
-            if time.perf_counter() - started[0] >= seconds:
+            if task.clock() - started[0] >= task.seconds:
                 trainer.train_num_steps = trainer.step
 
         trainer.ema.update = update_and_look
-        started.append(time.perf_counter())
+        started.append(task.clock())
 
 
 def _png_folder(images: Tensor, folder: Path) -> Path:
     from PIL import Image
 
     folder.mkdir()
-    for number, image in enumerate(images[:, 0].numpy()):
-        Image.fromarray(image).save(folder / f"{number:05d}.png", compress_level=1)
+    for number, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(
+            folder / f"{number:05d}.png", compress_level=1
+        )
     return folder
 
 

@@ -4,6 +4,7 @@ say."""
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import shlex
 import shutil
@@ -15,6 +16,9 @@ import torch
 from conftest import ROOT, save_own_images
 from pages import FENCE, PAGES, QUICK, snippets
 from PIL import Image
+
+from diffcli.config.registry import KINDS
+from diffcli.networks import NETWORKS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -128,3 +132,20 @@ def test_no_page_waits_for_what_belongs_there(page: Path) -> None:
     # A word in capitals on a line of its own stands for a table or a text to come.
     waiting = re.findall(r"^[A-Z]{3,}$", FENCE.sub("", page.read_text()), flags=re.MULTILINE)
     assert waiting == []
+
+
+def test_the_table_of_networks_names_every_key_and_its_default() -> None:
+    page = (ROOT / "docs" / "presets.md").read_text()
+    section = page.partition("## Networks")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| .* \| (.*) \|$", section, flags=re.MULTILINE))
+    assert rows.keys() == NETWORKS.keys()
+    of_ours = rows.keys() - {"diffusers-unet"}
+    for name in of_ours:
+        defaults = {
+            key: parameter.default
+            for key, parameter in inspect.signature(NETWORKS[name]).parameters.items()
+            if key not in KINDS["network"].supplied
+        }
+        for key, default in defaults.items():
+            shown = str(default).lower() if isinstance(default, bool) else str(default)
+            assert f"`{key}` {'' if default is None else shown}" in rows[name], (name, key)

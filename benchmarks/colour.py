@@ -1,0 +1,349 @@
+"""Recipes for a folder of colour pictures, ours and two other tools', each trained for the same processor time and
+judged by two classifiers and by patches; written into docs/how-to/own-images.md.
+
+    python -m benchmarks.colour --images emoji --measure RECIPE... [--size 32] [--seconds 1200] [--seeds 0 1 2]
+    python -m benchmarks.colour                            # writes the tables
+
+A cell is a recipe on a folder, at a size, for some seconds, from a seed; each is trained by a process of its own with
+one thread, whose processor time is counted, so that a busy machine is fair to all: 1,200 seconds are ten minutes of two
+cores. Cells are kept in docs/evaluations/colour.json at once, and one that is there is not trained again. Samples are
+as many as the folder's test images, and of recipes by class with their labels. The other tools need the extra
+``bench``; they draw with ten steps of DDIM in place of the 50 and 250 that their documentation has, for a network of
+114 million parameters draws slowly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+import diffcli
+from benchmarks.peers import diffusers_example
+from benchmarks.recipes import Diffusers, Drawn, Lucidrains, Task
+from benchmarks.rounds import machine, put, table
+from diffcli.data.datasets import split
+from diffcli.data.folders import folder
+from diffcli.data.sources import ImageSet, Source
+from diffcli.evaluation.distances import Distances
+from diffcli.evaluation.extractors import of_judge
+from diffcli.evaluation.judges import READER, JudgedData, judges_of
+from diffcli.utils.devices import Devices, Processes
+from diffcli.utils.files import written_whole
+
+ROOT = Path(__file__).parents[1]
+STORE = ROOT / "docs" / "evaluations" / "colour.json"
+PAGE = ROOT / "docs" / "how-to" / "own-images.md"
+METRICS = frozenset({"fid", "coverage", "label_kept", "swd", "nearest"})
+CPU = Devices("cpu", "1")
+PEER_STEPS = 10
+
+NOISE_0_6 = """
+labels: {dropped: 0.1}
+schedule: {name: cosine, T: 1000}
+degradation: {name: gaussian-noise}
+network: {name: compact-unet, width: 64, blocks: 2, attention: true}
+prediction: v
+prior: {name: standard-normal}
+sampler: {name: ddim, eta: 1.0, steps: 20}
+training: {batch_size: 64, lr: 1e-2, warmup: 100, lr_decay: true, weight_decay: 0.01, clip_norm: 1.0, ema: 0.999,
+  t_distribution: logit-normal, stratified_t: true}
+"""
+"""The preset ``cifar-fast`` of diffcli 0.6.0, without its data."""
+
+_GUIDED = {"autoguidance": 1.4, "guided_t": [0.3, 0.85]}
+_HOT = {
+    "schedule": {"name": "cosine", "T": 1000},
+    "degradation": {"name": "gaussian-noise"},
+    "noise": None,
+    "input": "degraded",
+    "prediction": "v",
+    "prior": {"name": "standard-normal"},
+    "sampler": {"name": "ddim", "eta": 1.0, "steps": 16, **_GUIDED},
+    "training.t_distribution": "logit-normal",
+}
+COLOUR = {32: "colour-fast", 64: "colour-64-fast"}
+OURS: dict[str, tuple[str | None, dict[str, Any]]] = {
+    "cifar-fast of 0.6.0": (NOISE_0_6, {}),
+    "colour": (None, {}),
+    "mirrored": (None, {"data.mirrored": True}),
+    "pixelation": (
+        None,
+        {"schedule": None, "degradation": {"name": "pixelate", "T": 60, "grid": 4}, "input": "degraded"},
+    ),
+    "noise": (None, _HOT),
+    "noise, shifted schedule": (None, _HOT | {"schedule": {"name": "cosine", "T": 1000, "shift": 2.0}}),
+    "by cluster": (None, {"labels": {"dropped": 0.1, "clusters": 8}}),
+    "unlabelled": (None, {"labels": None}),
+}
+"""Changes of a preset, by the recipe's name; the preset is the colour preset of the size where none is here."""
+
+PEERS: dict[str, Callable[[Task], Drawn]] = {
+    # Its examples' train_unconditional.py, network and all.
+    "diffusers": Diffusers(16, 1e-4, (0.95, 0.999), 1e-6, 500, "linear", diffusers_example),
+    # The first lines of its README.
+    "denoising-diffusion-pytorch": Lucidrains(64, (1, 2, 4, 8)),
+}
+
+
+def source_of(images: Path, size: int) -> Source:
+    """The pictures of a folder at a size, in colour."""
+    return folder(str(images), size)
+
+
+def judged(samples: Tensor, labels: Tensor | None, images: Path, source: Source, train: ImageSet) -> dict[str, float]:
+    """What two classifiers and patches say of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,)."""
+    processes = Processes(torch.device("cpu"))
+    judges = judges_of(JudgedData.of("folder", source), processes, quiet=True)
+    distances = Distances(
+        train if labels is not None else replace(train, labels=torch.full_like(train.labels, -1)),
+        source.test,
+        METRICS,
+        [of_judge(name, judge, torch.device("cpu")) for name, judge in judges.items()],
+        judges[READER] if labels is not None else None,
+        n=len(samples),
+        seed=0,
+        processes=processes,
+        quiet=True,
+    )
+    return distances.of(samples, labels)
+
+
+def ours(name: str, images: Path, size: int, seconds: float, seed: int, out: Path, source: Source) -> dict[str, Any]:
+    """Trains one of our recipes and judges what it draws, from the checkpoint that ``sample`` takes and the last."""
+    base, changes = OURS[name]
+    preset = yaml.safe_load(base) if base else COLOUR[size]
+    data = {"name": "folder", "path": str(images), "size": size, "channels": 3}
+    base_file: Any = preset
+    if base:
+        base_file = out / f"{name}.yaml"
+        out.mkdir(parents=True, exist_ok=True)
+        base_file.write_text(yaml.safe_dump({"description": name, "data": data, **preset}))
+    settings = {
+        "data": data,
+        "training.epochs": 100_000,
+        "training.max_time": f"{seconds:g}s",
+        "training.seed": seed,
+        "training.val_share": 0.05,
+        "training.val_every": 10,
+        "training.sample_epochs": [],
+        **changes,
+    }
+    if changes.get("data.mirrored"):
+        del settings["data.mirrored"]
+        settings["data"] = {**data, "mirrored": True}
+    began = time.process_time()
+    run = diffcli.train(base_file, settings, out=out / f"{name}-{size}-{seconds:g}s-{seed}", devices=CPU, quiet=True)
+    spent, memory = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    steps = int(torch.load(run.last, map_location="cpu", weights_only=False)["global_step"])
+    facts: dict[str, Any] = {"steps": steps, "training seconds": round(spent), "gigabytes": round(memory, 2)}
+    for checkpoint, key in ((run.folder, "scores"), (run.last, "last")):
+        model = diffcli.load(checkpoint, devices=CPU)
+        began = time.process_time()
+        samples, labels = drawn(model, source)
+        facts["sampling seconds"] = round(time.process_time() - began)
+        facts[key] = judged(samples, labels, images, source, training_part(source))
+        facts["epoch" if key == "scores" else "last epoch"] = model.epoch
+    return facts
+
+
+def training_part(source: Source) -> ImageSet:
+    """What is trained on: the images but for those of tests and validation."""
+    return split(source.development, 0.05, 0, by_class=source.by_class)[0]
+
+
+def drawn(model: Any, source: Source) -> tuple[Tensor, Tensor | None]:
+    """As many samples as test images, uint8; of a model by class with the test images' labels, which come along."""
+    count = len(source.test)
+    if model.classes and model.clusters is None:
+        labels = source.test.labels
+        samples = torch.empty(count, *source.test.image_shape, dtype=torch.uint8)
+        for label in labels.unique().tolist():
+            of_label = labels == label
+            samples[of_label] = model.sample(int(of_label.sum()), seed=1 + label, label=label, quiet=True)
+        return samples, labels
+    return model.sample(count, seed=1, quiet=True), None
+
+
+def peer(name: str, images: Path, size: int, seconds: float, seed: int, source: Source) -> dict[str, Any]:
+    """Trains another tool's recipe and judges what it draws."""
+    torch.manual_seed(seed)
+    train, n = training_part(source), len(source.test)
+    memory = []
+
+    def clock() -> float:
+        if not memory or seconds_spent() >= seconds:
+            memory[:] = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]
+        return time.process_time()
+
+    began = time.process_time()
+
+    def seconds_spent() -> float:
+        return time.process_time() - began
+
+    came = PEERS[name](Task(train.images, images, seconds, n, PEER_STEPS, clock))
+    scores = judged(came.images, None, images, source, train)
+    return {
+        "images seen": came.seen,
+        "training seconds": round(seconds),
+        "gigabytes": round(memory[0], 2),
+        "evaluations": came.evaluations,
+        "sampling seconds": round(came.sampling_seconds),
+        "scores": scores,
+    }
+
+
+def key_of(images: Path, size: int, seconds: float, recipe: str, seed: int) -> str:
+    return f"{images.name}; {size}; {seconds:g} s; {recipe}; seed {seed}"
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measures the cells that are not there yet, each in a process of its own."""
+    for seed in options.seeds:
+        for recipe in options.measure:
+            key = key_of(options.images, options.size, options.seconds, recipe, seed)
+            if key in stored(options.store):
+                continue
+            words = [sys.executable, "-m", "benchmarks.colour", "--images", str(options.images), "--cell", recipe]
+            words += ["--size", str(options.size), "--seconds", str(options.seconds), "--seeds", str(seed)]
+            words += ["--store", str(options.store), "--out", str(options.out)]
+            subprocess.run(words, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def cell(options: argparse.Namespace) -> None:
+    """Measures one cell and keeps it."""
+    from diffcli.training import pace
+
+    torch.set_num_threads(1)
+    # The product's max_time is one of the clock on the wall.
+    pace.time = types.SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
+    recipe, seed = options.cell, options.seeds[0]
+    source = source_of(options.images, options.size)
+    place = options.images, options.size, options.seconds, seed
+    facts = peer(recipe, *place, source) if recipe in PEERS else ours(recipe, *place, options.out, source)
+    content = stored(options.store)
+    content[key_of(options.images, options.size, options.seconds, recipe, seed)] = facts | {"machine": machine()}
+    with written_whole(options.store) as file:
+        file.write_text(json.dumps(content, indent=1) + "\n")
+    print(recipe, seed, json.dumps(facts), flush=True)
+
+
+def stored(store: Path) -> dict[str, Any]:
+    """The cells that were measured."""
+    return json.loads(store.read_text()) if store.is_file() else {}
+
+
+def floors(cells: Sequence[Mapping[str, Any]], score: str, scores: str = "scores") -> str:
+    """How many times as far as real images samples are: the mean over seeds and their standard deviation, or the
+    standard error of the one."""
+    values = [cell[scores][score] / cell[scores][f"{score}_floor"] for cell in cells]
+    if len(values) > 1:
+        return f"{statistics.mean(values):.3g} ± {statistics.stdev(values):.1g}"
+    error = cells[0][scores][f"{score}_error"] / cells[0][scores][f"{score}_floor"]
+    return f"{values[0]:.3g} ± {error:.1g}"
+
+
+def mean_of(cells: Sequence[Mapping[str, Any]], score: str) -> str:
+    """A score's mean over seeds; nothing where it was not measured."""
+    values = [cell["scores"][score] for cell in cells if score in cell["scores"]]
+    return f"{statistics.mean(values):.3g}" if values else ""
+
+
+def tables(content: Mapping[str, Any]) -> str:
+    """A table for each folder, size and time, its recipes by distance."""
+    groups: dict[tuple[str, str, str], dict[str, list[Mapping[str, Any]]]] = {}
+    for key, facts in content.items():
+        folder_name, size, seconds, recipe, _ = key.split("; ")
+        groups.setdefault((folder_name, size, seconds), {}).setdefault(recipe, []).append(facts)
+    parts = []
+    for (folder_name, size, seconds), recipes in groups.items():
+        rows = []
+        for recipe, cells in sorted(recipes.items(), key=lambda item: _distance(item[1])):
+            first = cells[0]
+            seen = first["steps"] if "steps" in first else f"{first['images seen']:,} images"
+            rows.append(
+                [
+                    recipe,
+                    len(cells),
+                    seen,
+                    f"{first['gigabytes']:.2f}",
+                    floors(cells, "fid_classifier"),
+                    floors(cells, "fid_resnet"),
+                    floors(cells, "swd"),
+                    mean_of(cells, "label_kept"),
+                    f"{mean_of(cells, 'coverage_classifier')}, {mean_of(cells, 'coverage_resnet')}",
+                    mean_of(cells, "nearest"),
+                ]
+            )
+        real = next(iter(recipes.values()))[0]["scores"]
+        read = [cell["scores"].get("label_kept_test") for cells in recipes.values() for cell in cells]
+        kept = next((share for share in read if share is not None), None)
+        rows.append(
+            [
+                "(test pictures)",
+                *[""] * 6,
+                "" if kept is None else f"{kept:.3g}",
+                "",
+                f"{real['nearest_test']:.3g}",
+            ]
+        )
+        title = f"{folder_name}, {size}x{size}, {seconds} of one core"
+        header = [title, "seeds", "steps", "GB", "`classifier`", "`resnet`", "patches", "read as its label"]
+        parts.append(table([*header, "coverage", "nearest"], rows))
+    return "\n\n".join(parts)
+
+
+def _distance(cells: Sequence[Mapping[str, Any]]) -> float:
+    return statistics.mean(cell["scores"]["fid_classifier"] / cell["scores"]["fid_classifier_floor"] for cell in cells)
+
+
+def merge(files: Sequence[Path], store: Path) -> None:
+    """Puts the cells of several stores into one."""
+    content = stored(store)
+    for file in files:
+        content |= stored(file)
+    with written_whole(store) as part:
+        part.write_text(json.dumps(dict(sorted(content.items())), indent=1) + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [*OURS, *PEERS]
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--measure", nargs="+", choices=names, metavar="RECIPE")
+    parser.add_argument("--cell", choices=names, help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, choices=COLOUR, default=32)
+    parser.add_argument("--seconds", type=float, default=1200)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/colour"), help="of the runs")
+    parser.add_argument("--merge", type=Path, nargs="+", metavar="STORE", help="puts other stores' cells into this one")
+    parser.add_argument("--store", type=Path, default=STORE)
+    options = parser.parse_args(arguments)
+    if options.cell:
+        cell(options)
+    elif options.measure:
+        measure(options)
+    elif options.merge:
+        merge(options.merge, options.store)
+    else:
+        PAGE.write_text(
+            put(PAGE.read_text(encoding="utf-8"), "colour", tables(stored(options.store))), encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()
