@@ -123,17 +123,19 @@ def judged(samples: Tensor, labels: Tensor | None, images: Path, source: Source,
     return distances.of(samples, labels)
 
 
-def ours(name: str, images: Path, size: int, seconds: float, seed: int, out: Path, source: Source) -> dict[str, Any]:
-    """Trains one of our recipes and judges what it draws, from the checkpoint that ``sample`` takes and the last."""
-    base, changes = OURS[name]
-    preset = yaml.safe_load(base) if base else COLOUR[size]
-    data = {"name": "folder", "path": str(images), "size": size, "channels": 3}
-    base_file: Any = preset
-    if base:
-        base_file = out / f"{name}.yaml"
+def preset_of(
+    name: str, images: Path, size: int, seconds: float, seed: int, out: Path
+) -> tuple[str | Path, dict[str, Any]]:
+    """A recipe as what ``diffcli train`` takes: a preset by name, or the file that is written below ``out``, and its
+    changes."""
+    text, changes = OURS[name]
+    data: dict[str, Any] = {"name": "folder", "path": str(images), "size": size, "channels": 3}
+    base: str | Path = COLOUR[size]
+    if text:
+        base = out / f"{name}.yaml"
         out.mkdir(parents=True, exist_ok=True)
-        base_file.write_text(yaml.safe_dump({"description": name, "data": data, **preset}))
-    settings = {
+        base.write_text(yaml.safe_dump({"description": name, "data": data, **yaml.safe_load(text)}))
+    return base, {
         "data": data,
         "training.epochs": 100_000,
         "training.max_time": f"{seconds:g}s",
@@ -143,11 +145,13 @@ def ours(name: str, images: Path, size: int, seconds: float, seed: int, out: Pat
         "training.sample_epochs": [],
         **changes,
     }
-    if changes.get("data.mirrored"):
-        del settings["data.mirrored"]
-        settings["data"] = {**data, "mirrored": True}
+
+
+def ours(name: str, images: Path, size: int, seconds: float, seed: int, out: Path, source: Source) -> dict[str, Any]:
+    """Trains one of our recipes and judges what it draws, from the checkpoint that ``sample`` takes and the last."""
+    base, settings = preset_of(name, images, size, seconds, seed, out)
     began = time.process_time()
-    run = diffcli.train(base_file, settings, out=out / f"{name}-{size}-{seconds:g}s-{seed}", devices=CPU, quiet=True)
+    run = diffcli.train(base, settings, out=out / f"{name}-{size}-{seconds:g}s-{seed}", devices=CPU, quiet=True)
     spent, memory = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     steps = int(torch.load(run.last, map_location="cpu", weights_only=False)["global_step"])
     facts: dict[str, Any] = {"steps": steps, "training seconds": round(spent), "gigabytes": round(memory, 2)}
