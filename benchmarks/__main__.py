@@ -35,6 +35,7 @@ def sections(data_dir: Path, rounds: int, batches: int) -> dict[str, Callable[[]
         "training-memory": lambda: growth.training_memory(data_dir),
         "sampling-peers": lambda: sampling.against_peers(rounds),
         "sampling-batch": lambda: sampling.cost_of_small_batches(rounds),
+        "sampling-engine": lambda: sampling.engines(rounds),
         "sampling-noise": lambda: sampling.noise(rounds),
         "evaluation": lambda: evaluation.again(data_dir, rounds),
         "blur": lambda: blur.against_torchvision(data_dir, rounds),

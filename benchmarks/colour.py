@@ -80,6 +80,8 @@ COLOUR = {32: "colour-fast", 64: "colour-64-fast"}
 OURS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "cifar-fast of 0.6.0": (NOISE_0_6, {}),
     "colour": (None, {}),
+    "noise up to 0.5": (None, {"noise": {"name": "linear", "sigma_min": 0.01, "sigma_max": 0.5}}),
+    "noise up to 1": (None, {"noise": {"name": "linear", "sigma_min": 0.01, "sigma_max": 1.0}}),
     "mirrored": (None, {"data.mirrored": True}),
     "pixelation": (
         None,
@@ -147,7 +149,7 @@ def preset_of(
     }
 
 
-def ours(name: str, images: Path, size: int, seconds: float, seed: int, out: Path, source: Source) -> dict[str, Any]:
+def ours(name: str, images: Path, size: int, seconds: float, seed: int, *, out: Path, source: Source) -> dict[str, Any]:
     """Trains one of our recipes and judges what it draws, from the checkpoint that ``sample`` takes and the last."""
     base, settings = preset_of(name, images, size, seconds, seed, out)
     began = time.process_time()
@@ -238,7 +240,7 @@ def cell(options: argparse.Namespace) -> None:
     recipe, seed = options.cell, options.seeds[0]
     source = source_of(options.images, options.size)
     place = options.images, options.size, options.seconds, seed
-    facts = peer(recipe, *place, source) if recipe in PEERS else ours(recipe, *place, options.out, source)
+    facts = peer(recipe, *place, source) if recipe in PEERS else ours(recipe, *place, out=options.out, source=source)
     content = stored(options.store)
     content[key_of(options.images, options.size, options.seconds, recipe, seed)] = facts | {"machine": machine()}
     with written_whole(options.store) as file:

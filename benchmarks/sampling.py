@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+import diffcli
 from benchmarks import peers
 from benchmarks.rounds import alternate, rate_of, ratios, spread, table
 from diffcli.config.schema import Sampler
@@ -17,7 +18,7 @@ from diffcli.diffusion.samplers import timesteps
 from diffcli.diffusion.schedules import cosine
 from diffcli.inference.sampling import Sampling, generate
 from diffcli.networks.compact import CompactUNet
-from diffcli.utils.devices import Processes
+from diffcli.utils.devices import ENGINES, Devices, Processes
 
 SHAPE = (1, 28, 28)
 
@@ -94,3 +95,30 @@ def noise(rounds: int, steps: int = 50) -> str:
         milliseconds = [spread([1000 / rate for rate in rates[name]]) for name in ("each", "ahead")]
         rows.append([f"{count:,}", *milliseconds, spread(ratios(rates, "ahead", "each"))])
     return table(["images of 28x28", "ms a step, step by step", "ms a step, ahead", "times as fast"], rows)
+
+
+def engines(rounds: int) -> str:
+    """Ready models by what computes their networks, for a few images and many, and how far apart the images are."""
+    rows = []
+    for name in ("mnist-fast", "blur-fast"):
+        models = {engine: diffcli.load(name, devices=Devices("cpu", "1", engine=engine)) for engine in ENGINES[1:]}
+        for count in (1, 4, 16, 64):
+            sides = {
+                engine: rate_of(lambda model=model, count=count: model.sample(count, quiet=True), count)
+                for engine, model in models.items()
+            }
+            rates = alternate(sides, rounds)
+            first, second = (model.sample(count, quiet=True).int() for model in models.values())
+            apart = (first - second).abs()
+            rows.append(
+                [
+                    name,
+                    count,
+                    spread(rates["torch"]),
+                    spread(rates["onnxruntime"]),
+                    spread(ratios(rates, "onnxruntime", "torch")),
+                    f"{int(apart.max())}, of {float((apart > 0).float().mean()):.1%} of the values",
+                ]
+            )
+    header = ["`sample`", "images", "torch, images/s", "onnxruntime", "times as fast", "levels of grey apart at most"]
+    return table(header, rows)

@@ -79,6 +79,7 @@ def examine(data_dir: Path | str | None = None) -> Facts:
         "extras": _told(extras),
         "devices": _told(hardware),
         "precision": _told(precision),
+        "engine": _told(engine),
         "data": _told(lambda: data(data_dir)),
         "models": _told(models),
         "environment": environment(),
@@ -111,6 +112,14 @@ def precision() -> Facts:
     return automatic_precision()
 
 
+def engine() -> Facts:
+    """What computes networks on CPUs, and what of it is missing."""
+    from diffcli.utils.engine import missing_packages
+
+    missing = missing_packages()
+    return {"auto": "torch" if missing else "onnxruntime", "missing": missing}
+
+
 def data(data_dir: Path | str | None = None) -> Facts:
     """The data folder, and what each data set that may lie in it holds there; every file is read."""
     from diffcli.data.datasets import contents
@@ -126,8 +135,8 @@ def models() -> Facts:
     from diffcli.checkpoints.model_file import ready_models
     from diffcli.checkpoints.runs import all_runs, runs_root
     from diffcli.config.plugins import files
-    from diffcli.evaluation.cache import cache_folder
     from diffcli.evaluation.extractors import inception_cache
+    from diffcli.utils.cache import cache_folder
 
     return {
         "runs": f"{len(all_runs())} in {runs_root().absolute()}",

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from diffcli.data.datasets import NO_LABEL, ImageSet
 from diffcli.data.pixels import to_model, to_uint8, to_unit
-from diffcli.evaluation.cache import Cache
 from diffcli.evaluation.classifier import TrainedClassifier, probabilities
 from diffcli.evaluation.extractors import Extractor
 from diffcli.evaluation.fitting import labelled
@@ -32,6 +31,7 @@ from diffcli.evaluation.resampling import (
 from diffcli.evaluation.scores import fid, nearest, where_measured
 from diffcli.evaluation.sliced import DIRECTIONS, PATCHES, patches_of, scales, sliced_distances
 from diffcli.inference.sampling import Sampling, counting, generate
+from diffcli.utils.cache import Cache
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Processes
 from diffcli.utils.hashing import of_images, of_tensor

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from diffcli.data.clusters import cluster_centres, clustered
 from diffcli.data.sources import ImageSet, Source
-from diffcli.evaluation.cache import Cache
 from diffcli.evaluation.classifier import (
     CLASSIFIED,
     JUDGES,
@@ -26,6 +25,7 @@ from diffcli.evaluation.classifier import (
     load_classifier,
 )
 from diffcli.evaluation.fitting import accuracy, fit, labelled
+from diffcli.utils.cache import Cache
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Processes
 from diffcli.utils.hashing import of_images, of_json, of_tensors

@@ -167,8 +167,8 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
     )
 
     def __post_init__(self) -> None:
-        from diffcli.evaluation.cache import cache_folder
         from diffcli.evaluation.extractors import EXTRACTORS, INCEPTION_FILE
+        from diffcli.utils.cache import cache_folder
 
         super().__post_init__()
         cache_folder()  # what names no folder is told before anything is measured

@@ -16,13 +16,17 @@ from diffcli.config.schema import validate_stored
 from diffcli.inference.model import Model
 from diffcli.utils.compile import check_compiler, precision_of, prepared
 from diffcli.utils.console import note
-from diffcli.utils.devices import ONE_DEVICE, Devices, Processes, devices_of, launch
+from diffcli.utils.devices import ENGINES, ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.utils.distributed import is_first
-from diffcli.utils.errors import UserError
+from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.files import user_path
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+GRAPH_WORK = 50_000_000
+"""Weights times pixels of the networks that another engine is worth the start for; the report's smallest has more."""
 
 
 def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
@@ -106,9 +110,18 @@ def started(model: Model, devices: Devices, processes: Processes | None = None) 
     processes = processes or launch(devices)
     if devices.compile:
         check_compiler(processes.device)
+    if devices.engine not in ENGINES:
+        raise UserError(f"`engine`: {unknown('engine', devices.engine, ENGINES)}")
+    work = sum(weight.numel() for weight in model.denoiser.network.parameters()) * math.prod(model.image_shape[1:])
+    automatic = devices.engine == "auto" and processes.device.type == "cpu" and work >= GRAPH_WORK
     for denoiser in filter(None, (model.denoiser, model.guide)):
-        denoiser.to(processes.device)
-        denoiser.network = prepared(denoiser.network, precision, devices.compile)
+        network = denoiser.to(processes.device).network
+        denoiser.network = prepared(network, precision, devices.compile)
+        if automatic or devices.engine == "onnxruntime":
+            from diffcli.utils.engine import with_graphs
+
+            about = model.preset.network.model_dump()
+            denoiser.network = with_graphs(network, denoiser.network, devices, precision, about)
     return replace(model, processes=processes, precision=precision)
 
 

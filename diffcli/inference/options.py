@@ -44,7 +44,7 @@ FOLDERS = "diffusers"
 """The library that a folder is written for."""
 N_SAMPLES, N_PER_LABEL, N_RECONSTRUCTIONS = 64, 8, 8
 """How many images there are unless something else is asked for: samples, of each of several labels, reconstructions."""
-ALL_PARTS: dict[str, str | None] = {**PLACES, "precision": None, "compile": None}
+ALL_PARTS: dict[str, str | None] = {**PLACES, "precision": None, "compile": None, "engine": None}
 """The fields of devices that a network computes with."""
 
 

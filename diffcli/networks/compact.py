@@ -64,8 +64,13 @@ class SelfAttention(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         batch, width, height, columns = hidden.shape
         # (B, 3 width, H, W) -> three of (B, heads, pixels, width / heads).
-        qkv = self.to_qkv(self.norm(hidden)).view(batch, 3, self.heads, -1, height * columns).mT.unbind(dim=1)
-        values = F.scaled_dot_product_attention(*qkv).mT
+        qkv = (
+            self.to_qkv(self.norm(hidden))
+            .view(batch, 3, self.heads, -1, height * columns)
+            .transpose(-2, -1)
+            .unbind(dim=1)
+        )
+        values = F.scaled_dot_product_attention(*qkv).transpose(-2, -1)
         return hidden + self.out(values.reshape(batch, width, height, columns))
 
 

@@ -75,7 +75,7 @@ class LinearAttention(nn.Module):
         q, k, v = self.to_qkv.weight.view(3, self.heads, -1, channels)
         pixels = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)
         # Each key, heads by C' in all, pools the pixels: (B, heads C', pixels) @ (B, pixels, C).
-        weights = (k.flatten(0, 1).expand(batch, -1, -1) @ pixels.mT).softmax(dim=-1)
+        weights = (k.flatten(0, 1).expand(batch, -1, -1) @ pixels.transpose(-2, -1)).softmax(dim=-1)
         pooled = (weights @ pixels).unflatten(1, (self.heads, -1))
         # Values, queries and output are linear: applied to the pools, they make one C x C matrix for all pixels of an
         # image.
@@ -83,7 +83,7 @@ class LinearAttention(nn.Module):
         projection = torch.einsum("bhkv,ohv->bohk", context, self.out.weight.view(channels, self.heads, -1))
         mix = projection.flatten(2) @ (q * self.scale).flatten(0, 1)
         assert self.out.bias is not None
-        out = torch.baddbmm(self.out.bias, pixels, mix.mT)
+        out = torch.baddbmm(self.out.bias, pixels, mix.transpose(-2, -1))
         return x + out.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -107,28 +108,37 @@ number of threads, too; in batches of 16 an image is the same at every place, be
 two."""
 
 
+Each = Callable[[Callable[[slice], Tensor], Sequence[slice]], Iterable[Tensor]]
+
+
 class FixedBatches(nn.Module):
-    """A network that always computes ``FIXED_BATCH`` images at once, so that an image does not depend on the batch that
-    it is in.
+    """A network that always computes as many images at once, so that an image does not depend on the batch that it is
+    in.
 
     Of a larger batch the last images are computed together with ones before them, of a smaller one with copies of its
     own.
+
+    Args:
+        size: how many.
+        each: applies a function to each of several batches, in their order.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, size: int = FIXED_BATCH, each: Each = map) -> None:
         super().__init__()
         self.network = network
+        self.size = size
+        self.each = each
 
     def forward(self, xt: Tensor, *others: Tensor | None) -> Tensor:
-        count, inputs = len(xt), (xt, *others)
-        if count <= FIXED_BATCH:
-            rows = torch.arange(FIXED_BATCH) % max(count, 1)
-            return self._of(inputs, rows)[:count] if count % FIXED_BATCH else self.network(*inputs)
-        starts = range(0, count - FIXED_BATCH + 1, FIXED_BATCH)
-        parts = [self._of(inputs, slice(start, start + FIXED_BATCH)) for start in starts]
-        if rest := count % FIXED_BATCH:
-            parts.append(self._of(inputs, slice(count - FIXED_BATCH, count))[-rest:])
-        return torch.cat(parts)
+        count, size, inputs = len(xt), self.size, (xt, *others)
+        if count <= size:
+            rows = torch.arange(size) % max(count, 1)
+            return self._of(inputs, rows)[:count] if count % size else self.network(*inputs)
+        parts = [slice(start, start + size) for start in range(0, count - size + 1, size)]
+        if rest := count % size:
+            parts.append(slice(count - size, count))
+        outputs = list(self.each(partial(self._of, inputs), parts))
+        return torch.cat([*outputs[:-1], outputs[-1][-rest:]] if rest else outputs)
 
     def _of(self, inputs: Sequence[Tensor | None], rows: Tensor | slice) -> Tensor:
         output: Tensor = self.network(*(None if values is None else values[rows] for values in inputs))

@@ -31,6 +31,7 @@ Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 STRATEGIES = ("auto", "ddp")
 """What samples: others split a model over the processes, or start them in ways of their own."""
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+ENGINES = ("auto", "onnxruntime", "torch")
 SPINS_OF_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 SPINS = "1000"
 """Of libgomp, the OpenMP of PyTorch's wheels for Linux. Its own 300,000 outlast the scheduler's time slices, so that
@@ -50,6 +51,7 @@ class Devices:
         precision: one of :data:`diffcli.utils.compile.PRECISIONS`, or ``auto``; None is the preset's for a training,
             else 32-true.
         compile: compiles the network with torch.compile.
+        engine: what computes networks on CPUs where no gradient is asked for: one of ``ENGINES``.
     """
 
     accelerator: str = option("auto", help="auto, cpu, cuda or mps.", panel=DEVICES)
@@ -63,6 +65,9 @@ class Devices:
         panel=DEVICES,
     )
     compile: bool = option(False, help="Compile the network with torch.compile.", panel=DEVICES)
+    engine: str = option(
+        "auto", help="onnxruntime, torch, or auto: onnxruntime on CPUs where it is installed.", panel=DEVICES
+    )
 
 
 ONE_DEVICE = Devices(devices="1", precision="32-true")

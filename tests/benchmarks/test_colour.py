@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,9 +72,9 @@ def test_samples_have_the_labels_of_the_test_images() -> None:
 
 def test_a_cell_that_is_there_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
-    monkeypatch.setattr(colour.subprocess, "run", lambda words, **_: calls.append(words))
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: calls.append(words))
     store, other = tmp_path / "store.json", tmp_path / "other.json"
-    other.write_text(colour.json.dumps({key("colour", 0): cell(1.0)}))
+    other.write_text(json.dumps({key("colour", 0): cell(1.0)}))
     colour.main(["--merge", str(other), "--store", str(store)])
     words = ["--images", "somewhere/emoji", "--seconds", "60", "--seeds", "0", "1", "--store", str(store)]
     colour.main([*words, "--measure", "colour", "mirrored"])

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ def test_the_facts_are_those_of_this_machine(cli: Cli, workplace: Path, small_mn
     assert facts["devices"]["cuda"] == [] or torch.cuda.is_available()
     assert facts["precision"]["auto"] == precision_of(Devices(precision="auto"))
     assert facts["precision"]["fast_bfloat16"] == (facts["precision"]["auto"] == "bf16-mixed")
+    missing = [name for name in ("onnxruntime", "onnx") if find_spec(name) is None]
+    assert facts["engine"] == {"auto": "torch" if missing else "onnxruntime", "missing": missing}
     assert facts["data"]["mnist"] == "300 and 60 images"
     assert facts["data"]["cifar10"] == "300 and 60 images"
     assert facts["data"]["kmnist"].startswith("Kuzushiji-MNIST is not whole in")

@@ -11,9 +11,9 @@ import pytest
 
 from diffcli.checkpoints.evaluations import Evaluation
 from diffcli.evaluation import classifier, distances
-from diffcli.evaluation.cache import cache_folder
 from diffcli.evaluation.classifier import DigitClassifier
 from diffcli.evaluation.evaluate import evaluate
+from diffcli.utils.cache import cache_folder
 from diffcli.utils.devices import Devices
 
 TEST_IMAGES, TRAINING_IMAGES = 359, 5 * 40

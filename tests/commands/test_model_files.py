@@ -32,8 +32,8 @@ from diffcli.checkpoints.model_file import (
     write_model_file,
 )
 from diffcli.checkpoints.runs import Run
-from diffcli.evaluation.cache import Cache
 from diffcli.inference.loading import read_model
+from diffcli.utils.cache import Cache
 
 CPU = diffcli.Devices("cpu", "1")
 PACKAGE = Path(diffcli.__file__).parent

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from diffcli.data.datasets import ImageSet, Source
 from diffcli.evaluation import fitting, judges
-from diffcli.evaluation.cache import Cache
 from diffcli.evaluation.classifier import JUDGES, TrainedClassifier, Unavailable
 from diffcli.evaluation.distances import Distances
 from diffcli.evaluation.extractors import of_judge
 from diffcli.evaluation.judges import JudgedData, judges_of
+from diffcli.utils.cache import Cache
 from diffcli.utils.devices import Processes
 
 ALONE = Processes(torch.device("cpu"))

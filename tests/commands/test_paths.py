@@ -17,7 +17,7 @@ from PIL import Image
 
 import diffcli
 from diffcli.cli import app
-from diffcli.evaluation.cache import Cache, cache_folder
+from diffcli.utils.cache import Cache, cache_folder
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import path_in_environment, user_path
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from killing import CONTEXT
 
-from diffcli.evaluation.cache import Cache
+from diffcli.utils.cache import Cache
 
 KEY = {"features": {"name": "classifier"}, "images": "abc"}
 VALUES = torch.linspace(-1, 1, 12).view(4, 3)

@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffcli.evaluation import cache as cache_module
-from diffcli.evaluation.cache import Cache, cache_folder
+from diffcli.utils import cache as cache_module
+from diffcli.utils.cache import Cache, cache_folder
 
 KEY = {"features": {"name": "classifier"}, "images": "abc"}
 VALUES = torch.linspace(-1, 1, 12).view(4, 3)

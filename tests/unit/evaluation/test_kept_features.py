@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from diffcli.evaluation.cache import Cache
 from diffcli.evaluation.distances import Distances
+from diffcli.utils.cache import Cache
 
 
 @pytest.mark.parametrize("theirs", [True, False])

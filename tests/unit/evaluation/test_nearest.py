@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from diffcli.data.sources import ImageSet
-from diffcli.evaluation.cache import Cache
 from diffcli.evaluation.distances import Distances
+from diffcli.utils.cache import Cache
 from diffcli.utils.devices import Processes
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from diffcli.data.datasets import ImageSet, digits
 from diffcli.data.pixels import to_uint8
 from diffcli.evaluation import sliced
-from diffcli.evaluation.cache import Cache
 from diffcli.evaluation.distances import Distances
 from diffcli.evaluation.sliced import laplacian_pyramid, patches_of, scales, sliced_distances
+from diffcli.utils.cache import Cache
 from diffcli.utils.devices import Processes
 
 GENERATOR, CPU = torch.Generator(), torch.device("cpu")

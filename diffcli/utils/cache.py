@@ -1,4 +1,4 @@
-"""A cache of all that evaluations compute of real images, kept on disk: it is the same in each of them.
+"""A cache on disk of what would be computed again: of real images by evaluations, of networks for their engine.
 
 A file is named by a checksum of everything that its numbers depend on, and holds that in full, with a checksum of the
 numbers: one that is damaged, or that something else has written, is not used, and is replaced.
@@ -50,11 +50,15 @@ class Cache:
     """Tensors by what they depend on, a mapping of plain types.
 
     A folder that cannot be written or read, and none at all, is as an empty one. Several processes may use it at once.
+
+    Args:
+        folder: where caches are; None is :func:`cache_folder`.
+        part: the folder in it.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, part: str = "evaluation") -> None:
         place = folder or cache_folder()
-        self.folder = None if place is None else place / "evaluation"
+        self.folder = None if place is None else place / part
 
     def load(self, key: Mapping[str, Any]) -> Tensor | None:
         """The tensor that was saved for this key; None where there is none, or not a whole one."""

@@ -1,0 +1,222 @@
+"""Networks that onnxruntime computes on CPUs in place of PyTorch: equal but for the rounding of float32, and faster,
+most of all for few images."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffcli.utils.cache import Cache
+from diffcli.utils.compile import FixedBatches
+from diffcli.utils.devices import Devices, Precision
+from diffcli.utils.errors import UserError
+from diffcli.utils.hashing import of_tensors
+
+PACKAGES = ("onnxruntime", "onnx")
+NETWORKS = "diffcli.networks."
+"""Where our own are."""
+GRAPH_BATCH = 4
+"""Images that a graph computes at once: as fast for each as sixteen, within a tenth, and one alone costs four."""
+TOLERANCE = 1e-4
+"""The largest difference to PyTorch's output, as a share of the largest value in that, or of 1."""
+OPSET = 18
+INPUT, OUTPUT = "input", "output"
+
+
+def missing_packages() -> list[str]:
+    """What has to be installed for onnxruntime to compute networks."""
+    return [name for name in PACKAGES if find_spec(name) is None]
+
+
+def with_graphs(
+    network: nn.Module, eager: nn.Module, devices: Devices, precision: Precision, about: Mapping[str, Any]
+) -> nn.Module:
+    """A network that onnxruntime computes, where it can for these devices; else as it is.
+
+    Args:
+        network: the network, on its device.
+        eager: the same as PyTorch computes it.
+        about: the part of the preset that describes it.
+
+    Raises:
+        UserError: the devices name onnxruntime, and it cannot.
+    """
+    reason = reason_against(network, devices, precision)
+    if reason is None:
+        return Onnx(network, eager, about, required=devices.engine == "onnxruntime")
+    if devices.engine == "onnxruntime":
+        raise UserError(f"`engine` onnxruntime does not compute this model: {reason}; leave it at auto")
+    return eager
+
+
+def reason_against(network: nn.Module, devices: Devices, precision: Precision) -> str | None:
+    """Why onnxruntime does not compute a network for these devices; None where it does."""
+    if missing := missing_packages():
+        return f"the package {missing[0]} is not installed (pip install 'diffcli[export]')"
+    if next(network.parameters()).device.type != "cpu":
+        return "it is for CPUs"
+    if devices.compile or precision != "32-true":
+        return "it computes in float32, and compiles by itself"
+    # A graph holds what one call did: of a network of somebody else that may depend on the image.
+    if not type(network).__module__.startswith(NETWORKS):
+        return f"{type(network).__name__} is a plug-in's"
+    return None
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="diffcli-engine")
+
+
+class Graph(nn.Module):
+    """A network as a graph in onnxruntime, for batches of ``GRAPH_BATCH`` images.
+
+    Args:
+        content: the graph in ONNX's format.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        # Batches are computed side by side, each by one thread.
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def forward(self, *inputs: Tensor | None) -> Tensor:
+        feed = {_name(i): part.contiguous().numpy() for i, part in enumerate(inputs) if part is not None}
+        return torch.from_numpy(self.session.run(None, feed)[0])
+
+
+def _name(place: int) -> str:
+    return f"{INPUT}{place}"
+
+
+def content_of(network: nn.Module, inputs: Sequence[Tensor | None]) -> bytes:
+    """A network as a graph in ONNX's format, for inputs of these shapes.
+
+    PyTorch's older exporter traces a call in a quarter of a second; the newer one, which ``diffcli export`` takes,
+    needs fifty times as long.
+
+    Raises:
+        Exception: of many kinds, where an operation has no counterpart.
+    """
+    names = [_name(i) for i, part in enumerate(inputs) if part is not None]
+    # Clones: a tracer takes no tensor of inference mode.
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        warnings.catch_warnings(),
+        _mute(),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        warnings.simplefilter("ignore")
+        example = tuple(None if part is None else part.clone() for part in inputs)
+        file = Path(folder) / "network.onnx"
+        torch.onnx.export(
+            network, example, file, dynamo=False, input_names=names, output_names=[OUTPUT], opset_version=OPSET
+        )
+        return file.read_bytes()
+
+
+@contextlib.contextmanager
+def _mute() -> Iterator[None]:
+    """Inside the block nothing is printed: of an operation that it lacks, the exporter prints the whole graph, from
+    below Python."""
+    sys.stdout.flush()
+    screen = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere, contextlib.redirect_stdout(io.StringIO()):
+            os.dup2(nowhere.fileno(), 1)
+            yield
+    finally:
+        os.dup2(screen, 1)
+        os.close(screen)
+
+
+class Onnx(nn.Module):
+    """A network that onnxruntime computes where no gradient is asked for, and PyTorch elsewhere.
+
+    A graph is made at the first call of its kind, kept on disk, and used when it gives what PyTorch gives of the images
+    of that call; else PyTorch computes, or, where onnxruntime was asked for by name, an error says so.
+
+    Args:
+        network: the network, on the CPU.
+        otherwise: the same as PyTorch computes it.
+        about: the part of the preset that describes it.
+        required: whether PyTorch may not take its place.
+    """
+
+    def __init__(self, network: nn.Module, otherwise: nn.Module, about: Mapping[str, Any], required: bool) -> None:
+        super().__init__()
+        self.network = otherwise
+        self.bare = network
+        self.about = about
+        self.required = required
+        self._graphs: dict[tuple[Any, ...], nn.Module | None] = {}
+
+    def forward(self, xt: Tensor, *others: Tensor | None) -> Tensor:
+        graph = None if torch.is_grad_enabled() or xt.dtype != torch.float32 else self._graph((xt, *others))
+        output: Tensor = (self.network if graph is None else graph)(xt, *others)
+        return output
+
+    def _graph(self, inputs: Sequence[Tensor | None]) -> nn.Module | None:
+        """The graph for inputs of which as many are there; None where there is none."""
+        # Weights that were changed since make another graph; of those made in inference mode PyTorch cannot tell.
+        if any(weight.is_inference() for weight in self.bare.parameters()):
+            return None
+        weights = tuple(weight._version for weight in self.bare.parameters())
+        key = (*(part is None for part in inputs), tuple(inputs[0].shape[1:]) if inputs[0] is not None else (), weights)
+        if key not in self._graphs:
+            self._graphs[key] = self._made(inputs)
+        return self._graphs[key]
+
+    def _made(self, inputs: Sequence[Tensor | None]) -> nn.Module | None:
+        rows = torch.arange(GRAPH_BATCH) % max(len(inputs[0]) if inputs[0] is not None else 1, 1)
+        example = [None if part is None else part[rows] for part in inputs]
+        try:
+            network = Graph(self._content(example))
+            expected, output = self.bare(*example), network(*example)
+            error = float((output - expected).abs().max()) / max(1.0, float(expected.abs().max()))
+            problem = None if error <= TOLERANCE else f"it is off by {error:.1g}"
+        except Exception as reason:  # of an exporter's and a runtime's many kinds
+            problem = f"{type(reason).__name__}: {' '.join(str(reason).split())[:200]}"
+        if problem is None:
+            each = _workers(torch.get_num_threads()).map if torch.get_num_threads() > 1 else map
+            return FixedBatches(network, GRAPH_BATCH, each)
+        if self.required:
+            name = type(self.bare).__name__
+            raise UserError(f"`engine` onnxruntime does not compute {name} ({problem}); use torch")
+        logging.getLogger(__name__).info("PyTorch computes: %s", problem)
+        return None
+
+    def _content(self, example: Sequence[Tensor | None]) -> bytes:
+        """The graph in ONNX's format, from the cache where it is there."""
+        key = {
+            "network": dict(self.about),
+            "weights": of_tensors(dict(self.bare.state_dict())),
+            "inputs": [None if part is None else [str(part.dtype), *part.shape] for part in example],
+            "versions": [version(name) for name in PACKAGES],
+        }
+        kept = Cache(part="graphs")
+        if (content := kept.load(key)) is None:
+            content = torch.frombuffer(bytearray(content_of(self.bare, example)), dtype=torch.uint8)
+            kept.save(key, content)
+        return content.numpy().tobytes()
