@@ -22,7 +22,7 @@ from diffcli.inference.restoration import restore
 from diffcli.inference.sampling import generate
 from diffcli.utils.compile import FIXED_BATCH, FixedBatches
 
-CPU = diffcli.Devices("cpu", "1")
+CPU = {name: diffcli.Devices("cpu", "1", engine=name) for name in ("auto", "torch")}
 PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
 IMAGES = {1: 2, 7: 8, 64: 17}
 """Images drawn at each batch size: two batches at 7, none of them a whole number of 16, and rests in both."""
@@ -48,8 +48,11 @@ def check_same(images: dict[int, Tensor]) -> None:
     [*((name, None) for name in ready_models()), (ROOT / "docs/trainings/blur-fast-t400/checkpoints/best.ckpt", 50)],
     ids=lambda value: Path(value).parent.parent.name or value if isinstance(value, Path) else str(value),
 )
-def test_a_trained_model_draws_the_same_whatever_the_batch_size(name: str | Path, steps: int | None) -> None:
-    model = diffcli.load(name, devices=CPU)
+@pytest.mark.parametrize("engine", CPU)
+def test_a_trained_model_draws_the_same_whatever_the_batch_size(
+    name: str | Path, steps: int | None, engine: str
+) -> None:
+    model = diffcli.load(name, devices=CPU[engine])
     prior = model.prior(None)
 
     def draw(model: Model, count: int, options: SamplerOptions) -> Iterator[Tensor]:
@@ -58,7 +61,7 @@ def test_a_trained_model_draws_the_same_whatever_the_batch_size(name: str | Path
     check_same(of_sizes(model, draw, steps=steps))
 
 
-def untrained(name: str) -> Model:
+def untrained(name: str, engine: str) -> Model:
     """A preset's model with random weights, those that begin as zeros, too."""
     resolved = resolve(load_preset(name)[1])
     torch.manual_seed(0)
@@ -67,12 +70,13 @@ def untrained(name: str) -> Model:
         if not weights.any():
             nn.init.normal_(weights, std=0.05)
     model = Model(Path(name), name, resolved, denoiser, epoch=1, fitted={})
-    return started(model, CPU)
+    return started(model, CPU[engine])
 
 
 @pytest.mark.parametrize("name", PRESETS if SLOW else OF_EACH_KIND)
-def test_a_presets_network_restores_the_same_whatever_the_batch_size(name: str) -> None:
-    model = untrained(name)
+@pytest.mark.parametrize("engine", CPU)
+def test_a_presets_network_restores_the_same_whatever_the_batch_size(name: str, engine: str) -> None:
+    model = untrained(name, engine)
     xT = torch.randn(max(IMAGES.values()), *model.image_shape, generator=torch.Generator().manual_seed(1)) / 2
 
     def draw(model: Model, count: int, options: SamplerOptions) -> Iterator[Tensor]:
