@@ -24,9 +24,10 @@ from torch.nn.utils import parameters_to_vector
 from benchmarks.rounds import alternate, machine, ratios, spread, table
 from diffcli.networks.cnn import CNN
 from diffcli.networks.compact import CompactUNet
+from diffcli.networks.dit import DiT
 from diffcli.networks.unet import UNet
 
-NETWORKS = (CNN, CompactUNet, UNet)
+NETWORKS = (CNN, CompactUNet, DiT, UNet)
 BATCH, STEPS = 128, 20
 TOLERANCE = 0.02
 """Of errors: sums in bfloat16 may be taken in another order."""

@@ -119,6 +119,7 @@ OF_EACH_KIND = [
     "colour-64-fast",
     "ddpm-linear",
     "mask-fast",
+    "mnist-dit",
     "mnist-fast-unlabelled",
     "quickstart",
     "quickstart-blur",
@@ -130,6 +131,7 @@ SMALL_NETWORKS = {
     "cnn": "channels: [4, 4], kernel_size: 3",
     "unet": "width: 4",
     "compact-unet": "width: 8, blocks: 1",
+    "dit": "width: 8, depth: 1",
 }
 
 
@@ -192,6 +194,11 @@ training: {epochs: 1, batch_size: 128, lr: 1e-3}
 """
 
 
+TRANSFORMER = GUIDED.replace(
+    "network: {name: cnn, channels: [4, 4], kernel_size: 3}", "network: {name: dit, width: 16, depth: 2}"
+).replace("guide_at: 0.3", "guide_at: 0.3, loss: v")
+TRANSFORMER = TRANSFORMER.replace("prediction: eps", "prediction: x0")
+"""As ``GUIDED``, of a transformer that predicts x0 with the loss of v."""
 CLUSTERED = TINY + "labels: {clusters: 12}\n"
 """With clusters for labels."""
 
@@ -232,6 +239,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``trained``, of ``GUIDED``."""
     return shared(tmp_path_factory, "guided", GUIDED)
+
+
+@pytest.fixture(scope="session")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``trained``, of ``TRANSFORMER``."""
+    return shared(tmp_path_factory, "transformer", TRANSFORMER)
 
 
 @pytest.fixture(scope="session")

@@ -110,8 +110,8 @@ class Training(Strict):
         epochs: passes over the training split, counted from 1.
         max_time: ends the training earlier, and ``lr_decay`` with it; fitting the prior and time spent before a resume
             count.
-        optimizer: ``muon`` trains the hidden convolutions by Muon at a learning rate of 0.02 (Jordan et al. 2024), and
-            the other weights by AdamW.
+        optimizer: ``muon`` trains the hidden convolutions, of a transformer the hidden matrices, by Muon at a learning
+            rate of 0.02 (Jordan et al. 2024), and the other weights by AdamW.
         precision: of the network's products; ``auto`` is bf16-mixed where the device is fast at it. Weights stay
             float32.
         lr: AdamW's learning rate.
@@ -124,7 +124,9 @@ class Training(Strict):
             autoguidance.
         t_distribution: of t / T in training, see :mod:`diffcli.diffusion.times`.
         stratified_t: spreads the t of each batch evenly.
-        min_snr: gamma of the min-SNR weighting (Hang et al. 2023); noise only.
+        loss: the prediction whose errors the loss counts; null is the preset's own. A network that predicts x0 with the
+            loss of v is that of Li & He 2025; noise only.
+        min_snr: gamma of the min-SNR weighting (Hang et al. 2023), in place of ``loss``; noise only.
         val_share: of the development images, held out for validation.
         val_every: epochs from one validation to the next.
         sample_epochs: epochs after which ``sample_n`` samples are drawn and the weights are kept, as
@@ -145,6 +147,7 @@ class Training(Strict):
     guide_at: Annotated[float, Field(gt=0, lt=1)] | None = None
     t_distribution: str = "uniform"
     stratified_t: bool = False
+    loss: str | None = None
     min_snr: Annotated[float, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     val_share: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -196,7 +196,21 @@ class Denoiser(nn.Module):
         Raises:
             ValueError: the degradation has no signal-to-noise ratio.
         """
+        snr = self._snr(t)
+        return snr.clamp(max=gamma) / PREDICTIONS[self.prediction].x0_errors(snr)
+
+    def loss_weight(self, t: Tensor, prediction: str) -> Tensor:
+        """The weight of each image's loss, (B,), so that it is the squared error of another prediction that follows
+        from this one's output (Li & He 2025, table 1): x0_hat weighs SNR + 1 in a loss of v.
+
+        Raises:
+            ValueError: the degradation has no signal-to-noise ratio.
+        """
+        snr = self._snr(t)
+        return PREDICTIONS[prediction].x0_errors(snr) / PREDICTIONS[self.prediction].x0_errors(snr)
+
+    def _snr(self, t: Tensor) -> Tensor:
         snr = self.degradation.snr(t)
         if snr is None:
-            raise ValueError("min_snr needs a degradation with a signal-to-noise ratio")
-        return snr.clamp(max=gamma) / PREDICTIONS[self.prediction].x0_errors(snr)
+            raise ValueError("losses are weighed for a degradation with a signal-to-noise ratio")
+        return snr

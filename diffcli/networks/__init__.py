@@ -12,11 +12,13 @@ from torch import nn
 from diffcli.networks.cnn import CNN
 from diffcli.networks.compact import CompactUNet
 from diffcli.networks.diffusers_unet import DiffusersUNet
+from diffcli.networks.dit import DiT
 from diffcli.networks.unet import UNet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "cnn": CNN,
     "compact-unet": CompactUNet,
     "diffusers-unet": DiffusersUNet,
+    "dit": DiT,
     "unet": UNet,
 }

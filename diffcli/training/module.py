@@ -151,8 +151,11 @@ class DiffusionModule(LightningModule):
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         t, noise, sigma = self.draw(batch.size, x0.shape[1:]).of_process(rank, world_size)
         losses = self.denoiser.loss(x0, t, noise, self.labels(batch) if self.preset.classes else None, sigma)
-        if self.preset.training.min_snr is not None:
-            losses = losses * self.denoiser.min_snr_weight(t, self.preset.training.min_snr)
+        training = self.preset.training
+        if training.min_snr is not None:
+            losses = losses * self.denoiser.min_snr_weight(t, training.min_snr)
+        if training.loss is not None:
+            losses = losses * self.denoiser.loss_weight(t, training.loss)
         # Lightning averages the gradients of the processes, whose parts of a batch may differ by one image.
         return losses.sum() * (world_size / batch.size)
 

@@ -1,4 +1,4 @@
-"""Optimizers by name: AdamW, and Muon for the hidden convolutions with AdamW for all else."""
+"""Optimizers by name: AdamW, and Muon for the hidden matrices with AdamW for all else."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
 
-def hidden_convolutions(network: nn.Module) -> list[Tensor]:
-    """The kernels of a network's convolutions, but for the first and the last defined, which touch the image, and for
-    depthwise ones, whose kernels are no matrices."""
+def hidden_matrices(network: nn.Module) -> list[Tensor]:
+    """The weights of a network that are matrices from features to features: those that it names itself, by
+    ``hidden_matrices()``; else the kernels of its convolutions, but for the first and the last defined, which touch the
+    image, and for depthwise ones, whose kernels are no matrices."""
+    if hasattr(network, "hidden_matrices"):
+        named: list[Tensor] = network.hidden_matrices()
+        return named
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
     convolutions = [module for module in network.modules() if isinstance(module, kinds)]
     return [convolution.weight for convolution in convolutions[1:-1] if convolution.groups == 1]
@@ -36,13 +40,13 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, for hidden kernels as (out, in k k) matrices; AdamW for the other weights
+    """Nesterov momentum, orthogonalised, for hidden matrices, of a kernel (out, in k k); AdamW for the other weights
     (Jordan et al. 2024). PyTorch's own takes matrices alone, and in a precision that is slow on CPUs.
 
     Args:
-        hidden: the kernels.
+        hidden: the matrices and kernels.
         others: what AdamW trains.
-        lr: AdamW's; the kernels' is ``MUON_LR``.
+        lr: AdamW's; that of the others is ``MUON_LR``.
         weight_decay: of both.
         fused: AdamW's.
     """
@@ -88,8 +92,8 @@ def adamw(network: nn.Module, lr: float, weight_decay: float, fused: bool) -> to
 
 
 def muon(network: nn.Module, lr: float, weight_decay: float, fused: bool) -> torch.optim.Optimizer:
-    """:class:`Muon` for a network's hidden convolutions, AdamW for its other weights."""
-    hidden = hidden_convolutions(network)
+    """:class:`Muon` for a network's hidden matrices, AdamW for its other weights."""
+    hidden = hidden_matrices(network)
     chosen = {id(weight) for weight in hidden}
     others = [weight for weight in network.parameters() if id(weight) not in chosen]
     return Muon(hidden, others, lr, weight_decay, fused)

@@ -63,6 +63,8 @@ def looped(files: Sequence[Path], xT: np.ndarray, noise: Sequence[np.ndarray], l
     [
         ("guided", ".onnx", {}),  # autoguided in a part of the trajectory
         ("guided", ".pt2", {"guidance": 1.5, "autoguidance": 1.0, "steps": 3, "sampler": "ancestral"}),
+        ("transformer", ".onnx", {}),
+        ("transformer", ".pt2", {"guidance": 1.5, "steps": 3}),
         ("blurred", ".onnx", {"guidance": 1.5}),
         ("blurred", ".pt2", {"prior": "gaussian", "steps": 4}),
     ],

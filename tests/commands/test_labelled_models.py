@@ -80,7 +80,7 @@ def test_a_network_without_classes_is_refused(tiny: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setitem(NETWORKS, "plain", Plain)  # type: ignore[arg-type]
     with pytest.raises(
-        UserError, match="labels: network plain takes none; use cnn or compact-unet or diffusers-unet or unet"
+        UserError, match="labels: network plain takes none; use cnn or compact-unet or diffusers-unet or dit or unet"
     ):
         resolve(load_preset(str(tiny), overrides(["network={name: plain}", "labels={}"]))[1])
     denoiser = build_denoiser(resolve(load_preset(str(tiny), overrides(["network={name: plain}"]))[1]))

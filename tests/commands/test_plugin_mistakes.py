@@ -239,6 +239,7 @@ def test_every_network_keeps_the_rules(name: str) -> None:
     small: dict[str, dict[str, Any]] = {
         "cnn": {"channels": [4, 4]},
         "compact-unet": {"width": 8, "blocks": 1},
+        "dit": {"width": 8, "depth": 1},
         "unet": {"width": 4},
     }
     check_network(NETWORKS[name], **small[name])

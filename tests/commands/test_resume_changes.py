@@ -77,6 +77,7 @@ REFUSED = {
     "training.t_distribution": "logit-normal",
     "training.stratified_t": "true",
     "training.min_snr": 5,
+    "training.loss": "v",
     "training.optimizer": "muon",
     "training.guide_at": 0.5,
     "labels": "{}",

@@ -83,6 +83,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "eps": ({"prediction": "eps"}, "prediction: prediction eps needs a degradation with noise; use x0"),
     "eps of noise": ({"prediction": "eps", "noise": LINEAR}, "that only scales the image and adds noise; use x0"),
     "min_snr": ({"training": {"min_snr": 5.0}, "noise": LINEAR}, "training.min_snr needs a degradation with one ratio"),
+    "loss": ({"training": {"loss": "v"}, "noise": LINEAR}, "training.loss needs a degradation with one ratio"),
+    "loss of nothing": ({"training": {"loss": "vv"}}, "training.loss: unknown prediction 'vv'; did you mean 'v'"),
+    "two weights": ({"training": {"loss": "v", "min_snr": 5.0}},
+        "training.loss and training.min_snr are two weights of the loss; leave one out"),
     "distribution": ({"training": {"t_distribution": "unifrom"}},
         "training.t_distribution: unknown distribution 'unifrom'"),
 }  # fmt: skip

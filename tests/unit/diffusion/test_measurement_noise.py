@@ -159,9 +159,13 @@ def test_a_preset_builds_it_and_what_cannot_be_is_refused() -> None:
     assert all(name.startswith("level.") for name in added)
     with pytest.raises(UserError, match=r"^measurement_noise needs prediction x0"):
         resolve(load_preset("quickstart", {"measurement_noise": 0.01, "prediction": "eps"})[1])
-    for network in NETWORKS.keys() - {"compact-unet"}:
+    fitting = {"compact-unet", "dit"}
+    for network in fitting:
+        changes = {"measurement_noise": 0.01, "network": {"name": network, "width": 8}}
+        assert build_denoiser(resolve(load_preset("quickstart-blur", changes)[1])).measurement_noise == 0.01
+    for network in NETWORKS.keys() - fitting:
         _, other = load_preset("blur-const", {"measurement_noise": 0.01, "network": {"name": network}})
-        with pytest.raises(UserError, match=f"network {network} is not told any; use compact-unet"):
+        with pytest.raises(UserError, match=f"network {network} is not told any; use compact-unet or dit"):
             resolve(other)
     with pytest.raises(UserError, match=r"measurement_noise: input should be greater than or equal to 0.001"):
         load_preset("quickstart-blur", {"measurement_noise": 0})

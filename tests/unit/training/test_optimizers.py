@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from diffcli.networks import NETWORKS
-from diffcli.training.optimizers import MUON_LR, OPTIMIZERS, hidden_convolutions, orthogonalised
+from diffcli.training.optimizers import MUON_LR, OPTIMIZERS, hidden_matrices, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(8, 72), (72, 8), (16, 16), (1, 9)])
@@ -43,13 +43,23 @@ def test_its_direction_is_that_of_pytorchs_muon() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"diffusers-unet"}))  # whose library may be missing
-def test_muon_takes_the_hidden_convolutions(name: str) -> None:
+def test_muon_takes_the_hidden_matrices(name: str) -> None:
     network = NETWORKS[name](image_shape=(1, 8, 8), classes=3)
-    hidden = {id(weight) for weight in hidden_convolutions(network)}
+    hidden = {id(weight) for weight in hidden_matrices(network)}
     names = [key for key, weight in network.named_parameters() if id(weight) in hidden]
     assert names
-    assert all(weight.ndim == 4 for weight in network.parameters() if id(weight) in hidden)
-    assert not any(part in key for key in names for part in ("head", "stem", "blocks.0.", "depthwise", "label", "time"))
+    assert all(weight.ndim == (2 if name == "dit" else 4) for weight in network.parameters() if id(weight) in hidden)
+    outer = [
+        "head",
+        "stem",
+        "depthwise",
+        "label",
+        "time",
+        "embed",
+        "modulation",
+        *([] if name == "dit" else ["blocks.0."]),
+    ]
+    assert not any(part in key for key in names for part in outer)
     optimizer = OPTIMIZERS["muon"](network, 1e-3, 0.0, False)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(network.parameters()))
 

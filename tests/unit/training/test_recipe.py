@@ -69,10 +69,33 @@ def test_min_snr_makes_every_prediction_weigh_x0_the_same(prediction: str) -> No
     assert torch.allclose(weighted, expected, rtol=1e-3)
 
 
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("loss", ["eps", "x0", "v"])
+def test_a_loss_counts_the_errors_of_the_prediction_that_it_names(prediction: str, loss: str) -> None:
+    noise = GaussianNoise(cosine(50))
+    t = torch.arange(2, 50)
+    x0 = torch.rand(len(t), 1, 4, 4) - 0.5
+    eps = torch.randn_like(x0)
+    xt, own = noise.degrade(x0, t, eps), Denoiser(nn.Identity(), noise, prediction)
+    targets = {"eps": eps, "x0": x0, "v": noise.velocity(x0, t, eps)}
+    answer = targets[prediction] + 0.1 * torch.randn_like(x0)
+    own.output = lambda xt, t, labels, sigma=None: answer  # type: ignore[method-assign]
+    # What the other prediction would have been, of the same estimate of the image.
+    estimate = own(xt, t)
+    signal = noise.alphas_cumprod[t].view(-1, 1, 1, 1)
+    other = {"eps": (xt - signal.sqrt() * estimate) / (1 - signal).sqrt(), "x0": estimate}
+    other["v"] = noise.velocity(estimate, t, other["eps"])
+    expected = (other[loss] - targets[loss]).square().flatten(1).mean(1)
+    weighted = own.loss(x0, t, eps) * own.loss_weight(t, loss)
+    assert torch.allclose(weighted, expected, rtol=1e-2)
+
+
 def test_min_snr_needs_noise() -> None:
     blur = GaussianBlur(constant(5, 1.0), (1, 8, 8), kernel_size=5)
     with pytest.raises(ValueError, match="noise"):
         Denoiser(nn.Identity(), blur, "x0").min_snr_weight(torch.tensor([1]), 5.0)
+    with pytest.raises(ValueError, match="noise"):
+        Denoiser(nn.Identity(), blur, "x0").loss_weight(torch.tensor([1]), "v")
 
 
 def test_learning_rate_warms_up_and_decays() -> None:

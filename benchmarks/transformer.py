@@ -1,0 +1,190 @@
+"""The transformer beside the compact UNet: the same recipe, the same processor time, the same judges; the table in
+docs/presets.md.
+
+    python -m benchmarks.transformer --measure RECIPE... [--images FOLDER] [--seconds 1200] [--seeds 0]
+    python -m benchmarks.transformer                                          # writes the table
+
+A cell is a recipe, trained for some seconds from a seed by a process of its own with one thread, whose processor time
+is counted, so that a busy machine is fair to all: 1,200 seconds are ten minutes of two cores. Cells are kept in
+docs/evaluations/transformer.json at once, and one that is there is not measured again. A run folder that holds a whole
+training is not trained again either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import diffcli
+from benchmarks.rounds import machine, put, table
+from diffcli.evaluation.metrics import times_floor
+from diffcli.utils.devices import Devices
+from diffcli.utils.files import written_whole
+
+ROOT = Path(__file__).parents[1]
+STORE = ROOT / "docs" / "evaluations" / "transformer.json"
+PAGE = ROOT / "docs" / "presets.md"
+CPU = Devices("cpu", "1")
+JUDGES = ("classifier", "resnet")
+SAMPLES = 1000
+TRANSFORMER = {"network": {"name": "dit", "width": 128, "depth": 4}, "training.lr": 2e-3}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A preset with changes.
+
+    Args:
+        name: in the table.
+        folder: whether it is trained on a folder of pictures.
+    """
+
+    name: str
+    preset: str
+    changes: Mapping[str, Any]
+    folder: bool = False
+
+
+RECIPES = {
+    "mnist-unet": Recipe("`mnist-fast`: compact UNet, v", "mnist-fast", {}),
+    "mnist-dit": Recipe("`mnist-dit`: transformer, x0 with the loss of v", "mnist-dit", {}),
+    "mnist-dit-v": Recipe("the same, v", "mnist-dit", {"prediction": "v", "training.loss": None}),
+    "emoji-unet": Recipe("`colour-fast`: compact UNet with attention", "colour-fast", {}, folder=True),
+    "emoji-dit": Recipe("the same with the transformer", "colour-fast", TRANSFORMER, folder=True),
+}
+
+
+def key_of(recipe: str, seconds: float, seed: int) -> str:
+    return f"{recipe}; {seconds:g} s; seed {seed}"
+
+
+def stored(store: Path) -> dict[str, Any]:
+    """The cells that were measured."""
+    return json.loads(store.read_text()) if store.is_file() else {}
+
+
+def cell(options: argparse.Namespace) -> None:
+    """Measures one cell and keeps it."""
+    from diffcli.training import pace
+
+    torch.set_num_threads(1)
+    # The product's max_time is one of the clock on the wall.
+    pace.time = types.SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
+    name, seed, seconds = options.cell, options.seeds[0], options.seconds
+    recipe = RECIPES[name]
+    settings = {
+        "training.epochs": 100_000,
+        "training.max_time": f"{seconds:g}s",
+        "training.seed": seed,
+        "training.sample_epochs": [],
+        **recipe.changes,
+    }
+    if recipe.folder:
+        settings["data"] = {"name": "folder", "path": str(options.images), "size": 32, "channels": 3}
+    out = options.out / f"{name}-{seconds:g}s-{seed}"
+    facts: dict[str, Any] = {"machine": machine(), "n_fid": options.n_fid}
+    if not (out / "facts.json").is_file():
+        began = time.process_time()
+        run = diffcli.train(recipe.preset, settings, out=out, devices=CPU, quiet=True)
+        facts["training seconds"] = time.process_time() - began
+        facts["gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        content = torch.load(run.last, map_location="cpu", weights_only=False)
+        facts["steps"] = int(content["global_step"])
+        facts["batch"] = content["hyper_parameters"]["preset"]["training"]["batch_size"]
+        network = diffcli.load(run.folder, devices=CPU).denoiser.network
+        facts["parameters"] = sum(weight.numel() for weight in network.parameters())
+        (out / "facts.json").write_text(json.dumps(facts))
+    facts |= json.loads((out / "facts.json").read_text())
+    began = time.process_time()
+    result = diffcli.evaluate(out, ["fid", "label_kept"], None, options.n_fid, devices=CPU, quiet=True)
+    facts |= {"evaluation seconds": time.process_time() - began, "n_fid": options.n_fid, "scores": result.scores}
+    content = stored(options.store)
+    content[key_of(name, seconds, seed)] = facts
+    with written_whole(options.store) as file:
+        file.write_text(json.dumps(content, indent=1) + "\n")
+    print(name, seed, json.dumps(facts), flush=True)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measures the cells that are not there yet, each in a process of its own."""
+    for seed in options.seeds:
+        for name in options.measure:
+            if key_of(name, options.seconds, seed) in stored(options.store):
+                continue
+            words = [sys.executable, "-m", "benchmarks.transformer", "--cell", name, "--seconds", str(options.seconds)]
+            words += ["--seeds", str(seed), "--store", str(options.store), "--out", str(options.out)]
+            words += ["--n-fid", str(options.n_fid)]
+            words += ["--images", str(options.images)] if options.images else []
+            subprocess.run(words, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def times(key: str, scores: Mapping[str, float]) -> str:
+    """A distance in floors, with its standard error."""
+    distance = times_floor(key, scores)
+    assert distance is not None
+    error = scores[f"{key}_error"] / scores[f"{key}_floor"]
+    return f"{distance:.1f} ± {error:.1f}"
+
+
+def row(name: str, seconds: float, facts: Mapping[str, Any]) -> list[str]:
+    """A line of the table."""
+    scores = facts["scores"]
+    images = facts["steps"] * facts["batch"]
+    return [
+        RECIPES[name].name,
+        f"{seconds:,.0f}",
+        f"{facts['steps']:,}",
+        f"{images / facts['training seconds']:,.0f}",
+        f"{facts['parameters']:,}",
+        f"{facts['gigabytes']:.1f} GB",
+        *(times(f"fid_{judge}", scores) for judge in JUDGES),
+        f"{scores['label_kept']:.3f}",
+    ]
+
+
+def written(page: str, cells: Mapping[str, Any]) -> str:
+    """The page with the table of all cells, by data and time."""
+    rows = []
+    for name in RECIPES:
+        for key, facts in cells.items():
+            recipe, seconds, _seed = key.split("; ")
+            if recipe == name:
+                rows.append((name.partition("-")[0], float(seconds.split()[0]), row(name, float(seconds[:-2]), facts)))
+    header = ["recipe", "seconds", "steps", "images a second", "parameters", "memory", *JUDGES, "label kept"]
+    order = sorted(rows, key=lambda one: (one[0] == "emoji", one[1]))
+    return put(page, "transformer", table(header, [line for _, _, line in order]))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measure", nargs="+", choices=RECIPES, metavar="RECIPE")
+    parser.add_argument("--cell", choices=RECIPES, help=argparse.SUPPRESS)
+    parser.add_argument("--images", type=Path, help="the folder of pictures")
+    parser.add_argument("--seconds", type=float, default=1200)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--n-fid", type=int, default=SAMPLES, help="samples for the distances")
+    parser.add_argument("--out", type=Path, default=Path("runs/transformer"), help="of the runs")
+    parser.add_argument("--store", type=Path, default=STORE)
+    options = parser.parse_args(arguments)
+    if options.cell:
+        cell(options)
+    elif options.measure:
+        measure(options)
+    else:
+        PAGE.write_text(written(PAGE.read_text(), stored(STORE)))
+
+
+if __name__ == "__main__":
+    main()
