@@ -39,7 +39,8 @@ PAGE = ROOT / "docs" / "presets.md"
 CPU = Devices("cpu", "1")
 JUDGES = ("classifier", "resnet")
 SAMPLES = 1000
-TRANSFORMER = {"network": {"name": "dit", "width": 128, "depth": 4}, "training.lr": 2e-3}
+TRANSFORMER = {"network": {"name": "dit", "width": 128, "depth": 6}, "training.lr": 2e-3}
+"""About as many images a second as the compact UNet of ``colour-fast``."""
 
 
 @dataclass(frozen=True)

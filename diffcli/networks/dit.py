@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffcli.networks.attention import attended
 from diffcli.networks.embeddings import LabelEmbedding, time_layers
 
 FREQUENCIES = 6
@@ -37,18 +38,6 @@ def normalised(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Adaptive layer norm (Peebles & Xie 2023, section 3.2): each patch of (B, N, width) normalised, times 1 +
     ``scale`` plus ``shift``, (B, 1, width) each."""
     return F.layer_norm(hidden, hidden.shape[-1:]) * (1 + scale) + shift
-
-
-def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """``scaled_dot_product_attention``, (B, heads, N, width) each -> the same, with no N x N table in memory.
-
-    Of bfloat16 on a CPU in float32: its backward pass takes several times as long in bfloat16 (3.6 times for 49
-    patches, PyTorch 2.14).
-    """
-    if q.device.type != "cpu" or v.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(q, k, v)
-    with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(v.dtype)
 
 
 def zeros(layer: nn.Linear) -> nn.Linear:
@@ -156,8 +145,9 @@ class DiT(nn.Module):
 
     def hidden_matrices(self) -> list[Tensor]:
         """The weights of attention and of the two layers after it in every block: what Muon orthogonalises."""
-        layers = [(block.to_qkv, block.out, block.mlp[0], block.mlp[2]) for block in self.blocks]
-        return [layer.weight for of_block in layers for layer in of_block]
+        layers = (layer for layer in self.blocks.modules() if isinstance(layer, nn.Linear))
+        outer = {id(block.modulation) for block in self.blocks}
+        return [layer.weight for layer in layers if id(layer) not in outer]
 
     def forward(
         self, xt: Tensor, t_fraction: Tensor, labels: Tensor | None = None, level: Tensor | None = None

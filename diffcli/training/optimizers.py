@@ -19,9 +19,8 @@ def hidden_matrices(network: nn.Module) -> list[Tensor]:
     """The weights of a network that are matrices from features to features: those that it names itself, by
     ``hidden_matrices()``; else the kernels of its convolutions, but for the first and the last defined, which touch the
     image, and for depthwise ones, whose kernels are no matrices."""
-    if hasattr(network, "hidden_matrices"):
-        named: list[Tensor] = network.hidden_matrices()
-        return named
+    if callable(own := getattr(network, "hidden_matrices", None)):
+        return list(own())
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
     convolutions = [module for module in network.modules() if isinstance(module, kinds)]
     return [convolution.weight for convolution in convolutions[1:-1] if convolution.groups == 1]

@@ -78,7 +78,7 @@ def plain_dit(dit: DiT, xt: Tensor, time: Tensor, labels: Tensor) -> Tensor:
     ],
 )
 def test_the_transformer_equals_its_textbook_formulation(shape: tuple[int, int, int], sizes: dict[str, int]) -> None:
-    dit = randomised(DiT(shape, 12, 2, classes=3, **sizes)).double()
+    dit = randomised(DiT(shape, 12, 2, classes=3, **sizes)).double()  # type: ignore[arg-type]
     xt, time = inputs(3, *shape)
     arguments = xt.double(), time.double(), torch.tensor([-1, 0, 2])
     output, plain = dit(*arguments), plain_dit(dit, *arguments)

@@ -82,7 +82,7 @@ def test_a_loss_counts_the_errors_of_the_prediction_that_it_names(prediction: st
     own.output = lambda xt, t, labels, sigma=None: answer  # type: ignore[method-assign]
     # What the other prediction would have been, of the same estimate of the image.
     estimate = own(xt, t)
-    signal = noise.alphas_cumprod[t].view(-1, 1, 1, 1)
+    signal = noise.alphas_cumprod[t].float().view(-1, 1, 1, 1)
     other = {"eps": (xt - signal.sqrt() * estimate) / (1 - signal).sqrt(), "x0": estimate}
     other["v"] = noise.velocity(estimate, t, other["eps"])
     expected = (other[loss] - targets[loss]).square().flatten(1).mean(1)
