@@ -139,33 +139,30 @@ def times(key: str, scores: Mapping[str, float]) -> str:
     return f"{distance:.1f} ± {error:.1f}"
 
 
-def row(name: str, seconds: float, facts: Mapping[str, Any]) -> list[str]:
+def row(name: str, seconds: str, facts: Mapping[str, Any]) -> list[str]:
     """A line of the table."""
-    scores = facts["scores"]
     images = facts["steps"] * facts["batch"]
     return [
         RECIPES[name].name,
-        f"{seconds:,.0f}",
+        seconds,
         f"{facts['steps']:,}",
         f"{images / facts['training seconds']:,.0f}",
-        f"{facts['parameters']:,}",
+        f"{facts['parameters'] / 1e6:.2f} M",
         f"{facts['gigabytes']:.1f} GB",
-        *(times(f"fid_{judge}", scores) for judge in JUDGES),
-        f"{scores['label_kept']:.3f}",
+        *(times(f"fid_{judge}", facts["scores"]) for judge in JUDGES),
+        f"{facts['scores']['label_kept']:.3f}",
     ]
 
 
-def written(page: str, cells: Mapping[str, Any]) -> str:
-    """The page with the table of all cells, by data and time."""
-    rows = []
-    for name in RECIPES:
-        for key, facts in cells.items():
-            recipe, seconds, _seed = key.split("; ")
-            if recipe == name:
-                rows.append((name.partition("-")[0], float(seconds.split()[0]), row(name, float(seconds[:-2]), facts)))
-    header = ["recipe", "seconds", "steps", "images a second", "parameters", "memory", *JUDGES, "label kept"]
-    order = sorted(rows, key=lambda one: (one[0] == "emoji", one[1]))
-    return put(page, "transformer", table(header, [line for _, _, line in order]))
+def rendered(cells: Mapping[str, Any]) -> str:
+    """The table of all cells, by data and time."""
+    lines = []
+    for key, facts in cells.items():
+        name, seconds, _seed = key.split("; ")
+        order = RECIPES[name].folder, float(seconds.removesuffix(" s")), list(RECIPES).index(name)
+        lines.append((order, row(name, seconds, facts)))
+    header = ["recipe", "trained for", "steps", "images/s", "parameters", "memory", *JUDGES, "label kept"]
+    return table(header, [line for _, line in sorted(lines)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -184,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif options.measure:
         measure(options)
     else:
-        PAGE.write_text(written(PAGE.read_text(), stored(STORE)))
+        PAGE.write_text(put(PAGE.read_text(), "transformer", rendered(stored(options.store))))
 
 
 if __name__ == "__main__":

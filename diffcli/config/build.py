@@ -26,7 +26,7 @@ from diffcli.config.registry import (
     required,
     with_defaults,
 )
-from diffcli.config.schema import Component, Preset, Sampler, Training
+from diffcli.config.schema import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
 from diffcli.data.sources import check_source, class_names, default_data_dir, image_shape, numbered_as
 from diffcli.diffusion.degradations import Degradation, check_basics
@@ -92,19 +92,9 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
         raise UserError(f"{key}: {reason}")
     resolve_sampler(preset.sampler, preset, degradation)
     resolve_prior(preset.prior, degradation)
-    _check_loss(training, degradation)
-    return Resolved(preset, degradation.image_shape, degradation)
-
-
-def _check_loss(training: Training, degradation: Degradation) -> None:
-    """Checks that a training's losses can be weighed as it says.
-
-    Raises:
-        UserError: they cannot.
-    """
+    weights = [key for key in ("loss", "min_snr") if getattr(training, key) is not None]
     if training.loss is not None and training.loss not in PREDICTIONS:
         raise UserError(f"training.loss: {unknown('prediction', training.loss, PREDICTIONS)}")
-    weights = [key for key in ("loss", "min_snr") if getattr(training, key) is not None]
     if len(weights) > 1:
         raise UserError("training.loss and training.min_snr are two weights of the loss; leave one out")
     if weights and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
@@ -112,6 +102,7 @@ def _check_loss(training: Training, degradation: Degradation) -> None:
             f"training.{weights[0]} needs a degradation with one ratio of signal to noise at each t; "
             f"{degradation.name} has none"
         )
+    return Resolved(preset, degradation.image_shape, degradation)
 
 
 def resolve_sampler(sampler: Sampler, preset: Preset, degradation: Degradation) -> Sampler:

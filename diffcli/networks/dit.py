@@ -145,9 +145,8 @@ class DiT(nn.Module):
 
     def hidden_matrices(self) -> list[Tensor]:
         """The weights of attention and of the two layers after it in every block: what Muon orthogonalises."""
-        layers = (layer for layer in self.blocks.modules() if isinstance(layer, nn.Linear))
-        outer = {id(block.modulation) for block in self.blocks}
-        return [layer.weight for layer in layers if id(layer) not in outer]
+        layers = {name: layer for name, layer in self.blocks.named_modules() if isinstance(layer, nn.Linear)}
+        return [layer.weight for name, layer in layers.items() if "modulation" not in name]
 
     def forward(
         self, xt: Tensor, t_fraction: Tensor, labels: Tensor | None = None, level: Tensor | None = None
