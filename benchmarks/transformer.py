@@ -39,8 +39,9 @@ PAGE = ROOT / "docs" / "presets.md"
 CPU = Devices("cpu", "1")
 JUDGES = ("classifier", "resnet")
 SAMPLES = 1000
-TRANSFORMER = {"network": {"name": "dit", "width": 128, "depth": 6}, "training.lr": 2e-3}
-"""About as many images a second as the compact UNet of ``colour-fast``."""
+TRANSFORMER = {"network": {"name": "dit", "width": 128, "depth": 4}, "training.lr": 2e-3, "training.optimizer": "muon"}
+DEEPER = {"network": {"name": "dit", "width": 128, "depth": 6}, "training.lr": 2e-3}
+ADAMW = {"training.optimizer": "adamw"}
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,12 @@ class Recipe:
 
 
 RECIPES = {
-    "mnist-unet": Recipe("`mnist-fast`: compact UNet, v", "mnist-fast", {}),
-    "mnist-dit": Recipe("`mnist-dit`: transformer, x0 with the loss of v", "mnist-dit", {}),
-    "mnist-dit-v": Recipe("the same, v", "mnist-dit", {"prediction": "v", "training.loss": None}),
-    "emoji-unet": Recipe("`colour-fast`: compact UNet with attention", "colour-fast", {}, folder=True),
-    "emoji-dit": Recipe("the same with the transformer", "colour-fast", TRANSFORMER, folder=True),
+    "mnist-unet": Recipe("MNIST, `mnist-fast`: compact UNet", "mnist-fast", {}),
+    "mnist-dit": Recipe("MNIST, `mnist-dit`: transformer, Muon", "mnist-dit", {}),
+    "mnist-dit-adamw": Recipe("MNIST, `mnist-dit` with AdamW", "mnist-dit", ADAMW),
+    "emoji-unet": Recipe("emoji, `colour-fast`: compact UNet", "colour-fast", {}, folder=True),
+    "emoji-dit": Recipe("emoji, `colour-fast` with the transformer, Muon", "colour-fast", TRANSFORMER, folder=True),
+    "emoji-dit-adamw": Recipe("emoji, the same of depth 6, AdamW", "colour-fast", DEEPER, folder=True),
 }
 
 
