@@ -17,9 +17,13 @@ def test_the_page_shows_what_was_measured() -> None:
     assert block is not None
     cells = transformer.stored(transformer.STORE)
     assert block[1] == transformer.rendered(cells)
-    for seconds in {key.split("; ")[1] for key in cells}:
-        names = {key.split("; ")[0] for key in cells if key.split("; ")[1] == seconds}
-        assert names >= {"mnist-unet", "mnist-dit"} or names >= {"emoji-unet", "emoji-dit"}, seconds
+    by_setting: dict[tuple[str, str], set[str]] = {}
+    for key in cells:
+        name, seconds, _ = key.split("; ")
+        data, _, kind = name.partition("-")
+        by_setting.setdefault((data, seconds), set()).add(kind.partition("-")[0])
+    assert by_setting
+    assert all(kinds == {"unet", "dit"} for kinds in by_setting.values()), by_setting
 
 
 def test_recipes_are_presets_that_fit_and_differ_in_their_networks() -> None:
