@@ -201,7 +201,7 @@ class Denoiser(nn.Module):
 
     def loss_weight(self, t: Tensor, prediction: str) -> Tensor:
         """The weight of each image's loss, (B,), so that it is the squared error of another prediction that follows
-        from this one's output (Li & He 2025, table 1): x0_hat weighs SNR + 1 in a loss of v.
+        from this one's output (Salimans & Ho 2022, section 4; Li & He 2025): x0_hat weighs SNR + 1 in a loss of v.
 
         Raises:
             ValueError: the degradation has no signal-to-noise ratio.

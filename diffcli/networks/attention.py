@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def dot_product_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """``scaled_dot_product_attention``, (B, heads, N, width) each -> the same, with no N x N table in memory.
 
     Of bfloat16 on a CPU in float32: its backward pass takes several times as long in bfloat16 (3.6 times for 49

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffcli.networks.attention import attended
+from diffcli.networks.attention import dot_product_attention
 from diffcli.networks.embeddings import LabelEmbedding, time_layers
 
 FREQUENCIES = 6
@@ -16,12 +16,12 @@ EXPANSION = 4
 MAX_BLOCKS = 100
 MAX_PATCH = 64
 MAX_PERIOD = 10_000.0
-"""The longest period of the positions' sines, in patches, over 2 pi (Vaswani et al. 2017, section 3.5)."""
+"""Of the sines of the positions, in patches, over 2 pi: that of Vaswani et al."""
 
 
 def positions_of(rows: int, columns: int, width: int) -> Tensor:
     """Sines and cosines of each patch's row, then of its column: float32 (rows * columns, width), the patches row by
-    row (Dosovitskiy et al. 2021, appendix D.4).
+    row (Vaswani et al. 2017, section 3.5, for each of the two).
 
     They are computed, not learnt, so that they exist for every number of patches.
 
@@ -34,13 +34,13 @@ def positions_of(rows: int, columns: int, width: int) -> Tensor:
     return torch.cat([part for phase in phases for part in (phase.sin(), phase.cos())], dim=1).float()
 
 
-def normalised(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def adaptive_norm(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Adaptive layer norm (Peebles & Xie 2023, section 3.2): each patch of (B, N, width) normalised, times 1 +
     ``scale`` plus ``shift``, (B, 1, width) each."""
     return F.layer_norm(hidden, hidden.shape[-1:]) * (1 + scale) + shift
 
 
-def zeros(layer: nn.Linear) -> nn.Linear:
+def zero_linear(layer: nn.Linear) -> nn.Linear:
     """The layer with zeros for weights and bias."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -61,7 +61,7 @@ class TransformerBlock(nn.Module):
         self.to_qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, EXPANSION * width), nn.GELU(), nn.Linear(EXPANSION * width, width))
-        self.modulation = zeros(nn.Linear(width, 6 * width))
+        self.modulation = zero_linear(nn.Linear(width, 6 * width))
 
     def attention(self, hidden: Tensor) -> Tensor:
         """(B, N, width) -> (B, N, width), by PyTorch's fused kernel: no N x N table of weights is kept."""
@@ -69,12 +69,12 @@ class TransformerBlock(nn.Module):
         # (B, N, 3 width) -> three of (B, heads, N, width / heads).
         q, k, v = self.to_qkv(hidden).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
         q, k = F.layer_norm(q, q.shape[-1:]), F.layer_norm(k, k.shape[-1:])
-        return self.out(attended(q, k, v).transpose(1, 2).reshape(batch, count, width))
+        return self.out(dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, count, width))
 
     def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
         scale, shift, gate, mlp_scale, mlp_shift, mlp_gate = self.modulation(condition)[:, None].chunk(6, dim=-1)
-        hidden = hidden + gate * self.attention(normalised(hidden, scale, shift))
-        return hidden + mlp_gate * self.mlp(normalised(hidden, mlp_scale, mlp_shift))
+        hidden = hidden + gate * self.attention(adaptive_norm(hidden, scale, shift))
+        return hidden + mlp_gate * self.mlp(adaptive_norm(hidden, mlp_scale, mlp_shift))
 
 
 class DiT(nn.Module):
@@ -90,7 +90,7 @@ class DiT(nn.Module):
         patch: pixels along a side of a patch.
         heads: of attention, a divisor of ``width``; None is one for each 32 of it, or as near as divides it.
         bottleneck: units between the pixels of a patch and its token: fewer than pixels, for large patches, whose noise
-            then does not fill the token (Li & He 2025, section 4.2); None embeds them directly.
+            then does not fill the token (Li & He 2025); None embeds them directly.
         classes: number of labels; 0 for a network without.
         noise_levels: whether the network is told the level of the measurement noise in x_t.
 
@@ -138,8 +138,8 @@ class DiT(nn.Module):
         self.register_buffer("positions", positions_of(*self.grid, width), persistent=False)
         self.time = nn.Sequential(*time_layers(FREQUENCIES, width, nn.SiLU)[:-1])
         self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(depth))
-        self.modulation = zeros(nn.Linear(width, 2 * width))
-        self.head = zeros(nn.Linear(width, pixels))
+        self.modulation = zero_linear(nn.Linear(width, 2 * width))
+        self.head = zero_linear(nn.Linear(width, pixels))
         self.label = LabelEmbedding(classes, width)
         self.level = nn.Sequential(*time_layers(FREQUENCIES, width, nn.SiLU)[:-1]) if noise_levels else None
 
@@ -162,5 +162,5 @@ class DiT(nn.Module):
         for block in self.blocks:
             hidden = block(hidden, condition)
         scale, shift = self.modulation(condition)[:, None].chunk(2, dim=-1)
-        output = self.head(normalised(hidden, scale, shift))
+        output = self.head(adaptive_norm(hidden, scale, shift))
         return F.pixel_shuffle(output.mT.unflatten(2, self.grid), self.patch)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffcli.networks.attention import attended
+from diffcli.networks.attention import dot_product_attention
 from diffcli.networks.dit import TransformerBlock
 
 
@@ -17,7 +17,7 @@ def test_of_bfloat16_on_a_cpu_it_is_that_of_float32_rounded(autocast: bool) -> N
     inputs = [torch.randn(2, 3, 20, 8).bfloat16().requires_grad_() for _ in range(3)]
     exact = [part.detach().float().requires_grad_() for part in inputs]
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        values = attended(*inputs)
+        values = dot_product_attention(*inputs)
     q, k, v = exact
     reference = F.scaled_dot_product_attention(q, k, v)
     assert values.dtype == torch.bfloat16
