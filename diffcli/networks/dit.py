@@ -157,10 +157,10 @@ class DiT(nn.Module):
         if self.level is not None:
             condition = condition + self.level(torch.zeros_like(t_fraction) if level is None else level)
         condition = F.silu(condition)
-        patches = F.pixel_unshuffle(xt, self.patch).flatten(2).mT
+        patches = F.pixel_unshuffle(xt, self.patch).flatten(2).transpose(-2, -1)
         hidden = self.embed(patches) + self.positions
         for block in self.blocks:
             hidden = block(hidden, condition)
         scale, shift = self.modulation(condition)[:, None].chunk(2, dim=-1)
         output = self.head(adaptive_norm(hidden, scale, shift))
-        return F.pixel_shuffle(output.mT.unflatten(2, self.grid), self.patch)
+        return F.pixel_shuffle(output.transpose(-2, -1).unflatten(2, self.grid), self.patch)

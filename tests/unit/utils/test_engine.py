@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from diffcli.networks.cnn import CNN
 from diffcli.networks.compact import CompactUNet
+from diffcli.networks.dit import DiT
 from diffcli.networks.unet import UNet
 from diffcli.utils import engine
 from diffcli.utils.compile import FixedBatches
@@ -61,6 +62,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "unet": (lambda: UNet(SHAPE, 8, classes=3), {"classes": 3}),
     "compact": (lambda: CompactUNet(SHAPE, 8), {}),
     "attention": (lambda: CompactUNet(SHAPE, 32, attention=True, classes=5), {"classes": 5}),
+    "transformer": (
+        lambda: DiT(SHAPE, 16, 2, classes=3, bottleneck=8, noise_levels=True),
+        {"classes": 3, "level": True},
+    ),
     "levels": (
         lambda: CompactUNet(SHAPE, 8, levels=3, attention=True, classes=2, noise_levels=True),
         {"classes": 2, "level": True},
