@@ -65,7 +65,7 @@ training: {batch_size: 64, lr: 1e-2, warmup: 100, lr_decay: true, weight_decay: 
 """
 """The preset ``cifar-fast`` of diffcli 0.6.0, without its data."""
 
-_GUIDED = {"autoguidance": 1.4, "guided_t": [0.3, 0.85]}
+_GUIDANCE = {"sampler.autoguidance": 1.4}
 _HOT = {
     "schedule": {"name": "cosine", "T": 1000},
     "degradation": {"name": "gaussian-noise"},
@@ -73,22 +73,26 @@ _HOT = {
     "input": "degraded",
     "prediction": "v",
     "prior": {"name": "standard-normal"},
-    "sampler": {"name": "ddim", "eta": 1.0, "steps": 16, **_GUIDED},
+    "sampler": {"name": "ddim", "eta": 1.0, "steps": 16, "autoguidance": 1.4, "guided_t": [0.3, 0.85]},
     "training.t_distribution": "logit-normal",
 }
 COLOUR = {32: "colour-fast", 64: "colour-64-fast"}
 OURS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "cifar-fast of 0.6.0": (NOISE_0_6, {}),
     "colour": (None, {}),
-    "noise up to 0.5": (None, {"noise": {"name": "linear", "sigma_min": 0.01, "sigma_max": 0.5}}),
-    "noise up to 1": (None, {"noise": {"name": "linear", "sigma_min": 0.01, "sigma_max": 1.0}}),
+    "blur, noise up to 0.2, guided by 1.4": (None, {"noise.sigma_max": 0.2, **_GUIDANCE}),
+    "blur, noise up to 0.5, guided by 1.4": (None, {"noise.sigma_max": 0.5, **_GUIDANCE}),
+    "blur, noise up to 1, guided by 1.4": (None, {"noise.sigma_max": 1.0, **_GUIDANCE}),
     "mirrored": (None, {"data.mirrored": True}),
     "pixelation": (
         None,
         {"schedule": None, "degradation": {"name": "pixelate", "T": 60, "grid": 4}, "input": "degraded"},
     ),
-    "noise": (None, _HOT),
-    "noise, shifted schedule": (None, _HOT | {"schedule": {"name": "cosine", "T": 1000, "shift": 2.0}}),
+    "noise alone, guided by 1.4": (None, _HOT),
+    "noise alone, shifted schedule, guided by 1.4": (
+        None,
+        _HOT | {"schedule": {"name": "cosine", "T": 1000, "shift": 2.0}},
+    ),
     "by cluster": (None, {"labels": {"dropped": 0.1, "clusters": 8}}),
     "unlabelled": (None, {"labels": None}),
 }
