@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffcli.data.array_format import Array
 from diffcli.inference.options import Zoom, check_zoom
 from diffcli.utils.options import AUTO
 
@@ -40,9 +41,26 @@ RESTORATION = "restoration, not generation"
 """The label of whatever starts from blurred training images."""
 
 
+def channels_across(channels: int) -> int:
+    """How many pictures stand side by side for an image of so many channels: one of a grey or colour image, else each
+    channel as a grey one."""
+    return 1 if channels in (1, 3) else channels
+
+
+def drawable(images: Tensor) -> Tensor:
+    """Images, uint8 (..., C, H, W), as pictures, (..., 1 or 3, H, W'): channels that are no colours side by side, with
+    a line between them."""
+    *_, channels, height, _ = images.shape
+    if channels_across(channels) == 1:
+        return images
+    line = images.new_full((*images.shape[:-3], height, 1), GAP_GREY)
+    parts = [part for channel in images.unbind(-3) for part in (channel, line)]
+    return torch.cat(parts[:-1], dim=-1).unsqueeze(-3)
+
+
 def to_image(pixels: Tensor) -> Image.Image:
-    """uint8 (C, H, W), C = 1 or 3 -> a Pillow image."""
-    array = pixels.permute(1, 2, 0).cpu().numpy()
+    """uint8 (C, H, W) -> a Pillow image; see :func:`drawable`."""
+    array = drawable(pixels).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
@@ -68,8 +86,10 @@ def tile_scale(width: int, columns: int) -> int:
 
 
 def _enlarged(images: Tensor, columns: int, zoom: Zoom) -> Tensor:
-    scale = tile_scale(images.shape[-1], columns) if zoom == AUTO else int(zoom)
-    return images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    """The tiles of images (N, C, H, W), drawable."""
+    _, channels, _, width = images.shape
+    scale = tile_scale(width * channels_across(channels), columns) if zoom == AUTO else int(zoom)
+    return drawable(images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3))
 
 
 def _tiled(images: Tensor, columns: int) -> Tensor:
@@ -180,22 +200,32 @@ def save_files(batches: Iterable[Tensor], folder: Path, label: str | None = None
     return count
 
 
-def save_array(batches: Iterable[Tensor], count: int, file: Path, label: str | None = None) -> None:
-    """Batches of uint8 (B, C, H, W), ``count`` images in all -> a compressed .npz, written as they come.
+def save_arrays(
+    batches: Iterable[Array],
+    count: int,
+    file: Path,
+    label: str | None = None,
+    *,
+    labels: Sequence[int] | None = None,
+) -> None:
+    """Batches of arrays (B, ...), ``count`` images in all -> a compressed .npz, written as they come.
 
-    It holds the array ``images``, uint8 (N, H, W, C), and ``label`` if any.
+    It holds the array ``images``, the images' ``labels``, int64 (N,), and ``label`` if any.
     """
     # numpy.savez wants the whole array; the format itself is a zip of .npy files, each a header and the bytes.
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
         with archive.open("images.npy", "w", force_zip64=True) as stream:
             shape: tuple[int, ...] | None = None
             for batch in batches:
-                pixels = batch.permute(0, 2, 3, 1).numpy()
                 if shape is None:
-                    shape = (count, *pixels.shape[1:])
-                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    shape = (count, *batch.shape[1:])
+                    descr = npy_format.dtype_to_descr(batch.dtype)
+                    header = {"descr": descr, "fortran_order": False, "shape": shape}
                     npy_format.write_array_header_1_0(stream, header)
-                stream.write(pixels.tobytes())
+                stream.write(batch.tobytes())
+        if labels is not None:
+            with archive.open("labels.npy", "w") as stream:
+                npy_format.write_array(stream, np.array(labels, np.int64))
         if label:
             with archive.open("label.npy", "w") as stream:
                 npy_format.write_array(stream, np.array(label))
