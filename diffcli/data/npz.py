@@ -70,14 +70,14 @@ class Content(NamedTuple):
 
 
 def _completed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The parameters with the names and the geometry of the file's images, where they leave some out."""
+    """The parameters with the name and the geometry of the file's images, where they leave some out; by that name the
+    others are looked for."""
     if None not in (parameters[key] for key in ("images", "layout", "size", "channels")):
         return parameters
     path = user_path(parameters["path"], "data.path:")
     content = _content(path, parameters)
-    found = {key: name for key, name in content.names._asdict().items() if name is not None}
     try:
-        return {**parameters, **found, **completed(parameters, content.geometry)}
+        return {**parameters, "images": content.names.images, **completed(parameters, content.geometry)}
     except ValueError as error:
         raise UserError(f"data.path: {printable(path)}: {error}") from error
 
