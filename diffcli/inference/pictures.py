@@ -28,6 +28,8 @@ MAX_FRAMES = 60
 CAPTION_HEIGHT = 16
 GAP = 2
 """Pixels around each tile of a grid."""
+WIDE_GAP = 6
+"""The same where a tile has a line in it, between channels that stand side by side."""
 GAP_GREY = 64
 COLUMNS = 16
 """Of labelled rows, at most."""
@@ -75,7 +77,7 @@ def grid(images: Tensor, columns: int | None = None, *, zoom: Zoom = AUTO) -> Im
     """
     check_zoom("zoom", zoom)
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
-    return to_image(_tiled(_enlarged(images, columns, zoom), columns))
+    return to_image(_tiled(_enlarged(images, columns, zoom), columns, _gap(images)))
 
 
 def tile_scale(width: int, columns: int) -> int:
@@ -88,21 +90,26 @@ def tile_scale(width: int, columns: int) -> int:
 def _enlarged(images: Tensor, columns: int, zoom: Zoom) -> Tensor:
     """The tiles of images (N, C, H, W), drawable."""
     _, channels, _, width = images.shape
-    scale = tile_scale(width * channels_across(channels), columns) if zoom == AUTO else int(zoom)
+    scale = tile_scale(width, columns * channels_across(channels)) if zoom == AUTO else int(zoom)
     return drawable(images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3))
 
 
-def _tiled(images: Tensor, columns: int) -> Tensor:
+def _gap(images: Tensor) -> int:
+    """Pixels around each tile of images (..., C, H, W): more where channels stand side by side in it."""
+    return GAP if channels_across(images.shape[-3]) == 1 else WIDE_GAP
+
+
+def _tiled(images: Tensor, columns: int, gap: int) -> Tensor:
     """(N, C, H, W) -> one image (C, H', W'): rows of ``columns`` tiles with gaps around them; a single one stays as it
     is."""
     if len(images) == 1:
         return images[0]
     rows = -(-len(images) // columns)
-    tiles = F.pad(images, (GAP, 0, GAP, 0), value=GAP_GREY)  # each has the gaps above it and to its left
+    tiles = F.pad(images, (gap, 0, gap, 0), value=GAP_GREY)  # each has the gaps above it and to its left
     empty = tiles.new_full((rows * columns - len(tiles), *tiles.shape[1:]), GAP_GREY)
     cells = torch.cat([tiles, empty]).unflatten(0, (rows, columns))
     whole = cells.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
-    return F.pad(whole, (0, GAP, 0, GAP), value=GAP_GREY)
+    return F.pad(whole, (0, gap, 0, gap), value=GAP_GREY)
 
 
 def deviation_picture(deviation: Tensor) -> Tensor:
@@ -118,7 +125,8 @@ def labelled_rows(rows: Sequence[tuple[str, Tensor]], *, zoom: Zoom = AUTO) -> I
     columns = min(count, COLUMNS)
     blank = torch.full_like(images[:, :1], GAP_GREY).expand(-1, -count % columns, *images.shape[2:])
     blocks = torch.cat([images, blank], dim=1).split(columns, dim=1)
-    pictures = [to_image(_tiled(_enlarged(block.flatten(0, 1), columns, zoom), columns)) for block in blocks]
+    gap = _gap(images)
+    pictures = [to_image(_tiled(_enlarged(block.flatten(0, 1), columns, zoom), columns, gap)) for block in blocks]
     first = pictures[0]
     margin = math.ceil(max(ImageDraw.Draw(first).textlength(name) for name in names)) + 2 * MARGIN
     size = (margin + first.width, len(pictures) * first.height)

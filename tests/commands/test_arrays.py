@@ -75,8 +75,8 @@ def test_channels_stand_side_by_side_in_pictures(cli: Cli, slopes: Path) -> None
     expected = np.rint((images[0] + 2) / 4 * 255)
     assert np.abs(single[:, :SIDE] - expected[..., 0]).max() <= 1
     assert np.abs(single[:, SIDE + 1 :] - expected[..., 1]).max() <= 1
-    tile = 4 * 2 * SIDE + 1 + 2  # 64 pixels, the line between the channels, a gap
-    assert Image.open("one.png").size == Image.open("t.gif").size == (3 * tile + 2, 2 * (4 * SIDE + 2) + 2)
+    width, height = 2 * 64 + 1 + 6, 64 + 6  # two channels, the line between them, a gap
+    assert Image.open("one.png").size == Image.open("t.gif").size == (3 * width + 6, 2 * height + 6)
     assert cli("sample", *words, "--conditional", "--out", "c.png").code == 0
     assert Image.open("c.png").width > 6 * 0.9 * 2 * 120
 
