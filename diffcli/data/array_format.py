@@ -200,7 +200,9 @@ def described(parameters: Mapping[str, Any]) -> ArrayFormat:
     return ArrayFormat(parameters["layout"], parameters["low"], parameters["high"])
 
 
-def shape_of(*, channels: int | None, size: int | list[int] | None, **others: Any) -> tuple[int, int, int]:
+def shape_of(
+    *, channels: int | None = None, size: int | list[int] | None = None, **others: Any
+) -> tuple[int, int, int]:
     """(C, H, W) of images whose preset says so much of their size.
 
     Raises:
