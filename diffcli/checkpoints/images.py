@@ -8,6 +8,7 @@ from pathlib import Path
 
 from diffcli.checkpoints.runs import Run
 from diffcli.config.schema import Preset
+from diffcli.data.datasets import OF_FILES
 from diffcli.data.folders import printable
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
@@ -66,7 +67,7 @@ def with_images(preset: Preset, run: Run | None, images: Path | str | None = Non
         return preset
     places = images_of_run(run, path) if images is None else [user_path(images)]
     place = next((place for place in places if os.path.exists(place)), None)
-    if place is None and images is None and preset.data.name != "folder":
+    if place is None and images is None and preset.data.name not in OF_FILES:
         return preset  # a plug-in's path may be another thing than a file's
     if place is None:
         listing = ", ".join(map(printable, places))

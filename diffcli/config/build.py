@@ -73,6 +73,9 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
     load_configured()
     components = {kind: with_defaults(kind, given) for kind in KINDS if (given := getattr(preset, kind)) is not None}
     preset = preset.model_copy(update=components)
+    if (of_files := getattr(registered("data", preset.data.name), "completed", None)) is not None:
+        parameters = of_files(preset.data.parameters)
+        preset = preset.model_copy(update={"data": preset.data.model_copy(update=dict(parameters))})
     if (names := class_names(registered("data", preset.data.name), preset.data.parameters)) is not None:
         preset = with_classes(preset, names)
     if preset.prediction not in PREDICTIONS:
@@ -163,8 +166,8 @@ def with_classes(preset: Preset, names: Sequence[str], any_order: bool = False) 
         return preset
     if not names:
         raise UserError(
-            f"labels: data {preset.data.name} has no classes: those of a folder are its sub-folders; "
-            "sort the images into some, take labels.clusters, or leave labels out"
+            f"labels: data {preset.data.name} has no classes: those of a folder are its sub-folders, those of an .npz "
+            "file an array of labels; give the images some, take labels.clusters, or leave labels out"
         )
     own = preset.labels.classes
     if any_order and own is not None and sorted(own) == sorted(names):

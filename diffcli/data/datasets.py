@@ -17,6 +17,8 @@ import torch
 from diffcli.data.cifar import cifar10
 from diffcli.data.folders import folder
 from diffcli.data.idx import DIGITS, emnist, fashion_mnist, kmnist, mnist
+from diffcli.data.npy import npy
+from diffcli.data.npz import npz
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, of_shape, split
 from diffcli.utils.errors import DiffcliError
 
@@ -42,7 +44,11 @@ DATASETS: dict[str, Callable[..., Source]] = {
     "cifar10": cifar10,
     "digits": digits,
     "folder": folder,
+    "npz": npz,
+    "npy": npy,
 }
+OF_FILES = ("folder", "npz", "npy")
+"""Those of a user's own files, which are at ``path``."""
 
 
 def contents(data_dir: Path) -> dict[str, str]:

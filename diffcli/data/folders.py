@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -60,10 +61,14 @@ Size = Annotated[Any, AfterValidator(_checked_size)]
 Colour = Annotated[str, AfterValidator(checked_colour)]
 
 
-def search(root: Path) -> tuple[list[Path], Inventory, list[OSError]]:
+def search(root: Path, suffixes: Collection[str] | None = None) -> tuple[list[Path], Inventory, list[OSError]]:
     """One name of each image file below ``root``, sorted; the numbers of the others; and which folders cannot be
-    read."""
-    suffixes, _ = readable()
+    read.
+
+    Args:
+        suffixes: of the files, in lower case; None is those of pictures.
+    """
+    suffixes = readable()[0] if suffixes is None else suffixes
     images: list[Path] = []
     passed_over: Counter[str] = Counter()
     errors: list[OSError] = []
@@ -180,13 +185,13 @@ def folder(
         raise UserError(
             f"data.path: {inventory.folder} holds {count} images; at least {MIN_IMAGES} are needed ({inventory.counts})"
         )
-    names, labels = _classes(root, readable)
+    names, labels = classes_of(root, readable)
     by_class = hold_out == "by-class"
     development, test = hold_out_test(ImageSet(torch.from_numpy(pixels[:count]), labels), by_class=by_class)
     return Source(development, test, tuple(bad_files), inventory, names, mirrored, by_class)
 
 
-def _classes(root: Path, files: list[Path]) -> tuple[tuple[str, ...], Tensor]:
+def classes_of(root: Path, files: list[Path]) -> tuple[tuple[str, ...], Tensor]:
     """The names of the sub-folders of ``root`` that hold images, numbers in their order and then the others, and the
     index of each file's, int64 (N,)."""
     parts = [file.relative_to(root).parts for file in files]

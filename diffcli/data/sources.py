@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from diffcli.data.array_format import BYTES, ArrayFormat
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import path_in_environment
 
@@ -105,6 +106,8 @@ class Source:
     """Whether training shows each image mirrored left to right in half of the epochs."""
     by_class: bool = False
     """Whether validation images are held out by class, as the test images were."""
+    notes: tuple[str, ...] = ()
+    """What a training should say of the images, in lines."""
 
 
 Load = TypeVar("Load", bound=Callable[..., Source])
@@ -130,6 +133,30 @@ def shaped_by(shape: Callable[..., Shape], classes: Names | None = None) -> Call
         return load
 
     return mark
+
+
+def of_arrays(
+    completed: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    array_format: Callable[[Mapping[str, Any]], ArrayFormat],
+) -> Callable[[Load], Load]:
+    """A decorator of a data set of arrays, whose parameters are completed from its files.
+
+    Args:
+        completed: the parameters with what the files say, as they are where they say it all already.
+        array_format: the order of axes and the range of values of completed parameters.
+    """
+
+    def mark(load: Load) -> Load:
+        vars(load).update(completed=completed, array_format=array_format)
+        return load
+
+    return mark
+
+
+def array_format(load: Callable[..., Source], parameters: Mapping[str, Any]) -> ArrayFormat:
+    """How the images of a data set are arrays; those of pictures are bytes, (N, H, W, C)."""
+    of: Callable[[Mapping[str, Any]], ArrayFormat] | None = getattr(load, "array_format", None)
+    return BYTES if of is None else of(parameters)
 
 
 def image_shape(load: Callable[..., Source], parameters: Mapping[str, Any]) -> Shape:

@@ -59,11 +59,13 @@ def survey_of(folder: Path | str) -> Survey:
     root = user_path(folder, "`images`")
     if not os.path.isdir(root):
         what = "a file" if os.path.lexists(root) else "not there"
-        raise UserError(f"`images` {printable(root)} is {what}; name a folder of pictures")
+        hint = _for_arrays("npz", root) if root.suffix.lower() == ".npz" else ""
+        raise UserError(f"`images` {printable(root)} is {what}; name a folder of pictures{hint}")
     files, inventory, _ = search(root)
     if len(files) < MIN_IMAGES:
         of = f"{len(files)} picture{'' if len(files) == 1 else 's'} of {inventory.counts.partition(' of ')[2]}"
-        raise UserError(f"`images` {inventory.folder} holds {of}; at least {MIN_IMAGES} are needed")
+        hint = _for_arrays("npy", root) if ".npy" in inventory.passed_over else ""
+        raise UserError(f"`images` {inventory.folder} holds {of}; at least {MIN_IMAGES} are needed{hint}")
     glances, problem = [], ""
     for file in files[:: math.ceil(len(files) / LOOKED_AT)]:
         try:
@@ -82,3 +84,8 @@ def survey_of(folder: Path | str) -> Survey:
         transparent=sum(one.transparent for one in glances),
         classes={name: counts[name] for name in sorted(counts, key=numeric_order)},
     )
+
+
+def _for_arrays(name: str, path: Path) -> str:
+    """The end of a line on a folder of pictures that holds arrays."""
+    return f"; arrays are the data of a preset, {{name: {name}, path: {printable(path)}}}, with `preset`"

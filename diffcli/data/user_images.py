@@ -72,15 +72,6 @@ def open_pictures(names: Sequence[Path | str], background: str) -> Pictures:
     return Pictures(files, [_decoded(file, background) for file in files])
 
 
-def read_given(names: Sequence[Path | str], image_shape: tuple[int, int, int], background: str) -> Given:
-    """The images of files and folders in the shape (C, H, W), see :func:`open_pictures` and :meth:`Pictures.in_shape`.
-
-    Raises:
-        UserError: see :func:`open_pictures`.
-    """
-    return open_pictures(names, background).in_shape(image_shape)
-
-
 def _files(name: Path | str) -> list[Path]:
     path = user_path(name)
     if not os.path.isdir(path):

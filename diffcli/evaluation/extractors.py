@@ -166,8 +166,13 @@ def choose(
         judges = judges_of(data, processes, quiet)
         return [of_judge(judge, trained, device) for judge, trained in judges.items()]
 
+    def of_inception() -> list[Extractor]:
+        if not _sees_colours(data):
+            raise Unavailable("Inception sees grey and colour images, and these have other channels")
+        return [inception(weights, device)]
+
     ways: dict[str, Callable[[], list[Extractor]]] = {
-        "inception": lambda: [inception(weights, device)],
+        "inception": of_inception,
         "classifier": of_judges,
     }
     chosen: list[Extractor] = []
@@ -189,11 +194,16 @@ def choose(
     raise Unavailable("; ".join(ends))
 
 
+def _sees_colours(data: JudgedData) -> bool:
+    """Whether images are grey or in colour, as far as they are at hand."""
+    return data.source is None or data.source.development.image_shape[0] in (1, 3)
+
+
 def settings_at_hand(name: str, data: JudgedData, weights: Path | None) -> list[dict[str, Any]]:
     """The settings of the extractors that :func:`choose` takes where nothing is downloaded or trained; none where it
     has none."""
     file, settings = weights or inception_cache(), []
-    if name != "classifier" and file is not None and (weights is not None or file.is_file()):
+    if name != "classifier" and _sees_colours(data) and file is not None and (weights is not None or file.is_file()):
         settings.append(inception_settings(file))
     if name != "inception":
         settings += [{"name": judge, **own} for judge, own in judges_at_hand(data).items()]

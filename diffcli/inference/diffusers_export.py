@@ -28,6 +28,7 @@ from diffcli.diffusion.full_range import to_full_range
 from diffcli.diffusion.schedules import betas_of
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
+from diffcli.inference.pictures import channels_across
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import write_json, write_safetensors
 
@@ -75,14 +76,19 @@ def write_pipeline(model: Model, options: SamplerOptions, folder: Path, out: Pat
     if scheduler["_class_name"] == "DDIMScheduler":
         call |= {"eta": sampler.parameters.get("eta", 0.0)} if sampler.parameters.get("eta") else {}
         call |= {"use_clipped_model_output": True} if sampler.clip else {}
-    return [*notes, _usage(out, bool(model.classes), call)]
+    return [*notes, _usage(out, bool(model.classes), call | _without_pictures(model))]
 
 
-def write_graph_pipeline(folder: Path, out: Path) -> list[str]:
-    """As :func:`write_pipeline`, what makes a folder of graphs a pipeline."""
+def write_graph_pipeline(model: Model, folder: Path, out: Path) -> list[str]:
+    """As :func:`write_pipeline`, what makes a folder of a model's graphs a pipeline."""
     write_json(folder / INDEX, {"_class_name": ["pipeline", "GraphPipeline"], "graphs": GRAPHS})
     _copy_program("graphs", folder)
-    return [_usage(out, True, {})]
+    return [_usage(out, True, _without_pictures(model))]
+
+
+def _without_pictures(model: Model) -> dict[str, Any]:
+    """The argument with which a pipeline returns arrays, for a model whose channels are no colours."""
+    return {} if channels_across(model.image_shape[0]) == 1 else {"output_type": "np"}
 
 
 def _copy_program(name: str, folder: Path) -> None:

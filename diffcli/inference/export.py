@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from diffcli.checkpoints.evaluations import Evaluation, has_todays_meaning
 from diffcli.checkpoints.model_file import Stored, fingerprint, halved, read_stored, write_model_file
 from diffcli.checkpoints.runs import Run
+from diffcli.data.array_format import BYTES
 from diffcli.inference.diffusers_export import GRAPHS, is_native, write_graph_pipeline, write_pipeline
 from diffcli.inference.graphs import WRITERS, about, graphs_of
 from diffcli.inference.loading import find_checkpoint, model_of
@@ -89,7 +90,7 @@ def _write_pipeline(model: Model, options: ExportOptions) -> None:
             notes = write_pipeline(model, options.sampling, part, out)
         else:
             _write_graphs(model, replace(options, out=part / GRAPHS, format=None))
-            notes = write_graph_pipeline(part, out)
+            notes = write_graph_pipeline(model, part, out)
     for line in () if options.quiet else notes:
         note(line)
 
@@ -107,6 +108,8 @@ def _write_graphs(model: Model, options: ExportOptions) -> None:
         "untrained_classes": model.untrained_classes,
         "works_without_label": model.works_without_label,
     }
+    if model.array_format != BYTES:
+        facts["arrays"] = asdict(model.array_format)
     facts = about(sampling, model.image_shape, facts)
     graphs = graphs_of(sampling, model.image_shape)
     with ExitStack() as stack:

@@ -12,13 +12,15 @@ from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.degradations import Degradation
-from diffcli.inference.pictures import to_image
+from diffcli.inference.pictures import channels_across, to_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 9
 """Images in a row: t = 0, T / 8, ..., T."""
+WIDEST = 3
+"""Times that a cell is as wide as high, for channels side by side."""
 
 
 def empty_figure(width: float, height: float, dpi: int = 120, **options: Any) -> Figure:
@@ -62,10 +64,15 @@ def _draw_cells(
     figure.add_artist(Cells())
 
 
+def _wider(images: Tensor) -> int:
+    """How many times as wide as high the cells of images (N, C, H, W) are."""
+    return min(channels_across(images.shape[1]), WIDEST)
+
+
 def reconstruction_figure(rows: Sequence[tuple[str, Tensor]]) -> Figure:
     """Labelled rows of float images (N, C, H, W) in [-0.5, 0.5], in the layout of the report's Figure 2."""
     columns = len(rows[0][1])
-    width = 0.9 * columns + 0.8
+    width = 0.9 * columns * _wider(rows[0][1]) + 0.8
     figure = empty_figure(width, 0.9 * len(rows))
     places = figure.add_gridspec(
         len(rows), columns, left=0.9 / width, right=0.99, top=0.99, bottom=0.01, wspace=0.06, hspace=0.06
@@ -104,7 +111,8 @@ def strip(degradation: Degradation, x0: Tensor, noise: Tensor) -> tuple[Tensor, 
 def strips_figure(rows: Mapping[str, tuple[Tensor, list[int]]]) -> Figure:
     """A row for each name: float images (9, C, H, W) in [-0.5, 0.5] and their t."""
     labels = 1.9  # inches
-    width, height = 0.75 * COLUMNS + labels, 0.95 * len(rows)
+    images, _ = next(iter(rows.values()))
+    width, height = 0.75 * COLUMNS * _wider(images) + labels, 0.95 * len(rows)
     figure = empty_figure(width, height, dpi=80)
     places = figure.add_gridspec(
         len(rows),

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffcli.checkpoints.model_file import Stored, stored_pipeline, write_model_file
 from diffcli.config.registry import registered
-from diffcli.data.datasets import DATASETS
+from diffcli.data.datasets import DATASETS, OF_FILES
 from diffcli.data.folders import search
 from diffcli.data.sources import class_names, image_shape
 from diffcli.inference.import_options import ImportOptions
@@ -57,7 +57,7 @@ def _trained_on(stored: Stored, data: str) -> Stored:
     values, own = dict(stored.preset), stored.preset["data"]
     shape = (own["channels"], *own["size"])
     folder = user_path(data)
-    if data in DATASETS and data != "folder":
+    if data in DATASETS and data not in OF_FILES:
         load = registered("data", data)
         component: dict[str, Any] = {"name": data}
         names = class_names(load, {})
@@ -70,7 +70,7 @@ def _trained_on(stored: Stored, data: str) -> Stored:
         parts = [file.relative_to(folder).parts for file in search(folder)[0]]
         names = sorted({part[0] for part in parts if len(part) > 1})  # as datasets of folders number them elsewhere
     else:
-        raise UserError(f"`data`: {unknown('data set or folder', data, set(DATASETS) - {'folder'})}")
+        raise UserError(f"`data`: {unknown('data set or folder', data, set(DATASETS) - set(OF_FILES))}")
     if values["labels"] is not None:
         count = len(values["labels"]["classes"])
         if names is None or len(names) != count:

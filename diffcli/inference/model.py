@@ -13,21 +13,16 @@ from torch import Tensor
 
 from diffcli.checkpoints.images import with_images
 from diffcli.checkpoints.runs import Run
-from diffcli.config.build import (
-    Resolved,
-    load_source,
-    path_of,
-    resolve_prior,
-    resolve_sampler,
-    training_split,
-)
+from diffcli.config.build import Resolved, load_source, path_of, resolve_prior, resolve_sampler, training_split
 from diffcli.config.presets import sampler_named
-from diffcli.config.registry import build
+from diffcli.config.registry import build, registered
 from diffcli.config.schema import Component, Preset, Sampler
+from diffcli.data.array_format import Array, ArrayFormat
 from diffcli.data.datasets import ImageSet, Source
 from diffcli.data.label_names import Label
-from diffcli.data.pixels import to_model, to_uint8
-from diffcli.data.user_images import read_given
+from diffcli.data.pixels import to_uint8
+from diffcli.data.sources import array_format
+from diffcli.data.user_arrays import open_images
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.inpainting import ROUNDS, check_inpaints
@@ -47,7 +42,7 @@ from diffcli.inference.measuring import degradation_named, measurement_of
 from diffcli.inference.model_labels import ModelLabels
 from diffcli.inference.options import N_SAMPLES, BatchSize, SamplerOptions, takes, takes_sampler_options
 from diffcli.inference.posterior import Posterior, inpaint_measured, method_for
-from diffcli.inference.restoration import degraded, estimated, inpaint, reconstruct, restore
+from diffcli.inference.restoration import degraded_images, estimated, inpaint, reconstruct, restore
 from diffcli.inference.sampling import Sampling, counting, draw_xT, fit_prior, generate
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Precision, Processes
@@ -56,8 +51,6 @@ from diffcli.utils.options import bounds, check_number
 
 KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
 """What a preset says of its sampler and another sampler keeps."""
-AT_ONCE = 1000
-"""Images that are degraded together."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,6 +106,11 @@ class Model:
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         return self.resolved.image_shape
+
+    @property
+    def array_format(self) -> ArrayFormat:
+        """How the images that it was trained on are arrays."""
+        return array_format(registered("data", self.preset.data.name), self.preset.data.parameters)
 
     @property
     def T(self) -> int:
@@ -194,8 +192,8 @@ class Model:
         return steps()
 
     def read(self, files: Sequence[Path | str], background: str | None = None) -> Tensor:
-        """The images of files and folders, uint8 (N, C, H, W): upright, their centres in the model's shape, grey where
-        that is.
+        """The images of files and folders, uint8 (N, C, H, W): pictures upright, their centres in the model's shape,
+        grey where that is; and arrays of that shape, .npy and .npz.
 
         Args:
             background: a colour's name or '#rrggbb', which shows where an image is transparent; None is the preset's,
@@ -204,9 +202,14 @@ class Model:
         Raises:
             UserError: there is none, or one cannot be read.
         """
-        return read_given(files, self.image_shape, background or self.background).images
+        images = open_images(files, background or self.background, self.array_format, self.image_shape)
+        return images.in_shape(self.image_shape).images
 
-    @torch.inference_mode()
+    def arrays(self, images: Tensor) -> Array:
+        """Images, uint8 or float in about [-0.5, 0.5], (N, C, H, W), as arrays like those of the training: float32 in
+        their own range; of pictures uint8 (N, H, W, C)."""
+        return self.array_format.of(images)
+
     def degrade(self, images: Tensor, t: int, seed: int = 0) -> Tensor:
         """x_t of uint8 images (N, C, H, W), float (N, C, H, W) on the CPU; ``t`` in 0..T.
 
@@ -215,12 +218,7 @@ class Model:
         """
         check_images(images, self.image_shape)
         self.check_t(t, smallest=0)
-        parts = []
-        for indices in torch.arange(len(images)).split(AT_ONCE):
-            generators = image_generators(seed, Stream.RECONSTRUCTION, indices.tolist())
-            x0 = to_model(images[indices].to(self.processes.device))
-            parts.append(degraded(self.denoiser.degradation, x0, t, generators)[0].cpu())
-        return torch.cat(parts)
+        return degraded_images(self.denoiser.degradation, images, t, seed)
 
     @takes_sampler_options
     def restore(self, xt: Tensor, t: int, *, sigma: float = 0.0, **options: Any) -> Tensor:

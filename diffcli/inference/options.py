@@ -187,7 +187,8 @@ class SampleOptions(SamplerOptions, DataOptions):
     Args:
         run: see :func:`diffcli.load`.
         n: how many images; None is 64, 8 for each of several labels, or 8 where ``conditional``.
-        out: .png (a grid), .npz (``images``, uint8 NHWC), or a folder (one PNG an image).
+        out: .png (a grid), .npz (``images``, uint8 NHWC or as the arrays of the training were, and ``labels``), or a
+            folder (one PNG an image).
         conditional: reconstruct test images instead, in the layout of the report's Figures 2 and 9.
         trajectory: a .gif of the first 64 images on their way from x_T to x_0.
         prior: where sampling starts; None is the preset's.
@@ -209,7 +210,8 @@ class SampleOptions(SamplerOptions, DataOptions):
         shown=f"{N_SAMPLES}; {N_PER_LABEL} for each of several labels; {N_RECONSTRUCTIONS} with `conditional`",
     )
     out: Path = option(
-        Path("samples.png"), help=".png (a grid), .npz (uint8 NHWC under 'images'), or a folder (a PNG each)."
+        Path("samples.png"),
+        help=".png (a grid), .npz ('images', uint8 NHWC or as the arrays of the training), or a folder (a PNG each).",
     )
     conditional: bool = option(False, help="Reconstruct test images (report Figures 2 and 9).", panel=SAMPLING)
     trajectory: Path | None = option(None, help="Also write the trajectory from x_T as a .gif.")

@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffcli.data.array_format import Array
 from diffcli.inference.options import Zoom, check_zoom
 from diffcli.utils.options import AUTO
 
@@ -27,6 +28,8 @@ MAX_FRAMES = 60
 CAPTION_HEIGHT = 16
 GAP = 2
 """Pixels around each tile of a grid."""
+WIDE_GAP = 6
+"""The same where a tile has a line in it, between channels that stand side by side."""
 GAP_GREY = 64
 COLUMNS = 16
 """Of labelled rows, at most."""
@@ -40,9 +43,26 @@ RESTORATION = "restoration, not generation"
 """The label of whatever starts from blurred training images."""
 
 
+def channels_across(channels: int) -> int:
+    """How many pictures stand side by side for an image of so many channels: one of a grey or colour image, else each
+    channel as a grey one."""
+    return 1 if channels in (1, 3) else channels
+
+
+def drawable(images: Tensor) -> Tensor:
+    """Images, uint8 (..., C, H, W), as pictures, (..., 1 or 3, H, W'): channels that are no colours side by side, with
+    a line between them."""
+    *_, channels, height, _ = images.shape
+    if channels_across(channels) == 1:
+        return images
+    line = images.new_full((*images.shape[:-3], height, 1), GAP_GREY)
+    parts = [part for channel in images.unbind(-3) for part in (channel, line)]
+    return torch.cat(parts[:-1], dim=-1).unsqueeze(-3)
+
+
 def to_image(pixels: Tensor) -> Image.Image:
-    """uint8 (C, H, W), C = 1 or 3 -> a Pillow image."""
-    array = pixels.permute(1, 2, 0).cpu().numpy()
+    """uint8 (C, H, W) -> a Pillow image; see :func:`drawable`."""
+    array = drawable(pixels).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
@@ -57,7 +77,7 @@ def grid(images: Tensor, columns: int | None = None, *, zoom: Zoom = AUTO) -> Im
     """
     check_zoom("zoom", zoom)
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
-    return to_image(_tiled(_enlarged(images, columns, zoom), columns))
+    return to_image(_tiled(_enlarged(images, columns, zoom), columns, _gap(images)))
 
 
 def tile_scale(width: int, columns: int) -> int:
@@ -68,21 +88,28 @@ def tile_scale(width: int, columns: int) -> int:
 
 
 def _enlarged(images: Tensor, columns: int, zoom: Zoom) -> Tensor:
-    scale = tile_scale(images.shape[-1], columns) if zoom == AUTO else int(zoom)
-    return images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    """The tiles of images (N, C, H, W), drawable."""
+    _, channels, _, width = images.shape
+    scale = tile_scale(width, columns * channels_across(channels)) if zoom == AUTO else int(zoom)
+    return drawable(images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3))
 
 
-def _tiled(images: Tensor, columns: int) -> Tensor:
+def _gap(images: Tensor) -> int:
+    """Pixels around each tile of images (..., C, H, W): more where channels stand side by side in it."""
+    return GAP if channels_across(images.shape[-3]) == 1 else WIDE_GAP
+
+
+def _tiled(images: Tensor, columns: int, gap: int) -> Tensor:
     """(N, C, H, W) -> one image (C, H', W'): rows of ``columns`` tiles with gaps around them; a single one stays as it
     is."""
     if len(images) == 1:
         return images[0]
     rows = -(-len(images) // columns)
-    tiles = F.pad(images, (GAP, 0, GAP, 0), value=GAP_GREY)  # each has the gaps above it and to its left
+    tiles = F.pad(images, (gap, 0, gap, 0), value=GAP_GREY)  # each has the gaps above it and to its left
     empty = tiles.new_full((rows * columns - len(tiles), *tiles.shape[1:]), GAP_GREY)
     cells = torch.cat([tiles, empty]).unflatten(0, (rows, columns))
     whole = cells.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
-    return F.pad(whole, (0, GAP, 0, GAP), value=GAP_GREY)
+    return F.pad(whole, (0, gap, 0, gap), value=GAP_GREY)
 
 
 def deviation_picture(deviation: Tensor) -> Tensor:
@@ -98,7 +125,8 @@ def labelled_rows(rows: Sequence[tuple[str, Tensor]], *, zoom: Zoom = AUTO) -> I
     columns = min(count, COLUMNS)
     blank = torch.full_like(images[:, :1], GAP_GREY).expand(-1, -count % columns, *images.shape[2:])
     blocks = torch.cat([images, blank], dim=1).split(columns, dim=1)
-    pictures = [to_image(_tiled(_enlarged(block.flatten(0, 1), columns, zoom), columns)) for block in blocks]
+    gap = _gap(images)
+    pictures = [to_image(_tiled(_enlarged(block.flatten(0, 1), columns, zoom), columns, gap)) for block in blocks]
     first = pictures[0]
     margin = math.ceil(max(ImageDraw.Draw(first).textlength(name) for name in names)) + 2 * MARGIN
     size = (margin + first.width, len(pictures) * first.height)
@@ -180,22 +208,32 @@ def save_files(batches: Iterable[Tensor], folder: Path, label: str | None = None
     return count
 
 
-def save_array(batches: Iterable[Tensor], count: int, file: Path, label: str | None = None) -> None:
-    """Batches of uint8 (B, C, H, W), ``count`` images in all -> a compressed .npz, written as they come.
+def save_arrays(
+    batches: Iterable[Array],
+    count: int,
+    file: Path,
+    label: str | None = None,
+    *,
+    labels: Sequence[int] | None = None,
+) -> None:
+    """Batches of arrays (B, ...), ``count`` images in all -> a compressed .npz, written as they come.
 
-    It holds the array ``images``, uint8 (N, H, W, C), and ``label`` if any.
+    It holds the array ``images``, the images' ``labels``, int64 (N,), and ``label`` if any.
     """
     # numpy.savez wants the whole array; the format itself is a zip of .npy files, each a header and the bytes.
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
         with archive.open("images.npy", "w", force_zip64=True) as stream:
             shape: tuple[int, ...] | None = None
             for batch in batches:
-                pixels = batch.permute(0, 2, 3, 1).numpy()
                 if shape is None:
-                    shape = (count, *pixels.shape[1:])
-                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    shape = (count, *batch.shape[1:])
+                    descr = npy_format.dtype_to_descr(batch.dtype)
+                    header = {"descr": descr, "fortran_order": False, "shape": shape}
                     npy_format.write_array_header_1_0(stream, header)
-                stream.write(pixels.tobytes())
+                stream.write(batch.tobytes())
+        if labels is not None:
+            with archive.open("labels.npy", "w") as stream:
+                npy_format.write_array(stream, np.array(labels, np.int64))
         if label:
             with archive.open("label.npy", "w") as stream:
                 npy_format.write_array(stream, np.array(label))

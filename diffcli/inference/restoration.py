@@ -16,6 +16,9 @@ from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import last
 from diffcli.inference.sampling import Sampling, Track, draw_xT
 
+AT_ONCE = 1000
+"""Images that are degraded together."""
+
 
 def labels_on_device(sampling: Sampling, labels: Tensor | None) -> Tensor | None:
     """The labels on the sampling's device; None where its denoiser knows none."""
@@ -29,6 +32,16 @@ def degraded(
     noise = randn_images(generators, tuple(x0.shape[1:]), x0.device)
     at_t = torch.full((len(x0),), t, device=x0.device)
     return degradation.degrade(x0, at_t, noise), at_t
+
+
+@torch.inference_mode()
+def degraded_images(degradation: Degradation, images: Tensor, t: int, seed: int) -> Tensor:
+    """x_t of uint8 images (N, C, H, W), float, on the CPU."""
+    parts = []
+    for indices in torch.arange(len(images)).split(AT_ONCE):
+        generators = image_generators(seed, Stream.RECONSTRUCTION, indices.tolist())
+        parts.append(degraded(degradation, to_model(images[indices].to(degradation.device)), t, generators)[0].cpu())
+    return torch.cat(parts)
 
 
 @torch.inference_mode()

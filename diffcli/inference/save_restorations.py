@@ -12,9 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from diffcli.config.build import build_degradation
+from diffcli.data.array_format import ArrayFormat
 from diffcli.data.folders import printable
 from diffcli.data.pixels import to_uint8
-from diffcli.data.user_images import Given, Pictures, open_pictures
+from diffcli.data.user_arrays import Arrays, open_images
+from diffcli.data.user_images import Given, Pictures
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
@@ -48,7 +50,8 @@ def restore(options: RestoreOptions) -> list[Path]:
     """
     run, checkpoint = find_checkpoint(options.run)
     model = replace(read_model(checkpoint), run=run)
-    pictures = open_pictures(options.files, options.background or model.background)
+    background, form = options.background or model.background, model.array_format
+    pictures = open_images(options.files, background, form, model.image_shape)
     # What is wrong is told before the processes start.
     jobs = _jobs(model, options, pictures)
     model.labels.note_readings(model.labels.without_auto(options))
@@ -59,11 +62,14 @@ def restore(options: RestoreOptions) -> list[Path]:
     if not model.processes.first:
         return []
     with written_whole(options.out) as part:
-        WRITERS[options.out.suffix.lower()](restored, part, options)
+        if options.out.suffix.lower() == ".npz":
+            _write_arrays(restored, part, form)
+        else:
+            WRITERS[options.out.suffix.lower()](restored, part, options)
     return [options.out]
 
 
-def _jobs(model: Model, options: RestoreOptions, pictures: Pictures) -> list[Job]:
+def _jobs(model: Model, options: RestoreOptions, pictures: Pictures | Arrays) -> list[Job]:
     """What is to be done, checked: a job for each shape.
 
     Raises:
@@ -127,15 +133,18 @@ def _write_picture(groups: Groups, part: Path, options: RestoreOptions) -> None:
     labelled_rows(rows, zoom=options.zoom).save(part, format="PNG")
 
 
-def _write_arrays(groups: Groups, part: Path, options: RestoreOptions) -> None:
+def _write_arrays(groups: Groups, part: Path, form: ArrayFormat) -> None:
     [(restored, _)] = groups
-    rows: dict[str, Tensor] = {name.replace(" ", "_"): row for name, row in restored.rows.items()}
+    rows: dict[str, Any] = {
+        name.replace(" ", "_"): form.unrounded(row) if row.is_floating_point() else form.of(row)
+        for name, row in restored.rows.items()
+    }
     *_, made = rows
     rows = {"images": rows.pop(made), **rows}
     if restored.deviation is not None and restored.samples is not None:
-        rows |= {"standard_deviation": restored.deviation, "samples": restored.samples.transpose(0, 1)}
-    arrays: dict[str, Any] = {name: row.movedim(-3, -1).numpy() for name, row in rows.items()}
-    np.savez_compressed(part, **arrays)
+        samples = form.of(restored.samples.transpose(0, 1))
+        rows |= {"standard_deviation": form.scaled(restored.deviation), "samples": samples}
+    np.savez_compressed(part, **rows)
 
 
 def _write_files(groups: Groups, part: Path, options: RestoreOptions) -> None:
@@ -175,7 +184,6 @@ Groups = Sequence[tuple[Restored, Sequence[Path]]]
 """What was made of pictures of one shape, and their files, for each shape; only a folder takes several."""
 WRITERS: dict[str, Callable[[Groups, Path, RestoreOptions], None]] = {
     ".png": _write_picture,
-    ".npz": _write_arrays,
     "": _write_files,
 }
-"""By extension; none is a folder."""
+"""What is written of pictures, by extension; none is a folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffcli.data.pixels import to_uint8
+from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.samplers import Step
 from diffcli.inference.figures import reconstruction_figure
 from diffcli.inference.loading import find_checkpoint, read_model, started
@@ -22,7 +23,7 @@ from diffcli.inference.pictures import (
     frame_steps,
     in_rows,
     save_animation,
-    save_array,
+    save_arrays,
     save_files,
     save_grid,
 )
@@ -76,17 +77,21 @@ def write_samples(model: Model, options: SampleOptions) -> list[Path]:
         def track(steps: Iterator[Step]) -> Iterator[Step]:
             return frames.of_batch(count(steps)) if frames else count(steps)
 
-        batches = (to_uint8(batch) for batch in generate(sampling, n, model.image_shape, track))
+        batches = generate(sampling, n, model.image_shape, track)
         if not first:
             deque(batches, maxlen=0)
             return []
         with written_whole(options.out) as part:
             if options.out.suffix.lower() == ".png":
-                images, columns = in_rows(torch.cat(list(batches)), given)
+                images, columns = in_rows(torch.cat([to_uint8(batch) for batch in batches]), given)
                 names = model.labels.names(given)[: len(images) // (columns or 1)] if options.row_labels else ()
                 save_grid(images, part, label, columns, zoom=options.zoom, names=names)
+            elif options.out.suffix.lower() == ".npz":
+                form = model.array_format
+                save_arrays(map(form.of, batches), n, part, label, labels=_numbers(model, sampling.labels_of(range(n))))
             else:
-                WRITERS[options.out.suffix.lower()](batches, n, part, label)
+                part.mkdir()
+                save_files(map(to_uint8, batches), part, label)
     if options.trajectory is None or frames is None:
         return [options.out]
     with written_whole(options.trajectory) as part:
@@ -108,16 +113,14 @@ def _write_reconstructions(model: Model, options: SampleOptions) -> list[Path]:
     return [options.out]
 
 
-def _write_files(batches: Iterable[Tensor], n: int, part: Path, label: str | None) -> None:
-    part.mkdir()
-    save_files(batches, part, label)
-
-
-WRITERS: dict[str, Callable[[Iterable[Tensor], int, Path, str | None], None]] = {
-    ".npz": save_array,
-    "": _write_files,
-}
-"""What is written of n images besides a grid, by extension; none is a folder. The label goes into the file."""
+def _numbers(model: Model, labels: Tensor | None) -> list[int] | None:
+    """The labels of samples as an array holds them: the classes' names where these are whole numbers, else their
+    places among the classes; -1 is none."""
+    if labels is None:
+        return None
+    numeric = all(name.isdecimal() for name in model.classes)
+    numbers = [int(name) for name in model.classes] if numeric else list(range(len(model.classes)))
+    return [NO_LABEL if label == NO_LABEL else numbers[label] for label in labels.tolist()]
 
 
 class Frames:

@@ -98,11 +98,13 @@ def pad_image(url: str, image_shape: tuple[int, int, int]) -> Tensor | None:
     """The drawing pad as a model sees it, uint8 (1, C, H, W); None where nothing is drawn.
 
     Raises:
-        UserError: it is no picture.
+        UserError: it is no picture, or the model's images are none.
     """
     if not url:
         return None
     channels, *sides = image_shape
+    if channels not in (1, 3):
+        raise UserError(f"a drawing is grey or in colour, and this model's images have {channels} channels")
     try:
         picture = decoded_content(content_of(url), "black")
         pixels = crop_and_resize(picture, (sides[0], sides[1]), channels)

@@ -60,6 +60,8 @@ class Plan:
     """Files of the data set that were left out, each with the reason."""
     inventory: Inventory | None = None
     """What was read of a folder of images."""
+    data_notes: tuple[str, ...] = ()
+    """What is to be known of arrays."""
     images: str | None = None
     """Where the folder of images is: the preset's ``data.path``, or of a run that is gone on with, where they are by
     now."""
@@ -107,8 +109,9 @@ class Plan:
         """What is to be known of the initial weights and of the images before a training, in lines."""
         lines = list(self.beginning.notes) if self.beginning is not None else []
         lines += [] if self.own is None else self.own.lines(self.preset)
-        if self.inventory is not None:
-            lines += [str(self.inventory), f"{self.split}"]
+        lines += [] if self.inventory is None else [str(self.inventory)]
+        lines += self.data_notes
+        lines += [self.split] if self.inventory is not None or self.data_notes else []
         if names := self.untrained_classes:
             lines.append(
                 f"note: no training image is of class {', '.join(names):.200}: too few images; its label cannot be "
@@ -266,6 +269,7 @@ def _plan(
         options,
         skipped=source.skipped,
         inventory=source.inventory,
+        data_notes=source.notes,
         images=path if isinstance(path := placed.data.parameters.get("path"), str) else None,
         test_images=len(source.test),
     )

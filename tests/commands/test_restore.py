@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import diffcli
 from diffcli.config.schema import Sampler
 from diffcli.data.datasets import folder
-from diffcli.data.user_images import read_given
+from diffcli.data.user_images import open_pictures
 from diffcli.diffusion.degradations import Degradation, GaussianBlur
 
 CPU = diffcli.Devices("cpu", "1")
@@ -130,7 +130,7 @@ def test_what_is_written_is_what_a_notebook_gets(
 def test_images_are_read_as_those_of_a_training(channels: int, size: int | list[int], own: Path) -> None:
     source = folder(str(own), size=size, channels=channels, background="red")  # type: ignore[arg-type]
     height, width = [size, size] if isinstance(size, int) else size
-    given = read_given([own], (channels, height, width), "red")
+    given = open_pictures([own], "red").in_shape((channels, height, width))
     assert [file.name for file in given.files] == sorted(file.name for file in own.iterdir())
     assert given.sizes[-1] == (37, 61)  # turned upright
     trained_on = torch.cat([source.development.images, source.test.images])

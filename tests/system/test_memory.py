@@ -13,8 +13,9 @@ import torch
 from conftest import SLOW
 from PIL import Image
 
+from diffcli.data.array_format import BYTES
 from diffcli.inference.options import SampleOptions
-from diffcli.inference.pictures import save_array
+from diffcli.inference.pictures import save_arrays
 from diffcli.inference.save_samples import sample
 from diffcli.utils.devices import Devices
 
@@ -77,7 +78,7 @@ def test_memory_is_flat_in_the_number_of_images(workplace: Path, trained: Path, 
 
 def test_an_array_is_written_batch_by_batch_and_read_as_one(tmp_path: Path) -> None:
     images = torch.randint(0, 256, (7, 3, 4, 5), dtype=torch.uint8)
-    save_array(iter(images.split(3)), 7, tmp_path / "images.npz", "a label")
+    save_arrays(map(BYTES.of, images.split(3)), 7, tmp_path / "images.npz", "a label")
     held = np.load(tmp_path / "images.npz")
     assert np.array_equal(held["images"], images.permute(0, 2, 3, 1).numpy())
     assert str(held["label"]) == "a label"

@@ -1,0 +1,279 @@
+"""Images as arrays of numbers: the order of their axes, and the range of their values, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from diffcli.data.pixels import to_uint8, to_unit
+from diffcli.utils.errors import UserError
+
+Array = np.ndarray[Any, Any]
+Layout = Literal["HW", "HWC", "CHW"]
+"""The axes of one image: rows, columns and channels."""
+Channels = Annotated[int, Field(ge=1, le=8)]
+Limit = Annotated[float, Field(allow_inf_nan=False)]
+"""Of the range of values."""
+MOST_CHANNELS = 8
+SIDES = range(4, 1025)
+AT_ONCE = 1000
+"""Images whose values are converted together, so that their floats need not all be in memory."""
+FEW_LEVELS = 8
+"""Values whose standard deviation is fewer levels than this lose what a note should say."""
+
+
+@dataclass(frozen=True)
+class ArrayFormat:
+    """How images are arrays, (N, H, W), (N, H, W, C) or (N, C, H, W).
+
+    Args:
+        low: the value that is black; with ``high`` None, pixels are bytes, 0..255.
+        high: the value that is white.
+    """
+
+    layout: Layout = "HWC"
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def level(self) -> float:
+        """The distance of two neighbouring values of the 256 that are kept."""
+        low, high = self.limits
+        return (high - low) / 255
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The values that are black and white."""
+        return (0.0, 255.0) if self.low is None or self.high is None else (self.low, self.high)
+
+    def of(self, images: Tensor) -> Array:
+        """Images, uint8 or float in about [-0.5, 0.5], (N, C, H, W), as arrays: uint8 where pixels are bytes, else
+        float32 in low..high."""
+        is_bytes = images.dtype == torch.uint8
+        if self.low is None:
+            values = images if is_bytes else to_uint8(images)
+        else:
+            low, high = self.limits
+            unit = images.double() / 255 if is_bytes else to_unit(images.double())
+            values = (low + (high - low) * unit).float()
+        return self._ordered(values)
+
+    def unrounded(self, images: Tensor) -> Array:
+        """As :meth:`of`, of images, float (N, C, H, W), which may exceed the range of pixels: neither rounded nor
+        clamped, float32; where pixels are bytes, as they are."""
+        if self.low is None:
+            return self._ordered(images)
+        low, high = self.limits
+        return self._ordered((low + (high - low) * (images.double() + 0.5)).float())
+
+    def scaled(self, deviation: Tensor) -> Array:
+        """Differences of images, float (N, C, H, W), where pixels have the range 1, as those of their arrays."""
+        return self._ordered(deviation if self.low is None else (deviation * (255 * self.level)).float())
+
+    def _ordered(self, values: Tensor) -> Array:
+        array: Array = values.cpu().numpy()
+        channels = array.ndim - 3  # further axes may stand before those of the images
+        if self.layout != "CHW":
+            array = array[..., 0, :, :] if self.layout == "HW" else np.moveaxis(array, channels, -1)
+        return np.ascontiguousarray(array)
+
+    def channels_first(self, arrays: Array) -> Array:
+        """Arrays of images in this order of axes, (N, C, H, W)."""
+        if self.layout == "HW":
+            return arrays[:, None]
+        return arrays.transpose(0, 3, 1, 2) if self.layout == "HWC" else arrays
+
+    def pixels(self, arrays: Array, *, clip: bool = False) -> tuple[Tensor, int]:
+        """Arrays of images as pixels, uint8 (N, C, H, W), rounded to 256 levels; and how many values were clipped.
+
+        Args:
+            clip: what lies outside of the range becomes its nearest end.
+
+        Raises:
+            ValueError: values are not finite, or lie outside of the range.
+        """
+        images = self.channels_first(arrays)
+        if self.low is None:
+            if images.dtype != np.uint8:
+                raise ValueError(f"is {images.dtype}, and bytes are needed, uint8 in 0..255")
+            return torch.from_numpy(np.array(images, order="C")), 0
+        low, high = self.limits
+        outside = _outside(images, low, high)
+        if outside and not clip:
+            share = outside / images.size
+            raise ValueError(
+                f"{outside:,} of {images.size:,} values ({share:.2g} of them) lie outside of `data.low` {low:g} to "
+                f"`data.high` {high:g}: they are from {images.min():g} to {images.max():g}; name that range, or set "
+                "`data.out_of_range` clip"
+            )
+        pixels = np.empty(images.shape, np.uint8)
+        for first in range(0, len(images), AT_ONCE):
+            unit = (images[first : first + AT_ONCE].astype(np.float64) - low) / (high - low)
+            pixels[first : first + AT_ONCE] = np.rint(255 * unit.clip(0, 1))
+        return torch.from_numpy(pixels), outside
+
+
+BYTES = ArrayFormat()
+"""How pictures are arrays: bytes, (N, H, W, C)."""
+
+
+def _outside(images: Array, low: float, high: float) -> int:
+    """How many values lie outside of low..high.
+
+    Raises:
+        ValueError: some are not finite.
+    """
+    outside = lost = 0
+    for first in range(0, len(images), AT_ONCE):
+        part = images[first : first + AT_ONCE]
+        if part.dtype.kind == "f":
+            lost += int((~np.isfinite(part)).sum())
+        # Python's numbers take the type of the values, so that a limit is compared as it was rounded there.
+        outside += int(((part < low) | (part > high)).sum())
+    if lost:
+        raise ValueError(f"{lost:,} of {images.size:,} values are not finite (NaN or infinite); replace them")
+    return outside
+
+
+class Geometry(NamedTuple):
+    """The axes and the sizes of one image."""
+
+    layout: Layout
+    channels: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        axes = {"HW": "rows, columns", "HWC": "rows, columns, channels", "CHW": "channels, rows, columns"}
+        return f"{self.height}x{self.width}, {channels} (axes: {axes[self.layout]})"
+
+
+def geometry_of(shape: Sequence[int], layout: Layout | None) -> Geometry:
+    """The geometry of an image whose array has this shape, 1 to 8 channels and sides of 4 to 1,024 pixels.
+
+    Args:
+        layout: None where there is only one that the shape can have.
+
+    Raises:
+        ValueError: there is none, or several.
+    """
+    size = "x".join(map(str, shape))
+    readings = _readings(shape)
+    if layout is not None:
+        readings = [one for one in readings if one.layout == layout]
+    if not readings:
+        kinds = f"`data.layout` {layout}" if layout else "(H, W), (H, W, C) or (C, H, W)"
+        raise ValueError(
+            f"images of shape {size or 'nothing'} are not {kinds} with 1 to {MOST_CHANNELS} channels and sides of "
+            f"{SIDES[0]} to {SIDES[-1]:,} pixels"
+        )
+    if len(readings) > 1:
+        raise ValueError(
+            f"images of shape {size} have their channels first or last: say which, `data.layout` CHW or `data.layout` "
+            "HWC"
+        )
+    return readings[0]
+
+
+def _readings(shape: Sequence[int]) -> list[Geometry]:
+    if len(shape) == 2:
+        geometries = [Geometry("HW", 1, *shape)]
+    elif len(shape) == 3:
+        first, middle, last = shape
+        geometries = [Geometry("HWC", last, first, middle), Geometry("CHW", first, middle, last)]
+    else:
+        return []
+    return [
+        one for one in geometries if 1 <= one.channels <= MOST_CHANNELS and one.height in SIDES and one.width in SIDES
+    ]
+
+
+def described(parameters: Mapping[str, Any]) -> ArrayFormat:
+    """The format that the parameters of a data set of arrays describe, once they are completed."""
+    return ArrayFormat(parameters["layout"], parameters["low"], parameters["high"])
+
+
+def shape_of(
+    *, channels: int | None = None, size: int | list[int] | None = None, **others: Any
+) -> tuple[int, int, int]:
+    """(C, H, W) of images whose preset says so much of their size.
+
+    Raises:
+        ValueError: it says none, which the files do.
+    """
+    if channels is None or size is None:
+        raise ValueError("the size of its images is in its files, which were not read")
+    height, width = (size, size) if isinstance(size, int) else size
+    return channels, height, width
+
+
+def completed(parameters: Mapping[str, Any], geometry: Geometry) -> dict[str, Any]:
+    """The parameters of a data set with the geometry of its images written out.
+
+    Raises:
+        ValueError: they name another one.
+    """
+    size, channels = parameters["size"], parameters["channels"]
+    named = ([size, size] if isinstance(size, int) else size), channels
+    own = [geometry.height, geometry.width], geometry.channels
+    for key, asked, found in zip(("size", "channels"), named, own, strict=True):
+        if asked not in (None, found):
+            raise ValueError(
+                f"the images are {geometry}, and `data.{key}` says {parameters[key]}: arrays are taken as they are, "
+                f"so leave data.{key} out"
+            )
+    return {"layout": geometry.layout, "size": own[0], "channels": own[1]}
+
+
+def check_limits(dtypes: Sequence[np.dtype[Any]], low: float | None, high: float | None) -> None:
+    """Checks that the range of values is told, or that they are bytes.
+
+    Raises:
+        UserError: one of ``low`` and ``high`` is missing, or they are not in that order.
+        LookupError: both are missing, and the values are no bytes.
+    """
+    if low is None and high is None:
+        if any(dtype != np.uint8 for dtype in dtypes):
+            raise LookupError
+        return
+    if low is None or high is None:
+        missing, other = ("low", "high") if low is None else ("high", "low")
+        raise UserError(f"data.{missing} is missing beside data.{other}: which value is black, and which is white?")
+    if not low < high:
+        raise UserError(f"data.low {low:g} is black and data.high {high:g} is white: the former must be smaller")
+
+
+def range_hint(values: Array) -> str:
+    """A sentence that asks for the range of an array's values, with their ends and the keys to write."""
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if not finite.size:
+        return "holds no finite value"
+    least, most = float(finite.min()), float(finite.max())
+    guesses = [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (0.0, 65535.0)]
+    low, high = next(((a, b) for a, b in guesses if a <= least and most <= b), (least, most))
+    return (
+        f"is {values.dtype} with values from {least:g} to {most:g}: say which are black and white, for example "
+        f"`data.low` {low:g} and `data.high` {high:g}"
+    )
+
+
+def precision_note(form: ArrayFormat, pixels: Tensor) -> str | None:
+    """A sentence on what 256 levels keep of values that were no bytes."""
+    if form.low is None:
+        return None
+    deviation = float(pixels.float().std())
+    low, high = form.limits
+    line = f"values from {low:g} to {high:g} are kept in 256 levels, {form.level:.3g} apart"
+    if deviation < FEW_LEVELS:
+        line += (
+            f"; their standard deviation is {deviation:.2g} of these, so much of them is lost: a narrower range with "
+            "data.out_of_range: clip keeps more"
+        )
+    return line
