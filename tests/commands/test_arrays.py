@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,14 +45,15 @@ def sampled(cli: Cli, run: Path, *words: object) -> dict[str, np.ndarray]:
 def test_samples_are_arrays_in_the_range_of_the_data(cli: Cli, slopes: Path) -> None:
     arrays = sampled(cli, slopes, "--label", 7, "--label", 9)
     images = arrays["images"]
-    assert (images.dtype, images.shape) == (np.float32, (6, SIDE, SIDE, 2))
+    assert images.dtype == np.float32
+    assert images.shape == (6, SIDE, SIDE, 2)
     assert -2 <= images.min() < -0.5 < 0.5 < images.max() <= 2
     levels = (images.astype(float) + 2) / 4 * 255
     assert np.abs(levels - np.rint(levels))[abs(images) < 2].mean() > 0.2  # of values that were rounded it would be 0
     # Labels by the numbers that they have in the file.
     assert arrays["labels"].tolist() == [7, 9, 7, 9, 7, 9]
     model = diffcli.load(slopes)
-    options = {"label": [7, 9], "steps": 4, "quiet": True}
+    options: dict[str, Any] = {"label": [7, 9], "steps": 4, "quiet": True}
     *_, last = model.trajectory(6, **options)
     assert np.array_equal(model.arrays(last.xs), images)
     assert np.abs(model.arrays(model.sample(6, **options)) - images).max() <= 4 / 255 / 2 + 1e-6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def all_images(source: Source) -> np.ndarray:
 
 def test_a_file_of_medmnist_is_read_as_it_is() -> None:
     parts = {"train": GREY, "val": GREY[:6], "test": GREY[:10]}
-    arrays = {f"{name}_images": images for name, images in parts.items()}
+    arrays: dict[str, Any] = {f"{name}_images": images for name, images in parts.items()}
     arrays |= {f"{name}_labels": LABELS[: len(images), None] for name, images in parts.items()}
     np.savez_compressed("a.npz", **arrays)
     parameters, source = loaded()
@@ -75,7 +76,8 @@ def test_labels_keep_their_numbers_as_names_and_minus_one_is_none() -> None:
 
 @pytest.mark.parametrize("names", [("arr_0", "arr_1"), ("pictures", "kinds"), ("X_train", "y_train"), ("x", "y")])
 def test_the_only_images_of_a_file_are_taken(names: tuple[str, str]) -> None:
-    np.savez("a.npz", **{names[0]: GREY, names[1]: LABELS})
+    arrays: dict[str, Any] = {names[0]: GREY, names[1]: LABELS}
+    np.savez("a.npz", **arrays)
     parameters, source = loaded()
     assert parameters["images"] == names[0]
     assert bool(source.classes) == (names != ("pictures", "kinds"))
@@ -196,7 +198,7 @@ def saving(**arrays: Any) -> Any:
     return lambda: np.savez("a.npz", **arrays)
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
     "objects": (save_pickled, {}, "images of a.npz holds Python objects, which are a pickle and not read"),
     "cut": (save_cut, {}, "a.npz is damaged, or no .npz file"),
     "short": (save_short, {}, "a.npz is damaged, or no .npz file"),
