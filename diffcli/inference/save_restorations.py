@@ -28,6 +28,8 @@ from diffcli.utils.files import is_same_file, separate_names, written_whole
 
 SHOWN = 64
 """A picture of rows is of at most this many images."""
+SHOWN_NOISE = 6.0
+"""The range of noise between black and white of a picture, in its standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def _check_kept(options: RestoreOptions, files: Sequence[Path]) -> None:
 def _write_picture(groups: Groups, part: Path, options: RestoreOptions) -> None:
     [(restored, _)] = groups
     rows = [(name, to_uint8(row) if row.is_floating_point() else row) for name, row in restored.rows.items()]
+    if restored.noise is not None:
+        rows.insert(-1, ("noise", to_uint8(restored.noise / SHOWN_NOISE)))
     if restored.deviation is not None and restored.samples is not None:
         rows.append(("standard deviation", deviation_picture(restored.deviation)))
         rows += [(f"sample {number}", row) for number, row in enumerate(restored.samples[:SHOWN_SAMPLES], 1)]
@@ -132,6 +136,8 @@ def _write_arrays(groups: Groups, part: Path, options: RestoreOptions) -> None:
     rows: dict[str, Tensor] = {name.replace(" ", "_"): row for name, row in restored.rows.items()}
     *_, made = rows
     rows = {"images": rows.pop(made), **rows}
+    if restored.noise is not None:
+        rows["noise"] = restored.noise
     if restored.deviation is not None and restored.samples is not None:
         rows |= {"standard_deviation": restored.deviation, "samples": restored.samples.transpose(0, 1)}
     arrays: dict[str, Any] = {name: row.movedim(-3, -1).numpy() for name, row in rows.items()}
