@@ -36,6 +36,8 @@ LONGEST_NAME = 32
 """Characters of a row's name."""
 REST = 1.5
 """Seconds that an animation rests on its last frame."""
+SHOWN_NOISE = 6.0
+"""The range of noise between black and white of a picture, in its standard deviations."""
 RESTORATION = "restoration, not generation"
 """The label of whatever starts from blurred training images."""
 

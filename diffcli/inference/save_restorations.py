@@ -18,7 +18,7 @@ from diffcli.data.user_images import Given, Pictures, open_pictures
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
-from diffcli.inference.pictures import deviation_picture, labelled_rows, to_image
+from diffcli.inference.pictures import SHOWN_NOISE, deviation_picture, labelled_rows, to_image
 from diffcli.inference.restore_options import SHOWN_SAMPLES, RestoreOptions
 from diffcli.inference.restore_tasks import Restored, Task, starts_from_noise, task_of
 from diffcli.inference.tiling import draws_any_size, shapes_of, tiled_model
@@ -28,8 +28,6 @@ from diffcli.utils.files import is_same_file, separate_names, written_whole
 
 SHOWN = 64
 """A picture of rows is of at most this many images."""
-SHOWN_NOISE = 6.0
-"""The range of noise between black and white of a picture, in its standard deviations."""
 
 
 @dataclass(frozen=True)
