@@ -72,7 +72,7 @@ def urls(content: str) -> list[str]:
 def test_a_model_with_noise_offers_every_degradation_of_its_shape_and_a_cold_one_its_own(models: Models) -> None:
     hot = degradation_choices(models["hot"])["choices"]
     assert hot[:4] == [OWN, BLUR, DOWN_SAMPLING, NOISE]
-    assert hot[4:] == ["blur, as quickstart-blur", "pixelation, as quickstart-pixelate"]
+    assert hot[4:] == ["blur, as quickstart-blur", "pixelation, as quickstart-pixelate", INVERSION]
     cold = degradation_choices(models["cold"])
     assert cold["choices"] == [OWN]
     assert "draws no noise" in cold["info"]
