@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_what_is_written_are_the_images_their_noise_and_what_it_draws(
     content = {name: torch.from_numpy(row).movedim(3, 1) for name, row in np.load("r.npz").items()}
     assert list(content) == ["images", "original", "noise"]
     noise = labelled.invert(own, label="3", steps=10)
-    again = {"sampler": DETERMINISTIC, "guidance": 1, "autoguidance": 1, "label": "3", "steps": 10}
+    again: dict[str, Any] = {"sampler": DETERMINISTIC, "guidance": 1, "autoguidance": 1, "label": "3", "steps": 10}
     assert torch.equal(content["original"], own)
     assert torch.equal(content["noise"], noise)
     assert torch.equal(content["images"], labelled.restore(noise, labelled.T, **again))
