@@ -50,6 +50,7 @@ def test_what_is_written_are_the_images_their_noise_and_what_it_draws(
     assert torch.equal(content["noise"], noise)
     assert torch.equal(content["images"], labelled.restore(noise, labelled.T, **again))
     error = ((content["images"].double() - own.double()) / 255).square().flatten(1).mean(dim=1)
+    error = error.clamp(min=1 / 255**2 / 12)  # the rounding of 8 bits
     lines = [f"note: own/{number}.png is redrawn at {-10 * value.log10():.1f} dB" for number, value in enumerate(error)]
     assert [line for line in result.err.splitlines() if "redrawn" in line] == lines
 
