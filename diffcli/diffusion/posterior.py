@@ -132,12 +132,12 @@ def moments(
     def given(xt: Tensor, t: Tensor) -> Tensor:
         x0_hat, transposed = with_jacobian(estimate, xt, t)
         ratio = _column(hot.alphas_cumprod / (1 - hot.alphas_cumprod), t, xt)
-        # Where alpha_T is 0, x_T says nothing of x_0.
         factors = (1 - hot.alphas_cumprod) / hot.alphas_cumprod.sqrt()
         scale = _column(factors.where(hot.alphas_cumprod > 0, 0.0), t, xt)
 
         def covariance(v: Tensor) -> Tensor:
-            return scale * wide(transposed(v))
+            # Where alpha_T is 0, x_T says nothing of x_0, and nothing of its covariance: it is as wide as images are.
+            return torch.where(scale > 0, scale * wide(transposed(v)), SPREAD**2 * v)
 
         variance = 1 / (1 / SPREAD**2 + ratio)
         told = ratio * SPREAD**2 > UNSEEN

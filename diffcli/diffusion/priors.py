@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from diffcli.diffusion.gaussians import mixture_log_density
 from diffcli.diffusion.labels import NO_LABEL
-from diffcli.diffusion.randomness import randn_images
+from diffcli.diffusion.randomness import Source, chosen, normals, randn_images
 
 MAX_MODES = 64
 FIT_IMAGES = 50_000
@@ -35,7 +35,7 @@ VISIBLE = 0.01
 IMAGES_A_GAUSSIAN = 20
 
 Array = np.ndarray[Any, Any]
-Generators = Sequence[torch.Generator]
+Generators = Sequence[Source]
 Shape = tuple[int, int, int]
 Device = torch.device | str
 Advance = Callable[[int], None]
@@ -74,6 +74,14 @@ class Prior(nn.Module):
     ) -> Tensor:
         raise NotImplementedError
 
+    def gap(self, labels: Tensor | None = None) -> str | None:
+        """The reason why nothing lies between two draws of these labels, int64 (B,); None where something does.
+
+        Draws can be interpolated where they are made of normal numbers alone, which a prior takes from
+        :func:`~diffcli.diffusion.randomness.normals`: what lies between two of them is as likely as they are.
+        """
+        return "it does not say how its draws are interpolated"
+
     def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
         """log p(x_T) in nats, float64 (B,), of x_T (B, C, H, W) on the CPU, by its labels as :meth:`forward` takes
         them.
@@ -99,6 +107,9 @@ class StandardNormal(Prior):
         self, generators: Generators, shape: Shape, device: Device = "cpu", labels: Tensor | None = None
     ) -> Tensor:
         return randn_images(generators, shape, device)
+
+    def gap(self, labels: Tensor | None = None) -> str | None:
+        return None
 
     def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
         flat = xT.flatten(1).double()
@@ -134,8 +145,11 @@ class Uniform(Prior):
     def forward(
         self, generators: Generators, shape: Shape, device: Device = "cpu", labels: Tensor | None = None
     ) -> Tensor:
-        levels = self.mean + torch.stack([torch.randn(shape[0], generator=g) for g in generators]) @ self.factor.T
+        levels = self.mean + torch.cat([normals(g, 1, shape[:1]) for g in generators]) @ self.factor.T
         return levels[:, :, None, None].to(device) + self.noise * randn_images(generators, shape, device)
+
+    def gap(self, labels: Tensor | None = None) -> str | None:
+        return None
 
     def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
         channels, pixels = xT.shape[1], xT[0, 0].numel()
@@ -274,12 +288,16 @@ class Mixture(Prior):
         coordinates = []
         for generator, label in zip(generators, _listed(labels, len(generators)), strict=True):
             fitting = _of_label(self.labels, label)
-            component = int(torch.multinomial(self.weights * fitting, 1, generator=generator))
-            noise = torch.randn(len(self.modes), generator=generator)
+            component = chosen(generator, self.weights * fitting)
+            (noise,) = normals(generator, 1, self.modes.shape[:1])
             coordinates.append(self.means[component] + self.factors[component] @ noise)
         # One product for each image, so that an image does not depend on how many are drawn beside it.
         flat = (torch.stack(coordinates)[:, :, None] * self.modes).sum(dim=1) + self.mean
         return flat.view(-1, *shape).to(device)
+
+    def gap(self, labels: Tensor | None = None) -> str | None:
+        count = max(int(_of_label(self.labels, label).sum()) for label in _listed(labels, 1))
+        return None if count < 2 else f"it draws from {count} Gaussians, and from nothing between them"
 
     def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
         fitting = torch.stack([_of_label(self.labels, label) for label in _listed(labels, len(xT))])
@@ -320,8 +338,12 @@ class BlurredData(Prior):
         indices = []
         for generator, label in zip(generators, _listed(labels, len(generators)), strict=True):
             fitting = _of_label(self.labels, label).nonzero().flatten()
+            assert isinstance(generator, torch.Generator)  # see gap
             indices.append(int(fitting[torch.randint(len(fitting), (1,), generator=generator)]))
         return self.images[indices].to(device)
+
+    def gap(self, labels: Tensor | None = None) -> str | None:
+        return "it draws copies of training images, and nothing between them"
 
 
 def _listed(labels: Tensor | None, count: int) -> list[int]:

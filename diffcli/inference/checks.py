@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffcli.diffusion import inpainting
+from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.options import MAX_SAMPLES
 from diffcli.utils.errors import UserError
 from diffcli.utils.options import bounds, check_number
@@ -20,6 +22,18 @@ def check_count(n: int) -> None:
     """
     check_number("n", n, "int")
     bounds(1, MAX_SAMPLES)("n", n)
+
+
+def check_inpaints(degradation: Degradation, resampling: int | None = None) -> None:
+    """Checks that a model of a degradation can paint what is missing of an image, each step taken so many times.
+
+    Raises:
+        UserError: it cannot, or takes each step once.
+    """
+    try:
+        inpainting.check_inpaints(degradation, resampling)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def check_images(images: Tensor, image_shape: Shape) -> None:

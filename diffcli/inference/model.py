@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +23,28 @@ from diffcli.data.label_names import Label
 from diffcli.data.pixels import to_uint8
 from diffcli.data.sources import array_format
 from diffcli.data.user_arrays import open_images
-from diffcli.diffusion.degradations import Degradation, GaussianNoise
+from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.denoiser import Denoiser
-from diffcli.diffusion.inpainting import ROUNDS, check_inpaints
 from diffcli.diffusion.priors import PRIORS, Prior
-from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.samplers import Step
 from diffcli.inference.answers import answer
 from diffcli.inference.checks import (
-    check_count,
     check_degraded,
     check_images,
+    check_inpaints,
     check_measured,
     painted_pixels,
 )
+from diffcli.inference.inverting import deterministic
 from diffcli.inference.measurement_options import PosteriorOptions, unguided
 from diffcli.inference.measuring import degradation_named, measurement_of
 from diffcli.inference.model_labels import ModelLabels
-from diffcli.inference.options import N_SAMPLES, BatchSize, SamplerOptions, takes, takes_sampler_options
-from diffcli.inference.posterior import Posterior, inpaint_measured, method_for
-from diffcli.inference.restoration import degraded_images, estimated, inpaint, reconstruct, restore
-from diffcli.inference.sampling import Sampling, counting, draw_xT, fit_prior, generate
+from diffcli.inference.new_images import images_drawn
+from diffcli.inference.options import BatchSize, DrawOptions, SamplerOptions, takes, takes_sampler_options
+from diffcli.inference.painting import inpainted
+from diffcli.inference.posterior import Posterior, method_for
+from diffcli.inference.restoration import degraded_images, estimated, invert, reconstruct, restore
+from diffcli.inference.sampling import Sampling, counting, fit_prior, generate
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Precision, Processes
 from diffcli.utils.errors import UserError, unknown
@@ -149,28 +150,28 @@ class Model:
         """The names of the labels that training images had, which are those that can be asked for."""
         return self.labels.trained
 
-    @takes_sampler_options
-    def sample(self, n: int = N_SAMPLES, *, prior: str | None = None, **options: Any) -> Tensor:
-        """New images, uint8 (n, C, H, W), the same as those of ``diffcli sample`` with the same seed.
+    @takes(DrawOptions)
+    def sample(self, n: int | None = None, *, prior: str | None = None, **options: Any) -> Tensor:
+        """New images, uint8 (n, C, H, W), the same as those of ``diffcli sample`` with the same seed; with ``between``,
+        one row after another.
 
         Args:
-            n: how many.
+            n: how many; None is 64. With ``between``, how many rows; None is one, or one for each of several labels.
             prior: where sampling starts; None is the preset's own.
-            options: see :class:`SamplerOptions`.
+            options: see :class:`DrawOptions`.
 
         Raises:
             UserError: an option is out of range or does not fit the model.
         """
-        chosen = SamplerOptions(**options)
-        check_count(n)
-        sampling = self.sampling(chosen, self.prior(prior))
+        chosen = DrawOptions(**options)
+        sampling, n = images_drawn(self.sampling(chosen, self.prior(prior)), chosen, n, self.classes)
         with progress(f"sampling {n} images", sampling.total_steps(n), "steps", chosen.quiet) as done:
             batches = list(generate(sampling, n, self.image_shape, counting(done)))
         return to_uint8(torch.cat(batches))
 
-    @takes_sampler_options
-    def trajectory(self, n: int = N_SAMPLES, *, prior: str | None = None, **options: Any) -> Iterator[Step]:
-        """The sampling of ``n`` images step by step, as they are drawn: :class:`Step` with x_T, then with each x_s.
+    @takes(DrawOptions)
+    def trajectory(self, n: int | None = None, *, prior: str | None = None, **options: Any) -> Iterator[Step]:
+        """The sampling of new images step by step, as they are drawn: :class:`Step` with x_T, then with each x_s.
 
         The last step's ``xs``, at s = 0, are the images of :meth:`sample`, as floats. All are drawn at once, on the
         model's device, whatever ``batch_size``; for the arguments see :meth:`sample`.
@@ -178,16 +179,12 @@ class Model:
         Raises:
             UserError: an option is out of range or does not fit the model.
         """
-        chosen = SamplerOptions(**options)
-        check_count(n)
-        sampling = self.sampling(chosen, self.prior(prior))
+        chosen = DrawOptions(**options)
+        sampling, n = images_drawn(self.sampling(chosen, self.prior(prior)), chosen, n, self.classes)
 
         @torch.inference_mode()
         def steps() -> Iterator[Step]:
-            indices = range(n)
-            generators, labels = image_generators(sampling.seed, Stream.SAMPLE, indices), sampling.labels_of(indices)
-            xT = draw_xT(sampling, generators, self.image_shape, labels)
-            yield from sampling.trajectory(xT, generators, labels)
+            yield from sampling.trajectory(*sampling.start(range(n), self.image_shape))
 
         return steps()
 
@@ -315,6 +312,23 @@ class Model:
         return to_uint8(torch.cat(made))
 
     @takes_sampler_options
+    def invert(self, images: Tensor, **options: Any) -> Tensor:
+        """The noise x_T that DDIM takes to uint8 ``images`` (N, C, H, W): float (N, C, H, W), see :func:`inverted`.
+
+        ``restore(noise, model.T, sampler={"name": "ddim", "eta": 0}, guidance=1, autoguidance=1)`` draws the images
+        from it again, with the same ``steps`` and ``label``.
+
+        Raises:
+            UserError: the images are of another shape or type, the model is of another degradation than Gaussian noise,
+                or an option does not fit: guidance, or another sampler.
+        """
+        chosen = deterministic(SamplerOptions(**options), self.denoiser.degradation)
+        check_images(images, self.image_shape)
+        sampling, labels = self.sampling(chosen), self.labels.of_images(chosen, len(images))
+        with progress("inverting", sampling.total_steps(len(images)), "steps", chosen.quiet) as done:
+            return torch.cat(list(invert(sampling, images, counting(done), labels)))
+
+    @takes_sampler_options
     def inpaint(self, images: Tensor, mask: Tensor, resampling: int | None = None, **options: Any) -> Tensor:
         """``images``, uint8 (N, C, H, W), with what ``mask`` marks drawn anew to fit the rest, which stays exactly as
         it is.
@@ -334,15 +348,11 @@ class Model:
         chosen = SamplerOptions(**options)
         check_images(images, self.image_shape)
         painted = painted_pixels(mask, len(images), self.image_shape)
-        self.check_inpaints(resampling)
+        check_inpaints(self.denoiser.degradation, resampling)
         sampling = self.sampling(chosen, self.prior(None))
-        labels = self.labels.of_images(chosen, len(images))
-        resampled = isinstance(self.denoiser.degradation, GaussianNoise)
-        rounds = (ROUNDS if resampling is None else resampling) if resampled else 1
-        draw = partial(inpaint, rounds=rounds) if resampled else inpaint_measured
-        total = rounds * sampling.total_steps(len(images))
-        with progress(f"in-painting {len(images)} images", total, "steps", chosen.quiet) as done:
-            made = to_uint8(torch.cat(list(draw(sampling, images, painted, track=counting(done), labels=labels))))
+        made = inpainted(
+            sampling, images, painted, self.labels.of_images(chosen, len(images)), resampling, chosen.quiet
+        )
         return torch.where(painted, made, images)
 
     def labelled(self, images: ImageSet) -> ImageSet:
@@ -445,17 +455,6 @@ class Model:
         """
         check_number("t", t, "int")
         bounds(smallest, self.T)("t", t)
-
-    def check_inpaints(self, resampling: int | None = None) -> None:
-        """Checks that the model can paint what is missing of an image, each step taken so many times.
-
-        Raises:
-            UserError: it cannot, or takes each step once.
-        """
-        try:
-            check_inpaints(self.denoiser.degradation, resampling)
-        except ValueError as error:
-            raise UserError(str(error)) from error
 
     def sampling_from(self, t: int, options: SamplerOptions) -> Sampling:
         """As :meth:`sampling`, from ``t`` in 1..T to 0; without ``steps``, the preset's from T to 0 in proportion.

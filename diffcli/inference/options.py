@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import wraps
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
@@ -44,6 +45,8 @@ FOLDERS = "diffusers"
 """The library that a folder is written for."""
 N_SAMPLES, N_PER_LABEL, N_RECONSTRUCTIONS = 64, 8, 8
 """How many images there are unless something else is asked for: samples, of each of several labels, reconstructions."""
+STEPS_BETWEEN = 8
+"""The steps from the image of one seed to that of another, unless something else is asked for."""
 ALL_PARTS: dict[str, str | None] = {**PLACES, "precision": None, "compile": None, "engine": None}
 """The fields of devices that a network computes with."""
 
@@ -180,15 +183,57 @@ class SamplerOptions(StepOptions):
     quiet: bool = quiet_option()
 
 
+def _check_between(name: str, seeds: Sequence[int]) -> tuple[int, int]:
+    if isinstance(seeds, str) or len(seeds) != 2 or not all(isinstance(seed, Integral) for seed in seeds):
+        raise UserError(f"`{name}` must be two seeds, whole numbers, got {seeds!r}")
+    first, second = map(int, seeds)
+    if min(first, second) < 0 or first == second:
+        raise UserError(f"`{name}` must be two different seeds, each at least 0, got {first} and {second}")
+    return first, second
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawOptions(SamplerOptions):
+    """How new images are drawn; None is what the model's preset says.
+
+    Args:
+        between: two seeds. Each image is then a row of images: the first and the last are those that the two seeds
+            draw, and what lies between them is made of noise on the way from the one's to the other's.
+        steps_between: of that way; a row has one image more. None is 8.
+
+    Raises:
+        UserError: an option is out of range.
+    """
+
+    # That the two go with each other and with the seed is checked where rows are drawn.
+    between: tuple[int, int] | None = option(
+        None,
+        check=_check_between,
+        kind=tuple[int, int],
+        metavar="<int> <int>",
+        help="Two seeds: rows of images from those of the one to those of the other, by spherical interpolation of "
+        "their noise.",
+        panel=SAMPLING,
+    )
+    steps_between: int | None = option(
+        None,
+        check=bounds(1, 1000),
+        help="With `between`: steps from the one to the other; a row has one image more.",
+        shown=f"{STEPS_BETWEEN}",
+        panel=SAMPLING,
+    )
+
+
 @dataclass(frozen=True)
-class SampleOptions(SamplerOptions, DataOptions):
+class SampleOptions(DrawOptions, DataOptions):
     """What is sampled, and into which files.
 
     Args:
         run: see :func:`diffcli.load`.
-        n: how many images; None is 64, 8 for each of several labels, or 8 where ``conditional``.
+        n: how many images; None is 64, 8 for each of several labels, or 8 where ``conditional``. With ``between``, how
+            many rows; None is one, or one for each of several labels.
         out: .png (a grid), .npz (``images``, uint8 NHWC or as the arrays of the training were, and ``labels``), or a
-            folder (one PNG an image).
+            folder (one PNG an image); with ``between`` also .gif, an animation there and back.
         conditional: reconstruct test images instead, in the layout of the report's Figures 2 and 9.
         trajectory: a .gif of the first 64 images on their way from x_T to x_0.
         prior: where sampling starts; None is the preset's.
@@ -207,11 +252,13 @@ class SampleOptions(SamplerOptions, DataOptions):
         None,
         check=bounds(1, MAX_SAMPLES),
         help="Images.",
-        shown=f"{N_SAMPLES}; {N_PER_LABEL} for each of several labels; {N_RECONSTRUCTIONS} with `conditional`",
+        shown=f"{N_SAMPLES}; {N_PER_LABEL} for each of several labels; {N_RECONSTRUCTIONS} with `conditional`; with "
+        "`between` a row, or one for each label",
     )
     out: Path = option(
         Path("samples.png"),
-        help=".png (a grid), .npz ('images', uint8 NHWC or as the arrays of the training), or a folder (a PNG each).",
+        help=".png (a grid), .npz ('images', uint8 NHWC or as the arrays of the training), or a folder (a PNG each); "
+        "with `between` also .gif.",
     )
     conditional: bool = option(False, help="Reconstruct test images (report Figures 2 and 9).", panel=SAMPLING)
     trajectory: Path | None = option(None, help="Also write the trajectory from x_T as a .gif.")
@@ -228,11 +275,14 @@ class SampleOptions(SamplerOptions, DataOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_output(self.out, (".png",) if self.conditional else (".png", ".npz", ""), "out")
+        if self.conditional and self.between is not None:
+            raise UserError("`between` is of new images; leave out `conditional`")
+        kinds = (".png", ".npz", "", *([".gif"] if self.between is not None else []))
+        check_output(self.out, (".png",) if self.conditional else kinds, "out")
         grid = self.out.suffix.lower() == ".png"
         if self.zoom != AUTO and self.conditional:
             raise UserError("`zoom` is of grids, and `conditional` makes a figure; leave one of them out")
-        if self.zoom != AUTO and not grid and self.trajectory is None:
+        if self.zoom != AUTO and self.out.suffix.lower() not in (".png", ".gif") and self.trajectory is None:
             raise UserError(
                 "`zoom` is of a grid, .png, and of `trajectory`; single files and arrays keep the images' own size"
             )

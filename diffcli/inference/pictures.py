@@ -39,6 +39,8 @@ LONGEST_NAME = 32
 """Characters of a row's name."""
 REST = 1.5
 """Seconds that an animation rests on its last frame."""
+SHOWN_NOISE = 6.0
+"""The range of noise between black and white of a picture, in its standard deviations."""
 RESTORATION = "restoration, not generation"
 """The label of whatever starts from blurred training images."""
 
@@ -249,14 +251,20 @@ def frame_times(count: int, seconds: float, rest: float) -> list[int]:
 
 
 def save_animation(
-    frames: Sequence[Tensor], file: Path, label: str | None = None, seconds: float = 4.0, *, zoom: Zoom = AUTO
+    frames: Sequence[Tensor],
+    file: Path,
+    label: str | None = None,
+    seconds: float = 4.0,
+    *,
+    zoom: Zoom = AUTO,
+    rest: float = REST,
 ) -> None:
-    """Frames of uint8 (N, C, H, W) -> an endless GIF of grids, ``seconds`` long, that rests on its last frame for 1.5
-    more."""
+    """Frames of uint8 (N, C, H, W) -> an endless GIF of grids, ``seconds`` long, that rests on its last frame for
+    ``rest`` more."""
     pictures = [_captioned(grid(frame, zoom=zoom), label) for frame in frames]
-    durations = frame_times(len(pictures), seconds, REST)
-    first, *rest = pictures
-    first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    durations = frame_times(len(pictures), seconds, rest)
+    first, *others = pictures
+    first.save(file, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
 
 
 def frame_steps(steps: Sequence[int]) -> set[int]:

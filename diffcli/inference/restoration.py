@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from diffcli.data.pixels import quantized, rounding, to_model
-from diffcli.diffusion.degradations import Degradation
+from diffcli.diffusion.degradations import Degradation, GaussianNoise
+from diffcli.diffusion.guidance import clipped
 from diffcli.diffusion.inpainting import Known
+from diffcli.diffusion.inversion import inverted
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
-from diffcli.diffusion.samplers import last
+from diffcli.diffusion.samplers import Step, last
 from diffcli.inference.sampling import Sampling, Track, draw_xT
 
 AT_ONCE = 1000
@@ -61,6 +64,28 @@ def restore(sampling: Sampling, xt: Tensor, track: Track = iter, labels: Tensor 
         return last(track(sampling.trajectory(batch, generators, own))).cpu()
 
     yield from sampling.processes.map_in_order(sampling.batches(len(xt)), draw)
+
+
+@torch.inference_mode()
+def invert(sampling: Sampling, images: Tensor, track: Track = iter, labels: Tensor | None = None) -> Iterator[Tensor]:
+    """Batches of the noise x_T that DDIM without new noise takes to uint8 images (N, C, H, W), float (B, C, H, W), on
+    the CPU.
+
+    Args:
+        sampling: of a model of Gaussian noise; its sampler's steps are taken, backwards.
+        track: sees the steps, x_0 first.
+        labels: of the images, int64 (N,); a model without labels does not look at them.
+    """
+    told, degradation = labels_on_device(sampling, labels), sampling.denoiser.degradation
+    assert isinstance(degradation, GaussianNoise)
+
+    def invert(indices: range) -> Tensor:
+        x0 = to_model(images[indices.start : indices.stop].to(sampling.device))
+        estimate = sampling.estimate(None if told is None else told[indices.start : indices.stop])
+        steps = inverted(clipped(estimate) if sampling.sampler.clip else estimate, degradation, x0, sampling.steps)
+        return last(track(chain([Step(0, x0, x0)], steps))).cpu()
+
+    yield from sampling.processes.map_in_order(sampling.batches(len(images)), invert)
 
 
 @dataclass(frozen=True)

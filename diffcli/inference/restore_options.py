@@ -53,6 +53,7 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
         degradation: what is done to the images, where it is not what the model undoes, see :meth:`Model.posterior`;
             ``t`` is of it then, and the model is the prior.
         blur: standard deviation of a Gaussian blur in pixels of the pictures, in place of ``t``.
+        invert_noise: the images are taken back to the noise that DDIM draws them from, and drawn from it again.
         resampling: with a mask, how often each step is taken; None is 5.
         background: shows where an image is transparent; None is the preset's, else white.
         tile: ``on``: pictures keep their size, and are estimated in overlapping tiles of the model's (Bar-Tal et al.
@@ -108,6 +109,12 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
         help="In place of `t`: the width of a Gaussian blur, in pixels of the pictures.",
         panel=IMAGES,
     )
+    invert_noise: bool = option(
+        False,
+        help="Find the noise that DDIM draws the images from, by its steps backwards, and draw them from it again. "
+        "Needs a model of noise; a .npz keeps it.",
+        panel=IMAGES,
+    )
     resampling: int | None = option(
         None,
         help="With `mask`: times that each step is taken; more fit better, and take longer.",
@@ -146,6 +153,7 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_inversion()
         self._check_mask()
         self._check_measurement()
         if self.blur is not None and self.t is not None:
@@ -156,6 +164,13 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
             raise UserError("`t` auto is of images that are degraded; add `degraded`, or give a number")
         if self.degraded and self.t is None and self.blur is None and self.degradation is None:
             raise UserError("`degraded` needs `t`: the step that the images are degraded to")
+
+    def _check_inversion(self) -> None:
+        if not self.invert_noise:
+            return
+        for name in ("t", "degraded", "mask", "degradation", "blur", "sigma", "method", "samples"):
+            if getattr(self, name) not in (None, False):
+                raise UserError(f"`invert_noise` takes the images as they are, and `{name}` degrades them; give one")
 
     def _check_mask(self) -> None:
         if self.mask is None:

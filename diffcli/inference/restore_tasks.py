@@ -13,6 +13,8 @@ from diffcli.data.pixels import to_model, to_uint8
 from diffcli.data.user_images import Given, read_mask
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.blur_width import exact_blur, scales_of, step_of_width, width_note, widths
+from diffcli.inference.checks import check_inpaints
+from diffcli.inference.inverting import deterministic, psnr
 from diffcli.inference.measurement_options import PosteriorOptions
 from diffcli.inference.measuring import ROUNDING, degradation_named, draw_measurements, step_of
 from diffcli.inference.model import Model
@@ -41,6 +43,7 @@ class Restored:
     """Rows of images, the last of which is what was made of them.
 
     Args:
+        noise: that the last row was drawn from, float (N, C, H, W), where it was found from the images.
         deviation: the standard deviation of several samples, float (N, C, H, W), where there are some.
         samples: these, uint8 (K, N, C, H, W).
     """
@@ -48,11 +51,12 @@ class Restored:
     rows: Rows
     deviation: Tensor | None = None
     samples: Tensor | None = None
+    noise: Tensor | None = None
 
     def inverted(self) -> Restored:
         """The negatives."""
         rows = {name: row.neg() if row.is_floating_point() else 255 - row for name, row in self.rows.items()}
-        return Restored(rows, self.deviation, None if self.samples is None else 255 - self.samples)
+        return replace(self, rows=rows, samples=None if self.samples is None else 255 - self.samples)
 
 
 Task = Callable[[Model, Tensor, RestoreOptions], Restored]
@@ -73,6 +77,8 @@ def task_of(model: Model, options: RestoreOptions, given: Given) -> Task:
     Raises:
         UserError: an option does not fit the model or the images.
     """
+    if options.invert_noise:
+        return _inverting(model, options, given)
     if options.mask is not None:
         return _painting(model, options, given)
     if starts_from_noise(model, options):
@@ -80,8 +86,25 @@ def task_of(model: Model, options: RestoreOptions, given: Given) -> Task:
     return _restoring(model, options, given)
 
 
+def _inverting(model: Model, options: RestoreOptions, given: Given) -> Task:
+    """By the noise that the images are drawn from."""
+    chosen = deterministic(options, model.denoiser.degradation)
+    model.sampling(chosen)
+    model.labels.check_images(chosen)
+
+    def make(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
+        asked = shared(deterministic(options, model.denoiser.degradation), SamplerOptions)
+        noise = model.invert(images, **asked)
+        redrawn = model.restore(noise, model.T, **asked)
+        for file, distance in zip(given.files, psnr(redrawn, images).tolist(), strict=True):
+            _say(options, f"{printable(file)} is redrawn at {distance:.1f} dB")
+        return Restored({"original": images, "redrawn": redrawn}, noise=noise)
+
+    return make
+
+
 def _painting(model: Model, options: RestoreOptions, given: Given) -> Task:
-    model.check_inpaints(options.resampling)
+    check_inpaints(model.denoiser.degradation, options.resampling)
     check_start(model)
     model.sampling(options)
     model.labels.check_images(options)

@@ -24,8 +24,9 @@ from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, 
 from diffcli.diffusion.inpainting import Known, resampled
 from diffcli.diffusion.labels import SampleLabels
 from diffcli.diffusion.priors import FIT_IMAGES, FIT_VALUES, Prior
-from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
+from diffcli.diffusion.randomness import Noise, Source, Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, last
+from diffcli.inference.walks import Walk
 from diffcli.utils.devices import Processes
 from diffcli.utils.errors import UserError
 
@@ -58,6 +59,7 @@ class Sampling:
     Args:
         labels: which label each sample gets; None is none.
         guide: the early average of the weights, which the sampler's autoguidance needs.
+        walk: the way that the samples show, from those of one seed to those of another, in place of ``seed``.
 
     Raises:
         UserError: labels, or guidance by them, are asked of a model that was trained without; a label is unknown; or
@@ -74,6 +76,7 @@ class Sampling:
     processes: Processes
     labels: SampleLabels | None = None
     guide: Denoiser | None = None
+    walk: Walk | None = None
 
     def __post_init__(self) -> None:
         classes = self.denoiser.classes
@@ -97,7 +100,23 @@ class Sampling:
 
     def labels_of(self, indices: Sequence[int]) -> Tensor | None:
         """The labels of the samples with these indices, int64 (B,), on the device; None where they have none."""
-        return None if self.labels is None else self.labels.of(self.seed, indices).to(self.device)
+        if self.labels is None:
+            return None
+        if self.walk is not None:
+            return self.walk.labels_of(self.labels, indices).to(self.device)
+        return self.labels.of(self.seed, indices).to(self.device)
+
+    def start(
+        self, indices: Sequence[int], image_shape: tuple[int, int, int]
+    ) -> tuple[Tensor, Sequence[Source], Tensor | None]:
+        """(x_T of the prior, (B, C, H, W), the sources of the noise to come, the labels) of the samples with these
+        indices."""
+        walk = self.walk
+        generators: Sequence[Source] = (
+            image_generators(self.seed, Stream.SAMPLE, indices) if walk is None else walk.generators(indices)
+        )
+        labels = self.labels_of(indices)
+        return draw_xT(self, generators, image_shape, labels), generators, labels
 
     def estimate(self, labels: Tensor | None) -> X0Function:
         """x0_hat of a batch of images of these labels, int64 (B,), guided as the sampler says."""
@@ -120,7 +139,7 @@ class Sampling:
     def trajectory(
         self,
         xT: Tensor,
-        generators: Sequence[torch.Generator],
+        generators: Sequence[Source],
         labels: Tensor | None = None,
         known: Known | None = None,
         *,
@@ -294,7 +313,7 @@ def fit_prior(
 
 def draw_xT(
     sampling: Sampling,
-    generators: Sequence[torch.Generator],
+    generators: Sequence[Source],
     image_shape: tuple[int, int, int],
     labels: Tensor | None = None,
 ) -> Tensor:
@@ -317,10 +336,7 @@ def draw_xT(
 def generate(sampling: Sampling, n: int, image_shape: tuple[int, int, int], track: Track = iter) -> Iterator[Tensor]:
     """Batches of samples, float (B, C, H, W), on the CPU; ``n`` images in all, of the sampling's labels."""
 
-    def draw(indices: range) -> Tensor:
-        generators = image_generators(sampling.seed, Stream.SAMPLE, indices)
-        labels = sampling.labels_of(indices)
-        xT = draw_xT(sampling, generators, image_shape, labels)
-        return last(track(sampling.trajectory(xT, generators, labels))).cpu()
-
-    yield from sampling.processes.map_in_order(sampling.batches(n), draw)
+    yield from sampling.processes.map_in_order(
+        sampling.batches(n),
+        lambda indices: last(track(sampling.trajectory(*sampling.start(indices, image_shape)))).cpu(),
+    )

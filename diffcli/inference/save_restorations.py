@@ -20,7 +20,7 @@ from diffcli.data.user_images import Given, Pictures
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
-from diffcli.inference.pictures import deviation_picture, labelled_rows, to_image
+from diffcli.inference.pictures import SHOWN_NOISE, deviation_picture, labelled_rows, to_image
 from diffcli.inference.restore_options import SHOWN_SAMPLES, RestoreOptions
 from diffcli.inference.restore_tasks import Restored, Task, starts_from_noise, task_of
 from diffcli.inference.tiling import draws_any_size, shapes_of, tiled_model
@@ -127,6 +127,8 @@ def _check_kept(options: RestoreOptions, files: Sequence[Path]) -> None:
 def _write_picture(groups: Groups, part: Path, options: RestoreOptions) -> None:
     [(restored, _)] = groups
     rows = [(name, to_uint8(row) if row.is_floating_point() else row) for name, row in restored.rows.items()]
+    if restored.noise is not None:
+        rows.insert(-1, ("noise", to_uint8(restored.noise / SHOWN_NOISE)))
     if restored.deviation is not None and restored.samples is not None:
         rows.append(("standard deviation", deviation_picture(restored.deviation)))
         rows += [(f"sample {number}", row) for number, row in enumerate(restored.samples[:SHOWN_SAMPLES], 1)]
@@ -141,6 +143,8 @@ def _write_arrays(groups: Groups, part: Path, form: ArrayFormat) -> None:
     }
     *_, made = rows
     rows = {"images": rows.pop(made), **rows}
+    if restored.noise is not None:
+        rows["noise"] = restored.noise
     if restored.deviation is not None and restored.samples is not None:
         samples = form.of(restored.samples.transpose(0, 1))
         rows |= {"standard_deviation": form.scaled(restored.deviation), "samples": samples}

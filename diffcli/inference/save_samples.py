@@ -17,6 +17,7 @@ from diffcli.inference.figures import reconstruction_figure
 from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
 from diffcli.inference.model_labels import check_unguided
+from diffcli.inference.new_images import images_drawn
 from diffcli.inference.options import N_PER_LABEL, N_RECONSTRUCTIONS, N_SAMPLES, SampleOptions
 from diffcli.inference.pictures import (
     RESTORATION,
@@ -48,6 +49,8 @@ def sample(options: SampleOptions) -> list[Path]:
     prior = model.prior_component(options.prior)
     if model.data is not None:
         model.check_data(needed=options.conditional or model.needs_images(prior))
+    if (options.between is not None or options.steps_between is not None) and not model.needs_images(prior):
+        images_drawn(model.sampling(options, model.prior(options.prior)), options, options.n, model.classes)
     given = model.labels.numbers(options)
     if not given and options.conditional and model.works_without_label:
         check_unguided(options)  # reconstructions are told no label, so there is none to be guided towards
@@ -63,9 +66,11 @@ def write_samples(model: Model, options: SampleOptions) -> list[Path]:
     if options.conditional:
         return _write_reconstructions(model, options)
     given, first = model.labels.numbers(options), model.processes.first
-    n = options.n or (N_PER_LABEL * len(given) if len(given) > 1 else N_SAMPLES)
     prior = model.prior(options.prior)
     sampling = model.sampling(options, prior)
+    n = options.n or (N_PER_LABEL * len(given) if len(given) > 1 else N_SAMPLES)
+    if options.between is not None or options.steps_between is not None:
+        sampling, n = images_drawn(sampling, options, options.n, model.classes)
     frames = Frames(sampling.steps, model.processes.count == 1) if options.trajectory else None
     label = RESTORATION if prior.restores else None
     if label and first:
@@ -82,9 +87,13 @@ def write_samples(model: Model, options: SampleOptions) -> list[Path]:
             deque(batches, maxlen=0)
             return []
         with written_whole(options.out) as part:
-            if options.out.suffix.lower() == ".png":
+            if sampling.walk is not None and options.out.suffix.lower() in (".png", ".gif"):
+                rows = torch.cat([to_uint8(batch) for batch in batches]).unflatten(0, (-1, sampling.walk.length))
+                names = [model.labels.names(given)[row % len(given)] for row in range(len(rows)) if options.row_labels]
+                _write_walk(rows, part, names, options)
+            elif options.out.suffix.lower() == ".png":
                 images, columns = in_rows(torch.cat([to_uint8(batch) for batch in batches]), given)
-                names = model.labels.names(given)[: len(images) // (columns or 1)] if options.row_labels else ()
+                names = model.labels.names(given)[: len(images) // (columns or 1)] if options.row_labels else []
                 save_grid(images, part, label, columns, zoom=options.zoom, names=names)
             elif options.out.suffix.lower() == ".npz":
                 form = model.array_format
@@ -121,6 +130,16 @@ def _numbers(model: Model, labels: Tensor | None) -> list[int] | None:
     numeric = all(name.isdecimal() for name in model.classes)
     numbers = [int(name) for name in model.classes] if numeric else list(range(len(model.classes)))
     return [NO_LABEL if label == NO_LABEL else numbers[label] for label in labels.tolist()]
+
+
+def _write_walk(rows: Tensor, part: Path, names: Sequence[str], options: SampleOptions) -> None:
+    """Rows of images between two seeds, uint8 (rows, N, C, H, W): one below the other, or as a .gif, side by side and
+    there and back."""
+    if part.suffix.lower() == ".png":
+        save_grid(rows.flatten(0, 1), part, columns=rows.shape[1], zoom=options.zoom, names=names)
+    else:
+        there = list(rows.unbind(dim=1))
+        save_animation([*there, *there[-2:0:-1]], part, zoom=options.zoom, rest=0.0)
 
 
 class Frames:

@@ -9,7 +9,7 @@ from diffcli.checkpoints.model_file import ready_models
 from diffcli.config.presets import preset_files
 from diffcli.config.registry import registered
 from diffcli.data.sources import image_shape as shape_of
-from diffcli.diffusion.degradations import Degradation
+from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.inference.blur_width import exact_blur, width_note
 from diffcli.inference.measuring import degradation_named, preset_named, step_of
 from diffcli.inference.model import Model
@@ -19,6 +19,8 @@ from diffcli.utils.errors import UserError
 
 OWN = "the model's own"
 BLUR, DOWN_SAMPLING, NOISE = "Gaussian blur", "down-sampling", "noise"
+INVERSION = "nothing: DDIM backwards"
+"""Not degraded at all: the noise that the picture is drawn from."""
 WORDS = {"gaussian-blur": "blur", "heat": "blur", "pixelate": "pixelation", "fade": "fading"}
 """Kinds of degradations as a page calls them; others by their names."""
 ANY_DEGRADATION = "What was done to it; another than its own is a measurement, and the model the prior"
@@ -63,7 +65,9 @@ def degradation_choices(model: Model) -> dict[str, Any]:
     """The degradations that a visitor can choose for a model, its own first, and why there are no others."""
     if not is_prior(model):
         return {"choices": [OWN], "info": OWN_ALONE}
-    return {"choices": [OWN, BLUR, DOWN_SAMPLING, NOISE, *fitting_presets(model.image_shape)], "info": ANY_DEGRADATION}
+    backwards = [INVERSION] if isinstance(model.denoiser.degradation, GaussianNoise) else []
+    choices = [OWN, BLUR, DOWN_SAMPLING, NOISE, *fitting_presets(model.image_shape), *backwards]
+    return {"choices": choices, "info": ANY_DEGRADATION}
 
 
 def fitting_presets(image_shape: Shape) -> dict[str, str]:
@@ -98,9 +102,9 @@ def strength_of(model: Model, choice: str) -> Strength:
         return _strength("Blur", "Its width in pixels of the model's images", (0.3, side / 4, 0.1), side / 14)
     if choice == DOWN_SAMPLING:
         return _strength("Block", "Pixels along a side that become one", (2, 4, 2), 4)
-    T = model.T if choice == OWN else degradation_named(_name_of(model, choice), model.image_shape).T
+    T = model.T if choice in (OWN, INVERSION) else degradation_named(_name_of(model, choice), model.image_shape).T
     strength = _strength("t", "How far it is degraded", (1, T, 1), default_t(T))
-    return {**strength, "visible": choice != NOISE}
+    return {**strength, "visible": choice not in (NOISE, INVERSION)}
 
 
 def _strength(label: str, info: str, span: tuple[float, float, float], value: float) -> Strength:

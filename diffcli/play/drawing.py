@@ -47,14 +47,19 @@ def frames_of(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
 
     Args:
         n: 1..16.
-        options: those of :meth:`Model.trajectory`.
+        options: those of :meth:`Model.trajectory`; with ``between`` the images are those of one row.
 
     Raises:
         UserError: ``n`` or an option is out of range or does not fit the model.
     """
     if not 1 <= n <= MOST_IMAGES:
         raise UserError(f"`n` must be in 1..{MOST_IMAGES}, got {n}")
-    steps, path = model.trajectory(n, **options), time_steps_of(model, options)
+    rows = n
+    if options.get("between") is not None:
+        if n < 2:
+            raise UserError("a row between two seeds is of two images at least: choose more")
+        rows, options = 1, {**options, "steps_between": n - 1, "prior": prior_between(model)}
+    steps, path = model.trajectory(rows, **options), time_steps_of(model, options)
     picture_steps = frame_steps(path)
 
     def frames() -> Iterator[Frame]:
@@ -63,6 +68,21 @@ def frames_of(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
                 yield Frame(to_uint8(step.xs.cpu()), step.s, number / (len(path) - 1))
 
     return frames()
+
+
+def prior_between(model: Model) -> str | None:
+    """The prior that a row between two seeds starts from: None, the model's own, where something lies between its
+    draws, else ``gaussian``.
+
+    Raises:
+        UserError: the model has none such.
+    """
+    gap = model.prior(None).gap()
+    if gap is None:
+        return None
+    if "gaussian" not in model.fitted:
+        raise UserError(f"nothing lies between two draws of this model's prior: {gap}")
+    return "gaussian"
 
 
 def time_steps_of(model: Model, options: dict[str, Any]) -> list[int]:

@@ -10,10 +10,11 @@ from typing import Any
 import gradio as gr
 
 from diffcli.data.label_names import NONE
-from diffcli.play.choices import ANY, NO_MODEL, Models, choices_of, first_pair, label_choices, label_of
+from diffcli.play.choices import ANY, EACH_IN_TURN, NO_MODEL, Models, choices_of, first_pair, label_choices, label_of
 from diffcli.play.controls import QUEUE, Answers, answers_of, next_seed, panel, seed_control, seed_of, stop_button
 from diffcli.play.drawing import MOST_IMAGES, Frame, beside, frames_of
 from diffcli.play.inline_pictures import figure, message, of_grid, row
+from diffcli.utils.errors import UserError
 
 Given = dict[Any, Any]
 """The values of the controls, by control."""
@@ -40,11 +41,13 @@ class Tab:
     seed: gr.Number
     columns: list[Column]
     said: gr.HTML
+    to: gr.Number
+    """The seed at the other end of a row; empty where the images have nothing to do with each other."""
 
     @property
     def inputs(self) -> set[Any]:
         columns = [part for one in self.columns for part in (one.model, one.sampler, one.steps, one.guidance)]
-        return {self.label, self.count, self.seed, *columns}
+        return {self.label, self.count, self.seed, self.to, *columns}
 
     @property
     def outputs(self) -> list[Any]:
@@ -63,6 +66,7 @@ def build(models: Models, at_once: int) -> None:
             min_width=130,
         )
         seed = seed_control()
+        to = gr.Number(None, label="To seed", info="A row from one to the other", precision=0, minimum=0, min_width=130)
         count = gr.Slider(1, MOST_IMAGES, value=4, step=1, label="Images", info="In one picture", min_width=260)
     with gr.Row():
         go = gr.Button("Generate", variant="primary", min_width=100)
@@ -71,7 +75,7 @@ def build(models: Models, at_once: int) -> None:
     said = panel()
     with gr.Row(equal_height=False):
         columns = [_column(models, name, number) for number, name in enumerate(names)]
-    tab = Tab(label, count, seed, columns, said)
+    tab = Tab(label, count, seed, columns, said, to)
 
     def draw(values: Given) -> Answers:
         yield from answers_of(lambda: _drawing(models, tab, values), len(columns))
@@ -139,13 +143,16 @@ def _labels_shown(models: Models) -> Callable[..., Any]:
 def _drawing(models: Models, tab: Tab, values: Given) -> Answers:
     began = time.monotonic()
     seed, count, label = seed_of(values[tab.seed]), int(values[tab.count]), values[tab.label]
+    ends = None if values[tab.to] is None else (seed, int(values[tab.to]))
+    if ends is not None and label == EACH_IN_TURN:
+        raise UserError("a row between two seeds is of one label: choose one")
     active = [column for column in tab.columns if values[column.model] != NO_MODEL]
     names = [values[column.model] for column in active]
     trajectories = []
     for column, name in zip(active, names, strict=True):
         model = models[name]
         options = {
-            "seed": seed,
+            **({"seed": seed} if ends is None else {"between": ends}),
             "label": label_of(model, label),
             "sampler": values[column.sampler],
             "steps": int(values[column.steps]),
@@ -156,7 +163,11 @@ def _drawing(models: Models, tab: Tab, values: Given) -> Answers:
     for frames in beside(trajectories):
         yield *_pictures(models, names, frames, len(tab.columns)), message("drawing …")
     seconds = time.monotonic() - began
-    yield *_pictures(models, names, frames, len(tab.columns)), message(f"seed {seed}, {seconds:.1f} s")
+    yield *_pictures(models, names, frames, len(tab.columns)), message(f"{_words(ends, seed)}, {seconds:.1f} s")
+
+
+def _words(ends: tuple[int, int] | None, seed: int) -> str:
+    return f"seed {seed}" if ends is None else f"from seed {ends[0]} to {ends[1]}, row by row"
 
 
 def _pictures(models: Models, names: Sequence[str], frames: Sequence[Frame], columns: int) -> list[str]:

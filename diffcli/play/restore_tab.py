@@ -9,11 +9,14 @@ from typing import Any
 
 import gradio as gr
 
-from diffcli.inference.pictures import deviation_picture
+from diffcli.data.pixels import to_uint8
+from diffcli.inference.inverting import psnr
+from diffcli.inference.pictures import SHOWN_NOISE, deviation_picture
 from diffcli.inference.restore_tasks import likely_labels, misfit_note
 from diffcli.play.choices import NOT_SAID, Models, first_pair, label_of
 from diffcli.play.controls import QUEUE, Answers, answers_of, number_of, panel, shown_classes
 from diffcli.play.degradation_choices import (
+    INVERSION,
     NOISE,
     OWN,
     ChosenDegradation,
@@ -25,8 +28,10 @@ from diffcli.play.inline_pictures import figure, message, of_image, row
 from diffcli.play.restoring import (
     MOST_ANSWERS,
     PAD,
+    Inverted,
     Measured,
     Restoration,
+    inverted,
     measured_restorations,
     pad_image,
     restorations,
@@ -40,6 +45,8 @@ THINNEST, OF_A_SIDE = 1.25, 11
 """The width of a stroke: pixels of the image that a model sees, and parts of its side."""
 SIGMAS = (0.001, 0.5, 0.01)
 """The noise on a measurement: least, most, and at the start."""
+UNMEASURED = (OWN, INVERSION)
+"""The choices at which nothing is measured of a picture."""
 LARGE_NOISE = 0.2
 """The noise of a measurement that is degraded by noise alone."""
 
@@ -144,7 +151,7 @@ def build(models: Models, at_once: int) -> None:
 def _labels(models: Models, name: str, degradation: str) -> list[str]:
     """The labels that a model can be told; of measurements it finds them by itself."""
     shown = shown_classes(models, name)
-    return shown if degradation == OWN or NOT_SAID in shown else [NOT_SAID, *shown]
+    return shown if degradation in UNMEASURED or NOT_SAID in shown else [NOT_SAID, *shown]
 
 
 def _controls_shown(models: Models) -> Callable[..., tuple[Any, ...]]:
@@ -160,7 +167,7 @@ def _controls_shown(models: Models) -> Callable[..., tuple[Any, ...]]:
 
 def _measurement_shown(models: Models) -> Callable[[str, str, str], tuple[Any, ...]]:
     def shown(name: str, label: str, degradation: str) -> tuple[Any, ...]:
-        labels, measured = _labels(models, name, degradation), degradation != OWN
+        labels, measured = _labels(models, name, degradation), degradation not in UNMEASURED
         return (
             gr.Slider(**strength_of(models[name], degradation)),
             gr.Slider(value=LARGE_NOISE if degradation == NOISE else SIGMAS[2], visible=measured),
@@ -192,6 +199,11 @@ def _restoration(models: Models, tab: Tab, values: Given) -> Answers:
     if images is None:
         yield "", message(INVITATION)
         return
+    if choice == INVERSION:
+        found = inverted(model, images, label)
+        distance = float(psnr(found.redrawn, found.original))
+        yield _noise_pictures(found), message(f"{name}: redrawn at {distance:.1f} dB")
+        return
     strength = number_of(values[tab.strength], "the strength of the degradation")
     if choice == OWN:
         t = int(strength)
@@ -204,6 +216,12 @@ def _restoration(models: Models, tab: Tab, values: Given) -> Answers:
     options: dict[str, Any] = {"sigma": sigma, "samples": samples, "label": label, "seed": 0}
     for measured in measured_restorations(model, images, chosen.degradation, chosen.t, **options):
         yield _answers(measured, chosen), message(_report(measured, chosen, f"{name}, sigma {sigma:g}", model.classes))
+
+
+def _noise_pictures(found: Inverted) -> str:
+    shown = to_uint8(found.noise / SHOWN_NOISE)
+    pictures = [(found.original, "original"), (shown, "its noise"), (found.redrawn, "drawn from the noise")]
+    return row([figure([of_image(images[0], what)], what) for images, what in pictures], "four")
 
 
 def _answers(measured: Measured, chosen: ChosenDegradation) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from diffcli.data.image_files import BadImage, crop_and_resize, decoded_content
 from diffcli.data.label_names import Label
 from diffcli.diffusion.degradations import Degradation
+from diffcli.inference.inverting import deterministic
 from diffcli.inference.measurement_options import PosteriorOptions
 from diffcli.inference.measuring import draw_measurements
 from diffcli.inference.model import Model
@@ -23,6 +24,7 @@ from diffcli.inference.posterior import Posterior, method_for
 from diffcli.play.drawing import COMPUTING
 from diffcli.play.inline_pictures import png_url
 from diffcli.utils.errors import UserError
+from diffcli.utils.options import shared
 
 PAD = 224
 """Pixels of a side of the drawing pad."""
@@ -44,6 +46,17 @@ class Restoration(NamedTuple):
     """None while the sampler is at work."""
     steps: int
     """The number of steps that the sampler takes."""
+
+
+class Inverted(NamedTuple):
+    """A picture, the noise that DDIM draws it from, and what it draws from that."""
+
+    original: Tensor
+    """uint8 (1, C, H, W)."""
+    noise: Tensor
+    """float (1, C, H, W)."""
+    redrawn: Tensor
+    """uint8 (1, C, H, W)."""
 
 
 class Measured(NamedTuple):
@@ -133,6 +146,23 @@ def restorations(
     with COMPUTING:
         clean = model.restore(xt, t=t, label=label, steps=steps, seed=seed, quiet=True)
     yield Restoration(images, xt, one_step, clean, steps)
+
+
+def inverted(model: Model, images: Tensor, label: Label | Sequence[Label] | None) -> Inverted:
+    """The noise that images, uint8 (1, C, H, W), are drawn from, and what is drawn from it, in the preset's steps, at
+    most 50.
+
+    Raises:
+        UserError: the label is unknown, or the model is of no Gaussian noise.
+    """
+    asked = deterministic(
+        SamplerOptions(label=label, steps=restoring_steps(model, model.T), quiet=True),
+        model.denoiser.degradation,
+    )
+    options = shared(asked, SamplerOptions)
+    with COMPUTING:
+        noise = model.invert(images, **options)
+        return Inverted(images, noise, model.restore(noise, model.T, **options))
 
 
 def measured_restorations(

@@ -136,8 +136,8 @@ def test_what_a_model_was_not_trained_with_is_not_offered(models: Models) -> Non
 
 def test_a_label_that_is_none_is_drawn_whatever_the_guidance(models: Models) -> None:
     column: Any = Column("model", "sampler", "steps", "guidance", "settings", "picture")  # type: ignore[arg-type]
-    tab = Tab("label", "count", "seed", [column], "said")  # type: ignore[arg-type]
-    given = {"model": "hot", "sampler": "ddim", "steps": 2, "guidance": 3.0, "count": 2, "seed": 0}
+    tab = Tab("label", "count", "seed", [column], "said", "to")  # type: ignore[arg-type]
+    given = {"model": "hot", "sampler": "ddim", "steps": 2, "guidance": 3.0, "count": 2, "seed": 0, "to": None}
     pictures = {}
     for label, guidance in (("none", 3.0), ("none", 1.0), ("7", 3.0), ("7", 1.0)):
         *_, (picture, said) = answers_of(models, tab, given | {"label": label, "guidance": guidance})
@@ -145,6 +145,32 @@ def test_a_label_that_is_none_is_drawn_whatever_the_guidance(models: Models) -> 
         assert "seed 0" in said
     assert pictures["none", 3.0] == pictures["none", 1.0]
     assert len(set(pictures.values())) == 3
+
+
+@pytest.mark.parametrize("name", ["hot", "cold"])
+def test_a_row_between_two_seeds_is_that_of_sample(models: Models, name: str) -> None:
+    frames = list(frames_of(models[name], 3, {"between": (5, 6), "label": "4", "steps": 4}))
+    prior = "gaussian" if name == "cold" else None  # between draws of the mixture there is nothing
+    row = models[name].sample(between=(5, 6), steps_between=2, label="4", steps=4, prior=prior, quiet=True)
+    assert torch.equal(frames[-1].images, row)
+
+
+def test_the_tab_answers_a_request_for_a_row(models: Models) -> None:
+    column: Any = Column("model", "sampler", "steps", "guidance", "settings", "picture")  # type: ignore[arg-type]
+    tab = Tab("label", "count", "seed", [column], "said", "to")  # type: ignore[arg-type]
+    given = {"model": "hot", "sampler": "ddim", "steps": 2, "guidance": 1.0, "count": 3, "seed": 5, "label": "4"}
+    *_, (picture, said) = answers_of(models, tab, given | {"to": 6})
+    row = models["hot"].sample(between=(5, 6), steps_between=2, label="4", steps=2, sampler="ddim", guidance=1.0)
+    assert of_grid(row, "").url in picture
+    assert "from seed 5 to 6" in said
+    for wrong, line in (
+        ({"to": 5}, "`between` must be two different seeds"),
+        ({"to": 6, "count": 1}, "a row between two seeds is of two images at least"),
+        ({"to": 6, "label": EACH_IN_TURN}, "a row between two seeds is of one label"),
+        ({"to": 6, "label": ANY}, "`between`: the labels of image 0 are"),
+    ):
+        with pytest.raises(diffcli.UserError, match=line):
+            list(answers_of(models, tab, given | wrong))
 
 
 @pytest.mark.parametrize("name", ["hot", "cold", "plain"])

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 import diffcli
 from diffcli.config.schema import LabelSettings
+from diffcli.data.pixels import to_uint8
+from diffcli.inference.inverting import psnr
 from diffcli.inference.measuring import degradation_named, draw_measurements
 from diffcli.inference.pictures import deviation_picture
 from diffcli.play import restore_tab
@@ -25,6 +27,7 @@ from diffcli.play.controls import answers_of
 from diffcli.play.degradation_choices import (
     BLUR,
     DOWN_SAMPLING,
+    INVERSION,
     NOISE,
     OWN,
     degradation_at,
@@ -69,7 +72,7 @@ def urls(content: str) -> list[str]:
 def test_a_model_with_noise_offers_every_degradation_of_its_shape_and_a_cold_one_its_own(models: Models) -> None:
     hot = degradation_choices(models["hot"])["choices"]
     assert hot[:4] == [OWN, BLUR, DOWN_SAMPLING, NOISE]
-    assert hot[4:] == ["blur, as quickstart-blur", "pixelation, as quickstart-pixelate"]
+    assert hot[4:] == ["blur, as quickstart-blur", "pixelation, as quickstart-pixelate", INVERSION]
     cold = degradation_choices(models["cold"])
     assert cold["choices"] == [OWN]
     assert "draws no noise" in cold["info"]
@@ -201,3 +204,19 @@ def test_a_model_that_must_be_told_a_label_finds_that_of_a_measurement(models: M
     assert restore_tab._labels(told, "hot", BLUR)[0] == NOT_SAID
     *_, (_, said) = restored_on(told)
     assert "The picture is taken for label" in said
+
+
+def test_a_picture_has_a_noise_that_it_is_drawn_from(models: Models) -> None:
+    assert INVERSION in degradation_choices(models["hot"])["choices"]
+    assert not strength_of(models["hot"], INVERSION)["visible"]
+    shown = restore_tab._measurement_shown(models)("hot", NOT_SAID, INVERSION)
+    assert [one.visible for one in shown[:3]] == [False] * 3
+    [(picture, said)] = restored_on(models, degradation=INVERSION, strength=None)
+    noise = models["hot"].invert(SQUARE, steps=6)
+    redrawn = models["hot"].restore(
+        noise, models["hot"].T, steps=6, sampler={"name": "ddim", "eta": 0}, guidance=1, autoguidance=1
+    )
+    for image, what in ((SQUARE, "original"), (to_uint8(noise / 6), "its noise"), (redrawn, "drawn from the noise")):
+        assert of_image(image[0], what).url in picture
+        assert what in picture
+    assert f"hot: redrawn at {float(psnr(redrawn, SQUARE)):.1f} dB" in said

@@ -65,6 +65,7 @@ def test_the_commands_that_restore_run(cli, workplace: Path, small_presets: None
         trained = cli("train", *words)
         assert trained.code == 0, trained.err
     save_own_images()
+    shutil.copytree("drawings", "digits")
     Image.new("L", (24, 20), 99).save("blurred.png")
     outputs = []
     for page in (ROOT / "README.md", ROOT / "docs" / "restore.md"):
@@ -91,6 +92,7 @@ def test_the_commands_that_restore_run(cli, workplace: Path, small_presets: None
         "restored",
         "restored",
         "painted.png",
+        "inverted.png",
     ]
     assert all(Path(out).exists() for out in outputs)
 

@@ -17,7 +17,7 @@ from diffcli.diffusion.measurements import Measurement, measured
 from diffcli.diffusion.posterior import POSTERIORS, dps, isotropic, mean_variance, moments, refitted
 from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, ancestral, cold, ddim, heun, last, timesteps
-from diffcli.diffusion.schedules import cosine, linear
+from diffcli.diffusion.schedules import cosine, linear, listed
 from diffcli.diffusion.testing import betas
 
 SHAPE = (1, 4, 4)
@@ -86,6 +86,36 @@ def test_the_mean_given_the_measurement_is_exact_for_images_that_are_normal(
     # Without noise the reference, in pixels, is not known better.
     assert worst(estimate, exact, degradation, white(6)) < (1e-5 if sigma else 1e-4)
     assert worst(mixture.denoiser(degradation), exact, degradation, white(6)) > 1e-2
+
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+@pytest.mark.parametrize("method", ["moments", "isotropic"])
+def test_where_nothing_of_the_image_is_left_at_T_the_mean_is_that_of_the_measurement_alone(
+    method: str, name: str
+) -> None:
+    """Zero terminal SNR, alpha_T = 0 (Lin et al. 2024), as pipelines of diffusers have it with
+    ``rescale_betas_zero_snr``."""
+    T, mixture = 50, white_mixture()
+    degradation = GaussianNoise(listed([*linear(T, 1e-3, 0.1)[1:T].tolist(), 1.0]))
+    degradation.image_shape = SHAPE
+    assert float(degradation.alphas_cumprod[T]) == 0
+    measurement = measurement_of(mixture, name, 0.1, 6)
+    wrapper = EXACT if method == "moments" else isotropic
+    estimate = wrapper(mixture.denoiser(degradation), degradation, measurement)
+    exact = mixture.conditioned(measurement).denoiser(degradation)
+    assert worst(estimate, exact, degradation, white(6)) < 1e-5
+    # A network's Jacobian there is its own error, and is not asked; with the one gradient of the default, too.
+    t, spread = torch.full((6,), T), torch.full((6, 1, 1, 1), 0.09, dtype=torch.float64)
+
+    def rough(xt: Tensor, t: Tensor) -> Tensor:
+        return mixture.denoiser(degradation)(xt, t) + 0.1 * torch.tanh(xt)
+
+    residual = measurement.residual(rough(white(6), t))
+    weights = measurement.operator.solve(residual, spread, measurement.noise)
+    exact_there = rough(white(6), t) + spread * measurement.operator.adjoint(weights)
+    for one in (wrapper, METHODS[method]):
+        moved = one(rough, degradation, measurement)(white(6), t)
+        torch.testing.assert_close(moved, exact_there, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MEASUREMENTS)

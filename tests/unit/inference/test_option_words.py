@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from sampler_names import ON_BLUR, ON_NOISE
@@ -13,7 +14,8 @@ from sampler_names import ON_BLUR, ON_NOISE
 import diffcli
 from diffcli.diffusion.inpainting import ROUNDS
 from diffcli.diffusion.priors import PRIORS
-from diffcli.inference.options import N_SAMPLES, SampleOptions, StepOptions, default_t
+from diffcli.inference.new_images import images_drawn
+from diffcli.inference.options import N_SAMPLES, DrawOptions, SampleOptions, StepOptions, default_t
 from diffcli.inference.save_restorations import restore
 from diffcli.utils.options import Flag, Options
 
@@ -51,7 +53,14 @@ def test_defaults_in_words_are_those_of_the_docstrings() -> None:
 
 def test_python_has_the_defaults_of_the_commands() -> None:
     for method in (diffcli.Model.sample, diffcli.Model.trajectory):
-        assert inspect.signature(method).parameters["n"].default == N_SAMPLES
+        assert inspect.signature(method).parameters["n"].default is SampleOptions().n is None
+    nothing: Any = None  # not looked at where no row is asked for
+    sampling, count = images_drawn(nothing, DrawOptions(), None)
+    assert sampling is nothing
+    assert count == N_SAMPLES
+    words = re.search(r"n: how many; None is (\d+)", inspect.getdoc(diffcli.Model.sample) or "")
+    assert words is not None
+    assert int(words[1]) == N_SAMPLES
     resampling = flags_of(inspect.get_annotations(restore, eval_str=True)["options"])["resampling"]
     assert numbers(resampling.shown or "") == {str(ROUNDS)}
 
