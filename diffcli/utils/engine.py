@@ -67,7 +67,7 @@ def with_graphs(
 def reason_against(network: nn.Module, devices: Devices, precision: Precision) -> str | None:
     """Why onnxruntime does not compute a network for these devices; None where it does."""
     if missing := missing_packages():
-        return f"the package {missing[0]} is not installed (pip install 'diffcli[export]')"
+        return f"the package {missing[0]} is not installed (pip install 'diffcli[fast]')"
     if next(network.parameters()).device.type != "cpu":
         return "it is for CPUs"
     if devices.compile or precision != "32-true":

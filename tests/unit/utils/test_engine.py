@@ -192,6 +192,6 @@ def test_without_the_package_pytorch_computes(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
     network = CompactUNet(SHAPE, 48)
     assert with_graphs(network, network, CPU, "32-true", {}) is network
-    reason = r"the package onnxruntime is not installed \(pip install 'diffcli\[export\]'\); leave it at auto"
+    reason = r"the package onnxruntime is not installed \(pip install 'diffcli\[fast\]'\); leave it at auto"
     with pytest.raises(UserError, match=reason):
         with_graphs(network, network, Devices("cpu", "1", engine="onnxruntime"), "32-true", {})
