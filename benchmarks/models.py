@@ -51,8 +51,8 @@ def write(
             diffcli.export(run, half, half=True)
             stored = read_stored(half)
             preset = stored.preset if description is None else {**stored.preset, "description": description}
-            fitted = {key: state for key, state in stored.fitted.items() if priors is None or key in priors}
-            write_model_file(half, replace(stored, preset=preset, fitted=fitted))
+            fitted = {key: state for key, state in stored.prior_states.items() if priors is None or key in priors}
+            write_model_file(half, replace(stored, preset=preset, prior_states=fitted))
             comparison = diffcli.compare([run, half], **measured)
             full, rounded = (
                 replace(run, name=kind) for run, kind in zip(comparison.runs, ("float32", "float16"), strict=True)

@@ -49,7 +49,7 @@ class Stored:
         plugins: what it needs of plug-ins, see :func:`~diffcli.config.registry.needed_by`.
         weights: of the denoiser.
         guide: an early average of the weights, for autoguidance.
-        fitted: what each fitted prior learnt, by name.
+        prior_states: what each fitted prior learnt, by name.
         class_shares: how frequent each label was in the training split, among the images that had one.
         unlabelled_share: the share of the training images that had no label.
         clusters: the centres of the clusters that are its labels, if they are, (K, C * H * W).
@@ -65,7 +65,7 @@ class Stored:
     weights: State
     plugins: dict[str, str] = field(default_factory=dict)
     guide: State | None = None
-    fitted: dict[str, State] = field(default_factory=dict)
+    prior_states: dict[str, State] = field(default_factory=dict)
     class_shares: tuple[float, ...] = ()
     unlabelled_share: float = 0.0
     clusters: Tensor | None = None
@@ -99,7 +99,7 @@ FIELDS_OF_KEY: dict[str, Callable[[Any], dict[str, Any]]] = {
     },
     "state_dict": lambda state: {"weights": {key.removeprefix("denoiser."): value for key, value in state.items()}},
     "guide": lambda guide: {"guide": guide or None},
-    "priors": lambda priors: {"fitted": {str(name): dict(state) for name, state in priors.items()}},
+    "priors": lambda priors: {"prior_states": {str(name): dict(state) for name, state in priors.items()}},
     "class_shares": lambda shares: {"class_shares": tuple(float(share) for share in shares)},
     "unlabelled_share": lambda share: {"unlabelled_share": float(share)},  # before version 0.4 nobody counted
     "clusters": lambda centres: {"clusters": centres},
@@ -235,10 +235,10 @@ def _of_model_file(path: Path) -> Stored:
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
         parts.setdefault(part, {})[rest] = tensor
-    fitted: dict[str, State] = {}
+    prior_states: dict[str, State] = {}
     for name, tensor in parts.get("prior", {}).items():
         prior, _, buffer = name.partition("/")
-        fitted.setdefault(prior, {})[buffer] = tensor
+        prior_states.setdefault(prior, {})[buffer] = tensor
     try:
         return Stored(
             file=path,
@@ -247,7 +247,7 @@ def _of_model_file(path: Path) -> Stored:
             weights=parts.get("weights", {}),
             plugins={str(part): str(origin) for part, origin in about["plugins"].items()},
             guide=parts.get("guide"),
-            fitted=fitted,
+            prior_states=prior_states,
             class_shares=tuple(float(share) for share in about["class_shares"]),
             unlabelled_share=float(about.get("unlabelled_share", 0)),
             clusters=parts.get("labels", {}).get("clusters"),
@@ -303,7 +303,7 @@ def write_model_file(path: Path, stored: Stored) -> None:
     """
     tensors = {f"weights/{name}": tensor for name, tensor in stored.weights.items()}
     tensors |= {f"guide/{name}": tensor for name, tensor in (stored.guide or {}).items()}
-    for prior, state in stored.fitted.items():
+    for prior, state in stored.prior_states.items():
         tensors |= {f"prior/{prior}/{name}": tensor for name, tensor in state.items()}
     if stored.clusters is not None:
         tensors["labels/clusters"] = stored.clusters

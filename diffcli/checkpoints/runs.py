@@ -67,11 +67,11 @@ class Run:
     def __hash__(self) -> int:
         return hash(self.folder)
 
-    def kept_file(self, epoch: int) -> Path:
+    def milestone_file(self, epoch: int) -> Path:
         """The weights that were kept after an epoch."""
         return self.checkpoints / f"epoch-{epoch:03d}.ckpt"
 
-    def kept(self) -> dict[int, Path]:
+    def milestones(self) -> dict[int, Path]:
         """The files of the weights that were kept along the training, by epoch."""
         files = {file.stem.removeprefix("epoch-"): file for file in self.checkpoints.glob("epoch-*.ckpt")}
         return dict(sorted((int(epoch), file) for epoch, file in files.items() if epoch.isdecimal()))

@@ -15,7 +15,7 @@ from diffcli.data.array_format import BYTES, Array, ArrayFormat
 from diffcli.data.folders import printable, search
 from diffcli.data.npy import SUFFIXES
 from diffcli.data.npz import images_name
-from diffcli.data.user_images import Given, Pictures, open_pictures
+from diffcli.data.user_images import Pictures, ShapedImages, open_pictures
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
 
@@ -41,7 +41,7 @@ class Arrays:
         """Some of them."""
         return Arrays([self.files[index] for index in indices], self.images[list(indices)])
 
-    def in_shape(self, image_shape: tuple[int, int, int]) -> Given:
+    def in_shape(self, image_shape: tuple[int, int, int]) -> ShapedImages:
         """As they are; arrays have no other shape.
 
         Raises:
@@ -49,7 +49,7 @@ class Arrays:
         """
         if tuple(self.images.shape[1:]) != image_shape:
             raise UserError(f"`tile`: arrays are of the model's size, {self.sizes[0][0]}x{self.sizes[0][1]}")
-        return Given(self.images, self.files, self.sizes)
+        return ShapedImages(self.images, self.files, self.sizes)
 
 
 def open_images(

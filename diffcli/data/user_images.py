@@ -19,7 +19,7 @@ from diffcli.utils.files import user_path
 
 
 @dataclass(frozen=True)
-class Given:
+class ShapedImages:
     """Images at hand, in one shape."""
 
     images: Tensor
@@ -45,11 +45,11 @@ class Pictures:
         """Some of them."""
         return Pictures([self.files[index] for index in indices], [self.images[index] for index in indices])
 
-    def in_shape(self, image_shape: tuple[int, int, int]) -> Given:
+    def in_shape(self, image_shape: tuple[int, int, int]) -> ShapedImages:
         """Their centres cropped to the shape (C, H, W) and resized, grey where C is 1."""
         channels, height, width = image_shape
         pixels = np.stack([crop_and_resize(picture, (height, width), channels) for picture in self.images])
-        return Given(torch.from_numpy(pixels), self.files, self.sizes)
+        return ShapedImages(torch.from_numpy(pixels), self.files, self.sizes)
 
 
 def open_pictures(names: Sequence[Path | str], background: str) -> Pictures:
@@ -91,7 +91,7 @@ def _decoded(file: Path, background: str) -> Image.Image:
         raise UserError(f"{printable(file)} {problem}") from problem
 
 
-def read_mask(file: Path | str, given: Given) -> Tensor:
+def read_mask(file: Path | str, given: ShapedImages) -> Tensor:
     """The pixels that are to be painted, bool (H, W): where the mask is white, that is lighter than mid-grey.
 
     The mask is an image of the size of the files' images, cropped and resized as they are, or of the size that a model

@@ -166,7 +166,7 @@ def model_of(stored: Stored) -> Model:
         resolved=resolved,
         denoiser=denoiser,
         epoch=stored.epoch,
-        fitted=stored.fitted,
+        prior_states=stored.prior_states,
         guide=guide,
         class_shares=stored.class_shares,
         unlabelled_share=stored.unlabelled_share,

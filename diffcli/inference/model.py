@@ -69,7 +69,7 @@ class Model:
     denoiser: Denoiser
     epoch: int
     """Epochs done, counted from 1."""
-    fitted: dict[str, dict[str, Tensor]]
+    prior_states: dict[str, dict[str, Tensor]]
     """What each fitted prior learnt from the training split, as state dicts by name."""
     guide: Denoiser | None = None
     """With an early average of the weights, for autoguidance."""
@@ -403,7 +403,7 @@ class Model:
 
     def needs_images(self, prior: Component) -> bool:
         """Whether a prior has yet to be fitted to the images of the training."""
-        return prior.name not in self.fitted and bool(build("prior", prior).needs_fit)
+        return prior.name not in self.prior_states and bool(build("prior", prior).needs_fit)
 
     def prior(self, name: str | None) -> Prior:
         """A prior by name as it was fitted when the model was trained; None is the preset's own.
@@ -413,9 +413,9 @@ class Model:
         """
         component = self.prior_component(name)
         prior: Prior = build("prior", component)
-        if component.name in self.fitted:
+        if component.name in self.prior_states:
             try:
-                prior.load_state_dict(self.fitted[component.name])
+                prior.load_state_dict(self.prior_states[component.name])
             except KeyError as error:
                 raise UserError(
                     f"checkpoint {self.checkpoint} is damaged: prior {component.name} lacks {error}"

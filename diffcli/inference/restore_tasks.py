@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffcli.data.folders import printable
 from diffcli.data.pixels import to_model, to_uint8
-from diffcli.data.user_images import Given, read_mask
+from diffcli.data.user_images import ShapedImages, read_mask
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.blur_width import exact_blur, scales_of, step_of_width, width_note, widths
 from diffcli.inference.checks import check_inpaints
@@ -71,7 +71,7 @@ def starts_from_noise(model: Model, options: RestoreOptions) -> bool:
     return options.mask is not None or measures
 
 
-def task_of(model: Model, options: RestoreOptions, given: Given) -> Task:
+def task_of(model: Model, options: RestoreOptions, given: ShapedImages) -> Task:
     """What is to be done to images at hand, checked.
 
     Raises:
@@ -86,7 +86,7 @@ def task_of(model: Model, options: RestoreOptions, given: Given) -> Task:
     return _restoring(model, options, given)
 
 
-def _inverting(model: Model, options: RestoreOptions, given: Given) -> Task:
+def _inverting(model: Model, options: RestoreOptions, given: ShapedImages) -> Task:
     """By the noise that the images are drawn from."""
     chosen = deterministic(options, model.denoiser.degradation)
     model.sampling(chosen)
@@ -103,7 +103,7 @@ def _inverting(model: Model, options: RestoreOptions, given: Given) -> Task:
     return make
 
 
-def _painting(model: Model, options: RestoreOptions, given: Given) -> Task:
+def _painting(model: Model, options: RestoreOptions, given: ShapedImages) -> Task:
     check_inpaints(model.denoiser.degradation, options.resampling)
     check_start(model)
     model.sampling(options)
@@ -117,7 +117,7 @@ def _painting(model: Model, options: RestoreOptions, given: Given) -> Task:
     return paint
 
 
-def _restoring(model: Model, options: RestoreOptions, given: Given) -> Task:
+def _restoring(model: Model, options: RestoreOptions, given: ShapedImages) -> Task:
     """By what the model itself undoes."""
     told = options.degraded and model.denoiser.measurement_noise > 0
     for name in ("method", "samples") if told else ("sigma", "method", "samples"):
@@ -147,7 +147,7 @@ def _restoring(model: Model, options: RestoreOptions, given: Given) -> Task:
     return make
 
 
-def _measuring(model: Model, options: RestoreOptions, given: Given) -> Task:
+def _measuring(model: Model, options: RestoreOptions, given: ShapedImages) -> Task:
     """By a measurement, of which the model is the prior."""
     method_for(model.denoiser.degradation, options.method)
     check_start(model)
@@ -175,7 +175,7 @@ def _measuring(model: Model, options: RestoreOptions, given: Given) -> Task:
 
 
 def _measured_by(
-    model: Model, options: RestoreOptions, scales: Sequence[float], given: Given
+    model: Model, options: RestoreOptions, scales: Sequence[float], given: ShapedImages
 ) -> tuple[Degradation, int | str]:
     """What is done to the images, and how far."""
     if options.degradation is None:
@@ -194,7 +194,7 @@ def _measured_by(
 
 
 def _step(
-    model: Model, degradation: Degradation, options: RestoreOptions, scales: Sequence[float], given: Given
+    model: Model, degradation: Degradation, options: RestoreOptions, scales: Sequence[float], given: ShapedImages
 ) -> int | str | None:
     """The t that the options say; None where they say none."""
     if options.t == AUTO:

@@ -16,7 +16,7 @@ from diffcli.data.array_format import ArrayFormat
 from diffcli.data.folders import printable
 from diffcli.data.pixels import to_uint8
 from diffcli.data.user_arrays import Arrays, open_images
-from diffcli.data.user_images import Given, Pictures
+from diffcli.data.user_images import Pictures, ShapedImages
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
@@ -36,7 +36,7 @@ SHOWN = 64
 class Job:
     """Pictures that are restored together, in one shape."""
 
-    given: Given
+    given: ShapedImages
     degradation: Degradation
     """The model's, of pictures of this shape."""
     task: Task

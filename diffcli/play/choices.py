@@ -89,7 +89,7 @@ def choices_of(model: Model) -> Choices:
         classes=model.classes,
         guided=bool(model.classes) and model.works_without_label,
         guidance=sampler.guidance,
-        priors=[own, *(name for name in model.fitted if name != own)],
+        priors=[own, *(name for name in model.prior_states if name != own)],
     )
 
 

@@ -80,7 +80,7 @@ def prior_between(model: Model) -> str | None:
     gap = model.prior(None).gap()
     if gap is None:
         return None
-    if "gaussian" not in model.fitted:
+    if "gaussian" not in model.prior_states:
         raise UserError(f"nothing lies between two draws of this model's prior: {gap}")
     return "gaussian"
 

@@ -16,7 +16,7 @@ from diffcli.play.drawing import MOST_IMAGES, Frame, beside, frames_of
 from diffcli.play.inline_pictures import figure, message, of_grid, row
 from diffcli.utils.errors import UserError
 
-Given = dict[Any, Any]
+FormValues = dict[Any, Any]
 """The values of the controls, by control."""
 
 
@@ -77,7 +77,7 @@ def build(models: Models, at_once: int) -> None:
         columns = [_column(models, name, number) for number, name in enumerate(names)]
     tab = Tab(label, count, seed, columns, said, to)
 
-    def draw(values: Given) -> Answers:
+    def draw(values: FormValues) -> Answers:
         yield from answers_of(lambda: _drawing(models, tab, values), len(columns))
 
     limits: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": at_once, "show_progress": "hidden"}
@@ -140,7 +140,7 @@ def _labels_shown(models: Models) -> Callable[..., Any]:
     return shown
 
 
-def _drawing(models: Models, tab: Tab, values: Given) -> Answers:
+def _drawing(models: Models, tab: Tab, values: FormValues) -> Answers:
     began = time.monotonic()
     seed, count, label = seed_of(values[tab.seed]), int(values[tab.count]), values[tab.label]
     ends = None if values[tab.to] is None else (seed, int(values[tab.to]))

@@ -50,7 +50,7 @@ UNMEASURED = (OWN, INVERSION)
 LARGE_NOISE = 0.2
 """The noise of a measurement that is degraded by noise alone."""
 
-Given = dict[Any, Any]
+FormValues = dict[Any, Any]
 """The values of the controls, by control."""
 
 
@@ -124,7 +124,7 @@ def build(models: Models, at_once: int) -> None:
     tab = Tab(pad, model, degradation, strength, sigma, samples, label)
     outputs = [result, said]
 
-    def answer(values: Given) -> Answers:
+    def answer(values: FormValues) -> Answers:
         yield from answers_of(lambda: _restoration(models, tab, values), 1)
 
     live: dict[str, Any] = {
@@ -178,8 +178,8 @@ def _measurement_shown(models: Models) -> Callable[[str, str, str], tuple[Any, .
     return shown
 
 
-def _upload(models: Models, tab: Tab) -> Callable[[Given, gr.EventData], Iterator[tuple[Any, ...]]]:
-    def upload(values: Given, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
+def _upload(models: Models, tab: Tab) -> Callable[[FormValues, gr.EventData], Iterator[tuple[Any, ...]]]:
+    def upload(values: FormValues, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
         try:
             url = uploaded(str(event.name), str(event.url), models[values[tab.model]].background)
         except UserError as error:  # what was drawn and restored before stays
@@ -192,7 +192,7 @@ def _upload(models: Models, tab: Tab) -> Callable[[Given, gr.EventData], Iterato
     return upload
 
 
-def _restoration(models: Models, tab: Tab, values: Given) -> Answers:
+def _restoration(models: Models, tab: Tab, values: FormValues) -> Answers:
     name, choice = values[tab.model], values[tab.degradation]
     model, label = models[name], label_of(models[name], values[tab.label])
     images = pad_image(values[tab.pad], model.image_shape)

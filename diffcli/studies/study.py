@@ -143,13 +143,13 @@ def _by_epoch(
         return {}
     own = along.model_dump(exclude={"models"}, exclude_defaults=True)
     at_epoch = replace(asked, **own, prior=asked.priors[:1], n_cas=None)
-    kept, found = member.run.kept(), {}
+    kept, found = member.run.milestones(), {}
     for epoch, file in kept.items():
         found[epoch] = evaluated(plan_evaluation(member.run, replace(at_epoch, run=file), every_prior=False), processes)
     removed = set(run_preset(member.run).training.sample_epochs) - set(kept)
     if removed:
         whole = plan_evaluation(member.run, at_epoch, every_prior=False)
-        before = {epoch: measured_before(whole, member.run.kept_file(epoch)) for epoch in removed}
+        before = {epoch: measured_before(whole, member.run.milestone_file(epoch)) for epoch in removed}
         found |= {epoch: run for epoch, run in before.items() if run is not None}
     return {epoch: replace(run, name=f"{member.name}, epoch {epoch}") for epoch, run in sorted(found.items())}
 

@@ -107,7 +107,7 @@ class KeptCheckpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         if epoch in self.epochs:
-            trainer.save_checkpoint(self.run.kept_file(epoch), storage_options=WEIGHTS_ALONE)
+            trainer.save_checkpoint(self.run.milestone_file(epoch), storage_options=WEIGHTS_ALONE)
 
 
 class LastCheckpoint(Checkpoint):

@@ -20,11 +20,11 @@ def test_the_weights_of_the_sample_epochs_are_kept(cli, tiny: Path) -> None:
     assert cli(*TRAIN, "--out", "two").code == 0
     assert cli(*TRAIN, "--out", "one", "--epochs", 1).code == 0
     run = Run(Path("two"))
-    assert list(run.kept()) == [1]
-    kept, then = read_checkpoint(run.kept()[1]), read_checkpoint(Run(Path("one")).last)
+    assert list(run.milestones()) == [1]
+    kept, then = read_checkpoint(run.milestones()[1]), read_checkpoint(Run(Path("one")).last)
     assert all(torch.equal(kept["state_dict"][name], weight) for name, weight in then["state_dict"].items())
     assert not {"optimizer_states", "loops", "callbacks"} & set(kept)
-    result = cli("eval", "--checkpoint", run.kept()[1], "--rmse", "--n-test", 4, "--steps", 2, "--json", "-q")
+    result = cli("eval", "--checkpoint", run.milestones()[1], "--rmse", "--n-test", 4, "--steps", 2, "--json", "-q")
     assert result.code == 0, result.err
     assert json.loads(result.out)["settings"]["epoch"] == 1
 
@@ -33,7 +33,7 @@ def test_the_average_is_kept_where_there_is_one(cli, workplace: Path) -> None:
     Path("tiny.yaml").write_text(TINY.replace("sample_n: 4}", "sample_n: 4, ema: 0.9, guide_at: 0.1}"))
     assert cli(*TRAIN, "--out", "run", "--epochs", 1).code == 0
     run = Run(Path("run"))
-    kept, last = read_checkpoint(run.kept()[1]), read_checkpoint(run.last)
+    kept, last = read_checkpoint(run.milestones()[1]), read_checkpoint(run.last)
     assert all(torch.equal(kept["state_dict"][name], weight) for name, weight in last["state_dict"].items())
     assert set(kept["guide"]) == {name.removeprefix("denoiser.") for name in kept["state_dict"]}
 
@@ -41,7 +41,7 @@ def test_the_average_is_kept_where_there_is_one(cli, workplace: Path) -> None:
 def test_weights_kept_along_a_training_with_clusters_are_a_model(cli, workplace: Path) -> None:
     Path("tiny.yaml").write_text(TINY + "labels: {clusters: 4}\n")
     assert cli(*TRAIN, "--out", "run", "--epochs", 1).code == 0
-    kept, last = read_model(Run(Path("run")).kept()[1]), read_model(Run(Path("run")).last)
+    kept, last = read_model(Run(Path("run")).milestones()[1]), read_model(Run(Path("run")).last)
     assert kept.clusters is not None
     assert last.clusters is not None
     assert torch.equal(kept.clusters, last.clusters)
@@ -54,7 +54,7 @@ def test_kept_weights_are_all_that_a_model_is_read_from(cli, workplace: Path) ->
     )
     assert cli(*TRAIN, "--out", "run", "--epochs", 1).code == 0
     run = Run(Path("run"))
-    kept, last = read_stored(run.kept()[1]), read_stored(run.last)
+    kept, last = read_stored(run.milestones()[1]), read_stored(run.last)
     for field in fields(Stored):
         if field.name != "file":
             assert same(getattr(kept, field.name), getattr(last, field.name)), field.name
@@ -72,4 +72,4 @@ def test_other_files_are_no_kept_weights(tmp_path: Path) -> None:
     run.checkpoints.mkdir()
     for name in ("epoch-.ckpt", "epoch-x.ckpt", "epoch-010.ckpt", "epoch-9.ckpt", "best.ckpt"):
         (run.checkpoints / name).touch()
-    assert list(run.kept()) == [9, 10]
+    assert list(run.milestones()) == [9, 10]

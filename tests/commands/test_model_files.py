@@ -53,7 +53,7 @@ def test_a_model_file_draws_what_its_run_draws(
     assert (ours.preset, ours.epoch, ours.class_shares) == (theirs.preset, theirs.epoch, theirs.class_shares)
     assert torch.equal(ours.sample(5, quiet=True), theirs.sample(5, quiet=True))
     label = {"label": "0-2"} if ours.classes else {}
-    for prior in ours.fitted:
+    for prior in ours.prior_states:
         assert torch.equal(*(model.sample(5, prior=prior, **label, quiet=True) for model in (ours, theirs)))
     sample = ["sample", "--n", 5, "--out", "images.npz", "--accelerator", "cpu", "--checkpoint", moved]
     assert cli(*sample).code == 0

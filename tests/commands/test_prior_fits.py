@@ -38,13 +38,13 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_a_training_fits_priors_to_its_training_split(model: diffcli.Model, name: str) -> None:
     train, val = splits(model.preset, model.source())
     component = model.prior_component(name)
-    assert equal(model.fitted[name], fitted_to(model, component, train))
+    assert equal(model.prior_states[name], fitted_to(model, component, train))
     # So that another split, or labels of other images, would be seen.
     for others in (val, model.source().test, train[torch.arange(len(train) // 2)]):
-        assert not equal(model.fitted[name], fitted_to(model, component, others))
+        assert not equal(model.prior_states[name], fitted_to(model, component, others))
     if name != "uniform":
         mixed = ImageSet(train.images, train.labels.roll(1))
-        assert not equal(model.fitted[name], fitted_to(model, component, mixed))
+        assert not equal(model.prior_states[name], fitted_to(model, component, mixed))
 
 
 def draws(prior: Prior, model: diffcli.Model, labels: torch.Tensor) -> torch.Tensor:

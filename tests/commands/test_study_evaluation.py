@@ -35,8 +35,8 @@ def test_a_budget_says_what_is_kept_and_how_many_steps_a_sampler_takes(cli, mine
     text = text.replace("by_epoch: {", "by_epoch: {models: [long], ")
     Path("mine.yaml").write_text(text + "budget: {limit_batches: 1, models: {short: {epochs: 1, limit_batches: 1}}}\n")
     assert cli(*mine, "--out", "whole").code == 0
-    assert list(Run(Path("whole/short")).kept()) == [1]
-    assert list(Run(Path("whole/long")).kept()) == [2]
+    assert list(Run(Path("whole/short")).milestones()) == [1]
+    assert list(Run(Path("whole/long")).milestones()) == [2]
     assert set(re.findall(r"ringed: epochs ([\d, ]+)", Path("whole/mine.html").read_text())) == {"1", "2"}
     runs = {run["label"]: run for run in json.loads(Path("whole/mine.json").read_text())["runs"]}
     assert {label: list(run["by_epoch"]) for label, run in runs.items()} == {"short": [], "long": ["2"]}
@@ -62,7 +62,7 @@ def test_weights_that_were_measured_may_be_removed(cli, mine: list[object]) -> N
     before = along()
     assert list(before) == ["1", "3"]
     run = Run(Path("studies/mine/long"))
-    run.kept_file(1).unlink()
+    run.milestone_file(1).unlink()
     assert cli(*mine).code == 0
     assert along() == before
     Path("mine.yaml").write_text(text.replace("by_epoch: {n_test: 5", "by_epoch: {n_test: 6"))

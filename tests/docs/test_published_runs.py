@@ -32,10 +32,10 @@ def test_a_published_run_has_an_unbroken_table_and_the_weights_of_its_best_epoch
     assert 10 <= len(rows) <= (wanted.epochs or 0)
     best = min(rows, key=lambda row: float(row["val_loss"]))
     assert torch.load(run.best, weights_only=True)["global_step"] == int(best["step"])
-    assert set(run.kept()) <= set(wanted.sample_epochs)
+    assert set(run.milestones()) <= set(wanted.sample_epochs)
     if run.folder.name in WHOLE:
-        assert (len(rows), list(run.kept())) == (wanted.epochs, wanted.sample_epochs)
-    for epoch, file in run.kept().items():
+        assert (len(rows), list(run.milestones())) == (wanted.epochs, wanted.sample_epochs)
+    for epoch, file in run.milestones().items():
         assert torch.load(file, weights_only=True)["global_step"] == int(rows[epoch - 1]["step"])
 
 
@@ -74,7 +74,7 @@ def test_the_evaluations_of_a_published_run_are_of_its_weights(run: Run) -> None
         if file.is_file():
             assert fingerprint(file) == settings["checkpoint_sha256"]
         else:  # removed after it was measured
-            assert file == run.kept_file(settings["epoch"])
+            assert file == run.milestone_file(settings["epoch"])
             assert settings["epoch"] in run_preset(run).training.sample_epochs
 
 

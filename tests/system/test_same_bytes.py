@@ -69,7 +69,7 @@ def untrained(name: str, engine: str) -> Model:
     for weights in denoiser.network.parameters():
         if not weights.any():
             nn.init.normal_(weights, std=0.05)
-    model = Model(Path(name), name, resolved, denoiser, epoch=1, fitted={})
+    model = Model(Path(name), name, resolved, denoiser, epoch=1, prior_states={})
     return started(model, CPU[engine])
 
 
