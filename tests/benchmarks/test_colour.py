@@ -92,3 +92,7 @@ def test_every_recipe_of_ours_is_a_preset_that_can_be_trained(tmp_path: Path) ->
         assert preset.training.max_time == "60s", name
         assert preset.data.parameters["size"] == 32
         assert resolve(preset)
+
+
+def test_the_page_has_the_tables_of_what_was_measured() -> None:
+    assert colour.tables(colour.stored(colour.STORE)) in colour.PAGE.read_text(encoding="utf-8")
