@@ -3,20 +3,19 @@ most of all for few images."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
-import os
-import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +35,8 @@ TOLERANCE = 1e-4
 """The largest difference to PyTorch's output, as a share of the largest value in that, or of 1."""
 OPSET = 18
 INPUT, OUTPUT = "input", "output"
+MAKING = Lock()
+"""Of the thread that makes a graph: PyTorch's exporter has a state that all threads share."""
 
 
 def missing_packages() -> list[str]:
@@ -68,13 +69,13 @@ def reason_against(network: nn.Module, devices: Devices, precision: Precision) -
     """Why onnxruntime does not compute a network for these devices; None where it does."""
     if missing := missing_packages():
         return f"the package {missing[0]} is not installed (pip install 'diffcli[fast]')"
+    # A graph holds what one call did: of a network of somebody else that may depend on the image.
+    if not type(network).__module__.startswith(NETWORKS):
+        return f"{type(network).__name__} is a plug-in's"
     if next(network.parameters()).device.type != "cpu":
         return "it is for CPUs"
     if devices.compile or precision != "32-true":
         return "it computes in float32, and compiles by itself"
-    # A graph holds what one call did: of a network of somebody else that may depend on the image.
-    if not type(network).__module__.startswith(NETWORKS):
-        return f"{type(network).__name__} is a plug-in's"
     return None
 
 
@@ -101,7 +102,7 @@ class Graph(nn.Module):
         self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def forward(self, *inputs: Tensor | None) -> Tensor:
-        feed = {_name(i): part.contiguous().numpy() for i, part in enumerate(inputs) if part is not None}
+        feed = {_name(i): part.detach().contiguous().numpy() for i, part in enumerate(inputs) if part is not None}
         return torch.from_numpy(self.session.run(None, feed)[0])
 
 
@@ -124,7 +125,8 @@ def content_of(network: nn.Module, inputs: Sequence[Tensor | None]) -> bytes:
         torch.inference_mode(False),
         torch.no_grad(),
         warnings.catch_warnings(),
-        _mute(),
+        # Of an operation that it lacks, the exporter prints the whole graph.
+        patch.object(torch._C, "_jit_onnx_log", lambda *_: None, create=True),
         tempfile.TemporaryDirectory() as folder,
     ):
         warnings.simplefilter("ignore")
@@ -134,21 +136,6 @@ def content_of(network: nn.Module, inputs: Sequence[Tensor | None]) -> bytes:
             network, example, file, dynamo=False, input_names=names, output_names=[OUTPUT], opset_version=OPSET
         )
         return file.read_bytes()
-
-
-@contextlib.contextmanager
-def _mute() -> Iterator[None]:
-    """Inside the block nothing is printed: of an operation that it lacks, the exporter prints the whole graph, from
-    below Python."""
-    sys.stdout.flush()
-    screen = os.dup(1)
-    try:
-        with open(os.devnull, "wb") as nowhere, contextlib.redirect_stdout(io.StringIO()):
-            os.dup2(nowhere.fileno(), 1)
-            yield
-    finally:
-        os.dup2(screen, 1)
-        os.close(screen)
 
 
 class Onnx(nn.Module):
@@ -171,22 +158,33 @@ class Onnx(nn.Module):
         self.about = about
         self.required = required
         self._graphs: dict[tuple[Any, ...], nn.Module | None] = {}
+        self._weights: tuple[Any, ...] = ()
+        """Of which the graphs are."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy makes its own graphs: those of onnxruntime can neither be copied nor pickled.
+        return {**self.__dict__, "_graphs": {}}
 
     def forward(self, xt: Tensor, *others: Tensor | None) -> Tensor:
-        graph = None if torch.is_grad_enabled() or xt.dtype != torch.float32 else self._graph((xt, *others))
+        eager = torch.is_grad_enabled() or xt.dtype != torch.float32 or xt.device.type != "cpu"
+        graph = None if eager else self._graph((xt, *others))
         output: Tensor = (self.network if graph is None else graph)(xt, *others)
         return output
 
     def _graph(self, inputs: Sequence[Tensor | None]) -> nn.Module | None:
-        """The graph for inputs of which as many are there; None where there is none."""
+        """The graph for inputs of these shapes and types; None where there is none."""
+        tensors = [*chain(self.bare.parameters(), self.bare.buffers())]
         # Weights that were changed since make another graph; of those made in inference mode PyTorch cannot tell.
-        if any(weight.is_inference() for weight in self.bare.parameters()):
+        if any(tensor.is_inference() for tensor in tensors):
             return None
-        weights = tuple(weight._version for weight in self.bare.parameters())
-        key = (*(part is None for part in inputs), tuple(inputs[0].shape[1:]) if inputs[0] is not None else (), weights)
-        if key not in self._graphs:
-            self._graphs[key] = self._made(inputs)
-        return self._graphs[key]
+        weights = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+        kind = tuple(None if part is None else (part.dtype, part.shape[1:]) for part in inputs)
+        with MAKING:
+            if weights != self._weights:
+                self._graphs, self._weights = {}, weights
+            if kind not in self._graphs:
+                self._graphs[kind] = self._made(inputs)
+            return self._graphs[kind]
 
     def _made(self, inputs: Sequence[Tensor | None]) -> nn.Module | None:
         rows = torch.arange(GRAPH_BATCH) % max(len(inputs[0]) if inputs[0] is not None else 1, 1)

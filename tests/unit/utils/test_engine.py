@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import pickle
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,12 +183,96 @@ def test_a_damaged_graph_on_disk_is_made_again() -> None:
     assert torch.equal(onnx(network)(*parts), first)
 
 
+def test_threads_make_their_graphs_one_after_the_other(capfd: pytest.CaptureFixture[str]) -> None:
+    graphs = [onnx(trained(lambda: CompactUNet(SHAPE, 8))) for _ in range(2)]
+    parts, screen = inputs(5), os.fstat(1)
+    outputs: list[Tensor] = [torch.empty(0)] * 4
+
+    def compute(place: int) -> None:
+        with torch.inference_mode():
+            outputs[place] = graphs[place % 2](*parts)
+
+    threads = [threading.Thread(target=compute, args=(place,)) for place in range(len(outputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for place, output in enumerate(outputs):
+        assert torch.allclose(output, graphs[place % 2].network(*parts), atol=1e-5)
+    assert os.path.samestat(os.fstat(1), screen)
+
+
+def test_what_is_printed_while_a_graph_is_made_arrives(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    export = torch.onnx.export
+
+    def talkative(*args: Any, **options: Any) -> None:
+        export(*args, **options)
+        thread = threading.Thread(target=lambda: os.write(1, b"of another thread\n"))
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(torch.onnx, "export", talkative)
+    onnx(trained(lambda: CompactUNet(SHAPE, 8)))(*inputs(4))
+    assert capfd.readouterr().out == "of another thread\n"
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda graph: pickle.loads(pickle.dumps(graph))])
+def test_a_copy_computes_its_own_weights(twin: Callable[[Onnx], Onnx]) -> None:
+    parts = inputs(4)
+    graph = onnx(trained(lambda: CompactUNet(SHAPE, 8)))
+    first = graph(*parts)
+    with torch.inference_mode(False), torch.no_grad():
+        other = twin(graph)
+        other.bare.get_parameter("head.2.bias").add_(1.0)
+    assert torch.allclose(other(*parts), first + 1.0, atol=1e-5)
+    assert torch.equal(graph(*parts), first)
+
+
+def test_graphs_of_former_weights_are_not_kept() -> None:
+    parts = inputs(4)
+    graph = onnx(trained(lambda: CompactUNet(SHAPE, 8)))
+    for _ in range(3):
+        with torch.inference_mode(False), torch.no_grad():
+            graph.bare.get_parameter("head.2.bias").add_(1.0)
+        graph(*parts)
+    assert len(graph._graphs) == 1
+
+
+def test_weights_that_were_replaced_are_those_that_compute() -> None:
+    graph, parts = onnx(trained(lambda: CompactUNet(SHAPE, 8))), inputs(4)
+    first = graph(*parts)
+    bias = graph.bare.get_parameter("head.2.bias")
+    with torch.inference_mode(False):
+        bias.data = bias.data + 1.0
+    assert torch.allclose(graph(*parts), first + 1.0, atol=1e-5)
+
+
+def test_inputs_of_other_types_are_computed_too() -> None:
+    graph = onnx(trained(lambda: CompactUNet(SHAPE, 8, classes=3)))
+    x, t, labels = inputs(4, classes=3)
+    first = graph(x, t, labels)
+    assert torch.allclose(graph(x, t, labels.int()), first, atol=1e-5)
+    with torch.inference_mode(False), torch.no_grad():
+        assert torch.allclose(graph(x.clone().requires_grad_(), t.clone(), labels.clone()), first, atol=1e-5)
+
+
+def test_a_network_that_was_moved_is_computed_where_it_is() -> None:
+    graph, parts = onnx(trained(lambda: CompactUNet(SHAPE, 8))), inputs(4)
+    graph(*parts)
+    with torch.inference_mode(False):
+        graph.to("meta")
+    assert graph(*(part.to("meta") for part in parts)).device.type == "meta"
+
+
 def test_what_speaks_against_it() -> None:
     large = CompactUNet(SHAPE, 48)
     assert reason_against(large, CPU, "32-true") is None
     assert "float32" in str(reason_against(large, CPU, "bf16-mixed"))
     assert "float32" in str(reason_against(large, Devices("cpu", "1", compile=True), "32-true"))
     assert "Sorting is a plug-in's" in str(reason_against(Sorting(SHAPE, 48), CPU, "32-true"))
+    assert "Identity is a plug-in's" in str(reason_against(nn.Identity(), CPU, "32-true"))
     assert "it is for CPUs" in str(reason_against(large.to("meta"), CPU, "32-true"))
 
 
