@@ -110,7 +110,7 @@ class ArrayFormat:
             raise ValueError(
                 f"{outside:,} of {images.size:,} values ({share:.2g} of them) lie outside of `data.low` {low:g} to "
                 f"`data.high` {high:g}: they are from {images.min():g} to {images.max():g}; name that range, or set "
-                "`data.out_of_range` clip"
+                "data.out_of_range=clip"
             )
         pixels = np.empty(images.shape, np.uint8)
         for first in range(0, len(images), AT_ONCE):
@@ -169,16 +169,13 @@ def geometry_of(shape: Sequence[int], layout: Layout | None) -> Geometry:
     if layout is not None:
         readings = [one for one in readings if one.layout == layout]
     if not readings:
-        kinds = f"`data.layout` {layout}" if layout else "(H, W), (H, W, C) or (C, H, W)"
+        kinds = f"data.layout={layout}" if layout else "(H, W), (H, W, C) or (C, H, W)"
         raise ValueError(
             f"images of shape {size or 'nothing'} are not {kinds} with 1 to {MOST_CHANNELS} channels and sides of "
             f"{SIDES[0]} to {SIDES[-1]:,} pixels"
         )
     if len(readings) > 1:
-        raise ValueError(
-            f"images of shape {size} have their channels first or last: say which, `data.layout` CHW or `data.layout` "
-            "HWC"
-        )
+        raise ValueError(f"images of shape {size} have their channels first or last: say which, data.layout=CHW or HWC")
     return readings[0]
 
 
@@ -259,8 +256,8 @@ def range_hint(values: Array) -> str:
     guesses = [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (0.0, 65535.0)]
     low, high = next(((a, b) for a, b in guesses if a <= least and most <= b), (least, most))
     return (
-        f"is {values.dtype} with values from {least:g} to {most:g}: say which are black and white, for example "
-        f"`data.low` {low:g} and `data.high` {high:g}"
+        f"is of {values.dtype}, with values from {least:g} to {most:g}: say which are black and white, for example "
+        f"data.low={low:g} and data.high={high:g}"
     )
 
 

@@ -32,6 +32,7 @@ from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
 
 MOST_CLASSES = 10_000
+MAX_LABEL = 2**31 - 1
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -271,10 +272,12 @@ class _Reading:
             return none
         problem = _misfit(self.content.heads[name], count, images)
         if problem is None:
-            labels = npz_array(self.file, name).reshape(count).astype(np.int64)
-            if not count or labels.min() >= NO_LABEL:
-                return torch.from_numpy(labels)
-            problem = f"holds {labels.min()}: labels are 0 and up, and -1 is none"
+            labels = npz_array(self.file, name).reshape(count)
+            ends = (int(labels.min()), int(labels.max())) if count else ()
+            outside = [label for label in ends if not NO_LABEL <= label <= MAX_LABEL]
+            if not outside:
+                return torch.from_numpy(labels.astype(np.int64))
+            problem = f"holds {outside[0]}: labels are 0 to {MAX_LABEL:,}, -1 for none"
         if self.asked[key] is None and problem.startswith("is no"):
             self.notes.append(f"note: {name} {problem}: it is left out, and its images have no labels")
             return none

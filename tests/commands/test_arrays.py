@@ -125,8 +125,8 @@ def test_a_dry_run_says_what_was_assumed_and_writes_nothing(cli: Cli) -> None:
     np.savez("a.npz", images=RANDOM)
     data = ["--preset", "quickstart", "--set", "labels=null", "--set", "data.name=npz", "--set", "data.path=a.npz"]
     result = cli("train", *data, "--dry-run")
-    assert (result.code, "images of a.npz is float64 with values from" in result.err) == (2, True), result.err
-    assert "for example --set data.low 0 and --set data.high 1" in result.err
+    assert (result.code, "images of a.npz is of float64, with values from" in result.err) == (2, True), result.err
+    assert "for example data.low=0 and data.high=1" in result.err
     result = cli("train", *data, "--set", "data.low=0", "--set", "data.high=1", "--dry-run")
     assert result.code == 0, result.err
     assert "# a.npz: 30 images in images, no labels; 12x12, 5 channels (axes: channels, rows, columns)" in result.out

@@ -96,7 +96,7 @@ def test_channels_are_first_or_last(channels: int, layout: str) -> None:
 def test_a_shape_that_can_be_read_in_two_ways_needs_a_layout() -> None:
     images = RNG.integers(0, 256, (12, 8, 8, 8), np.uint8)
     np.savez("a.npz", images=images)
-    with pytest.raises(UserError, match=r"first or last: say which, `data\.layout` CHW or `data\.layout` HWC"):
+    with pytest.raises(UserError, match=r"first or last: say which, data\.layout=CHW or HWC"):
         loaded()
     _, source = loaded(layout="HWC")
     assert sorted(map(bytes, all_images(source))) == sorted(map(bytes, images.transpose(0, 3, 1, 2)))
@@ -225,8 +225,8 @@ BAD: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
         {"test_images": "images"},
         "images of training and of tests must be different arrays",
     ),
-    "range": (saving(images=FLOATS), {}, "images of a.npz is float32 with values from -0.99"),
-    "range to write": (saving(images=FLOATS), {}, "for example `data.low` -1 and `data.high` 1"),
+    "range": (saving(images=FLOATS), {}, "images of a.npz is of float32, with values from -0.99"),
+    "range to write": (saving(images=FLOATS), {}, "for example data.low=-1 and data.high=1"),
     "half a range": (saving(images=FLOATS), {"low": 0}, "data.high is missing beside data.low"),
     "range upside down": (saving(images=FLOATS), {"low": 1, "high": 1}, "data.low 1 is black and data.high 1 is white"),
     "infinite range": (saving(images=FLOATS), {"low": 0, "high": float("inf")}, "data.high: input should be a finite"),
@@ -259,7 +259,12 @@ BAD: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
         "is no label for each image, (N,) or (N, 1), but (20, 20) int64",
     ),
     "few labels": (saving(images=GREY, labels=LABELS[:7]), {}, "holds 7 labels, for the 20 images of images"),
-    "negative": (saving(images=GREY, labels=LABELS - 2), {}, "holds -2: labels are 0 and up, and -1 is none"),
+    "negative": (saving(images=GREY, labels=LABELS - 2), {}, "holds -2: labels are 0 to 2,147,483,647, -1 for none"),
+    "too large": (
+        saving(images=GREY, labels=np.full(20, 2**64 - 1, np.uint64)),
+        {},
+        "holds 18446744073709551615: labels are 0 to",
+    ),
 }  # fmt: skip
 
 
@@ -288,7 +293,7 @@ BAD_FOLDERS = {
         {f"{i}.npy": image for i, image in enumerate(GREY[:9])},
         "arrays holds 9 .npy files; at least 10 are needed",
     ),
-    "range": ({f"{i}.npy": image for i, image in enumerate(FLOATS)}, "0.npy is float32 with values from -"),
+    "range": ({f"{i}.npy": image for i, image in enumerate(FLOATS)}, "0.npy is of float32, with values from -"),
     "shapes": (
         {f"{i:02}.npy": image[:, i // 19 :] for i, image in enumerate(GREY)},
         "19.npy is 8x8, 1 channel (axes: rows, columns), and arrays/00.npy 8x9",
