@@ -313,7 +313,8 @@ class Model:
 
     @takes_sampler_options
     def invert(self, images: Tensor, **options: Any) -> Tensor:
-        """The noise x_T that DDIM takes to uint8 ``images`` (N, C, H, W): float (N, C, H, W), see :func:`inverted`.
+        """The noise x_T that DDIM takes to uint8 ``images`` (N, C, H, W): float (N, C, H, W), see
+        :func:`diffcli.diffusion.inversion.inverted`.
 
         ``restore(noise, model.T, sampler={"name": "ddim", "eta": 0}, guidance=1, autoguidance=1)`` draws the images
         from it again, with the same ``steps`` and ``label``.
