@@ -144,7 +144,8 @@ def _write_arrays(groups: Groups, part: Path, form: ArrayFormat) -> None:
     *_, made = rows
     rows = {"images": rows.pop(made), **rows}
     if restored.noise is not None:
-        rows["noise"] = restored.noise
+        noise = restored.noise
+        rows["noise"] = {"CHW": noise, "HW": noise[:, 0], "HWC": noise.movedim(1, -1)}[form.layout]
     if restored.deviation is not None and restored.samples is not None:
         samples = form.of(restored.samples.transpose(0, 1))
         rows |= {"standard_deviation": form.scaled(restored.deviation), "samples": samples}

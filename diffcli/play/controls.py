@@ -38,6 +38,18 @@ def seed_of(value: Any) -> int:
     return int(value)
 
 
+def end_of(value: Any) -> int | None:
+    """The seed at the other end of a row that a visitor chose; None where the field is empty.
+
+    Raises:
+        UserError: it is no whole number from 0 on.
+    """
+    text = "" if value is None else str(value).strip()
+    if text and not (text.isascii() and text.isdecimal()):
+        raise UserError(f"a row leads to a seed, a whole number from 0 on, or its field is empty; it is {text:.40}")
+    return int(text) if text else None
+
+
 def number_of(value: Any, what: str) -> float:
     """The number that a visitor chose.
 

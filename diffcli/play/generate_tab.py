@@ -11,7 +11,17 @@ import gradio as gr
 
 from diffcli.data.label_names import NONE
 from diffcli.play.choices import ANY, EACH_IN_TURN, NO_MODEL, Models, choices_of, first_pair, label_choices, label_of
-from diffcli.play.controls import QUEUE, Answers, answers_of, next_seed, panel, seed_control, seed_of, stop_button
+from diffcli.play.controls import (
+    QUEUE,
+    Answers,
+    answers_of,
+    end_of,
+    next_seed,
+    panel,
+    seed_control,
+    seed_of,
+    stop_button,
+)
 from diffcli.play.drawing import MOST_IMAGES, Frame, beside, frames_of
 from diffcli.play.inline_pictures import figure, message, of_grid, row
 from diffcli.utils.errors import UserError
@@ -41,7 +51,7 @@ class Tab:
     seed: gr.Number
     columns: list[Column]
     said: gr.HTML
-    to: gr.Number
+    to: gr.Textbox
     """The seed at the other end of a row; empty where the images have nothing to do with each other."""
 
     @property
@@ -66,7 +76,8 @@ def build(models: Models, at_once: int) -> None:
             min_width=130,
         )
         seed = seed_control()
-        to = gr.Number(None, label="To seed", info="A row from one to the other", precision=0, minimum=0, min_width=130)
+        # A number of Gradio with a minimum is never empty in a browser.
+        to = gr.Textbox("", label="Row to", info="Where a row ends", max_lines=1, min_width=130)
         count = gr.Slider(1, MOST_IMAGES, value=4, step=1, label="Images", info="In one picture", min_width=260)
     with gr.Row():
         go = gr.Button("Generate", variant="primary", min_width=100)
@@ -143,7 +154,8 @@ def _labels_shown(models: Models) -> Callable[..., Any]:
 def _drawing(models: Models, tab: Tab, values: FormValues) -> Answers:
     began = time.monotonic()
     seed, count, label = seed_of(values[tab.seed]), int(values[tab.count]), values[tab.label]
-    ends = None if values[tab.to] is None else (seed, int(values[tab.to]))
+    end = end_of(values[tab.to])
+    ends = None if end is None else (seed, end)
     if ends is not None and label == EACH_IN_TURN:
         raise UserError("a row between two seeds is of one label: choose one")
     active = [column for column in tab.columns if values[column.model] != NO_MODEL]

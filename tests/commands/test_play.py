@@ -32,7 +32,7 @@ from diffcli.play.choices import (
     label_of,
     opened,
 )
-from diffcli.play.controls import shown_classes
+from diffcli.play.controls import end_of, shown_classes
 from diffcli.play.drawing import Frame, beside, frames_of
 from diffcli.play.explaining import COLUMNS, DRAWS, evenly_chosen, explained, left_of, stretched
 from diffcli.play.generate_tab import Column, Tab
@@ -40,6 +40,7 @@ from diffcli.play.generate_tab import _drawing as answers_of
 from diffcli.play.inline_pictures import figure, message, of_grid, of_image, png_url
 from diffcli.play.restoring import MOST_STEPS, PAD, content_of, pad_image, restorations, restoring_steps, uploaded
 from diffcli.play.why_tab import contrast
+from diffcli.utils.errors import UserError
 
 CPU = diffcli.Devices("cpu", "1")
 
@@ -316,3 +317,14 @@ def test_pictures_are_in_the_page_itself() -> None:
     assert 'alt="a &quot;quoted&quot; &lt;name&gt;"' in shown
     assert "<figcaption>a &lt; b</figcaption>" in shown
     assert message("`seed` <b>", wrong=True) == '<p role="alert" class="wrong">seed &lt;b&gt;</p>'
+
+
+@pytest.mark.parametrize(("text", "end"), [("", None), (None, None), (" 12 ", 12), ("0", 0)])
+def test_the_end_of_a_row_is_a_seed_or_nothing(text: str | None, end: int | None) -> None:
+    assert end_of(text) == end
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "seven", "\u0662"])
+def test_what_is_no_seed_ends_no_row(text: str) -> None:
+    with pytest.raises(UserError, match="a row leads to a seed, a whole number from 0 on"):
+        end_of(text)
