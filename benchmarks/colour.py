@@ -16,13 +16,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
-import sys
 import time
-import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +29,7 @@ import yaml
 from torch import Tensor
 
 import diffcli
+from benchmarks.cells import count_processor_time, keep, measure, stored
 from benchmarks.peers import diffusers_example
 from benchmarks.recipes import Diffusers, Drawn, Lucidrains, Task
 from benchmarks.rounds import machine, put, table
@@ -43,7 +40,6 @@ from diffcli.evaluation.distances import Distances
 from diffcli.evaluation.extractors import of_judge
 from diffcli.evaluation.judges import READER, JudgedData, judges_of
 from diffcli.utils.devices import Devices, Processes
-from diffcli.utils.files import written_whole
 
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "docs" / "evaluations" / "colour.json"
@@ -112,7 +108,7 @@ def source_of(images: Path, size: int) -> Source:
 
 
 def judged(samples: Tensor, labels: Tensor | None, images: Path, source: Source, train: ImageSet) -> dict[str, float]:
-    """What two classifiers and patches say of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,)."""
+    """The scores of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,), by two classifiers and patches."""
     processes = Processes(torch.device("cpu"))
     judges = judges_of(JudgedData.of("folder", source), processes, quiet=True)
     distances = Distances(
@@ -172,7 +168,7 @@ def ours(name: str, images: Path, size: int, seconds: float, seed: int, *, out: 
 
 
 def training_part(source: Source) -> ImageSet:
-    """What is trained on: the images but for those of tests and validation."""
+    """The images to train on: those that are not for tests or validation."""
     return split(source.development, 0.05, 0, by_class=source.by_class)[0]
 
 
@@ -221,40 +217,29 @@ def key_of(images: Path, size: int, seconds: float, recipe: str, seed: int) -> s
     return f"{images.name}; {size}; {seconds:g} s; {recipe}; seed {seed}"
 
 
-def measure(options: argparse.Namespace) -> None:
-    """Measures the cells that are not there yet, each in a process of its own."""
-    for seed in options.seeds:
-        for recipe in options.measure:
-            key = key_of(options.images, options.size, options.seconds, recipe, seed)
-            if key in stored(options.store):
-                continue
-            words = [sys.executable, "-m", "benchmarks.colour", "--images", str(options.images), "--cell", recipe]
-            words += ["--size", str(options.size), "--seconds", str(options.seconds), "--seeds", str(seed)]
-            words += ["--store", str(options.store), "--out", str(options.out)]
-            subprocess.run(words, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+def words_of(options: argparse.Namespace) -> dict[str, list[str]]:
+    """The words that measure a cell, by its key."""
+    shared = ["--images", str(options.images), "--size", str(options.size), "--seconds", str(options.seconds)]
+    return {
+        key_of(options.images, options.size, options.seconds, recipe, seed): [
+            *("--cell", recipe, "--seeds", str(seed)),
+            *(*shared, "--out", str(options.out)),
+        ]
+        for seed in options.seeds
+        for recipe in options.measure
+    }
 
 
 def cell(options: argparse.Namespace) -> None:
     """Measures one cell and keeps it."""
-    from diffcli.training import pace
-
-    torch.set_num_threads(1)
-    # The product's max_time is one of the clock on the wall.
-    pace.time = types.SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
+    count_processor_time()
     recipe, seed = options.cell, options.seeds[0]
     source = source_of(options.images, options.size)
     place = options.images, options.size, options.seconds, seed
     facts = peer(recipe, *place, source) if recipe in PEERS else ours(recipe, *place, out=options.out, source=source)
-    content = stored(options.store)
-    content[key_of(options.images, options.size, options.seconds, recipe, seed)] = facts | {"machine": machine()}
-    with written_whole(options.store) as file:
-        file.write_text(json.dumps(content, indent=1) + "\n")
+    key = key_of(options.images, options.size, options.seconds, recipe, seed)
+    keep(options.store, {key: facts | {"machine": machine()}})
     print(recipe, seed, json.dumps(facts), flush=True)
-
-
-def stored(store: Path) -> dict[str, Any]:
-    """The cells that were measured."""
-    return json.loads(store.read_text()) if store.is_file() else {}
 
 
 def floors(cells: Sequence[Mapping[str, Any]], score: str, scores: str = "scores") -> str:
@@ -321,15 +306,6 @@ def _distance(cells: Sequence[Mapping[str, Any]]) -> float:
     return statistics.mean(cell["scores"]["fid_classifier"] / cell["scores"]["fid_classifier_floor"] for cell in cells)
 
 
-def merge(files: Sequence[Path], store: Path) -> None:
-    """Puts the cells of several stores into one."""
-    content = stored(store)
-    for file in files:
-        content |= stored(file)
-    with written_whole(store) as part:
-        part.write_text(json.dumps(dict(sorted(content.items())), indent=1) + "\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [*OURS, *PEERS]
@@ -346,9 +322,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.cell:
         cell(options)
     elif options.measure:
-        measure(options)
+        measure("benchmarks.colour", words_of(options), options.store)
     elif options.merge:
-        merge(options.merge, options.store)
+        for file in options.merge:
+            keep(options.store, stored(file), ordered=True)
     else:
         PAGE.write_text(
             put(PAGE.read_text(encoding="utf-8"), "colour", tables(stored(options.store))), encoding="utf-8"

@@ -14,12 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
-import subprocess
-import sys
 import time
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +24,10 @@ from typing import Any
 import torch
 
 import diffcli
+from benchmarks.cells import count_processor_time, keep, measure, stored
 from benchmarks.rounds import machine, put, table
 from diffcli.evaluation.metrics import times_floor
 from diffcli.utils.devices import Devices
-from diffcli.utils.files import written_whole
 
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "docs" / "evaluations" / "transformer.json"
@@ -73,18 +69,9 @@ def key_of(recipe: str, seconds: float, seed: int) -> str:
     return f"{recipe}; {seconds:g} s; seed {seed}"
 
 
-def stored(store: Path) -> dict[str, Any]:
-    """The cells that were measured."""
-    return json.loads(store.read_text()) if store.is_file() else {}
-
-
 def cell(options: argparse.Namespace) -> None:
     """Measures one cell and keeps it."""
-    from diffcli.training import pace
-
-    torch.set_num_threads(1)
-    # The product's max_time is one of the clock on the wall.
-    pace.time = types.SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
+    count_processor_time()
     name, seed, seconds = options.cell, options.seeds[0], options.seconds
     recipe = RECIPES[name]
     settings = {
@@ -113,24 +100,19 @@ def cell(options: argparse.Namespace) -> None:
     began = time.process_time()
     result = diffcli.evaluate(out, ["fid", "label_kept"], None, options.n_fid, devices=CPU, quiet=True)
     facts |= {"evaluation seconds": time.process_time() - began, "n_fid": options.n_fid, "scores": result.scores}
-    content = stored(options.store)
-    content[key_of(name, seconds, seed)] = facts
-    with written_whole(options.store) as file:
-        file.write_text(json.dumps(content, indent=1) + "\n")
+    keep(options.store, {key_of(name, seconds, seed): facts})
     print(name, seed, json.dumps(facts), flush=True)
 
 
-def measure(options: argparse.Namespace) -> None:
-    """Measures the cells that are not there yet, each in a process of its own."""
-    for seed in options.seeds:
-        for name in options.measure:
-            if key_of(name, options.seconds, seed) in stored(options.store):
-                continue
-            words = [sys.executable, "-m", "benchmarks.transformer", "--cell", name, "--seconds", str(options.seconds)]
-            words += ["--seeds", str(seed), "--store", str(options.store), "--out", str(options.out)]
-            words += ["--n-fid", str(options.n_fid)]
-            words += ["--images", str(options.images)] if options.images else []
-            subprocess.run(words, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+def words_of(options: argparse.Namespace) -> dict[str, list[str]]:
+    """The words that measure a cell, by its key."""
+    shared = ["--seconds", str(options.seconds), "--out", str(options.out), "--n-fid", str(options.n_fid)]
+    shared += ["--images", str(options.images)] if options.images else []
+    return {
+        key_of(name, options.seconds, seed): ["--cell", name, "--seeds", str(seed), *shared]
+        for seed in options.seeds
+        for name in options.measure
+    }
 
 
 def times(key: str, scores: Mapping[str, float]) -> str:
@@ -181,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.cell:
         cell(options)
     elif options.measure:
-        measure(options)
+        measure("benchmarks.transformer", words_of(options), options.store)
     else:
         PAGE.write_text(put(PAGE.read_text(), "transformer", rendered(stored(options.store))))
 

@@ -113,7 +113,7 @@ def precision() -> Facts:
 
 
 def engine() -> Facts:
-    """What computes networks on CPUs, and what of it is missing."""
+    """The engine that computes networks on CPUs, and the packages that are missing for the faster one."""
     from diffcli.utils.engine import missing_packages
 
     missing = missing_packages()

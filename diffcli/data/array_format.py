@@ -19,7 +19,7 @@ Layout = Literal["HW", "HWC", "CHW"]
 """The axes of one image: rows, columns and channels."""
 Channels = Annotated[int, Field(ge=1, le=8)]
 Limit = Annotated[float, Field(allow_inf_nan=False)]
-"""Of the range of values."""
+"""An end of the range of values."""
 MOST_CHANNELS = 8
 SIDES = range(4, 1025)
 AT_ONCE = 1000
@@ -62,21 +62,22 @@ class ArrayFormat:
             low, high = self.limits
             unit = images.double() / 255 if is_bytes else to_unit(images.double())
             values = (low + (high - low) * unit).float()
-        return self._ordered(values)
+        return self.ordered(values)
 
     def unrounded(self, images: Tensor) -> Array:
         """As :meth:`of`, of images, float (N, C, H, W), which may exceed the range of pixels: neither rounded nor
         clamped, float32; where pixels are bytes, as they are."""
         if self.low is None:
-            return self._ordered(images)
+            return self.ordered(images)
         low, high = self.limits
-        return self._ordered((low + (high - low) * (images.double() + 0.5)).float())
+        return self.ordered((low + (high - low) * (images.double() + 0.5)).float())
 
     def scaled(self, deviation: Tensor) -> Array:
         """Differences of images, float (N, C, H, W), where pixels have the range 1, as those of their arrays."""
-        return self._ordered(deviation if self.low is None else (deviation * (255 * self.level)).float())
+        return self.ordered(deviation if self.low is None else (deviation * (255 * self.level)).float())
 
-    def _ordered(self, values: Tensor) -> Array:
+    def ordered(self, values: Tensor) -> Array:
+        """Values (..., C, H, W) in this order of axes, as they are."""
         array: Array = values.cpu().numpy()
         channels = array.ndim - 3  # further axes may stand before those of the images
         if self.layout != "CHW":
@@ -227,6 +228,24 @@ def completed(parameters: Mapping[str, Any], geometry: Geometry) -> dict[str, An
                 f"so leave data.{key} out"
             )
     return {"layout": geometry.layout, "size": own[0], "channels": own[1]}
+
+
+def misfit(size: int | list[int] | None, channels: int | None, geometry: Geometry) -> str | None:
+    """The end of a sentence on images of another geometry than a preset says; None where they fit, or it says none."""
+    if size is None or channels is None or shape_of(channels=channels, size=size) == geometry[1:]:
+        return None
+    sides_asked = "x".join(map(str, shape_of(channels=channels, size=size)[1:]))
+    return f"{geometry}, and those asked for {sides_asked} with {channels} channels"
+
+
+def clipped_note(form: ArrayFormat, clipped: int, count: int, source: str = "") -> str | None:
+    """A sentence on values that were clipped, of so many; None where there are none.
+
+    Args:
+        source: where they are, with a preposition.
+    """
+    low, high = form.limits
+    return f"note: {clipped:,} of {count:,} values{source} are clipped to {low:g} to {high:g}" if clipped else None
 
 
 def check_limits(dtypes: Sequence[np.dtype[Any]], low: float | None, high: float | None) -> None:

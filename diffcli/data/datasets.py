@@ -48,7 +48,7 @@ DATASETS: dict[str, Callable[..., Source]] = {
     "npy": npy,
 }
 OF_FILES = ("folder", "npz", "npy")
-"""Those of a user's own files, which are at ``path``."""
+"""Data sets of a user's own files, which are at ``path``."""
 
 
 def contents(data_dir: Path) -> dict[str, str]:

@@ -19,9 +19,11 @@ from diffcli.data.array_format import (
     Layout,
     Limit,
     check_limits,
+    clipped_note,
     completed,
     described,
     geometry_of,
+    misfit,
     precision_note,
     range_hint,
     shape_of,
@@ -81,11 +83,8 @@ def npy(
     """
     files, inventory = _files(path)
     geometry = _geometry(files[0], layout, low, high)
-    if None not in (size, channels) and shape_of(channels=channels, size=size) != geometry[1:]:
-        expected = "x".join(map(str, shape_of(channels=channels, size=size)[1:]))
-        raise UserError(
-            f"data.path: {printable(files[0])} is {geometry}, and those asked for {expected} with {channels} channels"
-        )
+    if (problem := misfit(size, channels, geometry)) is not None:
+        raise UserError(f"data.path: {printable(files[0])} is {problem}")
     form = ArrayFormat(geometry.layout, low, high)
     images = torch.empty((len(files), *geometry[1:]), dtype=torch.uint8)
     clipped = 0
@@ -106,8 +105,7 @@ def npy(
     classes, labels = classes_of(user_path(path), files)
     by_class = hold_out == "by-class"
     development, test = hold_out_test(ImageSet(images, labels), by_class=by_class)
-    note = f"note: {clipped:,} of {images.numel():,} values are clipped to {form.limits[0]:g} to {form.limits[1]:g}"
-    notes = [f"each is {geometry}", note if clipped else None, precision_note(form, images)]
+    notes = [f"each is {geometry}", clipped_note(form, clipped, images.numel()), precision_note(form, images)]
     return Source(
         development,
         test,

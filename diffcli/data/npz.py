@@ -19,14 +19,16 @@ from diffcli.data.array_format import (
     Layout,
     Limit,
     check_limits,
+    clipped_note,
     completed,
     described,
     geometry_of,
+    misfit,
     precision_note,
     range_hint,
     shape_of,
 )
-from diffcli.data.folders import MIN_IMAGES, Size, printable, sides
+from diffcli.data.folders import MIN_IMAGES, Size, printable
 from diffcli.data.sources import NO_LABEL, ImageSet, Source, hold_out_test, of_arrays, shaped_by
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
@@ -62,11 +64,11 @@ writes, and of ``numpy.savez`` without names."""
 
 
 class Content(NamedTuple):
-    """What is read of a file."""
+    """The images of a file: how they are called, and their shape."""
 
     names: Names
     heads: Mapping[str, Head]
-    """Of all of its arrays."""
+    """The headers of all arrays of the file."""
     geometry: Geometry
 
 
@@ -125,7 +127,7 @@ def npz(
     Raises:
         UserError: the file is missing, damaged or holds no such arrays; or their values are out of range.
     """
-    given = {
+    parameters = {
         "images": images,
         "labels": labels,
         "val_images": val_images,
@@ -137,15 +139,11 @@ def npz(
         "high": high,
     }
     file = user_path(path, "data.path:")
-    content = _content(file, given)
+    content = _content(file, parameters)
     geometry, names = content.geometry, content.names
-    if size is not None and (channels, *sides(size)) != geometry[1:]:
-        expected = "x".join(map(str, sides(size)))
-        raise UserError(
-            f"data.path: the images of {printable(file)} are {geometry}, and those asked for {expected} with "
-            f"{channels} channels"
-        )
-    reading = _Reading(file, content, ArrayFormat(geometry.layout, low, high), out_of_range == "clip", given)
+    if (problem := misfit(size, channels, geometry)) is not None:
+        raise UserError(f"data.path: the images of {printable(file)} are {problem}")
+    reading = _Reading(file, content, ArrayFormat(geometry.layout, low, high), out_of_range == "clip", parameters)
     development = reading.part(names.images, names.labels, "labels")
     if names.val_images:
         more = reading.part(names.val_images, names.val_labels, "val_labels")
@@ -221,8 +219,8 @@ def _names(file: Path, heads: Mapping[str, Head], parameters: Mapping[str, Any])
     images = asked["images"] or images_name(file, heads)
     convention = next((one for one in CONVENTIONS if one.images == images), None)
     usual = {} if convention is None else convention._asdict()
-    found = {key: name if name is not None else usual.get(key) for key, name in asked.items()}
-    there = {key: name if name in heads else None for key, name in found.items()}
+    expected = {key: name if name is not None else usual.get(key) for key, name in asked.items()}
+    there = {key: name if name in heads else None for key, name in expected.items()}
     return Names(**(there | {"images": images}))
 
 
@@ -260,10 +258,8 @@ class _Reading:
             pixels, clipped = self.form.pixels(npz_array(self.file, images), clip=self.clip)
         except ValueError as error:
             raise UserError(f"data.path: {images} of {printable(self.file)}: {error}") from error
-        if clipped:
-            low, high = self.form.limits
-            values = f"{clipped:,} of {pixels.numel():,} values of {images}"
-            self.notes.append(f"note: {values} are clipped to {low:g} to {high:g}")
+        if (note := clipped_note(self.form, clipped, pixels.numel(), f" of {images}")) is not None:
+            self.notes.append(note)
         return ImageSet(pixels, self._labels(labels, len(pixels), key, images))
 
     def _labels(self, name: str | None, count: int, key: str, images: str) -> Tensor:

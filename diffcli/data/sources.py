@@ -107,7 +107,7 @@ class Source:
     by_class: bool = False
     """Whether validation images are held out by class, as the test images were."""
     notes: tuple[str, ...] = ()
-    """What a training should say of the images, in lines."""
+    """Lines on the images that a training should say."""
 
 
 Load = TypeVar("Load", bound=Callable[..., Source])

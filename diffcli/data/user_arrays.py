@@ -27,7 +27,7 @@ class Arrays:
     """The images of files of arrays, all in the shape of a model."""
 
     files: list[Path]
-    """Of each image."""
+    """The file of each image."""
     images: Tensor
     """uint8 (N, C, H, W)."""
 

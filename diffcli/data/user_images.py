@@ -91,7 +91,7 @@ def _decoded(file: Path, background: str) -> Image.Image:
         raise UserError(f"{printable(file)} {problem}") from problem
 
 
-def read_mask(file: Path | str, given: ShapedImages) -> Tensor:
+def read_mask(file: Path | str, inputs: ShapedImages) -> Tensor:
     """The pixels that are to be painted, bool (H, W): where the mask is white, that is lighter than mid-grey.
 
     The mask is an image of the size of the files' images, cropped and resized as they are, or of the size that a model
@@ -106,8 +106,8 @@ def read_mask(file: Path | str, given: ShapedImages) -> Tensor:
         mask = decoded(path, "black")
     except BadImage as problem:
         raise UserError(f"{name} {problem}") from problem
-    height, width = given.images.shape[2:]
-    for image, size in zip(given.files, given.sizes, strict=True):
+    height, width = inputs.images.shape[2:]
+    for image, size in zip(inputs.files, inputs.sizes, strict=True):
         if mask.size not in (size, (width, height)):
             raise UserError(
                 f"{name} is {_size(mask.size)} pixels, and {printable(image)} {_size(size)}; a mask has the size of "

@@ -102,7 +102,7 @@ class Between:
 
 
 Source = torch.Generator | Between
-"""Where an image's random numbers come from."""
+"""A source of an image's random numbers."""
 
 
 def normals(source: Source, count: int, shape: Sequence[int]) -> Tensor:

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffcli.data.pixels import psnr
 from diffcli.evaluation.frechet import Reference
 from diffcli.utils.compile import full_precision
 
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5
-ROUNDING = 1 / (12 * 255**2)
-"""Mean squared error of rounding to 8 bits, for pixels of the range 1."""
 
 
 def ssim_window(height: int, width: int) -> dict[str, Any]:
@@ -34,15 +33,6 @@ def ssim_window(height: int, width: int) -> dict[str, Any]:
 def rmse(originals: Tensor, images: Tensor) -> Tensor:
     """Root mean squared error of each image, (N,)."""
     return (originals - images).square().flatten(1).mean(dim=1).sqrt()
-
-
-def psnr(originals: Tensor, images: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB at data range 1, (N,), at most 58.9: that of rounding to 8 bits.
-
-    An image whose error is less than that is the original in every picture file; without a bound, one exact image would
-    make the mean of all of them infinite.
-    """
-    return -10 * (originals - images).square().flatten(1).mean(dim=1).clamp(min=ROUNDING).log10()
 
 
 def ssim(originals: Tensor, images: Tensor) -> Tensor:

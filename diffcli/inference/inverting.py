@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from torch import Tensor
-
 from diffcli.config.presets import sampler_named
-from diffcli.data.pixels import rounding, to_model
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.inference.options import SamplerOptions
 from diffcli.utils.errors import UserError
@@ -33,8 +30,8 @@ def deterministic(options: OfSampler, degradation: Degradation) -> OfSampler:
             f"{degradation.name}: its x_T is what is left of an image; take mnist-fast or another model of noise"
         )
     if options.sampler is not None:
-        chosen = sampler_named(options.sampler)
-        if chosen.name != "ddim" or getattr(chosen, "eta", None):
+        sampler_asked = sampler_named(options.sampler)
+        if sampler_asked.name != "ddim" or getattr(sampler_asked, "eta", None):
             raise UserError(
                 "`sampler`: only ddim without new noise is run backwards, which is taken here; leave it out"
             )
@@ -46,10 +43,3 @@ def deterministic(options: OfSampler, degradation: Degradation) -> OfSampler:
             )
     sampler = DETERMINISTIC if options.sampler in (None, "ddim") else options.sampler
     return replace(options, sampler=sampler, guidance=1.0, autoguidance=1.0)
-
-
-def psnr(images: Tensor, others: Tensor) -> Tensor:
-    """The peak signal-to-noise ratio of uint8 images (N, C, H, W) to others, in decibels, (N,); at most 58.9, that of
-    rounding to 8 bits."""
-    error = (to_model(images) - to_model(others)).square().flatten(1).mean(dim=1)
-    return -10 * error.clamp(min=rounding(8) ** 2).log10()

@@ -114,13 +114,13 @@ def started(model: Model, devices: Devices, processes: Processes | None = None) 
         raise UserError(f"`engine`: {unknown('engine', devices.engine, ENGINES)}")
     work = sum(weight.numel() for weight in model.denoiser.network.parameters()) * math.prod(model.image_shape[1:])
     automatic = devices.engine == "auto" and processes.device.type == "cpu" and work >= GRAPH_WORK
+    about = model.preset.network.model_dump()
     for denoiser in filter(None, (model.denoiser, model.guide)):
         network = denoiser.to(processes.device).network
         denoiser.network = prepared(network, precision, devices.compile)
         if automatic or devices.engine == "onnxruntime":
             from diffcli.utils.engine import with_graphs
 
-            about = model.preset.network.model_dump()
             denoiser.network = with_graphs(network, denoiser.network, devices, precision, about)
     return replace(model, processes=processes, precision=precision)
 

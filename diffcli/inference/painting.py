@@ -19,7 +19,7 @@ from diffcli.utils.console import progress
 def inpainted(
     sampling: Sampling, images: Tensor, painted: Tensor, labels: Tensor | None, resampling: int | None, quiet: bool
 ) -> Tensor:
-    """What a model draws of uint8 images (N, C, H, W) where ``painted``, bool (N, 1, H, W), is True; uint8, too.
+    """The drawing of a model in uint8 images (N, C, H, W) where ``painted``, bool (N, 1, H, W), is True; uint8, too.
 
     Args:
         labels: of the images, int64 (N,), -1 for none.

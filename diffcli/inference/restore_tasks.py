@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from diffcli.data.folders import printable
-from diffcli.data.pixels import to_model, to_uint8
+from diffcli.data.pixels import psnr, to_model, to_uint8
 from diffcli.data.user_images import ShapedImages, read_mask
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.blur_width import exact_blur, scales_of, step_of_width, width_note, widths
 from diffcli.inference.checks import check_inpaints
-from diffcli.inference.inverting import deterministic, psnr
+from diffcli.inference.inverting import deterministic
 from diffcli.inference.measurement_options import PosteriorOptions
 from diffcli.inference.measuring import ROUNDING, degradation_named, draw_measurements, step_of
 from diffcli.inference.model import Model
@@ -71,22 +71,22 @@ def starts_from_noise(model: Model, options: RestoreOptions) -> bool:
     return options.mask is not None or measures
 
 
-def task_of(model: Model, options: RestoreOptions, given: ShapedImages) -> Task:
+def task_of(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
     """What is to be done to images at hand, checked.
 
     Raises:
         UserError: an option does not fit the model or the images.
     """
     if options.invert_noise:
-        return _inverting(model, options, given)
+        return _inverting(model, options, inputs)
     if options.mask is not None:
-        return _painting(model, options, given)
+        return _painting(model, options, inputs)
     if starts_from_noise(model, options):
-        return _measuring(model, options, given)
-    return _restoring(model, options, given)
+        return _measuring(model, options, inputs)
+    return _restoring(model, options, inputs)
 
 
-def _inverting(model: Model, options: RestoreOptions, given: ShapedImages) -> Task:
+def _inverting(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
     """By the noise that the images are drawn from."""
     chosen = deterministic(options, model.denoiser.degradation)
     model.sampling(chosen)
@@ -96,19 +96,19 @@ def _inverting(model: Model, options: RestoreOptions, given: ShapedImages) -> Ta
         asked = shared(deterministic(options, model.denoiser.degradation), SamplerOptions)
         noise = model.invert(images, **asked)
         redrawn = model.restore(noise, model.T, **asked)
-        for file, distance in zip(given.files, psnr(redrawn, images).tolist(), strict=True):
+        for file, distance in zip(inputs.files, psnr(to_model(redrawn), to_model(images)).tolist(), strict=True):
             _say(options, f"{printable(file)} is redrawn at {distance:.1f} dB")
         return Restored({"original": images, "redrawn": redrawn}, noise=noise)
 
     return make
 
 
-def _painting(model: Model, options: RestoreOptions, given: ShapedImages) -> Task:
+def _painting(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
     check_inpaints(model.denoiser.degradation, options.resampling)
     check_start(model)
     model.sampling(options)
     model.labels.check_images(options)
-    painted = read_mask(options.mask or "", given)
+    painted = read_mask(options.mask or "", inputs)
 
     def paint(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
         made = model.inpaint(images, painted, options.resampling, **shared(options, SamplerOptions))
@@ -117,7 +117,7 @@ def _painting(model: Model, options: RestoreOptions, given: ShapedImages) -> Tas
     return paint
 
 
-def _restoring(model: Model, options: RestoreOptions, given: ShapedImages) -> Task:
+def _restoring(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
     """By what the model itself undoes."""
     told = options.degraded and model.denoiser.measurement_noise > 0
     for name in ("method", "samples") if told else ("sigma", "method", "samples"):
@@ -125,8 +125,8 @@ def _restoring(model: Model, options: RestoreOptions, given: ShapedImages) -> Ta
             raise UserError(f"`{name}` is of measurements; add `degradation`, or leave it out")
     sigma = (ROUNDING if options.sigma is None else options.sigma) if told else 0.0
     degradation = model.denoiser.degradation
-    scales = scales_of(given.sizes, model.image_shape)
-    t = _step(model, degradation, options, scales, given)
+    scales = scales_of(inputs.sizes, model.image_shape)
+    t = _step(model, degradation, options, scales, inputs)
     t = default_t(model.T) if t is None else t
     if t != AUTO:
         model.sampling_from(int(t), options).with_sigma(sigma)
@@ -147,7 +147,7 @@ def _restoring(model: Model, options: RestoreOptions, given: ShapedImages) -> Ta
     return make
 
 
-def _measuring(model: Model, options: RestoreOptions, given: ShapedImages) -> Task:
+def _measuring(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
     """By a measurement, of which the model is the prior."""
     method_for(model.denoiser.degradation, options.method)
     check_start(model)
@@ -155,15 +155,15 @@ def _measuring(model: Model, options: RestoreOptions, given: ShapedImages) -> Ta
     model.sampling(told)
     if told is options:
         model.labels.check_images(options)
-    scales = scales_of(given.sizes, model.image_shape)
-    degradation, t = _measured_by(model, options, scales, given)
+    scales = scales_of(inputs.sizes, model.image_shape)
+    degradation, t = _measured_by(model, options, scales, inputs)
 
     def make(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
         step = _known_step(model, degradation, t, images, options)
         _say(options, width_note(degradation, step, scales))
         y = images if options.degraded else draw_measurements(degradation, images, step, options.sigma, options.seed)
         posterior = model.posterior(y, degradation, step, **shared(options, PosteriorOptions))
-        _say(options, *likely_labels(posterior, model.classes, map(printable, given.files)), misfit_note(posterior))
+        _say(options, *likely_labels(posterior, model.classes, map(printable, inputs.files)), misfit_note(posterior))
         rows = {} if options.degraded else {"original": images}
         rows["degraded"] = to_model(y) if options.degraded else y
         if len(posterior.samples) == 1:
@@ -175,7 +175,7 @@ def _measuring(model: Model, options: RestoreOptions, given: ShapedImages) -> Ta
 
 
 def _measured_by(
-    model: Model, options: RestoreOptions, scales: Sequence[float], given: ShapedImages
+    model: Model, options: RestoreOptions, scales: Sequence[float], inputs: ShapedImages
 ) -> tuple[Degradation, int | str]:
     """What is done to the images, and how far."""
     if options.degradation is None:
@@ -187,14 +187,14 @@ def _measured_by(
             )
         return exact_blur(blurs.pop(), model.image_shape), 1
     degradation = degradation_named(options.degradation, model.image_shape)
-    t = _step(model, degradation, options, scales, given)
+    t = _step(model, degradation, options, scales, inputs)
     if t is None and not options.degraded:
         t = default_t(degradation.T)
     return degradation, t if t == AUTO else step_of(degradation, t if t is None else int(t))
 
 
 def _step(
-    model: Model, degradation: Degradation, options: RestoreOptions, scales: Sequence[float], given: ShapedImages
+    model: Model, degradation: Degradation, options: RestoreOptions, scales: Sequence[float], inputs: ShapedImages
 ) -> int | str | None:
     """The t that the options say; None where they say none."""
     if options.t == AUTO:
@@ -207,8 +207,8 @@ def _step(
     if len(set(steps)) > 1:
         other = next(number for number, step in enumerate(steps) if step != steps[0])
         raise UserError(
-            f"`blur` {options.blur:g} pixels are t = {steps[0]} of {printable(given.files[0])} and t = {steps[other]} "
-            f"of {printable(given.files[other])}, by their sizes; restore each size by itself"
+            f"`blur` {options.blur:g} pixels are t = {steps[0]} of {printable(inputs.files[0])} and t = {steps[other]} "
+            f"of {printable(inputs.files[other])}, by their sizes; restore each size by itself"
         )
     return steps[0]
 

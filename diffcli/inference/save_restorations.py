@@ -36,7 +36,7 @@ SHOWN = 64
 class Job:
     """Pictures that are restored together, in one shape."""
 
-    given: ShapedImages
+    inputs: ShapedImages
     degradation: Degradation
     """The model's, of pictures of this shape."""
     task: Task
@@ -58,7 +58,7 @@ def restore(options: RestoreOptions) -> list[Path]:
     _check_kept(options, pictures.files)
     model = started(model, options.devices)
     options = replace(options, quiet=options.quiet or not model.processes.first)
-    restored = [(_carried_out(job, model, options), job.given.files) for job in jobs]
+    restored = [(_carried_out(job, model, options), job.inputs.files) for job in jobs]
     if not model.processes.first:
         return []
     with written_whole(options.out) as part:
@@ -92,15 +92,15 @@ def _jobs(model: Model, options: RestoreOptions, pictures: Pictures | Arrays) ->
         )
     jobs = []
     for shape, indices in shapes.items():
-        given = pictures.at(indices).in_shape(shape)
+        inputs = pictures.at(indices).in_shape(shape)
         own = shape == model.image_shape
         degradation = model.denoiser.degradation if own else build_degradation(model.preset, shape, tiled=True)
-        jobs.append(Job(given, degradation, task_of(tiled_model(model, degradation), options, given)))
+        jobs.append(Job(inputs, degradation, task_of(tiled_model(model, degradation), options, inputs)))
     return jobs
 
 
 def _carried_out(job: Job, model: Model, options: RestoreOptions) -> Restored:
-    images = 255 - job.given.images if options.invert else job.given.images
+    images = 255 - job.inputs.images if options.invert else job.inputs.images
     if job.degradation.image_shape != model.image_shape:
         # One picture's tiles fill a batch.
         tile, whole = ("x".join(map(str, shape[:0:-1])) for shape in (model.image_shape, job.degradation.image_shape))
@@ -144,8 +144,7 @@ def _write_arrays(groups: Groups, part: Path, form: ArrayFormat) -> None:
     *_, made = rows
     rows = {"images": rows.pop(made), **rows}
     if restored.noise is not None:
-        noise = restored.noise
-        rows["noise"] = {"CHW": noise, "HW": noise[:, 0], "HWC": noise.movedim(1, -1)}[form.layout]
+        rows["noise"] = form.ordered(restored.noise)
     if restored.deviation is not None and restored.samples is not None:
         samples = form.of(restored.samples.transpose(0, 1))
         rows |= {"standard_deviation": form.scaled(restored.deviation), "samples": samples}
@@ -191,4 +190,4 @@ WRITERS: dict[str, Callable[[Groups, Path, RestoreOptions], None]] = {
     ".png": _write_picture,
     "": _write_files,
 }
-"""What is written of pictures, by extension; none is a folder."""
+"""The writers of pictures, by extension; none is a folder."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffcli.networks.embeddings import LabelEmbedding, time_layers
+from diffcli.networks.embeddings import Conditioned, LabelEmbedding, time_layers
 
 GROUPS = 8
 TIME_WIDTH = 128
@@ -110,7 +110,7 @@ class Level(nn.Module):
         return hidden
 
 
-class CompactUNet(nn.Module):
+class CompactUNet(Conditioned):
     """Residual blocks at two or more resolutions of an image cut into patches, joined by skip connections.
 
     The first resolution is that of the patches, whose pixels become channels (Hoogeboom et al. 2023, "simple
@@ -192,9 +192,7 @@ class CompactUNet(nn.Module):
     ) -> Tensor:
         """(xt (B, C, H, W), t / T (B,), labels int64 (B,), -1 for none, noise level in 0..1 (B,), None for none) -> (B,
         C, H, W)."""
-        time = self.label(self.time(t_fraction), labels)
-        if self.level is not None:
-            time = time + self.level(torch.zeros_like(t_fraction) if level is None else level)
+        time = self.condition(t_fraction, labels, level)
         hidden = self.stem(xt)
         for block in self.down:
             hidden = block(hidden, time)

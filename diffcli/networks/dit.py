@@ -7,16 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffcli.networks.attention import dot_product_attention
-from diffcli.networks.embeddings import LabelEmbedding, time_layers
+from diffcli.networks.embeddings import Conditioned, LabelEmbedding, time_layers
 
 FREQUENCIES = 6
-"""Of the time, as many as the compact UNet has."""
+"""Sines and cosines of the time, as many as the compact UNet has."""
 HEAD_WIDTH = 32
 EXPANSION = 4
 MAX_BLOCKS = 100
 MAX_PATCH = 64
 MAX_PERIOD = 10_000.0
-"""Of the sines of the positions, in patches, over 2 pi: that of Vaswani et al."""
+"""The longest period of the sines of the positions, in patches, over 2 pi: that of Vaswani et al."""
 
 
 def positions_of(rows: int, columns: int, width: int) -> Tensor:
@@ -77,7 +77,7 @@ class TransformerBlock(nn.Module):
         return hidden + mlp_gate * self.mlp(adaptive_norm(hidden, mlp_scale, mlp_shift))
 
 
-class DiT(nn.Module):
+class DiT(Conditioned):
     """A diffusion transformer (Peebles & Xie 2023) on the pixels of an image (Li & He 2025).
 
     Each patch is a token; all attend to all. With the defaults and 1x28x28 images, 49 tokens. The work of attention
@@ -153,10 +153,7 @@ class DiT(nn.Module):
     ) -> Tensor:
         """(xt (B, C, H, W), t / T (B,), labels int64 (B,), -1 for none, noise level in 0..1 (B,), None for none) -> (B,
         C, H, W)."""
-        condition = self.label(self.time(t_fraction), labels)
-        if self.level is not None:
-            condition = condition + self.level(torch.zeros_like(t_fraction) if level is None else level)
-        condition = F.silu(condition)
+        condition = F.silu(self.condition(t_fraction, labels, level))
         patches = F.pixel_unshuffle(xt, self.patch).flatten(2).transpose(-2, -1)
         hidden = self.embed(patches) + self.positions
         for block in self.blocks:

@@ -61,6 +61,26 @@ class SinusoidalTimeEmbedding(nn.Module):
         return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 
+class Conditioned(nn.Module):
+    """A network that is told the time, a label and the level of the measurement noise of each image.
+
+    Its ``time`` and ``level`` map (B,) in 0..1 to (B, width), its ``label`` adds itself to the time's; ``level`` is
+    None where it is not told.
+    """
+
+    time: nn.Sequential
+    label: LabelEmbedding
+    level: nn.Sequential | None
+
+    def condition(self, t_fraction: Tensor, labels: Tensor | None, level: Tensor | None) -> Tensor:
+        """All of it together, (B, width): t / T (B,), labels int64 (B,), -1 for none, and noise levels in 0..1 (B,),
+        None for none."""
+        condition: Tensor = self.label(self.time(t_fraction), labels)
+        if self.level is not None:
+            condition = condition + self.level(torch.zeros_like(t_fraction) if level is None else level)
+        return condition
+
+
 class LabelEmbedding(nn.Module):
     """Adds the embedding of each image's label to that of its time: (B, width) -> (B, width).
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from diffcli.data.pixels import to_uint8
-from diffcli.inference.inverting import psnr
+from diffcli.data.pixels import psnr, to_model, to_uint8
 from diffcli.inference.pictures import SHOWN_NOISE, deviation_picture
 from diffcli.inference.restore_tasks import likely_labels, misfit_note
 from diffcli.play.choices import NOT_SAID, Models, first_pair, label_of
@@ -200,9 +199,9 @@ def _restoration(models: Models, tab: Tab, values: FormValues) -> Answers:
         yield "", message(INVITATION)
         return
     if choice == INVERSION:
-        found = inverted(model, images, label)
-        distance = float(psnr(found.redrawn, found.original))
-        yield _noise_pictures(found), message(f"{name}: redrawn at {distance:.1f} dB")
+        inversion = inverted(model, images, label)
+        distance = float(psnr(to_model(inversion.redrawn), to_model(inversion.original)))
+        yield _noise_pictures(inversion), message(f"{name}: redrawn at {distance:.1f} dB")
         return
     strength = number_of(values[tab.strength], "the strength of the degradation")
     if choice == OWN:

@@ -61,7 +61,7 @@ class Plan:
     inventory: Inventory | None = None
     """What was read of a folder of images."""
     data_notes: tuple[str, ...] = ()
-    """What is to be known of arrays."""
+    """Lines on arrays that a user should read."""
     images: str | None = None
     """Where the folder of images is: the preset's ``data.path``, or of a run that is gone on with, where they are by
     now."""

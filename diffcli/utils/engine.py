@@ -15,7 +15,6 @@ from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,7 @@ from diffcli.utils.hashing import of_tensors
 
 PACKAGES = ("onnxruntime", "onnx")
 NETWORKS = "diffcli.networks."
-"""Where our own are."""
+"""The package of our own networks."""
 GRAPH_BATCH = 4
 """Images that a graph computes at once: as fast for each as sixteen, within a tenth, and one alone costs four."""
 TOLERANCE = 1e-4
@@ -36,11 +35,11 @@ TOLERANCE = 1e-4
 OPSET = 18
 INPUT, OUTPUT = "input", "output"
 MAKING = Lock()
-"""Of the thread that makes a graph: PyTorch's exporter has a state that all threads share."""
+"""Held by the thread that makes a graph: PyTorch's exporter has a state that all threads share."""
 
 
 def missing_packages() -> list[str]:
-    """What has to be installed for onnxruntime to compute networks."""
+    """The packages that are not installed and that onnxruntime needs to compute networks."""
     return [name for name in PACKAGES if find_spec(name) is None]
 
 
@@ -119,6 +118,8 @@ def content_of(network: nn.Module, inputs: Sequence[Tensor | None]) -> bytes:
     Raises:
         Exception: of many kinds, where an operation has no counterpart.
     """
+    from unittest.mock import patch  # which loads asyncio
+
     names = [_name(i) for i, part in enumerate(inputs) if part is not None]
     # Clones: a tracer takes no tensor of inference mode.
     with (
@@ -159,7 +160,7 @@ class Onnx(nn.Module):
         self.required = required
         self._graphs: dict[tuple[Any, ...], nn.Module | None] = {}
         self._weights: tuple[Any, ...] = ()
-        """Of which the graphs are."""
+        """The state of the weights that the graphs are of."""
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy makes its own graphs: those of onnxruntime can neither be copied nor pickled.
@@ -167,13 +168,13 @@ class Onnx(nn.Module):
 
     def forward(self, xt: Tensor, *others: Tensor | None) -> Tensor:
         eager = torch.is_grad_enabled() or xt.dtype != torch.float32 or xt.device.type != "cpu"
-        graph = None if eager else self._graph((xt, *others))
+        graph = None if eager else self._graph(xt, *others)
         output: Tensor = (self.network if graph is None else graph)(xt, *others)
         return output
 
-    def _graph(self, inputs: Sequence[Tensor | None]) -> nn.Module | None:
+    def _graph(self, xt: Tensor, *others: Tensor | None) -> nn.Module | None:
         """The graph for inputs of these shapes and types; None where there is none."""
-        tensors = [*chain(self.bare.parameters(), self.bare.buffers())]
+        inputs, tensors = (xt, *others), [*chain(self.bare.parameters(), self.bare.buffers())]
         # Weights that were changed since make another graph; of those made in inference mode PyTorch cannot tell.
         if any(tensor.is_inference() for tensor in tensors):
             return None
@@ -183,12 +184,11 @@ class Onnx(nn.Module):
             if weights != self._weights:
                 self._graphs, self._weights = {}, weights
             if kind not in self._graphs:
-                self._graphs[kind] = self._made(inputs)
+                rows = torch.arange(GRAPH_BATCH) % max(len(xt), 1)
+                self._graphs[kind] = self._made([None if part is None else part[rows] for part in inputs])
             return self._graphs[kind]
 
-    def _made(self, inputs: Sequence[Tensor | None]) -> nn.Module | None:
-        rows = torch.arange(GRAPH_BATCH) % max(len(inputs[0]) if inputs[0] is not None else 1, 1)
-        example = [None if part is None else part[rows] for part in inputs]
+    def _made(self, example: Sequence[Tensor | None]) -> nn.Module | None:
         try:
             network = Graph(self._content(example))
             expected, output = self.bare(*example), network(*example)

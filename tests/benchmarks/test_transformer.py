@@ -7,6 +7,7 @@ import re
 from conftest import ROOT
 
 from benchmarks import transformer
+from benchmarks.cells import stored
 from diffcli.config.build import resolve
 from diffcli.config.presets import load_preset
 
@@ -15,7 +16,7 @@ def test_the_page_shows_what_was_measured() -> None:
     page = transformer.PAGE.read_text(encoding="utf-8")
     block = re.search(r"<!-- transformer -->\n\n(.*?)\n\n<!-- /transformer -->", page, flags=re.DOTALL)
     assert block is not None
-    cells = transformer.stored(transformer.STORE)
+    cells = stored(transformer.STORE)
     assert block[1] == transformer.rendered(cells)
     by_setting: dict[tuple[str, str], set[str]] = {}
     for key in cells:

@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 import diffcli
 from diffcli.config.schema import LabelSettings
-from diffcli.data.pixels import to_uint8
-from diffcli.inference.inverting import psnr
+from diffcli.data.pixels import psnr, to_model, to_uint8
 from diffcli.inference.measuring import degradation_named, draw_measurements
 from diffcli.inference.pictures import deviation_picture
 from diffcli.play import restore_tab
@@ -219,4 +218,4 @@ def test_a_picture_has_a_noise_that_it_is_drawn_from(models: Models) -> None:
     for image, what in ((SQUARE, "original"), (to_uint8(noise / 6), "its noise"), (redrawn, "drawn from the noise")):
         assert of_image(image[0], what).url in picture
         assert what in picture
-    assert f"hot: redrawn at {float(psnr(redrawn, SQUARE)):.1f} dB" in said
+    assert f"hot: redrawn at {float(psnr(to_model(redrawn), to_model(SQUARE))):.1f} dB" in said
