@@ -21,6 +21,7 @@ from diffcli.diffusion.measurements import Measurement, Pixelwise
 from diffcli.diffusion.posterior import POSTERIORS, refitted
 from diffcli.diffusion.randomness import Noise, Stream, generator_for, image_generators
 from diffcli.diffusion.samplers import Step, last
+from diffcli.diffusion.tiles import TiledDenoiser
 from diffcli.inference.restoration import labels_on_device
 from diffcli.inference.sampling import Sampling, Track, draw_xT
 from diffcli.utils.compile import FIXED_BATCH
@@ -95,7 +96,8 @@ def conditioned(
 ) -> X0Function:
     """x0_hat of a batch of images given a measurement of each, guided as the sampling says.
 
-    On a CPU always as many images at once, so that an image does not depend on those beside it.
+    On a CPU always as many images at once, so that an image does not depend on those beside it: one that is made of
+    tiles, whose number is its own, by itself.
 
     Args:
         method: see :data:`~diffcli.diffusion.posterior.POSTERIORS`.
@@ -118,7 +120,8 @@ def conditioned(
     count = len(measurement.y)
     if sampling.device.type != "cpu":
         return of(torch.arange(count, device=sampling.device))
-    parts = [torch.arange(start, start + FIXED_BATCH) % count for start in range(0, count, FIXED_BATCH)]
+    size = 1 if isinstance(sampling.denoiser, TiledDenoiser) else FIXED_BATCH
+    parts = [torch.arange(start, start + size) % count for start in range(0, count, size)]
     estimates = [of(rows) for rows in parts]
 
     def estimate(xt: Tensor, t: Tensor) -> Tensor:
