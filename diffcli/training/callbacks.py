@@ -22,6 +22,7 @@ from diffcli.inference.pictures import RESTORATION, save_grid
 from diffcli.inference.restoration import reconstruction_rows
 from diffcli.inference.sampling import Sampling, generate, images_to_fit
 from diffcli.training.averaging import ExponentialAverage
+from diffcli.training.cautions import loss_rise
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget
 from diffcli.utils.bars import bar
@@ -93,6 +94,8 @@ class History(Callback):
         self.rows.append(row)
         self.show(trainer, row)
         if trainer.is_global_zero:
+            if (line := loss_rise([float(each["train_loss"]) for each in self.rows], row["epoch"])) is not None:
+                note(line)
             with written_whole(self.file) as part, part.open("w", newline="", encoding="utf-8") as stream:
                 writer = csv.DictWriter(stream, self.FIELDS)
                 writer.writeheader()

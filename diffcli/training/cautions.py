@@ -1,9 +1,11 @@
-"""Warnings before a training begins: settings that an override dropped, too few steps."""
+"""Warnings: of settings that an override dropped and of too few steps before a training begins, of a loss that
+rises in it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffcli.config.notation import as_argument
@@ -12,6 +14,10 @@ from diffcli.config.schema import Preset
 from diffcli.data.datamodule import ImageDataModule
 from diffcli.training.outlook import least_steps
 from diffcli.training.recipes import data_with_defaults, recipe_for
+
+EPOCHS_BEFORE = 5
+RISE = 4.0
+"""A loss of so many times the median of the epochs before is no chance: those of a training vary by a few percent."""
 
 
 def replaced_keys(values: Any, overrides: Mapping[str, Any], preset: Preset) -> tuple[str, ...]:
@@ -71,3 +77,23 @@ def _learns(name: str, data: ImageDataModule) -> bool:
     preset = preset_of(preset_values(name)[1], {}, name)
     steps = preset.training.epochs * math.ceil(len(data.train) / preset.training.batch_size)
     return steps >= least_steps(preset)
+
+
+def loss_rise(losses: Sequence[float], epoch: int) -> str | None:
+    """A line for an epoch whose mean training loss leapt; else None.
+
+    Args:
+        losses: of the epochs up to this one.
+        epoch: its number, from 1.
+    """
+    if not _is_leap(losses) or _is_leap(losses[:-1]):
+        return None
+    return (
+        f"warning: the training loss rose from {losses[-2]:.3g} to {losses[-1]:.3g} in epoch {epoch}; where it "
+        "stays higher, begin again with a lower training.lr, or training.clip_norm"
+    )
+
+
+def _is_leap(losses: Sequence[float]) -> bool:
+    before = losses[:-1][-EPOCHS_BEFORE:]
+    return len(before) == EPOCHS_BEFORE and losses[-1] > RISE * statistics.median(before)
