@@ -65,13 +65,22 @@ def _guided(sampler: str, model: str, name: str | None = None) -> Row:
     return Row(name or f"`{sampler}`", model, {"sampler": sampler})
 
 
-HOT, COLD = "mnist-fast", "blur-fast"
+HOT, COLD, NOISY = "mnist-fast", "blur-fast", "pixelate-fast"
 CLASSIFIER_FREE = "{name: ddim, eta: 1, steps: 16, guidance: 1.3, autoguidance: 1, guided_t: [0.3, 0.85]}"
+FEW = (1, 2, 4, 8, 10, 25, 50)
+"""Evaluations at which hot and cold are compared."""
+BY_EVALUATIONS = {
+    "hot": _by_evaluations("{name: ddim, eta: 1}", FEW, HOT),
+    "cold": _by_evaluations("cold", FEW, COLD),
+    "cold with noise": _by_evaluations("{name: cold, eta: 1}", FEW, NOISY),
+}
+"""By the kind of degradation, the rows of a model's own sampler, unguided."""
 TABLES: dict[str, tuple[str, list[Row]]] = {
     "ready": (
         "docs/index.md",
         [Row(f"`{name}`", name) for name in ("mnist-fast", "blur-fast", "pixelate-fast")],
     ),
+    "samplers-few": ("docs/samplers.md", [row for rows in BY_EVALUATIONS.values() for row in rows]),
     "samplers-hot": (
         "docs/samplers.md",
         [
@@ -195,6 +204,8 @@ def rendered(name: str) -> str:
     rows, evaluations = TABLES[name][1], stored(name)
     if name == "errors":
         return _errors([evaluations[key_of(row)]["scores"] for row in rows])
+    if name == "samplers-few":
+        return _few(evaluations)
     first = "prior" if name == "priors" else "sampler" if name.startswith("samplers") else "model"
     return table((first, *HEAD), [cells_of(row, evaluations[key_of(row)]) for row in rows])
 
@@ -208,6 +219,17 @@ def _errors(seeds: Sequence[Mapping[str, float]]) -> str:
         mean = statistics.fmean(scores[key] for scores in seeds)
         lines.append([f"`{key}`", f"{mean:.3g}", f"{error:.2g}", f"{spread:.2g}", f"{error / spread:.2f}"])
     return table(("score", f"mean of {len(seeds)} seeds", "mean standard error", "spread", "ratio"), lines)
+
+
+def _few(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each model and score, a column for each number of evaluations; distances are times their floors."""
+    lines = []
+    for kind, rows in BY_EVALUATIONS.items():
+        scores = [evaluations[key_of(row)]["scores"] for row in rows]
+        name = f"{kind}: `{rows[0].model}`, {rows[0].name}"
+        lines += [[name, f"`{judge}`", *(f"{times_floor(f'fid_{judge}', of):.2f}" for of in scores)] for judge in JUDGES]
+        lines.append([name, "read as the label", *(f"{of['label_kept']:.3f}" for of in scores)])
+    return table(("model", "score", *map(str, FEW)), lines)
 
 
 def write(name: str) -> None:
