@@ -16,11 +16,13 @@ from diffcli.inference.pictures import labelled_rows
 from diffcli.utils.devices import Devices
 
 COUNTS = (1, 2, 4, 8)
+PICTURE = "few-evaluations.png"
+"""In docs."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("docs/few-evaluations.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs") / PICTURE)
     options = parser.parse_args()
     pictures = []
     for kind, rows in BY_EVALUATIONS.items():

@@ -12,6 +12,7 @@ from pages import PAGES
 from benchmarks import quality
 from diffcli.checkpoints.model_file import READY_MODELS, SUFFIX, fingerprint
 from diffcli.evaluation.classifier import JUDGES, classifier_settings
+from diffcli.evaluation.metrics import times_floor
 
 
 @pytest.mark.parametrize("name", quality.TABLES)
@@ -41,6 +42,25 @@ def test_errors_are_the_spread_over_twenty_seeds() -> None:
     assert {"fid_classifier", "fid_resnet"} <= set(ratios)
     for score, ratio in ratios.items():
         assert 0.7 <= ratio <= 1.4, score
+
+
+def test_a_cold_model_is_far_nearer_with_one_evaluation_than_a_hot_one() -> None:
+    """The claims of docs/samplers.md about few evaluations, by each judge."""
+    evaluations = quality.stored("samplers-few")
+    scores = {
+        kind: {row.options["steps"]: evaluations[quality.key_of(row)]["scores"] for row in rows}
+        for kind, rows in quality.BY_EVALUATIONS.items()
+    }
+    hot, cold, noisy = (scores[kind] for kind in ("hot", "cold", "cold with noise"))
+    for judge in quality.JUDGES:
+        key = f"fid_{judge}"
+        times = {kind: {count: times_floor(key, of) for count, of in by.items()} for kind, by in scores.items()}
+        assert times["hot"][1] > 25 * times["cold"][1]
+        assert times["hot"][1] > 10 * times["cold with noise"][1]
+        assert cold[1][key] + cold[1][f"{key}_error"] < hot[2][key] - hot[2][f"{key}_error"]
+        assert hot[4][key] < cold[1][key] + cold[1][f"{key}_error"]
+        assert times["cold with noise"][8] < times["cold with noise"][1] / 3
+    assert hot[1]["label_kept"] < 0.6 < 0.97 < min(cold[1]["label_kept"], noisy[1]["label_kept"])
 
 
 def test_no_table_divides_by_a_floor_of_its_own() -> None:
