@@ -55,15 +55,15 @@ def test_a_former_attribute_works_and_warns_on_the_line_that_reads_it() -> None:
 def test_a_former_argument_works_and_warns() -> None:
     line = "^`number_of_steps` is called `step_count` now; the former name goes in version 0.10.0$"
     with pytest.warns(DeprecationWarning, match=line) as caught:
-        assert call(number_of_steps=5) == ToyOptions(step_count=5)
+        assert call(number_of_steps=5) == ToyOptions(step_count=5)  # type: ignore[call-arg]
     assert [warning.filename for warning in caught] == [__file__]
     with pytest.raises(UserError, match="`number_of_steps` is called `step_count` now; give `step_count` alone"):
-        call(number_of_steps=5, step_count=5)
+        call(number_of_steps=5, step_count=5)  # type: ignore[call-arg]
     with (
         pytest.warns(DeprecationWarning, match=line),
         pytest.raises(UserError, match="`step_count` must be a whole number, got 'x'"),
     ):
-        call(number_of_steps="x")
+        call(number_of_steps="x")  # type: ignore[call-arg]
 
 
 def test_a_former_flag_works_hidden_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
