@@ -51,7 +51,7 @@ def _overview() -> str:
     where: dict[str, list[str]] = {}
     for name, command in ROOT.commands.items():
         for parameter in command.params:
-            if parameter.param_type_name == "option" and "--help" not in parameter.opts:
+            if parameter.param_type_name == "option" and "--help" not in parameter.opts and not parameter.hidden:
                 where.setdefault(parameter.opts[0], []).append(name)
     for flag, names in sorted(where.items()):
         linked = ", ".join(f"[{name}]({name}.md#{_anchor(flag)})" for name in names)
@@ -75,6 +75,8 @@ def _panels(command: Any) -> Iterator[tuple[str, list[Any]]]:
     """(title, parameters), what most people look for first."""
     panels: dict[str, list[Any]] = {}
     for parameter in command.params:
+        if parameter.hidden:  # a former name
+            continue
         plain = "Arguments" if parameter.param_type_name == "argument" else "Options"
         panels.setdefault(parameter.rich_help_panel or plain, []).append(parameter)
     for title in sorted(panels, key=lambda title: title != "Arguments"):

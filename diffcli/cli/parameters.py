@@ -13,6 +13,8 @@ import typer
 
 from diffcli.cli.completion import COMPLETIONS
 from diffcli.cli.flags import flag_of, overrides, with_flags
+from diffcli.utils.console import note
+from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
 from diffcli.utils.options import PANELS, Flag
 
@@ -61,6 +63,12 @@ class Parameters:
     def _value(self, name: str, option: Any, values: Mapping[str, Any]) -> Any:
         """The value of an option; None where nothing was said."""
         flag: Flag = option.metadata["flag"]
+        if flag.former is not None and values[flag.former.name] not in (None, []):
+            former, today = flag_of(flag.former.name), flag_of(flag.name or name)
+            if values[name] not in (None, [], _default(option)):
+                raise UserError(f"{former} is called {today} now; give {today} alone")
+            note(f"note: {former} is called {today} now; the former name goes in version {flag.former.until}")
+            values = {**values, name: values[flag.former.name]}
         if flag.each is not None:
             return [entry for entry in flag.each if values[entry]] or None
         if flag.parts is not None:
@@ -103,6 +111,9 @@ def _parameters(name: str, annotation: Any, option: Any) -> Iterator[inspect.Par
             yield _parameter(part.name, _kind(part.type), own, default)
     else:
         yield _parameter(name, flag.kind or _kind(annotation), flag, _default(option))
+        if flag.former is not None:
+            former = replace(flag, name=None, also=None, shown=None)
+            yield _parameter(flag.former.name, flag.kind or _kind(annotation), former, None, hidden=True)
         for beside, other in {**(flag.beside or {}), **(flag.keys or {})}.items():
             own = other.metadata["flag"]
             yield _parameter(beside.rpartition(".")[2], own.kind, own, other.default)
@@ -123,8 +134,8 @@ def _default(option: Field[Any]) -> Any:
     return None if option.default == () or option.metadata["flag"].shown is not None else option.default
 
 
-def _parameter(name: str, kind: Any, flag: Flag, default: Any) -> inspect.Parameter:
-    settings: dict[str, Any] = {"help": with_flags(flag.help), "rich_help_panel": flag.panel}
+def _parameter(name: str, kind: Any, flag: Flag, default: Any, *, hidden: bool = False) -> inspect.Parameter:
+    settings: dict[str, Any] = {"help": with_flags(flag.help), "rich_help_panel": flag.panel, "hidden": hidden}
     settings["autocompletion"] = COMPLETIONS[flag.complete] if flag.complete else None
     settings["metavar"] = flag.metavar or ("<path>" if kind is Path else None)
     settings["parser"] = user_path if kind is Path else None

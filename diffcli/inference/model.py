@@ -48,6 +48,7 @@ from diffcli.inference.sampling import Sampling, counting, fit_prior, generate
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Precision, Processes
 from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.former_names import FormerAttribute
 from diffcli.utils.options import bounds, check_number
 
 KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
@@ -87,6 +88,7 @@ class Model:
     """A folder of images in place of the one that it was trained on."""
     processes: Processes = field(default_factory=lambda: Processes(torch.device("cpu")))
     precision: Precision = "32-true"
+    fitted = FormerAttribute("prior_states", until="0.10.0")
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.image_shape))

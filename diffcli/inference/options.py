@@ -18,6 +18,7 @@ from diffcli.utils.console import quiet_option
 from diffcli.utils.devices import ONE_DEVICE, PLACES, Devices, devices_option
 from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.files import check_beside, check_output
+from diffcli.utils.former_names import renamed
 from diffcli.utils.options import (
     AUTO,
     DEVICES,
@@ -401,8 +402,9 @@ def takes(kind: type[Options]) -> Callable[[Callable[P, Result]], Callable[P, Re
 
         @wraps(method)
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-            check_arguments(signature, *args, **kwargs)
-            return method(*args, **kwargs)
+            arguments = renamed(kind, kwargs)
+            check_arguments(signature, *args, **arguments)
+            return method(*args, **arguments)  # type: ignore[arg-type]
 
         call.__signature__ = signature  # type: ignore[attr-defined]
         return call

@@ -12,6 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from diffcli.utils.errors import UserError, unknown
 from diffcli.utils.files import user_path
+from diffcli.utils.former_names import FormerOption, renamed
 
 P = ParamSpec("P")
 Kind = TypeVar("Kind")
@@ -40,6 +41,7 @@ class Flag:
         shown: the default in words.
         name: of the flag; None is that of the argument.
         also: another name of the flag; a single letter gets a single dash.
+        former: the name that the option had, which works, with a warning, for one more minor version.
         metavar: stands for a value in the help.
         argument: a word without a flag.
         complete: what a shell completes: ``models``, ``presets``, ``runs`` or ``studies``.
@@ -57,6 +59,7 @@ class Flag:
     shown: str | None = None
     name: str | None = None
     also: str | None = None
+    former: FormerOption | None = None
     metavar: str | None = None
     argument: bool = False
     complete: str | None = None
@@ -192,6 +195,7 @@ def checked(kind: Callable[..., Kind], *args: Any, **arguments: Any) -> Kind:
     Raises:
         UserError: an argument is unknown or missing, or a value does not pass.
     """
+    arguments = renamed(kind, arguments)
     check_arguments(inspect.signature(kind), *args, **arguments)
     return kind(*args, **arguments)
 
