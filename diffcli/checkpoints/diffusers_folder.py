@@ -81,6 +81,7 @@ OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_o
 """The names of attention's layers up to version 0.14 of the library, and since."""
 OLD_NAME = re.compile(rf"(\.attentions\.\d+\.)({'|'.join(OLD_NAMES)})(\.(?:weight|bias))$")
 TABLE = "class_embedding.weight"
+VERSION = re.compile(r"[\w.+-]{1,20}")
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,20 @@ def read_pipeline(folder: Path, unlabelled: int | None = None) -> Pipeline:
     names = index.get("class_names")
     if not (isinstance(names, list) and len(set(map(str, names))) == classes):
         names = range(classes)
+    name = folder.resolve().name.lstrip(".") or "imported"
     preset = _preset(
         image_shape, settings, scheduler, [str(name) for name in names], works_without=unlabelled is not None
-    )
-    name = folder.resolve().name.lstrip(".") or "imported"
+    ) | {"description": _description(name, index, scheduler_config)}
     weights = {f"network.unet.{key}": value for key, value in weights.items()}
     return Pipeline(name, preset, weights, classes, scheduler.notes)
+
+
+def _description(name: str, index: dict[str, Any], scheduler: dict[str, Any]) -> str:
+    """In words, what a pipeline is, and of which version of the library."""
+    kind, version = index["_class_name"], str(index.get("_diffusers_version", ""))
+    library = f"diffusers {version}" if VERSION.fullmatch(version) else "diffusers"
+    kind = kind[-1] if isinstance(kind, list) else kind
+    return f"{name}, a {kind} of {library}: {NETWORK} and {scheduler['_class_name']}"
 
 
 def fingerprint_of(folder: Path) -> str:
@@ -392,7 +401,6 @@ def _preset(
 ) -> dict[str, Any]:
     channels, height, width = image_shape
     return {
-        "description": "imported from a pipeline of diffusers",
         "data": {"name": "folder", "path": UNKNOWN_IMAGES, "size": [height, width], "channels": channels},
         "schedule": scheduler.schedule,
         "degradation": {"name": "gaussian-noise"},
