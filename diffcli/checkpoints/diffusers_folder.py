@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffcli.data.array_format import MOST_CHANNELS
 from diffcli.utils.errors import UserError
 from diffcli.utils.hashing import of_file, of_json
 
@@ -32,6 +33,11 @@ DECODERS = ("vae", "vqvae", "movq")
 MAX_JSON_BYTES = 10_000_000
 UNKNOWN_IMAGES = "(unknown)"
 """The path of the images that a pipeline was trained on, which it does not tell."""
+COLOURS = (1, 3)
+"""Numbers of channels that a picture has; images of others are arrays."""
+OWN_RANGE = {"low": -1.0, "high": 1.0}
+"""The values that a pipeline's network knows as black and white."""
+OWN_ARRAYS = {"layout": "CHW", **OWN_RANGE}
 BLOCKS = {
     "down_block_types": (
         "DownBlock2D",
@@ -294,8 +300,8 @@ def _image_shape(config: dict[str, Any], file: Path) -> tuple[int, int, int]:
         learnt = isinstance(channels, int) and out == 2 * channels
         reason = "it predicts variances, too, which is not read" if learnt else "it is given more than an image"
         raise UserError(f"{file}: in_channels {channels!s:.60} and out_channels {out!s:.60} differ: {reason}")
-    if channels not in (1, 3):
-        raise UserError(f"{file}: images have 1 or 3 channels, got in_channels {channels!s:.60}")
+    if type(channels) is not int or not 1 <= channels <= MOST_CHANNELS:
+        raise UserError(f"{file}: images have 1 to {MOST_CHANNELS} channels, got in_channels {channels!s:.60}")
     sides = size if isinstance(size, list) else [size, size]
     if len(sides) != 2 or not all(type(side) is int and 4 <= side <= 1024 for side in sides):
         raise UserError(f"{file}: sample_size must be one side or [height, width], each in 4..1024, got {size!r:.60}")
@@ -400,8 +406,9 @@ def _preset(
     works_without: bool,
 ) -> dict[str, Any]:
     channels, height, width = image_shape
+    images = {"path": UNKNOWN_IMAGES, "size": [height, width], "channels": channels}
     return {
-        "data": {"name": "folder", "path": UNKNOWN_IMAGES, "size": [height, width], "channels": channels},
+        "data": {"name": "folder", **images} if channels in COLOURS else {"name": "npy", **images, **OWN_ARRAYS},
         "schedule": scheduler.schedule,
         "degradation": {"name": "gaussian-noise"},
         "network": {"name": "diffusers-unet", **network},

@@ -6,10 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from diffcli.checkpoints.diffusers_folder import COLOURS, OWN_RANGE
 from diffcli.checkpoints.model_file import Stored, stored_pipeline, write_model_file
 from diffcli.config.registry import registered
+from diffcli.data.array_files import npy_head, npz_heads
 from diffcli.data.datasets import DATASETS, OF_FILES
 from diffcli.data.folders import search
+from diffcli.data.npy import SUFFIXES
+from diffcli.data.npz import images_name
 from diffcli.data.sources import class_names, image_shape
 from diffcli.inference.import_options import ImportOptions
 from diffcli.inference.loading import model_of
@@ -48,6 +54,12 @@ def import_with(options: ImportOptions) -> Path:
     return options.out
 
 
+def _of_arrays(name: str, place: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """A data set of arrays of a model's shape: bytes, or numbers in the range that pipelines know."""
+    limits = {} if kind == np.uint8 else OWN_RANGE
+    return {"name": name, "path": str(place), "size": list(shape[1:]), "channels": shape[0], **limits}
+
+
 def _trained_on(stored: Stored, data: str) -> Stored:
     """A stored model of which it is known what it was trained on.
 
@@ -56,7 +68,7 @@ def _trained_on(stored: Stored, data: str) -> Stored:
     """
     values, own = dict(stored.preset), stored.preset["data"]
     shape = (own["channels"], *own["size"])
-    folder = user_path(data)
+    place = user_path(data)
     if data in DATASETS and data not in OF_FILES:
         load = registered("data", data)
         component: dict[str, Any] = {"name": data}
@@ -65,10 +77,25 @@ def _trained_on(stored: Stored, data: str) -> Stored:
         if size != shape:
             sizes = ["x".join(map(str, one)) for one in (size, shape)]
             raise UserError(f"`data`: images of {data} are {sizes[0]}, and the model's are {sizes[1]}")
-    elif folder.is_dir():
-        component = own | {"path": str(folder)}
-        parts = [file.relative_to(folder).parts for file in search(folder)[0]]
+    elif place.is_dir():
+        arrays = search(place, SUFFIXES)[0]
+        files = [] if shape[0] not in COLOURS else search(place)[0]
+        if arrays and not files:
+            component, files = _of_arrays("npy", place, npy_head(arrays[0]).dtype, shape), arrays
+        elif shape[0] not in COLOURS:
+            raise UserError(f"`data`: {place} holds no .npy files, as images of {shape[0]} channels are")
+        else:
+            component = own | {"path": str(place)}
+        parts = [file.relative_to(place).parts for file in files]
         names = sorted({part[0] for part in parts if len(part) > 1})  # as datasets of folders number them elsewhere
+    elif place.suffix.lower() == ".npz" and place.is_file():
+        heads = npz_heads(place)
+        component = _of_arrays("npz", place, heads[images_name(place, heads)].dtype, shape)
+        names = None
+        if values["labels"] is not None:
+            names = registered("data", "npz")(
+                **{key: value for key, value in component.items() if key != "name"}
+            ).classes
     else:
         raise UserError(f"`data`: {unknown('data set or folder', data, set(DATASETS) - set(OF_FILES))}")
     if values["labels"] is not None:
