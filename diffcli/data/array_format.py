@@ -34,7 +34,11 @@ class OutOfRange(ValueError):
 
 def remedy_of(error: ValueError) -> str:
     """The end of a message on images of a training that cannot be taken."""
-    return "; name that range, or set data.out_of_range=clip" if isinstance(error, OutOfRange) else ""
+    return (
+        "; name that range with `data.low` and `data.high`, or set data.out_of_range=clip"
+        if isinstance(error, OutOfRange)
+        else ""
+    )
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,8 @@ class ArrayFormat:
         if outside and not clip:
             share = outside / images.size
             raise OutOfRange(
-                f"{outside:,} of {images.size:,} values ({share:.2g} of them) lie outside of `data.low` {low:g} to "
-                f"`data.high` {high:g}: they are from {images.min():g} to {images.max():g}"
+                f"{outside:,} of {images.size:,} values ({share:.2g} of them) lie outside of {low:g} to "
+                f"{high:g}: they are from {images.min():g} to {images.max():g}"
             )
         pixels = np.empty(images.shape, np.uint8)
         for first in range(0, len(images), AT_ONCE):
