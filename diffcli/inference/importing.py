@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from diffcli.checkpoints.diffusers_folder import COLOURS, OWN_RANGE
 from diffcli.checkpoints.model_file import Stored, stored_pipeline, write_model_file
 from diffcli.config.registry import registered
-from diffcli.data.array_files import npy_head, npz_heads
+from diffcli.data.array_files import npy_array, npz_array, npz_heads
+from diffcli.data.array_format import Array
 from diffcli.data.datasets import DATASETS, OF_FILES
 from diffcli.data.folders import search
 from diffcli.data.npy import SUFFIXES
@@ -54,9 +56,22 @@ def import_with(options: ImportOptions) -> Path:
     return options.out
 
 
-def _of_arrays(name: str, place: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> dict[str, Any]:
-    """A data set of arrays of a model's shape: bytes, or numbers in the range that pipelines know."""
-    limits = {} if kind == np.uint8 else OWN_RANGE
+def _of_arrays(name: str, place: Path, arrays: Iterable[Array], shape: tuple[int, ...]) -> dict[str, Any]:
+    """A data set of arrays of a model's shape: bytes, or numbers in the range that pipelines know.
+
+    Raises:
+        UserError: numbers lie outside of that.
+    """
+    low, high = OWN_RANGE["low"], OWN_RANGE["high"]
+    limits: dict[str, float] = {}
+    for array in arrays:
+        if array.dtype != np.uint8:
+            limits = OWN_RANGE
+            if array.size and not low <= array.min() <= array.max() <= high:
+                raise UserError(
+                    f"`data`: {place} holds values from {array.min():g} to {array.max():g}; the arrays of a pipeline "
+                    f"are bytes, or numbers from {low:g} to {high:g}"
+                )
     return {"name": name, "path": str(place), "size": list(shape[1:]), "channels": shape[0], **limits}
 
 
@@ -81,7 +96,7 @@ def _trained_on(stored: Stored, data: str) -> Stored:
         arrays = search(place, SUFFIXES)[0]
         files = [] if shape[0] not in COLOURS else search(place)[0]
         if arrays and not files:
-            component, files = _of_arrays("npy", place, npy_head(arrays[0]).dtype, shape), arrays
+            component, files = _of_arrays("npy", place, map(npy_array, arrays), shape), arrays
         elif shape[0] not in COLOURS:
             raise UserError(f"`data`: {place} holds no .npy files, as images of {shape[0]} channels are")
         else:
@@ -89,8 +104,8 @@ def _trained_on(stored: Stored, data: str) -> Stored:
         parts = [file.relative_to(place).parts for file in files]
         names = sorted({part[0] for part in parts if len(part) > 1})  # as datasets of folders number them elsewhere
     elif place.suffix.lower() == ".npz" and place.is_file():
-        heads = npz_heads(place)
-        component = _of_arrays("npz", place, heads[images_name(place, heads)].dtype, shape)
+        images = npz_array(place, images_name(place, npz_heads(place)))
+        component = _of_arrays("npz", place, [images], shape)
         names = None
         if values["labels"] is not None:
             names = registered("data", "npz")(

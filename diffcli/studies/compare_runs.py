@@ -124,14 +124,14 @@ def plan_evaluation(run: Run, options: EvaluateOptions, every_prior: bool = True
         options,
         _wanted(subject, options),
         parameters,
-        origin=_origin(run, file, about["training"]),
+        origin=origin_of(run, file, about["training"]),
         training=about["training"],
         classes=subject.model.trained_classes,
         recorded=[about["evaluation"]] if about["evaluation"] else [],
     )
 
 
-def _origin(run: Run, file: Path, training: Mapping[str, Any]) -> str:
+def origin_of(run: Run, file: Path, training: Mapping[str, Any]) -> str:
     """In words, where a model comes from."""
     if file.is_dir():
         return f"pipeline of diffusers, {file}"

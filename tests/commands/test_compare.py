@@ -15,8 +15,11 @@ from comparisons import OPTIONS, Reader
 from conftest import TINY
 from PIL import Image
 
+from diffcli.checkpoints.model_file import ready_models
+from diffcli.checkpoints.runs import Run
 from diffcli.evaluation.metrics import is_beside
 from diffcli.studies.best_values import best_of, remarks
+from diffcli.studies.compare_runs import origin_of
 from diffcli.studies.comparison_view import Page, html_page, markdown_page
 
 
@@ -92,6 +95,24 @@ def test_the_page_says_what_each_model_is_and_shows_them_side_by_side(
     markdown = Path("page.md").read_text()
     assert f", {floor}" in markdown
     assert "| from | run " in markdown
+
+
+@pytest.mark.parametrize(
+    ("file", "training", "expected"),
+    [
+        (
+            "theirs.safetensors",
+            {"imported_from": "diffusers"},
+            "theirs.safetensors, imported from a pipeline of diffusers",
+        ),
+        ("mine.safetensors", {"seed": 1}, "model file mine.safetensors"),
+        ("runs/a/last.ckpt", {}, "run runs/a"),
+        (".", {}, "pipeline of diffusers, ."),
+    ],
+)
+def test_the_page_says_where_a_model_comes_from(file: str, training: dict, expected: str) -> None:
+    assert origin_of(Run(Path("runs/a")), Path(file), training) == expected
+    assert origin_of(Run(Path("runs/a")), ready_models()["emoji"], {}) == "ready model, comes with diffcli"
 
 
 def test_models_with_the_same_labels_are_drawn_label_by_label(cli, guided: Path, workplace: Path) -> None:

@@ -231,6 +231,8 @@ def test_images_of_other_channels_are_arrays(cli: Cli, workplace: Path, channels
         assert drawn.dtype == np.float32
         drawn = drawn if layout == "CHW" else np.moveaxis(drawn, -1, 1)
         model = diffcli.load("ours.safetensors")
+        library = f"first, a DDIMPipeline of diffusers {diffusers.__version__}: UNet2DModel and DDIMScheduler"
+        assert model.preset.description == library
         xT, *_ = model.sampling(SamplerOptions(steps=10), model.prior(None)).start(range(2), model.image_shape)
         pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
         b = theirs(
@@ -266,6 +268,10 @@ def test_images_of_other_channels_are_arrays(cli: Cli, workplace: Path, channels
     result = cli("import", folder, "--data", "mnist", "--out", "no.safetensors")
     assert (result.code, result.err.count("\n")) == (2, 1), result
     assert f"images of mnist are 1x28x28, and the model's are {channels}x16x16" in result.err
+    np.savez("wide.npz", images=255 * values)
+    result = cli("import", folder, "--data", "wide.npz", "--out", "no.safetensors")
+    assert (result.code, result.err.count("\n")) == (2, 1), result
+    assert "are bytes, or numbers from -1 to 1" in result.err
     Path("none").mkdir()
     result = cli("import", folder, "--data", "none", "--out", "no.safetensors")
     assert (result.code, result.err.count("\n")) == (2, 1), result
