@@ -155,6 +155,7 @@ def test_a_ready_model_is_a_pipeline_that_draws_what_it_does(cli: Cli, workplace
         torch.randn(3, *model.image_shape, generator=generator) for _ in range(1 + len(sampling.steps))
     ]
     degradation, draws = model.denoiser.degradation, iter(noises)
+    assert sampling.prior is not None
     with torch.inference_mode():
         xT = Start(sampling.prior, degradation, sampling.denoiser.sigma)(uniform, normal, noise, labels)
         estimate = sampling.estimate(labels)
