@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffcli.data.array_format import MOST_CHANNELS
 from diffcli.utils.errors import UserError
 from diffcli.utils.hashing import of_file, of_json
 
@@ -295,6 +294,8 @@ def _number(value: Any, key: str, file: Path) -> float:
 
 
 def _image_shape(config: dict[str, Any], file: Path) -> tuple[int, int, int]:
+    from diffcli.data.array_format import MOST_CHANNELS
+
     channels, out, size = config["in_channels"], config["out_channels"], config["sample_size"]
     if out != channels:
         learnt = isinstance(channels, int) and out == 2 * channels

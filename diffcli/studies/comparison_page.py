@@ -67,14 +67,15 @@ def facts_of(run: Compared) -> dict[str, str]:
     preset, settings, sampler = run.preset, run.evaluation["settings"], run.evaluation["settings"]["sampler"]
     path = preset.data.parameters.get("path")
     images = run.training.get("training_images")
-    guided = [f"{name} {sampler[name]:g}" for name in ("guidance", "autoguidance") if sampler[name] != 1]
+    guided = [f"{name} {sampler[name]:g}" for name in ("guidance", "autoguidance") if sampler.get(name, 1) != 1]
     seconds = settings.get("sample_seconds")
     return {
         "what it is": preset.description or "-",
         "from": run.origin,
         "trained on": "not known"
         if path == UNKNOWN_IMAGES
-        else " ".join(map(str, filter(None, [preset.data.name, path]))) + (f", {images:,} images" if images else ""),
+        else " ".join(map(str, filter(None, [preset.data.name, path])))
+        + (f", {images:,} images" if isinstance(images, int) else ""),
         "training": _training_of(run),
         "network": f"{preset.network.name}, {run.parameters:,} parameters",
         "degradation": f"{preset.degradation.name}, T {build_degradation(preset).T}, from prior {settings['prior']}",
@@ -95,7 +96,7 @@ def _training_of(run: Compared) -> str:
     done = len(history) or run.evaluation["settings"]["epoch"]
     parts = [
         f"{done:,} epochs",
-        f"{int(steps):,} steps" if steps else "",
+        f"{int(float(steps)):,} steps" if steps else "",
         f"{seconds / 60:.1f} minutes" if seconds else "",
     ]
     return ", ".join(filter(None, parts))
