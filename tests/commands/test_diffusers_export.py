@@ -265,7 +265,8 @@ def test_images_of_other_channels_are_arrays(cli: Cli, workplace: Path, channels
     words = ["train", "--init", folder, "--set", "data={name: npz, path: x.npz, low: -1, high: 1}", "--epochs", 1]
     out = cli(*words, "--limit-batches", 1, "--set", "training.batch_size=4", "--quiet")
     assert out.code == 0, out.err
-    assert f"begins from pipeline {folder}: {len(network.state_dict()):,} weights fit" in out.err
+    begun = json.loads(Path(out.out.strip(), "run.json").read_text())["init"]
+    assert (begun["weights"], begun["anew"]) == (len(network.state_dict()), [])
     result = cli("import", folder, "--data", "mnist", "--out", "no.safetensors")
     assert (result.code, result.err.count("\n")) == (2, 1), result
     assert f"images of mnist are 1x28x28, and the model's are {channels}x16x16" in result.err
