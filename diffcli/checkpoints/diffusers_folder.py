@@ -32,6 +32,11 @@ DECODERS = ("vae", "vqvae", "movq")
 MAX_JSON_BYTES = 10_000_000
 UNKNOWN_IMAGES = "(unknown)"
 """The path of the images that a pipeline was trained on, which it does not tell."""
+COLOURS = (1, 3)
+"""Numbers of channels that a picture has; images of others are arrays."""
+OWN_RANGE = {"low": -1.0, "high": 1.0}
+"""The values that a pipeline's network knows as black and white."""
+OWN_ARRAYS = {"layout": "CHW", **OWN_RANGE}
 BLOCKS = {
     "down_block_types": (
         "DownBlock2D",
@@ -81,6 +86,7 @@ OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_o
 """The names of attention's layers up to version 0.14 of the library, and since."""
 OLD_NAME = re.compile(rf"(\.attentions\.\d+\.)({'|'.join(OLD_NAMES)})(\.(?:weight|bias))$")
 TABLE = "class_embedding.weight"
+VERSION = re.compile(r"[\w.+-]{1,20}")
 
 
 @dataclass(frozen=True)
@@ -132,12 +138,20 @@ def read_pipeline(folder: Path, unlabelled: int | None = None) -> Pipeline:
     names = index.get("class_names")
     if not (isinstance(names, list) and len(set(map(str, names))) == classes):
         names = range(classes)
+    name = folder.resolve().name.lstrip(".") or "imported"
     preset = _preset(
         image_shape, settings, scheduler, [str(name) for name in names], works_without=unlabelled is not None
-    )
-    name = folder.resolve().name.lstrip(".") or "imported"
+    ) | {"description": _description(name, index, scheduler_config)}
     weights = {f"network.unet.{key}": value for key, value in weights.items()}
     return Pipeline(name, preset, weights, classes, scheduler.notes)
+
+
+def _description(name: str, index: dict[str, Any], scheduler: dict[str, Any]) -> str:
+    """In words, what a pipeline is, and of which version of the library."""
+    kind, version = index["_class_name"], str(index.get("_diffusers_version", ""))
+    library = f"diffusers {version}" if VERSION.fullmatch(version) else "diffusers"
+    kind = kind[-1] if isinstance(kind, list) else kind
+    return f"{name}, a {kind} of {library}: {NETWORK} and {scheduler['_class_name']}"
 
 
 def fingerprint_of(folder: Path) -> str:
@@ -280,13 +294,15 @@ def _number(value: Any, key: str, file: Path) -> float:
 
 
 def _image_shape(config: dict[str, Any], file: Path) -> tuple[int, int, int]:
+    from diffcli.data.array_format import MOST_CHANNELS
+
     channels, out, size = config["in_channels"], config["out_channels"], config["sample_size"]
     if out != channels:
         learnt = isinstance(channels, int) and out == 2 * channels
         reason = "it predicts variances, too, which is not read" if learnt else "it is given more than an image"
         raise UserError(f"{file}: in_channels {channels!s:.60} and out_channels {out!s:.60} differ: {reason}")
-    if channels not in (1, 3):
-        raise UserError(f"{file}: images have 1 or 3 channels, got in_channels {channels!s:.60}")
+    if type(channels) is not int or not 1 <= channels <= MOST_CHANNELS:
+        raise UserError(f"{file}: images have 1 to {MOST_CHANNELS} channels, got in_channels {channels!s:.60}")
     sides = size if isinstance(size, list) else [size, size]
     if len(sides) != 2 or not all(type(side) is int and 4 <= side <= 1024 for side in sides):
         raise UserError(f"{file}: sample_size must be one side or [height, width], each in 4..1024, got {size!r:.60}")
@@ -391,9 +407,9 @@ def _preset(
     works_without: bool,
 ) -> dict[str, Any]:
     channels, height, width = image_shape
+    images = {"path": UNKNOWN_IMAGES, "size": [height, width], "channels": channels}
     return {
-        "description": "imported from a pipeline of diffusers",
-        "data": {"name": "folder", "path": UNKNOWN_IMAGES, "size": [height, width], "channels": channels},
+        "data": {"name": "folder", **images} if channels in COLOURS else {"name": "npy", **images, **OWN_ARRAYS},
         "schedule": scheduler.schedule,
         "degradation": {"name": "gaussian-noise"},
         "network": {"name": "diffusers-unet", **network},

@@ -71,14 +71,27 @@ def print_comparison(comparison: Comparison) -> None:
     """Prints the scores of runs side by side, remarks on them, and the report's claims."""
     scores, best = comparison.scores, comparison.best
     # Runs across, metrics down: a terminal is narrower than the list of metrics.
-    rows = []
+    seconds = [run.evaluation["settings"].get("sample_seconds") for run in comparison.runs]
+    rows: list[tuple[str, ...]] = [
+        ("parameters", *(f"{run.parameters:,}" for run in comparison.runs)),
+        ("evaluations a sample", *(f"{run.evaluation['settings']['evaluations']:,}" for run in comparison.runs)),
+        ("seconds a sample", *("-" if one is None else f"{one:g}" for one in seconds)),
+    ]
     for metric in best:
         cells = [
-            f"{with_error(metric, values)}{' *' if name in best[metric] else ''}" if metric in values else "-"
+            f"{with_error(metric, values)}{_in_floors(metric, values)}{' *' if name in best[metric] else ''}"
+            if metric in values
+            else "-"
             for name, values in scores.items()
         ]
         rows.append((metric, *cells))
     _print_scores(list(scores), rows, comparison.remarks, comparison.claims)
+
+
+def _in_floors(key: str, scores: Mapping[str, float]) -> str:
+    """A distance beside that of real images: ``, 2.10 floors``; empty of other scores."""
+    times = times_floor(key, scores)
+    return "" if times is None else f", {times:.2f} floors"
 
 
 def print_study(result: StudyResult) -> None:
@@ -98,6 +111,10 @@ def print_study(result: StudyResult) -> None:
 def _print_scores(
     names: Sequence[str], rows: Sequence[tuple[str, ...]], remarks: Sequence[str], claims: Sequence[Claim]
 ) -> None:
-    print_table(("metric", *names), rows, "the best value of each metric is marked *; ± is a standard error")
+    print_table(
+        ("metric", *names),
+        rows,
+        "the best value of each metric is marked *; ± is a standard error, a floor what real images score",
+    )
     for line in [*map(with_flags, remarks), *(f"{claim.verdict}: {claim.text} {claim.evidence}" for claim in claims)]:
         console().print(one_line(line))

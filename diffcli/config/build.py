@@ -133,6 +133,13 @@ def resolve_sampler(sampler: Sampler, preset: Preset, degradation: Degradation) 
     return sampler
 
 
+def priors_for(degradation: Degradation) -> list[str]:
+    """The names of the priors that fit a degradation: a description of what is left of the signal always does, N(0, I)
+    where next to nothing is left."""
+    noise_alone = degradation.ends_in_noise()
+    return [name for name, kind in PRIORS.items() if kind.of_signal or noise_alone]
+
+
 def resolve_prior(prior: Component, degradation: Degradation) -> Component:
     """A prior with every default, checked against a degradation.
 
@@ -140,10 +147,8 @@ def resolve_prior(prior: Component, degradation: Degradation) -> Component:
         UserError: sampling cannot start from it, or a parameter is unknown, of the wrong type or out of range.
     """
     prior = with_defaults("prior", prior)
-    # A description of what is left of the signal always fits; N(0, I) does where next to nothing is left.
-    noise_alone = degradation.ends_in_noise()
-    fitting = [name for name, kind in PRIORS.items() if kind.of_signal or noise_alone]
-    if prior.name not in fitting:
+    if not (PRIORS[prior.name].of_signal or degradation.ends_in_noise()):
+        fitting = priors_for(degradation)
         more = ", or a schedule with more noise" if degradation.stochastic else ""
         raise UserError(f"prior: {prior.name} is not where a {degradation.name} ends; use {' or '.join(fitting)}{more}")
     return prior

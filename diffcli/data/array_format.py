@@ -28,6 +28,19 @@ FEW_LEVELS = 8
 """Values whose standard deviation is fewer levels than this lose what a note should say."""
 
 
+class OutOfRange(ValueError):
+    """Values lie outside of the range."""
+
+
+def remedy_of(error: ValueError) -> str:
+    """The end of a message on images of a training that cannot be taken."""
+    return (
+        "; name that range with `data.low` and `data.high`, or set data.out_of_range=clip"
+        if isinstance(error, OutOfRange)
+        else ""
+    )
+
+
 @dataclass(frozen=True)
 class ArrayFormat:
     """How images are arrays, (N, H, W), (N, H, W, C) or (N, C, H, W).
@@ -72,6 +85,24 @@ class ArrayFormat:
         low, high = self.limits
         return self.ordered((low + (high - low) * (images.double() + 0.5)).float())
 
+    def degraded(self, arrays: Array) -> Tensor:
+        """The inverse of :meth:`unrounded`: arrays of degraded images, of any values, as float32 (N, C, H, W) with
+        pixels in about [-0.5, 0.5]; of bytes uint8, as they are.
+
+        Raises:
+            ValueError: values are not finite, or are bytes where the format has a range.
+        """
+        images = np.array(self.channels_first(arrays), order="C")
+        if images.dtype == np.uint8:
+            if self.low is not None:
+                raise ValueError("is uint8, and numbers in the range of the model's images are needed")
+            return torch.from_numpy(images)
+        if not np.isfinite(images).all():
+            raise ValueError("holds values that are not finite")
+        low, high = self.limits
+        values = torch.from_numpy(images.astype(np.float64))
+        return (values if self.low is None else (values - low) / (high - low) - 0.5).float()
+
     def scaled(self, deviation: Tensor) -> Array:
         """Differences of images, float (N, C, H, W), where pixels have the range 1, as those of their arrays."""
         return self.ordered(deviation if self.low is None else (deviation * (255 * self.level)).float())
@@ -108,10 +139,9 @@ class ArrayFormat:
         outside = _outside(images, low, high)
         if outside and not clip:
             share = outside / images.size
-            raise ValueError(
-                f"{outside:,} of {images.size:,} values ({share:.2g} of them) lie outside of `data.low` {low:g} to "
-                f"`data.high` {high:g}: they are from {images.min():g} to {images.max():g}; name that range, or set "
-                "data.out_of_range=clip"
+            raise OutOfRange(
+                f"{outside:,} of {images.size:,} values ({share:.2g} of them) lie outside of {low:g} to "
+                f"{high:g}: they are from {images.min():g} to {images.max():g}"
             )
         pixels = np.empty(images.shape, np.uint8)
         for first in range(0, len(images), AT_ONCE):

@@ -51,7 +51,11 @@ def label_numbers(
         return ()
     if not classes:
         raise UserError("`label`: this model was trained without labels; train one whose preset has 'labels: {}'")
-    numbers = tuple(number for text in _texts(label) for number in _numbers(text, classes))
+    numbers: tuple[int, ...] = ()
+    for text in _texts(label):
+        if (named := _numbers(text, classes)) is None:
+            raise _refusal(text, classes, untrained, works_without)
+        numbers += tuple(named)
     if not numbers:
         raise UserError("`label` names no label")
     others = ", ".join(name for name in classes if name not in untrained)
@@ -132,7 +136,12 @@ def _value(name: str) -> Decimal | None:
     return Decimal(name) if NUMBER.fullmatch(name) else None
 
 
-def _numbers(text: str, classes: Sequence[str]) -> Sequence[int]:
+def _numbers(text: str, classes: Sequence[str]) -> Sequence[int] | None:
+    """The labels that a text names; None where it names none.
+
+    Raises:
+        UserError: it could be several.
+    """
     if text in classes:
         return [classes.index(text)]
     if text in (NONE, MINUS_ONE):
@@ -148,32 +157,41 @@ def _numbers(text: str, classes: Sequence[str]) -> Sequence[int]:
     if alike:
         return alike
     if match := RANGE.fullmatch(text):
-        return _range(text, Decimal(match[1]), Decimal(match[2]), classes)
+        return _range(Decimal(match[1]), Decimal(match[2]), classes)
     if text.isdecimal() and numbers_are_places(classes) and int(text) < len(classes):
         return [int(text)]
-    raise _refusal(text, classes)
+    return None
 
 
-def _range(text: str, first: Decimal, last: Decimal, classes: Sequence[str]) -> Sequence[int]:
-    """The classes from one number to another, in the order of their numbers."""
+def _range(first: Decimal, last: Decimal, classes: Sequence[str]) -> Sequence[int] | None:
+    """The classes from one number to another, in the order of their numbers; None where one of these is no class."""
     places = numbers_are_places(classes)
     values = {number: Decimal(number) if places else _value(name) for number, name in enumerate(classes)}
     ordered = sorted((value, number) for number, value in values.items() if value is not None)
     if first > last or not {first, last} <= {value for value, _ in ordered}:
-        raise _refusal(text, classes)
+        return None
     return [number for value, number in ordered if first <= value <= last]
 
 
-def _refusal(text: str, classes: Sequence[str]) -> UserError:
-    count, none, places = len(classes), no_label_text(classes), numbers_are_places(classes)
-    ordered = sorted(classes, key=numeric_order)
+def _refusal(text: str, classes: Sequence[str], untrained: Collection[str], works_without: bool) -> UserError:
+    """The error of a text that is no label, with those that the model can be asked for."""
+    known = [name for name in classes if name not in untrained]
+    some = len(known) < len(classes)  # a range, or a number, could be that of a class that no image had
+    places = numbers_are_places(classes) and not some
+    none = [no_label_text(classes)] if works_without else []
     if all(_value(name) is not None for name in classes):
-        choices = f"0..{count - 1}" if places else f"{', '.join(ordered):.200}"
-        return UserError(
-            f"`label` {text}: this model's labels are {choices}, a range such as {ordered[0]}-{ordered[-1]}, or {none}"
-        )
-    numbers = f"a number in 0..{count - 1}, a range, " if places else ""
-    return UserError(f"`label`: {unknown('label', text, classes)}; or {numbers}{none if not numbers else f'or {none}'}")
+        ordered = sorted(known, key=numeric_order)
+        choices = f"0..{len(classes) - 1}" if places else f"{', '.join(ordered):.200}"
+        ranges = [] if some else [f"a range such as {ordered[0]}-{ordered[-1]}"]
+        return UserError(f"`label` {text}: this model's labels are {_listed([choices, *ranges, *none])}")
+    others = _listed([*([f"a number in 0..{len(classes) - 1}", "a range"] if places else []), *none])
+    return UserError(f"`label`: {unknown('label', text, known)}{'; or ' * bool(others)}{others}")
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """``a, b, or c``."""
+    *before, last = parts or [""]
+    return ", ".join([*before, f"or {last}"]) if before else last
 
 
 def _could_be_places(text: str, count: int) -> bool:

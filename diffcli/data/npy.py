@@ -26,6 +26,7 @@ from diffcli.data.array_format import (
     misfit,
     precision_note,
     range_hint,
+    remedy_of,
     shape_of,
 )
 from diffcli.data.folders import MIN_IMAGES, Size, classes_of, printable, search
@@ -98,7 +99,7 @@ def npy(
         try:
             pixels, outside = form.pixels(npy_array(file)[None], clip=out_of_range == "clip")
         except ValueError as error:
-            raise UserError(f"data.path: {printable(file)}: {error}") from error
+            raise UserError(f"data.path: {printable(file)}: {error}{remedy_of(error)}") from error
         images[number] = pixels[0]
         clipped += outside
     all_equal = len(files) > 1 and bool((images == images[:1]).all())

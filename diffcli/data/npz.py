@@ -26,6 +26,7 @@ from diffcli.data.array_format import (
     misfit,
     precision_note,
     range_hint,
+    remedy_of,
     shape_of,
 )
 from diffcli.data.folders import MIN_IMAGES, Size, printable
@@ -257,7 +258,7 @@ class _Reading:
         try:
             pixels, clipped = self.form.pixels(npz_array(self.file, images), clip=self.clip)
         except ValueError as error:
-            raise UserError(f"data.path: {images} of {printable(self.file)}: {error}") from error
+            raise UserError(f"data.path: {images} of {printable(self.file)}: {error}{remedy_of(error)}") from error
         if (note := clipped_note(self.form, clipped, pixels.numel(), f" of {images}")) is not None:
             self.notes.append(note)
         return ImageSet(pixels, self._labels(labels, len(pixels), key, images))

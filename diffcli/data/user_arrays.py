@@ -20,6 +20,8 @@ from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
 
 ARCHIVE = ".npz"
+DEGRADED = "degraded"
+"""The name of the array of degraded images in what ``restore`` writes."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Arrays:
     files: list[Path]
     """The file of each image."""
     images: Tensor
-    """uint8 (N, C, H, W)."""
+    """uint8 (N, C, H, W); degraded ones float with pixels in about [-0.5, 0.5]."""
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -53,7 +55,12 @@ class Arrays:
 
 
 def open_images(
-    names: Sequence[Path | str], background: str, form: ArrayFormat, image_shape: tuple[int, int, int]
+    names: Sequence[Path | str],
+    background: str,
+    form: ArrayFormat,
+    image_shape: tuple[int, int, int],
+    *,
+    degraded: bool = False,
 ) -> Pictures | Arrays:
     """The images of files and folders: pictures, or arrays, .npy and .npz.
 
@@ -61,6 +68,7 @@ def open_images(
         background: see :func:`~diffcli.data.user_images.open_pictures`.
         form: of the arrays that a model was trained on, which of a folder takes the arrays.
         image_shape: (C, H, W) of the model.
+        degraded: see :func:`open_arrays`.
 
     Raises:
         UserError: they are both, cannot be read, or do not fit the model.
@@ -70,7 +78,7 @@ def open_images(
         if not all(of_arrays):
             pictures = [name for name, one in zip(names, of_arrays, strict=True) if not one]
             raise UserError(f"{printable(pictures[0])} is no array, and others are; restore each kind by itself")
-        return open_arrays(names, form, image_shape)
+        return open_arrays(names, form, image_shape, degraded=degraded)
     if image_shape[0] not in (1, 3) and names:
         raise UserError(
             f"{printable(names[0])}: a picture is grey or has three colours, and this model's images have "
@@ -84,21 +92,31 @@ def _is_array(name: Path | str, form: ArrayFormat) -> bool:
     return path.suffix.lower() in (*SUFFIXES, ARCHIVE) or (form != BYTES and os.path.isdir(path))
 
 
-def open_arrays(names: Sequence[Path | str], form: ArrayFormat, image_shape: tuple[int, int, int]) -> Arrays:
+def open_arrays(
+    names: Sequence[Path | str], form: ArrayFormat, image_shape: tuple[int, int, int], *, degraded: bool = False
+) -> Arrays:
     """The images of files, each of one or of many, and of folders of .npy files, in the order of their names.
+
+    Args:
+        degraded: whether the numbers are those of degraded images, as ``restore`` writes them into a .npz: in the range
+            of the data or beyond, and not rounded; of pictures in about [-0.5, 0.5].
 
     Raises:
         UserError: one cannot be read, is of another shape than the model's, or has values out of range.
     """
     files, images = [], []
     for file in [file for name in names for file in _files(name)]:
-        array = _array(file)
+        array = _array(file, degraded)
         try:
-            pixels, _ = _of_shape(array, form, image_shape)
+            own, batch = _of_shape(array, form, image_shape)
+            pixels = own.degraded(batch) if degraded else own.pixels(batch)[0]
         except ValueError as error:
             raise UserError(f"{printable(file)} {error}") from error
         files += [file] * len(pixels)
         images.append(pixels)
+    if len({part.dtype for part in images}) > 1:
+        whole = next(file for file, one in zip(files, images, strict=False) if not one.is_floating_point())
+        raise UserError(f"{printable(whole)} holds bytes, and others numbers; restore each kind by itself")
     return Arrays(files, torch.cat(images))
 
 
@@ -114,22 +132,22 @@ def _files(name: Path | str) -> list[Path]:
     return files
 
 
-def _array(file: Path) -> Array:
+def _array(file: Path, degraded: bool) -> Array:
     if file.suffix.lower() != ARCHIVE:
         array = npy_array(file)
         check_numbers(Head(array.shape, array.dtype), printable(file))
         return array
     heads = npz_heads(file)
-    name = images_name(file, heads)
+    name = DEGRADED if degraded and DEGRADED in heads else images_name(file, heads)
     check_numbers(heads[name], f"{name} of {printable(file)}")
     return npz_array(file, name)
 
 
-def _of_shape(array: Array, form: ArrayFormat, image_shape: tuple[int, int, int]) -> tuple[Tensor, int]:
-    """An array of one image or of several as pixels.
+def _of_shape(array: Array, form: ArrayFormat, image_shape: tuple[int, int, int]) -> tuple[ArrayFormat, Array]:
+    """An array of one image or of several as one of several, and their format.
 
     Raises:
-        ValueError: it has another shape, or values out of range.
+        ValueError: it has another shape.
     """
     channels, height, width = image_shape
     shapes: dict[str, tuple[int, ...]] = {"HWC": (height, width, channels), "CHW": image_shape}
@@ -137,6 +155,6 @@ def _of_shape(array: Array, form: ArrayFormat, image_shape: tuple[int, int, int]
     for layout in sorted(shapes, key=lambda name: name != form.layout):  # the model's own first
         batch = array[None] if array.shape == shapes[layout] else array
         if batch.shape[1:] == shapes[layout] and len(batch):
-            return replace(form, layout=layout).pixels(batch)  # type: ignore[arg-type]
+            return replace(form, layout=layout), batch  # type: ignore[arg-type]
     kinds = ", ".join(str(shape) for shape in shapes.values())
     raise ValueError(f"is of shape {array.shape}; images of this model are {kinds}, alone or many, (N, ...)")

@@ -23,7 +23,7 @@ class ShapedImages:
     """Images at hand, in one shape."""
 
     images: Tensor
-    """uint8 (N, C, H, W)."""
+    """uint8 (N, C, H, W); of degraded arrays float, with pixels in about [-0.5, 0.5]."""
     files: list[Path]
     sizes: list[tuple[int, int]]
     """(width, height) of each file's image, upright."""

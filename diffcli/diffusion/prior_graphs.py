@@ -14,6 +14,11 @@ BELOW_ONE = 1 - 1e-6
 """So that a share of all weights, rounded, is less than all."""
 
 
+def has_graph(prior: Prior) -> bool:
+    """Whether a prior's draws are a function of random numbers that can be written down."""
+    return isinstance(prior, (Mixture, Uniform, StandardNormal))
+
+
 class Start(nn.Module):
     """x_T from random numbers: (uniform in [0, 1), normal, noise, labels) -> (B, C, H, W).
 
@@ -31,6 +36,8 @@ class Start(nn.Module):
 
     def __init__(self, prior: Prior, degradation: Degradation, measurement: float = 0.0) -> None:
         super().__init__()
+        if not has_graph(prior):
+            raise ValueError("it draws copies of training images, or is a plug-in's")
         sigma = math.hypot(float(degradation.sigmas[degradation.T]), measurement) if prior.of_signal else 1.0
         self.signal: nn.Module | None = None
         if isinstance(prior, Mixture):
@@ -38,8 +45,6 @@ class Start(nn.Module):
         elif isinstance(prior, Uniform):
             self.signal = _FlatSignal(prior)
             sigma = math.hypot(sigma, prior.noise)
-        elif not isinstance(prior, StandardNormal):
-            raise ValueError("it draws copies of training images, or is a plug-in's")
         self.sigma = sigma
 
     def forward(self, uniform: Tensor, normal: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:

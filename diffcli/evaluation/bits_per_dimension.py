@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from diffcli.config.build import priors_for
 from diffcli.data.datasets import ImageSet
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import Degradation
@@ -28,7 +29,8 @@ WIDTH_IMAGES = 250
 def why_none(degradation: Degradation, prior: str) -> str | None:
     """In words, why there are no bits per dimension for models of a degradation from a prior; None where there are."""
     if PRIORS[prior].log_density is Prior.log_density:
-        known = [name for name, kind in PRIORS.items() if kind.log_density is not Prior.log_density]
+        fitting = priors_for(degradation)
+        known = [name for name in fitting if PRIORS[name].log_density is not Prior.log_density]
         return f"prior {prior} has no density; use one of {', '.join(known)}"
     return why_unbounded(degradation)
 

@@ -27,6 +27,8 @@ CLASSIFIED = ("mnist", "digits")
 FEATURES = 64
 
 
+AT_ONCE = 250
+"""Images that are read together: of 64x64 in colour, 100 MB of feature maps."""
 LARGEST = 32
 """Side of the images that the classifiers see whole; of larger ones the first convolution takes larger steps."""
 
@@ -225,7 +227,7 @@ def load_classifier(dataset: str, judge: str = "classifier") -> TrainedClassifie
 
 
 @torch.inference_mode()
-def probabilities(network: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
+def probabilities(network: nn.Module, images: Tensor, batch_size: int = AT_ONCE) -> Tensor:
     """Class probabilities (N, 10) for images (N, 1, H, W) in [0, 1], on the network's device."""
     with full_precision(images.device):
         return torch.cat([network(batch).softmax(dim=1) for batch in images.split(batch_size)])

@@ -182,9 +182,12 @@ def measure(subject: Subject, options: EvaluateOptions) -> Evaluation:
         for name, prior in starts.items():
             first = name == settings["prior"]
             n = max(options.n_fid, settings["n_cas"] if first and "cas" in wanted else 0)
+            drawing = time.perf_counter()
             everything = drawn(
                 replace(sampling, prior=prior), model.image_shape, n, f"sampling {n} images from {name}", quiet
             )
+            if first:
+                settings["sample_seconds"] = float(f"{(time.perf_counter() - drawing) / n:.2g}")
             samples, labels = (None if part is None else part[: options.n_fid] for part in everything)
             assert samples is not None
             by_prior[name] = distances.of(samples, labels)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffcli.data.sources import NO_LABEL, ImageSet, split
-from diffcli.evaluation.classifier import Classifier, DigitClassifier, probabilities
+from diffcli.evaluation.classifier import AT_ONCE, Classifier, DigitClassifier, probabilities
 
 BATCH = 128
 SCORE_STEPS = 6000
@@ -43,7 +43,7 @@ def labelled(images: ImageSet) -> ImageSet:
 def _read(network: Classifier, images: ImageSet) -> Tensor:
     """Class probabilities (N, classes) of images, on the CPU."""
     device = next(network.parameters()).device
-    batches = torch.arange(len(images)).split(1000)
+    batches = torch.arange(len(images)).split(AT_ONCE)
     network.eval()
     return torch.cat([probabilities(network, images.images[index].to(device) / 255.0).cpu() for index in batches])
 

@@ -47,6 +47,8 @@ INFORMATION = frozenset(
     }
 )
 """Settings of an evaluation that are recorded for the user's information: the scores do not depend on them."""
+SINCE_0_9 = frozenset({"sample_seconds"})
+"""The same, of which evaluations by earlier versions hold none, and those that draw no samples."""
 
 
 @dataclass(frozen=True)
@@ -229,5 +231,5 @@ def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 def digest(settings: Mapping[str, Any]) -> str:
     """A short name for the settings of an evaluation, the same for equal ones."""
-    deciding = {name: value for name, value in settings.items() if name not in INFORMATION}
+    deciding = {name: value for name, value in settings.items() if name not in INFORMATION | SINCE_0_9}
     return of_json(deciding)[:12]

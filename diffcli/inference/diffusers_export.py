@@ -76,14 +76,23 @@ def write_pipeline(model: Model, options: SamplerOptions, folder: Path, out: Pat
     if scheduler["_class_name"] == "DDIMScheduler":
         call |= {"eta": sampler.parameters.get("eta", 0.0)} if sampler.parameters.get("eta") else {}
         call |= {"use_clipped_model_output": True} if sampler.clip else {}
-    return [*notes, _usage(out, bool(model.classes), call | _without_pictures(model))]
+    return [*notes, *_range_notes(model), _usage(out, bool(model.classes), call | _without_pictures(model))]
 
 
 def write_graph_pipeline(model: Model, folder: Path, out: Path) -> list[str]:
     """As :func:`write_pipeline`, what makes a folder of a model's graphs a pipeline."""
     write_json(folder / INDEX, {"_class_name": ["pipeline", "GraphPipeline"], "graphs": GRAPHS})
     _copy_program("graphs", folder)
-    return [_usage(out, True, _without_pictures(model))]
+    return [*_range_notes(model), _usage(out, True, _without_pictures(model))]
+
+
+def _range_notes(model: Model) -> list[str]:
+    """What the values of images mean there, where a model was trained on arrays of another range."""
+    form = model.array_format
+    if form.low is None:
+        return []
+    low, high = form.limits
+    return [f"note: images there are in 0 to 1, which stand for {low:g} to {high:g}"]
 
 
 def _without_pictures(model: Model) -> dict[str, Any]:

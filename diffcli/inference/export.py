@@ -111,7 +111,7 @@ def _write_graphs(model: Model, options: ExportOptions) -> None:
     if model.array_format != BYTES:
         facts["arrays"] = asdict(model.array_format)
     facts = about(sampling, model.image_shape, facts)
-    graphs = graphs_of(sampling, model.image_shape)
+    graphs = graphs_of(sampling, model.image_shape, priors=model.stored_priors)
     with ExitStack() as stack:
         advance = stack.enter_context(progress("tracing and comparing", len(graphs), "graphs", options.quiet))
         distances = []

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from diffcli.config.build import bind_sampler
 from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.guidance import clipped
-from diffcli.diffusion.prior_graphs import Start
+from diffcli.diffusion.prior_graphs import Start, has_graph
 from diffcli.diffusion.sampler_formulas import SamplerStep, step_factors
+from diffcli.inference.prior_hints import NamedPriors, no_priors, suggestion
 from diffcli.inference.sampling import Sampling
 from diffcli.utils.errors import RunError, UserError
 from diffcli.utils.files import json_text
@@ -79,8 +80,11 @@ class StepAndPixels(nn.Module):
         return xs, to_uint8(xs)
 
 
-def graphs_of(sampling: Sampling, image_shape: tuple[int, int, int]) -> list[Graph]:
+def graphs_of(sampling: Sampling, image_shape: tuple[int, int, int], *, priors: NamedPriors = no_priors) -> list[Graph]:
     """The three graphs of a model: its estimate, its sampler's step, and its start.
+
+    Args:
+        priors: the model's, for messages, see :meth:`Model.stored_priors`.
 
     Raises:
         UserError: the sampler or the prior is none that a graph can stand for.
@@ -94,7 +98,8 @@ def graphs_of(sampling: Sampling, image_shape: tuple[int, int, int]) -> list[Gra
     try:
         start = Start(sampling.prior, degradation, sampling.denoiser.sigma)
     except ValueError as error:
-        raise UserError(f"this `prior` cannot be a graph: {error}; take mixture, gaussian or uniform") from error
+        others = suggestion(priors, has_graph, "gaussian")
+        raise UserError(f"this `prior` cannot be a graph: {error}; {others}") from error
 
     def labelled(count: int) -> dict[str, Tensor]:
         return {"label": torch.arange(count) % (classes + 1) - 1} if classes else {}

@@ -17,8 +17,9 @@ class ImportOptions(Options):
         folder: a pipeline of diffusers, as ``pipeline.save_pretrained(folder)`` writes it.
         out: the model file, .safetensors.
         data: what it was trained on, which a pipeline does not tell: a data set's name, ``mnist``, or a folder of
-            images, whose sub-folders are its classes in the order of the alphabet. None leaves it open: what needs
-            images then needs them named.
+            images or of .npy files, whose sub-folders are its classes in the order of the alphabet; or a .npz file.
+            Numbers that are no bytes are taken from -1 to 1. None leaves it open: what needs images then needs them
+            named.
         unlabelled: the row of the network's table of classes that stands for no label; None is none, or the one that an
             export of diffcli names.
 
@@ -31,8 +32,8 @@ class ImportOptions(Options):
     _: KW_ONLY
     data: str | None = option(
         None,
-        metavar="NAME|FOLDER",
-        help="What it was trained on: a data set such as mnist or cifar10, or a folder of images.",
+        metavar="NAME|PATH",
+        help="What it was trained on: mnist or another data set, a folder of images or of .npy files, or a .npz file.",
         shown="not known",
         panel=DATA,
     )

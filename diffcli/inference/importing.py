@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from diffcli.checkpoints.diffusers_folder import COLOURS, OWN_RANGE
 from diffcli.checkpoints.model_file import Stored, stored_pipeline, write_model_file
 from diffcli.config.registry import registered
+from diffcli.data.array_files import npy_array, npz_array, npz_heads
+from diffcli.data.array_format import Array
 from diffcli.data.datasets import DATASETS, OF_FILES
 from diffcli.data.folders import search
+from diffcli.data.npy import SUFFIXES
+from diffcli.data.npz import images_name
 from diffcli.data.sources import class_names, image_shape
 from diffcli.inference.import_options import ImportOptions
 from diffcli.inference.loading import model_of
@@ -48,6 +56,25 @@ def import_with(options: ImportOptions) -> Path:
     return options.out
 
 
+def _of_arrays(name: str, place: Path, arrays: Iterable[Array], shape: tuple[int, ...]) -> dict[str, Any]:
+    """A data set of arrays of a model's shape: bytes, or numbers in the range that pipelines know.
+
+    Raises:
+        UserError: numbers lie outside of that.
+    """
+    low, high = OWN_RANGE["low"], OWN_RANGE["high"]
+    limits: dict[str, float] = {}
+    for array in arrays:
+        if array.dtype != np.uint8:
+            limits = OWN_RANGE
+            if array.size and not low <= array.min() <= array.max() <= high:
+                raise UserError(
+                    f"`data`: {place} holds values from {array.min():g} to {array.max():g}; the arrays of a pipeline "
+                    f"are bytes, or numbers from {low:g} to {high:g}"
+                )
+    return {"name": name, "path": str(place), "size": list(shape[1:]), "channels": shape[0], **limits}
+
+
 def _trained_on(stored: Stored, data: str) -> Stored:
     """A stored model of which it is known what it was trained on.
 
@@ -56,7 +83,7 @@ def _trained_on(stored: Stored, data: str) -> Stored:
     """
     values, own = dict(stored.preset), stored.preset["data"]
     shape = (own["channels"], *own["size"])
-    folder = user_path(data)
+    place = user_path(data)
     if data in DATASETS and data not in OF_FILES:
         load = registered("data", data)
         component: dict[str, Any] = {"name": data}
@@ -65,10 +92,25 @@ def _trained_on(stored: Stored, data: str) -> Stored:
         if size != shape:
             sizes = ["x".join(map(str, one)) for one in (size, shape)]
             raise UserError(f"`data`: images of {data} are {sizes[0]}, and the model's are {sizes[1]}")
-    elif folder.is_dir():
-        component = own | {"path": str(folder)}
-        parts = [file.relative_to(folder).parts for file in search(folder)[0]]
+    elif place.is_dir():
+        arrays = search(place, SUFFIXES)[0]
+        files = [] if shape[0] not in COLOURS else search(place)[0]
+        if arrays and not files:
+            component, files = _of_arrays("npy", place, map(npy_array, arrays), shape), arrays
+        elif shape[0] not in COLOURS:
+            raise UserError(f"`data`: {place} holds no .npy files, as images of {shape[0]} channels are")
+        else:
+            component = own | {"path": str(place)}
+        parts = [file.relative_to(place).parts for file in files]
         names = sorted({part[0] for part in parts if len(part) > 1})  # as datasets of folders number them elsewhere
+    elif place.suffix.lower() == ".npz" and place.is_file():
+        images = npz_array(place, images_name(place, npz_heads(place)))
+        component = _of_arrays("npz", place, [images], shape)
+        names = None
+        if values["labels"] is not None:
+            names = registered("data", "npz")(
+                **{key: value for key, value in component.items() if key != "name"}
+            ).classes
     else:
         raise UserError(f"`data`: {unknown('data set or folder', data, set(DATASETS) - set(OF_FILES))}")
     if values["labels"] is not None:

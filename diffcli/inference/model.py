@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,13 +29,7 @@ from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import Step
 from diffcli.inference.answers import answer
-from diffcli.inference.checks import (
-    check_degraded,
-    check_images,
-    check_inpaints,
-    check_measured,
-    painted_pixels,
-)
+from diffcli.inference.checks import check_degraded, check_images, check_inpaints, check_measured, painted_pixels
 from diffcli.inference.inverting import deterministic
 from diffcli.inference.measurement_options import PosteriorOptions, unguided
 from diffcli.inference.measuring import degradation_named, measurement_of
@@ -166,7 +161,8 @@ class Model:
             UserError: an option is out of range or does not fit the model.
         """
         chosen = DrawOptions(**options)
-        sampling, n = images_drawn(self.sampling(chosen, self.prior(prior)), chosen, n, self.classes)
+        sampling = self.sampling(chosen, self.prior(prior))
+        sampling, n = images_drawn(sampling, chosen, n, self.classes, priors=self.stored_priors)
         with progress(f"sampling {n} images", sampling.total_steps(n), "steps", chosen.quiet) as done:
             batches = list(generate(sampling, n, self.image_shape, counting(done)))
         return to_uint8(torch.cat(batches))
@@ -182,7 +178,8 @@ class Model:
             UserError: an option is out of range or does not fit the model.
         """
         chosen = DrawOptions(**options)
-        sampling, n = images_drawn(self.sampling(chosen, self.prior(prior)), chosen, n, self.classes)
+        sampling = self.sampling(chosen, self.prior(prior))
+        sampling, n = images_drawn(sampling, chosen, n, self.classes, priors=self.stored_priors)
 
         @torch.inference_mode()
         def steps() -> Iterator[Step]:
@@ -353,9 +350,8 @@ class Model:
         painted = painted_pixels(mask, len(images), self.image_shape)
         check_inpaints(self.denoiser.degradation, resampling)
         sampling = self.sampling(chosen, self.prior(None))
-        made = inpainted(
-            sampling, images, painted, self.labels.of_images(chosen, len(images)), resampling, chosen.quiet
-        )
+        labels = self.labels.of_images(chosen, len(images))
+        made = inpainted(sampling, images, painted, labels, resampling, chosen.quiet)
         return torch.where(painted, made, images)
 
     def labelled(self, images: ImageSet) -> ImageSet:
@@ -419,14 +415,19 @@ class Model:
         if component.name in self.prior_states:
             try:
                 prior.load_state_dict(self.prior_states[component.name])
-            except KeyError as error:
-                raise UserError(
-                    f"checkpoint {self.checkpoint} is damaged: prior {component.name} lacks {error}"
-                ) from error
+            except KeyError as key:
+                raise UserError(f"checkpoint {self.checkpoint} is damaged: prior {component.name} lacks {key}") from key
         elif prior.needs_fit:
             seen = self.labels.given_to(self.training_split())
             fit_prior(prior, self.denoiser.degradation, seen.images, seen.labels if self.classes else None)
         return prior
+
+    def stored_priors(self) -> Iterator[tuple[str, Prior]]:
+        """The priors that sampling can start from without images, each with its name, the preset's own first."""
+        for name in dict.fromkeys([self.preset.prior.name, *PRIORS]):
+            with suppress(UserError):  # it does not fit the degradation, or a plug-in's needs parameters
+                if not self.needs_images(self.prior_component(name)):
+                    yield name, self.prior(name)
 
     def sampler(self, options: SamplerOptions) -> tuple[Sampler, list[int]]:
         """The preset's sampler but for what the options change, and its time steps, T to 0.

@@ -7,13 +7,19 @@ from dataclasses import replace
 
 from diffcli.inference.checks import check_count
 from diffcli.inference.options import N_SAMPLES, STEPS_BETWEEN, DrawOptions
+from diffcli.inference.prior_hints import NamedPriors, no_priors
 from diffcli.inference.sampling import Sampling
 from diffcli.inference.walks import Walk
 from diffcli.utils.errors import UserError
 
 
 def images_drawn(
-    sampling: Sampling, options: DrawOptions, n: int | None, names: Sequence[str] = ()
+    sampling: Sampling,
+    options: DrawOptions,
+    n: int | None,
+    names: Sequence[str] = (),
+    *,
+    priors: NamedPriors = no_priors,
 ) -> tuple[Sampling, int]:
     """How ``n`` new images, or rows of them, are drawn, and how many images these are.
 
@@ -21,6 +27,7 @@ def images_drawn(
         sampling: with a prior, of the same options.
         n: None is 64 images, and one row, or one for each of several labels.
         names: of the labels, for messages.
+        priors: the model's, for messages, see :meth:`Model.stored_priors`.
 
     Raises:
         UserError: ``n`` is out of range, ``between``, ``steps_between`` and ``seed`` do not go together, or nothing
@@ -40,5 +47,5 @@ def images_drawn(
     check_count(rows * (steps + 1))
     walk = Walk(options.between, steps)
     assert sampling.prior is not None
-    walk.check(sampling.prior, sampling.labels, rows, names)
+    walk.check(sampling.prior, sampling.labels, rows, names, priors=priors)
     return replace(sampling, walk=walk), rows * walk.length

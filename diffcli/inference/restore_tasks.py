@@ -55,12 +55,23 @@ class Restored:
 
     def inverted(self) -> Restored:
         """The negatives."""
-        rows = {name: row.neg() if row.is_floating_point() else 255 - row for name, row in self.rows.items()}
-        return replace(self, rows=rows, samples=None if self.samples is None else 255 - self.samples)
+        rows = {name: negatives(row) for name, row in self.rows.items()}
+        return replace(self, rows=rows, samples=None if self.samples is None else negatives(self.samples))
+
+
+def negatives(images: Tensor) -> Tensor:
+    """The negatives of images, uint8, or float in about [-0.5, 0.5]."""
+    return images.neg() if images.is_floating_point() else 255 - images
+
+
+def _as_degraded(images: Tensor) -> Tensor:
+    """Images that are degraded already as float, (N, C, H, W); those of arrays are not rounded."""
+    return images if images.is_floating_point() else to_model(images)
 
 
 Task = Callable[[Model, Tensor, RestoreOptions], Restored]
-"""(model on its devices, uint8 images (N, C, H, W), the options that were checked) -> what is made of them."""
+"""(model on its devices, images (N, C, H, W), uint8 or, of degraded arrays, float; the checked options) -> what is made
+of them."""
 
 
 def starts_from_noise(model: Model, options: RestoreOptions) -> bool:
@@ -123,7 +134,8 @@ def _restoring(model: Model, options: RestoreOptions, inputs: ShapedImages) -> T
     for name in ("method", "samples") if told else ("sigma", "method", "samples"):
         if getattr(options, name) is not None:
             raise UserError(f"`{name}` is of measurements; add `degradation`, or leave it out")
-    sigma = (ROUNDING if options.sigma is None else options.sigma) if told else 0.0
+    rounding = 0.0 if inputs.images.is_floating_point() else ROUNDING
+    sigma = (rounding if options.sigma is None else options.sigma) if told else 0.0
     degradation = model.denoiser.degradation
     scales = scales_of(inputs.sizes, model.image_shape)
     t = _step(model, degradation, options, scales, inputs)
@@ -136,10 +148,11 @@ def _restoring(model: Model, options: RestoreOptions, inputs: ShapedImages) -> T
         step = _known_step(model, degradation, t, images, options)
         _say(options, width_note(degradation, step, scales))
         if told and options.sigma is None:
-            _say(options, f"the files are taken as exact but for their 8 bits, sigma {sigma:.2g}")
+            bits = f" but for their 8 bits, sigma {sigma:.2g}" if rounding else ""
+            _say(options, f"the files are taken as exact{bits}")
         if t == AUTO and options.steps is not None:
             options = replace(options, steps=min(options.steps, step))
-        xt = to_model(images) if options.degraded else model.degrade(images, step, options.seed)
+        xt = _as_degraded(images) if options.degraded else model.degrade(images, step, options.seed)
         rows = {} if options.degraded else {"original": images}
         rows |= {"degraded": xt, "one step": model.estimate(xt, step, options.label, options.batch_size, sigma=sigma)}
         return Restored({**rows, "restored": model.restore(xt, step, sigma=sigma, **shared(options, SamplerOptions))})
@@ -165,7 +178,7 @@ def _measuring(model: Model, options: RestoreOptions, inputs: ShapedImages) -> T
         posterior = model.posterior(y, degradation, step, **shared(options, PosteriorOptions))
         _say(options, *likely_labels(posterior, model.classes, map(printable, inputs.files)), misfit_note(posterior))
         rows = {} if options.degraded else {"original": images}
-        rows["degraded"] = to_model(y) if options.degraded else y
+        rows["degraded"] = _as_degraded(y)
         if len(posterior.samples) == 1:
             return Restored({**rows, "restored": to_uint8(posterior.samples[0])})
         made = {**rows, "mean": to_uint8(posterior.mean)}
@@ -218,7 +231,7 @@ def _known_step(model: Model, degradation: Degradation, t: int | str, images: Te
     if t != AUTO:
         return int(t)
     samples = model.sample(EVIDENCE_SAMPLES, seed=options.seed, batch_size=options.batch_size, quiet=options.quiet)
-    probabilities = t_probabilities(degradation, to_model(images), samples, options.sigma)
+    probabilities = t_probabilities(degradation, _as_degraded(images), samples, options.sigma)
     step, spread = spread_of(probabilities)
     _say(options, f"t = {step} ± {max(spread, 0.5):.2g} explains {_counted(len(images))} best")
     return step

@@ -22,7 +22,7 @@ from diffcli.inference.loading import find_checkpoint, read_model, started
 from diffcli.inference.model import Model
 from diffcli.inference.pictures import SHOWN_NOISE, deviation_picture, labelled_rows, to_image
 from diffcli.inference.restore_options import SHOWN_SAMPLES, RestoreOptions
-from diffcli.inference.restore_tasks import Restored, Task, starts_from_noise, task_of
+from diffcli.inference.restore_tasks import Restored, Task, negatives, starts_from_noise, task_of
 from diffcli.inference.tiling import draws_any_size, shapes_of, tiled_model
 from diffcli.utils.console import note
 from diffcli.utils.errors import UserError
@@ -51,7 +51,7 @@ def restore(options: RestoreOptions) -> list[Path]:
     run, checkpoint = find_checkpoint(options.run)
     model = replace(read_model(checkpoint), run=run)
     background, form = options.background or model.background, model.array_format
-    pictures = open_images(options.files, background, form, model.image_shape)
+    pictures = open_images(options.files, background, form, model.image_shape, degraded=options.degraded)
     # What is wrong is told before the processes start.
     jobs = _jobs(model, options, pictures)
     model.labels.note_readings(model.labels.without_auto(options))
@@ -100,7 +100,7 @@ def _jobs(model: Model, options: RestoreOptions, pictures: Pictures | Arrays) ->
 
 
 def _carried_out(job: Job, model: Model, options: RestoreOptions) -> Restored:
-    images = 255 - job.inputs.images if options.invert else job.inputs.images
+    images = negatives(job.inputs.images) if options.invert else job.inputs.images
     if job.degradation.image_shape != model.image_shape:
         # One picture's tiles fill a batch.
         tile, whole = ("x".join(map(str, shape[:0:-1])) for shape in (model.image_shape, job.degradation.image_shape))

@@ -50,7 +50,8 @@ def sample(options: SampleOptions) -> list[Path]:
     if model.data is not None:
         model.check_data(needed=options.conditional or model.needs_images(prior))
     if (options.between is not None or options.steps_between is not None) and not model.needs_images(prior):
-        images_drawn(model.sampling(options, model.prior(options.prior)), options, options.n, model.classes)
+        sampling = model.sampling(options, model.prior(options.prior))
+        images_drawn(sampling, options, options.n, model.classes, priors=model.stored_priors)
     given = model.labels.numbers(options)
     if not given and options.conditional and model.works_without_label:
         check_unguided(options)  # reconstructions are told no label, so there is none to be guided towards
@@ -70,7 +71,7 @@ def write_samples(model: Model, options: SampleOptions) -> list[Path]:
     sampling = model.sampling(options, prior)
     n = options.n or (N_PER_LABEL * len(given) if len(given) > 1 else N_SAMPLES)
     if options.between is not None or options.steps_between is not None:
-        sampling, n = images_drawn(sampling, options, options.n, model.classes)
+        sampling, n = images_drawn(sampling, options, options.n, model.classes, priors=model.stored_priors)
     frames = Frames(sampling.steps, model.processes.count == 1) if options.trajectory else None
     label = RESTORATION if prior.restores else None
     if label and first:

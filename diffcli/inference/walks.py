@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from diffcli.diffusion.labels import SampleLabels
+from diffcli.diffusion.labels import NO_LABEL, SampleLabels
 from diffcli.diffusion.priors import Prior
 from diffcli.diffusion.randomness import Between, Source, Stream, generator_for
+from diffcli.inference.prior_hints import NamedPriors, no_priors, suggestion
 from diffcli.utils.errors import UserError
 
 
@@ -42,11 +43,20 @@ class Walk:
         """The labels of these images, int64 (B,): those of the rows' first ones."""
         return labels.of(self.seeds[0], [index // self.length for index in indices])
 
-    def check(self, prior: Prior, labels: SampleLabels | None, rows: int, names: Sequence[str] = ()) -> None:
+    def check(
+        self,
+        prior: Prior,
+        labels: SampleLabels | None,
+        rows: int,
+        names: Sequence[str] = (),
+        *,
+        priors: NamedPriors = no_priors,
+    ) -> None:
         """Checks that something lies between the images of so many rows.
 
         Args:
             names: of the labels.
+            priors: that there are in place of this one.
 
         Raises:
             UserError: the prior draws nothing in between, or the two ends of a row have different labels.
@@ -62,7 +72,10 @@ class Walk:
                 "`label`"
             )
         if (gap := prior.gap(first)) is not None:
+            # A Gaussian is fitted to each label, so that no label stands for several.
+            fitted = "uniform" if first is not None and bool((first == NO_LABEL).any()) else "gaussian"
+            others = suggestion(priors, lambda other: other.gap(first) is None, fitted)
             raise UserError(
-                f"`between`: nothing lies between two draws of this prior: {gap}; take `prior` gaussian or "
-                "uniform, whose draws are normal numbers alone"
+                f"`between`: nothing lies between two draws of this prior: {gap}; what is made of normal numbers "
+                f"alone has something between: {others}"
             )

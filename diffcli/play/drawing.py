@@ -58,7 +58,7 @@ def frames_of(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
     if options.get("between") is not None:
         if n < 2:
             raise UserError("a row between two seeds is of two images at least: choose more")
-        rows, options = 1, {**options, "steps_between": n - 1, "prior": prior_between(model)}
+        rows, options = 1, {**options, "steps_between": n - 1, "prior": prior_between(model, options)}
     steps, path = model.trajectory(rows, **options), time_steps_of(model, options)
     picture_steps = frame_steps(path)
 
@@ -70,19 +70,24 @@ def frames_of(model: Model, n: int, options: dict[str, Any]) -> Iterator[Frame]:
     return frames()
 
 
-def prior_between(model: Model) -> str | None:
-    """The prior that a row between two seeds starts from: None, the model's own, where something lies between its
-    draws, else ``gaussian``.
+def prior_between(model: Model, options: dict[str, Any]) -> str:
+    """The prior that a row between two seeds starts from: the model's own where something lies between its draws of
+    these labels, else ``gaussian``, else another one.
+
+    Args:
+        options: see :func:`frames_of`, with ``between``.
 
     Raises:
         UserError: the model has none such.
     """
-    gap = model.prior(None).gap()
-    if gap is None:
-        return None
-    if "gaussian" not in model.prior_states:
-        raise UserError(f"nothing lies between two draws of this model's prior: {gap}")
-    return "gaussian"
+    asked = SamplerOptions(label=options.get("label"), seed=options["between"][0])
+    labels = model.sampling(asked).labels_of([0])
+    gaps = {name: prior.gap(labels) for name, prior in model.stored_priors()}
+    own = model.preset.prior.name
+    fitting = [name for name in (own, "gaussian", *gaps) if name in gaps and gaps[name] is None]
+    if not fitting:
+        raise UserError(f"nothing lies between two draws of this model's prior: {gaps.get(own)}")
+    return fitting[0]
 
 
 def time_steps_of(model: Model, options: dict[str, Any]) -> list[int]:

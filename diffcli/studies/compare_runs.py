@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from diffcli.checkpoints.diffusers_folder import pickle_hint
 from diffcli.checkpoints.evaluations import Evaluation
-from diffcli.checkpoints.model_file import fingerprint, is_model_file, read_about
+from diffcli.checkpoints.model_file import fingerprint, is_model_file, read_about, ready_models
 from diffcli.checkpoints.runs import Run, runs_root
 from diffcli.config.build import candidate_priors
 from diffcli.diffusion.degradations import GaussianNoise
@@ -114,10 +114,33 @@ def plan_evaluation(run: Run, options: EvaluateOptions, every_prior: bool = True
     name = subject.model.preset_name
     parameters = sum(weight.numel() for weight in subject.model.denoiser.network.parameters())
     file = subject.model.checkpoint
-    recorded = read_about(file)["evaluation"] if is_model_file(file) else {}
+    about = read_about(file) if is_model_file(file) else {"training": run.info(), "evaluation": {}}
     return Compared(
-        name, run, name, preset, alpha_T, options, _wanted(subject, options), parameters, [recorded] if recorded else []
+        name,
+        run,
+        name,
+        preset,
+        alpha_T,
+        options,
+        _wanted(subject, options),
+        parameters,
+        origin=origin_of(run, file, about["training"]),
+        training=about["training"],
+        classes=subject.model.trained_classes,
+        recorded=[about["evaluation"]] if about["evaluation"] else [],
     )
+
+
+def origin_of(run: Run, file: Path, training: Mapping[str, Any]) -> str:
+    """In words, where a model comes from."""
+    if file.is_dir():
+        return f"pipeline of diffusers, {file}"
+    if not is_model_file(file):
+        return f"run {run.folder}"
+    if file in ready_models().values():
+        return "ready model, comes with diffcli"
+    library = training.get("imported_from")
+    return f"{file}, imported from a pipeline of {library}" if library else f"model file {file}"
 
 
 def _wanted(subject: Subject, options: EvaluateOptions) -> dict[str, Any]:

@@ -29,6 +29,12 @@ class Compared:
     """Settings that decide the scores, see :func:`protocol`."""
     parameters: int = 0
     """The number of parameters of the network."""
+    origin: str = ""
+    """Where the model comes from, in words."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """What a model file, or the run, tells of its training."""
+    classes: list[str] = field(default_factory=list)
+    """The labels that it can be asked for."""
     recorded: list[dict[str, Any]] = field(default_factory=list)
     """The evaluation that a model file holds."""
     evaluation: dict[str, Any] = field(default_factory=dict)
@@ -45,7 +51,14 @@ class Compared:
 
     def as_dict(self) -> dict[str, Any]:
         """The entry of the run in a ``.json``."""
-        return {"name": self.name, "run": str(self.run.folder), "history": self.run.history(), **self.evaluation}
+        known = {"origin": self.origin, "parameters": self.parameters}
+        return {
+            "name": self.name,
+            "run": str(self.run.folder),
+            **known,
+            "history": self.run.history(),
+            **self.evaluation,
+        }
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from diffcli.checkpoints.diffusers_folder import UNKNOWN_IMAGES
 from diffcli.checkpoints.runs import Run
 from diffcli.config.build import build_degradation
 from diffcli.config.presets import to_yaml
 from diffcli.evaluation.metrics import from_zT
 from diffcli.evaluation.protocol import pick_subject
 from diffcli.inference.loading import started
-from diffcli.inference.options import N_SAMPLES, SampleOptions
+from diffcli.inference.options import N_PER_LABEL, N_SAMPLES, SampleOptions
 from diffcli.inference.save_samples import write_samples
 from diffcli.studies.best_values import differences, start_of_reconstructions
 from diffcli.studies.comparison import Compared, Comparison
@@ -36,42 +37,105 @@ def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
         " and ".join(run.name for run in comparison.runs) if len(comparison.runs) < 3 else "diffusion models compared"
     )
     with_pictures = suffix == ".html"
-    views = [_view(run, _pictures(run, processes) if with_pictures else []) for run in comparison.runs]
+    views = [_view(run, _pictures_by_epoch(run.run) if with_pictures else []) for run in comparison.runs]
     page = Page(title, views, comparison.best, comparison.remarks, comparison.claims, report().source)
     if not with_pictures:
         return markdown_page(page)
-    return html_page(replace(page, shared=_shared_pictures(comparison.runs)))
+    samples, shared = _final_pictures(comparison.runs, processes), _shared_figures(comparison.runs)
+    return html_page(replace(page, samples=samples, shared=shared))
 
 
 def _view(run: Compared, pictures: list[Picture]) -> RunView:
     settings = run.evaluation["settings"]
     extractors = " and ".join(extractor["name"] for extractor in settings["extractors"]) or "none"
-    epochs = len(run.run.history()) or settings["epoch"]  # a model file tells of no epochs after its own
     published = reported(run.preset_name)
-    sampler = f"{settings['sampler']['name']} sampler with {settings['sampler']['steps']} steps"
     return RunView(
         name=run.name,
-        note=f"epoch {settings['epoch']} of {epochs}, {sampler}, n_test {settings['n_test']}, n_fid "
-        f"{settings['n_fid']}",
-        about=(
-            f"{run.preset.description}. {run.parameters:,} parameters, {epochs} epochs done, "
-            f"{sampler}, prior {settings['prior']}, features by {extractors}. {run.run.folder}"
-        ),
+        note=f"n_test {settings['n_test']}, n_fid {settings['n_fid']}",
+        about=f"{run.preset.description}. Features by {extractors}. {run.run.folder}",
         preset=to_yaml(run.preset),
         scores=run.evaluation["scores"],
         reported=dict(from_zT(published.scores, settings)) if published else {},
         by_prior=run.evaluation["by_prior"],
         pictures=pictures,
+        facts=facts_of(run),
     )
 
 
-def _pictures(run: Compared, processes: Processes) -> list[Picture]:
-    """Samples by epoch, then those of the best checkpoint with the settings of the evaluation, made where missing."""
-    pictures = []
-    for epoch, kind in sorted(epoch_pictures(run.run)):
-        file = epoch_pictures(run.run)[epoch, kind]
-        pictures.append(picture_of(file, f"{kind} samples after epoch {epoch}", pixels=kind == SAMPLES))
-    return [*pictures, *(final_picture(run, kind, processes) for kind in FINAL)]
+def facts_of(run: Compared) -> dict[str, str]:
+    """What a model is, where it comes from and what it costs, by the name of the fact."""
+    preset, settings, sampler = run.preset, run.evaluation["settings"], run.evaluation["settings"]["sampler"]
+    path = preset.data.parameters.get("path")
+    images = run.training.get("training_images")
+    guided = [f"{name} {sampler[name]:g}" for name in ("guidance", "autoguidance") if sampler.get(name, 1) != 1]
+    seconds = settings.get("sample_seconds")
+    return {
+        "what it is": preset.description or "-",
+        "from": run.origin,
+        "trained on": "not known"
+        if path == UNKNOWN_IMAGES
+        else " ".join(map(str, filter(None, [preset.data.name, path])))
+        + (f", {images:,} images" if isinstance(images, int) else ""),
+        "training": _training_of(run),
+        "network": f"{preset.network.name}, {run.parameters:,} parameters",
+        "degradation": f"{preset.degradation.name}, T {build_degradation(preset).T}, from prior {settings['prior']}",
+        "sampler": ", ".join([f"{sampler['name']}, {sampler['steps']} steps", *guided]),
+        "evaluations of the network for a sample": f"{settings['evaluations']:,}",
+        "seconds for a sample": "not measured" if seconds is None else f"{seconds:g} ({settings['device']})",
+    }
+
+
+def _training_of(run: Compared) -> str:
+    """How long a model was trained, as far as that is known."""
+    history = run.run.history()
+    steps, seconds = run.training.get("steps"), run.training.get("seconds")
+    if history:
+        steps, seconds = history[-1].get("step"), sum(float(row.get("seconds") or 0) for row in history)
+    elif not run.training or "imported_from" in run.training:
+        return "not known"
+    done = len(history) or run.evaluation["settings"]["epoch"]
+    parts = [
+        f"{done:,} epochs",
+        f"{int(float(steps)):,} steps" if steps else "",
+        f"{seconds / 60:.1f} minutes" if seconds else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _pictures_by_epoch(run: Run) -> list[Picture]:
+    """Samples along a run's training."""
+    return [
+        picture_of(file, f"{kind} samples after epoch {epoch}", pixels=kind == SAMPLES)
+        for (epoch, kind), file in sorted(epoch_pictures(run).items())
+    ]
+
+
+def _final_pictures(runs: Sequence[Compared], processes: Processes) -> list[tuple[str, list[Picture]]]:
+    """Samples and reconstructions of all the runs side by side, made where missing.
+
+    Where all know the same few labels, there is a row for each: image i of every model is drawn with the same label and
+    from the same random numbers.
+    """
+    labels = _common_labels(runs)
+    headings = {SAMPLES: "Samples", RECONSTRUCTIONS: "Reconstructions of test images from what is left of them at T"}
+    return [
+        (
+            heading,
+            [
+                replace(picture, caption=f"{run.name}: {picture.caption}")
+                for run in runs
+                for picture in [final_picture(run, kind, processes, labels=labels)]
+            ],
+        )
+        for kind, heading in headings.items()
+    ]
+
+
+def _common_labels(runs: Sequence[Compared]) -> Sequence[str]:
+    """The labels that all the runs know, where these are few; none where some know others."""
+    first = runs[0].classes
+    alike = all(run.classes == first and run.options.label is None for run in runs)
+    return first if alike and 2 <= len(first) <= MOST_ROWS else ()
 
 
 RECONSTRUCTIONS, SAMPLES = "conditional", "unconditional"
@@ -80,6 +144,8 @@ FINAL = {
     RECONSTRUCTIONS: ("reconstructions.png", "reconstructions of test images by the best checkpoint"),
 }
 """Pictures of a run's best checkpoint: its file and caption."""
+MOST_ROWS = 12
+"""Labels of which each has a row."""
 
 
 def epoch_pictures(run: Run) -> dict[tuple[int, str], Path]:
@@ -91,9 +157,16 @@ def epoch_pictures(run: Run) -> dict[tuple[int, str], Path]:
     return by_epoch
 
 
-def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
-    """Samples or reconstructions of the best checkpoint with the settings of the evaluation, made where missing."""
+def final_picture(run: Compared, kind: str, processes: Processes, *, labels: Sequence[str] = ()) -> Picture:
+    """Samples or reconstructions of the best checkpoint with the settings of the evaluation, made where missing.
+
+    Args:
+        labels: of which samples have a row each; none is those of the evaluation.
+    """
     name, caption = FINAL[kind]
+    by_label = bool(labels) and kind == SAMPLES
+    if by_label:
+        name, caption = "samples-by-label.png", f"{N_PER_LABEL} samples of each label, seed {run.options.seed}"
     file = run.pictures / name
     if not file.is_file():
         options = run.options
@@ -102,7 +175,8 @@ def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
             out=file,
             conditional=kind == RECONSTRUCTIONS,
             prior=options.priors[0] if options.priors and kind == SAMPLES else None,
-            label=options.label,
+            label=labels if by_label else options.label,
+            row_labels=by_label,
             seed=options.seed,
             steps=options.steps,
             batch_size=250,
@@ -116,14 +190,14 @@ def final_picture(run: Compared, kind: str, processes: Processes) -> Picture:
     return picture_of(file, caption, pixels=kind == SAMPLES)
 
 
-def _shared_pictures(runs: Sequence[Compared]) -> list[tuple[str, list[Picture]]]:
+def _shared_figures(runs: Sequence[Compared]) -> list[tuple[str, list[Picture]]]:
     differing = differences("loss", [run.evaluation["settings"] for run in runs])
     beware = f"; the runs differ in {', '.join(differing)}: their losses cannot be compared" if differing else ""
-    losses = picture_of(
-        loss_figure({run.name: run.run.history() for run in runs}), "training and validation loss by epoch" + beware
-    )
-    by_t = {run.name: run.evaluation["loss_by_t"] for run in runs if run.evaluation.get("loss_by_t")}
-    curves = [losses, picture_of(loss_by_t_figure(by_t), "test loss by t/T, in tenths" + beware)] if by_t else [losses]
+    curves = []
+    if histories := {run.name: history for run in runs if (history := run.run.history())}:
+        curves.append(picture_of(loss_figure(histories), "training and validation loss by epoch" + beware))
+    if by_t := {run.name: run.evaluation["loss_by_t"] for run in runs if run.evaluation.get("loss_by_t")}:
+        curves.append(picture_of(loss_by_t_figure(by_t), "test loss by t/T, in tenths" + beware))
     tables = {run.name: schedule_table(build_degradation(run.preset)) for run in runs}
     schedules = [picture_of(schedule_figure(group), "schedules over t/T") for group in comparable(tables)]
-    return [("Loss", curves), ("Schedules", schedules)]
+    return [*([("Loss", curves)] if curves else []), ("Schedules", schedules)]

@@ -6,13 +6,13 @@ import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcli import __version__
-from diffcli.evaluation.metrics import in_rows
+from diffcli.evaluation.metrics import in_rows, times_floor
 from diffcli.studies.claim_text import Claim
 from diffcli.utils.numbers import error_of
 
@@ -41,6 +41,8 @@ class RunView:
     reported: dict[str, float]
     by_prior: dict[str, dict[str, float]]
     pictures: list[Picture]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What the model is, by the name of the fact."""
 
     @property
     def prior_keys(self) -> list[str]:
@@ -71,6 +73,7 @@ class Page:
     Args:
         best: by score, in the order of the columns, the runs whose value is marked.
         remarks: what is to be said of the scores, a line each.
+        samples: pictures of all the runs side by side, with their headings.
         claims: statements checked against the scores, and their source.
         shared: headings and pictures that concern all the runs.
     """
@@ -82,11 +85,37 @@ class Page:
     claims: Sequence[Claim] = ()
     source: str = ""
     shared: Sequence[tuple[str, list[Picture]]] = ()
+    samples: Sequence[tuple[str, list[Picture]]] = ()
+
+    @property
+    def facts(self) -> list[str]:
+        """The names of what is told of any model."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.facts))
+
+    def beside(self, key: str, run: RunView) -> list[str]:
+        """What stands below a score: its standard error, what real images score, and the report's own number."""
+        return [
+            part
+            for part in (error_of(key, run.scores), floor_of(key, run.scores), _reported(key, run.reported))
+            if part
+        ]
+
+
+def floor_of(key: str, scores: Mapping[str, float]) -> str:
+    """What real images score, ``floor 0.0134 (2.10 times that)``; empty where that was not measured."""
+    floor, test, times = scores.get(f"{key}_floor"), scores.get(f"{key}_test"), times_floor(key, scores)
+    if floor is not None:
+        return f"floor {floor:.3g}" + ("" if times is None else f" ({times:.2f} times that)")
+    return "" if test is None else f"test images {test:.3g}"
+
+
+def _reported(key: str, reported: Mapping[str, float]) -> str:
+    return f"report {reported[key]:.4g}" if key in reported else ""
 
 
 def html_page(page: Page) -> str:
     """The page as one HTML file; every value is escaped, every picture inlined, no script."""
-    return rendered("compare.html", vars(page))
+    return rendered("compare.html", vars(page) | {"page": page})
 
 
 def rendered(template: str, values: Mapping[str, Any]) -> str:
@@ -119,9 +148,16 @@ def markdown_page(page: Page) -> str:
             value = f"{run.scores[metric]:.4g}" if metric in run.scores else "-"
             value = f"**{value}**" if run.name in page.best[metric] else value
             value = f"{value} {error_of(metric, run.scores)}".strip()
+            value += f", {floor}" if (floor := floor_of(metric, run.scores)) else ""
             cells.append(value + (f" (report: {run.reported[metric]:.4g})" if metric in run.reported else ""))
         lines.append(f"| {plain(run.name)} | {' | '.join(cells)} |")
     lines += ["", *(f"- {plain(remark)}" for remark in page.remarks)] if page.remarks else []
+    if page.facts:
+        names = " | ".join(plain(run.name) for run in page.runs)
+        lines += ["", f"| model | {names} |", "| --- " * (len(page.runs) + 1) + "|"]
+        lines += [
+            f"| {fact} | {' | '.join(plain(run.facts.get(fact, '-')) for run in page.runs)} |" for fact in page.facts
+        ]
     if page.claims:
         lines += ["", "## The report's findings, checked", "", f"The report: {plain(page.source)}.", ""]
         lines += [

@@ -110,6 +110,64 @@ def test_arrays_are_restored_in_their_own_range(cli: Cli, slopes: Path) -> None:
     assert "p.png: a picture is grey or has three colours, and this model's images have 2 channels" in result.err
 
 
+def restored(cli: Cli, *words: object) -> dict[str, np.ndarray]:
+    result = cli("restore", *words, "--out", "r.npz", *CPU)
+    assert (result.code, result.out) == (0, "r.npz\n"), result.err
+    with np.load("r.npz") as content:
+        return dict(content)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "pictures"])
+def test_arrays_that_are_degraded_are_neither_rounded_nor_cut(cli: Cli, slopes: Path, blurred: Path, kind: str) -> None:
+    run, images = (slopes, gradients()[:4]) if kind == "arrays" else (blurred, np.eye(8, dtype=np.uint8)[None] * 255)
+    t = 15 if kind == "arrays" else 7
+    np.save("some.npy", images)
+    first = restored(cli, "some.npy", "--run", run, "--t", t)
+    degraded = first["degraded"]
+    if kind == "arrays":
+        assert np.abs(degraded).max() > 2.1  # noise leads out of the range of the data
+    np.save("degraded.npy", degraded)
+    np.savez("degraded.npz", images=np.zeros_like(degraded), degraded=degraded)
+    for name in ("degraded.npy", "degraded.npz"):
+        again = restored(cli, name, "--run", run, "--degraded", "--t", t)
+        assert again.keys() == {"degraded", "one_step", "images"}
+        assert np.abs(again["degraded"] - degraded).max() <= 1e-6
+        assert np.abs(again["images"].astype(float) - first["images"]).max() <= (4 / 255 + 1e-6 if run == slopes else 1)
+    negative = restored(cli, "degraded.npy", "--run", run, "--degraded", "--t", t, "--invert")
+    assert np.abs(negative["degraded"] - degraded).max() <= 1e-6  # shown as it came
+    assert not np.array_equal(negative["images"], first["images"])
+
+
+def test_a_measurement_by_arrays_is_as_exact_as_they_are(cli: Cli, slopes: Path) -> None:
+    np.save("some.npy", gradients()[:2])
+    kind = "{name: pixelate, block: 2, T: 1}"
+    words = ["--run", slopes, "--degradation", kind, "--steps", 4, "--quiet"]
+    first = restored(cli, "some.npy", *words, "--sigma", 0.2)
+    np.save("degraded.npy", first["degraded"])
+    again = restored(cli, "degraded.npy", *words, "--degraded", "--sigma", 0.2)
+    assert np.abs(again["images"] - first["images"]).max() <= 4 / 255 + 1e-6
+    # Without a word on noise numbers are exact, where the bytes of a file are known to half a level.
+    exact = restored(cli, "some.npy", *words)
+    np.save("degraded.npy", exact["degraded"])
+    again = restored(cli, "degraded.npy", *words, "--degraded")
+    assert np.abs(again["degraded"] - exact["degraded"]).max() <= 1e-6
+    assert np.abs(again["images"] - exact["images"]).max() <= 4 / 255 + 1e-6
+
+
+def test_wrong_degraded_arrays_cost_one_line(cli: Cli, slopes: Path, workplace: Path) -> None:
+    np.save("bytes.npy", np.zeros((1, SIDE, SIDE, 2), np.uint8))
+    np.save("nan.npy", np.full((1, SIDE, SIDE, 2), np.nan))
+    np.save("wide.npy", np.full((1, SIDE, SIDE, 2), 2.5))
+    for words, message in (
+        (["bytes.npy", "--degraded"], "bytes.npy is uint8, and numbers in the range of the model's images are needed"),
+        (["nan.npy", "--degraded"], "nan.npy holds values that are not finite"),
+        (["wide.npy"], "lie outside of -2 to 2: they are from 2.5 to 2.5\n"),
+    ):
+        result = cli("restore", *words, "--run", slopes, "--t", 3, "--out", "no.npz", *CPU)
+        assert (result.code, result.err.count("\n"), Path("no.npz").exists()) == (2, 1, False), result
+        assert message in result.err, result.err
+
+
 def test_a_model_goes_on_and_is_judged_with_another_file(cli: Cli, slopes: Path) -> None:
     np.savez("more.npz", x_train=gradients(80), y_train=5 + 2 * (np.arange(80) % 3))
     words = ["eval", "--run", slopes, "--swd", "--n-fid", 10, "--steps", 2, *CPU]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from conftest import Cli
 from PIL import Image, ImageSequence
 
 import diffcli
+from diffcli.checkpoints.model_file import read_stored, write_model_file
 from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.samplers import last
+from diffcli.inference.loading import find_checkpoint
 from diffcli.inference.new_images import images_drawn
 from diffcli.inference.options import DrawOptions
 
@@ -66,6 +69,29 @@ def test_a_cold_model_goes_by_the_normal_numbers_of_its_prior(cold: diffcli.Mode
 def test_between_draws_of_other_priors_there_is_nothing(cold: diffcli.Model, prior: str, reason: str) -> None:
     with pytest.raises(diffcli.UserError, match=f"^`between`: nothing lies between two draws of this prior: {reason}"):
         cold.sample(between=(3, 7), prior=prior, label="3")
+
+
+@pytest.mark.parametrize(("label", "expected"), [("3", "uniform or gaussian"), ("none", "uniform")])
+def test_a_hint_names_the_priors_that_lead_there(cold: diffcli.Model, label: str, expected: str) -> None:
+    asked: dict[str, Any] = {"between": (3, 7), "steps_between": 2, "label": label, "steps": 2}
+    with pytest.raises(diffcli.UserError, match=f"take `prior` {expected}$"):
+        cold.sample(prior="mixture", **asked)
+    for name in expected.split(" or "):
+        assert len(cold.sample(prior=name, **asked)) == 3
+
+
+def test_a_hint_names_no_prior_that_is_not_stored(cli: Cli, workplace: Path, blurred: Path) -> None:
+    only = replace(read_stored(find_checkpoint(blurred)[1]), file=Path("only.safetensors"))
+    state = {"mixture": only.prior_states["mixture"]}
+    write_model_file(only.file, replace(only, prior_states=state))
+    words = ["sample", "--checkpoint", "only.safetensors", "--between", 3, 7, "--prior", "mixture", "--steps", 2]
+    for label, fitted in (("3", "gaussian"), ("none", "uniform")):
+        result = cli(*words, "--label", label)
+        assert (result.code, result.err.count("\n")) == (2, 1), result
+        assert result.err.endswith(f"take --prior {fitted}, which is fitted to the training images first\n")
+        assert cli(*words, "--label", label, "--prior", fitted, "--out", "row.png", "--quiet").code == 0
+    result = cli("export", "only.safetensors", "--prior", "blurred-data", "--out", "m.pt2")
+    assert (result.code, result.err.endswith("; take --prior mixture\n")) == (2, True), result
 
 
 def test_what_lies_between_draws_of_a_gaussian_has_its_spread(cold: diffcli.Model) -> None:

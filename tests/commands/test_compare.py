@@ -15,8 +15,11 @@ from comparisons import OPTIONS, Reader
 from conftest import TINY
 from PIL import Image
 
+from diffcli.checkpoints.model_file import ready_models
+from diffcli.checkpoints.runs import Run
 from diffcli.evaluation.metrics import is_beside
 from diffcli.studies.best_values import best_of, remarks
+from diffcli.studies.compare_runs import origin_of
 from diffcli.studies.comparison_view import Page, html_page, markdown_page
 
 
@@ -63,6 +66,70 @@ def test_the_page_holds_the_numbers_of_the_evaluations(page: Path, runs: list[Pa
         shown = [key for key in scores if not is_beside(key)]
         expected += [f"{scores[key]:.4g}" for key in shown]
     assert cells == expected
+
+
+def test_the_page_says_what_each_model_is_and_shows_them_side_by_side(
+    cli, runs: list[Path], page: Path, workplace: Path
+) -> None:
+    result = cli("export", runs[0], "--out", "mine.safetensors")
+    assert result.code == 0, result.err
+    few = ["--fid", "--n-test", 10, "--n-fid", 20, "--steps", 4, "--extractor", "classifier", "--accelerator", "cpu"]
+    result = cli("compare", runs[0], "mine.safetensors", "--out", "page.html", *few, "--quiet")
+    assert result.code == 0, result.err
+    text = Path("page.html").read_text()
+    models = text[text.index("<h2>Models</h2>") : text.index("<h2>Samples</h2>")]
+    for fact in (f"run {runs[0]}", "model file mine.safetensors", "a tiny model for the tests", "ancestral, 4 steps"):
+        assert fact in models, fact
+    held = json.loads(cli("compare", runs[0], "mine.safetensors", "--json", *few, "--quiet").out)
+    for run in held["runs"]:
+        assert f"cnn, {run['parameters']:,} parameters" in models
+        assert run["settings"]["sample_seconds"] > 0
+    samples = text[text.index("<h2>Samples</h2>") : text.index("<h2>Reconstructions")]
+    assert samples.count("<img") == 2
+    # What real images score stands below a distance.
+    scores = held["runs"][0]["scores"]
+    fid, real = scores["fid_classifier"], scores["fid_classifier_floor"]
+    floor = f"floor {real:.3g} ({fid / real:.2f} times that)"
+    assert f"<small>{floor}</small>" in text
+    assert cli("compare", runs[0], "mine.safetensors", "--out", "page.md", *few, "--quiet").code == 0
+    markdown = Path("page.md").read_text()
+    assert f", {floor}" in markdown
+    assert "| from | run " in markdown
+
+
+@pytest.mark.parametrize(
+    ("file", "training", "expected"),
+    [
+        (
+            "theirs.safetensors",
+            {"imported_from": "diffusers"},
+            "theirs.safetensors, imported from a pipeline of diffusers",
+        ),
+        ("mine.safetensors", {"seed": 1}, "model file mine.safetensors"),
+        ("runs/a/last.ckpt", {}, "run runs/a"),
+        (".", {}, "pipeline of diffusers, ."),
+    ],
+)
+def test_the_page_says_where_a_model_comes_from(file: str, training: dict, expected: str) -> None:
+    assert origin_of(Run(Path("runs/a")), Path(file), training) == expected
+    assert origin_of(Run(Path("runs/a")), ready_models()["emoji"], {}) == "ready model, comes with diffcli"
+
+
+def test_models_with_the_same_labels_are_drawn_label_by_label(cli, guided: Path, workplace: Path) -> None:
+    assert cli("export", guided, "--out", "mine.safetensors", "--quiet").code == 0
+    few = ["--label-kept", "--n-fid", 10, "--steps", 2, "--accelerator", "cpu", "--quiet"]
+    result = cli("compare", "mine.safetensors", "--out", "page.html", *few)
+    assert result.code == 0, result.err
+    text = Path("page.html").read_text()
+    assert "8 samples of each label, seed 0" in text
+    # A model file knows no losses by epoch, so that there is nothing to draw of them.
+    assert "training and validation loss" not in text
+    drawn = next(Path("runs/.models").rglob("samples-by-label.png"))
+    again = cli(
+        "sample", "--checkpoint", "mine.safetensors", "--steps", 2, "--label", "0-9", "--row-labels", "--out", "a.png"
+    )
+    assert again.code == 0, again.err
+    assert drawn.read_bytes() == Path("a.png").read_bytes()
 
 
 def test_chromium_shows_every_picture_and_asks_for_nothing(page: Path, tmp_path: Path) -> None:

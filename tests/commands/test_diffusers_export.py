@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY, Cli
@@ -14,6 +17,11 @@ from test_diffusers import ddim_step, factor, noise, other_step, ours, theirs
 from torch import Tensor
 
 import diffcli
+from diffcli.checkpoints import model_file
+from diffcli.diffusion.guidance import clipped
+from diffcli.diffusion.prior_graphs import Start
+from diffcli.diffusion.samplers import last
+from diffcli.inference.options import SamplerOptions
 
 pytestmark = pytest.mark.slow
 diffusers = pytest.importorskip("diffusers")
@@ -117,6 +125,47 @@ def test_any_other_model_is_a_pipeline_of_graphs(cli: Cli, workplace: Path, samp
     assert int((a - level(images)).abs().max()) <= 1
 
 
+IN_A_FRESH_PROCESS = """
+import json, sys
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True)
+labels = json.loads(sys.argv[2])
+images = pipeline(class_labels=labels, generator=torch.Generator().manual_seed(0), output_type="pt").images
+np.save(sys.argv[3], images.numpy())
+"""
+
+
+@pytest.mark.parametrize("name", model_file.ready_models())
+def test_a_ready_model_is_a_pipeline_that_draws_what_it_does(cli: Cli, workplace: Path, name: str) -> None:
+    """Hot and cold, from the priors and with the guidance that they have."""
+    out = cli("export", name, "--out", "theirs", "--format", "diffusers")
+    assert (out.code, out.out) == (0, "theirs\n"), out.err
+    model = diffcli.load(name)
+    asked = [model.classes[1], None, len(model.classes) - 1]
+    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, "theirs", json.dumps(asked), "drawn.npy"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    labels = torch.tensor([1, -1, len(model.classes) - 1])
+    sampling, generator = model.sampling(SamplerOptions(), model.prior(None)), torch.Generator().manual_seed(0)
+    uniform = torch.rand(3, generator=generator)
+    normal, noise, *noises = [
+        torch.randn(3, *model.image_shape, generator=generator) for _ in range(1 + len(sampling.steps))
+    ]
+    degradation, draws = model.denoiser.degradation, iter(noises)
+    assert sampling.prior is not None
+    with torch.inference_mode():
+        xT = Start(sampling.prior, degradation, sampling.denoiser.sigma)(uniform, normal, noise, labels)
+        estimate = sampling.estimate(labels)
+        estimate = clipped(estimate) if sampling.sampler.clip else estimate
+        images = last(sampling.bound_sampler(estimate, degradation, xT, sampling.steps, lambda: next(draws)))
+    difference = diffcli.to_uint8(images).int() - level(torch.from_numpy(np.load("drawn.npy")))
+    assert int(difference.abs().max()) <= 1
+    assert len({image.numpy().tobytes() for image in images}) == 3
+
+
 def test_a_pipeline_comes_back_as_it_was(cli: Cli, workplace: Path) -> None:
     network = small_network(num_class_embeds=4, in_channels=3, out_channels=3)
     scheduler = diffusers.DDIMScheduler(**NOISY, timestep_spacing="trailing", prediction_type="v_prediction")
@@ -162,3 +211,70 @@ def test_what_a_pipeline_cannot_do_is_refused(cli: Cli, workplace: Path) -> None
     assert notes.code == 0
     for line in ("heun has no scheduler there", "spacing log-snr is not there", "3 steps do not divide T = 20"):
         assert line in notes.err
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_images_of_other_channels_are_arrays(cli: Cli, workplace: Path, channels: int) -> None:
+    network = small_network(in_channels=channels, out_channels=channels)
+    scheduler = diffusers.DDIMScheduler(**NOISY, timestep_spacing="trailing", clip_sample=False)
+    folder = save_pipeline("first", scheduler, network)
+    values = np.random.default_rng(0).uniform(-1, 1, (30, 16, 16, channels)).astype(np.float32)
+    np.savez("x.npz", images=values)
+    Path("some").mkdir()
+    for number, one in enumerate(values):
+        np.save(f"some/{number}.npy", one)
+    for data, layout in ((), "CHW"), (("--data", "x.npz"), "HWC"), (("--data", "some"), "HWC"):
+        out = cli("import", folder, *data, "--out", "ours.safetensors")
+        assert out.code == 0, out.err
+        words = ["sample", "--checkpoint", "ours.safetensors", "--n", 2, "--steps", 10, "--quiet"]
+        assert cli(*words, "--out", "theirs.npz").code == 0
+        drawn = np.load("theirs.npz")["images"]
+        assert drawn.dtype == np.float32
+        drawn = drawn if layout == "CHW" else np.moveaxis(drawn, -1, 1)
+        model = diffcli.load("ours.safetensors")
+        library = f"first, a DDIMPipeline of diffusers {diffusers.__version__}: UNet2DModel and DDIMScheduler"
+        assert model.preset.description == library
+        xT, *_ = model.sampling(SamplerOptions(steps=10), model.prior(None)).start(range(2), model.image_shape)
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
+        b = theirs(
+            pipeline.unet,
+            pipeline.scheduler,
+            factor(model, model.T) * xT,
+            10,
+            None,
+            lambda scheduler, output, t, zt, index: ddim_step(eta=0.0)(scheduler, output, t, zt, torch.zeros_like(zt)),
+        )
+        torch.testing.assert_close(torch.from_numpy(drawn), b.clamp(-1, 1), atol=1e-4, rtol=0)
+        # And back: a grid of channels is no picture there, which the line says.
+        back = cli(
+            "export",
+            "ours.safetensors",
+            "--format",
+            "diffusers",
+            "--out",
+            f"back{len(data)}{Path(data[-1] if data else '').stem}",
+        )
+        assert back.code == 0, back.err
+        assert "call it with num_inference_steps=50, output_type='np'" in back.err
+        assert "note: images there are in 0 to 1, which stand for -1 to 1" in back.err
+    for few in (["--loss", "--n-test", "4"], ["--swd", "--n-fid", "4", "--steps", "2"]):
+        out = cli(
+            "eval", "--checkpoint", "ours.safetensors", *few, "--accelerator", "cpu", "--quiet", "--out", "e.json"
+        )
+        assert out.code == 0, out.err
+    words = ["train", "--init", folder, "--set", "data={name: npz, path: x.npz, low: -1, high: 1}", "--epochs", 1]
+    out = cli(*words, "--limit-batches", 1, "--set", "training.batch_size=4", "--quiet")
+    assert out.code == 0, out.err
+    begun = json.loads(Path(out.out.strip(), "run.json").read_text())["init"]
+    assert (begun["weights"], begun["anew"]) == (len(network.state_dict()), [])
+    result = cli("import", folder, "--data", "mnist", "--out", "no.safetensors")
+    assert (result.code, result.err.count("\n")) == (2, 1), result
+    assert f"images of mnist are 1x28x28, and the model's are {channels}x16x16" in result.err
+    np.savez("wide.npz", images=255 * values)
+    result = cli("import", folder, "--data", "wide.npz", "--out", "no.safetensors")
+    assert (result.code, result.err.count("\n")) == (2, 1), result
+    assert "are bytes, or numbers from -1 to 1" in result.err
+    Path("none").mkdir()
+    result = cli("import", folder, "--data", "none", "--out", "no.safetensors")
+    assert (result.code, result.err.count("\n")) == (2, 1), result
+    assert f"none holds no .npy files, as images of {channels} channels are" in result.err

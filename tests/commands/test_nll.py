@@ -14,6 +14,7 @@ from conftest import TINY, Cli
 
 import diffcli
 from diffcli.checkpoints.runs import Run
+from diffcli.evaluation.bits_per_dimension import why_none
 from diffcli.evaluation.options import NLL_EVALUATIONS
 
 CPU = diffcli.Devices("cpu", "1")
@@ -110,6 +111,13 @@ def test_what_is_out_of_range_or_has_no_density_costs_one_line(cli: Cli, workpla
         assert expected in result.err
         assert not (run / "eval.json").exists()
         shutil.rmtree(run)
+
+
+def test_a_hint_names_no_prior_that_does_not_fit_the_degradation() -> None:
+    degradation = diffcli.load("pixelate-fast", devices=CPU).denoiser.degradation
+    assert why_none(degradation, "blurred-data") == (
+        "prior blurred-data has no density; use one of uniform, gaussian, mixture"
+    )
 
 
 def test_a_label_that_is_told_saves_bits_or_costs_them(workplace: Path) -> None:

@@ -156,6 +156,12 @@ def test_a_row_between_two_seeds_is_that_of_sample(models: Models, name: str) ->
     assert torch.equal(frames[-1].images, row)
 
 
+def test_a_row_of_no_label_starts_from_a_prior_that_has_something_between(models: Models) -> None:
+    frames = list(frames_of(models["cold"], 3, {"between": (5, 6), "label": "none", "steps": 2}))
+    row = models["cold"].sample(between=(5, 6), steps_between=2, label="none", steps=2, prior="uniform", quiet=True)
+    assert torch.equal(frames[-1].images, row)
+
+
 def test_the_tab_answers_a_request_for_a_row(models: Models) -> None:
     column: Any = Column("model", "sampler", "steps", "guidance", "settings", "picture")  # type: ignore[arg-type]
     tab = Tab("label", "count", "seed", [column], "said", "to")  # type: ignore[arg-type]

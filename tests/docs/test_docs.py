@@ -85,6 +85,8 @@ def test_the_commands_that_restore_run(cli, workplace: Path, small_presets: None
         "restored",
         "painted.png",
         "restored",
+        "degraded.npz",
+        "again.npz",
         "restored",
         "restored",
         "restored",

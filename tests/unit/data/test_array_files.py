@@ -366,7 +366,7 @@ def test_arrays_of_ones_own_are_taken_in_the_shape_of_a_model() -> None:
         ),
         (["one.npy", "a.png"], "a.png is no array, and others are; restore each kind by itself"),
         (["grey.npy"], "grey.npy is of shape (8, 9); images of this model are (8, 9, 2), (2, 8, 9), alone or many"),
-        (["far.npy"], "values (1 of them) lie outside of `data.low` -1 to `data.high` 1"),
+        (["far.npy"], "values (1 of them) lie outside of -1 to 1: they are from"),
         (["nowhere.npy"], "nowhere.npy cannot be read: No such file"),
     ],
 )

@@ -98,3 +98,25 @@ def test_no_label_can_be_asked_for_beside_every_class() -> None:
         assert label_numbers(no_label_text(classes), classes) == (-1,)
     with pytest.raises(UserError, match="classes 'none' and '-1'"):
         check_nameable(["none", "-1"])
+
+
+DIGITS = ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "untrained", "works_without", "expected"),
+    [
+        (DIGITS, [], False, "`label` 12: this model's labels are 0..3, or a range such as 0-3"),
+        (DIGITS, ["2"], True, "`label` 12: this model's labels are 0, 1, 3, or none"),
+        (DIGITS, ["2"], False, "`label` 12: this model's labels are 0, 1, 3"),
+        (["a", "b"], [], False, "`label`: unknown label '12'; known: a, b; or a number in 0..1, or a range"),
+        (["a", "b"], ["b"], True, "`label`: unknown label '12'; known: a; or none"),
+        (["a", "b"], ["b"], False, "`label`: unknown label '12'; known: a"),
+    ],
+)
+def test_a_refusal_names_what_the_model_can_be_asked_for(
+    classes: list[str], untrained: list[str], works_without: bool, expected: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        label_numbers("12", classes, untrained=untrained, works_without=works_without)
+    assert str(caught.value) == expected
