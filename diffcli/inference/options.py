@@ -404,7 +404,7 @@ def takes(kind: type[Options]) -> Callable[[Callable[P, Result]], Callable[P, Re
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
             arguments = renamed(kind, kwargs)
             check_arguments(signature, *args, **arguments)
-            return method(*args, **arguments)  # type: ignore[arg-type]
+            return method(*args, **arguments)
 
         call.__signature__ = signature  # type: ignore[attr-defined]
         return call

@@ -94,8 +94,9 @@ class History(Callback):
         self.rows.append(row)
         self.show(trainer, row)
         if trainer.is_global_zero:
-            if (line := loss_rise([float(each["train_loss"]) for each in self.rows], row["epoch"])) is not None:
-                note(line)
+            losses = [float(each["train_loss"]) for each in self.rows]
+            if (caution := loss_rise(losses, trainer.current_epoch + 1)) is not None:
+                note(caution)
             with written_whole(self.file) as part, part.open("w", newline="", encoding="utf-8") as stream:
                 writer = csv.DictWriter(stream, self.FIELDS)
                 writer.writeheader()

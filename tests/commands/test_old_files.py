@@ -21,7 +21,7 @@ from diffcli.config.presets import load_preset
 
 ARCHIVE = TESTS / "old" / "0.3.0.tar.xz"
 HOT, COLD = "studies/mine/hot", "studies/mine/cold"
-DRAWN = {
+DRAWN: dict[str, list[object]] = {
     "hot": ["--run", HOT],
     "hot-labels": ["--run", HOT, "--label", "0-9", "--guidance", 1.5],
     "hot-epoch": ["--checkpoint", f"{HOT}/checkpoints/epoch-002.ckpt"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_a_picture_in_tiles_is_estimated_once_and_by_itself(
 
     counts, forward = [], TiledDenoiser.forward
 
-    def counted(self: TiledDenoiser, xt: torch.Tensor, *rest: torch.Tensor | None) -> torch.Tensor:
+    def counted(self: TiledDenoiser, xt: torch.Tensor, *rest: Any) -> torch.Tensor:
         counts.append(len(xt))
         return forward(self, xt, *rest)
 
