@@ -164,8 +164,7 @@ class Model:
         sampling = self.sampling(chosen, self.prior(prior))
         sampling, n = images_drawn(sampling, chosen, n, self.classes, priors=self.stored_priors)
         with progress(f"sampling {n} images", sampling.total_steps(n), "steps", chosen.quiet) as done:
-            batches = list(generate(sampling, n, self.image_shape, counting(done)))
-        return to_uint8(torch.cat(batches))
+            return to_uint8(torch.cat(list(generate(sampling, n, self.image_shape, counting(done)))))
 
     @takes(DrawOptions)
     def trajectory(self, n: int | None = None, *, prior: str | None = None, **options: Any) -> Iterator[Step]:
