@@ -57,7 +57,10 @@ def test_the_reports_study_shows_its_figures_and_claims(cli, workplace: Path, sm
     assert verdicts[alpha] != "not measured"
 
 
-@pytest.mark.parametrize(("name", "page"), [("report", "reproduction.md"), ("degradations", "studies/degradations.md")])
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("report", "reproduction.md"), ("degradations", "studies/degradations.md"), ("learnt", "studies/learnt.md")],
+)
 def test_the_published_page_is_of_the_study_that_comes_along(name: str, page: str) -> None:
     content, text = load_study(name), (ROOT / "docs" / page).read_text()
     rows = re.findall(r"^\| \d+ \| (.*?) \| \*\*(.*?)\*\* \| (.*?) \|", text, flags=re.MULTILINE)
@@ -78,17 +81,27 @@ def test_the_published_page_is_of_the_study_that_comes_along(name: str, page: st
 
 
 @pytest.mark.skipif(not SLOW, reason="trains four models: make test-slow")
-def test_the_teachers_study_runs_as_it_is(cli, workplace: Path) -> None:
-    result = cli("study", "degradations", *HOW)
+@pytest.mark.parametrize("name", ["degradations", "learnt"])
+def test_the_teachers_studies_run_as_they_are(cli, workplace: Path, name: str) -> None:
+    result = cli("study", name, *HOW)
     assert result.code == 0, result.err
     assert "not measured" not in result.out
 
 
-def test_the_teachers_study_runs_in_short(cli, workplace: Path, small_presets: None) -> None:
-    shortened("degradations", ["noise", "hole"], n_test=4, n_fid=6, steps=2)
-    result = cli("study", "degradations.yaml", *HOW)
+@pytest.mark.parametrize(
+    ("name", "models", "said"),
+    [
+        ("degradations", ["noise", "hole"], "What noise and the hole leave does not"),
+        ("learnt", ["hot", "cold"], "lies in bits that a picture file lacks"),
+    ],
+)
+def test_the_teachers_studies_run_in_short(
+    cli, workplace: Path, small_presets: None, name: str, models: list[str], said: str
+) -> None:
+    shortened(name, models, n_test=4, n_fid=6, steps=2)
+    result = cli("study", f"{name}.yaml", *HOW)
     assert result.code == 0, result.err
-    assert "What noise and the hole leave does not" in result.out
+    assert said in result.out
 
 
 def test_the_six_lines_of_the_documentation_run(cli, workplace: Path, small_presets: None) -> None:

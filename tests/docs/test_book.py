@@ -25,7 +25,11 @@ from diffcli.config.presets import preset_files
 pytest.importorskip("mkdocs", reason="the extra docs is not installed")
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-SHORT = {"diffusion-in-one-hour": {"EPOCHS": 1, "IMAGES": 20}, "your-own-degradation": {"EPOCHS": 1}}
+SHORT = {
+    "diffusion-in-one-hour": {"EPOCHS": 1, "IMAGES": 20},
+    "guessed-wrong": {"EPOCHS": 1, "IMAGES": 20},
+    "your-own-degradation": {"EPOCHS": 1},
+}
 QUICK = {
     "train": "--epochs 1 --limit-batches 2 --accelerator cpu",
     "sample": "--n 10 --accelerator cpu",
