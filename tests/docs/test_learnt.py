@@ -49,7 +49,7 @@ def test_the_results_are_as_surprising_as_their_titles_say() -> None:
     assert floats["cold"] > floats["cold unfiltered"]
     assert file["cold"] < file["cold unfiltered"]
     assert file["cold with noise"] > file["cold"]
-    hot, one = (list(models[name]["by_epoch"].values())[-1] for name in ("hot", "cold"))
+    hot, one = (list(models[name]["by_epoch"].values())[-1] for name in ("hot unlabelled", "cold"))
     for judge in ("classifier", "resnet"):
         assert hot[f"fid_{judge}"] > 5 * one[f"fid_{judge}"]
     inside, mirrored = learnt.similarities()
