@@ -97,8 +97,8 @@ def remedy() -> str:
 def one_step() -> str:
     hot, cold = (_floors(list(models()[name]["by_epoch"].values())[-1]) for name in ("hot unlabelled", "cold"))
     return (
-        f"In one evaluation, both without labels, the noise model's digits are {hot} floors from real ones by the two judges, "
-        f"the blur model's {cold}."
+        f"In one evaluation, both without labels, the noise model's digits are {hot} floors from real ones by the two "
+        f"judges, the blur model's {cold}."
     )
 
 
