@@ -229,7 +229,7 @@ def test_json_and_show(cli, done: list[object]) -> None:
     assert json.loads(result.out) == json.loads(Path("studies/mine/mine.json").read_text())
     for name, file in study_files().items():
         assert cli("study", name, "--show").out == file.read_text()
-    assert set(study_files()) == {"degradations", "report"}
+    assert set(study_files()) == {"degradations", "learnt", "report"}
 
 
 def test_what_cannot_run_is_told_before_anything_is_written(cli, mine: list[object]) -> None:
