@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks import quality
+from benchmarks.cells import stored
 from benchmarks.rounds import put
 from diffcli.evaluation.metrics import times_floor
 
@@ -44,8 +45,7 @@ def kept(study: Mapping[str, Any]) -> dict[str, Any]:
 
 def models() -> dict[str, Any]:
     """The kept numbers of the study, by model."""
-    content: dict[str, Any] = json.loads(STORE.read_text(encoding="utf-8"))
-    return dict(content["models"])
+    return dict(stored(STORE)["models"])
 
 
 def _share(scores: Mapping[str, float], key: str = "class_kept") -> str:
@@ -152,19 +152,19 @@ def judges() -> str:
 
 
 def steps() -> str:
-    found = []
+    lines = []
     for table, sampler in (("samplers-cold", "cold-naive"), ("samplers-hot", "{name: ddim, eta: 0}")):
         rows = {
             row.options.get("steps"): row for row in quality.TABLES[table][1] if row.options.get("sampler") == sampler
         }
-        found.append(f"{_floors(_stored(table, rows[10]))} floors, then {_floors(_stored(table, rows[20]))}")
-    return f"`cold-naive` in 10 and in 20 steps: {found[0]}. `ddim` with eta 0, unguided: {found[1]}."
+        lines.append(f"{_floors(_stored(table, rows[10]))} floors, then {_floors(_stored(table, rows[20]))}")
+    return f"`cold-naive` in 10 and in 20 steps: {lines[0]}. `ddim` with eta 0, unguided: {lines[1]}."
 
 
 def colour() -> str:
-    runs = json.loads(COLOUR.read_text(encoding="utf-8"))
+    cells = stored(COLOUR)
     names = [f"emoji; 32; 400 s; {name}, guided by 1.4; seed 0" for name in ("noise alone", "blur, noise up to 1")]
-    noise, blur = (_floors(runs[name]["scores"]) for name in names)
+    noise, blur = (_floors(cells[name]["scores"]) for name in names)
     return f"After 400 seconds of one core, the same network: noise alone {noise} floors, blur with noise {blur}."
 
 

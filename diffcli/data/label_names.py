@@ -175,17 +175,17 @@ def _range(first: Decimal, last: Decimal, classes: Sequence[str]) -> Sequence[in
 
 def _refusal(text: str, classes: Sequence[str], untrained: Collection[str], works_without: bool) -> UserError:
     """The error of a text that is no label, with those that the model can be asked for."""
-    known = [name for name in classes if name not in untrained]
-    some = len(known) < len(classes)  # a range, or a number, could be that of a class that no image had
+    trained = [name for name in classes if name not in untrained]
+    some = len(trained) < len(classes)  # a range, or a number, could be that of a class that no image had
     places = numbers_are_places(classes) and not some
     none = [no_label_text(classes)] if works_without else []
     if all(_value(name) is not None for name in classes):
-        ordered = sorted(known, key=numeric_order)
+        ordered = sorted(trained, key=numeric_order)
         choices = f"0..{len(classes) - 1}" if places else f"{', '.join(ordered):.200}"
         ranges = [] if some else [f"a range such as {ordered[0]}-{ordered[-1]}"]
         return UserError(f"`label` {text}: this model's labels are {_listed([choices, *ranges, *none])}")
     others = _listed([*([f"a number in 0..{len(classes) - 1}", "a range"] if places else []), *none])
-    return UserError(f"`label`: {unknown('label', text, known)}{'; or ' * bool(others)}{others}")
+    return UserError(f"`label`: {unknown('label', text, trained)}{'; or ' * bool(others)}{others}")
 
 
 def _listed(parts: Sequence[str]) -> str:

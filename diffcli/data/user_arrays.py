@@ -108,8 +108,8 @@ def open_arrays(
     for file in [file for name in names for file in _files(name)]:
         array = _array(file, degraded)
         try:
-            own, batch = _of_shape(array, form, image_shape)
-            pixels = own.degraded(batch) if degraded else own.pixels(batch)[0]
+            file_format, batch = _of_shape(array, form, image_shape)
+            pixels = file_format.degraded(batch) if degraded else file_format.pixels(batch)[0]
         except ValueError as error:
             raise UserError(f"{printable(file)} {error}") from error
         files += [file] * len(pixels)

@@ -87,7 +87,7 @@ def write_graph_pipeline(model: Model, folder: Path, out: Path) -> list[str]:
 
 
 def _range_notes(model: Model) -> list[str]:
-    """What the values of images mean there, where a model was trained on arrays of another range."""
+    """A line on the range of images there, of a model that was trained on arrays of another range."""
     form = model.array_format
     if form.low is None:
         return []

@@ -30,9 +30,9 @@ class Compared:
     parameters: int = 0
     """The number of parameters of the network."""
     origin: str = ""
-    """Where the model comes from, in words."""
+    """The place that the model comes from, in words."""
     training: dict[str, Any] = field(default_factory=dict)
-    """What a model file, or the run, tells of its training."""
+    """Facts about its training, as a model file or the run records them."""
     classes: list[str] = field(default_factory=list)
     """The labels that it can be asked for."""
     recorded: list[dict[str, Any]] = field(default_factory=list)
@@ -51,11 +51,11 @@ class Compared:
 
     def as_dict(self) -> dict[str, Any]:
         """The entry of the run in a ``.json``."""
-        known = {"origin": self.origin, "parameters": self.parameters}
         return {
             "name": self.name,
             "run": str(self.run.folder),
-            **known,
+            "origin": self.origin,
+            "parameters": self.parameters,
             "history": self.run.history(),
             **self.evaluation,
         }

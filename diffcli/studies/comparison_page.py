@@ -63,19 +63,18 @@ def _view(run: Compared, pictures: list[Picture]) -> RunView:
 
 
 def facts_of(run: Compared) -> dict[str, str]:
-    """What a model is, where it comes from and what it costs, by the name of the fact."""
+    """Facts about a model, by their names: its kind, its origin, its training and its cost."""
     preset, settings, sampler = run.preset, run.evaluation["settings"], run.evaluation["settings"]["sampler"]
     path = preset.data.parameters.get("path")
     images = run.training.get("training_images")
+    data = " ".join(map(str, filter(None, [preset.data.name, path])))
+    data += f", {images:,} images" if isinstance(images, int) else ""
     guided = [f"{name} {sampler[name]:g}" for name in ("guidance", "autoguidance") if sampler.get(name, 1) != 1]
     seconds = settings.get("sample_seconds")
     return {
         "what it is": preset.description or "-",
         "from": run.origin,
-        "trained on": "not known"
-        if path == UNKNOWN_IMAGES
-        else " ".join(map(str, filter(None, [preset.data.name, path])))
-        + (f", {images:,} images" if isinstance(images, int) else ""),
+        "trained on": "not known" if path == UNKNOWN_IMAGES else data,
         "training": _training_of(run),
         "network": f"{preset.network.name}, {run.parameters:,} parameters",
         "degradation": f"{preset.degradation.name}, T {build_degradation(preset).T}, from prior {settings['prior']}",

@@ -42,12 +42,17 @@ class RunView:
     by_prior: dict[str, dict[str, float]]
     pictures: list[Picture]
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What the model is, by the name of the fact."""
+    """Facts about the model, by their names."""
 
     @property
     def prior_keys(self) -> list[str]:
         """The scores that depend on the prior."""
         return [key for key in next(iter(self.by_prior.values()), {}) if not key.endswith("_error")]
+
+    def beside(self, key: str) -> list[str]:
+        """The numbers below a score: its standard error, the score of real images, and the report's own number."""
+        report = f"report {self.reported[key]:.4g}" if key in self.reported else ""
+        return [part for part in (error_of(key, self.scores), floor_of(key, self.scores), report) if part]
 
 
 def picture_of(source: Path | Figure, caption: str, pixels: bool = False) -> Picture:
@@ -89,33 +94,21 @@ class Page:
 
     @property
     def facts(self) -> list[str]:
-        """The names of what is told of any model."""
+        """The names of the facts that are told of any model."""
         return list(dict.fromkeys(name for run in self.runs for name in run.facts))
-
-    def beside(self, key: str, run: RunView) -> list[str]:
-        """What stands below a score: its standard error, what real images score, and the report's own number."""
-        return [
-            part
-            for part in (error_of(key, run.scores), floor_of(key, run.scores), _reported(key, run.reported))
-            if part
-        ]
 
 
 def floor_of(key: str, scores: Mapping[str, float]) -> str:
-    """What real images score, ``floor 0.0134 (2.10 times that)``; empty where that was not measured."""
+    """The score of real images, ``floor 0.0134 (2.10 times that)``; empty where that was not measured."""
     floor, test, times = scores.get(f"{key}_floor"), scores.get(f"{key}_test"), times_floor(key, scores)
     if floor is not None:
         return f"floor {floor:.3g}" + ("" if times is None else f" ({times:.2f} times that)")
     return "" if test is None else f"test images {test:.3g}"
 
 
-def _reported(key: str, reported: Mapping[str, float]) -> str:
-    return f"report {reported[key]:.4g}" if key in reported else ""
-
-
 def html_page(page: Page) -> str:
     """The page as one HTML file; every value is escaped, every picture inlined, no script."""
-    return rendered("compare.html", vars(page) | {"page": page})
+    return rendered("compare.html", vars(page) | {"facts": page.facts})
 
 
 def rendered(template: str, values: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ def train(cli: Cli, *more: str) -> Path:
     result = cli("train", "--preset", "mine.yaml", *NATIVE, *more)
     assert result.code == 0, result.err
     return Path(result.out.strip())
+
+
+def drawn_there(
+    pipeline: Any, model: diffcli.Model, xT: Tensor, step: Callable[..., Tensor], noises: Sequence[Tensor]
+) -> Tensor:
+    """The images that the library draws of x_T in ten steps, with these noises."""
+    return theirs(
+        pipeline.unet,
+        pipeline.scheduler,
+        factor(model, model.T) * xT,
+        10,
+        None,
+        lambda scheduler, output, t, zt, index: step(scheduler, output, t, zt, noises[index]),
+    )
 
 
 def level(images: Tensor) -> Tensor:
@@ -69,14 +84,7 @@ def test_a_network_of_the_library_is_a_pipeline_of_it(
     module = "scheduling_ddpm" if sampler["name"] == "ancestral" else "scheduling_dpmsolver_multistep"
     step = ddim_step(**call) if call else other_step(monkeypatch, module)
     a = diffcli.to_uint8(ours(model, xT, noises, None, steps=10, sampler=sampler)).int()
-    b = theirs(
-        pipeline.unet,
-        pipeline.scheduler,
-        factor(model, model.T) * xT,
-        10,
-        None,
-        lambda scheduler, output, t, zt, index: step(scheduler, output, t, zt, noises[index]),
-    )
+    b = drawn_there(pipeline, model, xT, step, noises)
     assert int((a - level(b / 2 + 0.5)).abs().max()) <= 1
     # As a whole, and by itself: the pipeline of the library draws.
     assert len(pipeline(batch_size=2, num_inference_steps=2, output_type="np").images) == 2
@@ -236,14 +244,7 @@ def test_images_of_other_channels_are_arrays(cli: Cli, workplace: Path, channels
         assert model.preset.description == library
         xT, *_ = model.sampling(SamplerOptions(steps=10), model.prior(None)).start(range(2), model.image_shape)
         pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
-        b = theirs(
-            pipeline.unet,
-            pipeline.scheduler,
-            factor(model, model.T) * xT,
-            10,
-            None,
-            lambda scheduler, output, t, zt, index: ddim_step(eta=0.0)(scheduler, output, t, zt, torch.zeros_like(zt)),
-        )
+        b = drawn_there(pipeline, model, xT, ddim_step(eta=0.0), [torch.zeros_like(xT)] * 10)
         torch.testing.assert_close(torch.from_numpy(drawn), b.clamp(-1, 1), atol=1e-4, rtol=0)
         # And back: a grid of channels is no picture there, which the line says.
         back = cli(
