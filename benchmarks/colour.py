@@ -6,10 +6,11 @@ judged by two classifiers and by patches; written into docs/how-to/own-images.md
 
 A cell is a recipe on a folder, at a size, for some seconds, from a seed; each is trained by a process of its own with
 one thread, whose processor time is counted, so that a busy machine is fair to all: 1,200 seconds are ten minutes of two
-cores. Cells are kept in docs/evaluations/colour.json at once, and one that is there is not trained again. Samples are
-as many as the folder's test images, and of recipes by class with their labels. The other tools need the extra
-``bench``; they draw with ten steps of DDIM in place of the 50 and 250 that their documentation has, for a network of
-114 million parameters draws slowly.
+cores. Cells are kept in docs/evaluations/colour.json at once, and one that is there is not measured again, nor is a run
+trained again whose training came to its end. Samples are as many as the folder's test images, and of recipes by class
+with their labels; of our recipes ``--draws`` such sets are drawn, whose scores are averaged. The other tools need the
+extra ``bench``; they draw with ten steps of DDIM in place of the 50 and 250 that their documentation has, for a network
+of 114 million parameters draws slowly.
 """
 
 from __future__ import annotations
@@ -111,22 +112,21 @@ def source_of(images: Path, size: int) -> Source:
     return folder(str(images), size)
 
 
-def judged(samples: Tensor, labels: Tensor | None, images: Path, source: Source, train: ImageSet) -> dict[str, float]:
-    """The scores of uint8 samples (n, C, H, W), drawn with these labels, int64 (n,), by two classifiers and patches."""
+def distances_of(labels: Tensor | None, source: Source, train: ImageSet) -> Distances:
+    """What judges as many samples as test images, drawn with these labels, int64 (n,): two classifiers and patches."""
     processes = Processes(torch.device("cpu"))
     judges = judges_of(JudgedData.of("folder", source), processes, quiet=True)
-    distances = Distances(
+    return Distances(
         train if labels is not None else replace(train, labels=torch.full_like(train.labels, -1)),
         source.test,
         METRICS,
         [of_judge(name, judge, torch.device("cpu")) for name, judge in judges.items()],
         judges[READER] if labels is not None else None,
-        n=len(samples),
+        n=len(source.test),
         seed=0,
         processes=processes,
         quiet=True,
     )
-    return distances.of(samples, labels)
 
 
 def preset_of(
@@ -153,22 +153,32 @@ def preset_of(
     }
 
 
-def ours(name: str, images: Path, size: int, seconds: float, seed: int, *, out: Path, source: Source) -> dict[str, Any]:
-    """Trains one of our recipes and judges what it draws, from the checkpoint that ``sample`` takes and the last."""
-    base, settings = preset_of(name, images, size, seconds, seed, out)
+def ours(options: argparse.Namespace, name: str, seed: int, source: Source) -> dict[str, Any]:
+    """Trains one of our recipes and judges what it draws, from the checkpoint that ``sample`` takes."""
+    out = options.out / f"{name}-{options.size}-{options.seconds:g}s-{seed}"
+    facts: dict[str, Any] = {**training_facts(options, name, seed, out), "draws": options.draws}
+    model = diffcli.load(out, devices=CPU)
     began = time.process_time()
-    run = diffcli.train(base, settings, out=out / f"{name}-{size}-{seconds:g}s-{seed}", devices=CPU, quiet=True)
-    spent, memory = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    steps = int(torch.load(run.last, map_location="cpu", weights_only=False)["global_step"])
-    facts: dict[str, Any] = {"steps": steps, "training seconds": round(spent), "gigabytes": round(memory, 2)}
-    for checkpoint, key in ((run.folder, "scores"), (run.last, "last")):
-        model = diffcli.load(checkpoint, devices=CPU)
-        began = time.process_time()
-        samples, labels = drawn(model, source)
-        facts["sampling seconds"] = round(time.process_time() - began)
-        facts[key] = judged(samples, labels, images, source, training_part(source))
-        facts["epoch" if key == "scores" else "last epoch"] = model.epoch
+    draws = [samples_of(model, source, draw) for draw in range(options.draws)]
+    facts["sampling seconds"] = round((time.process_time() - began) / options.draws)
+    distances = distances_of(draws[0][1], source, training_part(source))
+    scores = [distances.of(samples, labels) for samples, labels in draws]
+    facts["scores"] = {score: statistics.mean(each[score] for each in scores) for score in scores[0]}
+    facts["epoch"] = model.epoch
     return facts
+
+
+def training_facts(options: argparse.Namespace, name: str, seed: int, out: Path) -> dict[str, Any]:
+    """Trains one of our recipes, unless ``out`` holds such a training: its steps, seconds and memory."""
+    record = out / "facts.json"
+    if not record.is_file():
+        base, settings = preset_of(name, options.images, options.size, options.seconds, seed, options.out)
+        began = time.process_time()
+        run = diffcli.train(base, settings, out=out, devices=CPU, quiet=True)
+        spent, memory = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        steps = int(torch.load(run.last, map_location="cpu", weights_only=False)["global_step"])
+        record.write_text(json.dumps({"steps": steps, "training seconds": round(spent), "gigabytes": round(memory, 2)}))
+    return json.loads(record.read_text())
 
 
 def training_part(source: Source) -> ImageSet:
@@ -176,7 +186,7 @@ def training_part(source: Source) -> ImageSet:
     return split(source.development, 0.05, 0, by_class=source.by_class)[0]
 
 
-def drawn(model: Any, source: Source) -> tuple[Tensor, Tensor | None]:
+def samples_of(model: Any, source: Source, draw: int = 0) -> tuple[Tensor, Tensor | None]:
     """As many samples as test images, uint8; of a model by class with the test images' labels, which come along."""
     count = len(source.test)
     if model.classes and model.clusters is None:
@@ -184,19 +194,19 @@ def drawn(model: Any, source: Source) -> tuple[Tensor, Tensor | None]:
         samples = torch.empty(count, *source.test.image_shape, dtype=torch.uint8)
         for label in labels.unique().tolist():
             of_label = labels == label
-            samples[of_label] = model.sample(int(of_label.sum()), seed=1 + label, label=label, quiet=True)
+            samples[of_label] = model.sample(int(of_label.sum()), seed=1 + label + 1000 * draw, label=label, quiet=True)
         return samples, labels
-    return model.sample(count, seed=1, quiet=True), None
+    return model.sample(count, seed=1 + 1000 * draw, quiet=True), None
 
 
-def peer(name: str, images: Path, size: int, seconds: float, seed: int, source: Source) -> dict[str, Any]:
+def peer(options: argparse.Namespace, name: str, seed: int, source: Source) -> dict[str, Any]:
     """Trains another tool's recipe and judges what it draws."""
     torch.manual_seed(seed)
     train, n = training_part(source), len(source.test)
-    memory = []
+    memory: list[float] = []
 
     def clock() -> float:
-        if not memory or seconds_spent() >= seconds:
+        if not memory or seconds_spent() >= options.seconds:
             memory[:] = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]
         return time.process_time()
 
@@ -205,11 +215,11 @@ def peer(name: str, images: Path, size: int, seconds: float, seed: int, source: 
     def seconds_spent() -> float:
         return time.process_time() - began
 
-    came = PEERS[name](Task(train.images, images, seconds, n, PEER_STEPS, clock))
-    scores = judged(came.images, None, images, source, train)
+    came = PEERS[name](Task(train.images, options.images, options.seconds, n, PEER_STEPS, clock))
+    scores = distances_of(None, source, train).of(came.images, None)
     return {
         "images seen": came.seen,
-        "training seconds": round(seconds),
+        "training seconds": round(options.seconds),
         "gigabytes": round(memory[0], 2),
         "evaluations": came.evaluations,
         "sampling seconds": round(came.sampling_seconds),
@@ -224,6 +234,7 @@ def key_of(images: Path, size: int, seconds: float, recipe: str, seed: int) -> s
 def words_of(options: argparse.Namespace) -> dict[str, list[str]]:
     """The words that measure a cell, by its key."""
     shared = ["--images", str(options.images), "--size", str(options.size), "--seconds", str(options.seconds)]
+    shared += ["--draws", str(options.draws)]
     return {
         key_of(options.images, options.size, options.seconds, recipe, seed): [
             *("--cell", recipe, "--seeds", str(seed)),
@@ -239,20 +250,19 @@ def cell(options: argparse.Namespace) -> None:
     count_processor_time()
     recipe, seed = options.cell, options.seeds[0]
     source = source_of(options.images, options.size)
-    place = options.images, options.size, options.seconds, seed
-    facts = peer(recipe, *place, source) if recipe in PEERS else ours(recipe, *place, out=options.out, source=source)
+    facts = (peer if recipe in PEERS else ours)(options, recipe, seed, source)
     key = key_of(options.images, options.size, options.seconds, recipe, seed)
     keep(options.store, {key: facts | {"machine": machine()}})
     print(recipe, seed, json.dumps(facts), flush=True)
 
 
-def floors(cells: Sequence[Mapping[str, Any]], score: str, scores: str = "scores") -> str:
+def floors(cells: Sequence[Mapping[str, Any]], score: str) -> str:
     """How many times as far as real images samples are: the mean over seeds and their standard deviation, or the
     standard error of the one."""
-    values = [cell[scores][score] / cell[scores][f"{score}_floor"] for cell in cells]
+    values = [cell["scores"][score] / cell["scores"][f"{score}_floor"] for cell in cells]
     if len(values) > 1:
         return f"{statistics.mean(values):.3g} ± {statistics.stdev(values):.1g}"
-    error = cells[0][scores][f"{score}_error"] / cells[0][scores][f"{score}_floor"]
+    error = cells[0]["scores"][f"{score}_error"] / cells[0]["scores"][f"{score}_floor"]
     return f"{values[0]:.3g} ± {error:.1g}"
 
 
@@ -319,6 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, choices=COLOUR, default=32)
     parser.add_argument("--seconds", type=float, default=1200)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--draws", type=int, default=1, help="sets of samples of a model, whose scores are averaged")
     parser.add_argument("--out", type=Path, default=Path("runs/colour"), help="of the runs")
     parser.add_argument("--merge", type=Path, nargs="+", metavar="STORE", help="puts other stores' cells into this one")
     parser.add_argument("--store", type=Path, default=STORE)

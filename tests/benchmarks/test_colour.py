@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 from pathlib import Path
@@ -61,14 +62,37 @@ class Labelled:
 
 def test_samples_have_the_labels_of_the_test_images() -> None:
     source = Source(images([0, 1]), images([1, 0, 1]), ("a", "b"))
-    samples, labels = colour.drawn(Labelled(), source)
+    samples, labels = colour.samples_of(Labelled(), source)
     assert samples[:, 0, 0, 0].tolist() == [1, 0, 1]
     assert labels is not None
     assert labels.tolist() == [1, 0, 1]
     clustered = SimpleNamespace(classes=("0", "1"), clusters=torch.zeros(2, 4), sample=Labelled().sample)
-    samples, labels = colour.drawn(clustered, source)
+    samples, labels = colour.samples_of(clustered, source)
     assert samples[:, 0, 0, 0].tolist() == [9, 9, 9]
     assert labels is None
+
+
+def test_scores_are_those_of_the_draws_on_average_and_a_whole_training_serves_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "colour-32-60s-0"
+    out.mkdir()
+    (out / "facts.json").write_text(json.dumps({"steps": 10, "training seconds": 60, "gigabytes": 1.0}))
+    seeds: list[int] = []
+
+    def sample(n: int, *, seed: int, label: int, quiet: bool) -> Tensor:
+        seeds.append(seed)
+        return torch.full((n, 1, 2, 2), seed // 1000, dtype=torch.uint8)
+
+    model = SimpleNamespace(classes=("a", "b"), clusters=None, epoch=3, sample=sample)
+    monkeypatch.setattr(colour.diffcli, "load", lambda *_, **__: model)
+    judge = SimpleNamespace(of=lambda samples, labels: {"fid_classifier": float(samples.float().mean())})
+    monkeypatch.setattr(colour, "distances_of", lambda *_: judge)
+    options = argparse.Namespace(out=tmp_path, size=32, seconds=60.0, draws=3)
+    facts = colour.ours(options, "colour", 0, Source(images([0, 1]), images([1, 0, 1]), ("a", "b")))
+    assert facts["scores"] == {"fid_classifier": 1.0}
+    assert (facts["steps"], facts["draws"], facts["epoch"]) == (10, 3, 3)
+    assert sorted(set(seeds)) == [1, 2, 1001, 1002, 2001, 2002]
 
 
 def test_a_cell_that_is_there_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
