@@ -1,6 +1,8 @@
 """Every benchmark in one run; each table goes into ``docs/benchmarks.md``, between the two comments that name it.
 
-python -m benchmarks --data-dir data [--rounds 5] [--batches 15] [--only training-notebook ...]
+python -m benchmarks --data-dir data [--rounds 5] [--batches 15] [--only training-notebook ...] [--earlier DIFFCLI]
+
+The table ``earlier`` is made where ``--earlier`` names the program of an earlier version.
 """
 
 from __future__ import annotations
@@ -13,14 +15,15 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from benchmarks import blur, evaluation, growth, jobs, sampling, step, training, unet
+from benchmarks import blur, earlier, evaluation, growth, jobs, sampling, step, training, unet
 from benchmarks.rounds import machine, put
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
-def sections(data_dir: Path, rounds: int, batches: int) -> dict[str, Callable[[], str]]:
+def sections(data_dir: Path, rounds: int, batches: int, program: Path | None = None) -> dict[str, Callable[[], str]]:
     """Every table by the name that it has in the page."""
+    against = {"earlier": lambda: earlier.commands(program, data_dir, rounds)} if program else {}
     return {
         "machine": lambda: f"{machine()}; {date.today()}; {rounds} rounds, {batches} batches a round.",
         "starting": lambda: jobs.starting(data_dir, rounds),
@@ -42,6 +45,7 @@ def sections(data_dir: Path, rounds: int, batches: int) -> dict[str, Callable[[]
         "growth-training": lambda: growth.training(rounds),
         "growth-sampling": lambda: growth.sampling(rounds),
         "growth-memory": growth.memory,
+        **against,
     }
 
 
@@ -51,10 +55,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=15)
     parser.add_argument("--only", nargs="+", metavar="TABLE", help="these tables, by name")
+    parser.add_argument("--earlier", type=Path, metavar="DIFFCLI", help="the program of an earlier version")
     options = parser.parse_args()
     # Ends the jobs that run beside, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    chosen = sections(options.data_dir, options.rounds, options.batches)
+    chosen = sections(options.data_dir, options.rounds, options.batches, options.earlier)
+    if unknown := set(options.only or ()) - set(chosen):
+        parser.error(f"--only: no table {', '.join(sorted(unknown))}; there are {', '.join(chosen)}")
     for name in options.only or chosen:
         print(f"\n{name}\n", flush=True)
         text = chosen[name]()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import diffcli
 from benchmarks import colour
 from benchmarks.cells import stored
 from diffcli.data.sources import ImageSet, Source
@@ -85,7 +86,7 @@ def test_scores_are_those_of_the_draws_on_average_and_a_whole_training_serves_ag
         return torch.full((n, 1, 2, 2), seed // 1000, dtype=torch.uint8)
 
     model = SimpleNamespace(classes=("a", "b"), clusters=None, epoch=3, sample=sample)
-    monkeypatch.setattr(colour.diffcli, "load", lambda *_, **__: model)
+    monkeypatch.setattr(diffcli, "load", lambda *_, **__: model)
     judge = SimpleNamespace(of=lambda samples, labels: {"fid_classifier": float(samples.float().mean())})
     monkeypatch.setattr(colour, "distances_of", lambda *_: judge)
     options = argparse.Namespace(out=tmp_path, size=32, seconds=60.0, draws=3)
