@@ -67,7 +67,7 @@ def _guided(sampler: str, model: str, name: str | None = None) -> Row:
 
 HOT, COLD, NOISY = "mnist-fast", "blur-fast", "pixelate-fast"
 CLASSIFIER_FREE = "{name: ddim, eta: 1, steps: 16, guidance: 1.3, autoguidance: 1, guided_t: [0.3, 0.85]}"
-FEW = (1, 2, 4, 8, 10, 25)
+FEW = (1, 2, 4, 8, 10, 25, 50)
 """Evaluations at which hot and cold are compared."""
 BY_EVALUATIONS = {
     "hot": _by_evaluations("{name: ddim, eta: 1}", FEW, HOT),

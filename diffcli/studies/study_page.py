@@ -75,14 +75,16 @@ def _section(section: StudySection, study_file: Path) -> Section:
 
 
 def _epochs(result: MemberResult, model: StudyModel) -> str:
-    """How many epochs a run was trained of how many: ``blur 30 of 50 epochs``."""
+    """How many epochs a run was trained of how many, and the remark on it: ``blur 30 of 50 epochs``."""
     run, planned = result.best.run, result.best.preset.training.epochs
     words = f"{result.member.name} {len(run.history())} of {planned} epochs"
     limit = run.info().get("limit_batches")
     words += f" of {limit} batches each" if limit else ""
     _, preset = load_preset(model.preset, model.set)
     whole = f"{preset.training.epochs}" + (f", or {preset.training.max_time}" if preset.training.max_time else "")
-    return words + (f" (its preset: {whole})" if preset.training.epochs != planned else "")
+    remarks = [f"its preset: {whole}"] if preset.training.epochs != planned else []
+    remarks += [" ".join(model.remark.split())] if model.remark.strip() else []
+    return words + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def score_table(result: StudyResult) -> tuple[Table, list[str]]:

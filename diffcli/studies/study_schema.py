@@ -49,6 +49,7 @@ class StudyModel(Strict):
             ``none`` for nothing; null draws labels as frequent as they are in the data, and tells reconstructions none,
             beside that their own.
         reported: to be shown beside the scores.
+        remark: on its training, for the first lines of the page; why it ended early, for example.
     """
 
     preset: str
@@ -57,6 +58,7 @@ class StudyModel(Strict):
     priors: list[str] = []
     label: int | str | list[int | str] | None = None
     reported: Reported | None = None
+    remark: str = ""
 
 
 class Effort(Strict):

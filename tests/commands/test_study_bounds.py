@@ -68,6 +68,7 @@ def test_a_study_says_since_when_its_bounds_stand_and_how_long_its_models_were_t
         "[{claim: {of: long, metric: fid, at_most: 1e9}, until: 2026-01-31, why: It was easy.}]}]\n"
     )
     text = MINE.replace("claims: [{better: long, than: short, metric: fid}]\n", claim)
+    text = text.replace("long: tiny.yaml", "long: {preset: tiny.yaml, remark: for a look}")
     Path("mine.yaml").write_text(text + "budget: {epochs: 3, limit_batches: 1}\n")
     table = "Ten images.\n\n| of | ssim |\n| --- | --- |\n| windows inside | 0.1235 |\n| a \\| b | - |\n"
     Path("numbers.md").write_text(table)
@@ -82,7 +83,7 @@ def test_a_study_says_since_when_its_bounds_stand_and_how_long_its_models_were_t
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", held["measured"])
     trained = (
         "Trained: short 3 of 3 epochs of 1 batches each (its preset: 1); long 3 of 3 epochs of 1 batches each "
-        "(its preset: 2)."
+        "(its preset: 2, for a look)."
     )
     for text in (page, markdown):
         assert trained in text
