@@ -32,7 +32,7 @@ from diffcli.evaluation.subsets import random_subset
 from diffcli.inference.loading import load
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
-from diffcli.inference.restoration import Disturbance, degraded
+from diffcli.inference.restoration import Disturbance, degrade_batch
 from diffcli.inference.sampling import Sampling
 from diffcli.utils.devices import Devices
 from diffcli.utils.files import written_whole
@@ -82,7 +82,7 @@ SCORES = {"SSIM inside": ssim, "SSIM mirrored": mirrored_ssim, "RMSE": rmse, "PS
 def drawn(sampling: Sampling, images: Tensor, indices: range, noise: float) -> dict[str, Tensor]:
     """Reconstructions of the uint8 images (B, C, H, W) with these indices, by way: float (B, C, H, W), not clamped."""
     generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, indices)
-    zT, at_T = degraded(
+    zT, at_T = degrade_batch(
         sampling.denoiser.degradation, to_model(images.to(sampling.device)), sampling.steps[0], generators
     )
     zT = Disturbance(noise=noise).of(zT, sampling.seed, indices)

@@ -21,7 +21,7 @@ from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_
 from diffcli.diffusion.samplers import last
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
-from diffcli.inference.restoration import estimated, restore
+from diffcli.inference.restoration import one_step_estimates, restore
 
 NOISE_FREE = 1e-3
 """The noise that deepinv is told of where there is none: it divides by it."""
@@ -136,7 +136,7 @@ def cold(model: Model, *, one_step: bool) -> Restorer:
         assert problem.t is not None
         sampling = model.sampling_from(problem.t, SamplerOptions(seed=seed))
         if one_step:
-            return torch.cat(list(estimated(sampling, problem.measurement.y, problem.labels)))
+            return torch.cat(list(one_step_estimates(sampling, problem.measurement.y, problem.labels)))
         return torch.cat(list(restore(sampling, problem.measurement.y, labels=problem.labels)))
 
     way = "one step" if one_step else "sampler"

@@ -11,7 +11,7 @@ def preset_names(incomplete: str) -> list[str]:
     """Names of presets."""
     from diffcli.config.presets import preset_files
 
-    return _beginning(incomplete, preset_files())
+    return _with_prefix(incomplete, preset_files())
 
 
 def run_names(incomplete: str) -> list[str]:
@@ -22,7 +22,7 @@ def run_names(incomplete: str) -> list[str]:
         runs = all_runs()
         folders = [str(run.folder) for run in reversed(runs)]
         names = [name for run in runs for name in short_names(run)]
-        return _beginning(incomplete, [*(["last"] if runs else []), *names, *folders])
+        return _with_prefix(incomplete, [*(["last"] if runs else []), *names, *folders])
     return []
 
 
@@ -30,17 +30,17 @@ def model_names(incomplete: str) -> list[str]:
     """As :func:`run_names`, and the ready models."""
     from diffcli.checkpoints.model_file import ready_models
 
-    return [*run_names(incomplete), *_beginning(incomplete, ready_models())]
+    return [*run_names(incomplete), *_with_prefix(incomplete, ready_models())]
 
 
 def study_names(incomplete: str) -> list[str]:
     """Names of the studies that come along."""
     from diffcli.studies.study_files import study_files
 
-    return _beginning(incomplete, study_files())
+    return _with_prefix(incomplete, study_files())
 
 
-def _beginning(incomplete: str, names: object) -> list[str]:
+def _with_prefix(incomplete: str, names: object) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]  # type: ignore[call-overload]
 
 

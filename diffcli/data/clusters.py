@@ -47,6 +47,6 @@ def nearest_centres(images: Tensor, centres: Tensor) -> Tensor:
     return torch.cat([torch.cdist(to_model(batch).flatten(1), centres).argmin(dim=1) for batch in batches])
 
 
-def clustered(images: ImageSet, centres: Tensor) -> ImageSet:
+def label_by_cluster(images: ImageSet, centres: Tensor) -> ImageSet:
     """The images with their clusters for labels."""
     return ImageSet(images.images, nearest_centres(images.images, centres))

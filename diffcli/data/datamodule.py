@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from diffcli.data.datasets import ImageSet
-from diffcli.diffusion.randomness import sent
+from diffcli.diffusion.randomness import to_device
 from diffcli.utils.errors import UserError
 
 
@@ -93,9 +93,11 @@ class Batches:
         # A generator, so that epoch() is called when the first batch is asked for: by then a resumed
         # trainer has restored its step counter.
         epoch, device = self.epoch(), self.split.images.device
-        batches = sent(epoch.order, device).split(self.sizes)
-        turned = [None] * len(batches) if epoch.mirrored is None else sent(epoch.mirrored, device).split(self.sizes)
-        for whole, mirrored in zip(batches[epoch.first :], turned[epoch.first :], strict=True):
+        batches = to_device(epoch.order, device).split(self.sizes)
+        mirror_masks = (
+            [None] * len(batches) if epoch.mirrored is None else to_device(epoch.mirrored, device).split(self.sizes)
+        )
+        for whole, mirrored in zip(batches[epoch.first :], mirror_masks[epoch.first :], strict=True):
             index = whole[self.rank :: self.world_size]
             images, labels = self.split.images[index], self.split.labels[index]
             if mirrored is not None:

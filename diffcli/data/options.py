@@ -14,7 +14,7 @@ def data_option() -> Any:
     return option(
         None,
         help="Folder of images in place of the one that the model was trained on.",
-        shown="where the training read them",
+        default_text="where the training read them",
         panel=DATA,
     )
 
@@ -30,7 +30,7 @@ class DataDirOptions(Options):
     data_dir: Path | str | None = option(
         None,
         help="Folder of the data sets (MNIST/raw/... below it).",
-        shown="DIFFCLI_DATA, else data",
+        default_text="DIFFCLI_DATA, else data",
         panel=DATA,
     )
 

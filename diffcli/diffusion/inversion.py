@@ -17,7 +17,7 @@ ITERATIONS = 4
 """How often the noise of a step is asked for where it arrives."""
 
 
-def inverted(
+def inversion_steps(
     denoiser: X0Function,
     degradation: GaussianNoise,
     x0: Tensor,
@@ -50,13 +50,16 @@ def inverted(
         rest = sigma - signal * math.sqrt(1 - alphas[s])  # of eps in x_t = signal x_s + rest eps
         x0_hat, eps = noise(xs, s or t)
         xt = best = signal * xs + rest * eps
-        least = torch.full((len(xs),), torch.inf, device=xs.device)
+        least_distance = torch.full((len(xs),), torch.inf, device=xs.device)
         for _ in range(iterations):
             x0_hat, eps = noise(xt, t)
-            missed = math.sqrt(alphas[s]) * x0_hat + math.sqrt(1 - alphas[s]) * eps - xs
-            distance = missed.flatten(1).square().sum(dim=1)
-            nearer = distance < least
-            best, least = torch.where(nearer.view(-1, 1, 1, 1), xt, best), torch.minimum(distance, least)
+            residual = math.sqrt(alphas[s]) * x0_hat + math.sqrt(1 - alphas[s]) * eps - xs
+            distance = residual.flatten(1).square().sum(dim=1)
+            nearer = distance < least_distance
+            best, least_distance = (
+                torch.where(nearer.view(-1, 1, 1, 1), xt, best),
+                torch.minimum(distance, least_distance),
+            )
             xt = signal * xs + rest * eps
         xs = best
         yield Step(t, xs, x0_hat)

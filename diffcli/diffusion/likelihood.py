@@ -103,8 +103,8 @@ def error_weights(degradation: Degradation) -> Tensor:
     for t in torch.arange(2, degradation.T + 1).split(100):
         at_t = t.to(degradation.device)
         s, q = (
-            (degradation.white_noise_left(at).cpu().double() / sigmas[at.cpu()].view(-1, 1, 1, 1)).flatten(1)
-            for at in (at_t - 1, at_t)
+            (degradation.white_noise_left(step).cpu().double() / sigmas[step.cpu()].view(-1, 1, 1, 1)).flatten(1)
+            for step in (at_t - 1, at_t)
         )
         total, shared = (s.square() + q.square()).sum(dim=1), (s * q).sum(dim=1)
         root = (total.square() - 4 * shared.square()).clamp(min=0).sqrt()
@@ -179,13 +179,13 @@ class LikelihoodBound:
         """KL_t in nats, float64 (B,) on the CPU, for t in 2..T, int64 (B,)."""
         nothing = torch.zeros_like(x0)
 
-        def left(at: Tensor) -> Tensor:
+        def signal_error(step: Tensor) -> Tensor:
             # A_t is linear but for a constant, which the difference is free of.
-            signal, other = (self.degradation.degrade(images, at, nothing) for images in (x0, x0_hat))
-            sigma = self.degradation.sigmas.double()[at.cpu()].view(-1, 1)
+            signal, other = (self.degradation.degrade(images, step, nothing) for images in (x0, x0_hat))
+            sigma = self.degradation.sigmas.double()[step.cpu()].view(-1, 1)
             return (signal - other).flatten(1).cpu().double() / sigma
 
-        s, q = left(t - 1), left(t)
+        s, q = signal_error(t - 1), signal_error(t)
         a, b, c = self.weights[t.cpu()][:, :, None].unbind(dim=1)
         return 0.5 * (a * s.square() - 2 * b * s * q + c * q.square()).sum(dim=1)
 

@@ -136,7 +136,7 @@ class TiledDenoiser(Denoiser):
         tile = self.tile.with_sigma(self.sigma) if self.measurement_noise else self.tile
 
         def estimate_of(count: int) -> X0Function:
-            own = None if labels is None else labels.repeat(count)
-            return lambda tiles, times: tile(tiles, times, own)
+            tile_labels = None if labels is None else labels.repeat(count)
+            return lambda tiles, times: tile(tiles, times, tile_labels)
 
         return tiled(estimate_of, self.tile_size)(xt, t)

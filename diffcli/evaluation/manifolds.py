@@ -29,8 +29,8 @@ def radii(features: Tensor, k: int = NEIGHBOURS) -> Tensor:
     limits = []
     for start in range(0, len(points), ROWS):
         distances = torch.cdist(points[start : start + ROWS], points)
-        own = torch.arange(len(distances))
-        distances[own, start + own] = math.inf
+        indices = torch.arange(len(distances))
+        distances[indices, start + indices] = math.inf
         limits.append(distances.kthvalue(min(k, len(points) - 1), dim=1).values)
     return torch.cat(limits)
 

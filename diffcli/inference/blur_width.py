@@ -18,8 +18,8 @@ Shape = tuple[int, int, int]
 
 def widths(degradation: Degradation) -> Tensor | None:
     """The standard deviation of a blur at t = 0..T, in pixels, float64 (T + 1,); None of another degradation."""
-    described = degradation.describe().get("width")
-    return None if described is None else torch.cat([described.new_zeros(1), described]).double().cpu()
+    width = degradation.describe().get("width")
+    return None if width is None else torch.cat([width.new_zeros(1), width]).double().cpu()
 
 
 def scales_of(sizes: Sequence[tuple[int, int]], image_shape: Shape) -> list[float]:

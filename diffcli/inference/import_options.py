@@ -34,12 +34,12 @@ class ImportOptions(Options):
         None,
         metavar="NAME|PATH",
         help="What it was trained on: mnist or another data set, a folder of images or of .npy files, or a .npz file.",
-        shown="not known",
+        default_text="not known",
         panel=DATA,
     )
     unlabelled: int | None = option(
         None,
         check=bounds(0),
         help="Row of the table of classes that stands for no label, counted from 0.",
-        shown="none",
+        default_text="none",
     )

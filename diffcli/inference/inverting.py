@@ -15,7 +15,7 @@ DETERMINISTIC = {"name": "ddim", "eta": 0.0}
 OfSampler = TypeVar("OfSampler", bound=SamplerOptions)
 
 
-def deterministic(options: OfSampler, degradation: Degradation) -> OfSampler:
+def deterministic_options(options: OfSampler, degradation: Degradation) -> OfSampler:
     """The options with the sampler that can be run backwards, unguided.
 
     Args:

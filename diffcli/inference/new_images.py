@@ -41,7 +41,7 @@ def images_drawn(
         return sampling, count
     if options.seed:
         raise UserError("`between` names the seeds; leave `seed` out")
-    rows = max(1, len(sampling.labels.given if sampling.labels else ())) if n is None else n
+    rows = max(1, len(sampling.labels.labels if sampling.labels else ())) if n is None else n
     check_count(rows)
     steps = STEPS_BETWEEN if options.steps_between is None else options.steps_between
     check_count(rows * (steps + 1))

@@ -82,6 +82,6 @@ def shapes_of(sizes: Sequence[tuple[int, int]], model: Model, tile: str) -> dict
                 f"`tile` on: a picture of {w}x{h} pixels is smaller than a tile, {width}x{height}; leave it out"
             )
         large = h >= LARGE * height and w >= LARGE * width and not model.classes
-        own = tile == "on" or (tile == "auto" and large)
-        groups.setdefault((channels, h, w) if own else model.image_shape, []).append(index)
+        is_tiled = tile == "on" or (tile == "auto" and large)
+        groups.setdefault((channels, h, w) if is_tiled else model.image_shape, []).append(index)
     return groups

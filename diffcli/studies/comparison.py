@@ -16,7 +16,7 @@ from diffcli.studies.comparison_view import columns
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedRun:
     """A run in a comparison: the settings that it is evaluated with and, once known, its evaluation."""
 
     name: str
@@ -25,7 +25,7 @@ class Compared:
     preset: Preset
     alpha_T: float | None
     options: EvaluateOptions
-    wanted: dict[str, Any]
+    settings: dict[str, Any]
     """Settings that decide the scores, see :func:`protocol`."""
     parameters: int = 0
     """The number of parameters of the network."""
@@ -35,7 +35,7 @@ class Compared:
     """Facts about its training, as a model file or the run records them."""
     classes: list[str] = field(default_factory=list)
     """The labels that it can be asked for."""
-    recorded: list[dict[str, Any]] = field(default_factory=list)
+    stored_evaluations: list[dict[str, Any]] = field(default_factory=list)
     """The evaluation that a model file holds."""
     evaluation: dict[str, Any] = field(default_factory=dict)
 
@@ -65,7 +65,7 @@ class Compared:
 class Comparison:
     """The compared runs, the report's claims against them, and the file written, if any."""
 
-    runs: list[Compared]
+    runs: list[ComparedRun]
     claims: list[Claim]
     file: Path | None = None
 

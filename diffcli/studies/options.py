@@ -20,9 +20,9 @@ from diffcli.evaluation.options import (
 from diffcli.inference.options import steps_option
 from diffcli.utils.console import quiet_option
 from diffcli.utils.devices import ONE_DEVICE, PLACES, Devices, devices_option
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.files import check_beside, check_output, output_of
-from diffcli.utils.options import option, shared
+from diffcli.utils.options import option, shared_options
 
 if TYPE_CHECKING:
     from diffcli.checkpoints.runs import Run
@@ -55,7 +55,7 @@ class CompareOptions(EffortOptions, DataOptions):
         None,
         check=output_of(".html", ".md", ".json"),
         help=".html (one self-contained page), .md or .json.",
-        shown="only the table",
+        default_text="only the table",
     )
     n_test: int | None = n_test_option()
     n_fid: int = n_fid_option()
@@ -71,7 +71,7 @@ class CompareOptions(EffortOptions, DataOptions):
 
     def evaluation_of(self, run: Run | Path | str) -> EvaluateOptions:
         """The options that a run is evaluated with, from its preset's own prior."""
-        return EvaluateOptions(**{**shared(self, EvaluateOptions), "run": run, "out": None})
+        return EvaluateOptions(**{**shared_options(self, EvaluateOptions), "run": run, "out": None})
 
 
 def _runs_by_label(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -113,9 +113,11 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
         help="A YAML file, or one that comes along: degradations, report.",
         complete="studies",
     )
-    budget: str | None = option(None, help="One of the study's budgets.", shown="its first")
-    out: Path | None = option(None, help="Folder of the runs; name it again to go on.", shown="studies/STUDY")
-    page: Path | None = option(None, help=".html; beside it the same as .md and .json.", shown="STUDY.html in `out`")
+    budget: str | None = option(None, help="One of the study's budgets.", default_text="its first")
+    out: Path | None = option(None, help="Folder of the runs; name it again to go on.", default_text="studies/STUDY")
+    page: Path | None = option(
+        None, help=".html; beside it the same as .md and .json.", default_text="STUDY.html in `out`"
+    )
     runs: Mapping[str, Sequence[str]] = option(
         default_factory=dict,
         name="run",
@@ -136,11 +138,11 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
         super().__post_init__()
         budgets = self.content.known_budgets
         if self.budget is not None and self.budget not in budgets:
-            raise UserError(f"`budget`: {unknown('budget', self.budget, budgets)}")
+            raise UserError(f"`budget`: {unknown_name('budget', self.budget, budgets)}")
         labels = [label for label in self.content.models if label not in self.chosen_budget[1].without]
         for label in self.only:
             if label not in labels:
-                raise UserError(f"`only`: {unknown('model', label, labels)}")
+                raise UserError(f"`only`: {unknown_name('model', label, labels)}")
         if self.only and self.page is not None:
             raise UserError("`page` is of a whole study; leave it or `only` out")
         if self.page is not None:
@@ -183,5 +185,5 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
     def evaluation_of(self, run: Any, precision: str | None = None) -> EvaluateOptions:
         """The options that a run is measured with, whatever else the study says of it."""
         devices = replace(self.devices, precision=precision, compile=False)
-        asked = {**shared(self, EvaluateOptions), "run": run, "out": None, "devices": devices}
-        return EvaluateOptions(**asked)
+        arguments = {**shared_options(self, EvaluateOptions), "run": run, "out": None, "devices": devices}
+        return EvaluateOptions(**arguments)

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffcli.evaluation.intervals import Interval
 from diffcli.studies.claim_text import Claim
-from diffcli.studies.comparison import Compared
+from diffcli.studies.comparison import ComparedRun
 from diffcli.studies.members import Member
 from diffcli.studies.results import RunResults
 from diffcli.studies.study_schema import Study
@@ -19,10 +19,10 @@ class MemberResult:
     """All that was measured of a run of a study: of its best checkpoint and of the weights that it kept."""
 
     member: Member
-    best: Compared
-    by_epoch: dict[int, Compared]
+    best: ComparedRun
+    by_epoch: dict[int, ComparedRun]
     facts: dict[str, Interval]
-    by_start: list[Compared]
+    by_start: list[ComparedRun]
     T: int
 
     @property

@@ -74,16 +74,16 @@ class BestCheckpoint(Checkpoint):
     def __init__(self, file: Path) -> None:
         self.file = file
         self.lowest = math.inf
-        self._validated = False
+        self._has_validation = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = True
+        self._has_validation = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._validated and (loss := float(trainer.callback_metrics["val_loss"])) < self.lowest:
+        if self._has_validation and (loss := float(trainer.callback_metrics["val_loss"])) < self.lowest:
             self.lowest = loss
             trainer.save_checkpoint(self.file)
-        self._validated = False
+        self._has_validation = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"lowest": self.lowest}
@@ -135,8 +135,8 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         if not self._agreement.fresh:
             return
-        left, unsaved = steps_left(trainer, batch_idx), self._agreement.values["unsaved"]
-        due = unsaved >= (SECONDS_BEFORE_EPOCH_END if left == 1 else SECONDS_BETWEEN)
+        left, unsaved_seconds = steps_left(trainer, batch_idx), self._agreement.values["unsaved"]
+        due = unsaved_seconds >= (SECONDS_BEFORE_EPOCH_END if left == 1 else SECONDS_BETWEEN)
         # After the last step the epoch's end is due, which a checkpoint of here would skip.
         if left and (due or self._interrupts.stop_agreed):
             self._save(trainer)

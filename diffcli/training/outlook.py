@@ -40,7 +40,7 @@ class Outlook:
     """What a training on one device will take, from steps that were measured."""
 
     step_seconds: float
-    measured: int
+    measured_steps: int
     """Steps that it is the median of."""
     validation_seconds: float
     """Of one validation."""
@@ -71,7 +71,7 @@ class Outlook:
 
     def describe(self) -> str:
         """In a few lines that are comments of YAML."""
-        lines = [f"estimated from {self._measured} on {self.device}, {self.precision}:"]
+        lines = [f"estimated from {self._measured_text} on {self.device}, {self.precision}:"]
         speed = f"{self.step_seconds * 1000:,.3g} ms a step"
         lines.append(
             f"  time: {clock(self.total_seconds)} for {self.epochs:,} epochs, {speed}, {self.validations:,} "
@@ -96,11 +96,11 @@ class Outlook:
         else:
             ends = f"about {clock(self.total_seconds)} for {self.epochs:,} epochs, {self._on_top}"
         memory = f"; memory: {self._memory}" if self.memory else ""
-        return f"time: {ends}{memory} (estimated from {self._measured} on {self.device})"
+        return f"time: {ends}{memory} (estimated from {self._measured_text} on {self.device})"
 
     @property
-    def _measured(self) -> str:
-        return "1 step" if self.measured == 1 else f"{self.measured} steps"
+    def _measured_text(self) -> str:
+        return "1 step" if self.measured_steps == 1 else f"{self.measured_steps} steps"
 
     @property
     def _on_top(self) -> str:
@@ -112,7 +112,7 @@ class Outlook:
 
     @property
     def _memory(self) -> str:
-        return f"at least {', '.join(f'{size / 2**30:.2f} GiB of {whose}' for whose, size in self.memory.items())}"
+        return f"at least {', '.join(f'{size / 2**30:.2f} GiB of {owner}' for owner, size in self.memory.items())}"
 
 
 def clock(duration: float) -> str:
@@ -147,13 +147,13 @@ def outlook(preset: Preset, module: DiffusionModule, data: ImageDataModule, devi
     batch = images[torch.arange(size)]
     step, validate = _steps(preset, module, (batch.images, batch.labels), precision)
     with _autocast(device, precision):
-        durations = _timed(step, device)
+        durations = _call_seconds(step, device)
         share = min(len(data.val), size) / size
-        validating = _timed(validate, device, most=1)[0]
+        validating = _call_seconds(validate, device, most=1)[0]
     batches = min(math.ceil(len(data.val) / size), data.limit_batches or sys.maxsize)
     return Outlook(
         step_seconds=median(durations),
-        measured=len(durations),
+        measured_steps=len(durations),
         validation_seconds=validating * (batches if batches > 1 else share),
         steps=training.epochs * data.batches_per_epoch,
         epochs=training.epochs,
@@ -213,15 +213,15 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager[ob
     return torch.autocast(device.type, dtypes[precision]) if precision in dtypes else nullcontext()
 
 
-def _timed(work: Callable[[], None], device: torch.device, most: int = MOST_STEPS) -> list[float]:
+def _call_seconds(work: Callable[[], None], device: torch.device, most: int = MOST_STEPS) -> list[float]:
     """Seconds of each call: of the first one alone where it is long, else of those after it."""
     durations: list[float] = []
     while len(durations) <= most and sum(durations) < (LONG_SECONDS if len(durations) == 1 else MOST_SECONDS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        durations.append(time.perf_counter() - began)
+        durations.append(time.perf_counter() - start)
     return durations[1:] or durations
 
 

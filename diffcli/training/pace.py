@@ -20,8 +20,8 @@ def lr_factor(step: int, progress: float, warmup: int, decay: bool) -> float:
         warmup: steps of a straight line up to 1.
         decay: half a cosine from 1 to 0 over the training.
     """
-    up = min(1.0, (step + 1) / (warmup + 1))
-    return up * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if decay else 1.0)
+    warmup_factor = min(1.0, (step + 1) / (warmup + 1))
+    return warmup_factor * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if decay else 1.0)
 
 
 class TimeBudget(Callback):
@@ -37,12 +37,12 @@ class TimeBudget(Callback):
         self._agreement = agreement
         self._earlier = 0.0
         self._at_first_step = 0.0
-        self._started = time.monotonic()
+        self._start = time.monotonic()
         agreement.numbers["elapsed"] = self.elapsed
 
     def elapsed(self) -> float:
         """Seconds spent so far."""
-        return self._earlier + time.monotonic() - self._started
+        return self._earlier + time.monotonic() - self._start
 
     @property
     def stretch(self) -> float:
@@ -50,7 +50,7 @@ class TimeBudget(Callback):
         return (self.seconds - self._at_first_step) / max(self.elapsed() - self._at_first_step, 1e-9)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = time.monotonic()
+        self._start = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._at_first_step = self.elapsed()

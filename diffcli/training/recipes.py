@@ -115,9 +115,9 @@ class OwnPictures:
             preset: with the user's overrides, resolved.
         """
         height, width = sides(preset.data.parameters["size"])
-        why = "as asked for" if self.recipe is None else f"for {self.recipe.purpose}"
+        reason = "as asked for" if self.recipe is None else f"for {self.recipe.purpose}"
         ways = [f"they are read as {width}x{height}", *_reading(self.survey, preset), _labelling(self.survey, preset)]
-        return [f"{self.survey.folder}: {_contents(self.survey)}: preset {self.name}, {why}", ", ".join(ways)]
+        return [f"{self.survey.folder}: {_contents(self.survey)}: preset {self.name}, {reason}", ", ".join(ways)]
 
     def caution(self, preset: Preset, steps: int) -> str | None:
         """A warning that so few pictures may be copied, and what is done against it; None where they are more.
@@ -214,8 +214,8 @@ def _is_grey(survey: Survey) -> bool:
 
 def _side(survey: Survey) -> int:
     """Of the squares that pictures are read as: small ones are not enlarged."""
-    fitting = [side for side in SIDES if survey.side >= side]
-    return fitting[0] if fitting else max(survey.side - survey.side % ROUND, SMALLEST)
+    choices = [side for side in SIDES if survey.side >= side]
+    return choices[0] if choices else max(survey.side - survey.side % ROUND, SMALLEST)
 
 
 def _has_classes(survey: Survey) -> bool:
@@ -240,12 +240,12 @@ def _against_copying(values: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Changes of a preset for few pictures: mirrored, more of them held out to choose the best checkpoint, a number of
     steps that is enough to learn from, and fifty validations at most."""
     training = values.get("training")
-    own = training if isinstance(training, Mapping) else {}
-    trained = count * (1 - TEST_SHARE) * (1 - FEW_VAL_SHARE)
+    settings = training if isinstance(training, Mapping) else {}
+    training_count = count * (1 - TEST_SHARE) * (1 - FEW_VAL_SHARE)
     steps = max(FEW_STEPS, STEPS_PER_PICTURE * count)
-    epochs = math.ceil(steps / math.ceil(trained / own.get("batch_size", Training().batch_size)))
+    epochs = math.ceil(steps / math.ceil(training_count / settings.get("batch_size", Training().batch_size)))
     changes: dict[str, Any] = {"training.epochs": epochs, "training.val_every": math.ceil(epochs / FEW_VALIDATIONS)}
-    changes["training.val_share"] = max(own.get("val_share", Training().val_share), FEW_VAL_SHARE)
+    changes["training.val_share"] = max(settings.get("val_share", Training().val_share), FEW_VAL_SHARE)
     return {**changes, "training.sample_epochs": [epochs], "data.mirrored": True}
 
 

@@ -42,14 +42,14 @@ def _commit(place: Path) -> tuple[str | None, bool | None]:
 
 def packages(extra: str | None = None) -> dict[str, Any]:
     """The installed version of each package that diffcli needs, or that an extra does; None where it is missing."""
-    found: dict[str, Any] = {}
+    versions: dict[str, Any] = {}
     for line in metadata.requires("diffcli") or ():
-        name, of = re.match(r"[\w.-]+", line), re.search(r"extra == ['\"]([\w-]+)['\"]", line)
-        if name and name[0] != "diffcli" and (of[1] if of else None) == extra:
-            found[name[0]] = None
+        name, condition = re.match(r"[\w.-]+", line), re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+        if name and name[0] != "diffcli" and (condition[1] if condition else None) == extra:
+            versions[name[0]] = None
             with suppress(metadata.PackageNotFoundError):
-                found[name[0]] = metadata.version(name[0])
-    return found
+                versions[name[0]] = metadata.version(name[0])
+    return versions
 
 
 def extras() -> dict[str, Any]:

@@ -37,7 +37,7 @@ def test_it_goes_on_where_it_was_with_the_numbers_of_eval(
         seen.append(indices)
         return drawn(sampling, images, indices, noise)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(report_metrics, "drawn", counted)
+    monkeypatch.setattr(report_metrics, "draw_samples", counted)
     of = {"blur": Reported(str(blurred), "here", 0.1, 0.2, 3.0), "hot": Reported(str(trained), "here", 0.1, 0.2, 3.0)}
     monkeypatch.setattr(report_metrics, "MODELS", of)
     table = list(rows("blur", options()))
