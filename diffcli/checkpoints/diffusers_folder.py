@@ -147,7 +147,7 @@ def read_pipeline(folder: Path, unlabelled: int | None = None) -> Pipeline:
 
 
 def _description(name: str, index: dict[str, Any], scheduler: dict[str, Any]) -> str:
-    """In words, what a pipeline is, and of which version of the library."""
+    """A description of a pipeline in words: its kind, and the version of the library that wrote it."""
     kind, version = index["_class_name"], str(index.get("_diffusers_version", ""))
     library = f"diffusers {version}" if VERSION.fullmatch(version) else "diffusers"
     kind = kind[-1] if isinstance(kind, list) else kind

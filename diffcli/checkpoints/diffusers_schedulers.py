@@ -57,7 +57,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "DDIMScheduler": {**NOISE, **CLIPPING, "set_alpha_to_one": True},
     "DPMSolverMultistepScheduler": {**NOISE, **SOLVER, "timestep_spacing": "linspace"},
 }
-"""By scheduler, what a file that lacks a key means: the library's own defaults."""
+"""The meaning, by scheduler, of a file that lacks a key: the library's own defaults."""
 VARIANCES = {
     "fixed_small": "posterior",
     "fixed_small_log": "posterior",

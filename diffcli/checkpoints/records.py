@@ -45,7 +45,7 @@ def sessions(info: Mapping[str, Any]) -> list[Session]:
 
 
 def story(info: Mapping[str, Any]) -> list[str]:
-    """In short parts, when and on what a run was trained, and with which versions."""
+    """The story of a run in short parts: when and on what it was trained, and with which versions."""
     every_session = sessions(info)
     parts = [f"begun {str(info.get('started', 'unknown'))[:10]}{_resumes(every_session)}"]
     for name in ("diffcli", "torch"):

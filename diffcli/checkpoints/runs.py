@@ -202,7 +202,7 @@ def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]
 
 
 def start_time(run: Run) -> datetime:
-    """When a run was started, in UTC; the first of all days where nothing says so."""
+    """The time at which a run was started, in UTC; the first of all days where nothing says so."""
     try:
         return datetime.fromisoformat(run.info()["started"]).astimezone(timezone.utc)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -251,7 +251,7 @@ def find_run(name: str) -> Run:
 
 
 def run_named(name: str, ready: Path | None = None) -> Run | None:
-    """As :func:`find_run`; None where there is none.
+    """The run that a name stands for, see :func:`find_run`; None where there is none.
 
     Args:
         ready: the file of a ready model of that name, which could be meant, too.

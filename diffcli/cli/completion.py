@@ -1,4 +1,4 @@
-"""What a shell completes where a name is asked for; nothing heavy is loaded, and nothing fails."""
+"""Names that a shell completes; nothing heavy is loaded, and nothing fails."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_names(incomplete: str) -> list[str]:
 
 
 def model_names(incomplete: str) -> list[str]:
-    """As :func:`run_names`, and the ready models."""
+    """The names of a run, see :func:`run_names`, and of the ready models."""
     from diffcli.checkpoints.model_file import ready_models
 
     return [*run_names(incomplete), *_with_prefix(incomplete, ready_models())]
@@ -45,4 +45,4 @@ def _with_prefix(incomplete: str, names: object) -> list[str]:
 
 
 COMPLETIONS = {"models": model_names, "presets": preset_names, "runs": run_names, "studies": study_names}
-"""By what an option says of itself."""
+"""The completions by the name that an option gives."""

@@ -18,7 +18,7 @@ COLUMNS = {
     "z_T identifies": ("identified", "{:.1%}"),
     "nearest other z_T": ("margin", "{:.2g}"),
 }
-"""By header, a condition and how it is written."""
+"""The conditions, and how each is written, by header."""
 
 
 @command(

@@ -68,7 +68,7 @@ def _text_of(section: str, value: Any) -> str:
 
 
 def examine(data_dir: Path | str | None = None) -> Facts:
-    """What is installed, on what machine, what it computes on and why, and which data and models are there.
+    """The state of an installation: versions, the machine, the devices and why they are taken, data and models.
 
     Facts by section, plain types alone. Where something does not work its section has the key ``error``.
     """
@@ -116,8 +116,8 @@ def engine() -> Facts:
     """The engine that computes networks on CPUs, and the packages that are missing for the faster one."""
     from diffcli.utils.engine import missing_packages
 
-    missing = missing_packages()
-    return {"auto": "torch" if missing else "onnxruntime", "missing": missing}
+    packages = missing_packages()
+    return {"auto": "torch" if packages else "onnxruntime", "missing": packages}
 
 
 def data(data_dir: Path | str | None = None) -> Facts:

@@ -1,4 +1,4 @@
-"""Between Python's arguments and the command line's flags: messages, and assignments of preset keys."""
+"""Translates Python's arguments into the command line's flags: messages, and assignments of preset keys."""
 
 from __future__ import annotations
 

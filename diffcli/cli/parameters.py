@@ -89,7 +89,7 @@ class Parameters:
 
 
 def _place(parameter: inspect.Parameter) -> tuple[int, bool]:
-    """Where a parameter stands in the help: by its group, and at the end of that what every command has."""
+    """The place of a parameter in the help: by its group, and at the end of that what every command has."""
     (info,) = parameter.annotation.__metadata__
     return PANELS.index(info.rich_help_panel), parameter.name in ("quiet", "progress")
 

@@ -14,7 +14,7 @@ from diffcli.utils.options import option
 
 @dataclass(frozen=True)
 class ScheduleOptions(PresetsOptions):
-    """Whose schedules are plotted, and into which file."""
+    """The presets whose schedules are plotted, and the file."""
 
     out: Path = option(
         Path("schedule.png"),

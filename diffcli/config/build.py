@@ -1,4 +1,4 @@
-"""From a preset to objects, and whether the components of a preset fit each other."""
+"""Makes the objects that a preset names, and checks that its components fit each other."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def load_source(preset: Preset, data_dir: Path | str | None, download: bool = Tr
 
 
 def read_source(preset: Preset, data_dir: Path | str | None, download: bool = True) -> Source:
-    """As :func:`load_source`, its labels numbered as the data set does.
+    """The data set of a preset, see :func:`load_source`, with the data set's own numbers for labels.
 
     Raises:
         UserError: it is not there and cannot be had.
@@ -291,7 +291,7 @@ def splits(preset: Preset, source: Source) -> tuple[ImageSet, ImageSet]:
 
 
 def training_split(preset: Preset, source: Source) -> ImageSet:
-    """Of the images of a data set, those that a preset's model is trained on."""
+    """The images of a data set that a preset's model is trained on."""
     return splits(preset, source)[0]
 
 

@@ -22,7 +22,7 @@ SCALARS = {
     "int": ("[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+", list("-+0123456789")),
     "float": (FLOAT, list("-+.0123456789")),
 }
-"""Of each type that is no text, how it is written, and the characters that it may begin with."""
+"""The notation of each type that is no text, and the characters that it may begin with."""
 PRIVATE = range(0xE000, 0xF900)
 """Unicode's characters that mean nothing."""
 
@@ -53,7 +53,7 @@ _Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1
 
 
 class _ArgumentLoader(_Loader):
-    """As :class:`_Loader`, of an argument of a command, which holds no comments: ``#`` is a character as any other."""
+    """A :class:`_Loader` for an argument of a command, which holds no comments: ``#`` is a character as any other."""
 
     def __init__(self, text: str) -> None:
         # The scanner knows comments: it is shown another character in place of each #.

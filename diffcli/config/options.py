@@ -1,4 +1,4 @@
-"""Which presets a command reads, and what it changes of them: options of several."""
+"""The options by which several commands name presets and change their keys."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def overrides_option(keys: Mapping[str, Any] | None = None) -> Any:
 
 @dataclass(frozen=True)
 class PresetsOptions(Options):
-    """Which presets are looked at.
+    """The presets that a command looks at.
 
     Args:
         presets: names, or YAML files.

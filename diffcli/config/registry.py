@@ -64,20 +64,20 @@ KINDS = {
 
 
 MODULE_PREFIX = "diffcli_plugin_"
-"""Of the names under which the files of plug-ins are imported."""
+"""The beginning of the names under which the files of plug-ins are imported."""
 
 
 class Origin(NamedTuple):
     """A plug-in."""
 
     name: str
-    """What runs and checkpoints call it."""
+    """The name that runs and checkpoints call it by."""
     place: str
     """The file, or the entry point's or the notebook's module: two plug-ins of one name are two."""
 
 
 _origins: dict[tuple[str, str], Origin] = {}
-"""By kind and name of a component."""
+"""The plug-ins of components, by kind and name."""
 _loading: list[Origin] = []
 """The plug-in that is being loaded, last."""
 
@@ -99,7 +99,7 @@ def current(component: Callable[..., Any]) -> Origin:
 
 
 def needed_by(names: Mapping[str, str]) -> dict[str, str]:
-    """Of components, kind -> name, those that come from plug-ins: ``{"degradation swirl": "mine"}``."""
+    """The plug-ins that components, kind -> name, come from: ``{"degradation swirl": "mine"}``."""
     return {f"{kind} {name}": _origins[kind, name].name for kind, name in names.items() if (kind, name) in _origins}
 
 
@@ -212,7 +212,7 @@ def components_of(preset: Preset) -> dict[str, str]:
 
 
 def component_named(kind: str, name: str) -> Callable[..., Any]:
-    """What is registered under a name.
+    """The class or function that is registered under a name.
 
     Raises:
         UserError: nothing is; the line names the nearest known one.
@@ -232,7 +232,7 @@ def asks_for(kind: str, component: Component, parameter: str) -> bool:
 
 
 def _parameters(kind: str, name: str) -> dict[str, inspect.Parameter]:
-    """What a preset may set of a component."""
+    """The parameters of a component that a preset may set."""
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(component_named(kind, name)).parameters
     return {
@@ -249,7 +249,7 @@ def required(kind: str, name: str) -> list[str]:
 
 @cache
 def _schema(kind: str, name: str, function: Callable[..., Any]) -> type[BaseModel]:
-    """What pydantic checks a component's parameters by; made once, for a preset is checked many times."""
+    """The model by which pydantic checks a component's parameters; made once, for a preset is checked many times."""
     hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
     fields: dict[str, Any] = {
         key: (hints.get(key, Any), ... if parameter.default is inspect.Parameter.empty else parameter.default)

@@ -80,7 +80,7 @@ Duration = Annotated[str, AfterValidator(_checked_duration)]
 
 
 class LabelSettings(Strict):
-    """That a model is told each image's label.
+    """The labels that a model learns to draw by.
 
     Args:
         dropped: share of the images whose label is hidden in a training step, so that the model can do without one.
@@ -94,7 +94,7 @@ class LabelSettings(Strict):
 
     @property
     def names(self) -> list[str]:
-        """Of the labels, label 0 first, in a resolved preset."""
+        """The names of the labels, label 0 first, in a resolved preset."""
         return [str(number) for number in range(self.clusters)] if self.clusters else self.classes or []
 
     def works_without(self, unlabelled_share: float) -> bool:
@@ -104,7 +104,7 @@ class LabelSettings(Strict):
 
 
 class Training(Strict):
-    """How a model is trained (report 2.3.2; the defaults are the report's).
+    """The settings of a training (report 2.3.2; the defaults are the report's).
 
     Args:
         epochs: passes over the training split, counted from 1.
@@ -223,7 +223,7 @@ def explain(error: ValidationError, prefix: str = "", allowed_keys: dict[str, li
 
 
 def _notation_hint(type_: str, value: Any) -> str:
-    """How to write what was most likely meant, where a value reads as one of another type."""
+    """A hint how to write what was most likely meant, where a value reads as one of another type."""
     if type_ == "string_type" and isinstance(value, (bool, int, float)):
         return "; quotes make it text"
     if type_ in ("int_type", "float_type") and isinstance(value, str) and (match := LEADING_ZERO.fullmatch(value)):
@@ -258,8 +258,8 @@ SINCE: dict[tuple[str, str], dict[str, Any]] = {("data", "folder"): {"hold_out":
 
 
 def validate_stored(values: Any, place: str) -> Preset:
-    """As :func:`validate`, of a preset that was written with every default by the version that trained the model: what
-    it does not name is as it was then.
+    """Checks a preset that was written with every default by the version that trained the model: what it does not name
+    is as it was then.
 
     Raises:
         UserError: see there.

@@ -43,7 +43,7 @@ def remedy_of(error: ValueError) -> str:
 
 @dataclass(frozen=True)
 class ArrayFormat:
-    """How images are arrays, (N, H, W), (N, H, W, C) or (N, C, H, W).
+    """The format of images as arrays, (N, H, W), (N, H, W, C) or (N, C, H, W).
 
     Args:
         low: the value that is black; with ``high`` None, pixels are bytes, 0..255.
@@ -78,8 +78,8 @@ class ArrayFormat:
         return self.in_layout(values)
 
     def floats(self, images: Tensor) -> Array:
-        """As :meth:`of`, of images, float (N, C, H, W), which may exceed the range of pixels: neither rounded nor
-        clamped, float32; where pixels are bytes, as they are."""
+        """Images, float (N, C, H, W), which may exceed the range of pixels, as arrays, neither rounded nor clamped,
+        float32; where pixels are bytes, as they are."""
         if self.low is None:
             return self.in_layout(images)
         low, high = self.limits
@@ -151,11 +151,11 @@ class ArrayFormat:
 
 
 BYTES = ArrayFormat()
-"""How pictures are arrays: bytes, (N, H, W, C)."""
+"""The format of pictures as arrays: bytes, (N, H, W, C)."""
 
 
 def _outside(images: Array, low: float, high: float) -> int:
-    """How many values lie outside of low..high.
+    """The number of values outside of low..high.
 
     Raises:
         ValueError: some are not finite.

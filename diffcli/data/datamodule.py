@@ -60,7 +60,7 @@ class Epoch(NamedTuple):
     first: int = 0
     """The batch to begin with."""
     mirrored: Tensor | None = None
-    """Which of them, in that order, are shown mirrored, bool (N,)."""
+    """A mask of those, in that order, that are shown mirrored, bool (N,)."""
 
 
 class Batches:
@@ -101,8 +101,8 @@ class Batches:
             index = whole[self.rank :: self.world_size]
             images, labels = self.split.images[index], self.split.labels[index]
             if mirrored is not None:
-                own = mirrored[self.rank :: self.world_size].view(-1, 1, 1, 1)
-                images = torch.where(own, images.flip(-1), images)
+                mask = mirrored[self.rank :: self.world_size].view(-1, 1, 1, 1)
+                images = torch.where(mask, images.flip(-1), images)
             yield Batch(images, labels, index, len(whole))
 
 
@@ -112,7 +112,8 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
 
 
 def epoch_mirrored(count: int, seed: int, epoch: int) -> Tensor:
-    """Which of ``count`` images are mirrored left to right in an epoch, half of them: a function of (seed, epoch)."""
+    """A mask of the images, of ``count``, that are mirrored left to right in an epoch, half of them: a function of
+    (seed, epoch)."""
     return torch.from_numpy(np.random.default_rng([seed, epoch, 1]).random(count) < 0.5)
 
 

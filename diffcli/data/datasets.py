@@ -52,8 +52,7 @@ OF_FILES = ("folder", "npz", "npy")
 
 
 def contents(data_dir: Path) -> dict[str, str]:
-    """By data set that lies in a folder of data sets, how many images it has there, or what is wrong; every file is
-    read."""
+    """The number of images of each data set in a folder of data sets, or what is wrong with it; every file is read."""
     summaries = {}
     for name, load in DATASETS.items():
         parameters = inspect.signature(load).parameters

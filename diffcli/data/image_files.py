@@ -1,5 +1,4 @@
-"""One image file -> pixels of 8 bits: which formats are read, and how transparency, orientation and depth are
-handled."""
+"""Reads an image file as pixels of 8 bits: its format, transparency, orientation and depth."""
 
 from __future__ import annotations
 
@@ -85,7 +84,7 @@ def decode_image(path: Path, background: str) -> Image.Image:
 
 
 def decoded_content(content: bytes, background: str) -> Image.Image:
-    """As :func:`decode_image`, of the content of a file.
+    """The first frame of a file's content, see :func:`decode_image`.
 
     Raises:
         BadImage: see there.
@@ -142,9 +141,8 @@ def crop_and_resize(image: Image.Image, sides: tuple[int, int], channels: int) -
 
 
 def mask_pixels(mask: Image.Image, sides: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """Which pixels any part of an RGB image lighter than mid-grey touches, cropped and resized as by
-    :func:`crop_and_resize`: bool (H, W).
-    """
+    """The pixels that any part of an RGB image lighter than mid-grey touches, cropped and resized as by
+    :func:`crop_and_resize`: bool (H, W)."""
     light = np.where(np.asarray(mask.convert("L")) >= 128, np.float32(1), np.float32(0))
     return _cropped(Image.fromarray(light), sides, Image.Resampling.BOX) > 0
 

@@ -73,7 +73,7 @@ def label_numbers(
 
 
 def label_notes(label: Label | Sequence[Label] | None, classes: Sequence[str]) -> list[str]:
-    """How the labels that could be taken in two ways were taken, in lines.
+    """Notes on labels that could be taken in two ways, a line each: how they were taken.
 
     >>> label_notes(["1-2", 10], ["1", "2", "3", "10"])
     ['note: label 1-2 means class 1, 2: numbers are names here, not places']

@@ -1,4 +1,4 @@
-"""Where the images are that a command reads: options of several."""
+"""The options by which several commands name the images that they read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def data_option() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class DataDirOptions(Options):
-    """Where the data sets are.
+    """The folder of the data sets.
 
     Args:
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
@@ -37,6 +37,6 @@ class DataDirOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(DataDirOptions):
-    """Where the images of a trained model are."""
+    """The images of a trained model."""
 
     data: Path | str | None = data_option()

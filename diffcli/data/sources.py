@@ -47,7 +47,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Inventory:
-    """How many images were read of how many files of a folder, and what became of the others; as text, one line."""
+    """The numbers of files and images that were read of a folder, and what became of the others; as text, one line."""
 
     folder: str
     images: int = 0
@@ -126,7 +126,7 @@ def of_shape(channels: int, height: int, width: int, classes: Names | None = Non
 
 
 def shaped_by(shape: Callable[..., Shape], classes: Names | None = None) -> Callable[[Load], Load]:
-    """As :func:`of_shape`, of a data set whose parameters decide the shape."""
+    """A decorator like :func:`of_shape` of a data set whose parameters decide the shape."""
 
     def mark(load: Load) -> Load:
         vars(load).update(image_shape=shape, classes=classes)
@@ -154,7 +154,7 @@ def of_arrays(
 
 
 def array_format(load: Callable[..., Source], parameters: Mapping[str, Any]) -> ArrayFormat:
-    """How the images of a data set are arrays; those of pictures are bytes, (N, H, W, C)."""
+    """The format of a data set's images as arrays; those of pictures are bytes, (N, H, W, C)."""
     format_of: Callable[[Mapping[str, Any]], ArrayFormat] | None = getattr(load, "array_format", None)
     return BYTES if format_of is None else format_of(parameters)
 

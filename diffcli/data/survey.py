@@ -22,22 +22,22 @@ LOOKED_AT = 100
 
 @dataclass(frozen=True)
 class Survey:
-    """What a folder of pictures holds."""
+    """The contents of a folder of pictures."""
 
     folder: str
-    """As it is written."""
+    """The folder as it is written."""
     name: str
-    """Of the folder, without those above it."""
+    """The name of the folder, without those above it."""
     count: int
     """Image files."""
     sizes: tuple[tuple[int, int], ...]
     """(width, height) of those that were looked at."""
     coloured: int
-    """Of those that were looked at, how many are in colour."""
+    """The number of those looked at that are in colour."""
     transparent: int
-    """Of those that were looked at, how many are transparent somewhere."""
+    """The number of those looked at that are transparent somewhere."""
     classes: Mapping[str, int]
-    """How many image files each sub-folder holds, numbers in their order and then other names."""
+    """The number of image files in each sub-folder, numbers in their order and then other names."""
 
     @property
     def side(self) -> int:

@@ -40,11 +40,11 @@ class Arrays:
         return [(width, height)] * len(self.images)
 
     def subset(self, indices: Sequence[int]) -> Arrays:
-        """Some of them."""
+        """The images with these indices."""
         return Arrays([self.files[index] for index in indices], self.images[list(indices)])
 
     def in_shape(self, image_shape: tuple[int, int, int]) -> ShapedImages:
-        """As they are; arrays have no other shape.
+        """The arrays as they are; they have no other shape.
 
         Raises:
             UserError: it is another one.

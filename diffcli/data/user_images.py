@@ -42,7 +42,7 @@ class Pictures:
         return [picture.size for picture in self.images]
 
     def subset(self, indices: Sequence[int]) -> Pictures:
-        """Some of them."""
+        """The pictures with these indices."""
         return Pictures([self.files[index] for index in indices], [self.images[index] for index in indices])
 
     def in_shape(self, image_shape: tuple[int, int, int]) -> ShapedImages:

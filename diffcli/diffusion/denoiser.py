@@ -24,7 +24,7 @@ class Prediction:
     to_x0: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
     """(degradation, xt, t, output) -> x0_hat, (B, C, H, W)."""
     degradation: type
-    """Which degradations it can be had for."""
+    """The degradations that it can be had for."""
     x0_errors: Callable[[Tensor], Tensor]
     """SNR (B,) -> how many squared errors of x0_hat one squared error of the output is, (B,)."""
 
@@ -58,7 +58,7 @@ class Input:
     of: Callable[[Any, Tensor, Tensor, Tensor | None], Tensor]
     """(degradation, xt, t, the measurement noise's sigma (B,) or None) -> (B, C, H, W)."""
     degradation: type
-    """Which degradations it can be had for."""
+    """The degradations that it can be had for."""
     requirement: str = "a degradation"
     """The same in words."""
     answer: Callable[[Any, str, Tensor, Tensor, Tensor], Tensor] | None = None

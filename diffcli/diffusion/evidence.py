@@ -1,4 +1,4 @@
-"""How probable a measurement is, where images are normal with the mean and the covariance of samples.
+"""The evidence of a measurement, where images are normal with the mean and the covariance of samples.
 
 That is what decides between degradations, and between labels: log p(y) of y = A x + c + sigma eps, A and c known.
 """

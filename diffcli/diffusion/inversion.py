@@ -14,7 +14,7 @@ from diffcli.diffusion.guidance import X0Function
 from diffcli.diffusion.samplers import Step
 
 ITERATIONS = 4
-"""How often the noise of a step is asked for where it arrives."""
+"""The number of times that the noise of a step is asked for where it arrives."""
 
 
 def inversion_steps(
@@ -25,8 +25,8 @@ def inversion_steps(
     *,
     iterations: int = ITERATIONS,
 ) -> Iterator[Step]:
-    """From x_0 (B, C, H, W) to the x_T that :func:`~diffcli.diffusion.samplers.ddim` with eta 0 takes to it: a
-    :class:`Step` for each of its steps, the last one at s = T.
+    """The steps from x_0 (B, C, H, W) to the x_T that :func:`~diffcli.diffusion.samplers.ddim` with eta 0 takes to it:
+    a :class:`Step` each, the last one at s = T.
 
     DDIM's step from t to s goes by the noise eps(x_t, t). Backwards x_t is what is looked for, so that eps(x_s, s) is
     taken at first (Song et al. 2021, section 4.3; at s = 0, where there is none, eps(x_0, t)), and then that of the x_t

@@ -15,8 +15,8 @@ GOLDEN_RATIO = (1 + 5**0.5) / 2
 
 
 def hidden_labels(count: int, share: float, generator: torch.Generator) -> Tensor:
-    """Which of ``count`` images lose their label in a training step, bool (count,) on the generator's device: a random
-    ``share``, so that the network learns to do without, too (Ho & Salimans 2022, Algorithm 1)."""
+    """A mask of the images, of ``count``, that lose their label in a training step, bool (count,) on the generator's
+    device: a random ``share``, so that the network learns to do without, too (Ho & Salimans 2022, Algorithm 1)."""
     return torch.rand(count, generator=generator, device=generator.device) < share
 
 

@@ -36,7 +36,7 @@ LogDensity = Callable[[Tensor], Tensor]
 
 
 def why_unbounded(degradation: Degradation) -> str | None:
-    """In words, why images have no likelihood under a degradation; None where they have one."""
+    """The reason why images have no likelihood under a degradation, in words; None where they have one."""
     if not degradation.stochastic:
         return f"a {degradation.name} without noise is deterministic, and its images have no likelihood (report 3.2)"
     still = (degradation.sigmas[1:] == 0).nonzero().flatten()
@@ -114,7 +114,8 @@ def error_weights(degradation: Degradation) -> Tensor:
 
 
 def step_shares(degradation: Degradation) -> Tensor:
-    """With which probability t is drawn, float64 (T + 1,), 0 for t < 2: by how much a step takes of what x_t tells.
+    """The probability with which each t is drawn, float64 (T + 1,), 0 for t < 2: by how much a step takes of what x_t
+    tells.
 
     That is the difference of log(1 + SNR), SNR the ratio of signal to noise of white noise in the range of pixels.
     """

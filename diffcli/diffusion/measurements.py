@@ -30,7 +30,7 @@ Linear = Callable[[Tensor], Tensor]
 PRECISION = 1e-6
 """The least noise that a measurement is taken to have: pixels in float32 have it, whatever is said of them."""
 LINEARITY = 1e-4
-"""How far a linear map may be from its weights, or from its adjoint, relative to its values."""
+"""The largest distance of a linear map from its weights, or from its adjoint, relative to its values."""
 ITERATIONS, TOLERANCE = 300, 1e-8
 """Of conjugate gradients where an iteration is cheap: how many at most, and what of the right side may be left."""
 
@@ -132,7 +132,7 @@ class Axes(Operator):
         )
         self.u_rows, self.u_columns = u_rows.to(self.rows), u_columns.to(self.rows)
         self.left = torch.outer(s_rows, s_columns).to(self.rows)
-        """What is left of each mode, (H, W)."""
+        """The part of each mode that is left, (H, W)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return (self.rows @ to_double(x) @ self.columns.mT).to(x.dtype)
@@ -195,7 +195,7 @@ class Differentiated(Operator):
 
 
 class Dense(Differentiated):
-    """As :class:`Differentiated`, for small images: by A as one matrix, inverted in the eigenvectors of A A'.
+    """A linear map of small images: A as one matrix, inverted in the eigenvectors of A A'.
 
     Args:
         function: x -> A x, of x as :func:`to_double` makes it.
@@ -361,7 +361,7 @@ class Measurement:
 
 
 def measurement_at(degradation: Degradation, t: int, y: Tensor, *, sigma: float | None = None) -> Measurement:
-    """What x_t = y says of x_0.
+    """The measurement of x_0 that x_t = y is.
 
     Args:
         t: in 0..T.

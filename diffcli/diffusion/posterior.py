@@ -86,7 +86,7 @@ def isotropic(
     degradations: dict[int, Operator] = {}
 
     def posterior_mean_by_step(xt: Tensor, t: Tensor) -> Tensor:
-        """As ``posterior_mean``, for a covariance that is a matrix of its own at each t."""
+        """The posterior mean for a covariance that is a matrix of its own at each t."""
         x0_hat = estimate(xt, t)
         residual = measurement.residual(x0_hat)
         shift = torch.zeros_like(residual)

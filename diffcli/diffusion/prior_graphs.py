@@ -69,7 +69,7 @@ class _MixtureSignal(nn.Module):
         self.prior = prior
 
     def forward(self, uniform: Tensor, normal: Tensor, label: Tensor | None) -> Tensor:
-        """As :class:`Mixture`, whose Gaussians are chosen by ``uniform`` and drawn from by the first numbers of
+        """Draws as :class:`Mixture` does: Gaussians are chosen by ``uniform``, and drawn from by the first numbers of
         ``normal``."""
         prior = self.prior
         weights = prior.weights.expand(uniform.shape[0], -1)  # not len(), which a graph takes for a constant

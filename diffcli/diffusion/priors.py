@@ -29,7 +29,7 @@ FIT_VALUES = FIT_IMAGES * 3 * 32 * 32
 FIT_ITERATIONS = 25
 """Steps of expectation maximisation at most; they bound the time of a fit."""
 FIT_ROUNDS = 5
-"""As often a fit says how far it is."""
+"""The number of times that a fit says how far it is."""
 VISIBLE = 0.01
 """A mode with less than this share of the noise's variance is lost in it: leaving it out moves x_T by 2.5e-5 nats."""
 IMAGES_A_GAUSSIAN = 20
@@ -351,7 +351,7 @@ def _label_list(labels: Tensor | None, count: int) -> list[int]:
 
 
 def _of_label(labels: Tensor, label: int) -> Tensor:
-    """Which of ``labels`` are ``label``, bool; all where that is none, or not among them."""
+    """A mask of the ``labels`` that are ``label``, bool; all where that is none, or not among them."""
     matches = labels == label
     return matches if label != NO_LABEL and bool(matches.any()) else torch.ones_like(matches)
 

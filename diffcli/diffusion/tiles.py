@@ -45,7 +45,7 @@ def starts(length: int, side: int, stride: int) -> list[int]:
 
 
 def window(height: int, width: int) -> Tensor:
-    """How much each pixel of a tile counts, float32 (height, width): most in the middle, where an estimate knows its
+    """The weights of a tile's pixels, float32 (height, width): most in the middle, where an estimate knows its
     surroundings, and little, but something, at the border."""
     rows, columns = (
         torch.sin(torch.pi * (torch.arange(side, dtype=torch.float64) + 0.5) / side).square()

@@ -27,7 +27,8 @@ WIDTH_IMAGES = 250
 
 
 def why_none(degradation: Degradation, prior: str) -> str | None:
-    """In words, why there are no bits per dimension for models of a degradation from a prior; None where there are."""
+    """The reason why there are no bits per dimension for models of a degradation from a prior, in words; None where
+    there are."""
     if PRIORS[prior].log_density is Prior.log_density:
         others = [name for name in priors_for(degradation) if PRIORS[name].log_density is not Prior.log_density]
         return f"prior {prior} has no density; use one of {', '.join(others)}"

@@ -1,4 +1,4 @@
-"""How good a label-conditional model's samples are as training data: the classification accuracy score."""
+"""The classification accuracy score: how good a label-conditional model's samples are as training data."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def _signal(degradation: Degradation, x0: Tensor, t: int) -> Tensor:
 
 
 def step_sizes(degradation: Degradation, x0: Tensor) -> Tensor:
-    """How much each step changes images: root mean square of A_t x_0 - A_{t-1} x_0 for t = 1..T, float64 (T,)."""
+    """The sizes of the steps: root mean square of A_t x_0 - A_{t-1} x_0 for t = 1..T, float64 (T,)."""
     squares = torch.zeros(degradation.T, dtype=torch.float64)
     for batch in x0.split(BATCH):
         before = _signal(degradation, batch, 0)
@@ -55,7 +55,8 @@ def step_sizes(degradation: Degradation, x0: Tensor) -> Tensor:
 
 @torch.no_grad()
 def unevenness(degradation: Degradation, x0: Tensor) -> float:
-    """How far A_T x_0 is from uniform images: root mean square of its pixels about the mean of each image's channel."""
+    """The distance of A_T x_0 from uniform images: root mean square of its pixels about the mean of each image's
+    channel."""
     squares = 0.0
     for batch in x0.split(BATCH):
         signal = _signal(degradation, batch, degradation.T).double()

@@ -21,8 +21,8 @@ from diffcli.utils.files import written_whole
 
 
 def degradation_report(options: DegradationOptions) -> dict[str, Conditions]:
-    """How well the degradations of presets satisfy the report's three conditions (3.3), by preset; the picture, if
-    asked for.
+    """Measures how well the degradations of presets satisfy the report's three conditions (3.3), by preset; draws the
+    picture, if asked for.
 
     Raises:
         UserError: a preset is not usable or given twice, the data are not there, or the picture cannot be written.

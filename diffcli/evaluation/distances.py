@@ -1,4 +1,4 @@
-"""How far unconditional samples are from real images."""
+"""The distances of unconditional samples from real images."""
 
 from __future__ import annotations
 
@@ -178,8 +178,8 @@ class Distances:
         return manifold_size(self.n, len(self.test))
 
     def n_floor(self, labels: Tensor | None) -> int:
-        """How many real training images stand beside samples of these labels, int64 (n,): fewer than samples where the
-        training images of a label are."""
+        """The number of real training images that stand beside samples of these labels, int64 (n,): fewer than samples
+        where the training images of a label are."""
         return len(self._pool(labels).sets(self._targets(labels), 1, self.seed)[0])
 
     def _targets(self, labels: Tensor | None) -> Tensor:
@@ -275,7 +275,7 @@ def _with_companions(key: str, value: float, **companions: float | None) -> dict
 
 
 def manifold_size(n_fid: int, test_images: int) -> int:
-    """How many samples, and how many test images, precision and recall are of."""
+    """The number of samples, and of test images, that precision and recall are of."""
     return min(n_fid, test_images)
 
 

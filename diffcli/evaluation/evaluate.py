@@ -62,7 +62,7 @@ def evaluate(*args: Any, **arguments: Any) -> Evaluation:
 
 
 def evaluate_with(options: EvaluateOptions) -> Evaluation:
-    """As :func:`evaluate`, of options."""
+    """Measures a trained model, see :func:`evaluate`, by options at hand."""
     subject = pick_subject(options)
     file = options.out or _file_of(subject.model.run)
     subject.model.sampler(options)  # a bad option is told before the processes start

@@ -36,7 +36,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def labelled(images: ImageSet) -> ImageSet:
-    """Those of the images that have a label."""
+    """The images that have a label."""
     return images[images.labels != NO_LABEL]
 
 

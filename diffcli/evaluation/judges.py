@@ -38,7 +38,7 @@ STEPS = 750
 """Training steps of a judge at most."""
 BATCH = 64
 VERSION = 1
-"""Of how judges are trained: one that was trained in another way is another judge."""
+"""The version of how judges are trained: one that was trained in another way is another judge."""
 NETWORK = "network."
 READER = "classifier"
 """The judge that says which class an image is of."""

@@ -55,7 +55,7 @@ class Manifold:
         return cls(members.double(), radii(members, k), min(k, len(members) - 1))
 
     def _inside(self, points: Tensor) -> Iterator[Tensor]:
-        """Which balls hold each of points (M, F), bool (m, N) for a part of them at a time."""
+        """A mask of the balls that hold each of points (M, F), bool (m, N) for a part of them at a time."""
         for part in points.double().split(ROWS):
             yield torch.cdist(part, self.centres) <= self.limits
 

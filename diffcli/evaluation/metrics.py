@@ -188,8 +188,8 @@ def judge_of(key: str) -> str | None:
 
 
 def times_floor(key: str, scores: Mapping[str, float]) -> float | None:
-    """How many times as far as real training images samples are from the test images, by a distance that is biased;
-    None of other scores, and without the floor."""
+    """The ratio of a distance to its floor, for a distance that is biased: how many times as far as real training
+    images samples are from the test images; None of other scores, and without the floor."""
     metric, floor = metric_of(key), scores.get(f"{key}_floor", 0.0)
     return scores[key] / floor if metric is not None and metric.name in TIMES_FLOOR and floor > 0 else None
 

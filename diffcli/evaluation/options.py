@@ -1,4 +1,4 @@
-"""What is measured of a model or of a degradation, and on how much; nothing heavy is loaded here."""
+"""The options of measurements of a model or of a degradation; nothing heavy is loaded here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOST_BITS, MOST_NOISE = 16, 10
 
 
 def metrics_option() -> Any:
-    """Which metrics are measured, by name; on the command line a flag for each."""
+    """The metrics to measure, by name; on the command line a flag for each."""
     return option(
         (),
         check=_check_metrics,
@@ -48,7 +48,7 @@ def _check_metrics(argument: str, names: Sequence[str]) -> Sequence[str]:
 
 
 def n_test_option() -> Any:
-    """On how many test images the loss and reconstructions are measured."""
+    """The number of test images for the loss and reconstructions."""
     return option(
         None,
         check=bounds(1),
@@ -59,7 +59,7 @@ def n_test_option() -> Any:
 
 
 def n_fid_option() -> Any:
-    """On how many samples distances are measured."""
+    """The number of samples for distances."""
     return option(
         1000,
         check=bounds(2, reason=": a distance compares covariances"),
@@ -70,7 +70,7 @@ def n_fid_option() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorOptions(Options):
-    """In which features distances are measured.
+    """The features in which distances are measured.
 
     Args:
         extractor: of features, one of ``EXTRACTORS``; ``auto`` is every one that can be had, ``classifier`` both
@@ -84,7 +84,7 @@ class ExtractorOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class EffortOptions(ExtractorOptions):
-    """On how much a model is measured, and on what.
+    """The numbers of images that a model is measured on, and its devices.
 
     Args:
         n_cas: samples that the classifier of the accuracy score is trained on, and as many real images beside; None is
@@ -127,7 +127,7 @@ class EffortOptions(ExtractorOptions):
 
 @dataclass(frozen=True)
 class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
-    """What is measured of a trained model, and on how much.
+    """The options of an evaluation of a trained model.
 
     Args:
         run: see :func:`diffcli.load`; or a model at hand.
@@ -200,7 +200,7 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
 
     @property
     def disturbance(self) -> Disturbance:
-        """Of the z_t that reconstructions start from."""
+        """The disturbance of the z_t that reconstructions start from."""
         from diffcli.inference.restoration import Disturbance
 
         return Disturbance(self.zt_bits, self.zt_noise)
@@ -218,7 +218,7 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
 
 @dataclass(frozen=True)
 class DegradationOptions(PresetsOptions, DataDirOptions):
-    """What is measured of the degradations of presets.
+    """The options of a report on the degradations of presets.
 
     Args:
         n: test images, drawn at random by the seed; all where there are fewer.

@@ -1,4 +1,5 @@
-"""What decides the scores of an evaluation: asked for before it is made, recorded in it, and recognised in it later."""
+"""The settings that decide the scores of an evaluation: asked for before it is made, recorded in it, and recognised in
+it later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a score of a set of samples would vary from one set to the next."""
+"""The standard errors of scores: how much one would vary from one set of samples to the next."""
 
 from __future__ import annotations
 

@@ -23,12 +23,12 @@ PATCHES = 32
 DIRECTIONS = 128
 """Directions that patches are projected on; the paper takes 512."""
 SEED = 0
-"""Of places and directions, which are the same in every evaluation."""
+"""The seed of places and directions, which are the same in every evaluation."""
 AT_ONCE = 16
 """Directions that are sorted together."""
 IMAGES_AT_ONCE = 250
 TAPS = (1, 4, 6, 4, 1)
-"""Of the pyramid's filter, over 16 (Burt & Adelson 1983, with a = 3/8)."""
+"""The taps of the pyramid's filter, over 16 (Burt & Adelson 1983, with a = 3/8)."""
 
 
 def scales(height: int, width: int) -> list[int]:

@@ -23,7 +23,8 @@ def widths(degradation: Degradation) -> Tensor | None:
 
 
 def scales_of(sizes: Sequence[tuple[int, int]], image_shape: Shape) -> list[float]:
-    """How many pixels of pictures (width, height) make one of the model's images, whose shape their centres have."""
+    """The number of pixels of each picture (width, height) that make one of the model's images, whose shape their
+    centres have."""
     _, height, width = image_shape
     return [min(size[0] / width, size[1] / height) for size in sizes]
 

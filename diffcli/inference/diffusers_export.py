@@ -80,7 +80,7 @@ def write_pipeline(model: Model, options: SamplerOptions, folder: Path, out: Pat
 
 
 def write_graph_pipeline(model: Model, folder: Path, out: Path) -> list[str]:
-    """As :func:`write_pipeline`, what makes a folder of a model's graphs a pipeline."""
+    """Writes the files that make a folder of a model's graphs a pipeline, see :func:`write_pipeline`."""
     write_json(folder / INDEX, {"_class_name": ["pipeline", "GraphPipeline"], "graphs": GRAPHS})
     _copy_program("graphs", folder)
     return [*_range_notes(model), _usage(out, True, _without_pictures(model))]
@@ -105,7 +105,7 @@ def _copy_program(name: str, folder: Path) -> None:
 
 
 def _usage(out: Path, runs_code: bool, call: dict[str, Any]) -> str:
-    """How a pipeline is opened and called, in a line."""
+    """A line on how a pipeline is opened and called."""
     trust = f", trust_remote_code=True), which runs its {PIPELINE}" if runs_code else ")"
     settings = ", ".join(f"{key}={value!r}" for key, value in call.items())
     call_hint = f"; call it with {settings}" if settings else ""
@@ -113,7 +113,7 @@ def _usage(out: Path, runs_code: bool, call: dict[str, Any]) -> str:
 
 
 def _differences(sampler: Sampler, steps: list[int], T: int) -> list[str]:
-    """What the library's sampling does otherwise."""
+    """Lines on what the library's sampling does otherwise."""
     notes, count = [], len(steps) - 1
     if sampler.guidance != 1 or sampler.autoguidance != 1:
         notes.append(

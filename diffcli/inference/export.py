@@ -34,7 +34,7 @@ FACTS = (
     "python",
     "packages",
 )
-"""What a model file tells of ``run.json``: nothing of the machine's folders."""
+"""The entries of ``run.json`` that a model file holds: nothing of the machine's folders."""
 
 
 @called_with(ExportOptions)
@@ -53,7 +53,7 @@ def export(*args: Any, **arguments: Any) -> list[Path]:
 
 
 def export_with(options: ExportOptions) -> list[Path]:
-    """As :func:`export`, of options."""
+    """Writes a model, see :func:`export`, by options at hand."""
     run, checkpoint = find_checkpoint(options.run)
     for file in options.files:
         if is_same_file(file, checkpoint):

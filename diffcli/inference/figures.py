@@ -65,7 +65,7 @@ def _draw_cells(
 
 
 def _wider(images: Tensor) -> int:
-    """How many times as wide as high the cells of images (N, C, H, W) are."""
+    """The width of the cells of images (N, C, H, W) over their height."""
     return min(channels_across(images.shape[1]), WIDEST)
 
 
@@ -126,6 +126,6 @@ def strips_figure(rows: Mapping[str, tuple[Tensor, list[int]]]) -> Figure:
     )
     label = {"rotation": 0, "ha": "right", "va": "center", "labelpad": 6, "fontsize": 9}
     titles = [[str(t) for t in steps] for _, steps in rows.values()]
-    shown = [(literal(name), images) for name, (images, _) in rows.items()]
-    _draw_cells(figure, places, shown, label, (titles, {"fontsize": 8, "pad": 2}))
+    rows_by_name = [(literal(name), images) for name, (images, _) in rows.items()]
+    _draw_cells(figure, places, rows_by_name, label, (titles, {"fontsize": 8, "pad": 2}))
     return figure

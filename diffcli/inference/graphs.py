@@ -29,14 +29,14 @@ from diffcli.utils.errors import RunError, UserError
 from diffcli.utils.files import json_text
 
 METADATA_KEY = "diffcli"
-"""What the metadata of a graph hold their JSON text under."""
+"""The key of the JSON text in the metadata of a graph."""
 FORMAT = 1
 TOLERANCE = 1e-4
-"""How far a graph's numbers may be from PyTorch's, relative to the largest of them where that is above 1."""
+"""The largest distance of a graph's numbers from PyTorch's, relative to the largest of them where that is above 1."""
 BATCHES = (1, 3, 8)
 """Sizes that a graph is checked with."""
 PARTS = ("", "-step", "-start")
-"""What the files of the three graphs are called after the name that was asked for."""
+"""The endings of the three graphs' files, after the name that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def graphs_of(sampling: Sampling, image_shape: tuple[int, int, int], *, priors: 
 
 
 def graph_metadata(sampling: Sampling, image_shape: tuple[int, int, int], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the metadata of each graph say.
+    """The metadata of each graph.
 
     Args:
         facts: of the model.
@@ -157,7 +157,7 @@ def graph_metadata(sampling: Sampling, image_shape: tuple[int, int, int], facts:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Without what tracing warns of, logs and prints, which is about PyTorch's own code."""
+    """Silences what tracing warns of, logs and prints, which is about PyTorch's own code."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -226,7 +226,7 @@ def write_onnx(graph: Graph, facts: Mapping[str, Any], path: Path) -> float:
 
 
 WRITERS: dict[str, Callable[[Graph, Mapping[str, Any], Path], float]] = {".onnx": write_onnx, ".pt2": write_pt2}
-"""By extension."""
+"""The writers by extension."""
 PACKAGES = {".onnx": ("onnx", "onnxscript", "onnxruntime")}
 """Packages that a kind of file needs, which come with the extra ``export``."""
 
@@ -250,7 +250,7 @@ def _tensor_list(answer: Any) -> list[Tensor]:
 
 @torch.no_grad()
 def _distance(graph: Graph, run: Callable[[dict[str, Tensor]], list[Tensor]]) -> float:
-    """How far what ``run`` answers is from PyTorch at most, relative to the largest number where that is above 1.
+    """The largest distance of what ``run`` answers from PyTorch, relative to the largest number where that is above 1.
 
     Raises:
         RunError: it is more than ``TOLERANCE``.

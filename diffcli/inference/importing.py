@@ -40,7 +40,7 @@ def import_pipeline(*args: Any, **arguments: Any) -> Path:
 
 
 def import_with(options: ImportOptions) -> Path:
-    """As :func:`import_pipeline`, of options."""
+    """Imports a pipeline, see :func:`import_pipeline`, by options at hand."""
     stored_model = stored_pipeline(options.folder, options.unlabelled)
     if options.data is not None:
         stored_model = _trained_on(stored_model, options.data)

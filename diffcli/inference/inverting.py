@@ -1,4 +1,4 @@
-"""Which models lead from an image back to its noise, and with which options."""
+"""Checks which models lead from an image back to its noise, and with which options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which label a measured image has: how well the estimates of each label explain the measurement."""
+"""The evidence for the label of a measured image: how well the estimates of each label explain the measurement."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from diffcli.inference.posterior import trajectory_given
 from diffcli.inference.sampling import Sampling, Track
 
 MOST_NATS = 5.0
-"""How much worse than the best label a step may call another."""
+"""The most by which a step may call a label worse than the best."""
 STEPS_WORTH = 1.5
-"""How many independent steps all the steps of a trajectory are worth: measured, see docs/restore.md."""
+"""The number of independent steps that all the steps of a trajectory are worth: measured, see docs/restore.md."""
 
 
 @torch.inference_mode()
@@ -55,7 +55,7 @@ def label_log_likelihoods(
 
         batch_labels = candidates[indices.start : indices.stop]
         last(track(trajectory_given(sampling, batch_measurement, method, generators, batch_labels, watch=watch)))
-        return torch.cat([torch.stack(seen) for seen in scores.values()], dim=1)[:, : len(indices)].cpu()
+        return torch.cat([torch.stack(parts) for parts in scores.values()], dim=1)[:, : len(indices)].cpu()
 
     parts = list(sampling.processes.map_in_order(sampling.batches(count * classes), score))
     steps = torch.cat(parts, dim=1).unflatten(1, (count, classes))

@@ -142,16 +142,18 @@ def model_of(stored_model: StoredModel) -> Model:
         UserError: its preset is not valid here, or its weights do not fit the network that the preset names.
     """
     check_loaded(stored_model.plugins, stored_model.title)
-    resolved = resolve(validate_stored(stored_model.preset, stored_model.title), network=False)  # which is built next
-    sampler = resolved.preset.sampler
+    resolved_preset = resolve(
+        validate_stored(stored_model.preset, stored_model.title), network=False
+    )  # which is built next
+    sampler = resolved_preset.preset.sampler
     if stored_model.guide is None and sampler.autoguidance != 1:
         without_guide = {"sampler": sampler.model_copy(update={"autoguidance": 1.0})}
-        resolved = replace(resolved, preset=resolved.preset.model_copy(update=without_guide))
+        resolved_preset = replace(resolved_preset, preset=resolved_preset.preset.model_copy(update=without_guide))
         if is_first():
             average = "its early average of the weights (training.guide_at)"
             note(f"note: {stored_model.title} is of before {average}: no autoguidance")
-    denoiser = build_denoiser(resolved)
-    guide = build_denoiser(resolved) if stored_model.guide is not None else None
+    denoiser = build_denoiser(resolved_preset)
+    guide = build_denoiser(resolved_preset) if stored_model.guide is not None else None
     try:
         for network, weights in ((denoiser, stored_model.weights), (guide, stored_model.guide)):
             if network is not None and weights is not None:
@@ -163,23 +165,23 @@ def model_of(stored_model: StoredModel) -> Model:
     return Model(
         checkpoint=stored_model.file,
         preset_name=stored_model.preset_name,
-        resolved=resolved,
+        resolved=resolved_preset,
         denoiser=denoiser,
         epoch=stored_model.epoch,
         prior_states=stored_model.prior_states,
         guide=guide,
         class_shares=stored_model.class_shares,
         unlabelled_share=stored_model.unlabelled_share,
-        clusters=_clusters_of(stored_model, resolved),
+        clusters=_clusters_of(stored_model, resolved_preset),
     )
 
 
-def _clusters_of(stored_model: StoredModel, resolved: ResolvedPreset) -> Tensor | None:
+def _clusters_of(stored_model: StoredModel, resolved_preset: ResolvedPreset) -> Tensor | None:
     """The centres of the clusters that are a model's labels, if they are."""
-    labels = resolved.preset.labels
+    labels = resolved_preset.preset.labels
     if labels is None or not labels.clusters:
         return None
-    expected = (labels.clusters, math.prod(resolved.image_shape))
+    expected = (labels.clusters, math.prod(resolved_preset.image_shape))
     if stored_model.clusters is None or tuple(stored_model.clusters.shape) != expected:
         raise UserError(f"{stored_model.title} is damaged: it lacks the centres of its {labels.clusters} clusters")
     return stored_model.clusters.float()

@@ -66,7 +66,7 @@ class MeasurementOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class PosteriorOptions(SamplerOptions, MeasurementOptions):
-    """How a trained model is sampled given measurements; None is what its preset says.
+    """The options of sampling a trained model given measurements; None is what its preset says.
 
     ``label`` may be ``auto``, too: each sample has a label drawn by how well the labels' estimates explain the
     measurement.

@@ -34,7 +34,7 @@ from diffcli.utils.options import check_number
 ROUNDING = rounding(8)
 """Standard deviation of what 8 bits round away, 0.0011: that of a number uniform in a step."""
 SCHEDULE_AND_NOISE = ("schedule", "noise")
-"""What a degradation may need beside its own parameters."""
+"""The components that a degradation may need beside its own parameters."""
 
 Shape = tuple[int, int, int]
 
@@ -82,7 +82,7 @@ def _of_image_shape(degradation: Degradation, image_shape: Shape) -> Degradation
 
 
 def _of_components(values: dict[str, Any], image_shape: Shape) -> Degradation:
-    """Of a degradation's name and parameters, its schedule and its noise among them."""
+    """The degradation of a name and parameters, its schedule and its noise among them."""
     components = {}
     for kind, value in {
         "degradation": {key: value for key, value in values.items() if key not in SCHEDULE_AND_NOISE},
@@ -145,7 +145,7 @@ def draw_measurements(degradation: Degradation, images: Tensor, t: int, sigma: f
 def measurement_of(
     y: Tensor, degradation: Degradation, t: int | None, sigma: float | None, device: torch.device
 ) -> Measurement:
-    """What degraded images say of clean ones.
+    """The measurement of clean images that degraded ones are.
 
     Args:
         y: (N, C, H, W), uint8, or float with pixels in about [-0.5, 0.5].

@@ -46,8 +46,8 @@ from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.former_names import FormerAttribute
 from diffcli.utils.options import bounds, check_number
 
-COMMON_PARAMETERS = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
-"""What a preset says of its sampler and another sampler keeps."""
+COMMON_KEYS = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
+"""The keys of a preset's sampler that another sampler keeps."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,15 +66,15 @@ class Model:
     epoch: int
     """Epochs done, counted from 1."""
     prior_states: dict[str, dict[str, Tensor]]
-    """What each fitted prior learnt from the training split, as state dicts by name."""
+    """The states that fitted priors learnt from the training split, by name."""
     guide: Denoiser | None = None
     """With an early average of the weights, for autoguidance."""
     class_shares: tuple[float, ...] = ()
-    """How frequent each label was in the training split, among the images that had one."""
+    """The share of each label in the training split, among the images that had one."""
     unlabelled_share: float = 0.0
     """The share of the training images that had no label."""
     clusters: Tensor | None = None
-    """Where its labels are clusters, their centres, (K, C * H * W)."""
+    """The centres of the clusters that are its labels, if they are, (K, C * H * W)."""
     run: Run | None = None
     """The run that it belongs to, if any."""
     data_dir: Path | str | None = None
@@ -107,7 +107,7 @@ class Model:
 
     @property
     def array_format(self) -> ArrayFormat:
-        """How the images that it was trained on are arrays."""
+        """The format as arrays of the images that it was trained on."""
         return array_format(component_named("data", self.preset.data.name), self.preset.data.parameters)
 
     @property
@@ -296,7 +296,7 @@ class Model:
 
     @takes_sampler_options
     def reconstruct(self, images: Tensor, **options: Any) -> Tensor:
-        """What the sampler makes of x_T of uint8 ``images`` (N, C, H, W): uint8 (N, C, H, W).
+        """Reconstructions of uint8 ``images`` (N, C, H, W) by the sampler from their x_T: uint8 (N, C, H, W).
 
         Raises:
             UserError: the images are of another shape or type, or an option does not fit the model.
@@ -306,7 +306,7 @@ class Model:
         sampling = self.sampling(settings)
         labels = self.labels.of_images(settings, count)
         with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", settings.quiet) as done:
-            batches = [sampled for sampled, _ in reconstruct(sampling, images, step_counter(done), labels)]
+            batches = [x0 for x0, _ in reconstruct(sampling, images, step_counter(done), labels)]
         return to_uint8(torch.cat(batches))
 
     @takes_sampler_options
@@ -417,13 +417,8 @@ class Model:
             except KeyError as key:
                 raise UserError(f"checkpoint {self.checkpoint} is damaged: prior {component.name} lacks {key}") from key
         elif prior.needs_fit:
-            training_images = self.labels.with_model_labels(self.training_split())
-            fit_prior(
-                prior,
-                self.denoiser.degradation,
-                training_images.images,
-                training_images.labels if self.classes else None,
-            )
+            split = self.labels.with_model_labels(self.training_split())
+            fit_prior(prior, self.denoiser.degradation, split.images, split.labels if self.classes else None)
         return prior
 
     def stored_priors(self) -> Iterator[tuple[str, Prior]]:
@@ -442,11 +437,9 @@ class Model:
         """
         sampler = self.preset.sampler
         if options.sampler is not None and options.sampler != sampler.name:
-            other_sampler = sampler_named(options.sampler)
-            common = {
-                key: getattr(sampler, key) for key in COMMON_PARAMETERS if key not in other_sampler.model_fields_set
-            }
-            sampler = other_sampler.model_copy(update=common)
+            other = sampler_named(options.sampler)
+            common = {key: getattr(sampler, key) for key in COMMON_KEYS if key not in other.model_fields_set}
+            sampler = other.model_copy(update=common)
         weights = {"guidance": options.guidance, "autoguidance": options.autoguidance}
         sampler = sampler.model_copy(update={name: float(w) for name, w in weights.items() if w is not None})
         if sampler.guidance != 1 and not self.labels.works_without:
@@ -467,7 +460,7 @@ class Model:
         bounds(smallest, self.T)("t", t)
 
     def sampling_from(self, t: int, options: SamplerOptions) -> Sampling:
-        """As :meth:`sampling`, from ``t`` in 1..T to 0; without ``steps``, the preset's from T to 0 in proportion.
+        """The sampling from ``t`` in 1..T to 0, see :meth:`sampling`; without ``steps``, the preset's in proportion.
 
         Raises:
             UserError: ``t`` is out of range, or an option does not fit.

@@ -120,7 +120,7 @@ class ModelLabels:
         return self.named_labels(options, count)
 
     def named_labels(self, options: SamplerOptions, count: int) -> Tensor | None:
-        """As :meth:`of_images`, without the check that the model works without a label."""
+        """The labels of :meth:`of_images`, without the check that the model works without a label."""
         numbers = self.numbers(options)
         return SampleLabels(numbers).of(options.seed, range(count)) if numbers else None
 

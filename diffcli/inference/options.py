@@ -1,4 +1,4 @@
-"""What a trained model is asked for: the options of sampling, restoring and exporting.
+"""The options of sampling, restoring and exporting a trained model.
 
 Nothing heavy is loaded here: the command line is made of these classes before it knows which command is meant.
 """
@@ -85,14 +85,14 @@ def _one_model(run: str | None, checkpoint: Path | None) -> str | Path:
 
 
 def steps_option() -> Any:
-    """How many steps a sampler takes."""
+    """The number of steps that a sampler takes."""
     return option(
         None, help="Sampler steps, 1..T; fewer are faster.", default_text="the preset's, else T", panel=SAMPLING
     )
 
 
 def batch_size_option(default: int) -> Any:
-    """How many images are worked on at a time."""
+    """The number of images that are worked on at a time."""
     return option(
         default,
         check=whole_or_auto(1),
@@ -109,7 +109,7 @@ check_zoom = whole_or_auto(1, MOST_ZOOM)
 
 
 def zoom_option(subject: str) -> Any:
-    """How large the pixels of a grid are drawn.
+    """The size at which the pixels of a grid are drawn.
 
     Args:
         subject: what is drawn with it, in words.
@@ -126,7 +126,7 @@ def zoom_option(subject: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class StepOptions(Options):
-    """How a sampler goes from x_T to an image; None is what the model's preset says.
+    """The way of a sampler from x_T to an image; None is what the model's preset says.
 
     Args:
         sampler: a name, or a name with parameters: ``{"name": "ddim", "eta": 0.5}``.
@@ -161,7 +161,7 @@ class StepOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerOptions(StepOptions):
-    """How a trained model is sampled; None is what its preset says.
+    """The options of sampling a trained model; None is what its preset says.
 
     Args:
         label: of the images: a class's name, a number, a range ``"0-9"``, ``none``, or several of these, repeated over
@@ -197,7 +197,7 @@ def _check_between(name: str, seeds: Sequence[int]) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawOptions(SamplerOptions):
-    """How new images are drawn; None is what the model's preset says.
+    """The options of drawing new images; None is what the model's preset says.
 
     Args:
         between: two seeds. Each image is then a row of images: the first and the last are those that the two seeds
@@ -229,7 +229,7 @@ class DrawOptions(SamplerOptions):
 
 @dataclass(frozen=True)
 class SampleOptions(DrawOptions, DataOptions):
-    """What is sampled, and into which files.
+    """The options of ``sample``: what is drawn, and into which files.
 
     Args:
         run: see :func:`diffcli.load`.
@@ -305,7 +305,7 @@ class SampleOptions(DrawOptions, DataOptions):
 
 @dataclass(frozen=True)
 class ExportOptions(StepOptions):
-    """Which model is written, and as what.
+    """The options of ``export``: the model, and the format that it is written in.
 
     Args:
         run: see :func:`diffcli.load`.
@@ -370,7 +370,7 @@ class ExportOptions(StepOptions):
 
     @property
     def suffix(self) -> str:
-        """Of ``out``."""
+        """The suffix of ``out``."""
         return Path(self.out).suffix.lower()
 
     @property
@@ -390,7 +390,7 @@ class ExportOptions(StepOptions):
 
     @property
     def sampling(self) -> SamplerOptions:
-        """How the graphs sample."""
+        """The options by which the graphs sample."""
         return SamplerOptions(**shared_options(self, StepOptions))
 
 

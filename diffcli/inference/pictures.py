@@ -32,7 +32,7 @@ WIDE_GAP = 6
 """The same where a tile has a line in it, between channels that stand side by side."""
 GAP_GREY = 64
 COLUMNS = 16
-"""Of labelled rows, at most."""
+"""The most columns of labelled rows."""
 MARGIN = 6
 """Pixels on either side of a row's name."""
 LONGEST_NAME = 32
@@ -46,8 +46,8 @@ RESTORATION = "restoration, not generation"
 
 
 def channels_across(channels: int) -> int:
-    """How many pictures stand side by side for an image of so many channels: one of a grey or colour image, else each
-    channel as a grey one."""
+    """The number of pictures that stand side by side for an image of so many channels: one of a grey or colour image,
+    else each channel as a grey one."""
     return 1 if channels in (1, 3) else channels
 
 
@@ -242,8 +242,8 @@ def save_arrays(
 
 
 def frame_times(count: int, seconds: float, rest: float) -> list[int]:
-    """How long each of ``count`` frames is shown, in milliseconds: evenly, in the hundredths of a second that a GIF
-    counts in, ``seconds`` in all and the last one ``rest`` seconds longer."""
+    """The time for which each of ``count`` frames is shown, in milliseconds: evenly, in the hundredths of a second that
+    a GIF counts in, ``seconds`` in all and the last one ``rest`` seconds longer."""
     ends = [round(100 * seconds * frame / count) for frame in range(count + 1)]
     times = [10 * (end - start) for start, end in pairwise(ends)]
     times[-1] += 10 * round(100 * rest)
@@ -268,6 +268,6 @@ def save_animation(
 
 
 def frame_steps(steps: Sequence[int]) -> set[int]:
-    """Which of a sampler's steps an animation shows: at most 60, the last one always."""
+    """The steps of a sampler that an animation shows: at most 60, the last one always."""
     stride = max(1, math.ceil((len(steps) - 1) / MAX_FRAMES))
     return set(steps[::stride]) | {steps[-1]}

@@ -28,7 +28,7 @@ from diffcli.utils.compile import FIXED_BATCH
 from diffcli.utils.errors import UserError
 
 START_ROUNDS = 5
-"""How often a start that a prior drew is fitted to a measurement."""
+"""The number of times that a start which a prior drew is fitted to a measurement."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""What a model makes of images at hand: reconstructions, restorations, in-painting; in batches, as samples are."""
+"""Reconstructions, restorations and in-painting of images at hand; in batches, as samples are."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def _check_tile(name: str, tile: str) -> str:
 
 @dataclass(frozen=True)
 class RestoreOptions(SamplerOptions, MeasurementOptions):
-    """What is restored, and into which files.
+    """The options of ``restore``: the images, how they are degraded, and the files to write.
 
     Args:
         files: images, and folders of images.

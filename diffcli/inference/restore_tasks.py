@@ -28,14 +28,14 @@ from diffcli.utils.errors import UserError
 from diffcli.utils.options import AUTO, shared_options
 
 MID_GREY = 128
-"""What is shown in place of pixels that are not known."""
+"""The grey that is shown in place of pixels that are not known."""
 EVIDENCE_SAMPLES = 128
 """Images that the model draws to know what images are like, where t is to be found."""
 LARGE_MISFIT = 1.5
 """The misfit above which a note says so."""
 
 Rows = dict[str, Tensor]
-"""By name: uint8 (N, C, H, W); x_t is float."""
+"""Images by the name of their row: uint8 (N, C, H, W); x_t is float."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def starts_from_noise(model: Model, options: RestoreOptions) -> bool:
 
 
 def task_of(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
-    """What is to be done to images at hand, checked.
+    """The task that options name for images at hand, checked.
 
     Raises:
         UserError: an option does not fit the model or the images.
@@ -98,7 +98,7 @@ def task_of(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task
 
 
 def _inversion_task(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
-    """By the noise that the images are drawn from."""
+    """Restores by the noise that the images are drawn from."""
     settings = deterministic_options(options, model.denoiser.degradation)
     model.sampling(settings)
     model.labels.check_images(settings)
@@ -129,7 +129,7 @@ def _inpainting_task(model: Model, options: RestoreOptions, inputs: ShapedImages
 
 
 def _restoration_task(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
-    """By what the model itself undoes."""
+    """Restores what the model itself undoes."""
     knows_noise = options.degraded and model.denoiser.measurement_noise > 0
     for name in ("method", "samples") if knows_noise else ("sigma", "method", "samples"):
         if getattr(options, name) is not None:
@@ -163,7 +163,7 @@ def _restoration_task(model: Model, options: RestoreOptions, inputs: ShapedImage
 
 
 def _measurement_task(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
-    """By a measurement, of which the model is the prior."""
+    """Restores by a measurement, of which the model is the prior."""
     method_for(model.denoiser.degradation, options.method)
     check_start(model)
     label_options = model.labels.without_auto(options)
@@ -192,7 +192,7 @@ def _measurement_task(model: Model, options: RestoreOptions, inputs: ShapedImage
 def _measured_by(
     model: Model, options: RestoreOptions, scales: Sequence[float], inputs: ShapedImages
 ) -> tuple[Degradation, int | str]:
-    """What is done to the images, and how far."""
+    """The degradation that is done to the images, and its step."""
     if options.degradation is None:
         assert options.blur is not None
         blurs = {round(options.blur / scale, 6) for scale in scales}

@@ -68,7 +68,7 @@ class Sampling:
 
     denoiser: Denoiser
     prior: Prior | None
-    """Where unconditional sampling starts; None where it does not."""
+    """The prior that unconditional sampling starts from; None where it does not."""
     sampler: Sampler
     steps: Sequence[int]
     seed: int
@@ -90,7 +90,7 @@ class Sampling:
 
     @property
     def device(self) -> torch.device:
-        """Where this process computes."""
+        """The device that this process computes on."""
         return self.processes.device
 
     @cached_property
@@ -249,7 +249,7 @@ class _EvaluationCounter(nn.Module):
 
 @torch.inference_mode()
 def evaluations(sampling: Sampling) -> int:
-    """How many times an image passes a network on its way from x_T to x_0, guidance included."""
+    """The number of times that an image passes a network on its way from x_T to x_0, guidance included."""
     counts: list[int] = []
     counter: Any = _EvaluationCounter(sampling.denoiser, counts)
     count_sampling = replace(sampling, denoiser=counter, guide=counter if sampling.guide is not None else None)
@@ -263,7 +263,7 @@ DEGRADED_VALUES = 1000 * 28 * 28
 
 
 def images_to_fit(images: Tensor) -> int:
-    """How many of the images (N, C, H, W) a prior is fitted to."""
+    """The number of the images (N, C, H, W) that a prior is fitted to."""
     return min(len(images), FIT_IMAGES, max(1, FIT_VALUES // images[0].numel()))
 
 

@@ -70,7 +70,7 @@ def restore(options: RestoreOptions) -> list[Path]:
 
 
 def _jobs(model: Model, options: RestoreOptions, pictures: Pictures | Arrays) -> list[Job]:
-    """What is to be done, checked: a job for each shape.
+    """The jobs, checked: one for each shape.
 
     Raises:
         UserError: see :func:`restore`.
@@ -185,7 +185,7 @@ def _names_of(files: Sequence[Path]) -> list[str]:
 
 
 Groups = Sequence[tuple[RestoredRows, Sequence[Path]]]
-"""What was made of pictures of one shape, and their files, for each shape; only a folder takes several."""
+"""The results for pictures of one shape, and their files, for each shape; only a folder takes several."""
 WRITERS: dict[str, Callable[[Groups, Path, RestoreOptions], None]] = {
     ".png": _write_picture,
     "": _write_files,

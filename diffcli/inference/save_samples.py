@@ -63,7 +63,7 @@ def sample(options: SampleOptions) -> list[Path]:
 
 
 def write_samples(model: Model, options: SampleOptions) -> list[Path]:
-    """As :func:`sample`, of a model at hand."""
+    """Samples from a model at hand, see :func:`sample`."""
     if options.conditional:
         return _write_reconstructions(model, options)
     numbers, first = model.labels.numbers(options), model.processes.first
@@ -146,7 +146,7 @@ def _write_walk(rows: Tensor, part: Path, names: Sequence[str], options: SampleO
 
 
 class Frames:
-    """What an animation shows of the first 64 images: x_T, then x_s at up to 60 steps.
+    """The frames of an animation of the first 64 images: x_T, then x_s at up to 60 steps.
 
     Args:
         is_alone: whether this process draws all batches; of several processes, the first batch is what the first one

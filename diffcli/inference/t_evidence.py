@@ -1,4 +1,4 @@
-"""How far degraded images are degraded: the t that explains them best, by images that the model draws itself."""
+"""The evidence for the t of degraded images: the one that explains them best, by images that the model draws itself."""
 
 from __future__ import annotations
 

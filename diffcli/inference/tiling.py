@@ -34,8 +34,8 @@ def tiled_model(model: Model, degradation: Degradation) -> Model:
         guide = None if model.guide is None else TiledDenoiser(model.guide, degradation)
     except ValueError as error:
         raise UserError(str(error)) from error
-    resolved = replace(model.resolved, image_shape=degradation.image_shape, degradation=degradation)
-    return replace(model, resolved=resolved, denoiser=denoiser, guide=guide)
+    resolved_preset = replace(model.resolved, image_shape=degradation.image_shape, degradation=degradation)
+    return replace(model, resolved=resolved_preset, denoiser=denoiser, guide=guide)
 
 
 def is_tiled(model: Model) -> bool:

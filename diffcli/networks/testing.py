@@ -34,7 +34,7 @@ class Subject:
     classes: int
 
     def build_network(self, seed: int = 0) -> nn.Module:
-        """One whose weights are drawn with a seed, in evaluation mode."""
+        """A network whose weights are drawn with a seed, in evaluation mode."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.build().eval()

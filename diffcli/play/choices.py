@@ -1,4 +1,4 @@
-"""Which models a page shows, and what a visitor can choose of each."""
+"""The models that a page shows, and a visitor's choices for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diffcli.utils.devices import ONE_DEVICE, Devices
 from diffcli.utils.errors import UserError
 
 Models = dict[str, Model]
-"""By the name that the page calls them."""
+"""The models by the name that the page calls them."""
 ANY, EACH_IN_TURN = "any", "each in turn"
 """Labels as frequent as in the training images; all, one after another."""
 NOT_SAID = "not said"

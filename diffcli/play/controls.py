@@ -23,7 +23,7 @@ def panel(content: str = "") -> gr.HTML:
 
 
 def seed_control() -> gr.Number:
-    """Which random numbers are drawn."""
+    """The control of the seed."""
     return gr.Number(0, label="Seed", info="Repeats a picture", precision=0, minimum=0, min_width=130)
 
 

@@ -1,4 +1,4 @@
-"""What was done to an image, as a visitor says it: the model's own degradation, or another of which the model is the
+"""A visitor's choices of what was done to an image: the model's own degradation, or another of which the model is the
 prior."""
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class ChosenDegradation(NamedTuple):
     degradation: Degradation
     t: int
     words: str
-    """How far it goes."""
+    """The step or the strength in words."""
     obstacle: str
-    """What hides a part of the image."""
+    """The thing that hides a part of the image."""
 
 
 def is_prior(model: Model) -> bool:

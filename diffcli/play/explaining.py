@@ -1,4 +1,4 @@
-"""How a trajectory comes about: what the tab *Why* shows."""
+"""The content of the tab *Why*: how a trajectory comes about."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def drawing_pad(pen: int) -> gr.HTML:
 
 
 def pen_for(image_shape: tuple[int, int, int]) -> int:
-    """How thick a stroke is on the pad, in its pixels, so that a model sees one like those it knows."""
+    """The pen of the pad: strokes so thick, in its pixels, that a model sees one like those it knows."""
     return round(PAD * max(THINNEST / min(image_shape[1:]), 1 / OF_A_SIDE))
 
 
@@ -113,7 +113,7 @@ def build(models: Models, at_once: int) -> None:
                     1, MOST_ANSWERS, value=4, step=1, label="Answers", info="Images that could have been", visible=False
                 )
             result = panel()
-            said = panel(message(INVITATION))
+            message_panel = panel(message(INVITATION))
             with gr.Row():
                 model = gr.Dropdown([*models], value=first, label="Model", info="What restores it", min_width=130)
                 labels = _labels(models, first, MODELS_OWN)
@@ -121,7 +121,7 @@ def build(models: Models, at_once: int) -> None:
                     labels, value=labels[0], label="Label", info="What the model is told", min_width=130
                 )
     tab = Tab(pad, model, degradation, strength, sigma, samples, label)
-    outputs = [result, said]
+    outputs = [result, message_panel]
 
     def answer(values: FormValues) -> Answers:
         yield from answers_of(lambda: _restoration(models, tab, values), 1)
@@ -144,13 +144,13 @@ def build(models: Models, at_once: int) -> None:
     degradation.change(
         _measurement_shown(models), [model, label, degradation], tab.of_measurements, show_progress="hidden"
     ).then(answer, tab.inputs, outputs, **live)
-    pad.upload(_upload(models, tab), tab.inputs, [pad, result, said], **live)
+    pad.upload(_upload(models, tab), tab.inputs, [pad, result, message_panel], **live)
 
 
 def _labels(models: Models, name: str, degradation: str) -> list[str]:
     """The labels that a model can be told; of measurements it finds them by itself."""
-    shown = shown_classes(models, name)
-    return shown if degradation in UNMEASURED or NOT_SAID in shown else [NOT_SAID, *shown]
+    classes = shown_classes(models, name)
+    return classes if degradation in UNMEASURED or NOT_SAID in classes else [NOT_SAID, *classes]
 
 
 def _controls_shown(models: Models) -> Callable[..., tuple[Any, ...]]:

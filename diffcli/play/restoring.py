@@ -172,7 +172,7 @@ def measured_restorations(
     t: int,
     **options: Any,
 ) -> Iterator[MeasuredPicture]:
-    """What a model answers to images, uint8 (1, C, H, W), that a degradation took to step ``t``: first the degraded
+    """The answers of a model to images, uint8 (1, C, H, W), that a degradation took to step ``t``: first the degraded
     images alone, then the answers. The sampler takes the preset's steps, at most 50.
 
     Args:

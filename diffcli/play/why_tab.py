@@ -126,7 +126,7 @@ def _degraded(moment: Moment) -> str:
 
 
 def contrast(times: float) -> str:
-    """How many times a contrast was raised, in a few characters."""
+    """The factor by which a contrast was raised, in a few characters."""
     if math.isinf(times):
         return "no contrast"
     return TIMES + (f"{times:.1f}" if times < 10 else f"{times:.0f}")

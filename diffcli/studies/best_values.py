@@ -1,4 +1,4 @@
-"""Which values of a metric can be compared, and which of them is the best: pure functions of what eval.json holds."""
+"""Compares values of a metric and finds the best: pure functions of what eval.json holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from diffcli.diffusion.labels import NO_LABEL
 from diffcli.evaluation.metrics import judge_of, metric_of
 
 Evaluations = Mapping[str, Mapping[str, Any]]
-"""By label of a run, what its eval.json holds: ``scores``, and the ``settings`` that they were measured with."""
+"""The content of each run's eval.json, by label: ``scores``, and the ``settings`` that they were measured with."""
 
 
 WORDS = {
@@ -34,7 +34,7 @@ WORDS = {
 
 
 def start_of_reconstructions(settings: Mapping[str, Any]) -> str:
-    """In words, what the reconstructions of an evaluation start from: ``z_60, rounded to 8 bits, with noise 0.002``."""
+    """The start of an evaluation's reconstructions in words: ``z_60, rounded to 8 bits, with noise 0.002``."""
     start = settings.get("reconstruction") or {}
     words = [f"z_{start.get('t') or 'T'}"]
     words += [f"rounded to {start['bits']} bits"] if start.get("bits") else []
@@ -62,7 +62,7 @@ def better(key: str, a: float, b: float) -> bool:
 
 
 def differences(key: str, settings: Sequence[Mapping[str, Any]], apart_from: Sequence[str] = ()) -> list[str]:
-    """In words, the settings in which runs differ although a comparison of this score needs them to be the same."""
+    """The settings, in words, in which runs differ although a comparison of this score needs them to be the same."""
     metric = metric_of(key)
     shared = [name for name in (metric.shared if metric else ()) if name not in apart_from]
     return [
@@ -86,7 +86,7 @@ def _settings(runs: Evaluations, key: str) -> list[Mapping[str, Any]]:
 
 
 def best_of(runs: Evaluations, keys: Sequence[str]) -> dict[str, set[str]]:
-    """By score, the runs with its best value; none where only one has it, or where they cannot be compared."""
+    """The runs with the best value, by score; none where only one has it, or where they cannot be compared."""
     best: dict[str, set[str]] = {}
     for key in keys:
         values = {name: run["scores"][key] for name, run in runs.items() if key in run["scores"]}

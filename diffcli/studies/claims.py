@@ -94,7 +94,7 @@ def _earlier_bound(bound: StudyBound, results: Results) -> EarlierBound:
 
 
 def _findings(claim: StudyClaim, results: Results) -> list[list[Finding]]:
-    """For each comparison that a claim is made of, what became of it by each judge."""
+    """The findings of each judge on each comparison that a claim is made of."""
     return [by_judge for leaf in _leaves(claim) for by_judge in _comparisons(leaf, results)]
 
 
@@ -124,7 +124,7 @@ def _leaves(claim: StudyClaim) -> Iterator[StudyClaim]:
 
 
 def _comparisons(claim: StudyClaim, results: Results) -> Iterator[list[Finding]]:
-    """For each metric of a claim, what became of it by each judge."""
+    """The findings of each judge on each metric of a claim."""
     for metric in claim.metric or [""]:
         try:
             keys = _keys(claim, metric, results)

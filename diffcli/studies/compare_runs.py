@@ -52,7 +52,7 @@ def compare(*args: Any, **arguments: Any) -> Comparison:
 
 
 def compare_with(options: CompareOptions) -> Comparison:
-    """As :func:`compare`, of options."""
+    """Compares runs, see :func:`compare`, by options at hand."""
     pairs = [_run_and_model(run) for run in options.runs]
     places = [(model.folder if isinstance(model, Run) else model).resolve() for _, model in pairs]
     if len({run.folder.resolve() for run, _ in pairs}) < len(pairs):
@@ -132,7 +132,7 @@ def plan_evaluation(run: Run, options: EvaluateOptions, every_prior: bool = True
 
 
 def origin_of(run: Run, file: Path, training: Mapping[str, Any]) -> str:
-    """In words, where a model comes from."""
+    """The origin of a model in words."""
     if file.is_dir():
         return f"pipeline of diffusers, {file}"
     if not is_model_file(file):

@@ -46,7 +46,7 @@ class ComparedRun:
 
     @property
     def notes(self) -> list[str]:
-        """What is to be known of its evaluation: what was left out, and on how many images a floor rests."""
+        """Notes on its evaluation: what was left out, and on how many images a floor rests."""
         return [note for note in (note_of_floor(self.evaluation["settings"]), *self.evaluation["notes"]) if note]
 
     def as_dict(self) -> dict[str, Any]:
@@ -71,17 +71,17 @@ class Comparison:
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
-        """By label of the run."""
+        """The scores of each run by its label."""
         return {run.name: run.evaluation["scores"] for run in self.runs}
 
     @property
     def best(self) -> dict[str, set[str]]:
-        """By score that any run has, the labels of the runs with its best value, none where they cannot be compared."""
+        """The labels of the runs with the best value, by score that any run has; none where they cannot be compared."""
         return best_of({run.name: run.evaluation for run in self.runs}, columns(list(self.scores.values())))
 
     @property
     def remarks(self) -> list[str]:
-        """Why scores have no best value, and what was left out of a run's evaluation."""
+        """Remarks on why scores have no best value, and on what was left out of a run's evaluation."""
         reasons = remarks({run.name: run.evaluation for run in self.runs}, columns(list(self.scores.values())))
         return reasons + [f"{run.name}: {note}" for run in self.runs for note in run.notes]
 

@@ -85,7 +85,7 @@ def facts_of(run: ComparedRun) -> dict[str, str]:
 
 
 def _training_of(run: ComparedRun) -> str:
-    """How long a model was trained, as far as that is known."""
+    """A line on how long a model was trained, as far as that is known."""
     history = run.run.history()
     steps, seconds = run.training.get("steps"), run.training.get("seconds")
     if history:

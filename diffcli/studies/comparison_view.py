@@ -1,4 +1,4 @@
-"""What a comparison's page shows, and its renderers: one self-contained HTML file, and the same as Markdown."""
+"""The content of a comparison's page, and its renderers: one self-contained HTML file, and the same as Markdown."""
 
 from __future__ import annotations
 

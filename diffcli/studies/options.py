@@ -1,4 +1,4 @@
-"""What comparisons and studies are asked for; nothing heavy is loaded here."""
+"""The options of comparisons and studies; nothing heavy is loaded here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CompareOptions(EffortOptions, DataOptions):
-    """What is compared, and what each run is evaluated with.
+    """The options of ``compare``: the runs, and how each is evaluated.
 
     Args:
         runs: see :func:`diffcli.load`; run folders, preset names for their newest runs, ready models, or model files.
@@ -75,7 +75,7 @@ class CompareOptions(EffortOptions, DataOptions):
 
 
 def _runs_by_label(texts: Sequence[str]) -> dict[str, list[str]]:
-    """By label, the runs of ``MODEL=RUN``."""
+    """The runs of ``MODEL=RUN``, by label."""
     runs: dict[str, list[str]] = {}
     for text in texts:
         label, equals, run = text.partition("=")
@@ -89,7 +89,7 @@ def _runs_by_label(texts: Sequence[str]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class StudyOptions(ExtractorOptions, DataDirOptions):
-    """Which study is made, and where.
+    """The options of ``study``: which is made, and where.
 
     Args:
         study: a study's name or its YAML file.
@@ -166,14 +166,14 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
 
     @property
     def name(self) -> str:
-        """Of the study: its file's stem."""
+        """The name of the study: its file's stem."""
         from diffcli.studies.study_files import find_study
 
         return find_study(str(self.study)).stem
 
     @property
     def folder(self) -> Path:
-        """Of the runs."""
+        """The folder of the runs."""
         return Path("studies") / self.name if self.out is None else self.out
 
     @property

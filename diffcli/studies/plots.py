@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Curve:
-    """How a column of a schedule's table is drawn."""
+    """The style in which a column of a schedule's table is drawn."""
 
     title: str
     scale: Literal["linear", "log"] = "linear"
@@ -37,7 +37,7 @@ CURVES = {
     # Below 1e-8, float32 rounding is all that is left of a mode.
     "mode": Curve("what is left of cosine mode k", "log", floor=1e-8),
 }
-"""By name; any other column is drawn under its own name, on a linear axis."""
+"""The curves by name; any other column is drawn under its own name, on a linear axis."""
 
 TIME_COLUMNS = ("t", "t_over_T")
 PANELS_PER_ROW = 4

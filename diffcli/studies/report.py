@@ -20,7 +20,7 @@ def report() -> Study:
 
 
 def labels_by_preset() -> dict[str, str]:
-    """By the preset of a model of the report, its label."""
+    """The labels of the report's models, by preset."""
     return {model.preset: label for label, model in report().models.items() if model.reported is not None}
 
 

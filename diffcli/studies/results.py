@@ -39,7 +39,7 @@ class RunResults:
 
 
 Results = Mapping[str, Sequence[RunResults]]
-"""By label of a model, its runs: one for each seed."""
+"""The runs of each model, by label: one for each seed."""
 
 
 @dataclass(frozen=True)

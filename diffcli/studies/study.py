@@ -38,7 +38,7 @@ from diffcli.utils.distributed import is_first
 from diffcli.utils.options import called_with, options_of
 
 LAST_EPOCHS = 5
-"""Whose mean losses tell of overfitting."""
+"""The number of last epochs whose mean losses tell of overfitting."""
 FACT_IMAGES = 1000
 
 
@@ -56,7 +56,7 @@ def study(*args: Any, **arguments: Any) -> StudyResult:
 
 
 def study_with(options: StudyOptions) -> StudyResult:
-    """As :func:`study`, of options."""
+    """Makes a study, see :func:`study`, by options at hand."""
     precision_of(options.devices)
     fabric_of(options.devices)  # a bad option is told before hours of training
     content = options.content

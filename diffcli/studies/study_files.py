@@ -137,7 +137,7 @@ def study_of(values: Any, place: str) -> Study:
 
 
 def evaluation_of(study: Study, budget: Budget, label: str | None = None) -> StudyEvaluation:
-    """How a study's models, or one of them, are measured on a budget.
+    """The evaluation of a study's models, or of one of them, on a budget.
 
     Raises:
         ValidationError: the budget's keys are not an evaluation's.
@@ -149,7 +149,7 @@ def evaluation_of(study: Study, budget: Budget, label: str | None = None) -> Stu
 
 
 def effort_of(budget: Budget, label: str) -> Effort:
-    """How long a model is trained on a budget."""
+    """The length of a model's training on a budget."""
     return budget.models.get(label, budget)
 
 

@@ -77,7 +77,7 @@ def _section(section: StudySection, study_file: Path) -> Section:
 
 
 def _epochs(result: MemberResult, model: StudyModel) -> str:
-    """How many epochs a run was trained of how many, and the remark on it: ``blur 30 of 50 epochs``."""
+    """The epochs that a run was trained, of how many, and the remark on it: ``blur 30 of 50 epochs``."""
     run, epochs = result.best.run, result.best.preset.training.epochs
     words = f"{result.member.name} {len(run.history())} of {epochs} epochs"
     limit = run.info().get("limit_batches")
@@ -102,7 +102,7 @@ def paragraphs(text: str) -> list[str]:
 
 
 def mean_evaluations(result: StudyResult) -> dict[str, dict[str, Any]]:
-    """By label, the scores that a model's runs share, their means, and the settings of the first."""
+    """The means of the scores that a model's runs share, by label, with the settings of the first."""
     averages = {}
     for label, runs in result.by_label.items():
         scores = [run.best.evaluation["scores"] for run in runs]

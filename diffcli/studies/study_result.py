@@ -27,7 +27,7 @@ class MemberResult:
 
     @property
     def results(self) -> RunResults:
-        """As claims read it."""
+        """The results as claims read them."""
         by_epoch = {epoch: run.evaluation for epoch, run in self.by_epoch.items()}
         by_start = [run.evaluation for run in self.by_start]
         return RunResults(self.best.evaluation, by_epoch, self.facts, by_start, self.T)

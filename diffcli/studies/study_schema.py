@@ -62,7 +62,7 @@ class StudyModel(Strict):
 
 
 class Effort(Strict):
-    """How long a model is trained; null is what its preset says, or all batches."""
+    """The length of a training; null is what the preset says, or all batches."""
 
     epochs: Positive | None = None
     max_time: Duration | None = None
@@ -113,7 +113,7 @@ class Reconstructions(Strict):
 
 
 class StudyEvaluation(Strict):
-    """How each model is measured, as the options of ``eval`` say.
+    """The evaluation of each model, in the words of ``eval``'s options.
 
     Args:
         n_test: test images, drawn at random by the seed; null is all.
@@ -137,7 +137,7 @@ class StudyEvaluation(Strict):
 
 
 class Budget(Effort):
-    """How long the models are trained, and what differs in their evaluation.
+    """The length of the models' training, and what differs in their evaluation.
 
     Args:
         about: in a line, what it takes.
@@ -267,7 +267,7 @@ class StudyClaim(Strict):
 
     @property
     def form(self) -> str:
-        """Which of ``FORMS`` it is of."""
+        """The one of ``FORMS`` that it has."""
         return next(name for name in FORMS if getattr(self, name) not in (None, []))
 
     @property
@@ -421,7 +421,7 @@ class Study(Strict):
 
     @property
     def known_budgets(self) -> dict[str, Budget]:
-        """By name, the one that is taken without a name first."""
+        """The budgets by name; the one that is taken without a name comes first."""
         return self.budgets or {"default": self.budget or Budget()}
 
     def seeds_of(self, label: str) -> Sequence[int | None]:

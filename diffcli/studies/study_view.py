@@ -1,4 +1,4 @@
-"""What a study's page shows, and its renderers: one self-contained HTML file, and the same without pictures as
+"""The content of a study's page, and its renderers: one self-contained HTML file, and the same without pictures as
 Markdown."""
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ class StudyPage:
 
     @property
     def verdicts(self) -> str:
-        """How many claims came out how."""
+        """The numbers of claims by verdict."""
         return tally(self.claims)
 
     @property
     def intervals(self) -> str:
-        """What the intervals are of, and what they leave out."""
+        """A sentence on what the intervals are of, and what they leave out."""
         if not self.one_seed:
             return (
                 "In brackets are 95 % intervals, of the trainings where a model has several seeds, else of the images."

@@ -1,4 +1,5 @@
-"""What several processes have to decide alike: when to stop, when to save, how much of the time budget is spent."""
+"""Decisions that several processes have to make alike: when to stop, when to save, how much of the time budget is
+spent."""
 
 from __future__ import annotations
 

@@ -103,12 +103,12 @@ class EarlyAverage(Callback):
     is ``guide``, a state dict of the denoiser, from the moment that it was made.
 
     Args:
-        at: the share of the training, in (0, 1), at which it is made.
+        share: the share of the training, in (0, 1), at which it is made.
         average: of the weights, copied in their place.
     """
 
-    def __init__(self, at: float, average: ExponentialAverage | None) -> None:
-        self.at = at
+    def __init__(self, share: float, average: ExponentialAverage | None) -> None:
+        self.share = share
         self.average = average
         self.weights: dict[str, Tensor] | None = None
 
@@ -116,7 +116,7 @@ class EarlyAverage(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, DiffusionModule)
-        if self.weights is None and pl_module.progress() >= self.at:
+        if self.weights is None and pl_module.progress() >= self.share:
             with self.average.in_use() if self.average else nullcontext():
                 state = pl_module.denoiser.state_dict()
                 self.weights = {name: weight.detach().to("cpu", copy=True) for name, weight in state.items()}

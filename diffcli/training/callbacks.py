@@ -1,4 +1,4 @@
-"""What happens beside the training itself: history, progress, sample pictures."""
+"""The callbacks of a training: history, progress, sample pictures."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class TrainingProgress(Callback):
         self.quiet = quiet
         self.budget = budget
         self.display = bar("images", quiet)
-        self.fitting = ExitStack()
+        self.fit_bar = ExitStack()
         """The bar of the priors' fit, while there is one."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -138,12 +138,12 @@ class TrainingProgress(Callback):
         images = images_to_fit(trainer.datamodule.train.images)  # type: ignore[attr-defined]
         if self._is_seen():
             note(f"fitting the priors to {images:,} degraded training images")
-        pl_module.fit_progress = self.fitting.enter_context(
+        pl_module.fit_progress = self.fit_bar.enter_context(
             progress("fitting the priors", to_fit * images, "images", self.quiet)
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.fitting.close()
+        self.fit_bar.close()
         images = trainer.datamodule.images_per_epoch  # type: ignore[attr-defined]
         total = images * (trainer.max_epochs or 1)
         if not trainer.is_global_zero:
@@ -185,7 +185,7 @@ class TrainingProgress(Callback):
         self.display.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.fitting.close()
+        self.fit_bar.close()
         self.display.stop()
 
 
@@ -243,7 +243,7 @@ class EpochSamples(Callback):
 
 
 def _trained_labels(labels: Tensor, class_shares: Sequence[float]) -> Tensor:
-    """Which images have a label that training images have, int64 (M,): positions in labels, int64 (N,), that may be -1
+    """The images with a label that training images have, int64 (M,): positions in labels, int64 (N,), that may be -1
     for none."""
     numbers = [number for number, share in enumerate(class_shares) if share]
     return torch.isin(labels, torch.tensor(numbers)).nonzero().flatten()

@@ -1,4 +1,4 @@
-"""When checkpoints are written, and how: whole or not at all.
+"""Writes checkpoints, whole or not at all.
 
 A checkpoint is written after a step or after an epoch, never in the middle of either, so that everything in it is of
 the same moment.
@@ -27,7 +27,8 @@ from diffcli.utils.files import written_whole
 
 SECONDS_BETWEEN = 300.0
 SECONDS_BEFORE_EPOCH_END = 5.0
-"""What an interrupted validation may cost: the last step of an epoch is repeated then, with what came before a save."""
+"""The most that an interrupted validation may cost: the last step of an epoch is repeated then, with what
+came before a save."""
 
 
 WEIGHTS_ALONE = "weights alone"

@@ -44,7 +44,7 @@ class InitialModel:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a training took of another model.
+    """The weights that a training took of another model.
 
     Args:
         facts: for ``run.json``.

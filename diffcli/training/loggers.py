@@ -21,7 +21,7 @@ from diffcli.checkpoints.runs import Run
 from diffcli.utils.errors import DiffcliError, UserError, unknown_name
 
 PROJECT = "diffcli"
-"""What a project of Weights & Biases or an experiment of MLflow is called; WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME
+"""The name of a project of Weights & Biases, or of an experiment of MLflow; WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME
 change it."""
 TAG = "diffcli.run"
 
@@ -37,7 +37,7 @@ class LoggedRun:
 
     @property
     def name(self) -> str:
-        """What people see: preset and run folder."""
+        """The name that people see: preset and run folder."""
         return f"{self.preset_name}/{self.run.folder.name}"
 
 
@@ -94,7 +94,7 @@ class Table(CSVLogger):
         return []
 
     def log_hyperparams(self, params: Any = None) -> None:
-        """Nothing: the run has its ``preset.yaml``."""
+        """Logs nothing: the run has its ``preset.yaml``."""
 
 
 class Wandb(WandbLogger):
@@ -181,8 +181,8 @@ LOGGERS: dict[str, tuple[str, Callable[[LoggedRun], Logger]]] = {
     "wandb": ("wandb", _wandb),
     "mlflow": ("mlflow", _mlflow),
 }
-"""By name, the package that a logger needs, and what builds it; the extra that brings the package has the logger's
-name."""
+"""The package that each logger needs, and the function that builds it, by name; the extra that brings the package
+has the logger's name."""
 
 
 def check_loggers(names: Sequence[str]) -> None:

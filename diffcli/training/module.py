@@ -35,14 +35,16 @@ class DiffusionModule(LightningModule):
         plugins: those that it needs, see :func:`~diffcli.config.registry.needed_by`.
     """
 
-    def __init__(self, resolved: ResolvedPreset, preset_name: str, plugins: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, resolved_preset: ResolvedPreset, preset_name: str, plugins: dict[str, str] | None = None
+    ) -> None:
         super().__init__()
-        self.preset = resolved.preset
+        self.preset = resolved_preset.preset
         # The entry hyper_parameters of a checkpoint: plain types, so that it can be read without executing anything.
         hyper_parameters = {"preset": self.preset.model_dump(), "preset_name": preset_name, "plugins": plugins}
         # Up to version 0.4 a checkpoint without the shape is refused.
-        self.save_hyperparameters(hyper_parameters | {"image_shape": list(resolved.image_shape)})
-        self.denoiser = build_denoiser(resolved)
+        self.save_hyperparameters(hyper_parameters | {"image_shape": list(resolved_preset.image_shape)})
+        self.denoiser = build_denoiser(resolved_preset)
         # A plain dictionary: priors are not weights, and stay out of the state dict.
         self.priors: dict[str, Prior] = {}
         self.fit_progress: Callable[[int], None] | None = None
@@ -73,7 +75,7 @@ class DiffusionModule(LightningModule):
             self.priors[name] = prior
 
     def missing_priors(self) -> dict[str, Prior]:
-        """Those that belong to the degradation and are not there yet, by name.
+        """The priors that belong to the degradation and are not there yet, by name.
 
         What a checkpoint brought is kept; copies of training images are only held where the preset wants them.
         """
@@ -108,7 +110,7 @@ class DiffusionModule(LightningModule):
 
     @property
     def class_shares(self) -> tuple[float, ...]:
-        """How frequent each label is in the training split: what samples' labels are drawn from."""
+        """The share of each label in the training split, from which samples' labels are drawn."""
         return shares_of(self._labels, self.preset.classes)
 
     @property
@@ -118,7 +120,7 @@ class DiffusionModule(LightningModule):
 
     @property
     def _labels(self) -> Tensor:
-        """Those of the training split, int64 (N,)."""
+        """The labels of the training split, int64 (N,)."""
         labels: Tensor = self.trainer.datamodule.train.labels  # type: ignore[attr-defined]
         return labels
 

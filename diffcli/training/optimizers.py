@@ -27,8 +27,8 @@ def hidden_matrices(network: nn.Module) -> list[Tensor]:
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """About U V^T of a matrix U S V^T, its singular values brought to 0.7..1.2, by five Newton-Schulz steps (Jordan et
-    al. 2024, "Muon: An optimizer for hidden layers in neural networks")."""
+    """Approximates U V^T of a matrix U S V^T, its singular values brought to 0.7..1.2, by five Newton-Schulz steps
+    (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks")."""
     a, b, c = NEWTON_SCHULZ
     wide = matrix.T if len(matrix) > matrix.shape[1] else matrix
     x = wide / wide.norm().clamp(min=1e-7)

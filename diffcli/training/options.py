@@ -1,4 +1,4 @@
-"""What a training is asked for; nothing heavy is loaded here."""
+"""The options of a training; nothing heavy is loaded here."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ KEYS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TrainOptions(DataDirOptions):
-    """What is trained, and where.
+    """The options of ``train``: the preset, the images, and the folder.
 
     Args:
         preset: a preset's name, its YAML file, or what such a file holds, as a mapping; its runs are those of

@@ -1,4 +1,5 @@
-"""What a training will take, estimated from a few real steps, and whether it is long enough to learn anything."""
+"""Estimates the time and memory of a training from a few real steps, and whether it is long enough to learn
+anything."""
 
 from __future__ import annotations
 
@@ -32,20 +33,20 @@ LEAST_STEPS = {"x0": 30, "v": 150, "eps": 500}
 """So many steps a model needs at least before it draws anything, by its prediction: small errors of the noise are large
 ones of x0 where there is much of it. Measured on 8x8 digits, see docs/how-to/own-images.md; larger images need more."""
 LEAST_STEPS_OF_CNN = 1500
-"""As ``LEAST_STEPS``, of the report's CNN, whatever it predicts."""
+"""The ``LEAST_STEPS`` of the report's CNN, whatever it predicts."""
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a training on one device will take, from steps that were measured."""
+    """The time and memory that a training on one device will take, from steps that were measured."""
 
     step_seconds: float
     measured_steps: int
     """Steps that it is the median of."""
     validation_seconds: float
-    """Of one validation."""
+    """The seconds of one validation."""
     steps: int
-    """Of the whole training, were there no limit of time."""
+    """The steps of the whole training, were there no limit of time."""
     epochs: int
     validations: int
     limit: float | None
@@ -59,7 +60,7 @@ class Outlook:
 
     @property
     def total_seconds(self) -> float:
-        """Of all epochs, without fitting priors and drawing samples."""
+        """The seconds of all epochs, without fitting priors and drawing samples."""
         return self.steps * self.step_seconds + self.validations * self.validation_seconds
 
     @property
@@ -70,7 +71,7 @@ class Outlook:
         return max(1, int(self.steps * self.limit / self.total_seconds))
 
     def describe(self) -> str:
-        """In a few lines that are comments of YAML."""
+        """The outlook in a few lines that are comments of YAML."""
         lines = [f"estimated from {self._measured_text} on {self.device}, {self.precision}:"]
         speed = f"{self.step_seconds * 1000:,.3g} ms a step"
         lines.append(
@@ -238,6 +239,6 @@ def _memory(device: torch.device) -> dict[str, int]:
 
 
 def least_steps(preset: Preset) -> int:
-    """How many steps, those of the warm-up not counted, a preset's model needs at least."""
+    """The number of steps, those of the warm-up not counted, that a preset's model needs at least."""
     least = LEAST_STEPS_OF_CNN if preset.network.name == "cnn" else LEAST_STEPS[preset.prediction]
     return least + preset.training.warmup

@@ -1,4 +1,4 @@
-"""How fast a training goes: its learning rate over the steps, and a budget of time."""
+"""The pace of a training: its learning rate over the steps, and a budget of time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffcli.training.agreement import Agreement
 
 
 def lr_factor(step: int, progress: float, warmup: int, decay: bool) -> float:
-    """What to multiply the learning rate of step ``step`` (from 0) with, in [0, 1].
+    """The factor of the learning rate at step ``step`` (from 0), in [0, 1].
 
     Args:
         progress: the share of the training that is done, in [0, 1].
@@ -46,7 +46,7 @@ class TimeBudget(Callback):
 
     @property
     def stretch(self) -> float:
-        """How many times the steps since the start, or the last resume, will be done in all at the same speed."""
+        """The number of all steps at the same speed, over those since the start or the last resume."""
         return (self.seconds - self._at_first_step) / max(self.elapsed() - self._at_first_step, 1e-9)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,7 +77,7 @@ class TimeBudget(Callback):
 
 
 def ending(budget: TimeBudget, training: Training, epochs: float) -> str:
-    """Which limit ended a training that has one of time, in a line.
+    """A line on the limit that ended a training that has one of time.
 
     Args:
         epochs: that are done.

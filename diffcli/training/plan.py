@@ -1,4 +1,4 @@
-"""What a training is asked for, and the plan of it, checked before anything is written."""
+"""The plan of a training, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -55,24 +55,24 @@ class Plan:
     data: ImageDataModule
     options: TrainOptions
     run: Run | None = None
-    """What is gone on with."""
+    """The run that is gone on with."""
     skipped: tuple[str, ...] = ()
     """Files of the data set that were left out, each with the reason."""
     inventory: Inventory | None = None
-    """What was read of a folder of images."""
+    """The inventory of a folder of images."""
     data_notes: tuple[str, ...] = ()
     """Lines on arrays that a user should read."""
     images: str | None = None
-    """Where the folder of images is: the preset's ``data.path``, or of a run that is gone on with, where they are by
-    now."""
+    """The place of the folder of images: the preset's ``data.path``, or of a run that is gone on with, where they are
+    by now."""
     replacements: tuple[str, ...] = ()
-    """What of the preset no longer holds as an override replaced a whole part of it."""
+    """The keys of the preset that no longer hold, as an override replaced a whole part of it."""
     test_images: int = 0
     """Images that are held out for tests."""
     pictures: OwnPictures | None = None
     """The folder of pictures that the preset was chosen for."""
     beginning: Beginning | None = None
-    """What it takes of another model's weights."""
+    """The weights that it takes of another model."""
 
     @property
     def untrained_classes(self) -> list[str]:
@@ -106,7 +106,7 @@ class Plan:
 
     @property
     def first_notes(self) -> list[str]:
-        """What is to be known of the initial weights and of the images before a training, in lines."""
+        """Notes on the initial weights and on the images before a training, in lines."""
         lines = list(self.beginning.notes) if self.beginning is not None else []
         lines += [] if self.pictures is None else self.pictures.lines(self.preset)
         lines += [] if self.inventory is None else [str(self.inventory)]
@@ -129,7 +129,7 @@ class Plan:
 
     @property
     def split(self) -> str:
-        """How many images are for what, in words."""
+        """The numbers of images for training, validation and tests, in words."""
         counts = len(self.data.train), len(self.data.val), self.test_images
         return "{:,} training, {:,} validation and {:,} test images".format(*counts)
 
@@ -146,7 +146,7 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user may not expect of the training, a line each."""
+        """Notes on what a user may not expect of the training, a line each."""
         return self.notes_after(self.all_steps)
 
     @property
@@ -155,15 +155,15 @@ class Plan:
         return self.preset.training.epochs * self.data.batches_per_epoch
 
     def notes_after(self, steps: int) -> tuple[str, ...]:
-        """As :attr:`notes`, where the training ends after ``steps`` steps."""
+        """The :attr:`notes`, where the training ends after ``steps`` steps."""
         quick_look = self.options.limit_batches is not None or self.run is not None
         short = None if quick_look else shortness(self.preset, self.data, steps)
         few = None if self.pictures is None else self.pictures.caution(self.preset, self.all_steps)
         return (*self.replacements, *(line for line in (few, short) if line is not None))
 
     def outlook(self) -> Outlook | None:
-        """What the training will take, None on an accelerator that only Lightning knows; the plan cannot be carried out
-        after it, as a few of its steps are.
+        """The time and memory that the training will take, None on an accelerator that only Lightning knows; the plan
+        cannot be carried out after it, as a few of its steps are.
 
         Raises:
             UserError: see :func:`~diffcli.training.outlook.outlook`.
@@ -173,7 +173,7 @@ class Plan:
         return outlook(self.preset, self.module, self.data, self.options.devices)
 
     def forecast(self) -> Outlook | None:
-        """As :meth:`outlook`, of a copy of the model, so that the plan can be carried out after it."""
+        """The :meth:`outlook` of a copy of the model, so that the plan can be carried out after it."""
         with torch.random.fork_rng(devices=[]):
             return replace(self, module=deepcopy(self.module)).outlook()
 
@@ -248,8 +248,8 @@ def _plan(
     trained_in: Run | None = None,
 ) -> Plan:
     """The plan of a training; ``trained_in`` is the run that knows where the images are by now."""
-    resolved = resolve(preset)
-    preset = resolved.preset
+    resolved_preset = resolve(preset)
+    preset = resolved_preset.preset
     preset_here = preset if trained_in is None else with_images(preset, trained_in, argument="data.path")
     source = read_source(preset_here, options.data_dir, download)
     preset = with_classes(preset, source.classes, any_order=True)
@@ -263,7 +263,7 @@ def _plan(
     if preset.labels is not None and preset.labels.clusters:
         check_clusters(preset.labels.clusters, len(train))
     torch.manual_seed(training.seed)  # the network's initial weights
-    module = DiffusionModule(replace(resolved, preset=preset), name, needed_by(components_of(preset)))
+    module = DiffusionModule(replace(resolved_preset, preset=preset), name, needed_by(components_of(preset)))
     check_plugins(preset, module.denoiser, train.image_shape)
     data = ImageDataModule((train, val), training.batch_size, training.seed, limit_batches, source.mirrored)
     return Plan(

@@ -56,7 +56,8 @@ def train(*args: Any, **arguments: Any) -> Run:
 
 
 def run_plan(plan: Plan) -> Run:
-    """As :func:`train`, of a plan. Of several processes, the first one alone makes the folder and writes into it."""
+    """Carries out the plan of a training. Of several processes, the first one alone makes the folder and writes into
+    it."""
     first = peers.is_first()
     if not first:
         silence()
@@ -131,7 +132,7 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
 
 
 def _prospects(plan: Plan, is_alone: bool) -> list[str]:
-    """What a user may not expect of the training; for a folder of pictures its time and memory before that.
+    """Notes on what a user may not expect of the training; for a folder of pictures its time and memory before that.
 
     Args:
         is_alone: whether the process trains by itself, and as it is: what is estimated is that.
@@ -141,12 +142,12 @@ def _prospects(plan: Plan, is_alone: bool) -> list[str]:
 
 
 def _last_checkpoint(run: Run) -> str:
-    kept = next((file for file in (run.last, run.best) if file.is_file()), None)
-    return f"the last good checkpoint is {kept}" if kept else "nothing was saved yet"
+    last = next((file for file in (run.last, run.best) if file.is_file()), None)
+    return f"the last good checkpoint is {last}" if last else "nothing was saved yet"
 
 
 def _failure_message(error: Exception, state: str) -> str | None:
-    """What a user is told of a failure; None where it is a bug that shows itself."""
+    """The message about a failure; None where it is a bug that shows itself."""
     if isinstance(error, Diverged):
         problem, hint = str(error), "a lower `training.lr` or training.clip_norm may help"
     elif isinstance(error, DiffcliError):

@@ -1,4 +1,4 @@
-"""How networks compute on a device: in which precision, compiled or not."""
+"""Prepares networks to compute on a device: in which precision, compiled or not."""
 
 from __future__ import annotations
 

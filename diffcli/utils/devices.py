@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 STRATEGIES = ("auto", "ddp")
-"""What samples: others split a model over the processes, or start them in ways of their own."""
+"""The strategies that sample: others split a model over the processes, or start them in ways of their own."""
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 ENGINES = ("auto", "onnxruntime", "torch")
 SPINS_OF_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
@@ -71,7 +71,7 @@ class Devices:
 
 
 ONE_DEVICE = Devices(devices="1", precision="32-true")
-"""What sampling and evaluations use unless they are told otherwise."""
+"""The devices of sampling and evaluations unless they are told otherwise."""
 PLACES: dict[str, str | None] = dict.fromkeys(("accelerator", "devices", "num_nodes", "strategy"))
 """The fields of devices that say where the work is done; each has a flag."""
 
@@ -97,7 +97,7 @@ def devices_of(value: Devices | int | str) -> Devices:
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of ``count`` processes this is, and the device that it works on."""
+    """The processes of a command: which of ``count`` this one is, and the device that it works on."""
 
     device: torch.device
     rank: int = 0
@@ -143,7 +143,7 @@ def pick_device(accelerator: str) -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     kind = "cuda" if accelerator == "gpu" else accelerator
     if kind == "auto":
-        kind = next(name for name, there in available.items() if there)
+        kind = next(name for name, is_present in available.items() if is_present)
     if not available[kind]:
         raise UserError(f"`accelerator` {accelerator}: PyTorch sees no such device here; use auto or cpu")
     return torch.device(kind)
@@ -253,8 +253,8 @@ def launch(devices: Devices) -> Processes:
         UserError: an option is not usable on this machine.
     """
     device = pick_device(devices.accelerator)
-    started = int(os.environ.get("WORLD_SIZE") or 1) > 1  # by torchrun, or by a training before
-    if devices.devices == "1" and devices.num_nodes == 1 and devices.strategy == "auto" and not started:
+    is_started = int(os.environ.get("WORLD_SIZE") or 1) > 1  # by torchrun, or by a training before
+    if devices.devices == "1" and devices.num_nodes == 1 and devices.strategy == "auto" and not is_started:
         return Processes(device)
     fabric = fabric_of(devices)
     peers.watch_processes()
@@ -267,5 +267,5 @@ def launch(devices: Devices) -> Processes:
 
 
 def silence() -> None:
-    """Of several processes the first one alone prints results."""
+    """Silences a process: of several, the first one alone prints results."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as the process lives)

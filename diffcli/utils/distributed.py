@@ -107,7 +107,7 @@ def explain_loss(error: BaseException) -> str:
 
 
 def _end_of_another() -> str | None:
-    """How a started process ended that could not say so itself; '' where none has, None where one has said why."""
+    """The end of a started process that could not say so itself; '' where none has, None where one has said why."""
     codes = [process.poll() for process in _children]
     for number, code in enumerate(codes, 1):
         if code is not None and code < 0:

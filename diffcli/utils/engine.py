@@ -65,9 +65,9 @@ def with_graphs(
 
 
 def reason_against(network: nn.Module, devices: Devices, precision: Precision) -> str | None:
-    """Why onnxruntime does not compute a network for these devices; None where it does."""
-    if missing := missing_packages():
-        return f"the package {missing[0]} is not installed (pip install 'diffcli[fast]')"
+    """The reason why onnxruntime does not compute a network for these devices; None where it does."""
+    if packages := missing_packages():
+        return f"the package {packages[0]} is not installed (pip install 'diffcli[fast]')"
     # A graph holds what one call did: of a network of somebody else that may depend on the image.
     if not type(network).__module__.startswith(NETWORKS):
         return f"{type(network).__name__} is a plug-in's"

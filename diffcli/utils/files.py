@@ -42,8 +42,8 @@ def user_path(path: Path | str, place: str = "") -> Path:
         return Path(text)
     home = os.path.expanduser(text)
     if home.startswith("~"):
-        where = f"{place} {text}" if place else text
-        raise UserError(f"{where}: the home folder is unknown here (HOME is not set); write the path out")
+        subject = f"{place} {text}" if place else text
+        raise UserError(f"{subject}: the home folder is unknown here (HOME is not set); write the path out")
     return Path(home)
 
 

@@ -1,4 +1,4 @@
-"""What is installed: diffcli itself, and the packages that its metadata name."""
+"""The installation: diffcli itself, and the packages that its metadata name."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ def packages(extra: str | None = None) -> dict[str, Any]:
 
 
 def extras() -> dict[str, Any]:
-    """By extra, the packages of it that are missing."""
+    """The packages that are missing, by extra."""
     names = metadata.metadata("diffcli").get_all("Provides-Extra") or []
     return {extra: [name for name, version in packages(extra).items() if version is None] for extra in names}

@@ -33,7 +33,7 @@ PANELS = (None, METRICS, IMAGES, MODEL, TRAINING, SAMPLING, EFFORT, DATA, DEVICE
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """How the command line shows an option, and what it makes of what the user writes.
+    """An option on the command line: how it is shown, and what is made of what the user writes.
 
     Args:
         help: a sentence; other arguments are named in backticks, which the command line shows as flags.
@@ -135,7 +135,7 @@ def number_or_auto(name: str) -> Callable[[str], int | str]:
 
 
 NUMBERS: dict[str, tuple[type, str]] = {"int": (Integral, "a whole number"), "float": (Real, "a number")}
-"""By annotation, the type of an option's values, NumPy's too, and its name in messages."""
+"""The types of an option's values, NumPy's too, by annotation, with their names in messages."""
 
 
 def check_number(name: str, value: Any, annotation: Any) -> None:
