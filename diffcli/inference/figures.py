@@ -47,7 +47,7 @@ def _draw_cells(
 
     pictures = [[np.asarray(to_image(image)) for image in to_uint8(images)] for _, images in rows]
     cell = Axes(figure, (0, 0, 1, 1))
-    shown = cell.imshow(pictures[0][0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    drawing = cell.imshow(pictures[0][0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     cell.set(xticks=[], yticks=[])
 
     class Cells(Artist):
@@ -55,7 +55,7 @@ def _draw_cells(
             for row, (name, _) in enumerate(rows):
                 for column, picture in enumerate(pictures[row]):
                     cell.set_position(places[row, column].get_position(figure))
-                    shown.set_data(picture)
+                    drawing.set_data(picture)
                     cell.set_ylabel("" if column else name, **label)
                     if titles is not None:
                         cell.set_title(titles[0][row][column], **titles[1])

@@ -117,10 +117,10 @@ def _part_left(so_far: Explanation) -> str:
 
 
 def _degraded(moment: Moment) -> str:
-    raised, times = stretch_contrast(moment.xt)
+    image, times = stretch_contrast(moment.xt)
     pictures = [
         of_image(moment.xt, f"degraded to t = {moment.t}"),
-        of_image(raised, f"degraded to t = {moment.t}, stretched"),
+        of_image(image, f"degraded to t = {moment.t}, stretched"),
     ]
     return figure(pictures, f"t = {moment.t}, {contrast(times)}")
 
