@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SLOW, Cli
-from fuzzing import check_refused, damaged
+from fuzzing import check_refused, damage
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
@@ -137,7 +137,7 @@ def test_damaged_model_files(cli: Cli, workplace: Path, intact: bytes) -> None:
     file = Path("damaged.safetensors")
     command = ["sample", "--checkpoint", file, "--n", 1, "--steps", 1, "--out", "out.npz", "-q"]
     for seed in range(130 if SLOW else 15):
-        file.write_bytes(damaged(intact, seed))
+        file.write_bytes(damage(intact, seed))
         before = sorted(workplace.rglob("*"))
         result = cli(*command)
         check_refused(result, workplace, before)

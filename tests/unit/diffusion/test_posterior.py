@@ -81,7 +81,7 @@ def test_the_mean_given_the_measurement_is_exact_for_images_that_are_normal(
     )
     measurement = measurement_of(mixture, name, sigma, 6)
     wrapper = EXACT if method == "moments" else isotropic
-    exact = mixture.conditioned(measurement).denoiser(degradation)
+    exact = mixture.conditional_mixture(measurement).denoiser(degradation)
     estimate = wrapper(mixture.denoiser(degradation), degradation, measurement)
     # Without noise the reference, in pixels, is not known better.
     assert worst(estimate, exact, degradation, white(6)) < (1e-5 if sigma else 1e-4)
@@ -102,7 +102,7 @@ def test_where_nothing_of_the_image_is_left_at_T_the_mean_is_that_of_the_measure
     measurement = measurement_of(mixture, name, 0.1, 6)
     wrapper = EXACT if method == "moments" else isotropic
     estimate = wrapper(mixture.denoiser(degradation), degradation, measurement)
-    exact = mixture.conditioned(measurement).denoiser(degradation)
+    exact = mixture.conditional_mixture(measurement).denoiser(degradation)
     assert worst(estimate, exact, degradation, white(6)) < 1e-5
     # A network's Jacobian there is its own error, and is not asked; with the one gradient of the default, too.
     t, spread = torch.full((6,), T), torch.full((6, 1, 1, 1), 0.09, dtype=torch.float64)
@@ -131,7 +131,7 @@ def test_a_blur_with_noise_is_a_prior_too(kind: str, name: str) -> None:
     degradation = shaped(kinds[kind], torch.linspace(0, 1, T + 1).double())
     mixture = white_mixture()
     measurement = measurement_of(mixture, name, 0.02, 5)
-    exact = mixture.conditioned(measurement).denoiser(degradation)
+    exact = mixture.conditional_mixture(measurement).denoiser(degradation)
     plain = mixture.denoiser(degradation)
     estimate = isotropic(plain, degradation, measurement)
     assert worst(estimate, exact, degradation, white(5)) < 1e-5
@@ -164,7 +164,7 @@ def test_samples_have_the_posterior_mean_and_covariance(method: str, name: str, 
     mixture = smooth_mixture(1, SHAPE, 1.0) if method == "moments" else white_mixture()
     degradation = hot(150)
     measurement = measurement_of(mixture, name, sigma, PIXELS + 1)
-    posterior = mixture.conditioned(measurement)
+    posterior = mixture.conditional_mixture(measurement)
     estimate = POSTERIORS[method](mixture.denoiser(degradation), degradation, measurement)
     mean, covariance = law(heun, estimate, degradation)
     assert float((mean - posterior.mean).norm()) < 0.03 * float(posterior.mean.norm())
@@ -178,7 +178,7 @@ def test_samples_of_a_blur_with_noise_have_the_posterior_mean_and_covariance() -
     degradation = shaped(Heat(linear(T, 0.001, 0.01), SHAPE), torch.linspace(0, 1, T + 1).double())
     mixture = white_mixture()
     measurement = measurement_of(mixture, "pixelate", 0.1, PIXELS + 1)
-    posterior = mixture.conditioned(measurement)
+    posterior = mixture.conditional_mixture(measurement)
     # Where sampling starts: what is left of the posterior's images at T, with noise.
     estimate = isotropic(mixture.denoiser(degradation), degradation, measurement)
     at_T = torch.full((PIXELS + 1,), T)
@@ -205,7 +205,7 @@ def test_moments_are_calibrated_on_a_mixture(name: str, sigma: float, sampler: C
     error."""
     mixture, degradation, count = smooth_mixture(3, SHAPE, 0.5), hot(40), 500
     measurement = measurement_of(mixture, name, sigma, count)
-    posterior = mixture.conditioned(measurement)
+    posterior = mixture.conditional_mixture(measurement)
 
     def drawn(estimate: X0Function) -> Tensor:
         seeds = iter(range(10, 1000))
