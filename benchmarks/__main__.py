@@ -40,7 +40,7 @@ def sections(data_dir: Path, rounds: int, batches: int, program: Path | None = N
         "sampling-batch": lambda: sampling.cost_of_small_batches(rounds),
         "sampling-engine": lambda: sampling.engines(rounds),
         "sampling-noise": lambda: sampling.noise(rounds),
-        "evaluation": lambda: evaluation.again(data_dir, rounds),
+        "evaluation": lambda: evaluation.measure_again(data_dir, rounds),
         "blur": lambda: blur.against_torchvision(data_dir, rounds),
         "growth-training": lambda: growth.training(rounds),
         "growth-sampling": lambda: growth.sampling(rounds),

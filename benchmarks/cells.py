@@ -17,7 +17,7 @@ import torch
 from diffcli.utils.files import written_whole
 
 
-def stored(store: Path) -> dict[str, Any]:
+def read_cells(store: Path) -> dict[str, Any]:
     """The cells that were measured, by key; none where there is no such file."""
     return json.loads(store.read_text(encoding="utf-8")) if store.is_file() else {}
 
@@ -28,7 +28,7 @@ def keep(store: Path, cells: Mapping[str, Any], *, ordered: bool = False) -> Non
     Args:
         ordered: writes all of them by key.
     """
-    content = stored(store) | dict(cells)
+    content = read_cells(store) | dict(cells)
     with written_whole(store) as file:
         file.write_text(json.dumps(dict(sorted(content.items())) if ordered else content, indent=1) + "\n")
 
@@ -36,7 +36,7 @@ def keep(store: Path, cells: Mapping[str, Any], *, ordered: bool = False) -> Non
 def measure(module: str, cells: Mapping[str, Sequence[str]], store: Path) -> None:
     """Calls a module for each cell that is not in the store yet, with the words that its key leads to."""
     for key, words in cells.items():
-        if key not in stored(store):
+        if key not in read_cells(store):
             command = [sys.executable, "-m", module, *words, "--store", str(store)]
             subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 

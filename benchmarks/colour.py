@@ -30,9 +30,9 @@ import yaml
 from torch import Tensor
 
 import diffcli
-from benchmarks.cells import count_processor_time, keep, measure, stored
+from benchmarks.cells import count_processor_time, keep, measure, read_cells
 from benchmarks.peers import diffusers_example
-from benchmarks.recipes import Diffusers, Drawn, Lucidrains, Task
+from benchmarks.recipes import Diffusers, Drawing, Lucidrains, Task
 from benchmarks.rounds import machine, put, table
 from diffcli.data.datasets import split
 from diffcli.data.folders import folder
@@ -99,7 +99,7 @@ OURS: dict[str, tuple[str | None, dict[str, Any]]] = {
 }
 """Changes of a preset, by the recipe's name; the preset is the colour preset of the size where none is here."""
 
-PEERS: dict[str, Callable[[Task], Drawn]] = {
+PEERS: dict[str, Callable[[Task], Drawing]] = {
     # Its examples' train_unconditional.py, network and all.
     "diffusers": Diffusers(16, 1e-4, (0.95, 0.999), 1e-6, 500, "linear", diffusers_example),
     # The first lines of its README.
@@ -218,7 +218,7 @@ def peer(options: argparse.Namespace, name: str, seed: int, source: Source) -> d
     came = PEERS[name](Task(train.images, options.images, options.seconds, n, PEER_STEPS, clock))
     scores = distances_of(None, source, train).of(came.images, None)
     return {
-        "images seen": came.seen,
+        "images seen": came.images_shown,
         "training seconds": round(options.seconds),
         "gigabytes": round(memory[0], 2),
         "evaluations": came.evaluations,
@@ -340,10 +340,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure("benchmarks.colour", words_of(options), options.store)
     elif options.merge:
         for file in options.merge:
-            keep(options.store, stored(file), ordered=True)
+            keep(options.store, read_cells(file), ordered=True)
     else:
         PAGE.write_text(
-            put(PAGE.read_text(encoding="utf-8"), "colour", tables(stored(options.store))), encoding="utf-8"
+            put(PAGE.read_text(encoding="utf-8"), "colour", tables(read_cells(options.store))), encoding="utf-8"
         )
 
 

@@ -26,7 +26,7 @@ def _cache(folder: str) -> Iterator[None]:
         yield
 
 
-def again(data_dir: Path, rounds: int) -> str:
+def measure_again(data_dir: Path, rounds: int) -> str:
     """Distances of 250 samples of a model for MNIST, two steps each, from the classifier's features: evaluations a
     minute."""
     with tempfile.TemporaryDirectory() as folder:

@@ -75,7 +75,7 @@ def starting(data_dir: Path, rounds: int) -> str:
 
 
 @contextmanager
-def _beside(command: Sequence[str] | None) -> Iterator[None]:
+def _run_beside(command: Sequence[str] | None) -> Iterator[None]:
     """While another job runs a command again and again."""
     if command is None:
         yield
@@ -105,7 +105,7 @@ def two_at_once(data_dir: Path, rounds: int, batches: int) -> str:
 
         def side(other: list[str] | None) -> Side:
             def trained() -> float:
-                with tempfile.TemporaryDirectory(dir=folder) as out, _beside(other):
+                with tempfile.TemporaryDirectory(dir=folder) as out, _run_beside(other):
                     _call(_train(Path(out) / "run", data_dir, 3, batches))
                     rows = (Path(out) / "run" / "logs" / "metrics.csv").read_text().splitlines()
                 _call(["rm", "-rf", str(folder / "other")])

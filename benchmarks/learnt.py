@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks import quality
-from benchmarks.cells import stored
+from benchmarks.cells import read_cells
 from benchmarks.rounds import put
 from diffcli.evaluation.metrics import times_floor
 
@@ -45,7 +45,7 @@ def kept(study: Mapping[str, Any]) -> dict[str, Any]:
 
 def models() -> dict[str, Any]:
     """The kept numbers of the study, by model."""
-    return dict(stored(STORE)["models"])
+    return dict(read_cells(STORE)["models"])
 
 
 def _share(scores: Mapping[str, float], key: str = "class_kept") -> str:
@@ -58,9 +58,9 @@ def _floors(scores: Mapping[str, float]) -> str:
     return f"{first:.3g} and {second:.3g}"
 
 
-def _stored(table: str, row: quality.Row) -> Mapping[str, float]:
+def _read_scores(table: str, row: quality.Row) -> Mapping[str, float]:
     """The scores of a row of a stored table."""
-    scores: Mapping[str, float] = quality.stored(table)[quality.key_of(row)]["scores"]
+    scores: Mapping[str, float] = quality.read_scores(table)[quality.key_of(row)]["scores"]
     return scores
 
 
@@ -104,7 +104,7 @@ def one_step() -> str:
 
 def start() -> str:
     small = models()["cold"]["by_prior"]
-    big = {row.options.get("prior", "mixture"): _stored("priors", row) for row in quality.TABLES["priors"][1]}
+    big = {row.options.get("prior", "mixture"): _read_scores("priors", row) for row in quality.TABLES["priors"][1]}
     lines = []
     for title, scores in (("Digits of 8x8", small), ("MNIST's, `blur-fast`", big)):
         grey, mixture, real = (_floors(scores[prior]) for prior in ("uniform", "mixture", "blurred-data"))
@@ -112,7 +112,7 @@ def start() -> str:
     return " ".join(lines)
 
 
-def told() -> str:
+def label_rows() -> str:
     hot = models()["hot"]["scores"]
     return (
         f"From z_T the model keeps {_share(hot)} of the classes when told no label, "
@@ -122,8 +122,8 @@ def told() -> str:
 
 def null_label() -> str:
     cold, hot = quality.TABLES["labels-cold"][1], quality.TABLES["labels-hot"][1]
-    cold_told, cold_none = (_floors(_stored("labels-cold", row)) for row in (cold[0], cold[-1]))
-    hot_told, hot_none = (_floors(_stored("labels-hot", row)) for row in (hot[1], hot[-1]))
+    cold_told, cold_none = (_floors(_read_scores("labels-cold", row)) for row in (cold[0], cold[-1]))
+    hot_told, hot_none = (_floors(_read_scores("labels-hot", row)) for row in (hot[1], hot[-1]))
     return (
         f"`blur-fast`, one sampler, unguided: told labels in turn {cold_told} floors, told none {cold_none}. "
         f"`mnist-fast`, each way with a guidance of its own: {hot_told}, and {hot_none}."
@@ -132,7 +132,7 @@ def null_label() -> str:
 
 def floors() -> str:
     rows = quality.TABLES["labels-cold"][1]
-    alike, apart = _stored("labels-cold", rows[0]), _stored("labels-cold", rows[-1])
+    alike, apart = _read_scores("labels-cold", rows[0]), _read_scores("labels-cold", rows[-1])
     keys = [f"fid_{judge}_floor" for judge in quality.JUDGES]
     first, second = (f"{alike[key]:.4f} and {apart[key]:.4f}" for key in keys)
     return (
@@ -143,7 +143,7 @@ def floors() -> str:
 
 def judges() -> str:
     rows = quality.TABLES["samplers-guided"][1]
-    plain, solver = (quality.stored("samplers-guided")[quality.key_of(row)] for row in (rows[0], rows[-1]))
+    plain, solver = (quality.read_scores("samplers-guided")[quality.key_of(row)] for row in (rows[0], rows[-1]))
     counts = [one["settings"]["evaluations"] for one in (plain, solver)]
     return (
         f"`ddim`, {counts[0]} evaluations, unguided: {_floors(plain['scores'])} floors by `classifier` and `resnet`; "
@@ -157,12 +157,12 @@ def steps() -> str:
         rows = {
             row.options.get("steps"): row for row in quality.TABLES[table][1] if row.options.get("sampler") == sampler
         }
-        lines.append(f"{_floors(_stored(table, rows[10]))} floors, then {_floors(_stored(table, rows[20]))}")
+        lines.append(f"{_floors(_read_scores(table, rows[10]))} floors, then {_floors(_read_scores(table, rows[20]))}")
     return f"`cold-naive` in 10 and in 20 steps: {lines[0]}. `ddim` with eta 0, unguided: {lines[1]}."
 
 
 def colour() -> str:
-    cells = stored(COLOUR)
+    cells = read_cells(COLOUR)
     names = [f"emoji; 32; 400 s; {name}, guided by 1.4; seed 0" for name in ("noise alone", "blur, noise up to 1")]
     noise, blur = (_floors(cells[name]["scores"]) for name in names)
     return f"After 400 seconds of one core, the same network: noise alone {noise} floors, blur with noise {blur}."
@@ -199,7 +199,7 @@ RESULTS: dict[str, Callable[[], str]] = {
     "remedy": remedy,
     "one-step": one_step,
     "start": start,
-    "told": told,
+    "told": label_rows,
     "null-label": null_label,
     "floors": floors,
     "judges": judges,

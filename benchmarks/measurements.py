@@ -21,7 +21,7 @@ MOTION = 7
 """Pixels that a moving camera smears a pixel over, along a diagonal."""
 
 
-class Pooled(Operator):
+class BlockMeans(Operator):
     """Means over blocks of ``size`` x ``size`` pixels, in the first pixel of each block; the others are 0."""
 
     def __init__(self, size: int) -> None:
@@ -120,7 +120,7 @@ def rows(models: Callable[[str], Model]) -> dict[str, Row]:
         of_model("blur, t = 60", models("blur-fast"), 60),
         of_model("pixelate, t = 60", models("pixelate-fast"), 60),
         Row("mask, half of the pixels", Pixelwise(half), seen=half),
-        Row("down-sampling by 4", Pooled(4), seen=corners),
+        Row("down-sampling by 4", BlockMeans(4), seen=corners),
         Row(f"motion over {MOTION} pixels", operator_of(Motion(), 1)),
     ]
     return {row.name: row for row in every}

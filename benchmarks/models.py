@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import diffcli
-from diffcli.checkpoints.model_file import READY_MODELS, SUFFIX, read_about, read_stored, write_model_file
+from diffcli.checkpoints.model_file import READY_MODELS, SUFFIX, read_metadata, read_stored, write_model_file
 from diffcli.checkpoints.runs import find_run
 from diffcli.cli.tables import print_comparison, print_evaluation
 
@@ -63,7 +63,7 @@ def write(
                 file,
                 replace(stored, preset=without_folders(stored.preset), preset_name=name, evaluation=rounded.evaluation),
             )
-        print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, {read_about(file)['epoch']} epochs")
+        print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, {read_metadata(file)['epoch']} epochs")
 
 
 def without_folders(preset: Mapping[str, Any]) -> dict[str, Any]:

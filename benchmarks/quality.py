@@ -146,7 +146,7 @@ TABLES: dict[str, tuple[str, list[Row]]] = {
 """By name, the page that a table stands in and its rows."""
 
 
-def stored(name: str) -> dict[str, dict[str, Any]]:
+def read_scores(name: str) -> dict[str, dict[str, Any]]:
     """The evaluations of a table by the key of their row; none where nothing was measured."""
     file = STORE / f"{name}.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -161,11 +161,11 @@ def measure(name: str, data_dir: Path) -> None:
     """Evaluates the rows of a table that were not measured, one after the other, and keeps each at once."""
     STORE.mkdir(exist_ok=True)
     for row in TABLES[name][1]:
-        rows = stored(name)
+        rows = read_scores(name)
         if key_of(row) in rows:
             continue
         # The same evaluation may stand in another table.
-        others = (stored(other).get(key_of(row)) for other in TABLES)
+        others = (read_scores(other).get(key_of(row)) for other in TABLES)
         result = next(filter(None, others), None) or _evaluation(row, data_dir)
         rows[key_of(row)] = result
         (STORE / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -195,17 +195,17 @@ def cells_of(row: Row, evaluation: Mapping[str, Any]) -> list[str]:
 HEAD = ("evaluations", "`classifier`", "times", "`resnet`", "times", "read as the label")
 
 
-def rendered(name: str) -> str:
+def page_tables(name: str) -> str:
     """A table as its page shows it.
 
     Raises:
         KeyError: a row was not measured.
     """
-    rows, evaluations = TABLES[name][1], stored(name)
+    rows, evaluations = TABLES[name][1], read_scores(name)
     if name == "errors":
         return _errors([evaluations[key_of(row)]["scores"] for row in rows])
     if name == "samplers-few":
-        return _few(evaluations)
+        return _few_digits(evaluations)
     first = "prior" if name == "priors" else "sampler" if name.startswith("samplers") else "model"
     return table((first, *HEAD), [cells_of(row, evaluations[key_of(row)]) for row in rows])
 
@@ -221,7 +221,7 @@ def _errors(seeds: Sequence[Mapping[str, float]]) -> str:
     return table(("score", f"mean of {len(seeds)} seeds", "mean standard error", "spread", "ratio"), lines)
 
 
-def _few(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+def _few_digits(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each model and score, a column for each number of evaluations; distances are times their floors."""
     lines = []
     for kind, rows in BY_EVALUATIONS.items():
@@ -237,7 +237,7 @@ def _few(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
 def write(name: str) -> None:
     """Writes a table into its page."""
     page = ROOT / TABLES[name][0]
-    page.write_text(put(page.read_text(encoding="utf-8"), name, rendered(name)), encoding="utf-8")
+    page.write_text(put(page.read_text(encoding="utf-8"), name, page_tables(name)), encoding="utf-8")
 
 
 def main() -> None:

@@ -20,12 +20,12 @@ BATCH = 250
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawing:
     """What came of a training of so many seconds."""
 
     images: Tensor
     """uint8 (n, C, H, W)."""
-    seen: int
+    images_shown: int
     """Training images, counted as often as they were shown."""
     evaluations: int
     """Of the network for each sample."""
@@ -58,10 +58,10 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
-def ours(preset: str) -> Callable[[Task], Drawn]:
+def ours(preset: str) -> Callable[[Task], Drawing]:
     """``diffcli train --preset NAME --max-time ...``, then its own sampler."""
 
-    def recipe(task: Task) -> Drawn:
+    def recipe(task: Task) -> Drawing:
         import diffcli
         from diffcli.utils.devices import Devices
 
@@ -83,7 +83,7 @@ def ours(preset: str) -> Callable[[Task], Drawn]:
             by_digit = model.classes and model.clusters is None
             labels = sampling.labels_of(range(task.n)) if by_digit else None
             asked = evaluations(sampling)
-        return Drawn(images, seen, asked, time.perf_counter() - started, labels)
+        return Drawing(images, seen, asked, time.perf_counter() - started, labels)
 
     return recipe
 
@@ -121,7 +121,7 @@ class Diffusers:
     schedule: str
     network: Callable[[tuple[int, int, int]], nn.Module] = diffusers_network
 
-    def __call__(self, task: Task) -> Drawn:
+    def __call__(self, task: Task) -> Drawing:
         from diffusers import DDIMScheduler, DDPMScheduler
 
         shape = tuple(task.train.shape[1:])
@@ -155,7 +155,7 @@ class Diffusers:
         started = time.perf_counter()
         images = torch.cat([self._sample(network, sampler, (size, *shape)) for size in task.batches()])
         seconds = time.perf_counter() - started
-        return Drawn(to_uint8(images / 2 + 0.5), count * self.batch_size, len(sampler.timesteps), seconds)
+        return Drawing(to_uint8(images / 2 + 0.5), count * self.batch_size, len(sampler.timesteps), seconds)
 
     @staticmethod
     @torch.inference_mode()
@@ -180,7 +180,7 @@ class Lucidrains:
     dim: int
     dim_mults: tuple[int, ...] = (1, 2, 4)
 
-    def __call__(self, task: Task) -> Drawn:
+    def __call__(self, task: Task) -> Drawing:
         os.environ["TQDM_DISABLE"] = "1"
         from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet
 
@@ -208,7 +208,7 @@ class Lucidrains:
         started = time.perf_counter()
         with torch.inference_mode():
             drawn = torch.cat([model.sample(batch_size=size) for size in task.batches()])
-        return Drawn(to_uint8(drawn), seen, steps, time.perf_counter() - started)
+        return Drawing(to_uint8(drawn), seen, steps, time.perf_counter() - started)
 
     @staticmethod
     def _until(trainer, task: Task) -> None:  # type: ignore[no-untyped-def]
@@ -235,7 +235,7 @@ def _png_folder(images: Tensor, folder: Path) -> Path:
     return folder
 
 
-RECIPES: dict[str, Callable[[Task], Drawn]] = {
+RECIPES: dict[str, Callable[[Task], Drawing]] = {
     "diffcli": ours("mnist-fast"),
     "diffcli, told no digits": ours("mnist-fast-unlabelled"),
     # Its examples' train_unconditional.py.

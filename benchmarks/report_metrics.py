@@ -32,7 +32,7 @@ from diffcli.evaluation.subsets import random_subset
 from diffcli.inference.loading import load
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
-from diffcli.inference.restoration import Disturbance, degraded
+from diffcli.inference.restoration import Disturbance, degrade_batch
 from diffcli.inference.sampling import Sampling
 from diffcli.utils.devices import Devices
 from diffcli.utils.files import written_whole
@@ -45,21 +45,21 @@ WAYS = ("sampled", "direct")
 
 
 @dataclass(frozen=True)
-class Reported:
+class ReportedMetrics:
     """A model of the report, and its row of Tables 1 and 2."""
 
     run: str
-    where: str
+    place: str
     ssim: float
     rmse: float
     psnr: float
 
 
 MODELS = {
-    "low beta": Reported("ddpm-const-lowbeta", "Table 1", 0.164, 0.306, 10.5),
-    "noise": Reported("ddpm-cosine-unet", "Table 2", 0.0804, 0.3592, 9.0724),
-    "blur": Reported("blur-const", "Table 2", 0.3549, 0.2312, 13.2237),
-    "high beta": Reported("ddpm-const-highbeta", "Table 1", 0.0336, 0.402, 7.94),
+    "low beta": ReportedMetrics("ddpm-const-lowbeta", "Table 1", 0.164, 0.306, 10.5),
+    "noise": ReportedMetrics("ddpm-cosine-unet", "Table 2", 0.0804, 0.3592, 9.0724),
+    "blur": ReportedMetrics("blur-const", "Table 2", 0.3549, 0.2312, 13.2237),
+    "high beta": ReportedMetrics("ddpm-const-highbeta", "Table 1", 0.0336, 0.402, 7.94),
 }
 
 
@@ -79,15 +79,18 @@ def mirrored_ssim(originals: Tensor, images: Tensor) -> Tensor:
 SCORES = {"SSIM inside": ssim, "SSIM mirrored": mirrored_ssim, "RMSE": rmse, "PSNR": psnr}
 
 
-def drawn(sampling: Sampling, images: Tensor, indices: range, noise: float) -> dict[str, Tensor]:
+def reconstruct_batch(sampling: Sampling, images: Tensor, indices: range, noise: float) -> dict[str, Tensor]:
     """Reconstructions of the uint8 images (B, C, H, W) with these indices, by way: float (B, C, H, W), not clamped."""
     generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, indices)
-    zT, at_T = degraded(
+    zT, at_T = degrade_batch(
         sampling.denoiser.degradation, to_model(images.to(sampling.device)), sampling.steps[0], generators
     )
     zT = Disturbance(noise=noise).of(zT, sampling.seed, indices)
-    made = {"sampled": last(sampling.trajectory(zT, generators)), "direct": sampling.denoiser(zT, at_T)}
-    return {way: images.cpu() for way, images in made.items()}
+    reconstructions_by_way = {
+        "sampled": last(sampling.trajectory(zT, generators)),
+        "direct": sampling.denoiser(zT, at_T),
+    }
+    return {way: images.cpu() for way, images in reconstructions_by_way.items()}
 
 
 @torch.inference_mode()
@@ -111,7 +114,7 @@ def reconstructions(
         file = folder / f"{indices.start:05d}-{indices.stop:05d}.pt"
         if not file.is_file():
             began = time.perf_counter()
-            made = drawn(sampling, images[indices.start : indices.stop], indices, noise)
+            made = reconstruct_batch(sampling, images[indices.start : indices.stop], indices, noise)
             with written_whole(file) as part:
                 torch.save(made, part)
             seconds = time.perf_counter() - began
@@ -139,7 +142,7 @@ def rows(name: str, options: argparse.Namespace) -> Iterator[list[str]]:
                     cells.append(f"{mean:.4g}" + ("" if error is None else f" ± {error:.2g}"))
                 yield [name, f"{noise:g}", way, pixels, *cells]
     yield [
-        f"the report, {reported.where}",
+        f"the report, {reported.place}",
         "",
         "",
         "",

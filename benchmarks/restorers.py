@@ -21,7 +21,7 @@ from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_
 from diffcli.diffusion.samplers import last
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
-from diffcli.inference.restoration import estimated, restore
+from diffcli.inference.restoration import one_step_estimates, restore
 
 NOISE_FREE = 1e-3
 """The noise that deepinv is told of where there is none: it divides by it."""
@@ -81,7 +81,7 @@ class Passes:
     _handles: list[Any] = field(default_factory=list)
 
     def __call__(self, network: nn.Module) -> Passes:
-        self._handles.append(network.register_forward_hook(self._seen))
+        self._handles.append(network.register_forward_hook(self._count_forward))
         return self
 
     def __enter__(self) -> Passes:
@@ -91,12 +91,12 @@ class Passes:
         for handle in self._handles:
             handle.remove()
 
-    def _seen(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _count_forward(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self.forward += len(output)
         if output.requires_grad:
-            output.register_hook(self._differentiated)
+            output.register_hook(self._count_backward)
 
-    def _differentiated(self, gradient: Tensor) -> None:
+    def _count_backward(self, gradient: Tensor) -> None:
         self.backward += len(gradient)
 
 
@@ -136,7 +136,7 @@ def cold(model: Model, *, one_step: bool) -> Restorer:
         assert problem.t is not None
         sampling = model.sampling_from(problem.t, SamplerOptions(seed=seed))
         if one_step:
-            return torch.cat(list(estimated(sampling, problem.measurement.y, problem.labels)))
+            return torch.cat(list(one_step_estimates(sampling, problem.measurement.y, problem.labels)))
         return torch.cat(list(restore(sampling, problem.measurement.y, labels=problem.labels)))
 
     way = "one step" if one_step else "sampler"
@@ -282,7 +282,7 @@ def deepinv_dps(steps: int = 100, weight: float = 100.0) -> Restorer:
     return Restorer(f"DPS: {steps} steps, weight {weight:g}", drawn)
 
 
-def counted(restorer: Restorer, problem: Problem, seed: int) -> tuple[Tensor, float, float]:
+def restore_and_count(restorer: Restorer, problem: Problem, seed: int) -> tuple[Tensor, float, float]:
     """(images, evaluations of a network for each of them, gradients for each)."""
     model = restorer.cold or problem.prior
     with Passes()(model.denoiser.network) as passes:

@@ -33,10 +33,10 @@ from benchmarks.restorers import (
     azula_mmps,
     azula_pgdm,
     cold,
-    counted,
     deepinv_diffpir,
     deepinv_dps,
     ours,
+    restore_and_count,
 )
 from benchmarks.rounds import put, table
 from diffcli.checkpoints.model_file import fingerprint
@@ -54,8 +54,8 @@ STORE = ROOT / "docs" / "evaluations" / "restoring.json"
 PAGE = ROOT / "docs" / "restore.md"
 PRIOR, COLD = "mnist-fast", ("blur-fast", "pixelate-fast")
 DIGITS, CHUNK, SAMPLES = 500, 8, 8
-TOLD = ("untold", "told")
-COVERED, PROJECTIONS = 0.9, 64
+LABEL_MODES = ("untold", "told")
+COVERAGE, PROJECTIONS = 0.9, 64
 """The share that an interval over samples should cover, and on how many random sums of an image's pixels it is
 measured."""
 OURS = "ours"
@@ -71,12 +71,12 @@ class Setting:
 
     row: str
     sigma: float
-    told: str
+    label_mode: str
 
     @property
     def key(self) -> str:
         """Where its cells are kept."""
-        return f"{self.row}; {_noise(self.sigma)}; {self.told}"
+        return f"{self.row}; {_noise(self.sigma)}; {self.label_mode}"
 
 
 def _noise(sigma: float) -> str:
@@ -85,10 +85,10 @@ def _noise(sigma: float) -> str:
 
 def settings() -> Iterator[Setting]:
     """All of them, those that matter most first."""
-    for told in TOLD:
+    for label_mode in LABEL_MODES:
         for sigma in sorted(SIGMAS, key=lambda sigma: sigma == 0):
             for row in ROWS:
-                yield Setting(row, sigma, told)
+                yield Setting(row, sigma, label_mode)
 
 
 ROWS = (
@@ -105,9 +105,9 @@ ROWS = (
 @cache
 def model(name: str) -> Model:
     """A model that is never trained here: gradients are of its input alone."""
-    loaded = diffcli.load(name)
-    loaded.denoiser.requires_grad_(False)
-    return loaded
+    result = diffcli.load(name)
+    result.denoiser.requires_grad_(False)
+    return result
 
 
 @cache
@@ -163,7 +163,7 @@ def coverage(samples: Tensor, originals: Tensor) -> Tensor:
     count = samples.shape[1]
     weights = torch.randn(originals[0].numel(), PROJECTIONS, generator=torch.Generator().manual_seed(0))
     drawn, true = samples.flatten(2) @ weights, originals.flatten(1) @ weights
-    reach = float(t.ppf(0.5 + COVERED / 2, count - 1)) * math.sqrt(1 + 1 / count) * drawn.std(dim=1)
+    reach = float(t.ppf(0.5 + COVERAGE / 2, count - 1)) * math.sqrt(1 + 1 / count) * drawn.std(dim=1)
     return ((true - drawn.mean(dim=1)).abs() <= reach).double().mean(dim=1)
 
 
@@ -178,48 +178,50 @@ def added(first: Moments, second: Moments) -> Moments:
     return [a + b for a, b in zip(first, second, strict=True)]
 
 
-def mean_and_error(kept: Moments) -> tuple[float, float]:
+def mean_and_error(moments_of_score: Moments) -> tuple[float, float]:
     """The mean and its standard error; nan of a single value."""
-    count, total, squares = kept
+    count, total, squares = moments_of_score
     mean = total / count
     spread = max(squares / count - mean**2, 0.0)
     return mean, math.sqrt(spread / (count - 1)) if count > 1 else math.nan
 
 
-def stored(file: Path = STORE) -> dict[str, dict[str, Any]]:
+def read_cells(file: Path = STORE) -> dict[str, dict[str, Any]]:
     """By setting and restorer: the model, the release, the number of digits, and moments by score."""
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _source(restorer: Restorer, name: str) -> dict[str, str]:
     """What a cell is of: with another model or release, it is measured anew."""
-    of = {"model": fingerprint((restorer.cold or model(PRIOR)).checkpoint), "settings": restorer.name}
+    source = {"model": fingerprint((restorer.cold or model(PRIOR)).checkpoint), "settings": restorer.name}
     library = name.split()[0]
-    return {**of, "release": f"{library} {version(library)}"} if library in PEERS else of
+    return {**source, "release": f"{library} {version(library)}"} if library in PEERS else source
 
 
 def text_of(cells: Mapping[str, Mapping[str, Any]]) -> str:
     """What is kept in the store: a line for each cell, so that versions can be compared."""
     settings = (
         f"{json.dumps(key)}: {{\n"
-        + ",\n".join(f" {json.dumps(name)}: {json.dumps(own[name], sort_keys=True)}" for name in sorted(own))
+        + ",\n".join(f" {json.dumps(name)}: {json.dumps(group[name], sort_keys=True)}" for name in sorted(group))
         + "\n}"
-        for key, own in sorted(cells.items())
+        for key, group in sorted(cells.items())
     )
     return "{\n" + ",\n".join(settings) + "\n}\n"
 
 
-def measure(chosen: Sequence[Setting], digits: int, models: Sequence[str], data_dir: Path, store: Path) -> None:
+def measure(
+    chosen_settings: Sequence[Setting], digits: int, models: Sequence[str], data_dir: Path, store: Path
+) -> None:
     """Measures what ``store`` lacks, chunk by chunk."""
     test = load_source(model(PRIOR).preset, data_dir, download=False).test
     order = random_subset(len(test.images), digits, 0)
     for start in range(0, digits, CHUNK):
         indices = order[start : start + CHUNK]
         digits_here = Digits(start, indices.tolist(), to_model(test.images[indices]), test.labels[indices].long())
-        for setting in chosen:
-            cells = _measured(setting, stored(store).get(setting.key, {}), digits_here, models)
+        for setting in chosen_settings:
+            cells = _measure_cells(setting, read_cells(store).get(setting.key, {}), digits_here, models)
             with written_whole(store) as part:
-                part.write_text(text_of({**stored(store), setting.key: cells}), encoding="utf-8")
+                part.write_text(text_of({**read_cells(store), setting.key: cells}), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -232,45 +234,45 @@ class Digits:
     labels: Tensor
 
 
-def _measured(setting: Setting, cells: Mapping[str, Any], digits: Digits, models: Sequence[str]) -> dict[str, Any]:
+def _measure_cells(setting: Setting, cells: Mapping[str, Any], digits: Digits, models: Sequence[str]) -> dict[str, Any]:
     """The cells of a setting with these digits added to those that lack them."""
     row, start = all_rows()[setting.row], digits.start
-    ways = restorers(row, models)
-    cells = {name: cell for name, cell in cells.items() if name in ways}
-    sources = {name: _source(way, name) for name, way in ways.items()}
-    missing = [
+    restorers_by_name = restorers(row, models)
+    cells = {name: cell for name, cell in cells.items() if name in restorers_by_name}
+    sources = {name: _source(restorer, name) for name, restorer in restorers_by_name.items()}
+    names = [
         name
-        for name in ways
+        for name in restorers_by_name
         if name not in cells or cells[name]["source"] != sources[name] or cells[name]["digits"] <= start
     ]
     if start:  # a cell that lacks an earlier chunk waits until that is measured
-        missing = [name for name in missing if name in cells and cells[name]["digits"] == start]
-    if not missing:
+        names = [name for name in names if name in cells and cells[name]["digits"] == start]
+    if not names:
         return cells
-    told = digits.labels if setting.told == "told" else torch.full_like(digits.labels, NO_LABEL)
+    labels = digits.labels if setting.label_mode == "told" else torch.full_like(digits.labels, NO_LABEL)
     results: dict[str, dict[str, Tensor]] = {}
     seconds: dict[str, float] = {}
     passes: dict[str, tuple[float, float]] = {}
-    for name in dict.fromkeys([OURS, *missing]):  # ours beside all others, for differences and ratios
-        way = ways[name]
-        samples = SAMPLES if way.random else 1
-        asked = problem(
-            row, digits.x0, told, model(PRIOR), sigma=setting.sigma, indices=digits.indices, samples=samples
+    for name in dict.fromkeys([OURS, *names]):  # ours beside all others, for differences and ratios
+        restorer = restorers_by_name[name]
+        samples = SAMPLES if restorer.random else 1
+        question = problem(
+            row, digits.x0, labels, model(PRIOR), sigma=setting.sigma, indices=digits.indices, samples=samples
         )
-        began = time.process_time()
-        images, *counts = counted(way, asked, start)
-        seconds[name] = (time.process_time() - began) / len(images)
+        start_time = time.process_time()
+        images, *counts = restore_and_count(restorer, question, start)
+        seconds[name] = (time.process_time() - start_time) / len(images)
         passes[name] = (counts[0], counts[1])
-        misfits = row.misfit(asked.measurement, images).view(-1, samples)
+        misfits = row.misfit(question.measurement, images).view(-1, samples)
         results[name] = scores_of(images.view(-1, samples, *images.shape[1:]), digits.x0, digits.labels, misfits)
-    for name in missing:
+    for name in names:
         scores = {key: moments(values) for key, values in results[name].items()}
         scores["psnr_behind"] = moments(results[OURS]["psnr_mean"] - results[name]["psnr_mean"])
         scores["seconds"] = moments([seconds[name]])
         scores["times_ours"] = moments([seconds[name] / seconds[OURS]])
         if start:
-            before = cells[name]["scores"]
-            scores = {key: added(before[key], value) for key, value in scores.items()}
+            earlier = cells[name]["scores"]
+            scores = {key: added(earlier[key], value) for key, value in scores.items()}
         cells[name] = {
             "source": sources[name],
             "digits": start + len(digits.indices),
@@ -312,30 +314,30 @@ SCORES: dict[str, tuple[str, tuple[str, ...]]] = {
 BLOCK = "restoring"
 
 
-def shown(kept: Moments) -> str:
+def score_text(moments_of_score: Moments) -> str:
     """A mean and its standard error, of as many digits as the error has two of."""
-    mean, error = mean_and_error(kept)
+    mean, error = mean_and_error(moments_of_score)
     if not error > 0:
         return f"{mean:.3g}"
     decimals = max(0, 1 - math.floor(math.log10(error)))
     return f"{mean:.{min(decimals, 3)}f} ± {error:.{min(decimals, 3)}f}"
 
 
-def _rows_of(cells: Mapping[str, Mapping[str, Any]], told: str) -> list[Setting]:
+def _rows_of(cells: Mapping[str, Mapping[str, Any]], label_mode: str) -> list[Setting]:
     """The measured settings in the order of the page: by operator, then by noise."""
-    every = [Setting(row, sigma, told) for row in ROWS for sigma in SIGMAS]
-    return [setting for setting in every if setting.key in cells]
+    all_settings = [Setting(row, sigma, label_mode) for row in ROWS for sigma in SIGMAS]
+    return [setting for setting in all_settings if setting.key in cells]
 
 
-def score_table(cells: Mapping[str, Mapping[str, Any]], told: str, keys: Sequence[str]) -> str:
+def score_table(cells: Mapping[str, Mapping[str, Any]], label_mode: str, keys: Sequence[str]) -> str:
     """A line for each operator and noise that were measured, a column for each restorer that has the scores."""
-    measured = _rows_of(cells, told)
+    settings_measured = _rows_of(cells, label_mode)
 
     def values(setting: Setting, column: str) -> str:
         scores = cells[setting.key].get(column, {"scores": {}})["scores"]
-        return ", ".join(shown(scores[key]) for key in keys if key in scores)
+        return ", ".join(score_text(scores[key]) for key in keys if key in scores)
 
-    columns = [column for column in COLUMNS if any(values(setting, column) for setting in measured)]
+    columns = [column for column in COLUMNS if any(values(setting, column) for setting in settings_measured)]
     lines = [
         [
             setting.row,
@@ -343,7 +345,7 @@ def score_table(cells: Mapping[str, Mapping[str, Any]], told: str, keys: Sequenc
             str(cells[setting.key][OURS]["digits"]),
             *(values(setting, column) for column in columns),
         ]
-        for setting in measured
+        for setting in settings_measured
     ]
     return table(("measured", "noise", "digits", *(COLUMNS[column] for column in columns)), lines)
 
@@ -362,19 +364,21 @@ def cost_table(cells: Mapping[str, Mapping[str, Any]]) -> str:
             seconds = added(seconds, cell["scores"]["seconds"])
         what = " or ".join(sorted({cell["source"]["settings"] for cell in own}))
         release = own[0]["source"].get("release", "")
-        lines.append([heading, release, what, _range(forward), _range(backward), shown(seconds), shown(times)])
+        lines.append(
+            [heading, release, what, _range(forward), _range(backward), score_text(seconds), score_text(times)]
+        )
     head = ("restorer", "release", "settings", "evaluations", "gradients", "seconds", "times diffcli's")
     return table(head, lines)
 
 
-def rendered() -> str:
+def page_tables() -> str:
     """The tables as their page shows them."""
-    cells = stored()
+    cells = read_cells()
     parts = [f"Cost of an image, over all settings:\n\n{cost_table(cells)}"]
-    for told in TOLD:
-        if _rows_of(cells, told):
-            parts.append(f"### Labels {told}")
-            parts += [f"{title}:\n\n{score_table(cells, told, keys)}" for title, keys in SCORES.values()]
+    for label_mode in LABEL_MODES:
+        if _rows_of(cells, label_mode):
+            parts.append(f"### Labels {label_mode}")
+            parts += [f"{title}:\n\n{score_table(cells, label_mode, keys)}" for title, keys in SCORES.values()]
     return "\n\n".join(parts)
 
 
@@ -384,7 +388,7 @@ def _range(counts: set[int]) -> str:
 
 def write() -> None:
     """Writes the tables into the page."""
-    PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), BLOCK, rendered()), encoding="utf-8")
+    PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), BLOCK, page_tables()), encoding="utf-8")
 
 
 def main() -> None:
@@ -394,20 +398,20 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(COLD), help="cold models: names, runs or files")
     parser.add_argument("--rows", nargs="+", default=[""], help="only rows that one of these is part of")
     parser.add_argument("--sigmas", nargs="+", help="only noises of these names, as the tables show them")
-    parser.add_argument("--told", choices=TOLD, help="only with labels told, or untold")
+    parser.add_argument("--told", choices=LABEL_MODES, help="only with labels told, or untold")
     parser.add_argument("--store", type=Path, default=STORE, help="where cells are kept")
     parser.add_argument("--data-dir", type=Path, default=Path(os.environ.get("DIFFCLI_DATA", "data")))
     options = parser.parse_args()
     if options.measure:
         torch.set_num_threads(1)
-        chosen = [
+        chosen_settings = [
             setting
             for setting in settings()
             if any(part in setting.row for part in options.rows)
-            and options.told in (None, setting.told)
+            and options.told in (None, setting.label_mode)
             and (options.sigmas is None or _noise(setting.sigma) in options.sigmas)
         ]
-        measure(chosen, options.digits, options.models, options.data_dir, options.store)
+        measure(chosen_settings, options.digits, options.models, options.data_dir, options.store)
     if options.store == STORE:
         write()
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.recipes import RECIPES, Drawn, Task
+from benchmarks.recipes import RECIPES, Drawing, Task
 from benchmarks.rounds import put, table
 from diffcli.data.datasets import mnist
 from diffcli.data.pixels import to_model, to_unit
@@ -40,7 +40,7 @@ def features(judge: Extractor, images: torch.Tensor) -> torch.Tensor:
     return torch.cat([judge.features(to_unit(to_model(batch))) for batch in images.split(250)])
 
 
-def kept(name: str, task: Task, out: Path) -> Drawn:
+def keep_scores(name: str, task: Task, out: Path) -> Drawing:
     """What a recipe drew, from ``out`` where it is there."""
     file = out / f"{name}.npz"
     asked = json.dumps({"seconds": task.seconds, "n": task.n, "steps": task.steps})
@@ -49,10 +49,10 @@ def kept(name: str, task: Task, out: Path) -> Drawn:
             if str(content["asked"]) == asked and "labels" in content:
                 facts = content["facts"].tolist()
                 labels = torch.from_numpy(content["labels"]) if content["labels"].size else None
-                return Drawn(torch.from_numpy(content["images"]), int(facts[0]), int(facts[1]), facts[2], labels)
+                return Drawing(torch.from_numpy(content["images"]), int(facts[0]), int(facts[1]), facts[2], labels)
     torch.manual_seed(0)
     drawn = RECIPES[name](task)
-    facts = [drawn.seen, drawn.evaluations, drawn.sampling_seconds]
+    facts = [drawn.images_shown, drawn.evaluations, drawn.sampling_seconds]
     labels = np.array([]) if drawn.labels is None else drawn.labels.numpy()
     np.savez_compressed(file, images=drawn.images.numpy(), labels=labels, facts=np.array(facts), asked=np.array(asked))
     return drawn
@@ -75,10 +75,10 @@ def main() -> None:
     real = {name: Reference.of(features(judge, source.test.images)) for name, judge in judges.items()}
     rows = []
     for name in options.only:
-        drawn = kept(name, task, options.out)
+        drawn = keep_scores(name, task, options.out)
         labels = torch.full((task.n,), -1) if drawn.labels is None else drawn.labels
         pool = Pool.like(labels, source.development.labels, seed=0)
-        cells = [f"{drawn.seen:,}", "no" if drawn.labels is None else "yes", drawn.evaluations]
+        cells = [f"{drawn.images_shown:,}", "no" if drawn.labels is None else "yes", drawn.evaluations]
         for judge_name, judge in judges.items():
             distance_to = real[judge_name].distance
             distance = distance_to(features(judge, drawn.images))

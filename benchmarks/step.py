@@ -17,7 +17,7 @@ from diffcli.training.optimizers import OPTIMIZERS
 from diffcli.training.plan import Plan
 
 
-def bare(plan: Plan, batches: int) -> Side:
+def bare_step(plan: Plan, batches: int) -> Side:
     """The preset's recipe as a loop: batches, t, noise, hidden labels, loss, clipping, optimizer and average, and no
     more."""
     training, train, denoiser = plan.preset.training, plan.data.train, plan.module.denoiser
@@ -53,9 +53,9 @@ def against_bare(data_dir: Path, rounds: int, batches: int) -> str:
     """Both, and the bare loop once more, which says how much of a difference is the machine's noise."""
     plan = plan_of(FAST, data_dir, batches)
     sides: dict[str, Callable[[], float]] = {
-        "bare loop": bare(plan_of(FAST, data_dir, batches), batches),
+        "bare loop": bare_step(plan_of(FAST, data_dir, batches), batches),
         "diffcli train": ours(plan),
-        "bare loop, again": bare(plan_of(FAST, data_dir, batches), batches),
+        "bare loop, again": bare_step(plan_of(FAST, data_dir, batches), batches),
     }
     rates = alternate(sides, rounds)
     rows = [[name, spread(rates[name]), spread(ratios(rates, name, "bare loop"))] for name in sides]

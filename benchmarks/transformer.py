@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 import diffcli
-from benchmarks.cells import count_processor_time, keep, measure, stored
+from benchmarks.cells import count_processor_time, keep, measure, read_cells
 from benchmarks.rounds import machine, put, table
 from diffcli.evaluation.metrics import times_floor
 from diffcli.utils.devices import Devices
@@ -138,7 +138,7 @@ def row(name: str, seconds: str, facts: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def rendered(cells: Mapping[str, Any]) -> str:
+def page_tables(cells: Mapping[str, Any]) -> str:
     """The table of all cells, by data and time."""
     lines = []
     for key, facts in cells.items():
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif options.measure:
         measure("benchmarks.transformer", words_of(options), options.store)
     else:
-        PAGE.write_text(put(PAGE.read_text(), "transformer", rendered(stored(options.store))))
+        PAGE.write_text(put(PAGE.read_text(), "transformer", page_tables(read_cells(options.store))))
 
 
 if __name__ == "__main__":

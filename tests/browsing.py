@@ -57,9 +57,9 @@ def strangers() -> Iterator[list[Any]]:
 @pytest.fixture(scope="module")
 def address(shown_models: Models, strangers: list[Any]) -> Iterator[str]:
     """Where the page is served."""
-    from diffcli.play.server import address_of, listening, server_of
+    from diffcli.play.server import address_of, listening_socket, server_of
 
-    listener = listening(HOME, 0)
+    listener = listening_socket(HOME, 0)
     server = server_of(shown_models)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -99,7 +99,7 @@ def rounded() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def forbid_training_in_unit_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A unit test neither trains nor starts a process."""
     if "unit" not in request.path.relative_to(TESTS).parts:
         return

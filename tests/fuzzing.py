@@ -18,7 +18,7 @@ def check_refused(result: Result, place: Path, before: list[Path]) -> None:
     assert sorted(place.rglob("*")) == before
 
 
-def damaged(good: bytes, seed: int) -> bytes:
+def damage(good: bytes, seed: int) -> bytes:
     """Bits flipped, bytes lost, moved, zeroed, or added."""
     rng = random.Random(seed)
     data, at = bytearray(good), rng.randrange(len(good))

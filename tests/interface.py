@@ -103,7 +103,7 @@ def _components() -> Iterator[str]:
         for name, component in about.registry.items():
             yield f"{kind} {name}"
             for parameter in inspect.signature(component).parameters:
-                if parameter not in ("self", *about.supplied):
+                if parameter not in ("self", *about.context):
                     yield f"{kind} {name}: {parameter}"
 
 

@@ -20,10 +20,10 @@ def matrix_of(operator: Linear, image_shape: tuple[int, int, int]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Given:
+class MixturePosterior:
     """The Gaussians of a mixture once y is known: y -> weights (B, K) and means (B, K, D)."""
 
-    expected: Tensor
+    y_means: Tensor
     """Of y, (K, D)."""
     precisions: Tensor
     """Of y, (K, D, D)."""
@@ -37,7 +37,7 @@ class Given:
     """(K, D, D)."""
 
     def __call__(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        offsets = (y[:, None] - self.expected).movedim(1, 0)  # (K, B, D)
+        offsets = (y[:, None] - self.y_means).movedim(1, 0)  # (K, B, D)
         squares = ((offsets @ self.precisions) * offsets).sum(dim=2)
         weights = torch.softmax(self.logs - 0.5 * squares.T, dim=1)
         return weights, self.means + (offsets @ self.gains.mT).movedim(0, 1)
@@ -58,37 +58,42 @@ class PixelMixture:
     covariances: Tensor
     image_shape: tuple[int, int, int]
 
-    def given(self, matrix: Tensor, noise: float) -> Given:
-        """What is left of each Gaussian by y = matrix x + sqrt(noise) eps, once y is known."""
+    def posterior_of(self, matrix: Tensor, noise: float) -> MixturePosterior:
+        """The Gaussians once y = matrix x + sqrt(noise) eps is known."""
         identity = torch.eye(len(matrix), dtype=torch.float64)
         cross = self.covariances @ matrix.T  # (K, D, D)
-        seen = torch.linalg.inv(matrix @ cross + noise * identity)
-        logs = self.weights.log() + 0.5 * torch.linalg.slogdet(seen)[1]
-        return Given(
-            self.means @ matrix.T, seen, logs, self.means, cross @ seen, self.covariances - cross @ seen @ cross.mT
+        precisions = torch.linalg.inv(matrix @ cross + noise * identity)
+        logs = self.weights.log() + 0.5 * torch.linalg.slogdet(precisions)[1]
+        return MixturePosterior(
+            self.means @ matrix.T,
+            precisions,
+            logs,
+            self.means,
+            cross @ precisions,
+            self.covariances - cross @ precisions @ cross.mT,
         )
 
     def denoiser(self, degradation: Degradation) -> X0Function:
         """The exact mean of x_0 given x_t, differentiable; t is the same for all images."""
-        at: dict[int, Given] = {}
+        posteriors: dict[int, MixturePosterior] = {}
 
         def estimate(xt: Tensor, t: Tensor) -> Tensor:
             step = int(t[0])
-            if step not in at:
+            if step not in posteriors:
                 with torch.no_grad():
                     matrix = matrix_of(operator_of(degradation, step), self.image_shape)
-                    at[step] = self.given(matrix, float(degradation.sigmas[step]) ** 2)
-            weights, means = at[step](xt.flatten(1))
+                    posteriors[step] = self.posterior_of(matrix, float(degradation.sigmas[step]) ** 2)
+            weights, means = posteriors[step](xt.flatten(1))
             return torch.einsum("bk,bki->bi", weights, means).view(xt.shape)
 
         return estimate
 
-    def conditioned(self, measurement: Measurement) -> PixelMixture:
+    def conditional_mixture(self, measurement: Measurement) -> PixelMixture:
         """The distribution of images given the first image of a measurement, a mixture again."""
         matrix = matrix_of(measurement.operator, self.image_shape)
-        given = self.given(matrix, measurement.noise)
-        weights, means = given((measurement.y - measurement.constant)[:1].flatten(1).double())
-        return PixelMixture(weights[0], means[0], given.covariances, self.image_shape)
+        posterior = self.posterior_of(matrix, measurement.noise)
+        weights, means = posterior((measurement.y - measurement.constant)[:1].flatten(1).double())
+        return PixelMixture(weights[0], means[0], posterior.covariances, self.image_shape)
 
     @property
     def mean(self) -> Tensor:

@@ -130,11 +130,11 @@ def read_pipeline(folder: Path, unlabelled: int | None = None) -> Pipeline:
     steps = PIPELINES.get(str(index["_class_name"]))
     scheduler_config, scheduler_file = _config(folder, "scheduler", SCHEDULER)
     scheduler = read_scheduler(scheduler_config, str(scheduler_file), steps)
-    named = index.get("unlabelled_row")
-    unlabelled = named if unlabelled is None and isinstance(named, int) else unlabelled
+    unlabelled_row = index.get("unlabelled_row")
+    unlabelled = unlabelled_row if unlabelled is None and isinstance(unlabelled_row, int) else unlabelled
     weights = _weights(place.parent, config, settings, image_shape[0])
     count = config.get("num_class_embeds") or 0
-    classes, weights = _labelled(weights, count, unlabelled, str(place))
+    classes, weights = _unlabelled_row_first(weights, count, unlabelled, str(place))
     names = index.get("class_names")
     if not (isinstance(names, list) and len(set(map(str, names))) == classes):
         names = range(classes)
@@ -147,7 +147,7 @@ def read_pipeline(folder: Path, unlabelled: int | None = None) -> Pipeline:
 
 
 def _description(name: str, index: dict[str, Any], scheduler: dict[str, Any]) -> str:
-    """In words, what a pipeline is, and of which version of the library."""
+    """A description of a pipeline in words: its kind, and the version of the library that wrote it."""
     kind, version = index["_class_name"], str(index.get("_diffusers_version", ""))
     library = f"diffusers {version}" if VERSION.fullmatch(version) else "diffusers"
     kind = kind[-1] if isinstance(kind, list) else kind
@@ -255,11 +255,11 @@ def _network(config: dict[str, Any], file: Path) -> tuple[dict[str, Any], tuple[
     kind = config.get("_class_name", NETWORK)
     if kind != NETWORK:
         raise UserError(f"{file}: network {kind!s:.60} is not read; known: {NETWORK}")
-    known = DEFAULTS | SIZES
+    parameters = DEFAULTS | SIZES
     for key in config:
-        if key not in known and not key.startswith("_"):
+        if key not in parameters and not key.startswith("_"):
             raise UserError(f"{file}: {key} is no parameter of {NETWORK} that is known here")
-    config = known | config
+    config = parameters | config
     for key, blocks in BLOCKS.items():
         names = config[key]
         if not isinstance(names, list) or not names:
@@ -298,8 +298,8 @@ def _image_shape(config: dict[str, Any], file: Path) -> tuple[int, int, int]:
 
     channels, out, size = config["in_channels"], config["out_channels"], config["sample_size"]
     if out != channels:
-        learnt = isinstance(channels, int) and out == 2 * channels
-        reason = "it predicts variances, too, which is not read" if learnt else "it is given more than an image"
+        has_variances = isinstance(channels, int) and out == 2 * channels
+        reason = "it predicts variances, too, which is not read" if has_variances else "it is given more than an image"
         raise UserError(f"{file}: in_channels {channels!s:.60} and out_channels {out!s:.60} differ: {reason}")
     if type(channels) is not int or not 1 <= channels <= MOST_CHANNELS:
         raise UserError(f"{file}: images have 1 to {MOST_CHANNELS} channels, got in_channels {channels!s:.60}")
@@ -363,17 +363,19 @@ def _weights(place: Path, config: dict[str, Any], settings: dict[str, Any], chan
     elif TABLE in weights:
         raise UserError(f"{file} has a table of classes, {TABLE}, and {CONFIG} names none (num_class_embeds)")
     for name, shape in expected.items():
-        found = tuple(weights[name].shape) if name in weights else "none"
-        if found != shape:
-            raise UserError(f"{file} is of another network than its {CONFIG}: {name} is {found} and must be {shape}")
+        shape_found = tuple(weights[name].shape) if name in weights else "none"
+        if shape_found != shape:
+            raise UserError(
+                f"{file} is of another network than its {CONFIG}: {name} is {shape_found} and must be {shape}"
+            )
     for name, value in weights.items():
         if not value.is_floating_point() or not bool(value.isfinite().all()):
             raise UserError(f"{file}: {name} holds something else than finite numbers")
     return weights
 
 
-def _labelled(
-    weights: dict[str, Tensor], count: int, unlabelled: int | None, where: str
+def _unlabelled_row_first(
+    weights: dict[str, Tensor], count: int, unlabelled: int | None, place: str
 ) -> tuple[int, dict[str, Tensor]]:
     """(number of labels, the weights with the row of no label first); without such a row that is zeros.
 
@@ -384,7 +386,7 @@ def _labelled(
 
     if unlabelled is not None and not 0 <= unlabelled < count:
         have = f"rows 0 to {count - 1}" if count else "no table of classes"
-        raise UserError(f"`unlabelled` {unlabelled}: {where} has {have}")
+        raise UserError(f"`unlabelled` {unlabelled}: {place} has {have}")
     if not count:
         return 0, weights
     table = weights[TABLE]

@@ -57,7 +57,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "DDIMScheduler": {**NOISE, **CLIPPING, "set_alpha_to_one": True},
     "DPMSolverMultistepScheduler": {**NOISE, **SOLVER, "timestep_spacing": "linspace"},
 }
-"""By scheduler, what a file that lacks a key means: the library's own defaults."""
+"""The meaning, by scheduler, of a file that lacks a key: the library's own defaults."""
 VARIANCES = {
     "fixed_small": "posterior",
     "fixed_small_log": "posterior",
@@ -87,11 +87,11 @@ class Scheduler:
     notes: tuple[str, ...]
 
 
-def read_scheduler(values: dict[str, Any], where: str, steps: int | None) -> Scheduler:
+def read_scheduler(values: dict[str, Any], place: str, steps: int | None) -> Scheduler:
     """A scheduler of its configuration, the content of ``scheduler_config.json``.
 
     Args:
-        where: what messages call the file.
+        place: what messages call the file.
         steps: of the pipeline, unless something else is asked for; None is all.
 
     Raises:
@@ -100,39 +100,39 @@ def read_scheduler(values: dict[str, Any], where: str, steps: int | None) -> Sch
     name = values.get("_class_name")
     if not isinstance(name, str) or name not in DEFAULTS:
         raise UserError(
-            f"{where}: scheduler {name!s:.60} is not read; save the pipeline with one of {', '.join(DEFAULTS)}, for "
+            f"{place}: scheduler {name!s:.60} is not read; save the pipeline with one of {', '.join(DEFAULTS)}, for "
             "example pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)"
         )
     defaults = DEFAULTS[name]
     config = defaults | {key: value for key, value in values.items() if key in defaults}
-    _check_types(config, defaults, where)
+    _check_types(config, defaults, place)
     notes = [
-        f"note: {where}: {key} is no setting of {name} and is not read"
+        f"note: {place}: {key} is no setting of {name} and is not read"
         for key in values
         if key not in defaults and not key.startswith("_")
     ]
     prediction = PREDICTIONS.get(str(config["prediction_type"]))
     if prediction is None:
         raise UserError(
-            f"{where}: prediction_type {config['prediction_type']!s:.60} is not read; known: {', '.join(PREDICTIONS)}"
+            f"{place}: prediction_type {config['prediction_type']!s:.60} is not read; known: {', '.join(PREDICTIONS)}"
         )
-    alphas = alphas_of(config, where, name)
+    alphas = alphas_of(config, place, name)
     T = len(alphas)
-    sampler, more = _sampler_of(name, config, where)
+    sampler, more = _sampler_of(name, config, place)
     sampler["steps"] = SOLVER_STEPS if sampler["name"] == "dpm-solver++" else steps
     if sampler["steps"] is not None and sampler["steps"] >= T:
         sampler["steps"] = None
-    taken = sampler["steps"] or T
-    if T % taken:
+    step_count = sampler["steps"] or T
+    if T % step_count:
         notes.append(
-            f"note: {taken} steps do not divide T = {T}: there each step goes T // {taken}, which leaves noise in the "
-            "images, and here to the next step"
+            f"note: {step_count} steps do not divide T = {T}: there each step goes T // {step_count}, which "
+            "leaves noise in the images, and here to the next step"
         )
     schedule = {"name": "betas", "values": betas_of(to_half_range(alphas.double()))}
     return Scheduler(T, schedule, prediction, sampler, tuple(notes + more + _spacing_notes(name, config, T)))
 
 
-def _check_types(config: dict[str, Any], defaults: dict[str, Any], where: str) -> None:
+def _check_types(config: dict[str, Any], defaults: dict[str, Any], place: str) -> None:
     """Checks that settings are of the types of their defaults.
 
     Raises:
@@ -150,10 +150,10 @@ def _check_types(config: dict[str, Any], defaults: dict[str, Any], where: str) -
         else:
             continue
         if not right:
-            raise UserError(f"{where}: {key} must be {kind}, got {value!r:.60}")
+            raise UserError(f"{place}: {key} must be {kind}, got {value!r:.60}")
 
 
-def alphas_of(config: dict[str, Any], where: str, name: str) -> Tensor:
+def alphas_of(config: dict[str, Any], place: str, name: str) -> Tensor:
     """Their products of 1 - beta, float32 (T,), as the library computes them.
 
     Raises:
@@ -161,17 +161,17 @@ def alphas_of(config: dict[str, Any], where: str, name: str) -> Tensor:
     """
     T, start, end = config["num_train_timesteps"], float(config["beta_start"]), float(config["beta_end"])
     if not isinstance(T, int) or not 1 <= T <= MAX_STEPS:
-        raise UserError(f"{where}: num_train_timesteps must be a whole number in 1..{MAX_STEPS:,}, got {T!r:.60}")
-    kind, trained = config["beta_schedule"], config["trained_betas"]
-    if trained is not None:
-        numbers = isinstance(trained, list) and all(
-            isinstance(beta, (int, float)) and not isinstance(beta, bool) for beta in trained
+        raise UserError(f"{place}: num_train_timesteps must be a whole number in 1..{MAX_STEPS:,}, got {T!r:.60}")
+    kind, beta_list = config["beta_schedule"], config["trained_betas"]
+    if beta_list is not None:
+        numbers = isinstance(beta_list, list) and all(
+            isinstance(beta, (int, float)) and not isinstance(beta, bool) for beta in beta_list
         )
-        if not numbers or not 1 <= len(trained) <= MAX_STEPS:
-            raise UserError(f"{where}: trained_betas must be a list of numbers, got {trained!r:.60}")
-        if len(trained) != T:
-            raise UserError(f"{where}: trained_betas are {len(trained):,}, and num_train_timesteps is {T:,}")
-        betas = torch.tensor(trained, dtype=torch.float32)
+        if not numbers or not 1 <= len(beta_list) <= MAX_STEPS:
+            raise UserError(f"{place}: trained_betas must be a list of numbers, got {beta_list!r:.60}")
+        if len(beta_list) != T:
+            raise UserError(f"{place}: trained_betas are {len(beta_list):,}, and num_train_timesteps is {T:,}")
+        betas = torch.tensor(beta_list, dtype=torch.float32)
     elif kind == "linear":
         betas = torch.linspace(start, end, T, dtype=torch.float32)
     elif kind == "scaled_linear" and min(start, end) > 0:
@@ -181,17 +181,17 @@ def alphas_of(config: dict[str, Any], where: str, name: str) -> Tensor:
     elif kind == "sigmoid" and name == "DDPMScheduler":
         betas = torch.sigmoid(torch.linspace(-6, 6, T)) * (end - start) + start
     elif kind == "scaled_linear":
-        raise UserError(f"{where}: beta_start and beta_end must be positive, got {start:g} and {end:g}")
+        raise UserError(f"{place}: beta_start and beta_end must be positive, got {start:g} and {end:g}")
     else:
         raise UserError(
-            f"{where}: beta_schedule {kind:.60} is not read; known: linear, scaled_linear, squaredcos_cap_v2, of "
+            f"{place}: beta_schedule {kind:.60} is not read; known: linear, scaled_linear, squaredcos_cap_v2, of "
             "DDPMScheduler sigmoid, and trained_betas"
         )
     if config["rescale_betas_zero_snr"]:
         betas = _without_snr_at_the_end(betas)
     out_of_range = betas[(betas <= 0) | (betas > 1) | betas.isnan()]
     if len(out_of_range):
-        raise UserError(f"{where}: beta must lie in (0, 1), got {float(out_of_range[0]):g}")
+        raise UserError(f"{place}: beta must lie in (0, 1), got {float(out_of_range[0]):g}")
     alphas = torch.cumprod(1.0 - betas, dim=0)
     if config["rescale_betas_zero_snr"] and name == "DPMSolverMultistepScheduler":
         alphas[-1] = LEFT_BY_SOLVER
@@ -217,7 +217,7 @@ def _without_snr_at_the_end(betas: Tensor) -> Tensor:
     return 1 - torch.cat([alphas[:1], alphas[1:] / alphas[:-1]])
 
 
-def _sampler_of(name: str, config: dict[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
+def _sampler_of(name: str, config: dict[str, Any], place: str) -> tuple[dict[str, Any], list[str]]:
     """(the sampler of a preset, what theirs does otherwise)."""
     notes = []
     clip = bool(config.get("clip_sample", False))
@@ -235,7 +235,7 @@ def _sampler_of(name: str, config: dict[str, Any], where: str) -> tuple[dict[str
     if name == "DDPMScheduler":
         kind = config["variance_type"]
         if kind not in VARIANCES:
-            raise UserError(f"{where}: variance_type {kind!s:.60} is not read; known: {', '.join(VARIANCES)}")
+            raise UserError(f"{place}: variance_type {kind!s:.60} is not read; known: {', '.join(VARIANCES)}")
         if VARIANCES[kind] == "beta":
             notes.append(f"their {kind} adds noise in the last step, too, where steps are skipped; ancestral does not")
         sampler: dict[str, Any] = {"name": "ancestral", "variance": VARIANCES[kind]}
@@ -251,12 +251,12 @@ def _sampler_of(name: str, config: dict[str, Any], where: str) -> tuple[dict[str
     else:
         order = config["solver_order"]
         sampler = {"name": "ddim" if order == 1 else "dpm-solver++"}
-        odd = [key for key in SOLVER if key not in ("solver_order", "lower_order_final", "euler_at_final")]
-        differing = [key for key in odd if config[key] != SOLVER[key]]
+        keys = [key for key in SOLVER if key not in ("solver_order", "lower_order_final", "euler_at_final")]
+        differing_keys = [key for key in keys if config[key] != SOLVER[key]]
         if order not in (1, 2):
-            differing.insert(0, "solver_order")
-        if differing:
-            settings = ", ".join(f"{key} {config[key]}" for key in differing)
+            differing_keys.insert(0, "solver_order")
+        if differing_keys:
+            settings = ", ".join(f"{key} {config[key]}" for key in differing_keys)
             notes.append(f"their {settings} has no counterpart; here it is DPM-Solver++(2M)")
     return sampler | {"clip": clip}, [f"note: {line}" for line in notes]
 

@@ -40,7 +40,7 @@ State = dict[str, "Tensor"]
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredModel:
     """A trained model as a file holds it; nothing of it is checked against a network yet.
 
     Args:
@@ -105,11 +105,11 @@ FIELDS_OF_KEY: dict[str, Callable[[Any], dict[str, Any]]] = {
     "clusters": lambda centres: {"clusters": centres},
     "epoch": lambda epoch: {"epoch": int(epoch) + 1},
 }
-"""The keys of a checkpoint that a model is read from, each with the fields of :class:`Stored` that its value
+"""The keys of a checkpoint that a model is read from, each with the fields of :class:`StoredModel` that its value
 becomes."""
 
 
-def read_stored(path: Path) -> Stored:
+def read_stored(path: Path) -> StoredModel:
     """The model that a checkpoint, a model file or a folder of diffusers holds, without executing anything.
 
     Raises:
@@ -125,12 +125,12 @@ def read_stored(path: Path) -> Stored:
         for key, fields_of in FIELDS_OF_KEY.items():
             if key in content:
                 values |= fields_of(content[key])
-        return Stored(file=path, **values)
+        return StoredModel(file=path, **values)
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"checkpoint {path} is damaged: it holds something else than weights") from error
 
 
-def stored_pipeline(folder: Path, unlabelled: int | None = None) -> Stored:
+def stored_pipeline(folder: Path, unlabelled: int | None = None) -> StoredModel:
     """The model that a folder of diffusers holds, see :mod:`diffcli.checkpoints.diffusers_folder`.
 
     Args:
@@ -141,7 +141,9 @@ def stored_pipeline(folder: Path, unlabelled: int | None = None) -> Stored:
     """
     pipeline = read_pipeline(folder, unlabelled)
     shares = tuple(1 / pipeline.classes for _ in range(pipeline.classes))
-    return Stored(folder, pipeline.name, pipeline.preset, pipeline.weights, class_shares=shares, notes=pipeline.notes)
+    return StoredModel(
+        folder, pipeline.name, pipeline.preset, pipeline.weights, class_shares=shares, notes=pipeline.notes
+    )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -159,8 +161,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         # PyTorch does not compare the checksums that it wrote.
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
+            damaged_member = archive.testzip()
+        if damaged_member is not None:
             raise UserError(f"checkpoint {path} is damaged; use another one")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -173,14 +175,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(
             f"checkpoint {path} is damaged or not a checkpoint; use another one{pickle_hint(path)}"
         ) from error
-    about = content.get("hyper_parameters") if isinstance(content, dict) else None
-    has_preset = isinstance(about, dict) and {"preset", "preset_name"} <= set(about)
+    hyper_parameters = content.get("hyper_parameters") if isinstance(content, dict) else None
+    has_preset = isinstance(hyper_parameters, dict) and {"preset", "preset_name"} <= set(hyper_parameters)
     if not has_preset or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"checkpoint {path} was not written by diffcli: it holds no preset{pickle_hint(path)}")
     return content
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata of a model file, its tensors unread.
 
     Raises:
@@ -192,44 +194,44 @@ def read_about(path: Path) -> dict[str, Any]:
         raise UserError(f"model file {path} does not exist; 'diffcli models' lists the ready ones")
     try:
         with safe_open(path, framework="np") as content:
-            metadata = content.metadata() or {}
+            entries = content.metadata() or {}
     except Exception as error:  # bytes that are damaged can raise anything
         raise UserError(f"model file {path} is damaged or not a model file; use another one") from error
-    if ENTRY not in metadata:
+    if ENTRY not in entries:
         raise UserError(f"model file {path} was not written by diffcli: it holds no preset")
     text, message = (
-        metadata[ENTRY],
+        entries[ENTRY],
         f"model file {path} is damaged: what it says of itself has changed; use another one",
     )
-    older = CHECKSUM in metadata
-    if older and metadata[CHECKSUM] != of_text(text):
+    older = CHECKSUM in entries
+    if older and entries[CHECKSUM] != of_text(text):
         raise UserError(message)
     try:
-        about = json.loads(text)
-        if not older and (about.pop(CHECKSUM, None) is None or text != _with_checksum(about)):
+        metadata = json.loads(text)
+        if not older and (metadata.pop(CHECKSUM, None) is None or text != _with_checksum(metadata)):
             raise UserError(message)
-        written_as = int(about["format"])
+        written_as = int(metadata["format"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        unreadable = f"model file {path} was not written by diffcli: its metadata cannot be read"
-        raise UserError(unreadable if older else message) from error
+        reason = f"model file {path} was not written by diffcli: its metadata cannot be read"
+        raise UserError(reason if older else message) from error
     if written_as != FORMAT:
         raise UserError(
             f"model file {path} is of format {written_as}, and this diffcli reads format {FORMAT}: a newer one may "
             "read it"
         )
-    return dict(about)
+    return dict(metadata)
 
 
-def _with_checksum(about: dict[str, Any]) -> str:
-    """``about`` as JSON, with the checksum of itself as its last value."""
-    digest = of_text(json_text(about, indent=None))
-    return json_text(about | {CHECKSUM: digest}, indent=None)
+def _with_checksum(metadata: dict[str, Any]) -> str:
+    """``metadata`` as JSON, with the checksum of itself as its last value."""
+    digest = of_text(json_text(metadata, indent=None))
+    return json_text(metadata | {CHECKSUM: digest}, indent=None)
 
 
-def _of_model_file(path: Path) -> Stored:
-    about = read_about(path)
+def _of_model_file(path: Path) -> StoredModel:
+    metadata = read_metadata(path)
     tensors = _tensors(path)
-    if about.get("weights_sha256") != of_tensors(tensors):
+    if metadata.get("weights_sha256") != of_tensors(tensors):
         raise UserError(f"model file {path} is damaged: its weights have changed; use another one")
     parts: dict[str, State] = {}
     for name, tensor in tensors.items():
@@ -240,20 +242,20 @@ def _of_model_file(path: Path) -> Stored:
         prior, _, buffer = name.partition("/")
         prior_states.setdefault(prior, {})[buffer] = tensor
     try:
-        return Stored(
+        return StoredModel(
             file=path,
-            preset_name=str(about["preset_name"]),
-            preset=about["preset"],
+            preset_name=str(metadata["preset_name"]),
+            preset=metadata["preset"],
             weights=parts.get("weights", {}),
-            plugins={str(part): str(origin) for part, origin in about["plugins"].items()},
+            plugins={str(part): str(origin) for part, origin in metadata["plugins"].items()},
             guide=parts.get("guide"),
             prior_states=prior_states,
-            class_shares=tuple(float(share) for share in about["class_shares"]),
-            unlabelled_share=float(about.get("unlabelled_share", 0)),
+            class_shares=tuple(float(share) for share in metadata["class_shares"]),
+            unlabelled_share=float(metadata.get("unlabelled_share", 0)),
             clusters=parts.get("labels", {}).get("clusters"),
-            epoch=int(about["epoch"]),
-            training=dict(about["training"]),
-            evaluation=dict(about["evaluation"]),
+            epoch=int(metadata["epoch"]),
+            training=dict(metadata["training"]),
+            evaluation=dict(metadata["evaluation"]),
         )
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise UserError(f"model file {path} was not written by diffcli: its metadata cannot be read") from error
@@ -269,20 +271,20 @@ def _tensors(path: Path) -> State:
         raise UserError(f"model file {path} is damaged; use another one") from error
 
 
-def check_weights(where: str, weights: dict[str, Any], denoiser: nn.Module) -> None:
+def check_weights(place: str, weights: dict[str, Any], denoiser: nn.Module) -> None:
     """Checks that weights fit a network, by name and shape.
 
     Args:
-        where: what messages call the file that they come from.
+        place: what messages call the file that they come from.
 
     Raises:
         UserError: they belong to another network; the line names the first weight that does not fit.
     """
     shapes = {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}
     for key in sorted(shapes.keys() | weights.keys()):
-        there = tuple(weights[key].shape) if key in weights else "none"
-        if there != shapes.get(key, "none"):
-            raise UserError(f"{where} is of another network: {key} is {there} there and {shapes.get(key, 'none')} here")
+        shape = tuple(weights[key].shape) if key in weights else "none"
+        if shape != shapes.get(key, "none"):
+            raise UserError(f"{place} is of another network: {key} is {shape} there and {shapes.get(key, 'none')} here")
 
 
 def fingerprint(path: Path) -> str:
@@ -292,45 +294,45 @@ def fingerprint(path: Path) -> str:
         return fingerprint_of(path)
     if not path.is_file():
         return ""
-    return str(read_about(path).get("weights_sha256")) if is_model_file(path) else of_file(path)
+    return str(read_metadata(path).get("weights_sha256")) if is_model_file(path) else of_file(path)
 
 
-def write_model_file(path: Path, stored: Stored) -> None:
+def write_model_file(path: Path, stored_model: StoredModel) -> None:
     """Writes a model as a model file, whole or not at all.
 
     Raises:
         UserError: the place cannot be written.
     """
-    tensors = {f"weights/{name}": tensor for name, tensor in stored.weights.items()}
-    tensors |= {f"guide/{name}": tensor for name, tensor in (stored.guide or {}).items()}
-    for prior, state in stored.prior_states.items():
+    tensors = {f"weights/{name}": tensor for name, tensor in stored_model.weights.items()}
+    tensors |= {f"guide/{name}": tensor for name, tensor in (stored_model.guide or {}).items()}
+    for prior, state in stored_model.prior_states.items():
         tensors |= {f"prior/{prior}/{name}": tensor for name, tensor in state.items()}
-    if stored.clusters is not None:
-        tensors["labels/clusters"] = stored.clusters
+    if stored_model.clusters is not None:
+        tensors["labels/clusters"] = stored_model.clusters
     # Copies: safetensors refuses tensors that share their memory.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     checksum = of_tensors(tensors)
-    evaluation = stored.evaluation
+    evaluation = stored_model.evaluation
     if evaluation:
         settings = evaluation["settings"] | {"checkpoint": path.name, "checkpoint_sha256": checksum}
         evaluation = evaluation | {"settings": settings}
-    about = {
+    metadata = {
         "format": FORMAT,
-        "preset_name": stored.preset_name,
-        "preset": stored.preset,
-        "plugins": stored.plugins,
-        "class_shares": stored.class_shares,
-        "unlabelled_share": stored.unlabelled_share,
-        "epoch": stored.epoch,
+        "preset_name": stored_model.preset_name,
+        "preset": stored_model.preset,
+        "plugins": stored_model.plugins,
+        "class_shares": stored_model.class_shares,
+        "unlabelled_share": stored_model.unlabelled_share,
+        "epoch": stored_model.epoch,
         "weights_sha256": checksum,
-        "training": stored.training,
+        "training": stored_model.training,
         "evaluation": evaluation,
     }
     with written_whole(path) as part:
-        write_safetensors(part, tensors, _with_checksum(about))
+        write_safetensors(part, tensors, _with_checksum(metadata))
 
 
-def halved(state: State) -> tuple[bool, State]:
+def halve_weights(state: State) -> tuple[bool, State]:
     """Converts weights to float16; returns (whether any value changed, the weights). Other types stay as they are.
 
     Raises:

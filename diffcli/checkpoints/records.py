@@ -45,7 +45,7 @@ def sessions(info: Mapping[str, Any]) -> list[Session]:
 
 
 def story(info: Mapping[str, Any]) -> list[str]:
-    """In short parts, when and on what a run was trained, and with which versions."""
+    """The story of a run in short parts: when and on what it was trained, and with which versions."""
     every_session = sessions(info)
     parts = [f"begun {str(info.get('started', 'unknown'))[:10]}{_resumes(every_session)}"]
     for name in ("diffcli", "torch"):
@@ -55,20 +55,20 @@ def story(info: Mapping[str, Any]) -> list[str]:
     return [*parts, *dict.fromkeys(machines), *dict.fromkeys(one.get("precision", "32-true") for one in every_session)]
 
 
-def _resumes(told: Sequence[Session]) -> str:
-    if not told:
+def _resumes(history: Sequence[Session]) -> str:
+    if not history:
         return ""
     # Where the first is a resume itself, those before it were not counted.
-    uncounted = told[0]["step"] != 0
-    resumes = told if uncounted else told[1:]
+    is_partial = history[0]["step"] != 0
+    resumes = history if is_partial else history[1:]
     if not resumes:
         return ""
-    least = "at least " if uncounted else ""
+    least = "at least " if is_partial else ""
     return (
         f", resumed {least}{_count(len(resumes), 'time')}, last on "
         f"{str(resumes[-1].get('began', 'an unknown day'))[:10]}"
     )
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

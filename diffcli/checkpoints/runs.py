@@ -21,7 +21,7 @@ from diffcli.config.presets import read_values, to_yaml
 from diffcli.config.schema import Preset, validate_stored
 from diffcli.utils.console import note
 from diffcli.utils.distributed import is_first
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.files import path_in_environment, read_json, user_path, writable_folder, write_json, written_whole
 from diffcli.utils.former_names import FormerAttribute
 
@@ -101,7 +101,7 @@ class Run:
 
 
 @contextmanager
-def claimed(preset_name: str, folder: Path | None) -> Iterator[Run]:
+def new_run(preset_name: str, folder: Path | None) -> Iterator[Run]:
     """Makes the folder of a new run, ``folder`` or ``runs/<preset>/<time>``, and locks it inside the block.
 
     A folder in which nothing was written is removed again.
@@ -113,7 +113,7 @@ def claimed(preset_name: str, folder: Path | None) -> Iterator[Run]:
     place = folder if folder is not None else runs_root() / preset_name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     new_parents = [path for path in (place, *place.parents) if not path.exists()]
     run = Run(writable_folder(place) if folder is not None else _new_folder(place))
-    with locked(run):
+    with lock_run(run):
         try:
             if not is_free(run):
                 raise UserError(
@@ -145,7 +145,7 @@ def _new_folder(place: Path) -> Path:
 
 
 @contextmanager
-def locked(run: Run) -> Iterator[Run]:
+def lock_run(run: Run) -> Iterator[Run]:
     """``run``, in which no other process trains inside the block; a kill gives the lock back.
 
     Raises:
@@ -185,7 +185,7 @@ def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]
     """
     writable_folder(run.folder)
     now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
-    about = {
+    info = {
         "preset": preset_name,
         "started": run.info().get("started", now),
         "written": now,
@@ -196,13 +196,13 @@ def record_run(run: Run, preset_name: str, preset: Preset, facts: dict[str, Any]
         "packages": {"diffcli": __version__, **{name: metadata.version(name) for name in PACKAGES}},
         **facts,
     }
-    write_json(run.info_file, about)
+    write_json(run.info_file, info)
     with written_whole(run.preset_file) as part:
         part.write_text(to_yaml(preset), encoding="utf-8")
 
 
 def start_time(run: Run) -> datetime:
-    """When a run was started, in UTC; the first of all days where nothing says so."""
+    """The time at which a run was started, in UTC; the first of all days where nothing says so."""
     try:
         return datetime.fromisoformat(run.info()["started"]).astimezone(timezone.utc)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -218,8 +218,8 @@ def all_runs() -> list[Run]:
     # What a kill leaves of a preset that was being written looks like a run.
     folders = [file.parent for file in files if not file.parent.name.startswith(f".{file.name}.")]
     # Of several names of a folder its own comes first.
-    own = root.resolve()
-    folders.sort(key=lambda folder: (folder.resolve() != own / folder.relative_to(root), str(folder)))
+    real_root = root.resolve()
+    folders.sort(key=lambda folder: (folder.resolve() != real_root / folder.relative_to(root), str(folder)))
     runs = {folder.resolve(): Run(folder) for folder in reversed(folders)}.values()
     return sorted(runs, key=lambda run: (start_time(run), str(run.folder)))
 
@@ -251,7 +251,7 @@ def find_run(name: str) -> Run:
 
 
 def run_named(name: str, ready: Path | None = None) -> Run | None:
-    """As :func:`find_run`; None where there is none.
+    """The run that a name stands for, see :func:`find_run`; None where there is none.
 
     Args:
         ready: the file of a ready model of that name, which could be meant, too.
@@ -265,10 +265,10 @@ def run_named(name: str, ready: Path | None = None) -> Run | None:
     if not runs:
         return None
     newest = runs[-1]
-    several = f", the newest of {len(runs):,}{'' if name == 'last' else f' called {name}'}" if len(runs) > 1 else ""
+    others_note = f", the newest of {len(runs):,}{'' if name == 'last' else f' called {name}'}" if len(runs) > 1 else ""
     others = f"; the ready model of that name is {ready}" if ready else ""
-    if (several or others) and is_first():
-        note(f"note: {'your' if ready else 'the'} run {newest.folder} is used{several}{others}")
+    if (others_note or others) and is_first():
+        note(f"note: {'your' if ready else 'the'} run {newest.folder} is used{others_note}{others}")
     return newest
 
 
@@ -284,7 +284,7 @@ def no_run(name: str, ready: Sequence[str] = ()) -> UserError:
     if runs or (ready and name != "last"):
         names = {short for run in runs for short in short_names(run)}
         return UserError(
-            unknown("run", name, {*(["last"] if runs else []), *names, *ready})
+            unknown_name("run", name, {*(["last"] if runs else []), *names, *ready})
             + "; or give a run folder; 'diffcli runs' lists the runs"
         )
     others = f", or take a ready model: {', '.join(ready)}" if ready else ""

@@ -68,9 +68,9 @@ def command(group: str, *examples: str, name: str | None = None) -> Callable[[Fu
             function(**parameters.arguments(values))
 
         last = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PluginOption)
-        shown = [*parameters.shown, last]
-        call.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
-        call.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+        signature_parameters = [*parameters.signature, last]
+        call.__signature__ = inspect.Signature(signature_parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in signature_parameters}
         app.command(name, rich_help_panel=group, epilog=epilog)(call)
         return function
 
@@ -109,7 +109,7 @@ def _fail(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-def _told_with_help(error: Any) -> str:
+def _message_with_help(error: Any) -> str:
     """The parser's line, and the help of the command that was meant."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "diffcli"
@@ -142,13 +142,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:
         # The parser's own errors know their exit code and their one line; anything else is a bug and shows itself.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            _fail(_told_with_help(error), error.exit_code)
+            _fail(_message_with_help(error), error.exit_code)
         if type(error).__name__ == "Abort":
             _fail("interrupted", 130)
         if peers.is_loss(error):
             _fail(peers.explain_loss(error), 1)
-        explained = explain(error)
-        if explained is None:
+        explanation = explain(error)
+        if explanation is None:
             from diffcli.config.registry import failure_of_plugin
 
             if (failure := failure_of_plugin(error)) is not None:
@@ -156,5 +156,5 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             peers.end()
             sys.excepthook = _show_bug
             raise
-        _fail("; ".join(filter(None, explained)), 2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1)
+        _fail("; ".join(filter(None, explanation)), 2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1)
     raise SystemExit(code or 0)

@@ -1,4 +1,4 @@
-"""What a shell completes where a name is asked for; nothing heavy is loaded, and nothing fails."""
+"""Names that a shell completes; nothing heavy is loaded, and nothing fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def preset_names(incomplete: str) -> list[str]:
     """Names of presets."""
     from diffcli.config.presets import preset_files
 
-    return _beginning(incomplete, preset_files())
+    return _with_prefix(incomplete, preset_files())
 
 
 def run_names(incomplete: str) -> list[str]:
@@ -22,27 +22,27 @@ def run_names(incomplete: str) -> list[str]:
         runs = all_runs()
         folders = [str(run.folder) for run in reversed(runs)]
         names = [name for run in runs for name in short_names(run)]
-        return _beginning(incomplete, [*(["last"] if runs else []), *names, *folders])
+        return _with_prefix(incomplete, [*(["last"] if runs else []), *names, *folders])
     return []
 
 
 def model_names(incomplete: str) -> list[str]:
-    """As :func:`run_names`, and the ready models."""
+    """The names of a run, see :func:`run_names`, and of the ready models."""
     from diffcli.checkpoints.model_file import ready_models
 
-    return [*run_names(incomplete), *_beginning(incomplete, ready_models())]
+    return [*run_names(incomplete), *_with_prefix(incomplete, ready_models())]
 
 
 def study_names(incomplete: str) -> list[str]:
     """Names of the studies that come along."""
     from diffcli.studies.study_files import study_files
 
-    return _beginning(incomplete, study_files())
+    return _with_prefix(incomplete, study_files())
 
 
-def _beginning(incomplete: str, names: object) -> list[str]:
+def _with_prefix(incomplete: str, names: object) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]  # type: ignore[call-overload]
 
 
 COMPLETIONS = {"models": model_names, "presets": preset_names, "runs": run_names, "studies": study_names}
-"""By what an option says of itself."""
+"""The completions by the name that an option gives."""

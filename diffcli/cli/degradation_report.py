@@ -18,7 +18,7 @@ COLUMNS = {
     "z_T identifies": ("identified", "{:.1%}"),
     "nearest other z_T": ("margin", "{:.2g}"),
 }
-"""By header, a condition and how it is written."""
+"""The conditions, and how each is written, by header."""
 
 
 @command(
@@ -33,13 +33,13 @@ def degradation_report(
     """Measure whether a degradation is smooth in t, the identity at 0, and unique at T (report 3.3)."""
     from diffcli.evaluation.degradations import degradation_report as measure
 
-    measured = measure(options)
+    conditions_by_name = measure(options)
     if json_:
-        print(json_text({name: asdict(found) for name, found in measured.items()}))
+        print(json_text({name: asdict(conditions) for name, conditions in conditions_by_name.items()}))
         return
     rows = [
-        (name, *(form.format(getattr(found, key)) for key, form in COLUMNS.values()))
-        for name, found in measured.items()
+        (name, *(form.format(getattr(conditions, key)) for key, form in COLUMNS.values()))
+        for name, conditions in conditions_by_name.items()
     ]
     print_table(
         ("preset", *COLUMNS), rows, "smooth in t, the identity at t = 0, unique at T (root mean squares per pixel)"

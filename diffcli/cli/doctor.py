@@ -43,21 +43,21 @@ def doctor(options: DataDirOptions, *, json_: bool = option(False, help="Print J
             (
                 section if number == 0 else "",
                 key if section == "environment" else key.replace("_", " "),
-                with_flags(_shown(section, value)),
+                with_flags(_text_of(section, value)),
             )
-            for section, found in facts.items()
-            for number, (key, value) in enumerate(found.items())
+            for section, section_facts in facts.items()
+            for number, (key, value) in enumerate(section_facts.items())
         ]
         print_table(("", "", ""), rows, framed=False)
         print(
             "A bug report needs: these lines, the command, and all that it printed; if it is about a run, its "
             "run.json and preset.yaml as well."
         )
-    if any("error" in found for found in facts.values()):
+    if any("error" in section_facts for section_facts in facts.values()):
         raise typer.Exit(1)
 
 
-def _shown(section: str, value: Any) -> str:
+def _text_of(section: str, value: Any) -> str:
     if section == "extras":
         return f"missing: {', '.join(value)}" if value else "installed"
     if value is None:
@@ -68,25 +68,25 @@ def _shown(section: str, value: Any) -> str:
 
 
 def examine(data_dir: Path | str | None = None) -> Facts:
-    """What is installed, on what machine, what it computes on and why, and which data and models are there.
+    """The state of an installation: versions, the machine, the devices and why they are taken, data and models.
 
     Facts by section, plain types alone. Where something does not work its section has the key ``error``.
     """
     return {
-        "diffcli": _told(installation),
-        "python": _told(interpreter),
-        "packages": _told(packages),
-        "extras": _told(extras),
-        "devices": _told(hardware),
-        "precision": _told(precision),
-        "engine": _told(engine),
-        "data": _told(lambda: data(data_dir)),
-        "models": _told(models),
+        "diffcli": _facts_or_error(installation),
+        "python": _facts_or_error(interpreter),
+        "packages": _facts_or_error(packages),
+        "extras": _facts_or_error(extras),
+        "devices": _facts_or_error(hardware),
+        "precision": _facts_or_error(precision),
+        "engine": _facts_or_error(engine),
+        "data": _facts_or_error(lambda: data(data_dir)),
+        "models": _facts_or_error(models),
         "environment": environment(),
     }
 
 
-def _told(section: Callable[[], Facts]) -> Facts:
+def _facts_or_error(section: Callable[[], Facts]) -> Facts:
     """The facts of a section, or what kept them from being found: a broken installation is what a doctor is asked
     about."""
     try:
@@ -116,8 +116,8 @@ def engine() -> Facts:
     """The engine that computes networks on CPUs, and the packages that are missing for the faster one."""
     from diffcli.utils.engine import missing_packages
 
-    missing = missing_packages()
-    return {"auto": "torch" if missing else "onnxruntime", "missing": missing}
+    packages = missing_packages()
+    return {"auto": "torch" if packages else "onnxruntime", "missing": packages}
 
 
 def data(data_dir: Path | str | None = None) -> Facts:
@@ -126,8 +126,8 @@ def data(data_dir: Path | str | None = None) -> Facts:
     from diffcli.data.sources import default_data_dir
 
     folder = default_data_dir() if data_dir is None else user_path(data_dir)
-    there = folder.is_dir()
-    return {"folder": str(folder.absolute()), "there": there, **(contents(folder) if there else {})}
+    exists = folder.is_dir()
+    return {"folder": str(folder.absolute()), "there": exists, **(contents(folder) if exists else {})}
 
 
 def models() -> Facts:
@@ -149,5 +149,5 @@ def models() -> Facts:
 
 def environment() -> Facts:
     """The variables that change what is computed or where files lie; no secrets."""
-    known = sorted(os.environ.items())
-    return {name: value for name, value in known if ENVIRONMENT.match(name) and not SECRET.search(name)}
+    variables = sorted(os.environ.items())
+    return {name: value for name, value in variables if ENVIRONMENT.match(name) and not SECRET.search(name)}

@@ -1,4 +1,4 @@
-"""Between Python's arguments and the command line's flags: messages, and assignments of preset keys."""
+"""Translates Python's arguments into the command line's flags: messages, and assignments of preset keys."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def overrides(
         changes[key] = parse_argument(text, f"--set {key}")
     by_flag = {key: value for key, value in (shortcuts or {}).items() if value is not None}
     for key, value in by_flag.items():
-        for both in (key, key.partition(".")[0]):
-            if both in changes:
-                raise UserError(f"{flag_of(key)} {value} and --set {both} both say what {key} is; give one of them")
+        for name in (key, key.partition(".")[0]):
+            if name in changes:
+                raise UserError(f"{flag_of(key)} {value} and --set {name} both say what {key} is; give one of them")
     return changes | by_flag
 
 

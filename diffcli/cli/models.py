@@ -18,19 +18,19 @@ def models(
 ) -> None:
     """List the ready models, which come with diffcli: what they draw, their size, their scores."""
     from diffcli.checkpoints.evaluations import scores_of_today
-    from diffcli.checkpoints.model_file import read_about, ready_models
+    from diffcli.checkpoints.model_file import read_metadata, ready_models
 
     rows: list[dict[str, Any]] = []
     for name, file in ready_models().items():
         rows.append({"model": name, "file": str(file), "bytes": file.stat().st_size})
         try:
-            about = read_about(file)
-            evaluation = about["evaluation"]
+            metadata = read_metadata(file)
+            evaluation = metadata["evaluation"]
             rows[-1] |= {
-                "description": str(about["preset"]["description"]),
+                "description": str(metadata["preset"]["description"]),
                 "scores": scores_of_today(evaluation),
                 "settings": dict(evaluation.get("settings", {})),
-                "training": dict(about["training"]),
+                "training": dict(metadata["training"]),
             }
         except (DiffcliError, KeyError, TypeError, ValueError, AttributeError) as error:
             rows[-1] |= {"description": f"damaged: {error}", "scores": {}, "settings": {}, "training": {}}

@@ -33,17 +33,19 @@ class Parameters:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.command = function.__name__.replace("_", "-")
         self.classes: dict[str, tuple[Any, list[Field[Any]]]] = {}
-        self.own: dict[str, Field[Any]] = {}
-        self.shown: list[inspect.Parameter] = []
+        self.options: dict[str, Field[Any]] = {}
+        self.signature: list[inspect.Parameter] = []
         for name, parameter in inspect.signature(function).parameters.items():
             kind = function.__globals__.get(str(parameter.annotation))
             if isinstance(parameter.default, Field):
-                self.own[name] = parameter.default
-                self.shown += _parameters(name, parameter.annotation, parameter.default)
+                self.options[name] = parameter.default
+                self.signature += _parameters(name, parameter.annotation, parameter.default)
             elif is_dataclass(kind):
                 self.classes[name] = kind, _fields(kind)
-                self.shown += [shown for field in _fields(kind) for shown in _parameters(field.name, field.type, field)]
-        self.shown.sort(key=_place)
+                self.signature += [
+                    flag for field in _fields(kind) for flag in _parameters(field.name, field.type, field)
+                ]
+        self.signature.sort(key=_place)
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of the function; what was not said, None or an empty list, is left to the options' defaults.
@@ -51,14 +53,14 @@ class Parameters:
         Raises:
             UserError: a value is not usable, or two do not go together.
         """
-        made = {}
-        for name, (kind, shown) in self.classes.items():
-            found = {field.name: self._value(field.name, field, values) for field in shown}
-            made[name] = kind(**{key: value for key, value in found.items() if value is not None})
-        for name, option in self.own.items():
+        result = {}
+        for name, (kind, class_fields) in self.classes.items():
+            field_values = {field.name: self._value(field.name, field, values) for field in class_fields}
+            result[name] = kind(**{key: value for key, value in field_values.items() if value is not None})
+        for name, option in self.options.items():
             value = self._value(name, option, values)
-            made[name] = option.default if value is None else value
-        return made
+            result[name] = option.default if value is None else value
+        return result
 
     def _value(self, name: str, option: Any, values: Mapping[str, Any]) -> Any:
         """The value of an option; None where nothing was said."""
@@ -69,27 +71,27 @@ class Parameters:
                 raise UserError(f"{former} is called {today} now; give {today} alone")
             note(f"note: {former} is called {today} now; the former name goes in version {flag.former.until}")
             values = {**values, name: values[flag.former.name]}
-        if flag.each is not None:
-            return [entry for entry in flag.each if values[entry]] or None
+        if flag.entry_help is not None:
+            return [entry for entry in flag.entry_help if values[entry]] or None
         if flag.parts is not None:
             return replace(option.default, **{part: values[part] for part in flag.parts if values[part] is not None})
         if flag.keys is not None:
             shortcuts = {key: values[key.rpartition(".")[2]] for key in flag.keys}
             # Within Annotated, what Typer calls the default of an option is its first name.
-            words = [parameter.annotation.__metadata__[0].default for parameter in self.shown]
+            words = [parameter.annotation.__metadata__[0].default for parameter in self.signature]
             flags = [word for word in words if isinstance(word, str)]
             return overrides(values[name], shortcuts, command=self.command, flags=flags)
-        if flag.beside is not None and flag.parse is not None:
-            return flag.parse(values[name], **{beside: values[beside] for beside in flag.beside})
+        if flag.further_flags is not None and flag.parse is not None:
+            return flag.parse(values[name], **{flag_name: values[flag_name] for flag_name in flag.further_flags})
         if values[name] is None or values[name] == []:
             return None
         return values[name] if flag.parse is None else flag.parse(values[name])
 
 
 def _place(parameter: inspect.Parameter) -> tuple[int, bool]:
-    """Where a parameter stands in the help: by its group, and at the end of that what every command has."""
-    (about,) = parameter.annotation.__metadata__
-    return PANELS.index(about.rich_help_panel), parameter.name in ("quiet", "progress")
+    """The place of a parameter in the help: by its group, and at the end of that what every command has."""
+    (info,) = parameter.annotation.__metadata__
+    return PANELS.index(info.rich_help_panel), parameter.name in ("quiet", "progress")
 
 
 def _fields(kind: Any) -> list[Field[Any]]:
@@ -101,22 +103,26 @@ def _fields(kind: Any) -> list[Field[Any]]:
 def _parameters(name: str, annotation: Any, option: Any) -> Iterator[inspect.Parameter]:
     """The flags of an option."""
     flag: Flag = option.metadata["flag"]
-    if flag.each is not None:
-        for entry, about in flag.each.items():
-            yield _parameter(entry, bool, Flag(help=about, panel=flag.panel), False)
+    if flag.entry_help is not None:
+        for entry, help in flag.entry_help.items():
+            yield _parameter(entry, bool, Flag(help=help, panel=flag.panel), False)
     elif flag.parts is not None:
         for part in (part for part in fields(option.default) if part.name in flag.parts):
-            own, default = part.metadata["flag"], getattr(option.default, part.name)
-            own = replace(own, help=flag.parts[part.name] or own.help, shown=own.shown if default is None else None)
-            yield _parameter(part.name, _kind(part.type), own, default)
+            part_flag, default = part.metadata["flag"], getattr(option.default, part.name)
+            part_flag = replace(
+                part_flag,
+                help=flag.parts[part.name] or part_flag.help,
+                default_text=part_flag.default_text if default is None else None,
+            )
+            yield _parameter(part.name, _kind(part.type), part_flag, default)
     else:
         yield _parameter(name, flag.kind or _kind(annotation), flag, _default(option))
         if flag.former is not None:
-            former = replace(flag, name=None, also=None, shown=None)
+            former = replace(flag, name=None, also=None, default_text=None)
             yield _parameter(flag.former.name, flag.kind or _kind(annotation), former, None, hidden=True)
-        for beside, other in {**(flag.beside or {}), **(flag.keys or {})}.items():
-            own = other.metadata["flag"]
-            yield _parameter(beside.rpartition(".")[2], own.kind, own, other.default)
+        for flag_name, other in {**(flag.further_flags or {}), **(flag.keys or {})}.items():
+            part_flag = other.metadata["flag"]
+            yield _parameter(flag_name.rpartition(".")[2], part_flag.kind, part_flag, other.default)
 
 
 def _kind(annotation: Any) -> Any:
@@ -131,7 +137,7 @@ def _default(option: Field[Any]) -> Any:
     """The default on the command line; None where words stand for it, or for an empty list."""
     if option.default is MISSING:
         return inspect.Parameter.empty if option.default_factory is MISSING else None
-    return None if option.default == () or option.metadata["flag"].shown is not None else option.default
+    return None if option.default == () or option.metadata["flag"].default_text is not None else option.default
 
 
 def _parameter(name: str, kind: Any, flag: Flag, default: Any, *, hidden: bool = False) -> inspect.Parameter:
@@ -139,13 +145,13 @@ def _parameter(name: str, kind: Any, flag: Flag, default: Any, *, hidden: bool =
     settings["autocompletion"] = COMPLETIONS[flag.complete] if flag.complete else None
     settings["metavar"] = flag.metavar or ("<path>" if kind is Path else None)
     settings["parser"] = user_path if kind is Path else None
-    if flag.shown is not None:
-        settings["show_default"] = with_flags(flag.shown) or False
+    if flag.default_text is not None:
+        settings["show_default"] = with_flags(flag.default_text) or False
     also = flag.also and (flag_of(flag.also) if len(flag.also) > 1 else f"-{flag.also}")
     words = [flag_of(flag.name or name), *([also] if also else [])]
-    about = typer.Argument(**settings) if flag.argument else typer.Option(*words, **settings)
+    info = typer.Argument(**settings) if flag.argument else typer.Option(*words, **settings)
     if kind is str and isinstance(default, int):
         default = str(default)
     kind = kind | None if default is None else kind
-    annotation = Annotated[kind, about]
+    annotation = Annotated[kind, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -14,7 +14,7 @@ from diffcli.utils.options import option
 
 @dataclass(frozen=True)
 class ScheduleOptions(PresetsOptions):
-    """Whose schedules are plotted, and into which file."""
+    """The presets whose schedules are plotted, and the file."""
 
     out: Path = option(
         Path("schedule.png"),
@@ -31,12 +31,12 @@ class ScheduleOptions(PresetsOptions):
 )
 def schedule_plot(options: ScheduleOptions) -> None:
     """Plot beta, alpha and log SNR of presets over t/T (report Figure 5)."""
-    from diffcli.studies.plots import comparable, schedule_figure, schedule_table, write_schedules
+    from diffcli.studies.plots import groups_by_column, schedule_figure, schedule_table, write_schedules
 
     # As each describes itself: noise by beta_t, alpha_t and log SNR, blur by its total width and the modes that
     # survive.
-    tables = {label: schedule_table(preset.degradation) for label, preset in options.resolved.items()}
-    groups = [", ".join(group) for group in comparable(tables)]
+    tables = {label: schedule_table(preset.degradation) for label, preset in options.resolved_presets.items()}
+    groups = [", ".join(group) for group in groups_by_column(tables)]
     if len(groups) > 1:
         raise UserError(f"these schedules have nothing to be compared by: plot {' and '.join(groups)} one by one")
     with written_whole(options.out) as part:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from diffcli.cli.flags import with_flags
-from diffcli.evaluation.metrics import BESIDE, in_rows, metric_of, times_floor
+from diffcli.evaluation.metrics import COMPANIONS, in_rows, metric_of, times_floor
 from diffcli.utils.console import console, one_line, print_table
 from diffcli.utils.numbers import with_error
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def scores_in_a_line(scores: Mapping[str, float]) -> str:
     """The scores of a model, without those that stand beside another one."""
-    shown = {key: scores[key] for key in in_rows(scores) if scores[key] is not None}
-    return ", ".join(f"{key} {value:.4g}" for key, value in shown.items()) or "not evaluated"
+    row_scores = {key: scores[key] for key in in_rows(scores) if scores[key] is not None}
+    return ", ".join(f"{key} {value:.4g}" for key, value in row_scores.items()) or "not evaluated"
 
 
 def print_evaluation(result: Evaluation) -> None:
@@ -33,16 +33,18 @@ def print_evaluation(result: Evaluation) -> None:
     def add_row(key: str, values: dict[str, float], prior: str) -> None:
         metric = metric_of(key)
         assert metric is not None
-        beside = {suffix: values.get(f"{key}_{suffix}") for suffix in BESIDE}
-        notes = {suffix: f"{BESIDE[suffix]}: {number:.4g}" for suffix, number in beside.items() if number is not None}
+        numbers = {suffix: values.get(f"{key}_{suffix}") for suffix in COMPANIONS}
+        notes = {
+            suffix: f"{COMPANIONS[suffix]}: {number:.4g}" for suffix, number in numbers.items() if number is not None
+        }
         if (times := times_floor(key, values)) is not None:
             notes["floor"] += f" ({times:.2f} times that)"
         rows.append((key, f"{values[key]:.4g}", ", ".join(notes.values()), str(settings[metric.n]), prior))
 
-    drawn: dict[str, dict[str, float]] = result.by_prior
-    for key in (key for key in in_rows(scores) if not any(key in values for values in drawn.values())):
+    by_prior: dict[str, dict[str, float]] = result.by_prior
+    for key in (key for key in in_rows(scores) if not any(key in values for values in by_prior.values())):
         add_row(key, scores, settings["prior"] if key == "cas" else "")
-    for prior, values in drawn.items():
+    for prior, values in by_prior.items():
         for key in in_rows(values):
             add_row(key, values, f"{prior} (restoration)" if prior == "blurred-data" else prior)
     for name, distances in result.by_label.items():
@@ -55,12 +57,18 @@ def print_evaluation(result: Evaluation) -> None:
     if start != "z_T":
         title += f"; reconstructions from {start}"
     print_table(("metric", "value", "beside it", "n", "prior"), rows, title)
-    for used in settings["extractors"]:
-        weights = used.get("weights") or used["weights_sha256"][:8]
+    for extractor in settings["extractors"]:
+        weights = extractor.get("weights") or extractor["weights_sha256"][:8]
         weights = f"weights {weights}" if " " not in weights else weights
-        known = "" if used.get("official_weights", True) else ", not the official ones: compare with nothing published"
-        reads = f", reads {used['test_accuracy']:.3g} of the test images right" if "test_accuracy" in used else ""
-        console().print(one_line(f"features: {used['name']} ({used['features']}-d, {weights}{known}{reads})"))
+        origin = (
+            "" if extractor.get("official_weights", True) else ", not the official ones: compare with nothing published"
+        )
+        reads = (
+            f", reads {extractor['test_accuracy']:.3g} of the test images right" if "test_accuracy" in extractor else ""
+        )
+        console().print(
+            one_line(f"features: {extractor['name']} ({extractor['features']}-d, {weights}{origin}{reads})")
+        )
     for note in filter(None, [note_of_floor(settings), *result.notes]):
         console().print(one_line(with_flags(note)), style="yellow")
     if result.file:

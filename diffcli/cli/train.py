@@ -32,18 +32,18 @@ def train(
     from diffcli.training.run import Interrupted, run_plan
     from diffcli.utils.console import note
 
-    planned = plan(options, download=not dry_run)
+    new_plan = plan(options, download=not dry_run)
     if dry_run:
-        print(planned.describe(), end="")
-        estimate = planned.outlook()
+        print(new_plan.describe(), end="")
+        estimate = new_plan.outlook()
         print(estimate.describe() if estimate else "", end="")
-        if estimate and planned.run is not None:
+        if estimate and new_plan.run is not None:
             print("#   all of it from the whole training: a part of that is done")
-        for line in planned.notes_after(estimate.steps_done) if estimate else planned.notes:
+        for line in new_plan.notes_after(estimate.steps_done) if estimate else new_plan.notes:
             note(line)
         return
     try:
-        print(run_plan(planned).folder)
+        print(run_plan(new_plan).folder)
     except Interrupted as error:
         words = ["diffcli", *(word for file in files() for word in ("--plugin", str(file)))]
         words += ["train", "--resume", str(error.run.folder)]

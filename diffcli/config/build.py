@@ -1,4 +1,4 @@
-"""From a preset to objects, and whether the components of a preset fit each other."""
+"""Makes the objects that a preset names, and checks that its components fit each other."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from diffcli.config.registry import (
     KINDS,
     asks_for,
     build,
+    component_named,
     of_plugin,
     origin_of,
     place_of,
-    registered,
     required,
     with_defaults,
 )
 from diffcli.config.schema import Component, Preset, Sampler
 from diffcli.data.datasets import ImageSet, Source, split
-from diffcli.data.sources import check_source, class_names, default_data_dir, image_shape, numbered_as
+from diffcli.data.sources import check_source, class_names, default_data_dir, image_shape, renumber_labels
 from diffcli.diffusion.degradations import Degradation, check_basics
 from diffcli.diffusion.degradations.base import check_tables
 from diffcli.diffusion.denoiser import INPUTS, PREDICTIONS, Denoiser, misfits
 from diffcli.diffusion.guidance import X0Function
 from diffcli.diffusion.priors import PRIORS, Prior
-from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, spaced
+from diffcli.diffusion.samplers import SAMPLERS, Draw, Step, spaced_timesteps
 from diffcli.diffusion.times import TIME_DISTRIBUTIONS
 from diffcli.networks import NETWORKS
-from diffcli.utils.errors import DiffcliError, UserError, unknown
+from diffcli.utils.errors import DiffcliError, UserError, unknown_name
 from diffcli.utils.files import user_path
 
 MAX_PARAMETERS = 1_000_000_000
@@ -47,7 +47,7 @@ SamplerFunction = Callable[[X0Function, Degradation, Tensor, Sequence[int], Draw
 
 
 @dataclass(frozen=True, eq=False)
-class Resolved:
+class ResolvedPreset:
     """A preset with every default written out and everything checked that needs no data; :func:`resolve` makes one.
 
     Args:
@@ -60,7 +60,7 @@ class Resolved:
     degradation: Degradation
 
 
-def resolve(preset: Preset, *, network: bool = True) -> Resolved:
+def resolve(preset: Preset, *, network: bool = True) -> ResolvedPreset:
     """The preset with every default, checked, and the degradation that it names.
 
     Args:
@@ -71,21 +71,23 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
             out of range.
     """
     load_configured()
-    components = {kind: with_defaults(kind, given) for kind in KINDS if (given := getattr(preset, kind)) is not None}
+    components = {
+        kind: with_defaults(kind, component) for kind in KINDS if (component := getattr(preset, kind)) is not None
+    }
     preset = preset.model_copy(update=components)
-    if (of_files := getattr(registered("data", preset.data.name), "completed", None)) is not None:
+    if (of_files := getattr(component_named("data", preset.data.name), "completed", None)) is not None:
         parameters = of_files(preset.data.parameters)
         preset = preset.model_copy(update={"data": preset.data.model_copy(update=dict(parameters))})
-    if (names := class_names(registered("data", preset.data.name), preset.data.parameters)) is not None:
+    if (names := class_names(component_named("data", preset.data.name), preset.data.parameters)) is not None:
         preset = with_classes(preset, names)
     if preset.prediction not in PREDICTIONS:
-        raise UserError(f"prediction: {unknown('prediction', preset.prediction, PREDICTIONS)}")
+        raise UserError(f"prediction: {unknown_name('prediction', preset.prediction, PREDICTIONS)}")
     if preset.input not in INPUTS:
-        raise UserError(f"input: {unknown('input', preset.input, INPUTS)}")
+        raise UserError(f"input: {unknown_name('input', preset.input, INPUTS)}")
     training = preset.training
     if training.t_distribution not in TIME_DISTRIBUTIONS:
-        known = unknown("distribution", training.t_distribution, TIME_DISTRIBUTIONS)
-        raise UserError(f"training.t_distribution: {known}")
+        problem = unknown_name("distribution", training.t_distribution, TIME_DISTRIBUTIONS)
+        raise UserError(f"training.t_distribution: {problem}")
     degradation = build_degradation(preset)
     if preset.measurement_noise is not None:
         _check_measurement_noise(preset)
@@ -97,7 +99,7 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
     resolve_prior(preset.prior, degradation)
     weights = [key for key in ("loss", "min_snr") if getattr(training, key) is not None]
     if training.loss is not None and training.loss not in PREDICTIONS:
-        raise UserError(f"training.loss: {unknown('prediction', training.loss, PREDICTIONS)}")
+        raise UserError(f"training.loss: {unknown_name('prediction', training.loss, PREDICTIONS)}")
     if len(weights) > 1:
         raise UserError("training.loss and training.min_snr are two weights of the loss; leave one out")
     if weights and degradation.snr(torch.ones(1, dtype=torch.int64)) is None:
@@ -105,7 +107,7 @@ def resolve(preset: Preset, *, network: bool = True) -> Resolved:
             f"training.{weights[0]} needs a degradation with one ratio of signal to noise at each t; "
             f"{degradation.name} has none"
         )
-    return Resolved(preset, degradation.image_shape, degradation)
+    return ResolvedPreset(preset, degradation.image_shape, degradation)
 
 
 def resolve_sampler(sampler: Sampler, preset: Preset, degradation: Degradation) -> Sampler:
@@ -116,9 +118,9 @@ def resolve_sampler(sampler: Sampler, preset: Preset, degradation: Degradation) 
     """
     sampler = with_defaults("sampler", sampler)
     path_of(sampler, degradation)
-    fitting = samplers_for(degradation)
-    if sampler.name not in fitting:
-        raise UserError(f"sampler: {sampler.name} does not undo a {degradation.name}; use {' or '.join(fitting)}")
+    choices = samplers_for(degradation)
+    if sampler.name not in choices:
+        raise UserError(f"sampler: {sampler.name} does not undo a {degradation.name}; use {' or '.join(choices)}")
     if sampler.name == "cold" and sampler.parameters.get("eta") and not degradation.stochastic:
         raise UserError(
             f"sampler: eta draws noise anew, and a {degradation.name} has none; add noise, or leave eta out"
@@ -148,9 +150,9 @@ def resolve_prior(prior: Component, degradation: Degradation) -> Component:
     """
     prior = with_defaults("prior", prior)
     if not (PRIORS[prior.name].of_signal or degradation.ends_in_noise()):
-        fitting = priors_for(degradation)
+        choices = priors_for(degradation)
         more = ", or a schedule with more noise" if degradation.stochastic else ""
-        raise UserError(f"prior: {prior.name} is not where a {degradation.name} ends; use {' or '.join(fitting)}{more}")
+        raise UserError(f"prior: {prior.name} is not where a {degradation.name} ends; use {' or '.join(choices)}{more}")
     return prior
 
 
@@ -174,10 +176,10 @@ def with_classes(preset: Preset, names: Sequence[str], any_order: bool = False) 
             f"labels: data {preset.data.name} has no classes: those of a folder are its sub-folders, those of an .npz "
             "file an array of labels; give the images some, take labels.clusters, or leave labels out"
         )
-    own = preset.labels.classes
-    if any_order and own is not None and sorted(own) == sorted(names):
+    preset_classes = preset.labels.classes
+    if any_order and preset_classes is not None and sorted(preset_classes) == sorted(names):
         return preset
-    if own not in (None, list(names)):
+    if preset_classes not in (None, list(names)):
         raise UserError(
             f"labels.classes: the classes of data {preset.data.name} are {', '.join(names):.200}; leave the key out"
         )
@@ -210,8 +212,8 @@ def _check_measurement_noise(preset: Preset) -> None:
     if preset.prediction != "x0":
         raise UserError(f"measurement_noise needs prediction x0, which needs no more of x_t; got {preset.prediction}")
     if not asks_for("network", preset.network, "noise_levels"):
-        fitting = [name for name in NETWORKS if asks_for("network", Component(name=name), "noise_levels")]
-        raise UserError(f"measurement_noise: network {preset.network.name} is not told any; use {' or '.join(fitting)}")
+        choices = [name for name in NETWORKS if asks_for("network", Component(name=name), "noise_levels")]
+        raise UserError(f"measurement_noise: network {preset.network.name} is not told any; use {' or '.join(choices)}")
 
 
 def samplers_for(degradation: Degradation) -> list[str]:
@@ -234,7 +236,7 @@ def path_of(
             f"{degradation.name} has none: use even"
         )
     try:
-        return spaced(degradation, sampler.steps if steps is None else steps, sampler.spacing, start)
+        return spaced_timesteps(degradation, sampler.steps if steps is None else steps, sampler.spacing, start)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -248,11 +250,11 @@ def load_source(preset: Preset, data_dir: Path | str | None, download: bool = Tr
     Raises:
         UserError: it is not there and cannot be had, or has classes that the preset does not name.
     """
-    return numbered(preset, read_source(preset, data_dir, download))
+    return number_labels(preset, read_source(preset, data_dir, download))
 
 
 def read_source(preset: Preset, data_dir: Path | str | None, download: bool = True) -> Source:
-    """As :func:`load_source`, its labels numbered as the data set does.
+    """The data set of a preset, see :func:`load_source`, with the data set's own numbers for labels.
 
     Raises:
         UserError: it is not there and cannot be had.
@@ -261,7 +263,7 @@ def read_source(preset: Preset, data_dir: Path | str | None, download: bool = Tr
     source: Source = build("data", preset.data, {"data_dir": folder, "download": download})
     name, parameters = preset.data.name, preset.data.parameters
     if origin_of("data", name):
-        load = registered("data", name)
+        load = component_named("data", name)
         with of_plugin("data", name, load):
             try:
                 check_source(source, image_shape(load, parameters), class_names(load, parameters))
@@ -270,16 +272,16 @@ def read_source(preset: Preset, data_dir: Path | str | None, download: bool = Tr
     return source
 
 
-def numbered(preset: Preset, source: Source) -> Source:
+def number_labels(preset: Preset, source: Source) -> Source:
     """A data set with its labels numbered as the preset names its classes, where it does.
 
     Raises:
         UserError: it has classes that the preset does not name.
     """
-    named = None if preset.labels is None or preset.labels.clusters else preset.labels.classes
-    if named is None and preset.data.parameters.get("hold_out") == "random":
-        named = sorted(source.classes)  # as versions before 0.4 did, in whose checksums of images labels are
-    return source if named is None else numbered_as(source, named)
+    names = None if preset.labels is None or preset.labels.clusters else preset.labels.classes
+    if names is None and preset.data.parameters.get("hold_out") == "random":
+        names = sorted(source.classes)  # as versions before 0.4 did, in whose checksums of images labels are
+    return source if names is None else renumber_labels(source, names)
 
 
 def splits(preset: Preset, source: Source) -> tuple[ImageSet, ImageSet]:
@@ -289,7 +291,7 @@ def splits(preset: Preset, source: Source) -> tuple[ImageSet, ImageSet]:
 
 
 def training_split(preset: Preset, source: Source) -> ImageSet:
-    """Of the images of a data set, those that a preset's model is trained on."""
+    """The images of a data set that a preset's model is trained on."""
     return splits(preset, source)[0]
 
 
@@ -303,15 +305,17 @@ def build_degradation(preset: Preset, shape: tuple[int, int, int] | None = None,
     Raises:
         UserError: see :func:`degradation_of`; or the images are of unknown shape.
     """
-    own = None
+    data_shape = None
     if shape is None or tiled:
         try:
-            own = image_shape(registered("data", preset.data.name), preset.data.parameters)
+            data_shape = image_shape(component_named("data", preset.data.name), preset.data.parameters)
         except ValueError as error:
             raise UserError(f"data {preset.data.name}: {error}") from error
-    given = shape or own
-    assert given is not None
-    return degradation_of(given, preset.degradation, schedule=preset.schedule, noise=preset.noise, tile=own)
+    images_shape = shape or data_shape
+    assert images_shape is not None
+    return degradation_of(
+        images_shape, preset.degradation, schedule=preset.schedule, noise=preset.noise, tile=data_shape
+    )
 
 
 def degradation_of(
@@ -334,14 +338,14 @@ def degradation_of(
             degradation that has its own; or the images are too small for it.
     """
     name = component.name
-    supplied: dict[str, object] = {"image_shape": shape}
+    context: dict[str, object] = {"image_shape": shape}
     if asks_for("degradation", component, "betas"):
         if schedule is None:
             raise UserError(f"schedule is missing: degradation {name} needs one")
-        supplied["betas"] = _betas(schedule, tile or shape)
+        context["betas"] = _betas(schedule, tile or shape)
     elif schedule is not None:
         raise UserError(f"schedule: degradation {name} takes none; leave it out")
-    degradation: Degradation = build("degradation", component, supplied)
+    degradation: Degradation = build("degradation", component, context)
     degradation.name, degradation.image_shape = name, shape
     with of_plugin("degradation", name):
         try:
@@ -352,7 +356,7 @@ def degradation_of(
         if degradation.stochastic:
             raise UserError(f"noise: degradation {name} has its own; leave it out")
         degradation.sigmas = build("noise", noise, {"T": degradation.T})
-        function = registered("noise", noise.name)
+        function = component_named("noise", noise.name)
         with of_plugin("noise", noise.name, function):
             try:
                 check_tables(degradation)
@@ -363,7 +367,7 @@ def degradation_of(
 
 def _betas(schedule: Component, shape: tuple[int, int, int]) -> Tensor:
     betas: Tensor = build("schedule", schedule, {"image_shape": shape})
-    function = registered("schedule", schedule.name)
+    function = component_named("schedule", schedule.name)
     with of_plugin("schedule", schedule.name, function):
         if (
             betas.ndim != 1
@@ -380,22 +384,22 @@ def _betas(schedule: Component, shape: tuple[int, int, int]) -> Tensor:
     return betas
 
 
-def build_denoiser(resolved: Resolved) -> Denoiser:
+def build_denoiser(resolved_preset: ResolvedPreset) -> Denoiser:
     """The untrained denoiser of a preset.
 
     Raises:
         UserError: the network cannot be built, takes no labels and the preset has some, or is too large.
     """
-    preset = resolved.preset
+    preset = resolved_preset.preset
     try:
         with _limited_weights():
-            network = _network(preset, resolved.degradation)
+            network = _network(preset, resolved_preset.degradation)
     except (RuntimeError, OverflowError, TypeError, _TooManyWeightsError):
-        _check_network(preset, resolved.degradation)  # says what is wrong
+        _check_network(preset, resolved_preset.degradation)  # says what is wrong
         raise
     return Denoiser(
         network,
-        resolved.degradation,
+        resolved_preset.degradation,
         preset.prediction,
         preset.classes,
         preset.input,
@@ -428,16 +432,16 @@ def _limited_weights() -> Iterator[None]:
 
 def _network(preset: Preset, degradation: Degradation) -> nn.Module:
     if preset.labels is not None and not asks_for("network", preset.network, "classes"):
-        fitting = [name for name in NETWORKS if asks_for("network", Component(name=name), "classes")]
-        raise UserError(f"labels: network {preset.network.name} takes none; use {' or '.join(fitting)}")
+        choices = [name for name in NETWORKS if asks_for("network", Component(name=name), "classes")]
+        raise UserError(f"labels: network {preset.network.name} takes none; use {' or '.join(choices)}")
     noise_levels = preset.measurement_noise is not None
-    supplied = {
+    context = {
         "image_shape": degradation.image_shape,
         "classes": preset.classes,
         "noise_levels": noise_levels,
         "T": degradation.T,
     }
-    network: nn.Module = build("network", preset.network, supplied)
+    network: nn.Module = build("network", preset.network, context)
     return network
 
 
@@ -457,4 +461,4 @@ def bind_sampler(component: Sampler) -> SamplerFunction:
     Raises:
         UserError: it is unknown, or a parameter is unknown or of the wrong type.
     """
-    return partial(registered("sampler", component.name), **with_defaults("sampler", component).parameters)
+    return partial(component_named("sampler", component.name), **with_defaults("sampler", component).parameters)

@@ -22,7 +22,7 @@ SCALARS = {
     "int": ("[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+", list("-+0123456789")),
     "float": (FLOAT, list("-+.0123456789")),
 }
-"""Of each type that is no text, how it is written, and the characters that it may begin with."""
+"""The notation of each type that is no text, and the characters that it may begin with."""
 PRIVATE = range(0xE000, 0xF900)
 """Unicode's characters that mean nothing."""
 
@@ -53,7 +53,7 @@ _Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1
 
 
 class _ArgumentLoader(_Loader):
-    """As :class:`_Loader`, of an argument of a command, which holds no comments: ``#`` is a character as any other."""
+    """A :class:`_Loader` for an argument of a command, which holds no comments: ``#`` is a character as any other."""
 
     def __init__(self, text: str) -> None:
         # The scanner knows comments: it is shown another character in place of each #.
@@ -73,19 +73,19 @@ for _name, (_pattern, _first) in SCALARS.items():
         _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
-def parse_value(text: str, where: str) -> Any:
+def parse_value(text: str, place: str) -> Any:
     """The value of YAML text, such as that of a preset's file.
 
     Args:
-        where: what messages call the text.
+        place: what messages call the text.
 
     Raises:
         UserError: it is not YAML.
     """
-    return _parsed(_Loader, text, where)
+    return _parse(_Loader, text, place)
 
 
-def parse_argument(text: str, where: str) -> Any:
+def parse_argument(text: str, place: str) -> Any:
     """The value of an argument such as ``5``, ``2e-4``, ``pics #2`` or ``{name: cosine, T: 500}``.
 
     What begins with a bracket, a brace or a quote is YAML without comments. Anything else is a number, ``true``,
@@ -96,11 +96,11 @@ def parse_argument(text: str, where: str) -> Any:
     """
     text = text.strip()
     if text[:1] in ("{", "[", '"', "'"):
-        return _parsed(_ArgumentLoader, text, where)
-    return _parsed(_Loader, text, where, scalar=True)
+        return _parse(_ArgumentLoader, text, place)
+    return _parse(_Loader, text, place, scalar=True)
 
 
-def _parsed(kind: type[_Loader], text: str, where: str, scalar: bool = False) -> Any:
+def _parse(kind: type[_Loader], text: str, place: str, scalar: bool = False) -> Any:
     try:
         loader = kind(text)
         if not scalar:
@@ -110,9 +110,9 @@ def _parsed(kind: type[_Loader], text: str, where: str, scalar: bool = False) ->
     # A tag that does not fit its value, such as !!timestamp y, makes PyYAML stumble in its own ways.
     except (yaml.YAMLError, ValueError, RecursionError, AttributeError, TypeError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
-        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        position = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         problem = str(getattr(error, "problem", None) or error).splitlines()
-        raise UserError(f"{where} is not valid YAML{place}: {problem[0] if problem else 'unreadable'}") from error
+        raise UserError(f"{place} is not valid YAML{position}: {problem[0] if problem else 'unreadable'}") from error
 
 
 def as_argument(value: Any) -> str:

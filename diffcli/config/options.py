@@ -1,4 +1,4 @@
-"""Which presets a command reads, and what it changes of them: options of several."""
+"""The options by which several commands name presets and change their keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from diffcli.utils.options import Options, option
 from diffcli.utils.unique_labels import unique_labels
 
 if TYPE_CHECKING:
-    from diffcli.config.build import Resolved
+    from diffcli.config.build import ResolvedPreset
 
 
 def overrides_option(keys: Mapping[str, Any] | None = None) -> Any:
@@ -31,7 +31,7 @@ def overrides_option(keys: Mapping[str, Any] | None = None) -> Any:
 
 @dataclass(frozen=True)
 class PresetsOptions(Options):
-    """Which presets are looked at.
+    """The presets that a command looks at.
 
     Args:
         presets: names, or YAML files.
@@ -43,7 +43,7 @@ class PresetsOptions(Options):
     overrides: Mapping[str, Any] = overrides_option()
 
     @property
-    def resolved(self) -> dict[str, Resolved]:
+    def resolved_presets(self) -> dict[str, ResolvedPreset]:
         """The presets as they are trained, with their degradations, by name; those of the same name are told apart by
         their paths.
 
@@ -56,6 +56,6 @@ class PresetsOptions(Options):
         files = [find_preset(preset).resolve() for preset in self.presets]
         if len(set(files)) < len(files):
             raise UserError("a preset is named twice; name each once")
-        loaded = [load_preset(preset, self.overrides) for preset in self.presets]
-        labels = unique_labels([name for name, _ in loaded], files)
-        return {label: resolve(preset) for label, (_, preset) in zip(labels, loaded, strict=True)}
+        named_presets = [load_preset(preset, self.overrides) for preset in self.presets]
+        labels = unique_labels([name for name, _ in named_presets], files)
+        return {label: resolve(preset) for label, (_, preset) in zip(labels, named_presets, strict=True)}

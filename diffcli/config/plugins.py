@@ -82,11 +82,11 @@ def _check_neighbours(path: Path) -> None:
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
     for name in sorted({name.split(".")[0] for name in names}):
-        beside = (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
-        loaded = getattr(sys.modules.get(name), "__file__", None)
-        if beside and loaded and {*Path(loaded).resolve().parents} & others:
+        has_neighbour = (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
+        module_file = getattr(sys.modules.get(name), "__file__", None)
+        if has_neighbour and module_file and {*Path(module_file).resolve().parents} & others:
             raise UserError(
-                f"plug-in {path}: it imports '{name}', of which Python has {loaded} already; rename one of the two"
+                f"plug-in {path}: it imports '{name}', of which Python has {module_file} already; rename one of the two"
             )
 
 
@@ -115,22 +115,22 @@ def files() -> list[Path]:
     return list(_files)
 
 
-def check_loaded(needed: Mapping[str, str], where: str) -> None:
+def check_loaded(requirements: Mapping[str, str], place: str) -> None:
     """Checks that the plug-ins which a run or a checkpoint needs are there; none is loaded for that.
 
     Args:
-        needed: see :func:`~diffcli.config.registry.needed_by`.
-        where: what messages call the run or the checkpoint.
+        requirements: see :func:`~diffcli.config.registry.needed_by`.
+        place: what messages call the run or the checkpoint.
 
     Raises:
         UserError: one is not; the line names it.
     """
     load_configured()
-    for component, origin in needed.items():
+    for component, origin in requirements.items():
         kind, _, name = str(component).partition(" ")
         if kind in KINDS and name not in KINDS[kind].registry:
             raise UserError(
-                f"{where} needs the {kind} '{name}' of plug-in {origin}, which is not loaded; name its file with "
+                f"{place} needs the {kind} '{name}' of plug-in {origin}, which is not loaded; name its file with "
                 "`plugin`, if "
                 "you trust it"
             )

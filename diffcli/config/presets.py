@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from diffcli.config.notation import as_yaml, parse_argument, parse_value
 from diffcli.config.schema import Preset, Sampler, explain, validate
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.files import user_path
 
 PACKAGED_PRESETS = Path(__file__).parent / "preset_files"
@@ -25,11 +25,11 @@ MAX_PRESET_BYTES = 100_000
 
 def preset_files() -> dict[str, Path]:
     """Every preset by name: those of the package (or the checkout), then those in ./presets."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in (PACKAGED_PRESETS, CHECKOUT_PRESETS, Path("presets")):
         for file in sorted(folder.glob("*.yaml")):
-            found.setdefault(file.stem, file)
-    return found
+            files.setdefault(file.stem, file)
+    return files
 
 
 def find_preset(name_or_path: str) -> Path:
@@ -65,7 +65,7 @@ def find_file(name_or_path: str, kind: str, files: Mapping[str, Path], *, no_fil
             raise UserError(f"{kind} file {name_or_path} does not exist{no_file}")
         return path
     if name_or_path not in files:
-        raise UserError(unknown(kind, name_or_path, files) + no_name)
+        raise UserError(unknown_name(kind, name_or_path, files) + no_name)
     return files[name_or_path]
 
 
@@ -91,12 +91,12 @@ def with_overrides(values: Any, overrides: Mapping[str, Any]) -> Any:
     """
     if not overrides or not isinstance(values, dict):
         return values
-    changed = _copied(values)
+    result = _copied(values)
     for key, value in overrides.items():
         *parents, last = key.strip().split(".")
         if not all([*parents, last]):
             raise UserError(f"key '{key}' is not of the form key.key")
-        target = changed
+        target = result
         for parent in parents:
             if (
                 target.get(parent) is None
@@ -106,23 +106,23 @@ def with_overrides(values: Any, overrides: Mapping[str, Any]) -> Any:
             if not isinstance(target, dict):
                 raise UserError(f"{key}: '{parent}' holds one value, so nothing can be set below it")
         target[last] = _copied(value)
-    return changed
+    return result
 
 
 def _copied(values: Any) -> Any:
     return {key: _copied(value) for key, value in values.items()} if isinstance(values, dict) else values
 
 
-def sampler_named(chosen: str | Mapping[str, Any]) -> Sampler:
+def sampler_named(sampler: str | Mapping[str, Any]) -> Sampler:
     """A sampler by name, or by name with parameters as in a preset, ``{name: ddim, eta: 0.5}``, as YAML or as a
     mapping.
 
     Raises:
         UserError: it is neither.
     """
-    value = parse_argument(chosen, "`sampler`") if isinstance(chosen, str) else dict(chosen)
+    value = parse_argument(sampler, "`sampler`") if isinstance(sampler, str) else dict(sampler)
     try:
-        return Sampler.model_validate(value if isinstance(value, dict) else {"name": chosen})
+        return Sampler.model_validate(value if isinstance(value, dict) else {"name": sampler})
     except ValidationError as error:
         raise UserError(f"`sampler`: {explain(error)}") from error
 
@@ -141,13 +141,13 @@ def preset_values(preset: Mapping[str, Any] | Path | str) -> tuple[str, Any]:
     return path.stem.lstrip(".") or "preset", read_values(path)
 
 
-def preset_of(values: Any, overrides: Mapping[str, Any], where: str) -> Preset:
+def preset_of(values: Any, overrides: Mapping[str, Any], place: str) -> Preset:
     """Checked values, ``overrides`` applied.
 
     Raises:
         UserError: they are not valid.
     """
-    return validate(with_overrides(values, overrides), where)
+    return validate(with_overrides(values, overrides), place)
 
 
 def load_preset(

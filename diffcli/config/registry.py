@@ -29,9 +29,9 @@ from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import SAMPLERS
 from diffcli.diffusion.schedules import SCHEDULES
 from diffcli.networks import NETWORKS
-from diffcli.utils.errors import DiffcliError, UserError, unknown
+from diffcli.utils.errors import DiffcliError, UserError, unknown_name
 
-Registered = TypeVar("Registered", bound=Callable[..., Any])
+ComponentType = TypeVar("ComponentType", bound=Callable[..., Any])
 AnyComponent = TypeVar("AnyComponent", bound=Component)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+._-]*")
@@ -43,12 +43,12 @@ class Kind:
 
     Args:
         registry: its components by name.
-        supplied: parameters that the program supplies, and a preset cannot set.
+        context: parameters that the program supplies, and a preset cannot set.
         base: the class that its components are of; None where they are functions.
     """
 
     registry: dict[str, Any]
-    supplied: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
     base: type | None = None
 
 
@@ -64,20 +64,20 @@ KINDS = {
 
 
 MODULE_PREFIX = "diffcli_plugin_"
-"""Of the names under which the files of plug-ins are imported."""
+"""The beginning of the names under which the files of plug-ins are imported."""
 
 
 class Origin(NamedTuple):
     """A plug-in."""
 
     name: str
-    """What runs and checkpoints call it."""
-    where: str
+    """The name that runs and checkpoints call it by."""
+    place: str
     """The file, or the entry point's or the notebook's module: two plug-ins of one name are two."""
 
 
 _origins: dict[tuple[str, str], Origin] = {}
-"""By kind and name of a component."""
+"""The plug-ins of components, by kind and name."""
 _loading: list[Origin] = []
 """The plug-in that is being loaded, last."""
 
@@ -99,7 +99,7 @@ def current(component: Callable[..., Any]) -> Origin:
 
 
 def needed_by(names: Mapping[str, str]) -> dict[str, str]:
-    """Of components, kind -> name, those that come from plug-ins: ``{"degradation swirl": "mine"}``."""
+    """The plug-ins that components, kind -> name, come from: ``{"degradation swirl": "mine"}``."""
     return {f"{kind} {name}": _origins[kind, name].name for kind, name in names.items() if (kind, name) in _origins}
 
 
@@ -176,7 +176,7 @@ def _in_a_line(error: BaseException, function: Callable[..., Any] | None = None)
     return text if isinstance(error, SyntaxError) else text + place_of(error, function)  # a SyntaxError names its place
 
 
-def register(kind: str, name: str) -> Callable[[Registered], Registered]:
+def register(kind: str, name: str) -> Callable[[ComponentType], ComponentType]:
     """Adds a component under a name that presets can use; a decorator of a class or function.
 
     Args:
@@ -187,18 +187,18 @@ def register(kind: str, name: str) -> Callable[[Registered], Registered]:
         UserError: the kind is unknown, the name is not usable or another's, or what is registered is of another kind.
     """
     if kind not in KINDS:
-        raise UserError(unknown("kind", kind, KINDS))
+        raise UserError(unknown_name("kind", kind, KINDS))
     if not NAME.fullmatch(name):
         raise UserError(f"'{name}' is no name of a {kind}: write it in lower case, for example my-{kind}")
 
-    def add(component: Registered) -> Registered:
+    def add(component: ComponentType) -> ComponentType:
         entry = KINDS[kind]
         if entry.base is not None and not (inspect.isclass(component) and issubclass(component, entry.base)):
             raise UserError(f"{kind} '{name}' must be a subclass of diffcli.{entry.base.__name__}")
         owner = origin_of(kind, name)
         if name in entry.registry and owner != current(component):
-            whose = f"of plug-in {owner.where}" if owner else "diffcli's"
-            raise UserError(f"{kind} '{name}' is {whose} already; give yours another name")
+            owner_name = f"of plug-in {owner.place}" if owner else "diffcli's"
+            raise UserError(f"{kind} '{name}' is {owner_name} already; give yours another name")
         entry.registry[name] = component
         record(kind, name, component)
         return component
@@ -211,8 +211,8 @@ def components_of(preset: Preset) -> dict[str, str]:
     return {kind: component.name for kind in KINDS if (component := getattr(preset, kind)) is not None}
 
 
-def registered(kind: str, name: str) -> Callable[..., Any]:
-    """What is registered under a name.
+def component_named(kind: str, name: str) -> Callable[..., Any]:
+    """The class or function that is registered under a name.
 
     Raises:
         UserError: nothing is; the line names the nearest known one.
@@ -220,25 +220,25 @@ def registered(kind: str, name: str) -> Callable[..., Any]:
     registry = KINDS[kind].registry
     if name not in registry:
         raise UserError(
-            f"{kind}.name: {unknown(kind, name, registry)}; that of a plug-in needs its file, named by `plugin`"
+            f"{kind}.name: {unknown_name(kind, name, registry)}; that of a plug-in needs its file, named by `plugin`"
         )
-    found: Callable[..., Any] = registry[name]
-    return found
+    component: Callable[..., Any] = registry[name]
+    return component
 
 
 def asks_for(kind: str, component: Component, parameter: str) -> bool:
     """Whether the component has a parameter of that name."""
-    return parameter in inspect.signature(registered(kind, component.name)).parameters
+    return parameter in inspect.signature(component_named(kind, component.name)).parameters
 
 
 def _parameters(kind: str, name: str) -> dict[str, inspect.Parameter]:
-    """What a preset may set of a component."""
+    """The parameters of a component that a preset may set."""
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(registered(kind, name)).parameters
+    parameters = inspect.signature(component_named(kind, name)).parameters
     return {
         name: parameter
         for name, parameter in parameters.items()
-        if name not in KINDS[kind].supplied and parameter.kind not in variadic
+        if name not in KINDS[kind].context and parameter.kind not in variadic
     }
 
 
@@ -249,7 +249,7 @@ def required(kind: str, name: str) -> list[str]:
 
 @cache
 def _schema(kind: str, name: str, function: Callable[..., Any]) -> type[BaseModel]:
-    """What pydantic checks a component's parameters by; made once, for a preset is checked many times."""
+    """The model by which pydantic checks a component's parameters; made once, for a preset is checked many times."""
     hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
     fields: dict[str, Any] = {
         key: (hints.get(key, Any), ... if parameter.default is inspect.Parameter.empty else parameter.default)
@@ -264,7 +264,7 @@ def with_defaults(kind: str, component: AnyComponent) -> AnyComponent:
     Raises:
         UserError: it is unknown, or one of its parameters is unknown, missing or of the wrong type.
     """
-    schema = _schema(kind, component.name, registered(kind, component.name))
+    schema = _schema(kind, component.name, component_named(kind, component.name))
     try:
         parameters = schema.model_validate(component.parameters).model_dump()
     except ValidationError as error:
@@ -272,16 +272,16 @@ def with_defaults(kind: str, component: AnyComponent) -> AnyComponent:
     return component.model_copy(update=parameters)
 
 
-def build(kind: str, component: Component, supplied: Mapping[str, Any] = MappingProxyType({})) -> Any:
-    """Calls what the component names with its parameters, and with those of ``supplied`` that it asks for.
+def build(kind: str, component: Component, context: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """Calls what the component names with its parameters, and with those of ``context`` that it asks for.
 
     Raises:
         UserError: see :func:`with_defaults`; or a parameter is out of its range.
     """
-    function, parameters = registered(kind, component.name), with_defaults(kind, component).parameters
+    function, parameters = component_named(kind, component.name), with_defaults(kind, component).parameters
     accepted = inspect.signature(function).parameters
     with of_plugin(kind, component.name):
         try:
-            return function(**parameters, **{key: value for key, value in supplied.items() if key in accepted})
+            return function(**parameters, **{key: value for key, value in context.items() if key in accepted})
         except ValueError as error:
             raise UserError(f"{kind} {component.name}: {error}") from error

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 
 Positive = Annotated[int, Field(ge=1)]
 PrecisionName = Literal["32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed", "auto"]
@@ -80,7 +80,7 @@ Duration = Annotated[str, AfterValidator(_checked_duration)]
 
 
 class LabelSettings(Strict):
-    """That a model is told each image's label.
+    """The labels that a model learns to draw by.
 
     Args:
         dropped: share of the images whose label is hidden in a training step, so that the model can do without one.
@@ -94,7 +94,7 @@ class LabelSettings(Strict):
 
     @property
     def names(self) -> list[str]:
-        """Of the labels, label 0 first, in a resolved preset."""
+        """The names of the labels, label 0 first, in a resolved preset."""
         return [str(number) for number in range(self.clusters)] if self.clusters else self.classes or []
 
     def works_without(self, unlabelled_share: float) -> bool:
@@ -104,7 +104,7 @@ class LabelSettings(Strict):
 
 
 class Training(Strict):
-    """How a model is trained (report 2.3.2; the defaults are the report's).
+    """The settings of a training (report 2.3.2; the defaults are the report's).
 
     Args:
         epochs: passes over the training split, counted from 1.
@@ -194,14 +194,14 @@ class Preset(Strict):
 LEADING_ZERO = re.compile(r"([-+]?)0+(\d+)")
 
 
-def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]] | None = None) -> str:
+def explain(error: ValidationError, prefix: str = "", allowed_keys: dict[str, list[str]] | None = None) -> str:
     """The first of a validation's errors as one line: the dotted key, what is wrong, what would be right.
 
     An unknown key comes before a missing one, which it often is, misspelt.
 
     Args:
         prefix: dotted path of what was validated.
-        known: keys allowed below each dotted path, to name the nearest to an unknown one.
+        allowed_keys: keys allowed below each dotted path, to name the nearest to an unknown one.
     """
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     parts = [str(part) for part in first["loc"]]
@@ -210,10 +210,10 @@ def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]
         parent = ".".join(parts[:-1])
         by_section = {
             section: [".".join(filter(None, [prefix, section, k])) for k in keys]
-            for section, keys in (known or {}).items()
+            for section, keys in (allowed_keys or {}).items()
         }
         every = [key for keys in by_section.values() for key in keys]
-        return unknown("key", path, by_section.get(parent, []), every)
+        return unknown_name("key", path, by_section.get(parent, []), every)
     if first["type"] == "missing":
         return f"{path} is missing"
     value = first["input"]
@@ -223,7 +223,7 @@ def explain(error: ValidationError, prefix: str = "", known: dict[str, list[str]
 
 
 def _notation_hint(type_: str, value: Any) -> str:
-    """How to write what was most likely meant, where a value reads as one of another type."""
+    """A hint how to write what was most likely meant, where a value reads as one of another type."""
     if type_ == "string_type" and isinstance(value, (bool, int, float)):
         return "; quotes make it text"
     if type_ in ("int_type", "float_type") and isinstance(value, str) and (match := LEADING_ZERO.fullmatch(value)):
@@ -233,15 +233,15 @@ def _notation_hint(type_: str, value: Any) -> str:
     return ""
 
 
-def validate(values: Any, where: str) -> Preset:
+def validate(values: Any, place: str) -> Preset:
     """A mapping -> a checked preset.
 
     Raises:
         UserError: a key is unknown, missing, or of the wrong type; the line names it and the nearest known one.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{where}: a preset is a mapping of keys to values; see 'diffcli presets quickstart'")
-    known = {
+        raise UserError(f"{place}: a preset is a mapping of keys to values; see 'diffcli presets quickstart'")
+    allowed_keys = {
         "": list(Preset.model_fields),
         "training": list(Training.model_fields),
         "labels": list(LabelSettings.model_fields),
@@ -250,21 +250,21 @@ def validate(values: Any, where: str) -> Preset:
     try:
         return Preset.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {explain(error, known=known)}") from error
+        raise UserError(f"{place}: {explain(error, allowed_keys=allowed_keys)}") from error
 
 
 SINCE: dict[tuple[str, str], dict[str, Any]] = {("data", "folder"): {"hold_out": "random"}}
 """Parameters that components got since version 0.3, with the value that stands for what they did before."""
 
 
-def validate_stored(values: Any, where: str) -> Preset:
-    """As :func:`validate`, of a preset that was written with every default by the version that trained the model: what
-    it does not name is as it was then.
+def validate_stored(values: Any, place: str) -> Preset:
+    """Checks a preset that was written with every default by the version that trained the model: what it does not name
+    is as it was then.
 
     Raises:
         UserError: see there.
     """
-    preset = validate(values, where)
+    preset = validate(values, place)
     former = {}
     for (kind, name), parameters in SINCE.items():
         component = getattr(preset, kind)

@@ -18,7 +18,7 @@ from numpy.lib import format as npy_format
 from diffcli.data.array_format import Array
 from diffcli.utils.errors import UserError
 
-NAMED = 12
+NAMES_SHOWN = 12
 """A line names at most so many arrays of a file."""
 DAMAGE = (
     BadZipFile,
@@ -47,13 +47,13 @@ class Head(NamedTuple):
 
 def listing(heads: Mapping[str, Head]) -> str:
     """The arrays of a file with their shapes and types, in words."""
-    lines = [f"{name!r:.60} {head}" for name, head in list(heads.items())[:NAMED]]
-    more = [f"{len(heads) - NAMED} more"] if len(heads) > NAMED else []
+    lines = [f"{name!r:.60} {head}" for name, head in list(heads.items())[:NAMES_SHOWN]]
+    more = [f"{len(heads) - NAMES_SHOWN} more"] if len(heads) > NAMES_SHOWN else []
     return ", ".join([*lines, *more]) or "no array"
 
 
 @contextmanager
-def _named(path: Path, kind: str) -> Iterator[None]:
+def _damage_errors(path: Path, kind: str) -> Iterator[None]:
     """Turns what a file that is not of a kind makes NumPy raise into a line."""
     try:
         yield
@@ -70,10 +70,10 @@ def npz_heads(path: Path) -> dict[str, Head]:
         UserError: it is not there, no such file, or damaged.
     """
     if not os.path.isfile(path):
-        what = "is a folder" if os.path.isdir(path) else "does not exist"
+        problem = "is a folder" if os.path.isdir(path) else "does not exist"
         hint = "; a folder of .npy files is data {name: npy}" if os.path.isdir(path) else ""
-        raise UserError(f"data.path: {path} {what}; name a .npz file{hint}")
-    with _named(path, ".npz"):
+        raise UserError(f"data.path: {path} {problem}; name a .npz file{hint}")
+    with _damage_errors(path, ".npz"):
         with path.open("rb") as stream:
             if stream.read(len(npy_format.MAGIC_PREFIX)) == npy_format.MAGIC_PREFIX:
                 raise UserError(
@@ -98,7 +98,7 @@ def npy_head(path: Path) -> Head:
     Raises:
         UserError: it cannot be read, or is damaged.
     """
-    with _named(path, ".npy"), path.open("rb") as stream:
+    with _damage_errors(path, ".npy"), path.open("rb") as stream:
         head = _head(stream)
         if not head.dtype.hasobject and path.stat().st_size < head.dtype.itemsize * math.prod(head.shape):
             raise ValueError("the array is not whole")
@@ -120,7 +120,7 @@ def npz_array(path: Path, name: str) -> Array:
     Raises:
         UserError: it is damaged.
     """
-    with _named(path, ".npz"), np.load(path, allow_pickle=False) as archive:
+    with _damage_errors(path, ".npz"), np.load(path, allow_pickle=False) as archive:
         array: Array = archive[name]
         return array
 
@@ -131,7 +131,7 @@ def npy_array(path: Path) -> Array:
     Raises:
         UserError: it is damaged.
     """
-    with _named(path, ".npy"):
+    with _damage_errors(path, ".npy"):
         array: Array = np.load(path, allow_pickle=False)
         return array
 

@@ -43,7 +43,7 @@ def remedy_of(error: ValueError) -> str:
 
 @dataclass(frozen=True)
 class ArrayFormat:
-    """How images are arrays, (N, H, W), (N, H, W, C) or (N, C, H, W).
+    """The format of images as arrays, (N, H, W), (N, H, W, C) or (N, C, H, W).
 
     Args:
         low: the value that is black; with ``high`` None, pixels are bytes, 0..255.
@@ -75,18 +75,18 @@ class ArrayFormat:
             low, high = self.limits
             unit = images.double() / 255 if is_bytes else to_unit(images.double())
             values = (low + (high - low) * unit).float()
-        return self.ordered(values)
+        return self.in_layout(values)
 
-    def unrounded(self, images: Tensor) -> Array:
-        """As :meth:`of`, of images, float (N, C, H, W), which may exceed the range of pixels: neither rounded nor
-        clamped, float32; where pixels are bytes, as they are."""
+    def floats(self, images: Tensor) -> Array:
+        """Images, float (N, C, H, W), which may exceed the range of pixels, as arrays, neither rounded nor clamped,
+        float32; where pixels are bytes, as they are."""
         if self.low is None:
-            return self.ordered(images)
+            return self.in_layout(images)
         low, high = self.limits
-        return self.ordered((low + (high - low) * (images.double() + 0.5)).float())
+        return self.in_layout((low + (high - low) * (images.double() + 0.5)).float())
 
-    def degraded(self, arrays: Array) -> Tensor:
-        """The inverse of :meth:`unrounded`: arrays of degraded images, of any values, as float32 (N, C, H, W) with
+    def degraded_images(self, arrays: Array) -> Tensor:
+        """The inverse of :meth:`floats`: arrays of degraded images, of any values, as float32 (N, C, H, W) with
         pixels in about [-0.5, 0.5]; of bytes uint8, as they are.
 
         Raises:
@@ -103,11 +103,11 @@ class ArrayFormat:
         values = torch.from_numpy(images.astype(np.float64))
         return (values if self.low is None else (values - low) / (high - low) - 0.5).float()
 
-    def scaled(self, deviation: Tensor) -> Array:
+    def deviations(self, deviation: Tensor) -> Array:
         """Differences of images, float (N, C, H, W), where pixels have the range 1, as those of their arrays."""
-        return self.ordered(deviation if self.low is None else (deviation * (255 * self.level)).float())
+        return self.in_layout(deviation if self.low is None else (deviation * (255 * self.level)).float())
 
-    def ordered(self, values: Tensor) -> Array:
+    def in_layout(self, values: Tensor) -> Array:
         """Values (..., C, H, W) in this order of axes, as they are."""
         array: Array = values.cpu().numpy()
         channels = array.ndim - 3  # further axes may stand before those of the images
@@ -151,24 +151,24 @@ class ArrayFormat:
 
 
 BYTES = ArrayFormat()
-"""How pictures are arrays: bytes, (N, H, W, C)."""
+"""The format of pictures as arrays: bytes, (N, H, W, C)."""
 
 
 def _outside(images: Array, low: float, high: float) -> int:
-    """How many values lie outside of low..high.
+    """The number of values outside of low..high.
 
     Raises:
         ValueError: some are not finite.
     """
-    outside = lost = 0
+    outside = not_finite = 0
     for first in range(0, len(images), AT_ONCE):
         part = images[first : first + AT_ONCE]
         if part.dtype.kind == "f":
-            lost += int((~np.isfinite(part)).sum())
+            not_finite += int((~np.isfinite(part)).sum())
         # Python's numbers take the type of the values, so that a limit is compared as it was rounded there.
         outside += int(((part < low) | (part > high)).sum())
-    if lost:
-        raise ValueError(f"{lost:,} of {images.size:,} values are not finite (NaN or infinite); replace them")
+    if not_finite:
+        raise ValueError(f"{not_finite:,} of {images.size:,} values are not finite (NaN or infinite); replace them")
     return outside
 
 
@@ -223,7 +223,7 @@ def _readings(shape: Sequence[int]) -> list[Geometry]:
     ]
 
 
-def described(parameters: Mapping[str, Any]) -> ArrayFormat:
+def format_of(parameters: Mapping[str, Any]) -> ArrayFormat:
     """The format that the parameters of a data set of arrays describe, once they are completed."""
     return ArrayFormat(parameters["layout"], parameters["low"], parameters["high"])
 
@@ -242,22 +242,22 @@ def shape_of(
     return channels, height, width
 
 
-def completed(parameters: Mapping[str, Any], geometry: Geometry) -> dict[str, Any]:
+def complete_parameters(parameters: Mapping[str, Any], geometry: Geometry) -> dict[str, Any]:
     """The parameters of a data set with the geometry of its images written out.
 
     Raises:
         ValueError: they name another one.
     """
     size, channels = parameters["size"], parameters["channels"]
-    named = ([size, size] if isinstance(size, int) else size), channels
-    own = [geometry.height, geometry.width], geometry.channels
-    for key, asked, found in zip(("size", "channels"), named, own, strict=True):
-        if asked not in (None, found):
+    preset_values = ([size, size] if isinstance(size, int) else size), channels
+    file_values = [geometry.height, geometry.width], geometry.channels
+    for key, preset_value, file_value in zip(("size", "channels"), preset_values, file_values, strict=True):
+        if preset_value not in (None, file_value):
             raise ValueError(
                 f"the images are {geometry}, and `data.{key}` says {parameters[key]}: arrays are taken as they are, "
                 f"so leave data.{key} out"
             )
-    return {"layout": geometry.layout, "size": own[0], "channels": own[1]}
+    return {"layout": geometry.layout, "size": file_values[0], "channels": file_values[1]}
 
 
 def misfit(size: int | list[int] | None, channels: int | None, geometry: Geometry) -> str | None:
@@ -268,14 +268,16 @@ def misfit(size: int | list[int] | None, channels: int | None, geometry: Geometr
     return f"{geometry}, and those asked for {sides_asked} with {channels} channels"
 
 
-def clipped_note(form: ArrayFormat, clipped: int, count: int, source: str = "") -> str | None:
+def clipped_note(form: ArrayFormat, clip_count: int, count: int, source: str = "") -> str | None:
     """A sentence on values that were clipped, of so many; None where there are none.
 
     Args:
         source: where they are, with a preposition.
     """
     low, high = form.limits
-    return f"note: {clipped:,} of {count:,} values{source} are clipped to {low:g} to {high:g}" if clipped else None
+    return (
+        f"note: {clip_count:,} of {count:,} values{source} are clipped to {low:g} to {high:g}" if clip_count else None
+    )
 
 
 def check_limits(dtypes: Sequence[np.dtype[Any]], low: float | None, high: float | None) -> None:
@@ -290,8 +292,10 @@ def check_limits(dtypes: Sequence[np.dtype[Any]], low: float | None, high: float
             raise LookupError
         return
     if low is None or high is None:
-        missing, other = ("low", "high") if low is None else ("high", "low")
-        raise UserError(f"data.{missing} is missing beside data.{other}: which value is black, and which is white?")
+        missing_key, other_key = ("low", "high") if low is None else ("high", "low")
+        raise UserError(
+            f"data.{missing_key} is missing beside data.{other_key}: which value is black, and which is white?"
+        )
     if not low < high:
         raise UserError(f"data.low {low:g} is black and data.high {high:g} is white: the former must be smaller")
 

@@ -42,11 +42,11 @@ def cluster_centres(images: Tensor, count: int) -> Tensor:
 
 
 def nearest_centres(images: Tensor, centres: Tensor) -> Tensor:
-    """Which of the centres (K, C * H * W) is nearest to each uint8 image (N, C, H, W): int64 (N,)."""
+    """The number of the centre, of (K, C * H * W), that is nearest to each uint8 image (N, C, H, W): int64 (N,)."""
     batches = images.cpu().split(AT_A_TIME)
     return torch.cat([torch.cdist(to_model(batch).flatten(1), centres).argmin(dim=1) for batch in batches])
 
 
-def clustered(images: ImageSet, centres: Tensor) -> ImageSet:
+def label_by_cluster(images: ImageSet, centres: Tensor) -> ImageSet:
     """The images with their clusters for labels."""
     return ImageSet(images.images, nearest_centres(images.images, centres))

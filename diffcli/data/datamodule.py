@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from diffcli.data.datasets import ImageSet
-from diffcli.diffusion.randomness import sent
+from diffcli.diffusion.randomness import to_device
 from diffcli.utils.errors import UserError
 
 
@@ -60,7 +60,7 @@ class Epoch(NamedTuple):
     first: int = 0
     """The batch to begin with."""
     mirrored: Tensor | None = None
-    """Which of them, in that order, are shown mirrored, bool (N,)."""
+    """A mask of those, in that order, that are shown mirrored, bool (N,)."""
 
 
 class Batches:
@@ -93,14 +93,16 @@ class Batches:
         # A generator, so that epoch() is called when the first batch is asked for: by then a resumed
         # trainer has restored its step counter.
         epoch, device = self.epoch(), self.split.images.device
-        batches = sent(epoch.order, device).split(self.sizes)
-        turned = [None] * len(batches) if epoch.mirrored is None else sent(epoch.mirrored, device).split(self.sizes)
-        for whole, mirrored in zip(batches[epoch.first :], turned[epoch.first :], strict=True):
+        batches = to_device(epoch.order, device).split(self.sizes)
+        mirror_masks = (
+            [None] * len(batches) if epoch.mirrored is None else to_device(epoch.mirrored, device).split(self.sizes)
+        )
+        for whole, mirrored in zip(batches[epoch.first :], mirror_masks[epoch.first :], strict=True):
             index = whole[self.rank :: self.world_size]
             images, labels = self.split.images[index], self.split.labels[index]
             if mirrored is not None:
-                own = mirrored[self.rank :: self.world_size].view(-1, 1, 1, 1)
-                images = torch.where(own, images.flip(-1), images)
+                mask = mirrored[self.rank :: self.world_size].view(-1, 1, 1, 1)
+                images = torch.where(mask, images.flip(-1), images)
             yield Batch(images, labels, index, len(whole))
 
 
@@ -110,7 +112,8 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
 
 
 def epoch_mirrored(count: int, seed: int, epoch: int) -> Tensor:
-    """Which of ``count`` images are mirrored left to right in an epoch, half of them: a function of (seed, epoch)."""
+    """A mask of the images, of ``count``, that are mirrored left to right in an epoch, half of them: a function of
+    (seed, epoch)."""
     return torch.from_numpy(np.random.default_rng([seed, epoch, 1]).random(count) < 0.5)
 
 

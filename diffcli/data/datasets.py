@@ -52,15 +52,14 @@ OF_FILES = ("folder", "npz", "npy")
 
 
 def contents(data_dir: Path) -> dict[str, str]:
-    """By data set that lies in a folder of data sets, how many images it has there, or what is wrong; every file is
-    read."""
-    found = {}
+    """The number of images of each data set in a folder of data sets, or what is wrong with it; every file is read."""
+    summaries = {}
     for name, load in DATASETS.items():
-        takes = inspect.signature(load).parameters
-        if "data_dir" in takes:
+        parameters = inspect.signature(load).parameters
+        if "data_dir" in parameters:
             try:
-                source = load(data_dir=data_dir, **({"download": False} if "download" in takes else {}))
-                found[name] = f"{len(source.development):,} and {len(source.test):,} images"
+                source = load(data_dir=data_dir, **({"download": False} if "download" in parameters else {}))
+                summaries[name] = f"{len(source.development):,} and {len(source.test):,} images"
             except DiffcliError as error:
-                found[name] = re.split("[:;] ", str(error))[0]  # what is wrong, without what would be right
-    return found
+                summaries[name] = re.split("[:;] ", str(error))[0]  # what is wrong, without what would be right
+    return summaries

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 
-from diffcli.data.image_files import BadImage, read_image, readable
+from diffcli.data.image_files import BadImage, read_image, readable_formats
 from diffcli.data.label_names import numeric_order
 from diffcli.data.sources import NO_LABEL, ImageSet, Inventory, Source, hold_out_test, shaped_by
 from diffcli.utils.errors import UserError
@@ -47,16 +47,16 @@ def sides(size: int | list[int]) -> tuple[int, int]:
     return height, width
 
 
-def _checked_size(size: Any) -> Any:
-    both = size if isinstance(size, list) and len(size) == 2 else [size]
-    if not all(type(side) is int and 4 <= side <= 1024 for side in both):
+def _check_size(size: Any) -> Any:
+    sides = size if isinstance(size, list) and len(size) == 2 else [size]
+    if not all(type(side) is int and 4 <= side <= 1024 for side in sides):
         raise PydanticCustomError(
             "size", "a size is one side in pixels or [height, width], each greater than or equal to 4 and at most 1024"
         )
     return size
 
 
-Size = Annotated[Any, AfterValidator(_checked_size)]
+Size = Annotated[Any, AfterValidator(_check_size)]
 """int, or a list of two."""
 Colour = Annotated[str, AfterValidator(checked_colour)]
 
@@ -68,7 +68,7 @@ def search(root: Path, suffixes: Collection[str] | None = None) -> tuple[list[Pa
     Args:
         suffixes: of the files, in lower case; None is those of pictures.
     """
-    suffixes = readable()[0] if suffixes is None else suffixes
+    suffixes = readable_formats()[0] if suffixes is None else suffixes
     images: list[Path] = []
     passed_over: Counter[str] = Counter()
     errors: list[OSError] = []
@@ -171,21 +171,21 @@ def folder(
         refuse_or_skip(error.filename, f"cannot be read: {error.strerror}")
     height, width = sides(size)
     pixels = np.empty((len(files), channels, height, width), np.uint8)
-    readable: list[Path] = []
+    files_read: list[Path] = []
     for file in files:
         try:
-            pixels[len(readable)] = read_image(file, (height, width), channels, background)
-            readable.append(file)
+            pixels[len(files_read)] = read_image(file, (height, width), channels, background)
+            files_read.append(file)
         except BadImage as problem:
             refuse_or_skip(file, problem)
-    count = len(readable)
+    count = len(files_read)
     all_equal = count > 1 and all(np.array_equal(image, pixels[0]) for image in pixels[1:count])
     inventory = replace(inventory, images=count, skipped=len(files) - count, all_equal=all_equal)
     if count < MIN_IMAGES:
         raise UserError(
             f"data.path: {inventory.folder} holds {count} images; at least {MIN_IMAGES} are needed ({inventory.counts})"
         )
-    names, labels = classes_of(root, readable)
+    names, labels = classes_of(root, files_read)
     by_class = hold_out == "by-class"
     development, test = hold_out_test(ImageSet(torch.from_numpy(pixels[:count]), labels), by_class=by_class)
     return Source(development, test, tuple(bad_files), inventory, names, mirrored, by_class)

@@ -42,7 +42,7 @@ UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
 
 
-class _Damaged(Exception):
+class _DamagedFileError(Exception):
     """The content is not that of an idx file; the text says why."""
 
 
@@ -54,24 +54,24 @@ def parse_idx(content: bytes, dimensions: int) -> np.ndarray[Any, Any]:
         _Damaged: it is something else, or does not have the length that its header says.
     """
     if not content:
-        raise _Damaged("is empty")
+        raise _DamagedFileError("is empty")
     if content.lstrip()[:1] == b"<":
-        raise _Damaged("is a web page")
+        raise _DamagedFileError("is a web page")
     if content[:3] != bytes([0, 0, UNSIGNED_BYTE]):
-        raise _Damaged("is not an idx file of bytes")
+        raise _DamagedFileError("is not an idx file of bytes")
     if content[3:4] != bytes([dimensions]):
         kinds = {1: "labels", 3: "images"}
         kind = kinds.get(int.from_bytes(content[3:4], "big"), "something else")
-        raise _Damaged(f"holds {kind}, not {kinds[dimensions]}")
+        raise _DamagedFileError(f"holds {kind}, not {kinds[dimensions]}")
     start = 4 + 4 * dimensions
     if len(content) < start:
-        raise _Damaged("ends within its header")
+        raise _DamagedFileError("ends within its header")
     sizes = struct.unpack(f">{dimensions}I", content[4:start])
     expected = start + math.prod(sizes)
     if len(content) < expected:
-        raise _Damaged(f"ends after {len(content):,} of {expected:,} bytes")
+        raise _DamagedFileError(f"ends after {len(content):,} of {expected:,} bytes")
     if len(content) > expected:
-        raise _Damaged(f"has {len(content) - expected:,} bytes more than its header says")
+        raise _DamagedFileError(f"has {len(content) - expected:,} bytes more than its header says")
     return np.frombuffer(content, np.uint8, offset=start).reshape(sizes)
 
 
@@ -106,10 +106,10 @@ class _Files:
                 getattr(torchvision.datasets, self.folder)(root=self.data_dir, train=False, download=True)
             except Exception as error:  # of the network, of what came over it, or of the disk
                 reason = f"could not be downloaded ({' '.join(str(error).split()) or type(error).__name__:.200})"
-        if missing := self._missing_files():
-            verb = "is" if len(missing) == 1 else "are"
+        if missing_files := self._missing_files():
+            verb = "is" if len(missing_files) == 1 else "are"
             raise UserError(
-                f"{self.name} is not whole in {self.raw}: {', '.join(missing)} {verb} missing and {reason}; put "
+                f"{self.name} is not whole in {self.raw}: {', '.join(missing_files)} {verb} missing and {reason}; put "
                 f"its idx files there, as they are or as .gz, or name the folder that holds {self.folder}/ with "
                 f"`data_dir` or DIFFCLI_DATA"
             )
@@ -130,7 +130,7 @@ class _Files:
             content = file.read_bytes()
             # Told by the bytes: browsers unpack a .gz and keep its name.
             return parse_idx(gzip.decompress(content) if content[:2] == GZIP_MAGIC else content, dimensions)
-        except _Damaged as problem:
+        except _DamagedFileError as problem:
             self.refuse(name, str(problem))
         except (EOFError, zlib.error, gzip.BadGzipFile):
             self.refuse(name, "is a damaged gzip file")
@@ -146,11 +146,11 @@ class _Files:
         if sides != [SIDE, SIDE]:
             self.refuse(f"{split}-{IMAGES}", f"holds images of {sides[0]}x{sides[1]} pixels, not {SIDE}x{SIDE}")
         if len(labels) != count:
-            beside = self.path(f"{split}-{IMAGES}")
-            self.refuse(f"{split}-{LABELS}", f"holds {len(labels):,} labels, for the {count:,} images of {beside}")
-        if foreign := sorted(set(np.unique(labels).tolist()) - set(self.labels)):
+            images_file = self.path(f"{split}-{IMAGES}")
+            self.refuse(f"{split}-{LABELS}", f"holds {len(labels):,} labels, for the {count:,} images of {images_file}")
+        if unknown_labels := sorted(set(np.unique(labels).tolist()) - set(self.labels)):
             span = f"{self.labels[0]} to {self.labels[-1]} alone"
-            self.refuse(f"{split}-{LABELS}", f"holds the label {foreign[-1]}, not {span}")
+            self.refuse(f"{split}-{LABELS}", f"holds the label {unknown_labels[-1]}, not {span}")
         return ImageSet(_tensor(images)[:, None], _tensor(labels).long() - self.labels[0])
 
     def refuse(self, name: str, problem: str) -> NoReturn:

@@ -1,5 +1,4 @@
-"""One image file -> pixels of 8 bits: which formats are read, and how transparency, orientation and depth are
-handled."""
+"""Reads an image file as pixels of 8 bits: its format, transparency, orientation and depth."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what Pillow has to say of damaged files, BadImage says
 
 
-GLANCE_SIDE = 64
+FACTS_SIDE = 64
 """Pixels along a side that colour is told from."""
 CHROMA, CHROMA_SHARE = 24, 0.005
 """A picture is in colour where the channels of that share of its pixels are further apart: the noise of a JPEG in grey
@@ -43,7 +42,7 @@ class BadImage(Exception):
 
 
 @cache
-def readable() -> tuple[frozenset[str], tuple[str, ...]]:
+def readable_formats() -> tuple[frozenset[str], tuple[str, ...]]:
     """The suffixes, in lower case, and the formats that the installed Pillow reads."""
     suffixes = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
     return suffixes, tuple(kind for kind in FORMATS if kind in Image.OPEN)
@@ -68,7 +67,7 @@ def _named_failures() -> Iterator[None]:
         raise BadImage("is not a readable image") from error
 
 
-def decoded(path: Path, background: str) -> Image.Image:
+def decode_image(path: Path, background: str) -> Image.Image:
     """The first frame of a file, upright, of 8 bits and without transparency: mode RGB.
 
     Args:
@@ -85,7 +84,7 @@ def decoded(path: Path, background: str) -> Image.Image:
 
 
 def decoded_content(content: bytes, background: str) -> Image.Image:
-    """As :func:`decoded`, of the content of a file.
+    """The first frame of a file's content, see :func:`decode_image`.
 
     Raises:
         BadImage: see there.
@@ -95,12 +94,12 @@ def decoded_content(content: bytes, background: str) -> Image.Image:
 
 
 def _first_frame(source: Path | io.BytesIO, background: str) -> Image.Image:
-    with Image.open(source, formats=readable()[1]) as image:
+    with Image.open(source, formats=readable_formats()[1]) as image:
         image.load()
-        return flatten(_eight_bits(_upright(image), image), background)
+        return flatten(_eight_bits(_orient(image), image), background)
 
 
-class Glance(NamedTuple):
+class PictureFacts(NamedTuple):
     """The size of a picture, and whether it has colour and transparent pixels."""
 
     size: tuple[int, int]
@@ -110,23 +109,23 @@ class Glance(NamedTuple):
     """Whether any pixel is."""
 
 
-def glance(path: Path) -> Glance:
+def picture_facts(path: Path) -> PictureFacts:
     """A quick look at an image file: of a large JPEG an eighth of each side is decoded.
 
     Raises:
-        BadImage: see :func:`decoded`.
+        BadImage: see :func:`decode_image`.
     """
-    with _named_failures(), Image.open(path, formats=readable()[1]) as image:
+    with _named_failures(), Image.open(path, formats=readable_formats()[1]) as image:
         size = image.size
-        image.draft("RGB", (GLANCE_SIDE, GLANCE_SIDE))
+        image.draft("RGB", (FACTS_SIDE, FACTS_SIDE))
         image.load()
         pixels = _eight_bits(image, image)
         opaque = not pixels.has_transparency_data or np.asarray(pixels.convert("RGBA").getchannel("A")).min() == 255
-        small = flatten(pixels, "white")
-        small.thumbnail((GLANCE_SIDE, GLANCE_SIDE))
-        levels = np.asarray(small).astype(int)
+        thumbnail = flatten(pixels, "white")
+        thumbnail.thumbnail((FACTS_SIDE, FACTS_SIDE))
+        levels = np.asarray(thumbnail).astype(int)
         coloured = bool((np.ptp(levels, axis=2) > CHROMA).mean() > CHROMA_SHARE)
-        return Glance(size, coloured, not opaque)
+        return PictureFacts(size, coloured, not opaque)
 
 
 def crop_and_resize(image: Image.Image, sides: tuple[int, int], channels: int) -> np.ndarray[Any, Any]:
@@ -141,10 +140,9 @@ def crop_and_resize(image: Image.Image, sides: tuple[int, int], channels: int) -
         return pixels.reshape(*sides, channels).transpose(2, 0, 1)
 
 
-def covered(mask: Image.Image, sides: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """Which pixels any part of an RGB image lighter than mid-grey touches, cropped and resized as by
-    :func:`crop_and_resize`: bool (H, W).
-    """
+def mask_pixels(mask: Image.Image, sides: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """The pixels that any part of an RGB image lighter than mid-grey touches, cropped and resized as by
+    :func:`crop_and_resize`: bool (H, W)."""
     light = np.where(np.asarray(mask.convert("L")) >= 128, np.float32(1), np.float32(0))
     return _cropped(Image.fromarray(light), sides, Image.Resampling.BOX) > 0
 
@@ -152,15 +150,15 @@ def covered(mask: Image.Image, sides: tuple[int, int]) -> np.ndarray[Any, Any]:
 def read_image(path: Path, sides: tuple[int, int], channels: int, background: str) -> np.ndarray[Any, Any]:
     """An image file's pixels as a model has them, uint8 (channels, H, W).
 
-    They are :func:`decoded`, then cropped and resized by :func:`crop_and_resize`.
+    They are :func:`decode_image`, then cropped and resized by :func:`crop_and_resize`.
 
     Raises:
-        BadImage: see :func:`decoded`.
+        BadImage: see :func:`decode_image`.
     """
-    return crop_and_resize(decoded(path, background), sides, channels)
+    return crop_and_resize(decode_image(path, background), sides, channels)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orient(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # of damaged EXIF data; the pixels are there

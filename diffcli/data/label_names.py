@@ -15,7 +15,7 @@ from operator import index
 from typing import Any
 
 from diffcli.diffusion.labels import NO_LABEL
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 
 Label = int | str
 NONE, MINUS_ONE = "none", "-1"
@@ -28,7 +28,7 @@ def label_numbers(
     label: Label | Sequence[Label] | None,
     classes: Sequence[str],
     *,
-    untrained: Collection[str] = (),
+    untrained_classes: Collection[str] = (),
     works_without: bool = True,
 ) -> tuple[int, ...]:
     """The labels that ``label`` names, each in 0..len(classes) - 1 or -1 for none; empty where it is None.
@@ -40,7 +40,7 @@ def label_numbers(
 
     Args:
         label: texts and integers, which stand for their digits; or one of them.
-        untrained: the names of the classes that no training image had.
+        untrained_classes: the names of the classes that no training image had.
         works_without: whether the model was trained with images that have no label, or of which it was hidden.
 
     Raises:
@@ -53,19 +53,19 @@ def label_numbers(
         raise UserError("`label`: this model was trained without labels; train one whose preset has 'labels: {}'")
     numbers: tuple[int, ...] = ()
     for text in _texts(label):
-        if (named := _numbers(text, classes)) is None:
-            raise _refusal(text, classes, untrained, works_without)
-        numbers += tuple(named)
+        if (label_range := _numbers(text, classes)) is None:
+            raise _refusal(text, classes, untrained_classes, works_without)
+        numbers += tuple(label_range)
     if not numbers:
         raise UserError("`label` names no label")
-    others = ", ".join(name for name in classes if name not in untrained)
+    others = ", ".join(name for name in classes if name not in untrained_classes)
     for number in dict.fromkeys(numbers):
         if number == NO_LABEL and not works_without:
             raise UserError(
                 f"`label` {no_label_text(classes)}: this model was trained with the label of every image "
                 f"(labels.dropped: 0) and does not work without; name one of {others:.200}"
             )
-        if number != NO_LABEL and classes[number] in untrained:
+        if number != NO_LABEL and classes[number] in untrained_classes:
             raise UserError(
                 f"`label` {classes[number]}: none of the training images was of this class; there are {others:.200}"
             )
@@ -73,7 +73,7 @@ def label_numbers(
 
 
 def label_notes(label: Label | Sequence[Label] | None, classes: Sequence[str]) -> list[str]:
-    """How the labels that could be taken in two ways were taken, in lines.
+    """Notes on labels that could be taken in two ways, a line each: how they were taken.
 
     >>> label_notes(["1-2", 10], ["1", "2", "3", "10"])
     ['note: label 1-2 means class 1, 2: numbers are names here, not places']
@@ -123,8 +123,8 @@ def numeric_order(name: str) -> tuple[bool, Decimal, str]:
 
 def _texts(label: Any) -> Iterator[str]:
     label = label.tolist() if hasattr(label, "tolist") else label  # of NumPy and PyTorch
-    alone = isinstance(label, (str, bool)) or not isinstance(label, Iterable)
-    for part in () if label is None else (label,) if alone else label:
+    is_single = isinstance(label, (str, bool)) or not isinstance(label, Iterable)
+    for part in () if label is None else (label,) if is_single else label:
         try:
             yield str(part) if isinstance(part, (str, bool)) else str(index(part))
         except TypeError:
@@ -146,16 +146,16 @@ def _numbers(text: str, classes: Sequence[str]) -> Sequence[int] | None:
         return [classes.index(text)]
     if text in (NONE, MINUS_ONE):
         return [NO_LABEL]
-    alike = [number for number, name in enumerate(classes) if name.casefold() == text.casefold()]
+    candidates = [number for number, name in enumerate(classes) if name.casefold() == text.casefold()]
     if text.casefold() == NONE:
-        alike.append(NO_LABEL)
+        candidates.append(NO_LABEL)
     value = _value(text)
-    alike += [number for number, name in enumerate(classes) if value is not None and _value(name) == value]
-    if len(alike) > 1:
-        names = [NONE if number == NO_LABEL else classes[number] for number in alike]
+    candidates += [number for number, name in enumerate(classes) if value is not None and _value(name) == value]
+    if len(candidates) > 1:
+        names = [NONE if number == NO_LABEL else classes[number] for number in candidates]
         raise UserError(f"`label` {text} could be {' or '.join(names)}; write it as the one that is meant")
-    if alike:
-        return alike
+    if candidates:
+        return candidates
     if match := RANGE.fullmatch(text):
         return _range(Decimal(match[1]), Decimal(match[2]), classes)
     if text.isdecimal() and numbers_are_places(classes) and int(text) < len(classes):
@@ -167,28 +167,30 @@ def _range(first: Decimal, last: Decimal, classes: Sequence[str]) -> Sequence[in
     """The classes from one number to another, in the order of their numbers; None where one of these is no class."""
     places = numbers_are_places(classes)
     values = {number: Decimal(number) if places else _value(name) for number, name in enumerate(classes)}
-    ordered = sorted((value, number) for number, value in values.items() if value is not None)
-    if first > last or not {first, last} <= {value for value, _ in ordered}:
+    sorted_values = sorted((value, number) for number, value in values.items() if value is not None)
+    if first > last or not {first, last} <= {value for value, _ in sorted_values}:
         return None
-    return [number for value, number in ordered if first <= value <= last]
+    return [number for value, number in sorted_values if first <= value <= last]
 
 
-def _refusal(text: str, classes: Sequence[str], untrained: Collection[str], works_without: bool) -> UserError:
+def _refusal(text: str, classes: Sequence[str], untrained_classes: Collection[str], works_without: bool) -> UserError:
     """The error of a text that is no label, with those that the model can be asked for."""
-    trained = [name for name in classes if name not in untrained]
-    some = len(trained) < len(classes)  # a range, or a number, could be that of a class that no image had
-    places = numbers_are_places(classes) and not some
+    trained_classes = [name for name in classes if name not in untrained_classes]
+    some_untrained = len(trained_classes) < len(
+        classes
+    )  # a range, or a number, could be that of a class that no image had
+    places = numbers_are_places(classes) and not some_untrained
     none = [no_label_text(classes)] if works_without else []
     if all(_value(name) is not None for name in classes):
-        ordered = sorted(trained, key=numeric_order)
-        choices = f"0..{len(classes) - 1}" if places else f"{', '.join(ordered):.200}"
-        ranges = [] if some else [f"a range such as {ordered[0]}-{ordered[-1]}"]
-        return UserError(f"`label` {text}: this model's labels are {_listed([choices, *ranges, *none])}")
-    others = _listed([*([f"a number in 0..{len(classes) - 1}", "a range"] if places else []), *none])
-    return UserError(f"`label`: {unknown('label', text, trained)}{'; or ' * bool(others)}{others}")
+        sorted_names = sorted(trained_classes, key=numeric_order)
+        choices = f"0..{len(classes) - 1}" if places else f"{', '.join(sorted_names):.200}"
+        ranges = [] if some_untrained else [f"a range such as {sorted_names[0]}-{sorted_names[-1]}"]
+        return UserError(f"`label` {text}: this model's labels are {_enumeration([choices, *ranges, *none])}")
+    others = _enumeration([*([f"a number in 0..{len(classes) - 1}", "a range"] if places else []), *none])
+    return UserError(f"`label`: {unknown_name('label', text, trained_classes)}{'; or ' * bool(others)}{others}")
 
 
-def _listed(parts: Sequence[str]) -> str:
+def _enumeration(parts: Sequence[str]) -> str:
     """``a, b, or c``."""
     *before, last = parts or [""]
     return ", ".join([*before, f"or {last}"]) if before else last

@@ -20,8 +20,8 @@ from diffcli.data.array_format import (
     Limit,
     check_limits,
     clipped_note,
-    completed,
-    described,
+    complete_parameters,
+    format_of,
     geometry_of,
     misfit,
     precision_note,
@@ -37,19 +37,19 @@ from diffcli.utils.files import user_path
 SUFFIXES = frozenset({".npy"})
 
 
-def _completed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+def _complete_parameters(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     """The parameters with the geometry of the first file's image, where they leave some of it out."""
     if None not in (parameters[key] for key in ("layout", "size", "channels")):
         return parameters
     files, _ = _files(parameters["path"])
     geometry = _geometry(files[0], parameters["layout"], parameters["low"], parameters["high"])
     try:
-        return {**parameters, **completed(parameters, geometry)}
+        return {**parameters, **complete_parameters(parameters, geometry)}
     except ValueError as error:
         raise UserError(f"data.path: {printable(files[0])}: {error}") from error
 
 
-@of_arrays(_completed, described)
+@of_arrays(_complete_parameters, format_of)
 @shaped_by(shape_of)
 def npy(
     path: Annotated[str, Field(min_length=1)],
@@ -88,7 +88,7 @@ def npy(
         raise UserError(f"data.path: {printable(files[0])} is {problem}")
     form = ArrayFormat(geometry.layout, low, high)
     images = torch.empty((len(files), *geometry[1:]), dtype=torch.uint8)
-    clipped = 0
+    clip_count = 0
     for number, file in enumerate(files):
         other = _geometry(file, layout, low, high)
         if other != geometry:
@@ -101,12 +101,12 @@ def npy(
         except ValueError as error:
             raise UserError(f"data.path: {printable(file)}: {error}{remedy_of(error)}") from error
         images[number] = pixels[0]
-        clipped += outside
+        clip_count += outside
     all_equal = len(files) > 1 and bool((images == images[:1]).all())
     classes, labels = classes_of(user_path(path), files)
     by_class = hold_out == "by-class"
     development, test = hold_out_test(ImageSet(images, labels), by_class=by_class)
-    notes = [f"each is {geometry}", clipped_note(form, clipped, images.numel()), precision_note(form, images)]
+    notes = [f"each is {geometry}", clipped_note(form, clip_count, images.numel()), precision_note(form, images)]
     return Source(
         development,
         test,

@@ -20,8 +20,8 @@ from diffcli.data.array_format import (
     Limit,
     check_limits,
     clipped_note,
-    completed,
-    described,
+    complete_parameters,
+    format_of,
     geometry_of,
     misfit,
     precision_note,
@@ -73,7 +73,7 @@ class Content(NamedTuple):
     geometry: Geometry
 
 
-def _completed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+def _complete_parameters(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     """The parameters with the name and the geometry of the file's images, where they leave some out; by that name the
     others are looked for."""
     if None not in (parameters[key] for key in ("images", "layout", "size", "channels")):
@@ -81,12 +81,12 @@ def _completed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     path = user_path(parameters["path"], "data.path:")
     content = _content(path, parameters)
     try:
-        return {**parameters, "images": content.names.images, **completed(parameters, content.geometry)}
+        return {**parameters, "images": content.names.images, **complete_parameters(parameters, content.geometry)}
     except ValueError as error:
         raise UserError(f"data.path: {printable(path)}: {error}") from error
 
 
-@of_arrays(_completed, described)
+@of_arrays(_complete_parameters, format_of)
 @shaped_by(shape_of)
 def npz(
     path: Name,
@@ -157,7 +157,7 @@ def npz(
         )
     if test is not None and not len(test):
         raise UserError(f"data.path: {names.test_images} of {printable(file)} holds no images")
-    development, test, classes = _numbered(development, test, file)
+    development, test, classes = _number_labels(development, test, file)
     by_class = hold_out == "by-class"
     if test is None:
         development, test = hold_out_test(development, by_class=by_class)
@@ -202,27 +202,27 @@ def _content(file: Path, parameters: Mapping[str, Any]) -> Content:
     try:
         check_limits([heads[name].dtype for name in of_images], low, high)
     except LookupError:
-        strange = next(name for name in of_images if heads[name].dtype != np.uint8)
-        hint = range_hint(npz_array(file, strange))
-        raise UserError(f"data.path: {strange} of {printable(file)} {hint}") from None
+        array_name = next(name for name in of_images if heads[name].dtype != np.uint8)
+        hint = range_hint(npz_array(file, array_name))
+        raise UserError(f"data.path: {array_name} of {printable(file)} {hint}") from None
     return Content(names, heads, geometries[0])
 
 
 def _names(file: Path, heads: Mapping[str, Head], parameters: Mapping[str, Any]) -> Names:
     """The names of the arrays that are read: those of the preset, and beside them those of the convention."""
-    asked = {key: parameters[key] for key in Names._fields}
-    for key, name in asked.items():
+    preset_names = {key: parameters[key] for key in Names._fields}
+    for key, name in preset_names.items():
         if name is not None and name not in heads:
             raise UserError(f"data.{key}: {printable(file)} has no array {name!r}; it holds {listing(heads)}")
     for key in ("val", "test"):
-        if asked[f"{key}_labels"] is not None and asked[f"{key}_images"] is None:
+        if preset_names[f"{key}_labels"] is not None and preset_names[f"{key}_images"] is None:
             raise UserError(f"data.{key}_labels are of images: name these, too, with `data.{key}_images`")
-    images = asked["images"] or images_name(file, heads)
+    images = preset_names["images"] or images_name(file, heads)
     convention = next((one for one in CONVENTIONS if one.images == images), None)
-    usual = {} if convention is None else convention._asdict()
-    expected = {key: name if name is not None else usual.get(key) for key, name in asked.items()}
-    there = {key: name if name in heads else None for key, name in expected.items()}
-    return Names(**(there | {"images": images}))
+    convention_names = {} if convention is None else convention._asdict()
+    expected = {key: name if name is not None else convention_names.get(key) for key, name in preset_names.items()}
+    names = {key: name if name in heads else None for key, name in expected.items()}
+    return Names(**(names | {"images": images}))
 
 
 def images_name(file: Path, heads: Mapping[str, Head]) -> str:
@@ -245,8 +245,10 @@ def images_name(file: Path, heads: Mapping[str, Head]) -> str:
 class _Reading:
     """Arrays of a file as images with their labels; what is to be known of them becomes notes."""
 
-    def __init__(self, file: Path, content: Content, form: ArrayFormat, clip: bool, asked: Mapping[str, Any]) -> None:
-        self.file, self.content, self.form, self.clip, self.asked = file, content, form, clip, asked
+    def __init__(
+        self, file: Path, content: Content, form: ArrayFormat, clip: bool, preset_names: Mapping[str, Any]
+    ) -> None:
+        self.file, self.content, self.form, self.clip, self.preset_names = file, content, form, clip, preset_names
         self.notes: list[str] = []
 
     def part(self, images: str, labels: str | None, key: str) -> ImageSet:
@@ -256,10 +258,10 @@ class _Reading:
             UserError: values are out of range, or labels do not fit.
         """
         try:
-            pixels, clipped = self.form.pixels(npz_array(self.file, images), clip=self.clip)
+            pixels, clip_count = self.form.pixels(npz_array(self.file, images), clip=self.clip)
         except ValueError as error:
             raise UserError(f"data.path: {images} of {printable(self.file)}: {error}{remedy_of(error)}") from error
-        if (note := clipped_note(self.form, clipped, pixels.numel(), f" of {images}")) is not None:
+        if (note := clipped_note(self.form, clip_count, pixels.numel(), f" of {images}")) is not None:
             self.notes.append(note)
         return ImageSet(pixels, self._labels(labels, len(pixels), key, images))
 
@@ -275,7 +277,7 @@ class _Reading:
             if not outside:
                 return torch.from_numpy(labels.astype(np.int64))
             problem = f"holds {outside[0]}: labels are 0 to {MAX_LABEL:,}, -1 for none"
-        if self.asked[key] is None and problem.startswith("is no"):
+        if self.preset_names[key] is None and problem.startswith("is no"):
             self.notes.append(f"note: {name} {problem}: it is left out, and its images have no labels")
             return none
         raise UserError(f"data.{key}: {name} of {printable(self.file)} {problem}")
@@ -292,7 +294,7 @@ def _misfit(head: Head, count: int, images: str) -> str | None:
     return None
 
 
-def _numbered(
+def _number_labels(
     development: ImageSet, test: ImageSet | None, file: Path
 ) -> tuple[ImageSet, ImageSet | None, tuple[str, ...]]:
     """The images with their labels numbered from 0, and the names of these, which are the numbers in the file."""
@@ -305,22 +307,22 @@ def _numbered(
             "are no classes"
         )
 
-    def of(part: ImageSet) -> ImageSet:
+    def renumber(part: ImageSet) -> ImageSet:
         labels = torch.searchsorted(numbers, part.labels)
         return ImageSet(part.images, labels.masked_fill(part.labels == NO_LABEL, NO_LABEL))
 
-    return of(development), None if test is None else of(test), tuple(map(str, numbers.tolist()))
+    return renumber(development), None if test is None else renumber(test), tuple(map(str, numbers.tolist()))
 
 
 def _summary(file: Path, content: Content) -> str:
     """The arrays that were read, in words."""
     counts = {
-        part: f"{content.heads[name].shape[0]:,} {what} in {name}"
-        for part, what in zip(PARTS, ("images", "more", "test images"), strict=True)
+        part: f"{content.heads[name].shape[0]:,} {noun} in {name}"
+        for part, noun in zip(PARTS, ("images", "more", "test images"), strict=True)
         if (name := getattr(content.names, part)) is not None
     }
     labels = f"labels in {content.names.labels}" if content.names.labels else "no labels"
-    joined = ", which are development images, too" if content.names.val_images else ""
-    parts = [counts["images"], *([counts["val_images"] + joined] if joined else [])]
+    note = ", which are development images, too" if content.names.val_images else ""
+    parts = [counts["images"], *([counts["val_images"] + note] if note else [])]
     parts += [counts["test_images"]] if content.names.test_images else []
     return f"{printable(file)}: {', '.join([*parts, labels])}; {content.geometry}"

@@ -1,4 +1,4 @@
-"""Where the images are that a command reads: options of several."""
+"""The options by which several commands name the images that they read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def data_option() -> Any:
     return option(
         None,
         help="Folder of images in place of the one that the model was trained on.",
-        shown="where the training read them",
+        default_text="where the training read them",
         panel=DATA,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataDirOptions(Options):
-    """Where the data sets are.
+    """The folder of the data sets.
 
     Args:
         data_dir: folder of the data sets; None is ``DIFFCLI_DATA``, else ``data``.
@@ -30,13 +30,13 @@ class DataDirOptions(Options):
     data_dir: Path | str | None = option(
         None,
         help="Folder of the data sets (MNIST/raw/... below it).",
-        shown="DIFFCLI_DATA, else data",
+        default_text="DIFFCLI_DATA, else data",
         panel=DATA,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(DataDirOptions):
-    """Where the images of a trained model are."""
+    """The images of a trained model."""
 
     data: Path | str | None = data_option()

@@ -18,7 +18,7 @@ def to_unit(images: Tensor) -> Tensor:
     return (images + 0.5).clamp(0.0, 1.0)
 
 
-def quantized(images: Tensor, bits: int) -> Tensor:
+def quantize(images: Tensor, bits: int) -> Tensor:
     """float in [-0.5, 0.5] -> float in [-0.5, 0.5], clamped and rounded to the 2^bits values of a picture file, any
     shape."""
     largest = 2**bits - 1

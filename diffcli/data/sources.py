@@ -47,7 +47,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Inventory:
-    """How many images were read of how many files of a folder, and what became of the others; as text, one line."""
+    """The numbers of files and images that were read of a folder, and what became of the others; as text, one line."""
 
     folder: str
     images: int = 0
@@ -75,9 +75,9 @@ class Inventory:
     def _parts(self) -> Iterator[str]:
         yield f"{self.images:,} images of {self.files:,} files"
         if self.passed_over:
-            frequent = dict(list(self.passed_over.items())[:NAMED_SUFFIXES])
-            counts = [f"{count:,} {suffix or 'without suffix'}" for suffix, count in frequent.items()]
-            if others := sum(self.passed_over.values()) - sum(frequent.values()):
+            suffix_counts = dict(list(self.passed_over.items())[:NAMED_SUFFIXES])
+            counts = [f"{count:,} {suffix or 'without suffix'}" for suffix, count in suffix_counts.items()]
+            if others := sum(self.passed_over.values()) - sum(suffix_counts.values()):
                 counts.append(f"{others:,} with other suffixes")
             yield f"passed over: {', '.join(counts)}"
         if self.skipped:
@@ -126,7 +126,7 @@ def of_shape(channels: int, height: int, width: int, classes: Names | None = Non
 
 
 def shaped_by(shape: Callable[..., Shape], classes: Names | None = None) -> Callable[[Load], Load]:
-    """As :func:`of_shape`, of a data set whose parameters decide the shape."""
+    """A decorator like :func:`of_shape` of a data set whose parameters decide the shape."""
 
     def mark(load: Load) -> Load:
         vars(load).update(image_shape=shape, classes=classes)
@@ -136,27 +136,27 @@ def shaped_by(shape: Callable[..., Shape], classes: Names | None = None) -> Call
 
 
 def of_arrays(
-    completed: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    complete: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     array_format: Callable[[Mapping[str, Any]], ArrayFormat],
 ) -> Callable[[Load], Load]:
     """A decorator of a data set of arrays, whose parameters are completed from its files.
 
     Args:
-        completed: the parameters with what the files say, as they are where they say it all already.
+        complete: the parameters with what the files say, as they are where they say it all already.
         array_format: the order of axes and the range of values of completed parameters.
     """
 
     def mark(load: Load) -> Load:
-        vars(load).update(completed=completed, array_format=array_format)
+        vars(load).update(completed=complete, array_format=array_format)
         return load
 
     return mark
 
 
 def array_format(load: Callable[..., Source], parameters: Mapping[str, Any]) -> ArrayFormat:
-    """How the images of a data set are arrays; those of pictures are bytes, (N, H, W, C)."""
-    of: Callable[[Mapping[str, Any]], ArrayFormat] | None = getattr(load, "array_format", None)
-    return BYTES if of is None else of(parameters)
+    """The format of a data set's images as arrays; those of pictures are bytes, (N, H, W, C)."""
+    format_of: Callable[[Mapping[str, Any]], ArrayFormat] | None = getattr(load, "array_format", None)
+    return BYTES if format_of is None else format_of(parameters)
 
 
 def image_shape(load: Callable[..., Source], parameters: Mapping[str, Any]) -> Shape:
@@ -272,7 +272,7 @@ def hold_out_test(images: ImageSet, *, by_class: bool = False) -> tuple[ImageSet
     return split(images, TEST_SHARE, seed=0, by_class=by_class)
 
 
-def numbered_as(source: Source, classes: Sequence[str]) -> Source:
+def renumber_labels(source: Source, classes: Sequence[str]) -> Source:
     """A data set with its labels numbered in another order of the names of its classes.
 
     Args:
@@ -283,10 +283,10 @@ def numbered_as(source: Source, classes: Sequence[str]) -> Source:
     """
     if tuple(source.classes) == tuple(classes):
         return source
-    if foreign := [name for name in source.classes if name not in classes]:
+    if unknown_classes := [name for name in source.classes if name not in classes]:
         raise UserError(
             f"data: the classes of the images are {', '.join(source.classes):.200}, and those of the model "
-            f"{', '.join(classes):.200}: leave out the images of class {foreign[0]}"
+            f"{', '.join(classes):.200}: leave out the images of class {unknown_classes[0]}"
         )
     numbers = torch.tensor([*map(classes.index, source.classes), NO_LABEL])  # the last one for -1
     parts = [ImageSet(part.images, numbers[part.labels]) for part in (source.development, source.test)]

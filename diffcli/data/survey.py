@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median_low
 
 from diffcli.data.folders import MIN_IMAGES, printable, search
-from diffcli.data.image_files import BadImage, glance
+from diffcli.data.image_files import BadImage, picture_facts
 from diffcli.data.label_names import numeric_order
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
@@ -22,22 +22,22 @@ LOOKED_AT = 100
 
 @dataclass(frozen=True)
 class Survey:
-    """What a folder of pictures holds."""
+    """The contents of a folder of pictures."""
 
     folder: str
-    """As it is written."""
+    """The folder as it is written."""
     name: str
-    """Of the folder, without those above it."""
+    """The name of the folder, without those above it."""
     count: int
     """Image files."""
     sizes: tuple[tuple[int, int], ...]
     """(width, height) of those that were looked at."""
     coloured: int
-    """Of those that were looked at, how many are in colour."""
+    """The number of those looked at that are in colour."""
     transparent: int
-    """Of those that were looked at, how many are transparent somewhere."""
+    """The number of those looked at that are transparent somewhere."""
     classes: Mapping[str, int]
-    """How many image files each sub-folder holds, numbers in their order and then other names."""
+    """The number of image files in each sub-folder, numbers in their order and then other names."""
 
     @property
     def side(self) -> int:
@@ -58,18 +58,18 @@ def survey_of(folder: Path | str) -> Survey:
     """
     root = user_path(folder, "`images`")
     if not os.path.isdir(root):
-        what = "a file" if os.path.lexists(root) else "not there"
+        problem_kind = "a file" if os.path.lexists(root) else "not there"
         hint = _for_arrays("npz", root) if root.suffix.lower() == ".npz" else ""
-        raise UserError(f"`images` {printable(root)} is {what}; name a folder of pictures{hint}")
+        raise UserError(f"`images` {printable(root)} is {problem_kind}; name a folder of pictures{hint}")
     files, inventory, _ = search(root)
     if len(files) < MIN_IMAGES:
-        of = f"{len(files)} picture{'' if len(files) == 1 else 's'} of {inventory.counts.partition(' of ')[2]}"
+        count_text = f"{len(files)} picture{'' if len(files) == 1 else 's'} of {inventory.counts.partition(' of ')[2]}"
         hint = _for_arrays("npy", root) if ".npy" in inventory.passed_over else ""
-        raise UserError(f"`images` {inventory.folder} holds {of}; at least {MIN_IMAGES} are needed{hint}")
+        raise UserError(f"`images` {inventory.folder} holds {count_text}; at least {MIN_IMAGES} are needed{hint}")
     glances, problem = [], ""
     for file in files[:: math.ceil(len(files) / LOOKED_AT)]:
         try:
-            glances.append(glance(file))
+            glances.append(picture_facts(file))
         except BadImage as error:
             problem = f"{printable(file)} {error}"
     if not glances:

@@ -16,16 +16,16 @@ MOST_SHARED = 0.5
 """The share of the test images that may be among the development images: real data sets hold some images twice."""
 
 
-def _check_again(source: Source, again: Source) -> None:
+def _check_again(source: Source, reload: Source) -> None:
     for part in ("development", "test"):
-        first, second = getattr(source, part), getattr(again, part)
+        first, second = getattr(source, part), getattr(reload, part)
         if not (torch.equal(first.images, second.images) and torch.equal(first.labels, second.labels)):
             raise AssertionError(
                 f"its {part} images or labels are others when it is loaded again: fix the seed of what it draws"
             )
 
 
-def _check_held_out(source: Source, again: Source) -> None:
+def _check_held_out(source: Source, reload: Source) -> None:
     originals = set(map(_bytes, source.development.images))
     shared = sum(_bytes(image) in originals for image in source.test.images)
     if shared > MOST_SHARED * len(source.test):
@@ -56,18 +56,18 @@ def check_data(load: Callable[..., Source], **parameters: Any) -> None:
     """
     name = getattr(load, "__name__", "data set")
     parameter_names = inspect.signature(load).parameters
-    supplied = {"data_dir": default_data_dir(), "download": False}
-    own = {
-        key: one.default for key, one in parameter_names.items() if key not in supplied and one.default is not one.empty
+    context = {"data_dir": default_data_dir(), "download": False}
+    preset_values = {
+        key: one.default for key, one in parameter_names.items() if key not in context and one.default is not one.empty
     }
-    own |= {key: value for key, value in parameters.items() if key not in supplied}
-    arguments = {key: value for key, value in supplied.items() if key in parameter_names} | parameters
+    preset_values |= {key: value for key, value in parameters.items() if key not in context}
+    arguments = {key: value for key, value in context.items() if key in parameter_names} | parameters
     with _rule("it is a Source of the shape and the classes that it says", name):
-        source, again = load(**arguments), load(**arguments)
-        check_source(source, image_shape(load, own), class_names(load, own))
+        source, reload = load(**arguments), load(**arguments)
+        check_source(source, image_shape(load, preset_values), class_names(load, preset_values))
     for rule, check in DATA_RULES.items():
         with _rule(rule, name):
-            check(source, again)
+            check(source, reload)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
 
 ARCHIVE = ".npz"
-DEGRADED = "degraded"
+DEGRADED_ARRAY = "degraded"
 """The name of the array of degraded images in what ``restore`` writes."""
 
 
@@ -39,12 +39,12 @@ class Arrays:
         height, width = self.images.shape[2:]
         return [(width, height)] * len(self.images)
 
-    def at(self, indices: Sequence[int]) -> Arrays:
-        """Some of them."""
+    def subset(self, indices: Sequence[int]) -> Arrays:
+        """The images with these indices."""
         return Arrays([self.files[index] for index in indices], self.images[list(indices)])
 
     def in_shape(self, image_shape: tuple[int, int, int]) -> ShapedImages:
-        """As they are; arrays have no other shape.
+        """The arrays as they are; they have no other shape.
 
         Raises:
             UserError: it is another one.
@@ -76,7 +76,7 @@ def open_images(
     of_arrays = [_is_array(name, form) for name in names]
     if any(of_arrays):
         if not all(of_arrays):
-            pictures = [name for name, one in zip(names, of_arrays, strict=True) if not one]
+            pictures = [name for name, is_array in zip(names, of_arrays, strict=True) if not is_array]
             raise UserError(f"{printable(pictures[0])} is no array, and others are; restore each kind by itself")
         return open_arrays(names, form, image_shape, degraded=degraded)
     if image_shape[0] not in (1, 3) and names:
@@ -109,14 +109,14 @@ def open_arrays(
         array = _array(file, degraded)
         try:
             file_format, batch = _of_shape(array, form, image_shape)
-            pixels = file_format.degraded(batch) if degraded else file_format.pixels(batch)[0]
+            pixels = file_format.degraded_images(batch) if degraded else file_format.pixels(batch)[0]
         except ValueError as error:
             raise UserError(f"{printable(file)} {error}") from error
         files += [file] * len(pixels)
         images.append(pixels)
     if len({part.dtype for part in images}) > 1:
-        whole = next(file for file, one in zip(files, images, strict=False) if not one.is_floating_point())
-        raise UserError(f"{printable(whole)} holds bytes, and others numbers; restore each kind by itself")
+        byte_file = next(file for file, one in zip(files, images, strict=False) if not one.is_floating_point())
+        raise UserError(f"{printable(byte_file)} holds bytes, and others numbers; restore each kind by itself")
     return Arrays(files, torch.cat(images))
 
 
@@ -138,7 +138,7 @@ def _array(file: Path, degraded: bool) -> Array:
         check_numbers(Head(array.shape, array.dtype), printable(file))
         return array
     heads = npz_heads(file)
-    name = DEGRADED if degraded and DEGRADED in heads else images_name(file, heads)
+    name = DEGRADED_ARRAY if degraded and DEGRADED_ARRAY in heads else images_name(file, heads)
     check_numbers(heads[name], f"{name} of {printable(file)}")
     return npz_array(file, name)
 

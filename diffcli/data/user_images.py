@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffcli.data.folders import checked_colour, printable, search
-from diffcli.data.image_files import BadImage, covered, crop_and_resize, decoded
+from diffcli.data.image_files import BadImage, crop_and_resize, decode_image, mask_pixels
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import user_path
 
@@ -41,8 +41,8 @@ class Pictures:
         """(width, height) of each."""
         return [picture.size for picture in self.images]
 
-    def at(self, indices: Sequence[int]) -> Pictures:
-        """Some of them."""
+    def subset(self, indices: Sequence[int]) -> Pictures:
+        """The pictures with these indices."""
         return Pictures([self.files[index] for index in indices], [self.images[index] for index in indices])
 
     def in_shape(self, image_shape: tuple[int, int, int]) -> ShapedImages:
@@ -69,7 +69,7 @@ def open_pictures(names: Sequence[Path | str], background: str) -> Pictures:
     files = [file for name in names for file in _files(name)]
     if not files:
         raise UserError("name at least one image or folder of images")
-    return Pictures(files, [_decoded(file, background) for file in files])
+    return Pictures(files, [_decode(file, background) for file in files])
 
 
 def _files(name: Path | str) -> list[Path]:
@@ -84,9 +84,9 @@ def _files(name: Path | str) -> list[Path]:
     return files
 
 
-def _decoded(file: Path, background: str) -> Image.Image:
+def _decode(file: Path, background: str) -> Image.Image:
     try:
-        return decoded(file, background)
+        return decode_image(file, background)
     except BadImage as problem:
         raise UserError(f"{printable(file)} {problem}") from problem
 
@@ -103,7 +103,7 @@ def read_mask(file: Path | str, inputs: ShapedImages) -> Tensor:
     path = user_path(file)
     name = f"`mask` {printable(path)}"
     try:
-        mask = decoded(path, "black")
+        mask = decode_image(path, "black")
     except BadImage as problem:
         raise UserError(f"{name} {problem}") from problem
     height, width = inputs.images.shape[2:]
@@ -114,12 +114,12 @@ def read_mask(file: Path | str, inputs: ShapedImages) -> Tensor:
                 "the image, "
                 f"or the model's, {_size((width, height))}"
             )
-    painted = torch.from_numpy(covered(mask, (height, width)))
-    if not bool(painted.any()):
+    pixels = torch.from_numpy(mask_pixels(mask, (height, width)))
+    if not bool(pixels.any()):
         raise UserError(f"{name} marks nothing of the part that the model sees: what is to be painted is white")
-    if bool(painted.all()):
+    if bool(pixels.all()):
         raise UserError(f"{name} marks all of the part that the model sees: what is known is black")
-    return painted
+    return pixels
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -24,7 +24,7 @@ class Prediction:
     to_x0: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
     """(degradation, xt, t, output) -> x0_hat, (B, C, H, W)."""
     degradation: type
-    """Which degradations it can be had for."""
+    """The degradations that it can be had for."""
     x0_errors: Callable[[Tensor], Tensor]
     """SNR (B,) -> how many squared errors of x0_hat one squared error of the output is, (B,)."""
 
@@ -58,8 +58,8 @@ class Input:
     of: Callable[[Any, Tensor, Tensor, Tensor | None], Tensor]
     """(degradation, xt, t, the measurement noise's sigma (B,) or None) -> (B, C, H, W)."""
     degradation: type
-    """Which degradations it can be had for."""
-    needs: str = "a degradation"
+    """The degradations that it can be had for."""
+    requirement: str = "a degradation"
     """The same in words."""
     answer: Callable[[Any, str, Tensor, Tensor, Tensor], Tensor] | None = None
     """(degradation, prediction, xt, t, output) -> the prediction, where the network answers in other units."""
@@ -68,12 +68,14 @@ class Input:
 INPUTS: dict[str, Input] = {
     "degraded": Input(of=lambda degradation, xt, t, sigma: xt, degradation=Degradation),
     "wiener": Input(
-        of=lambda degradation, xt, t, sigma: degradation.wiener(xt, t, sigma), degradation=Separable, needs="a blur"
+        of=lambda degradation, xt, t, sigma: degradation.wiener(xt, t, sigma),
+        degradation=Separable,
+        requirement="a blur",
     ),
     "full-range": Input(
         of=lambda degradation, xt, t, sigma: full_range_input(degradation, xt, t),
         degradation=GaussianNoise,
-        needs="Gaussian noise",
+        requirement="Gaussian noise",
         answer=full_range_output,
     ),
 }
@@ -83,19 +85,19 @@ def misfits(prediction: str, input: str, degradation: Degradation) -> dict[str, 
     """The reasons why a denoiser of this degradation cannot have its prediction or its input, by key; empty where it
     can."""
     reasons = {}
-    fitting = [name for name, kind in PREDICTIONS.items() if isinstance(degradation, kind.degradation)]
+    choices = [name for name, kind in PREDICTIONS.items() if isinstance(degradation, kind.degradation)]
     if prediction not in PREDICTIONS:
         reasons["prediction"] = f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}"
-    elif prediction not in fitting:
+    elif prediction not in choices:
         demand = "that only scales the image and adds noise" if degradation.stochastic else "with noise"
-        needed = f"needs a degradation {demand}; use {' or '.join(fitting)}"
-        reasons["prediction"] = f"prediction {prediction} {needed}"
+        requirement = f"needs a degradation {demand}; use {' or '.join(choices)}"
+        reasons["prediction"] = f"prediction {prediction} {requirement}"
     elif prediction == "eps" and isinstance(degradation, GaussianNoise) and not degradation.alphas_cumprod[-1]:
         reasons["prediction"] = "prediction eps needs something of the image at T, and the last beta is 1; use x0 or v"
     if input not in INPUTS:
         reasons["input"] = f"input must be one of {', '.join(INPUTS)}, got {input}"
     elif not isinstance(degradation, INPUTS[input].degradation):
-        reasons["input"] = f"input {input} needs {INPUTS[input].needs}; use degraded"
+        reasons["input"] = f"input {input} needs {INPUTS[input].requirement}; use degraded"
     return reasons
 
 
@@ -139,9 +141,9 @@ class Denoiser(nn.Module):
 
     def with_sigma(self, sigma: float) -> Denoiser:
         """The same denoiser, weights shared, for x_t with measurement noise of this standard deviation."""
-        twin = copy(self)
-        twin.sigma = sigma
-        return twin
+        denoiser = copy(self)
+        denoiser.sigma = sigma
+        return denoiser
 
     def output(self, xt: Tensor, t: Tensor, labels: Tensor | None = None, sigma: Tensor | None = None) -> Tensor:
         """The network's output g[x_t, t / T] as the prediction, (B, C, H, W), in the precision of ``xt``, whatever
@@ -184,8 +186,8 @@ class Denoiser(nn.Module):
             noise = torch.randn_like(x0)
         xt = self.degradation.degrade(x0, t, noise)
         if sigma is not None and noise is not None:
-            own = self.degradation.sigma(t)
-            xt = xt + (torch.hypot(own, sigma.view(-1, 1, 1, 1)) - own) * noise
+            sigma_t = self.degradation.sigma(t)
+            xt = xt + (torch.hypot(sigma_t, sigma.view(-1, 1, 1, 1)) - sigma_t) * noise
         target = PREDICTIONS[self.prediction].target(self.degradation, x0, t, noise)
         return (self.output(xt, t, labels, sigma) - target).square().flatten(1).mean(dim=1)
 

@@ -1,4 +1,4 @@
-"""How probable a measurement is, where images are normal with the mean and the covariance of samples.
+"""The evidence of a measurement, where images are normal with the mean and the covariance of samples.
 
 That is what decides between degradations, and between labels: log p(y) of y = A x + c + sigma eps, A and c known.
 """
@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffcli.diffusion.measurements import Axes, Measurement, Operator, Pixelwise, wide
+from diffcli.diffusion.measurements import Axes, Measurement, Operator, Pixelwise, to_double
 
 WHITE = 0.2
 """The share of the samples' variance that is taken as white: a covariance of few samples knows too little of the
@@ -28,21 +28,23 @@ def log_evidence(measurement: Measurement, samples: Tensor, *, white: float = WH
         ValueError: the operator is of no kind whose determinant is known.
     """
     operator, noise = measurement.operator, measurement.noise
-    x = wide(samples)
+    x = to_double(samples)
     mean = x.mean(dim=0, keepdim=True)
-    around = x - mean
-    variance = white * float(around.square().mean()) + 1e-12
-    factors = math.sqrt((1 - white) / (len(x) - 1)) * operator(around)  # (M, C, H, W)
+    deviations = x - mean
+    variance = white * float(deviations.square().mean()) + 1e-12
+    factors = math.sqrt((1 - white) / (len(x) - 1)) * operator(deviations)  # (M, C, H, W)
     residual = measurement.residual(mean.expand_as(measurement.y))
 
     # Woodbury's identity and its determinant: D + F'F, D = white v A A' + sigma^2.
-    solved = operator.solve(factors, variance, noise)
-    gram = torch.eye(len(x), dtype=x.dtype, device=x.device) + factors.flatten(1) @ solved.flatten(1).T
+    solution = operator.solve(factors, variance, noise)
+    gram = torch.eye(len(x), dtype=x.dtype, device=x.device) + factors.flatten(1) @ solution.flatten(1).T
     cholesky = torch.linalg.cholesky(0.5 * (gram + gram.T))
-    along = torch.linalg.solve_triangular(cholesky, solved.flatten(1) @ residual.flatten(1).T, upper=False)
+    projections = torch.linalg.solve_triangular(cholesky, solution.flatten(1) @ residual.flatten(1).T, upper=False)
     whole = (residual * operator.solve(residual, variance, noise)).flatten(1).sum(dim=1)
     log_determinant = _log_determinant(operator, variance, noise, residual[:1]) + 2 * cholesky.diagonal().log().sum()
-    return -0.5 * (whole - along.square().sum(dim=0) + log_determinant + residual[0].numel() * math.log(2 * math.pi))
+    return -0.5 * (
+        whole - projections.square().sum(dim=0) + log_determinant + residual[0].numel() * math.log(2 * math.pi)
+    )
 
 
 def _log_determinant(operator: Operator, variance: float, noise: float, like: Tensor) -> Tensor:

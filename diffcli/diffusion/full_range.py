@@ -46,5 +46,5 @@ def full_range_output(degradation: GaussianNoise, prediction: str, xt: Tensor, t
         return output / 2
     factor = _factor(degradation, t)
     # sqrt(a) = k / 2 sqrt(alpha_t), and sqrt(1 - a) = k sigma_t.
-    mixed = 0.75 * degradation.scale(t) * degradation.sigma(t) * factor.square()
-    return factor / 2 * output + mixed * xt
+    xt_factor = 0.75 * degradation.scale(t) * degradation.sigma(t) * factor.square()
+    return factor / 2 * output + xt_factor * xt

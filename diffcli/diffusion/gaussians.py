@@ -24,15 +24,15 @@ def mixture_log_density(
     """
     x, basis, means, factors = (table.double() for table in (x, basis, means, factors))
     directions, lengths = torch.linalg.qr(basis.T)  # (D, K), (K, K)
-    along = x @ directions
-    rest = (x.square().sum(dim=1) - along.square().sum(dim=1)).clamp(min=0)
+    coordinates = x @ directions
+    rest = (x.square().sum(dim=1) - coordinates.square().sum(dim=1)).clamp(min=0)
     spread = lengths @ factors
     noise = sigma**2 * torch.eye(len(basis), dtype=torch.float64)
     cholesky = torch.linalg.cholesky(spread @ spread.mT + noise)  # (N, K, K)
-    offsets = along - (means @ lengths.T)[:, None]  # (N, B, K)
-    whitened = torch.linalg.solve_triangular(cholesky, offsets.mT, upper=False)
+    offsets = coordinates - (means @ lengths.T)[:, None]  # (N, B, K)
+    standard_scores = torch.linalg.solve_triangular(cholesky, offsets.mT, upper=False)
     volume = cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1)
-    of_each = -0.5 * whitened.square().sum(dim=1) - volume[:, None]  # (N, B)
+    of_each = -0.5 * standard_scores.square().sum(dim=1) - volume[:, None]  # (N, B)
     of_mixture = torch.logsumexp(of_each.T + log_weights.double(), dim=1)
     others = x.shape[1] - len(basis)
     return of_mixture - 0.5 * rest / sigma**2 - others * math.log(sigma) - 0.5 * x.shape[1] * math.log(2 * math.pi)

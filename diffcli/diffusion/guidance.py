@@ -22,7 +22,7 @@ Interval = tuple[float, float]
 """The lowest and the highest t at which an estimate is guided; at the others the model's own is used."""
 
 
-def clipped(estimate: X0Function) -> X0Function:
+def with_clipping(estimate: X0Function) -> X0Function:
     """``estimate`` clamped to the range of pixels, [-0.5, 0.5] (Ho et al. 2020's code; "static thresholding" in Saharia
     et al. 2022, section 2.3)."""
     return lambda xt, t: estimate(xt, t).clamp(-0.5, 0.5)
@@ -33,15 +33,17 @@ def with_labels(estimate: LabelledX0Function, labels: Tensor) -> X0Function:
     return lambda xt, t: estimate(xt, t, labels)
 
 
-def autoguided(good: X0Function, bad: X0Function, weight: float, interval: Interval | None = None) -> X0Function:
-    """x0_hat = bad + w (good - bad): away from what a worse model gets wrong (Karras et al. 2024, Eq. 4).
+def with_autoguidance(
+    estimate: X0Function, guide: X0Function, weight: float, interval: Interval | None = None
+) -> X0Function:
+    """x0_hat = guide + w (estimate - guide): away from what a worse model gets wrong (Karras et al. 2024, Eq. 4).
 
     Args:
-        bad: a model that has the same faults as ``good``, but larger: less trained, for example.
-        weight: w; 1 is ``good`` and 0 is ``bad``, one evaluation each, where others take two.
+        guide: a model that has the same faults as ``estimate``, but larger: less trained, for example.
+        weight: w; 1 is ``estimate`` and 0 is ``guide``, one evaluation each, where others take two.
         interval: of t; None is everywhere.
     """
-    return _extrapolated(good, bad, lambda xt, t: (good(xt, t), bad(xt, t)), weight, interval)
+    return _with_extrapolation(estimate, guide, lambda xt, t: (estimate(xt, t), guide(xt, t)), weight, interval)
 
 
 def classifier_free(
@@ -58,43 +60,43 @@ def classifier_free(
     none = torch.full_like(labels, NO_LABEL)
     labelled, unlabelled = with_labels(estimate, labels), with_labels(estimate, none)
 
-    def both(xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def estimates(xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         # A graph for other programs serves every batch size, and knows none.
         if xt.device.type == "cpu" and (is_exporting() or len(xt) > CPU_BATCH):
             return labelled(xt, t), unlabelled(xt, t)
-        doubled = estimate(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([labels, none]))
-        return doubled[: len(xt)], doubled[len(xt) :]
+        x0_hats = estimate(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([labels, none]))
+        return x0_hats[: len(xt)], x0_hats[len(xt) :]
 
-    return _extrapolated(labelled, unlabelled, both, weight, interval)
+    return _with_extrapolation(labelled, unlabelled, estimates, weight, interval)
 
 
-def _extrapolated(
-    good: X0Function,
-    bad: X0Function,
-    both: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+def _with_extrapolation(
+    estimate: X0Function,
+    guide: X0Function,
+    estimates: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     weight: float,
     interval: Interval | None,
 ) -> X0Function:
-    """bad + w (good - bad) in the interval, ``good`` outside; only what is needed is evaluated."""
+    """guide + w (estimate - guide) in the interval, ``estimate`` outside; only what is needed is evaluated."""
     if weight == 1:
-        return good
+        return estimate
 
-    def estimate(xt: Tensor, t: Tensor) -> Tensor:
-        better, worse = both(xt, t)
-        return worse + weight * (better - worse)
+    def extrapolation(xt: Tensor, t: Tensor) -> Tensor:
+        x0_hat, guide_x0_hat = estimates(xt, t)
+        return guide_x0_hat + weight * (x0_hat - guide_x0_hat)
 
-    guided = bad if weight == 0 else estimate
+    guided = guide if weight == 0 else extrapolation
     if interval is None:
         return guided
     low, high = interval
 
-    def within(xt: Tensor, t: Tensor) -> Tensor:
+    def in_interval(xt: Tensor, t: Tensor) -> Tensor:
         inside = (t >= low) & (t <= high)  # read where it is: samplers have t on the CPU
         if not is_exporting():  # a graph cannot look at values
             if not bool(inside.any()):
-                return good(xt, t)
+                return estimate(xt, t)
             if bool(inside.all()):
                 return guided(xt, t)
-        return torch.where(inside.to(xt.device).view(-1, 1, 1, 1), guided(xt, t), good(xt, t))
+        return torch.where(inside.to(xt.device).view(-1, 1, 1, 1), guided(xt, t), estimate(xt, t))
 
-    return within
+    return in_interval

@@ -55,27 +55,27 @@ def check_inpaints(degradation: Degradation, rounds: int | None = None) -> None:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPixels:
     """The part of a batch of images that is known, and how the rest is drawn.
 
     Args:
         x0: the images, (B, C, H, W).
-        painted: bool (B, 1, H, W), True where a pixel is not known.
+        mask: bool (B, 1, H, W), True where a pixel is not known.
         rounds: how often each step is taken, at least 1.
     """
 
     x0: Tensor
-    painted: Tensor
+    mask: Tensor
     rounds: int = 1
 
-    def kept(self, estimate: X0Function) -> X0Function:
+    def with_known_pixels(self, estimate: X0Function) -> X0Function:
         """``estimate`` with the known pixels of the images in place of its own."""
-        return lambda xt, t: torch.where(self.painted, estimate(xt, t), self.x0)
+        return lambda xt, t: torch.where(self.mask, estimate(xt, t), self.x0)
 
     def start(self, degradation: Degradation, xT: Tensor, noise: Tensor) -> Tensor:
         """x_T (B, C, H, W) with the known pixels degraded in place of what was drawn."""
         at_T = torch.full((len(xT),), degradation.T, device=xT.device)
-        return torch.where(self.painted, xT, degradation.degrade(self.x0, at_T, noise))
+        return torch.where(self.mask, xT, degradation.degrade(self.x0, at_T, noise))
 
 
 def degraded_anew(degradation: GaussianNoise, xs: Tensor, s: int, t: int, noise: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def degraded_anew(degradation: GaussianNoise, xs: Tensor, s: int, t: int, noise:
     return share**0.5 * xs + (1 - share) ** 0.5 * noise
 
 
-def resampled(
+def resampling_steps(
     sample: Sample, degradation: GaussianNoise, xT: Tensor, timesteps: Sequence[int], draw: Draw, rounds: int
 ) -> Iterator[Step]:
     """The steps of a sampler that takes each of them ``rounds`` times.

@@ -14,10 +14,10 @@ from diffcli.diffusion.guidance import X0Function
 from diffcli.diffusion.samplers import Step
 
 ITERATIONS = 4
-"""How often the noise of a step is asked for where it arrives."""
+"""The number of times that the noise of a step is asked for where it arrives."""
 
 
-def inverted(
+def inversion_steps(
     denoiser: X0Function,
     degradation: GaussianNoise,
     x0: Tensor,
@@ -25,8 +25,8 @@ def inverted(
     *,
     iterations: int = ITERATIONS,
 ) -> Iterator[Step]:
-    """From x_0 (B, C, H, W) to the x_T that :func:`~diffcli.diffusion.samplers.ddim` with eta 0 takes to it: a
-    :class:`Step` for each of its steps, the last one at s = T.
+    """The steps from x_0 (B, C, H, W) to the x_T that :func:`~diffcli.diffusion.samplers.ddim` with eta 0 takes to it:
+    a :class:`Step` each, the last one at s = T.
 
     DDIM's step from t to s goes by the noise eps(x_t, t). Backwards x_t is what is looked for, so that eps(x_s, s) is
     taken at first (Song et al. 2021, section 4.3; at s = 0, where there is none, eps(x_0, t)), and then that of the x_t
@@ -50,13 +50,16 @@ def inverted(
         rest = sigma - signal * math.sqrt(1 - alphas[s])  # of eps in x_t = signal x_s + rest eps
         x0_hat, eps = noise(xs, s or t)
         xt = best = signal * xs + rest * eps
-        least = torch.full((len(xs),), torch.inf, device=xs.device)
+        least_distance = torch.full((len(xs),), torch.inf, device=xs.device)
         for _ in range(iterations):
             x0_hat, eps = noise(xt, t)
-            missed = math.sqrt(alphas[s]) * x0_hat + math.sqrt(1 - alphas[s]) * eps - xs
-            distance = missed.flatten(1).square().sum(dim=1)
-            nearer = distance < least
-            best, least = torch.where(nearer.view(-1, 1, 1, 1), xt, best), torch.minimum(distance, least)
+            residual = math.sqrt(alphas[s]) * x0_hat + math.sqrt(1 - alphas[s]) * eps - xs
+            distance = residual.flatten(1).square().sum(dim=1)
+            nearer = distance < least_distance
+            best, least_distance = (
+                torch.where(nearer.view(-1, 1, 1, 1), xt, best),
+                torch.minimum(distance, least_distance),
+            )
             xt = signal * xs + rest * eps
         xs = best
         yield Step(t, xs, x0_hat)

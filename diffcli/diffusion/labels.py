@@ -15,8 +15,8 @@ GOLDEN_RATIO = (1 + 5**0.5) / 2
 
 
 def hidden_labels(count: int, share: float, generator: torch.Generator) -> Tensor:
-    """Which of ``count`` images lose their label in a training step, bool (count,) on the generator's device: a random
-    ``share``, so that the network learns to do without, too (Ho & Salimans 2022, Algorithm 1)."""
+    """A mask of the images, of ``count``, that lose their label in a training step, bool (count,) on the generator's
+    device: a random ``share``, so that the network learns to do without, too (Ho & Salimans 2022, Algorithm 1)."""
     return torch.rand(count, generator=generator, device=generator.device) < share
 
 
@@ -27,19 +27,19 @@ class SampleLabels:
     The label of image i is a function of (seed, i).
 
     Args:
-        given: repeated over the images in turn; empty where labels are drawn.
+        labels: repeated over the images in turn; empty where labels are drawn.
         shares: how frequent each label is, (classes,): what they are drawn from. Any first n labels have these shares
             to within a few images (a Kronecker sequence with the golden ratio; Niederreiter 1992, chapter 3), where
             independent draws would vary by the square root, which adds to every distance from real images.
     """
 
-    given: tuple[int, ...] = ()
+    labels: tuple[int, ...] = ()
     shares: tuple[float, ...] = ()
 
     def of(self, seed: int, indices: Sequence[int]) -> Tensor:
         """The labels of the images with these indices, int64 (B,)."""
-        if self.given:
-            return torch.tensor([self.given[index % len(self.given)] for index in indices])
+        if self.labels:
+            return torch.tensor([self.labels[index % len(self.labels)] for index in indices])
         bounds = torch.tensor(self.shares, dtype=torch.float64).cumsum(0)
         start = torch.rand((), generator=generator_for(seed, Stream.LABEL, 0), dtype=torch.float64)
         positions = (start + GOLDEN_RATIO * torch.tensor(indices, dtype=torch.float64)) % 1

@@ -36,7 +36,7 @@ LogDensity = Callable[[Tensor], Tensor]
 
 
 def why_unbounded(degradation: Degradation) -> str | None:
-    """In words, why images have no likelihood under a degradation; None where they have one."""
+    """The reason why images have no likelihood under a degradation, in words; None where they have one."""
     if not degradation.stochastic:
         return f"a {degradation.name} without noise is deterministic, and its images have no likelihood (report 3.2)"
     still = (degradation.sigmas[1:] == 0).nonzero().flatten()
@@ -103,8 +103,8 @@ def error_weights(degradation: Degradation) -> Tensor:
     for t in torch.arange(2, degradation.T + 1).split(100):
         at_t = t.to(degradation.device)
         s, q = (
-            (degradation.white_noise_left(at).cpu().double() / sigmas[at.cpu()].view(-1, 1, 1, 1)).flatten(1)
-            for at in (at_t - 1, at_t)
+            (degradation.white_noise_left(step).cpu().double() / sigmas[step.cpu()].view(-1, 1, 1, 1)).flatten(1)
+            for step in (at_t - 1, at_t)
         )
         total, shared = (s.square() + q.square()).sum(dim=1), (s * q).sum(dim=1)
         root = (total.square() - 4 * shared.square()).clamp(min=0).sqrt()
@@ -114,7 +114,8 @@ def error_weights(degradation: Degradation) -> Tensor:
 
 
 def step_shares(degradation: Degradation) -> Tensor:
-    """With which probability t is drawn, float64 (T + 1,), 0 for t < 2: by how much a step takes of what x_t tells.
+    """The probability with which each t is drawn, float64 (T + 1,), 0 for t < 2: by how much a step takes of what x_t
+    tells.
 
     That is the difference of log(1 + SNR), SNR the ratio of signal to noise of white noise in the range of pixels.
     """
@@ -179,13 +180,13 @@ class LikelihoodBound:
         """KL_t in nats, float64 (B,) on the CPU, for t in 2..T, int64 (B,)."""
         nothing = torch.zeros_like(x0)
 
-        def left(at: Tensor) -> Tensor:
+        def signal_error(step: Tensor) -> Tensor:
             # A_t is linear but for a constant, which the difference is free of.
-            signal, other = (self.degradation.degrade(images, at, nothing) for images in (x0, x0_hat))
-            sigma = self.degradation.sigmas.double()[at.cpu()].view(-1, 1)
+            signal, other = (self.degradation.degrade(images, step, nothing) for images in (x0, x0_hat))
+            sigma = self.degradation.sigmas.double()[step.cpu()].view(-1, 1)
             return (signal - other).flatten(1).cpu().double() / sigma
 
-        s, q = left(t - 1), left(t)
+        s, q = signal_error(t - 1), signal_error(t)
         a, b, c = self.weights[t.cpu()][:, :, None].unbind(dim=1)
         return 0.5 * (a * s.square() - 2 * b * s * q + c * q.square()).sum(dim=1)
 

@@ -51,8 +51,8 @@ def fixed_draws(
     """
     generators = image_generators(seed, stream, indices)
     t = torch.cat([torch.randint(1, degradation.T + 1, (1,), generator=generator) for generator in generators])
-    drawn = degradation.stochastic or measurement_noise > 0
-    noise = randn_images(generators, tuple(image_shape)) if drawn else None
+    has_noise = degradation.stochastic or measurement_noise > 0
+    noise = randn_images(generators, tuple(image_shape)) if has_noise else None
     if not measurement_noise:
         return Draws(t, noise)
     levels = torch.cat([torch.rand(1, generator=generator) for generator in generators])
@@ -68,17 +68,17 @@ class KeptDraws:
 
     def __init__(self, limit: int = KEPT_BYTES) -> None:
         self.limit = limit
-        self._kept: dict[int, Draws] = {}
+        self._draws: dict[int, Draws] = {}
 
     def of(self, batch: int, draw: Callable[[], Draws]) -> Draws:
         """The draws of the batch with this number: those kept, else what ``draw`` returns."""
-        if batch in self._kept:
-            return self._kept[batch]
+        if batch in self._draws:
+            return self._draws[batch]
         draws = draw()
         size = sum(part.nbytes for part in draws if part is not None)
         if size <= self.limit:
             self.limit -= size
-            self._kept[batch] = draws
+            self._draws[batch] = draws
         return draws
 
 

@@ -30,7 +30,7 @@ Linear = Callable[[Tensor], Tensor]
 PRECISION = 1e-6
 """The least noise that a measurement is taken to have: pixels in float32 have it, whatever is said of them."""
 LINEARITY = 1e-4
-"""How far a linear map may be from its weights, or from its adjoint, relative to its values."""
+"""The largest distance of a linear map from its weights, or from its adjoint, relative to its values."""
 ITERATIONS, TOLERANCE = 300, 1e-8
 """Of conjugate gradients where an iteration is cheap: how many at most, and what of the right side may be left."""
 
@@ -43,7 +43,7 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).flatten(1).sum(dim=1).view(-1, 1, 1, 1)
 
 
-def wide(x: Tensor) -> Tensor:
+def to_double(x: Tensor) -> Tensor:
     """``x`` in float64, in float32 on a device that has no more (MPS)."""
     return x.float() if x.device.type == "mps" else x.double()
 
@@ -69,25 +69,25 @@ def conjugate_gradients(
         tolerance: what of ||b|| may be left of an image for it to stop.
         preconditioner: about the inverse of the matrix, symmetric and positive; None is the identity.
     """
-    r = wide(b)
+    r = to_double(b)
     u, Hu = torch.zeros_like(r), torch.zeros_like(r)
-    enough = tolerance**2 * dot(r, r)
+    goal = tolerance**2 * dot(r, r)
     active = dot(r, r) > 0
     p = torch.zeros_like(r)
-    previous = torch.ones_like(enough)
+    previous = torch.ones_like(goal)
     for _ in range(iterations):
         if not bool(active.any()):
             break
-        z = r if preconditioner is None else wide(preconditioner(r))
+        z = r if preconditioner is None else to_double(preconditioner(r))
         rz = dot(r, z)
         p = z + rz / previous * p
-        Hp = wide(H(p))
-        Mp = wide(A(Hp)) + noise * p
+        Hp = to_double(H(p))
+        Mp = to_double(A(Hp)) + noise * p
         curvature = dot(p, Mp)
         active = active & (curvature > 0) & (rz > 0)
         step = torch.where(active, rz / curvature.where(active, 1), 0)
         u, Hu, r = u + step * p, Hu + step * Hp, r - step * Mp
-        active = active & (dot(r, r) > enough)
+        active = active & (dot(r, r) > goal)
         previous = rz.where(active, 1)
     return u, Hu
 
@@ -126,24 +126,24 @@ class Axes(Operator):
     """
 
     def __init__(self, rows: Tensor, columns: Tensor) -> None:
-        self.rows, self.columns = wide(rows), wide(columns)
+        self.rows, self.columns = to_double(rows), to_double(columns)
         (u_rows, s_rows, _), (u_columns, s_columns, _) = (
             torch.linalg.svd(matrix.cpu().double()) for matrix in (rows, columns)
         )
         self.u_rows, self.u_columns = u_rows.to(self.rows), u_columns.to(self.rows)
         self.left = torch.outer(s_rows, s_columns).to(self.rows)
-        """What is left of each mode, (H, W)."""
+        """The part of each mode that is left, (H, W)."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        return (self.rows @ wide(x) @ self.columns.mT).to(x.dtype)
+        return (self.rows @ to_double(x) @ self.columns.mT).to(x.dtype)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """R' y C."""
-        return (self.rows.mT @ wide(y) @ self.columns).to(y.dtype)
+        return (self.rows.mT @ to_double(y) @ self.columns).to(y.dtype)
 
     def solve(self, b: Tensor, variance: Tensor | float, noise: float) -> Tensor:
         """U (U' b / (r^2 s^2 + sigma^2)), s what is left of a mode and U the left singular bases."""
-        modes = self.u_rows.mT @ wide(b) @ self.u_columns
+        modes = self.u_rows.mT @ to_double(b) @ self.u_columns
         return self.u_rows @ (modes / (variance * self.left.square() + noise)) @ self.u_columns.mT
 
 
@@ -155,10 +155,10 @@ class Pixelwise(Operator):
     """
 
     def __init__(self, weights: Tensor) -> None:
-        self.weights = wide(weights)
+        self.weights = to_double(weights)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return (self.weights * wide(x)).to(x.dtype)
+        return (self.weights * to_double(x)).to(x.dtype)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """w y."""
@@ -166,7 +166,7 @@ class Pixelwise(Operator):
 
     def solve(self, b: Tensor, variance: Tensor | float, noise: float) -> Tensor:
         """b / (r^2 w^2 + sigma^2)."""
-        return wide(b) / (variance * self.weights.square() + noise)
+        return to_double(b) / (variance * self.weights.square() + noise)
 
     def of(self, rows: Tensor) -> Operator:
         """The weights of some images of the batch."""
@@ -177,28 +177,28 @@ class Differentiated(Operator):
     """Any linear A that PyTorch can differentiate; its adjoint is the product with its Jacobian, transposed.
 
     Args:
-        function: x -> A x, of x as :func:`wide` makes it.
+        function: x -> A x, of x as :func:`to_double` makes it.
     """
 
     def __init__(self, function: Linear) -> None:
         self.function = function
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.function(wide(x)).to(x.dtype)
+        return self.function(to_double(x)).to(x.dtype)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """J' y, by autograd."""
         with torch.inference_mode(False), torch.enable_grad():
-            x = torch.zeros_like(wide(y)).requires_grad_()
-            (product,) = torch.autograd.grad(self.function(x), x, wide(y).clone())
+            x = torch.zeros_like(to_double(y)).requires_grad_()
+            (product,) = torch.autograd.grad(self.function(x), x, to_double(y).clone())
         return product.to(y.dtype)
 
 
 class Dense(Differentiated):
-    """As :class:`Differentiated`, for small images: by A as one matrix, inverted in the eigenvectors of A A'.
+    """A linear map of small images: A as one matrix, inverted in the eigenvectors of A A'.
 
     Args:
-        function: x -> A x, of x as :func:`wide` makes it.
+        function: x -> A x, of x as :func:`to_double` makes it.
         image_shape: (C, H, W), with C H W = D.
         device: of the images.
     """
@@ -207,7 +207,7 @@ class Dense(Differentiated):
         super().__init__(function)
         size = math.prod(image_shape)
         with torch.no_grad():
-            columns = function(wide(torch.eye(size, device=device)).view(size, *image_shape)).flatten(1)
+            columns = function(to_double(torch.eye(size, device=device)).view(size, *image_shape)).flatten(1)
         self.matrix = columns.mT
         """A, (D, D)."""
         squares, vectors = torch.linalg.eigh((self.matrix @ columns).cpu().double())
@@ -215,13 +215,13 @@ class Dense(Differentiated):
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A' y."""
-        return (wide(y).flatten(1) @ self.matrix).view(y.shape).to(y.dtype)
+        return (to_double(y).flatten(1) @ self.matrix).view(y.shape).to(y.dtype)
 
     def solve(self, b: Tensor, variance: Tensor | float, noise: float) -> Tensor:
         """U (U' b / (r^2 s^2 + sigma^2)), with A A' = U s^2 U'."""
-        each = variance.flatten(1) if isinstance(variance, Tensor) else variance
-        modes = wide(b).flatten(1) @ self.vectors
-        return ((modes / (each * self.squares + noise)) @ self.vectors.mT).view(b.shape)
+        variances = variance.flatten(1) if isinstance(variance, Tensor) else variance
+        modes = to_double(b).flatten(1) @ self.vectors
+        return ((modes / (variances * self.squares + noise)) @ self.vectors.mT).view(b.shape)
 
 
 def check_adjoint(operator: Operator, image_shape: tuple[int, int, int], tolerance: float = LINEARITY) -> None:
@@ -233,9 +233,9 @@ def check_adjoint(operator: Operator, image_shape: tuple[int, int, int], toleran
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 4, *image_shape, generator=generator, dtype=torch.float64).unbind()
     Ax = operator(x)
-    off = (dot(Ax, y) - dot(x, operator.adjoint(y))).abs() / (dot(Ax, Ax) * dot(y, y)).sqrt().clamp(min=1e-12)
-    if not bool((off <= tolerance).all()):
-        raise ValueError(f"<A x, y> and <x, A' y> differ by {float(off.max()):.2g}: A is not linear")
+    errors = (dot(Ax, y) - dot(x, operator.adjoint(y))).abs() / (dot(Ax, Ax) * dot(y, y)).sqrt().clamp(min=1e-12)
+    if not bool((errors <= tolerance).all()):
+        raise ValueError(f"<A x, y> and <x, A' y> differ by {float(errors.max()):.2g}: A is not linear")
 
 
 def operator_of(degradation: Degradation, t: int) -> Operator:
@@ -247,20 +247,20 @@ def operator_of(degradation: Degradation, t: int) -> Operator:
     """
     if not 0 <= t <= degradation.T:
         raise ValueError(f"t must be in 0..{degradation.T} (T of {degradation.name}), got {t}")
-    at = torch.tensor([t], device=degradation.device)
+    at_t = torch.tensor([t], device=degradation.device)
     # A subclass may have a signal of its own.
     signal = type(degradation).signal
     if isinstance(degradation, Separable) and signal is Separable.signal:
         return Axes(degradation.rows[t], degradation.columns[t])
     if isinstance(degradation, Pixelate) and signal is Pixelate.signal:
-        return Axes(*(degradation.axis(averages, at)[0, 0] for averages in (degradation.rows, degradation.columns)))
+        return Axes(*(degradation.axis(averages, at_t)[0, 0] for averages in (degradation.rows, degradation.columns)))
 
-    if degradation.snr(at) is not None:  # a number for all pixels, whatever the size of the images
-        return Pixelwise(degradation._signal(torch.ones(1, 1, 1, 1, device=degradation.device), at))
+    if degradation.snr(at_t) is not None:  # a number for all pixels, whatever the size of the images
+        return Pixelwise(degradation._signal(torch.ones(1, 1, 1, 1, device=degradation.device), at_t))
 
-    linear = _linear_part(degradation, at)
+    linear = _linear_part(degradation, at_t)
     # A linear map that does to white noise what weights do is these weights.
-    white = wide(
+    white = to_double(
         torch.randn(1, *degradation.image_shape, generator=torch.Generator().manual_seed(0)).to(degradation.device)
     )
     with torch.no_grad():
@@ -277,26 +277,26 @@ def operator_of(degradation: Degradation, t: int) -> Operator:
     return operator
 
 
-def _linear_part(degradation: Degradation, at: Tensor) -> Linear:
+def _linear_part(degradation: Degradation, at_t: Tensor) -> Linear:
     """x -> A_t x, with tables in float64: in float32 the constant part's rounding alone would be no linear map."""
     exact = deepcopy(degradation)
     for module in exact.modules():
         for tables in (module.__dict__, module._buffers):
             for name, table in list(tables.items()):
                 if isinstance(table, Tensor) and table.is_floating_point():
-                    tables[name] = wide(table)
+                    tables[name] = to_double(table)
 
     def signal(x: Tensor) -> Tensor:
         with full_precision(x.device):
-            return exact.signal(x, at.expand(len(x)))
+            return exact.signal(x, at_t.expand(len(x)))
 
-    zero = wide(torch.zeros(1, *degradation.image_shape, device=degradation.device))
+    zero = to_double(torch.zeros(1, *degradation.image_shape, device=degradation.device))
     try:
         with torch.no_grad():
             constant = signal(zero)
     except RuntimeError:  # it brings numbers of its own, in float32
-        constant = constant_of(degradation, int(at))
-        return lambda x: degradation._signal(x, at.expand(len(x))) - constant
+        constant = constant_of(degradation, int(at_t))
+        return lambda x: degradation._signal(x, at_t.expand(len(x))) - constant
     return lambda x: signal(x) - constant
 
 
@@ -310,8 +310,9 @@ def constant_of(degradation: Degradation, t: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """y = A x_0 + c + sigma eps, what is known of a batch of images x_0 in [-0.5, 0.5]; :func:`measured` makes one of a
-    degradation.
+    """y = A x_0 + c + sigma eps, what is known of a batch of images x_0 in [-0.5, 0.5].
+
+    :func:`measurement_at` makes one of a degradation.
 
     Args:
         y: (B, C, H, W).
@@ -351,7 +352,7 @@ class Measurement:
         """
         if x.shape != self.y.shape:
             raise ValueError(f"images of shape {tuple(x.shape)} cannot explain measurements of {tuple(self.y.shape)}")
-        return wide(self.y) - self.constant - self.operator(wide(x))
+        return to_double(self.y) - self.constant - self.operator(to_double(x))
 
     def misfit(self, x: Tensor) -> Tensor:
         """The root mean square of (y - c - A x) / sigma, (B,): 1 where x explains y up to its noise, sigma at least
@@ -359,8 +360,8 @@ class Measurement:
         return (self.residual(x).square().flatten(1).mean(dim=1) / self.noise).sqrt()
 
 
-def measured(degradation: Degradation, t: int, y: Tensor, *, sigma: float | None = None) -> Measurement:
-    """What x_t = y says of x_0.
+def measurement_at(degradation: Degradation, t: int, y: Tensor, *, sigma: float | None = None) -> Measurement:
+    """The measurement of x_0 that x_t = y is.
 
     Args:
         t: in 0..T.
@@ -374,5 +375,5 @@ def measured(degradation: Degradation, t: int, y: Tensor, *, sigma: float | None
     if y.shape[1:] != degradation.image_shape:
         expected = ", ".join(map(str, degradation.image_shape))
         raise ValueError(f"y must be of shape (B, {expected}), got {tuple(y.shape)}")
-    own = float(degradation.sigmas[t])
-    return Measurement(y, operator, own if sigma is None else sigma, constant_of(degradation, t))
+    sigma_t = float(degradation.sigmas[t])
+    return Measurement(y, operator, sigma_t if sigma is None else sigma, constant_of(degradation, t))

@@ -37,7 +37,7 @@ from diffcli.diffusion.measurements import (
     conjugate_gradients,
     dot,
     operator_of,
-    wide,
+    to_double,
 )
 
 UNSEEN = 0.01
@@ -74,19 +74,19 @@ def isotropic(
     if isinstance(degradation, GaussianNoise):
         hot = degradation
 
-        def given(xt: Tensor, t: Tensor) -> Tensor:
+        def posterior_mean(xt: Tensor, t: Tensor) -> Tensor:
             x0_hat = estimate(xt, t)
             variance = 1 / (1 / prior + _column(hot.alphas_cumprod / (1 - hot.alphas_cumprod), t, xt))
             weights = measurement.operator.solve(measurement.residual(x0_hat), variance, measurement.noise)
             return (x0_hat + variance * measurement.operator.adjoint(weights)).to(xt.dtype)
 
-        return given
+        return posterior_mean
 
     operator = measurement.operator
     degradations: dict[int, Operator] = {}
 
-    def among(xt: Tensor, t: Tensor) -> Tensor:
-        """As ``given``, for a covariance that is a matrix of its own at each t."""
+    def posterior_mean_by_step(xt: Tensor, t: Tensor) -> Tensor:
+        """The posterior mean for a covariance that is a matrix of its own at each t."""
         x0_hat = estimate(xt, t)
         residual = measurement.residual(x0_hat)
         shift = torch.zeros_like(residual)
@@ -95,11 +95,13 @@ def isotropic(
                 degradations[step] = operator_of(degradation, step)
             left = _left_of_white(degradations[step], prior, float(degradation.sigmas[step]) ** 2)
             here = (t == step).to(xt.device).view(-1, 1, 1, 1)
-            _, moved = conjugate_gradients(operator, _after(operator.adjoint, left), measurement.noise, residual * here)
-            shift = shift + moved
+            _, step_shift = conjugate_gradients(
+                operator, _composition(operator.adjoint, left), measurement.noise, residual * here
+            )
+            shift = shift + step_shift
         return (x0_hat + shift).to(xt.dtype)
 
-    return among
+    return posterior_mean_by_step
 
 
 def moments(
@@ -126,24 +128,26 @@ def moments(
     Raises:
         ValueError: the degradation is another one.
     """
-    hot = _checked(degradation, "moments")
+    hot = _check_hot(degradation, "moments")
     operator, noise = measurement.operator, measurement.noise
 
-    def given(xt: Tensor, t: Tensor) -> Tensor:
-        x0_hat, transposed = with_jacobian(estimate, xt, t)
+    def posterior_mean(xt: Tensor, t: Tensor) -> Tensor:
+        x0_hat, jacobian_product = with_jacobian(estimate, xt, t)
         ratio = _column(hot.alphas_cumprod / (1 - hot.alphas_cumprod), t, xt)
         factors = (1 - hot.alphas_cumprod) / hot.alphas_cumprod.sqrt()
         scale = _column(factors.where(hot.alphas_cumprod > 0, 0.0), t, xt)
 
         def covariance(v: Tensor) -> Tensor:
             # Where alpha_T is 0, x_T says nothing of x_0, and nothing of its covariance: it is as wide as images are.
-            return torch.where(scale > 0, scale * wide(transposed(v)), SPREAD**2 * v)
+            return torch.where(scale > 0, scale * to_double(jacobian_product(v)), SPREAD**2 * v)
 
         variance = 1 / (1 / SPREAD**2 + ratio)
-        told = ratio * SPREAD**2 > UNSEEN
-        if bool(told.any()):
-            probed = mean_variance(covariance, x0_hat, t)
-            variance = torch.where(told, torch.maximum(torch.minimum(probed, variance), LEAST * variance), variance)
+        informative = ratio * SPREAD**2 > UNSEEN
+        if bool(informative.any()):
+            probe_variance = mean_variance(covariance, x0_hat, t)
+            variance = torch.where(
+                informative, torch.maximum(torch.minimum(probe_variance, variance), LEAST * variance), variance
+            )
 
         def inverse(residual: Tensor) -> Tensor:
             return operator.solve(residual, variance, noise)
@@ -151,17 +155,17 @@ def moments(
         residual = measurement.residual(x0_hat)
         weights, shift = conjugate_gradients(
             operator,
-            _after(operator.adjoint, covariance),
+            _composition(operator.adjoint, covariance),
             noise,
             residual,
             iterations=iterations,
             tolerance=tolerance,
             preconditioner=inverse,
         )
-        left = residual - operator(shift) - noise * weights
-        return (x0_hat + shift + variance * operator.adjoint(inverse(left))).to(xt.dtype)
+        remainder = residual - operator(shift) - noise * weights
+        return (x0_hat + shift + variance * operator.adjoint(inverse(remainder))).to(xt.dtype)
 
-    return given
+    return posterior_mean
 
 
 def dps(
@@ -187,34 +191,33 @@ def dps(
     Raises:
         ValueError: the degradation is another one.
     """
-    hot = _checked(degradation, "dps")
+    hot = _check_hot(degradation, "dps")
     share = torch.full((hot.T + 1,), torch.nan, dtype=torch.float64)
     for t, s in pairwise(timesteps):
         alpha_t, alpha_s = hot.alphas_cumprod[t], hot.alphas_cumprod[s]
         share[t] = alpha_s.sqrt() * (1 - alpha_t / alpha_s) / (1 - alpha_t)  # of x0_hat in the mean of x_s
 
-    def given(xt: Tensor, t: Tensor) -> Tensor:
-        x0_hat, transposed = with_jacobian(estimate, xt, t)
+    def posterior_mean(xt: Tensor, t: Tensor) -> Tensor:
+        x0_hat, jacobian_product = with_jacobian(estimate, xt, t)
         residual = measurement.residual(x0_hat)
         length = residual.flatten(1).norm(dim=1).view(-1, 1, 1, 1).clamp(min=1e-12)
-        ascent = wide(transposed(measurement.operator.adjoint(residual / length)))  # minus the gradient
+        ascent = to_double(jacobian_product(measurement.operator.adjoint(residual / length)))  # minus the gradient
         return (x0_hat + zeta * ascent / _column(share, t, xt)).to(xt.dtype)
 
-    return given
+    return posterior_mean
 
 
-def refitted(
-    xT: Tensor, given: X0Function, degradation: Degradation, draw: Callable[[], Tensor], rounds: int
+def fit_to_measurement(
+    xT: Tensor, estimate: X0Function, degradation: Degradation, draw: Callable[[], Tensor], rounds: int
 ) -> Tensor:
-    """x_T (B, C, H, W) that a prior drew, fitted to a measurement: the estimate ``given`` it is degraded anew, so many
-    times.
+    """Fits x_T (B, C, H, W) that a prior drew to a measurement: ``estimate`` of it is degraded anew, ``rounds`` times.
 
     Where something of the image is left at T, as a blur does, the sampler keeps it, and a prior knows nothing of what
     was measured.
     """
     at_T = torch.full((len(xT),), degradation.T, dtype=torch.int64)
     for _ in range(rounds):
-        xT = degradation.degrade(given(xT, at_T), at_T.to(xT.device), draw())
+        xT = degradation.degrade(estimate(xT, at_T), at_T.to(xT.device), draw())
     return xT
 
 
@@ -225,12 +228,12 @@ def with_jacobian(estimate: X0Function, xt: Tensor, t: Tensor) -> tuple[Tensor, 
         source = xt.detach().clone().requires_grad_()
         x0_hat = estimate(source, t.clone())
 
-    def transposed(v: Tensor) -> Tensor:
+    def jacobian_product(v: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
             (product,) = torch.autograd.grad(x0_hat, source, v.to(x0_hat.dtype).clone(), retain_graph=True)
         return product
 
-    return x0_hat.detach(), transposed
+    return x0_hat.detach(), jacobian_product
 
 
 def mean_variance(covariance: Linear, like: Tensor, t: Tensor) -> Tensor:
@@ -245,7 +248,7 @@ def mean_variance(covariance: Linear, like: Tensor, t: Tensor) -> Tensor:
         step: torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(step)) * 2.0 - 1
         for step in t.unique().tolist()
     }
-    probe = wide(torch.stack([signs[step] for step in t.tolist()]).to(like.device))
+    probe = to_double(torch.stack([signs[step] for step in t.tolist()]).to(like.device))
     return dot(probe, covariance(probe)) / shape.numel()
 
 
@@ -259,17 +262,17 @@ def _left_of_white(operator: Operator, prior: float, noise: float) -> Linear:
     return covariance
 
 
-def _after(first: Linear, second: Linear) -> Linear:
+def _composition(first: Linear, second: Linear) -> Linear:
     """v -> second(first(v))."""
     return lambda v: second(first(v))
 
 
 def _column(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
     """A float64 table's values at t, (B, 1, 1, 1), where ``like`` is."""
-    return wide(table[t.cpu()].to(like.device)).view(-1, 1, 1, 1)
+    return to_double(table[t.cpu()].to(like.device)).view(-1, 1, 1, 1)
 
 
-def _checked(degradation: Degradation, method: str) -> GaussianNoise:
+def _check_hot(degradation: Degradation, method: str) -> GaussianNoise:
     """The degradation, as Gaussian noise.
 
     Raises:

@@ -19,7 +19,7 @@ def has_graph(prior: Prior) -> bool:
     return isinstance(prior, (Mixture, Uniform, StandardNormal))
 
 
-class Start(nn.Module):
+class StartGraph(nn.Module):
     """x_T from random numbers: (uniform in [0, 1), normal, noise, labels) -> (B, C, H, W).
 
     ``uniform`` (B,) chooses one of a mixture's Gaussians, ``normal`` (B, C, H, W) is a place in it, and ``noise`` (B,
@@ -69,16 +69,16 @@ class _MixtureSignal(nn.Module):
         self.prior = prior
 
     def forward(self, uniform: Tensor, normal: Tensor, label: Tensor | None) -> Tensor:
-        """As :class:`Mixture`, whose Gaussians are chosen by ``uniform`` and drawn from by the first numbers of
+        """Draws as :class:`Mixture` does: Gaussians are chosen by ``uniform``, and drawn from by the first numbers of
         ``normal``."""
         prior = self.prior
         weights = prior.weights.expand(uniform.shape[0], -1)  # not len(), which a graph takes for a constant
         if label is not None:
-            fitting = prior.labels == label[:, None]
-            anyone = (label == NO_LABEL) | ~fitting.any(dim=1)
-            weights = weights * (fitting | anyone[:, None])
-        below = weights.cumsum(dim=1)
-        components = (below <= BELOW_ONE * uniform[:, None] * below[:, -1:]).sum(dim=1)
+            matches = prior.labels == label[:, None]
+            unconditional = (label == NO_LABEL) | ~matches.any(dim=1)
+            weights = weights * (matches | unconditional[:, None])
+        cumulative = weights.cumsum(dim=1)
+        components = (cumulative <= BELOW_ONE * uniform[:, None] * cumulative[:, -1:]).sum(dim=1)
         place = normal.flatten(1)[:, : len(prior.modes), None]
         coordinates = prior.means[components] + (prior.factors[components] @ place)[:, :, 0]
         return (coordinates @ prior.modes + prior.mean).view(normal.shape)

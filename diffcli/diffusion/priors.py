@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from diffcli.diffusion.gaussians import mixture_log_density
 from diffcli.diffusion.labels import NO_LABEL
-from diffcli.diffusion.randomness import Source, chosen, normals, randn_images
+from diffcli.diffusion.randomness import Source, draw_index, normals, randn_images
 
 MAX_MODES = 64
 FIT_IMAGES = 50_000
@@ -29,7 +29,7 @@ FIT_VALUES = FIT_IMAGES * 3 * 32 * 32
 FIT_ITERATIONS = 25
 """Steps of expectation maximisation at most; they bound the time of a fit."""
 FIT_ROUNDS = 5
-"""As often a fit says how far it is."""
+"""The number of times that a fit says how far it is."""
 VISIBLE = 0.01
 """A mode with less than this share of the noise's variance is lost in it: leaving it out moves x_T by 2.5e-5 nats."""
 IMAGES_A_GAUSSIAN = 20
@@ -153,11 +153,11 @@ class Uniform(Prior):
 
     def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
         channels, pixels = xT.shape[1], xT[0, 0].numel()
-        one_a_channel = torch.eye(channels).repeat_interleave(pixels, dim=1)
+        channel_basis = torch.eye(channels).repeat_interleave(pixels, dim=1)
         noise = math.hypot(sigma, self.noise)
         only = torch.zeros(1)
         return mixture_log_density(
-            xT.flatten(1), one_a_channel, self.mean[None].cpu(), self.factor[None].cpu(), only, noise
+            xT.flatten(1), channel_basis, self.mean[None].cpu(), self.factor[None].cpu(), only, noise
         )
 
 
@@ -243,10 +243,10 @@ class Mixture(Prior):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
-        own, share = coordinates[rows], rows.mean()
+        points, share = coordinates[rows], rows.mean()
         # One image has no covariance: it stands for itself.
-        images = own if len(own) > 1 else np.repeat(own, 2, axis=0)
-        components = max(1, min(round(self.components * share), len(own) // IMAGES_A_GAUSSIAN))
+        images = points if len(points) > 1 else np.repeat(points, 2, axis=0)
+        components = max(1, min(round(self.components * share), len(points) // IMAGES_A_GAUSSIAN))
         noise = 1.0 if noisy else 1e-6
         mixture = GaussianMixture(
             components,
@@ -261,7 +261,7 @@ class Mixture(Prior):
             warnings.simplefilter("ignore", ConvergenceWarning)
             for turn in range(1, FIT_ROUNDS + 1):
                 mixture.fit(images)
-                part = (len(own) if mixture.converged_ else len(own) * turn // FIT_ROUNDS) - done
+                part = (len(points) if mixture.converged_ else len(points) * turn // FIT_ROUNDS) - done
                 done += part
                 if advance is not None:
                     advance(part)
@@ -286,9 +286,9 @@ class Mixture(Prior):
         self, generators: Generators, shape: Shape, device: Device = "cpu", labels: Tensor | None = None
     ) -> Tensor:
         coordinates = []
-        for generator, label in zip(generators, _listed(labels, len(generators)), strict=True):
-            fitting = _of_label(self.labels, label)
-            component = chosen(generator, self.weights * fitting)
+        for generator, label in zip(generators, _label_list(labels, len(generators)), strict=True):
+            matches = _of_label(self.labels, label)
+            component = draw_index(generator, self.weights * matches)
             (noise,) = normals(generator, 1, self.modes.shape[:1])
             coordinates.append(self.means[component] + self.factors[component] @ noise)
         # One product for each image, so that an image does not depend on how many are drawn beside it.
@@ -296,12 +296,12 @@ class Mixture(Prior):
         return flat.view(-1, *shape).to(device)
 
     def gap(self, labels: Tensor | None = None) -> str | None:
-        count = max(int(_of_label(self.labels, label).sum()) for label in _listed(labels, 1))
+        count = max(int(_of_label(self.labels, label).sum()) for label in _label_list(labels, 1))
         return None if count < 2 else f"it draws from {count} Gaussians, and from nothing between them"
 
     def log_density(self, xT: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
-        fitting = torch.stack([_of_label(self.labels, label) for label in _listed(labels, len(xT))])
-        weights = self.weights.double() * fitting
+        matches = torch.stack([_of_label(self.labels, label) for label in _label_list(labels, len(xT))])
+        weights = self.weights.double() * matches
         log_weights = (weights / weights.sum(dim=1, keepdim=True)).log()
         offset = xT.flatten(1).double() - self.mean.double()
         return mixture_log_density(offset, self.modes, self.means, self.factors, log_weights, sigma)
@@ -336,24 +336,24 @@ class BlurredData(Prior):
         self, generators: Generators, shape: Shape, device: Device = "cpu", labels: Tensor | None = None
     ) -> Tensor:
         indices = []
-        for generator, label in zip(generators, _listed(labels, len(generators)), strict=True):
-            fitting = _of_label(self.labels, label).nonzero().flatten()
+        for generator, label in zip(generators, _label_list(labels, len(generators)), strict=True):
+            matches = _of_label(self.labels, label).nonzero().flatten()
             assert isinstance(generator, torch.Generator)  # see gap
-            indices.append(int(fitting[torch.randint(len(fitting), (1,), generator=generator)]))
+            indices.append(int(matches[torch.randint(len(matches), (1,), generator=generator)]))
         return self.images[indices].to(device)
 
     def gap(self, labels: Tensor | None = None) -> str | None:
         return "it draws copies of training images, and nothing between them"
 
 
-def _listed(labels: Tensor | None, count: int) -> list[int]:
+def _label_list(labels: Tensor | None, count: int) -> list[int]:
     return [NO_LABEL] * count if labels is None else labels.tolist()
 
 
 def _of_label(labels: Tensor, label: int) -> Tensor:
-    """Which of ``labels`` are ``label``, bool; all where that is none, or not among them."""
-    fitting = labels == label
-    return fitting if label != NO_LABEL and bool(fitting.any()) else torch.ones_like(fitting)
+    """A mask of the ``labels`` that are ``label``, bool; all where that is none, or not among them."""
+    matches = labels == label
+    return matches if label != NO_LABEL and bool(matches.any()) else torch.ones_like(matches)
 
 
 PRIORS: dict[str, type[Prior]] = {

@@ -21,7 +21,7 @@ VECTOR = 16
 """PyTorch's CPU generator turns numbers into normal ones in groups of so many: images of whole groups that are drawn in
 one call are those of as many calls, others are not."""
 
-STRAIGHT = 1e-7
+SMALLEST_SINE = 1e-7
 """The sine of an angle below which an arc is a straight line."""
 
 
@@ -67,13 +67,13 @@ def slerp(first: Tensor, second: Tensor, share: float) -> Tensor:
     cosine = float((ends[0] * ends[1]).sum()) / lengths if lengths else 1.0
     angle = math.acos(min(max(cosine, -1.0), 1.0))
     weights = 1 - share, share
-    if math.sin(angle) > STRAIGHT:
+    if math.sin(angle) > SMALLEST_SINE:
         weights = math.sin(weights[0] * angle) / math.sin(angle), math.sin(weights[1] * angle) / math.sin(angle)
     return weights[0] * first + weights[1] * second
 
 
 @dataclass(frozen=True)
-class Between:
+class InterpolatedGenerator:
     """The source of an image's random numbers on the way from those of one generator to those of another.
 
     Args:
@@ -89,7 +89,7 @@ class Between:
         draws = (torch.randn(count, *shape, generator=end) for end in (self.first, self.second))
         return torch.stack([slerp(first, second, self.share) for first, second in zip(*draws, strict=True)])
 
-    def chosen(self, weights: Tensor) -> int:
+    def draw_index(self, weights: Tensor) -> int:
         """An index drawn in proportion to weights.
 
         Raises:
@@ -101,21 +101,21 @@ class Between:
         return indices.pop()
 
 
-Source = torch.Generator | Between
+Source = torch.Generator | InterpolatedGenerator
 """A source of an image's random numbers."""
 
 
 def normals(source: Source, count: int, shape: Sequence[int]) -> Tensor:
     """``count`` draws of standard normal numbers, float32 (count, *shape)."""
-    if isinstance(source, Between):
+    if isinstance(source, InterpolatedGenerator):
         return source.normals(count, shape)
     return torch.randn(count, *shape, generator=source)
 
 
-def chosen(source: Source, weights: Tensor) -> int:
+def draw_index(source: Source, weights: Tensor) -> int:
     """An index drawn in proportion to weights, (N,)."""
-    if isinstance(source, Between):
-        return source.chosen(weights)
+    if isinstance(source, InterpolatedGenerator):
+        return source.draw_index(weights)
     return int(torch.multinomial(weights, 1, generator=source))
 
 
@@ -142,10 +142,10 @@ class Noise:
         calls: int = 1,
     ) -> None:
         self.generators, self.shape, self.device, self.calls = generators, shape, torch.device(device), calls
-        self._drawn: list[Tensor] = []  # the next one last
+        self._queue: list[Tensor] = []  # the next one last
 
     def __call__(self) -> Tensor:
-        if not self._drawn:
+        if not self._queue:
             size, count = math.prod(self.shape), 1
             if size and size % VECTOR == 0:
                 count = max(1, min(self.calls, AHEAD_BYTES // (4 * size * max(len(self.generators), 1))))
@@ -155,12 +155,12 @@ class Noise:
                 else source.normals(count, self.shape)
                 for source in self.generators
             ]
-            self._drawn = list(sent(torch.stack(parts, dim=1), self.device).unbind(dim=0))[::-1]
+            self._queue = list(to_device(torch.stack(parts, dim=1), self.device).unbind(dim=0))[::-1]
         self.calls -= 1
-        return self._drawn.pop()
+        return self._queue.pop()
 
 
-def sent(numbers: Tensor, device: torch.device) -> Tensor:
+def to_device(numbers: Tensor, device: torch.device) -> Tensor:
     """Numbers of the CPU on a device, a GPU's from pinned memory, so that neither waits for the other."""
-    pinned = numbers.pin_memory() if device.type == "cuda" else numbers
-    return pinned.to(device, non_blocking=True)
+    source = numbers.pin_memory() if device.type == "cuda" else numbers
+    return source.to(device, non_blocking=True)

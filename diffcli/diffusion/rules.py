@@ -48,9 +48,9 @@ def _expect_equal(actual: Tensor, expected: Tensor, t: Tensor, tolerance: float 
     if actual.shape != expected.shape:
         raise AssertionError(f"its shape is {tuple(actual.shape)}, not {tuple(expected.shape)}")
     errors = (actual.double() - expected.double()).abs().flatten(1).amax(dim=1)
-    wrong = (~(errors <= tolerance)).nonzero().flatten()
-    if len(wrong):
-        raise AssertionError(f"it is off by {float(errors[wrong[0]]):.2g} at t = {int(t[wrong[0]])}")
+    failures = (~(errors <= tolerance)).nonzero().flatten()
+    if len(failures):
+        raise AssertionError(f"it is off by {float(errors[failures[0]]):.2g} at t = {int(t[failures[0]])}")
 
 
 def _check_identity(degradation: Degradation) -> None:
@@ -67,17 +67,17 @@ def _check_finite(degradation: Degradation) -> None:
             signal = _signal(degradation, x0, t)
             if signal.shape != x0.shape:
                 raise AssertionError(f"its shape is {tuple(signal.shape)}, not {tuple(x0.shape)}")
-            wrong = (~signal.isfinite().flatten(1).all(dim=1)).nonzero().flatten()
-            if len(wrong):
-                raise AssertionError(f"it is not finite at t = {int(t[wrong[0]])}")
+            failures = (~signal.isfinite().flatten(1).all(dim=1)).nonzero().flatten()
+            if len(failures):
+                raise AssertionError(f"it is not finite at t = {int(t[failures[0]])}")
 
 
 def _check_untouched(degradation: Degradation) -> None:
     t = _some_steps(degradation)
-    x0, at = _images(degradation, len(t)), t.clone()
+    x0, t_before = _images(degradation, len(t)), t.clone()
     degradation.signal(x0, t)
-    _expect_equal(x0, _images(degradation, len(t)), at, 0)
-    if not torch.equal(t, at):
+    _expect_equal(x0, _images(degradation, len(t)), t_before, 0)
+    if not torch.equal(t, t_before):
         raise AssertionError("t has changed")
 
 
@@ -100,8 +100,8 @@ def _check_mixed_steps(degradation: Degradation) -> None:
     t = _some_steps(degradation).flip(0)
     x0 = _images(degradation, len(t))
     noise = _noise(x0)
-    alone = [degradation.degrade(x0[i : i + 1], t[i : i + 1], noise[i : i + 1]) for i in range(len(t))]
-    _expect_equal(degradation.degrade(x0, t, noise), torch.cat(alone), t, 1e-5)
+    singles = [degradation.degrade(x0[i : i + 1], t[i : i + 1], noise[i : i + 1]) for i in range(len(t))]
+    _expect_equal(degradation.degrade(x0, t, noise), torch.cat(singles), t, 1e-5)
 
 
 def _with_noise(degradation: Degradation) -> Degradation:
@@ -152,7 +152,9 @@ def _check_covariance(degradation: Degradation, step: Callable[[Tensor, Tensor, 
     for t in range(1, min(degradation.T, MOST_STEPS) + 1):
         at_t = torch.full((len(units),), t)
         constant = step(zero, at_t, zero)
-        old, new = ((step(*both) - constant).flatten(1).double() for both in ((units, at_t, zero), (zero, at_t, units)))
+        old, new = (
+            (step(*inputs) - constant).flatten(1).double() for inputs in ((units, at_t, zero), (zero, at_t, units))
+        )
         covariance = old.T @ covariance @ old + new.T @ new
         expected = float(degradation.sigmas[t]) ** 2 * torch.eye(len(units), dtype=torch.float64)
         error = float((covariance - expected).abs().max())
@@ -175,9 +177,9 @@ def _patterns(degradation: Degradation) -> Tensor:
     W)."""
     _, height, width = degradation.image_shape
     row, column = torch.arange(height)[:, None], torch.arange(width)
-    beside = ((row == 1) & (column == 1)).float()
+    border_pixel = ((row == 1) & (column == 1)).float()
     patterns = [torch.ones(height, width), (row + column) % 2 - 0.5, (column % 2).expand(height, width) - 0.5]
-    patterns += [(row / height).expand(height, width) - 0.5, beside]
+    patterns += [(row / height).expand(height, width) - 0.5, border_pixel]
     flat = torch.stack(patterns)[:, None].expand(-1, *degradation.image_shape)
     return torch.cat([_images(degradation, 1), flat])
 

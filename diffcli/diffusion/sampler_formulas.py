@@ -41,15 +41,15 @@ def step_factors(sampler: SamplerFunction, degradation: Degradation, timesteps: 
     factors = torch.full((degradation.T + 1, len(TERMS)), torch.nan, dtype=torch.float64)
     earlier: list[int] = []
     for t, s in pairwise(timesteps):
-        (alone,) = _step_ends(sampler, degradation, [t, s])
-        (scaled,) = _step_ends(sampler, degradation, [t, s], SCALE)
-        if not torch.allclose(scaled, SCALE * alone):
+        (end,) = _step_ends(sampler, degradation, [t, s])
+        (scaled_end,) = _step_ends(sampler, degradation, [t, s], SCALE)
+        if not torch.allclose(scaled_end, SCALE * end):
             raise ValueError("a step of it is no sum of the image, the estimate and noise")
         # A step before it, of the estimate 0, has left a part of x_t: that of the sum has to be what is left of it.
-        before, after = _step_ends(sampler, degradation, [*earlier, t, s]) if earlier else (_term(XT).flatten(), alone)
-        if not torch.allclose(after, alone + alone[XT] * (before - _term(XT).flatten())):
+        before, after = _step_ends(sampler, degradation, [*earlier, t, s]) if earlier else (_term(XT).flatten(), end)
+        if not torch.allclose(after, end + end[XT] * (before - _term(XT).flatten())):
             raise ValueError("a step of it depends on the steps before")
-        factors[t], earlier = alone, [t]
+        factors[t], earlier = end, [t]
     return factors
 
 
@@ -80,12 +80,12 @@ def _step_ends(
         return scale * _term(NOISE) if calls[-1] == t else torch.zeros_like(_term(NOISE))
 
     def signal(x0: Tensor, at: Tensor) -> Tensor:
-        reached = {t: AT, s: AS if s > 0 else X0}.get(int(at))
+        term = {t: AT, s: AS if s > 0 else X0}.get(int(at))
         if not bool(x0.any()):  # the estimate of a step before
             return x0
-        if reached is None or not torch.equal(x0.double(), scale * _term(X0)):
+        if term is None or not torch.equal(x0.double(), scale * _term(X0)):
             raise ValueError("it degrades something else than its estimate, or to another t")
-        return scale * _term(reached).to(x0.dtype)
+        return scale * _term(term).to(x0.dtype)
 
     formal = copy.copy(degradation)
     formal.signal = signal  # type: ignore[method-assign, assignment]
@@ -111,16 +111,16 @@ class SamplerStep(nn.Module):
     def __init__(self, degradation: Degradation, factors: Tensor, timesteps: Sequence[int]) -> None:
         super().__init__()
         self.degradation = degradation
-        reached = torch.zeros(degradation.T + 1, dtype=torch.int64)
-        reached[list(timesteps[:-1])] = torch.tensor(timesteps[1:])
+        next_steps = torch.zeros(degradation.T + 1, dtype=torch.int64)
+        next_steps[list(timesteps[:-1])] = torch.tensor(timesteps[1:])
         self.register_buffer("factors", factors.float())
-        self.register_buffer("reached", reached)
+        self.register_buffer("reached", next_steps)
 
     def forward(self, xt: Tensor, x0_hat: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Images (B, C, H, W) and t, int64 (B,), one of the time steps -> (B, C, H, W)."""
         factors = self.factors[t].view(-1, len(TERMS), 1, 1, 1).unbind(dim=1)
         s = self.reached[t]
-        signals = (self.degradation.signal(x0_hat, at) for at in (t, s))
+        signals = (self.degradation.signal(x0_hat, step) for step in (t, s))
         xs = sum(factor * term for factor, term in zip(factors, (xt, x0_hat, *signals, noise), strict=True))
         assert isinstance(xs, Tensor)
         return xs

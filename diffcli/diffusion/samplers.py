@@ -5,7 +5,7 @@ Each takes (denoiser, degradation, xT, timesteps, draw) and never asks what the 
 - ``denoiser`` estimates the clean image, see :data:`X0Function`. It is told t on the CPU, where a wrapper may read it
   while the device computes: nothing in a step waits for the device.
 - The type of ``degradation`` says which degradations the sampler serves.
-- ``xT`` is (B, C, H, W); ``timesteps`` descends from T to 0, see :func:`spaced`.
+- ``xT`` is (B, C, H, W); ``timesteps`` descends from T to 0, see :func:`spaced_timesteps`.
 - ``draw()`` returns new standard normal noise of xT's shape, each image's from a generator of its own.
 """
 
@@ -65,7 +65,9 @@ def timesteps(T: int, steps: int | None = None) -> list[int]:
     return [(T * (count - i) + count // 2) // count for i in range(count + 1)]
 
 
-def spaced(degradation: Degradation, steps: int | None, spacing: str = "even", start: int | None = None) -> list[int]:
+def spaced_timesteps(
+    degradation: Degradation, steps: int | None, spacing: str = "even", start: int | None = None
+) -> list[int]:
     """``steps + 1`` integers that descend from ``start`` to 0; all of them where ``steps`` is None.
 
     ``even`` spreads them over t, ``log-snr`` over the logarithm of the signal-to-noise ratio (as DPM-Solver's are, Lu
@@ -84,10 +86,10 @@ def spaced(degradation: Degradation, steps: int | None, spacing: str = "even", s
     ratios = degradation.snr(torch.arange(1, T + 1, device=degradation.device))
     if ratios is None:
         raise ValueError(f"spacing {spacing} needs a signal-to-noise ratio, which {degradation.name} has not")
-    return [T, *_descending(_nearest(ratios.double().cpu().log(), len(path) - 1), T), 0]
+    return [T, *_descending(_nearest_steps(ratios.double().cpu().log(), len(path) - 1), T), 0]
 
 
-def _nearest(log_snr: Tensor, count: int) -> list[int]:
+def _nearest_steps(log_snr: Tensor, count: int) -> list[int]:
     """The t in 1..T whose log SNR, (T,), comes nearest to each of ``count`` evenly spaced ones, the first left out."""
     targets = torch.linspace(max(float(log_snr[-1]), math.log(LEAST)), min(float(log_snr[0]), math.log(MOST)), count)
     return [int((log_snr - value).abs().argmin()) + 1 for value in targets[1:]]
@@ -102,7 +104,7 @@ def _descending(times: list[int], T: int) -> list[int]:
     return path
 
 
-def _at(t: int, like: Tensor) -> Tensor:
+def _times(t: int, like: Tensor) -> Tensor:
     return torch.full((len(like),), t, dtype=torch.int64, device=like.device)
 
 
@@ -114,7 +116,7 @@ def _estimate(denoiser: X0Function, xt: Tensor, t: int) -> Tensor:
 def _estimates(denoiser: X0Function, degradation: Degradation, xt: Tensor, t: int) -> tuple[Tensor, Tensor]:
     """(x0_hat, the noise that it implies), each (B, C, H, W), for a batch that is all at step t."""
     x0_hat = _estimate(denoiser, xt, t)
-    return x0_hat, degradation.noise_from(xt, _at(t, xt), x0_hat)
+    return x0_hat, degradation.noise_from(xt, _times(t, xt), x0_hat)
 
 
 def ancestral(
@@ -161,7 +163,7 @@ def cold_naive(
     for t, s in pairwise(timesteps):
         x0_hat = _estimate(denoiser, xt, t)
         noise = draw() if degradation.stochastic and s > 0 else torch.zeros_like(xt)
-        xt = degradation.degrade(x0_hat, _at(s, xt), noise)
+        xt = degradation.degrade(x0_hat, _times(s, xt), noise)
         yield Step(s, xt, x0_hat)
 
 
@@ -169,9 +171,9 @@ def _new_noise(degradation: Degradation, timesteps: Sequence[int], eta: float) -
     """tau of each step from t to s: the standard deviation of the noise of x_s that is drawn anew, at most sigma_s."""
     sigmas = degradation.sigmas.tolist()
     steps = [(t, s) for t, s in pairwise(timesteps) if eta > 0 and sigmas[t] > 0 and sigmas[s] > 0]
-    at = torch.tensor(steps, dtype=torch.int64, device=degradation.device)
+    times = torch.tensor(steps, dtype=torch.int64, device=degradation.device)
     # All that the steps ask of the device, before the first of them.
-    powers = torch.stack([degradation.power(pair) for pair in at]).tolist() if steps else []
+    powers = torch.stack([degradation.power(pair) for pair in times]).tolist() if steps else []
     taus = {}
     for (t, s), (power_t, power_s) in zip(steps, powers, strict=True):
         ratio = power_t / power_s * (sigmas[s] / sigmas[t]) ** 2 if power_s > 0 else 0.0
@@ -201,7 +203,7 @@ def cold(
     """
     xt, taus = xT, _new_noise(degradation, timesteps, eta)
     for (t, s), tau in zip(pairwise(timesteps), taus, strict=True):
-        at_t, at_s = _at(t, xt), _at(s, xt)
+        at_t, at_s = _times(t, xt), _times(s, xt)
         x0_hat, eps = _estimates(denoiser, degradation, xt, t)
         xt = xt - degradation.degrade(x0_hat, at_t, eps) + degradation.degrade(x0_hat, at_s, eps)
         if tau > 0:
@@ -256,11 +258,11 @@ def dpm_solver_pp(
     for t, s in pairwise(timesteps):
         x0_hat = _estimate(denoiser, xt, t)
         stride = half_log_snr[s] - half_log_snr[t]
-        straight = x0_hat
+        extrapolation = x0_hat
         if previous is not None and s > 0:
-            straight = x0_hat + stride / (2 * last_stride) * (x0_hat - previous)
+            extrapolation = x0_hat + stride / (2 * last_stride) * (x0_hat - previous)
         shrink = math.sqrt((1 - alphas[s]) / (1 - alphas[t]))
-        xt = shrink * xt - math.sqrt(alphas[s]) * math.expm1(-stride) * straight
+        xt = shrink * xt - math.sqrt(alphas[s]) * math.expm1(-stride) * extrapolation
         previous, last_stride = x0_hat, stride
         yield Step(s, xt, x0_hat)
 

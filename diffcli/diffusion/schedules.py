@@ -163,7 +163,7 @@ def _in_pixels(width: float | str, image_shape: tuple[int, int, int] | None) -> 
     return float(match[1]) / 100 * min(image_shape[1:])
 
 
-def listed(values: list[float]) -> Tensor:
+def from_values(values: list[float]) -> Tensor:
     """beta_t one by one, such as a table that another program trained with.
 
     Args:
@@ -180,7 +180,7 @@ def listed(values: list[float]) -> Tensor:
 
 
 def betas_of(alphas: Tensor) -> list[float]:
-    """The values of :func:`listed` whose products are alpha_1 to alpha_T, float64 (T,)."""
+    """The values of :func:`from_values` whose products are alpha_1 to alpha_T, float64 (T,)."""
     before = pad(alphas[:-1], (1, 0), value=1.0)
     return (1 - alphas / before).tolist()
 
@@ -190,5 +190,5 @@ SCHEDULES: dict[str, Callable[..., Tensor]] = {
     "linear": linear,
     "cosine": cosine,
     "log-widths": log_widths,
-    "betas": listed,
+    "betas": from_values,
 }

@@ -64,21 +64,21 @@ def check_degradation(
 
 def _examples(kind: type[Degradation], parameters: dict[str, Any]) -> Iterator[Degradation]:
     parameter_names = inspect.signature(kind).parameters
-    refused = "it asks for none"
+    refusal = "it asks for none"
     count = 0
     for T in STEPS if {"T", "betas"} & set(parameter_names) - set(parameters) else STEPS[:1]:
         for shape in SHAPES:
-            supplied = {"T": T, "betas": betas(T), "image_shape": shape}
+            context = {"T": T, "betas": betas(T), "image_shape": shape}
             try:
-                one = kind(**{key: value for key, value in supplied.items() if key in parameter_names} | parameters)
+                one = kind(**{key: value for key, value in context.items() if key in parameter_names} | parameters)
             except ValueError as error:
-                refused = str(error)
+                refusal = str(error)
                 continue
             one.name, one.image_shape = kind.__name__, shape
             count += 1
             yield one
     if not count:
-        raise AssertionError(f"{kind.__name__}: it cannot be built for any of the images {SHAPES}: {refused}")
+        raise AssertionError(f"{kind.__name__}: it cannot be built for any of the images {SHAPES}: {refusal}")
 
 
 @contextmanager
@@ -87,5 +87,5 @@ def _rule(rule: str, degradation: Degradation) -> Iterator[None]:
         yield
     except Exception as error:
         size = "x".join(map(str, degradation.image_shape))
-        where = f"{degradation.name}, T {getattr(degradation, 'T', None)}, images {size}"
-        raise AssertionError(f"{where}: broken rule: {rule}: {error}") from error
+        place = f"{degradation.name}, T {getattr(degradation, 'T', None)}, images {size}"
+        raise AssertionError(f"{place}: broken rule: {rule}: {error}") from error

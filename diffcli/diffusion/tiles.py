@@ -45,7 +45,7 @@ def starts(length: int, side: int, stride: int) -> list[int]:
 
 
 def window(height: int, width: int) -> Tensor:
-    """How much each pixel of a tile counts, float32 (height, width): most in the middle, where an estimate knows its
+    """The weights of a tile's pixels, float32 (height, width): most in the middle, where an estimate knows its
     surroundings, and little, but something, at the border."""
     rows, columns = (
         torch.sin(torch.pi * (torch.arange(side, dtype=torch.float64) + 0.5) / side).square()
@@ -136,7 +136,7 @@ class TiledDenoiser(Denoiser):
         tile = self.tile.with_sigma(self.sigma) if self.measurement_noise else self.tile
 
         def estimate_of(count: int) -> X0Function:
-            own = None if labels is None else labels.repeat(count)
-            return lambda tiles, times: tile(tiles, times, own)
+            tile_labels = None if labels is None else labels.repeat(count)
+            return lambda tiles, times: tile(tiles, times, tile_labels)
 
         return tiled(estimate_of, self.tile_size)(xt, t)

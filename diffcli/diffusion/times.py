@@ -1,4 +1,4 @@
-"""Which t a training batch sees: pure functions from uniform numbers in [0, 1) to t in 1..T."""
+"""The distributions of t in a training batch: pure functions from uniform numbers in [0, 1) to t in 1..T."""
 
 from __future__ import annotations
 

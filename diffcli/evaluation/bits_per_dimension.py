@@ -27,23 +27,24 @@ WIDTH_IMAGES = 250
 
 
 def why_none(degradation: Degradation, prior: str) -> str | None:
-    """In words, why there are no bits per dimension for models of a degradation from a prior; None where there are."""
+    """The reason why there are no bits per dimension for models of a degradation from a prior, in words; None where
+    there are."""
     if PRIORS[prior].log_density is Prior.log_density:
         others = [name for name in priors_for(degradation) if PRIORS[name].log_density is not Prior.log_density]
         return f"prior {prior} has no density; use one of {', '.join(others)}"
     return why_unbounded(degradation)
 
 
-def evaluations_of(asked: int | None, T: int) -> int:
+def evaluations_of(count: int | None, T: int) -> int:
     """Network evaluations for each image: those asked for, else ``NLL_EVALUATIONS``, or T where that is less.
 
     Raises:
         UserError: they are out of range.
     """
     fewest = min(2, T)
-    if asked is not None and not fewest <= asked <= T:
-        raise UserError(f"`nll_steps` must be in {fewest}..{T} (T of this model), got {asked}")
-    return min(NLL_EVALUATIONS, T) if asked is None else asked
+    if count is not None and not fewest <= count <= T:
+        raise UserError(f"`nll_steps` must be in {fewest}..{T} (T of this model), got {count}")
+    return min(NLL_EVALUATIONS, T) if count is None else count
 
 
 def _estimate(sampling: Sampling, labels: Tensor) -> X0Function:
@@ -83,17 +84,17 @@ def bits_of(
     assert prior is not None
     sigma = float(sampling.denoiser.degradation.sigmas[-1])
     batches = sampling.batches(len(test))
-    total = sum(len(indices) for indices in sampling.processes.mine(batches))
+    total = sum(len(indices) for indices in sampling.processes.share(batches))
     with progress("bits per dimension", total, "images", quiet) as advance:
 
         def cost(indices: range) -> tuple[Tensor, Tensor]:
-            own = labels[indices.start : indices.stop]
+            batch_labels = labels[indices.start : indices.stop]
             costs = bound.costs(
-                _estimate(sampling, own),
+                _estimate(sampling, batch_labels),
                 to_model(test.images[indices.start : indices.stop].to(sampling.device)),
                 image_generators(sampling.seed, Stream.LIKELIHOOD, indices),
                 width,
-                partial(prior.log_density, sigma=sigma, labels=own if sampling.denoiser.classes else None),
+                partial(prior.log_density, sigma=sigma, labels=batch_labels if sampling.denoiser.classes else None),
             )
             advance(len(indices))
             return costs.total, costs.prior + costs.kl

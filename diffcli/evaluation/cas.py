@@ -1,4 +1,4 @@
-"""How good a label-conditional model's samples are as training data: the classification accuracy score."""
+"""The classification accuracy score: how good a label-conditional model's samples are as training data."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def cas_size(count: int | None, source: Source) -> int:
     Raises:
         UserError: more are asked for than there are such images to train on beside.
     """
-    there = len(labelled(source.development))
-    if count is not None and count > there:
+    limit = len(labelled(source.development))
+    if count is not None and count > limit:
         raise UserError(
-            f"`n_cas` must be at most {there:,}, for as many real images are trained on beside; got {count:,}"
+            f"`n_cas` must be at most {limit:,}, for as many real images are trained on beside; got {count:,}"
         )
-    return count or min(N_CAS, there)
+    return count or min(N_CAS, limit)
 
 
 def accuracy_scores(
@@ -44,7 +44,7 @@ def accuracy_scores(
         "cas": samples[samples.labels >= 0],
         "cas_real": real[torch.arange(len(real)) < len(samples)],
     }
-    total = SCORE_STEPS * len(processes.mine(list(sets)))
+    total = SCORE_STEPS * len(processes.share(list(sets)))
     with progress("training classifiers for the accuracy score", total, "steps", quiet) as advance:
 
         def score(name: str) -> float:

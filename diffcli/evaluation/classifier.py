@@ -162,7 +162,7 @@ JUDGES = {
     "classifier": Judge(DigitClassifier, 1.0, 0, "{}.safetensors"),
     "resnet": Judge(ResidualClassifier, 0.5, 1, "{}-resnet.safetensors"),
 }
-"""By the name that goes into the keys of scores."""
+"""The judges by the name that goes into the keys of scores."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def _signal(degradation: Degradation, x0: Tensor, t: int) -> Tensor:
 
 
 def step_sizes(degradation: Degradation, x0: Tensor) -> Tensor:
-    """How much each step changes images: root mean square of A_t x_0 - A_{t-1} x_0 for t = 1..T, float64 (T,)."""
+    """The sizes of the steps: root mean square of A_t x_0 - A_{t-1} x_0 for t = 1..T, float64 (T,)."""
     squares = torch.zeros(degradation.T, dtype=torch.float64)
     for batch in x0.split(BATCH):
         before = _signal(degradation, batch, 0)
@@ -55,7 +55,8 @@ def step_sizes(degradation: Degradation, x0: Tensor) -> Tensor:
 
 @torch.no_grad()
 def unevenness(degradation: Degradation, x0: Tensor) -> float:
-    """How far A_T x_0 is from uniform images: root mean square of its pixels about the mean of each image's channel."""
+    """The distance of A_T x_0 from uniform images: root mean square of its pixels about the mean of each image's
+    channel."""
     squares = 0.0
     for batch in x0.split(BATCH):
         signal = _signal(degradation, batch, degradation.T).double()
@@ -84,38 +85,38 @@ def uniqueness(
     signal = signal - signal.mean(dim=0)
     sigma = math.hypot(float(degradation.sigmas[degradation.T]), disturbance)
     zT = signal + sigma * torch.randn(signal.shape, generator=generator, dtype=torch.float64).to(signal.device)
-    identified, nearest = 0, []
+    hits, margins = 0, []
     for start in range(0, len(signal), BATCH):
-        own = torch.arange(start, min(start + BATCH, len(signal)), device=signal.device)
+        rows = torch.arange(start, min(start + BATCH, len(signal)), device=signal.device)
         # A twin at the same distance, such as where all images end alike, is no identification.
-        to_all = torch.cdist(zT[own], signal, compute_mode="donot_use_mm_for_euclid_dist")
-        to_own = to_all.gather(1, own[:, None])
-        identified += int(((to_all <= to_own).sum(dim=1) == 1).sum())
-        between = torch.cdist(signal[own], signal, compute_mode="donot_use_mm_for_euclid_dist")
-        between[torch.arange(len(own)), own] = math.inf
-        nearest.append(between.amin(dim=1))
-    return identified / len(signal), float(torch.cat(nearest).median()) / math.sqrt(signal.shape[1])
+        to_all = torch.cdist(zT[rows], signal, compute_mode="donot_use_mm_for_euclid_dist")
+        to_own = to_all.gather(1, rows[:, None])
+        hits += int(((to_all <= to_own).sum(dim=1) == 1).sum())
+        distances = torch.cdist(signal[rows], signal, compute_mode="donot_use_mm_for_euclid_dist")
+        distances[torch.arange(len(rows)), rows] = math.inf
+        margins.append(distances.amin(dim=1))
+    return hits / len(signal), float(torch.cat(margins).median()) / math.sqrt(signal.shape[1])
 
 
 @torch.no_grad()
 def conditions(
-    degradation: Degradation, x0: Tensor, disturbance: float, generator: torch.Generator, few: int = 100
+    degradation: Degradation, x0: Tensor, disturbance: float, generator: torch.Generator, subset_size: int = 100
 ) -> Conditions:
     """The report's three conditions, measured.
 
     Args:
         x0: at least two images, (N, C, H, W) on the degradation's device.
         disturbance: of z_T, see :func:`uniqueness`.
-        few: as many images are enough for the smoothness and the identity.
+        subset_size: as many images are enough for the smoothness and the identity.
     """
-    sizes = step_sizes(degradation, x0[:few])
+    sizes = step_sizes(degradation, x0[:subset_size])
     largest, mean = float(sizes.max()), float(sizes.mean())
     identified, margin = uniqueness(degradation, x0, disturbance, generator)
     return Conditions(
         largest_step=largest,
         largest_at=int(sizes.argmax()) + 1,
         unevenness=largest / mean if mean > 0 else 0.0,
-        identity_error=identity_error(degradation, x0[:few]),
+        identity_error=identity_error(degradation, x0[:subset_size]),
         identified=identified,
         margin=margin,
     )

@@ -21,8 +21,8 @@ from diffcli.utils.files import written_whole
 
 
 def degradation_report(options: DegradationOptions) -> dict[str, Conditions]:
-    """How well the degradations of presets satisfy the report's three conditions (3.3), by preset; the picture, if
-    asked for.
+    """Measures how well the degradations of presets satisfy the report's three conditions (3.3), by preset; draws the
+    picture, if asked for.
 
     Raises:
         UserError: a preset is not usable or given twice, the data are not there, or the picture cannot be written.
@@ -47,9 +47,9 @@ def _draw_strips(options: DegradationOptions, out: Path) -> None:
 def _degradations(options: DegradationOptions, n: int, seed: int | None) -> Iterator[tuple[str, Degradation, Tensor]]:
     """(label, degradation, ``n`` test images, float (n, C, H, W)) of each preset: random ones by the seed, the first
     ones where it is None."""
-    for label, resolved in options.resolved.items():
-        images = load_source(resolved.preset, options.data_dir).test.images
+    for label, resolved_preset in options.resolved_presets.items():
+        images = load_source(resolved_preset.preset, options.data_dir).test.images
         images = images[:n] if seed is None else images[random_subset(len(images), n, seed)]
         if len(images) < 2:
             raise UserError(f"preset {label}: its data hold {len(images)} test image; at least 2 are compared")
-        yield label, resolved.degradation, to_model(images)
+        yield label, resolved_preset.degradation, to_model(images)

@@ -1,4 +1,4 @@
-"""How far unconditional samples are from real images."""
+"""The distances of unconditional samples from real images."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from diffcli.evaluation.resampling import (
     standard_error,
     stratified_error,
 )
-from diffcli.evaluation.scores import fid, nearest, where_measured
+from diffcli.evaluation.scores import fid, nearest_errors, where_measured
 from diffcli.evaluation.sliced import DIRECTIONS, PATCHES, patches_of, scales, sliced_distances
-from diffcli.inference.sampling import Sampling, counting, generate
+from diffcli.inference.sampling import Sampling, generate, step_counter
 from diffcli.utils.cache import Cache
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Processes
@@ -49,7 +49,7 @@ class Distances:
 
     Args:
         train: the training images, with the labels that the model knows them by.
-        wanted: names of metrics.
+        metrics: names of metrics.
         extractors: of the features in which distances and neighbours are measured, each in its turn.
         classifier: for label_kept.
         n: how many samples.
@@ -58,7 +58,7 @@ class Distances:
 
     train: ImageSet
     test: ImageSet
-    wanted: frozenset[str]
+    metrics: frozenset[str]
     extractors: Sequence[Extractor]
     classifier: TrainedClassifier | None
     n: int
@@ -79,20 +79,22 @@ class Distances:
         scores = {
             key: value
             for metric in METRICS
-            for judged in by_judge
-            for key, value in judged.items()
-            if (of := metric_of(key)) is not None and of.name == metric
+            for judge_scores in by_judge
+            for key, value in judge_scores.items()
+            if (scored_metric := metric_of(key)) is not None and scored_metric.name == metric
         }
-        if "label_kept" in self.wanted and self.classifier is not None and labels is not None and (labels >= 0).any():
+        if "label_kept" in self.metrics and self.classifier is not None and labels is not None and (labels >= 0).any():
             true_labels = labels[labels >= 0]
             matches = (self._answers(self.classifier, samples[labels >= 0]) == true_labels).double()
-            scores |= _present("label_kept", float(matches.mean()), error=stratified_error(matches, true_labels))
+            scores |= _with_companions(
+                "label_kept", float(matches.mean()), error=stratified_error(matches, true_labels)
+            )
             scores["label_kept_test"] = self._test_accuracy
-        if "swd" in self.wanted:
+        if "swd" in self.metrics:
             scores |= self._sliced(samples[:MAX_SWD], None if labels is None else labels[:MAX_SWD])
-        if "nearest" in self.wanted:
-            distances = self._nearest(samples[:MAX_NEAREST])
-            scores |= _present("nearest", float(distances.median()), error=median_error(distances))
+        if "nearest" in self.metrics:
+            distances = self._nearest_errors(samples[:MAX_NEAREST])
+            scores |= _with_companions("nearest", float(distances.median()), error=median_error(distances))
             scores["nearest_test"] = self._nearest_test
         return scores
 
@@ -110,30 +112,30 @@ class Distances:
 
         def add(metric: str, score: Callable[[Tensor], float], value: float, error: float | None) -> None:
             key = f"{metric}_{extractor.name}"
-            scores.update(_present(key, value, floor=floor_of(score, references, sets), error=error))
+            scores.update(_with_companions(key, value, floor=floor_of(score, references, sets), error=error))
 
-        if {"fid", "kid"} & self.wanted:
+        if {"fid", "kid"} & self.metrics:
             sets = pool.sets(targets, FLOORS, self.seed)
-            if "fid" in self.wanted:
+            if "fid" in self.metrics:
                 distance = Reference.of(real).distance
                 add("fid", distance, distance(fake), standard_error(distance, fake, self.seed, labels))
-            if "kid" in self.wanted:
+            if "kid" in self.metrics:
                 kernel = KernelReference.of(real)
                 add("kid", kernel.distance, kernel.distance(fake), kernel.error(fake, labels))
-        if NEIGHBOUR_METRICS & self.wanted:
+        if NEIGHBOUR_METRICS & self.metrics:
             count = self.n_manifold
-            some = real[self._shuffled(len(real))[:count]]
+            real_subset = real[self._shuffled(len(real))[:count]]
             sets = pool.sets(targets[:count], NEIGHBOUR_FLOORS, self.seed)
-            some_fake, own = fake[:count], None if labels is None else labels[:count]
-            shares: dict[str, Callable[[Tensor], float]] = {"sample_recall": partial(recall, some)}
-            if "sample_precision" in self.wanted:
-                shares["sample_precision"] = Manifold.of(some).share
-            if {"density", "coverage"} & self.wanted:
-                balls = Manifold.of(some, DENSITY_NEIGHBOURS)
+            fake_subset, sample_labels = fake[:count], None if labels is None else labels[:count]
+            shares: dict[str, Callable[[Tensor], float]] = {"sample_recall": partial(recall, real_subset)}
+            if "sample_precision" in self.metrics:
+                shares["sample_precision"] = Manifold.of(real_subset).share
+            if {"density", "coverage"} & self.metrics:
+                balls = Manifold.of(real_subset, DENSITY_NEIGHBOURS)
                 shares |= {"density": balls.density, "coverage": balls.coverage}
-            for metric in NEIGHBOUR_METRICS & self.wanted:
+            for metric in NEIGHBOUR_METRICS & self.metrics:
                 share = shares[metric]
-                add(metric, share, share(some_fake), standard_error(share, some_fake, self.seed, own))
+                add(metric, share, share(fake_subset), standard_error(share, fake_subset, self.seed, sample_labels))
         return scores
 
     def _sliced(self, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
@@ -145,7 +147,7 @@ class Distances:
         pool = Pool.like(targets, self.train.labels, self.seed)
         sets = pool.sets(targets, NEIGHBOUR_FLOORS, self.seed)
 
-        def measured(images: Tensor, subsets: Tensor, title: str) -> Tensor:
+        def distances_of(images: Tensor, subsets: Tensor, title: str) -> Tensor:
             """The distances of subsets (S, N) of uint8 images, float64 (S, names)."""
             first, second = (patches_of(part, self.device) for part in (real, images))
             with progress(f"patches of {title}", DIRECTIONS * (len(names) - 1), "directions", self.quiet) as advance:
@@ -155,17 +157,19 @@ class Distances:
         def floors() -> Tensor:
             members = torch.zeros(len(sets), len(pool.indices), dtype=torch.bool)
             members.scatter_(1, torch.stack(sets), True)
-            return measured(self.train.images[pool.indices], members, "training images").mean(dim=0)
+            return distances_of(self.train.images[pool.indices], members, "training images").mean(dim=0)
 
         group = jackknife_groups(len(samples), self.seed, labels)
-        without = [] if group is None else [group != j for j in range(int(group.max()) + 1)]
-        distances = measured(samples, torch.stack([torch.ones(len(samples), dtype=torch.bool), *without]), "samples")
+        jackknife_subsets = [] if group is None else [group != j for j in range(int(group.max()) + 1)]
+        distances = distances_of(
+            samples, torch.stack([torch.ones(len(samples), dtype=torch.bool), *jackknife_subsets]), "samples"
+        )
         key = {"patches": PATCHES, "directions": DIRECTIONS, "to": of_images(real)}
         key |= {"images": of_images(self.train.images[pool.indices]), "sets": of_tensor(torch.stack(sets))}
         scores: dict[str, float] = {}
         for name, values, floor in zip(names, distances.T, self._from_cache(key, floors).tolist(), strict=True):
-            error = jackknife_error(values[1:]) if without else None
-            scores |= _present(name, float(values[0]), floor=floor, error=error)
+            error = jackknife_error(values[1:]) if jackknife_subsets else None
+            scores |= _with_companions(name, float(values[0]), floor=floor, error=error)
         return scores
 
     @property
@@ -174,8 +178,8 @@ class Distances:
         return manifold_size(self.n, len(self.test))
 
     def n_floor(self, labels: Tensor | None) -> int:
-        """How many real training images stand beside samples of these labels, int64 (n,): fewer than samples where the
-        training images of a label are."""
+        """The number of real training images that stand beside samples of these labels, int64 (n,): fewer than samples
+        where the training images of a label are."""
         return len(self._pool(labels).sets(self._targets(labels), 1, self.seed)[0])
 
     def _targets(self, labels: Tensor | None) -> Tensor:
@@ -224,20 +228,20 @@ class Distances:
     def _originals(self) -> Tensor:
         return to_unit(to_model(self.train.images.to(self.device)))
 
-    def _nearest(self, images: Tensor) -> Tensor:
+    def _nearest_errors(self, images: Tensor) -> Tensor:
         """Distances of uint8 images (N, C, H, W) to their nearest training images, (N,)."""
         pixels = to_unit(to_model(images.to(self.device)))
-        distances = nearest(pixels, self._originals)
+        distances = nearest_errors(pixels, self._originals)
         if self.mirrored:  # as far from a mirrored original as this one, mirrored, is from the original
-            distances = distances.minimum(nearest(pixels.flip(-1), self._originals))
+            distances = distances.minimum(nearest_errors(pixels.flip(-1), self._originals))
         return distances.cpu()
 
     @cached_property
     def _nearest_test(self) -> float:
-        some = self.test.images[self._shuffled(len(self.test))[:MAX_NEAREST].sort().values]
-        key: dict[str, Any] = {"nearest in": of_images(self.train.images), "images": of_images(some)}
+        images = self.test.images[self._shuffled(len(self.test))[:MAX_NEAREST].sort().values]
+        key: dict[str, Any] = {"nearest in": of_images(self.train.images), "images": of_images(images)}
         key |= {"mirrored": True} if self.mirrored else {}
-        return float(self._from_cache(key, lambda: self._nearest(some)).median())
+        return float(self._from_cache(key, lambda: self._nearest_errors(images)).median())
 
     def _from_cache(self, key: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:
         """The tensor that ``make`` returns: from the cache, if all processes find it there."""
@@ -246,15 +250,15 @@ class Distances:
         hits = list(self.processes.map_in_order(range(self.processes.count), lambda _: entry is not None))
         if entry is not None and all(hits):
             return entry
-        fresh = make()
+        tensor = make()
         if self.processes.first:
-            self.cache.save(key, fresh)
-        return fresh
+            self.cache.save(key, tensor)
+        return tensor
 
     def _features(self, extractor: Extractor, images: Tensor, title: str) -> Tensor:
         """Features of uint8 images (N, C, H, W), (N, F)."""
         batches = images.split(FEATURE_BATCH)
-        total = sum(len(batch) for batch in self.processes.mine(batches))
+        total = sum(len(batch) for batch in self.processes.share(batches))
         with progress(f"{extractor.name} features of {title}", total, "images", self.quiet) as advance:
 
             def features_of(batch: Tensor) -> Tensor:
@@ -265,17 +269,17 @@ class Distances:
             return torch.cat(list(self.processes.map_in_order(batches, features_of)))
 
 
-def _present(key: str, value: float, **beside: float | None) -> dict[str, float]:
+def _with_companions(key: str, value: float, **companions: float | None) -> dict[str, float]:
     """A score and those that stand beside it, by the suffix of its key; what is None is left out."""
-    return {key: value, **{f"{key}_{suffix}": other for suffix, other in beside.items() if other is not None}}
+    return {key: value, **{f"{key}_{suffix}": other for suffix, other in companions.items() if other is not None}}
 
 
 def manifold_size(n_fid: int, test_images: int) -> int:
-    """How many samples, and how many test images, precision and recall are of."""
+    """The number of samples, and of test images, that precision and recall are of."""
     return min(n_fid, test_images)
 
 
-def drawn(
+def draw_samples(
     sampling: Sampling, image_shape: tuple[int, int, int], n: int, title: str, quiet: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Samples, uint8 (n, C, H, W), and the labels that they were asked for, int64 (n,), if any.
@@ -284,7 +288,7 @@ def drawn(
         title: what the progress bar says.
     """
     with progress(title, sampling.total_steps(n), "steps", quiet) as advance:
-        batches = generate(sampling, n, image_shape, counting(advance))
+        batches = generate(sampling, n, image_shape, step_counter(advance))
         samples = torch.cat([to_uint8(batch) for batch in batches])
     labels = sampling.labels_of(range(n))
     return samples, None if labels is None else labels.cpu()

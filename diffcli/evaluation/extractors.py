@@ -149,7 +149,7 @@ def of_judge(name: str, judge: TrainedClassifier, device: torch.device) -> Extra
     return Extractor(features, {"name": name, **judge.settings})
 
 
-def choose(
+def choose_extractors(
     name: str, data: JudgedData, weights: Path | None, processes: Processes, quiet: bool = True
 ) -> Sequence[Extractor]:
     """The extractors by name: ``classifier`` is both judges of the data, and ``auto`` every extractor that can be had.
@@ -164,7 +164,7 @@ def choose(
 
     def of_judges() -> list[Extractor]:
         judges = judges_of(data, processes, quiet)
-        return [of_judge(judge, trained, device) for judge, trained in judges.items()]
+        return [of_judge(judge, classifier, device) for judge, classifier in judges.items()]
 
     def of_inception() -> list[Extractor]:
         if not _sees_colours(data):
@@ -175,16 +175,16 @@ def choose(
         "inception": of_inception,
         "classifier": of_judges,
     }
-    chosen: list[Extractor] = []
+    extractors: list[Extractor] = []
     problems: list[str] = []
-    for way, extractors in ways.items():
-        if name in (way, "auto"):
+    for kind, make in ways.items():
+        if name in (kind, "auto"):
             try:
-                chosen += extractors()
+                extractors += make()
             except Unavailable as error:
                 problems.append(str(error))
-    if chosen:
-        return chosen
+    if extractors:
+        return extractors
     others = {
         "inception": "`extractor` classifier takes two classifiers that were trained on such images",
         "classifier": f"Inception's weights are {INCEPTION_SOURCE}: leave `extractor` out, and name the file with "
@@ -200,11 +200,11 @@ def _sees_colours(data: JudgedData) -> bool:
 
 
 def settings_at_hand(name: str, data: JudgedData, weights: Path | None) -> list[dict[str, Any]]:
-    """The settings of the extractors that :func:`choose` takes where nothing is downloaded or trained; none where it
-    has none."""
+    """The settings of the extractors that :func:`choose_extractors` takes where nothing is downloaded or trained; none
+    where it has none."""
     file, settings = weights or inception_cache(), []
     if name != "classifier" and _sees_colours(data) and file is not None and (weights is not None or file.is_file()):
         settings.append(inception_settings(file))
     if name != "inception":
-        settings += [{"name": judge, **own} for judge, own in judges_at_hand(data).items()]
+        settings += [{"name": judge, **judge_settings} for judge, judge_settings in judges_at_hand(data).items()]
     return settings

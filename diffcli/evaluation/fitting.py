@@ -36,11 +36,11 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def labelled(images: ImageSet) -> ImageSet:
-    """Those of the images that have a label."""
+    """The images that have a label."""
     return images[images.labels != NO_LABEL]
 
 
-def _read(network: Classifier, images: ImageSet) -> Tensor:
+def _probabilities(network: Classifier, images: ImageSet) -> Tensor:
     """Class probabilities (N, classes) of images, on the CPU."""
     device = next(network.parameters()).device
     batches = torch.arange(len(images)).split(AT_ONCE)
@@ -51,7 +51,7 @@ def _read(network: Classifier, images: ImageSet) -> Tensor:
 def accuracy(network: Classifier, images: ImageSet) -> float:
     """Share of the images with a label that are read as that."""
     images = labelled(images)
-    return float((_read(network, images).argmax(dim=1) == images.labels).double().mean())
+    return float((_probabilities(network, images).argmax(dim=1) == images.labels).double().mean())
 
 
 def fit(
@@ -79,28 +79,28 @@ def fit(
     train, held_out = split(images, HELD_OUT, seed, by_class=True)
     held_out = held_out if len(held_out) else train
     generator = torch.Generator().manual_seed(seed)
-    best, lowest, weights, left = -1.0, math.inf, network.state_dict(), limit
+    best, least_loss, weights, steps_left = -1.0, math.inf, network.state_dict(), limit
     steps = min(max(-(-len(train) // batch), SHORTEST), LONGEST)
-    while left:
-        steps = min(steps, left)
+    while steps_left:
+        steps = min(steps, steps_left)
         with torch.enable_grad():
-            for _ in fitting(network, train, steps, generator, batch):
+            for _ in fit_steps(network, train, steps, generator, batch):
                 advance(1)
-        left -= steps
-        of_label = _read(network, held_out)
-        reached = float((of_label.argmax(dim=1) == held_out.labels).double().mean())
+        steps_left -= steps
+        of_label = _probabilities(network, held_out)
+        accuracy = float((of_label.argmax(dim=1) == held_out.labels).double().mean())
         loss = float(F.nll_loss(of_label.double().clamp(min=1e-12).log(), held_out.labels))
-        if reached > best:
+        if accuracy > best:
             weights = {key: value.clone() for key, value in network.state_dict().items()}
-        elif loss >= lowest:
+        elif loss >= least_loss:
             break
-        best, lowest, steps = max(best, reached), min(lowest, loss), 2 * steps
-    advance(left)
+        best, least_loss, steps = max(best, accuracy), min(least_loss, loss), 2 * steps
+    advance(steps_left)
     network.load_state_dict(weights)
     network.eval()
 
 
-def fitting(
+def fit_steps(
     network: Classifier, images: ImageSet, steps: int, generator: torch.Generator, batch_size: int = BATCH
 ) -> Iterator[float]:
     """Trains ``network`` in place by AdamW with a one-cycle learning rate on augmented batches; yields the loss of each

@@ -41,8 +41,8 @@ class Pool:
         order = torch.randperm(len(training), generator=generator)
         indices, stands_for = [], []
         for label, count in zip(*(part.tolist() for part in samples.unique(return_counts=True)), strict=True):
-            own = order if label == NO_LABEL else order[training[order] == label]
-            indices.append(own[: POOL * count])
+            matches = order if label == NO_LABEL else order[training[order] == label]
+            indices.append(matches[: POOL * count])
             stands_for.append(torch.full((len(indices[-1]),), label))
         return cls(torch.cat(indices), torch.cat(stands_for))
 

@@ -56,9 +56,9 @@ def _short(number: float) -> str:
 def wilson(share: float, count: int) -> Interval:
     """The interval of a share of ``count`` independent cases (Wilson 1927): it stays in 0..1, and has a width at 0 and
     1, too."""
-    shrunk = 1 + Z**2 / count
-    centre = (share + Z**2 / (2 * count)) / shrunk
-    half = Z / shrunk * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    denominator = 1 + Z**2 / count
+    centre = (share + Z**2 / (2 * count)) / denominator
+    half = Z / denominator * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
     return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 

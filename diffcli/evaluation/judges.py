@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffcli.data.clusters import cluster_centres, clustered
+from diffcli.data.clusters import cluster_centres, label_by_cluster
 from diffcli.data.sources import ImageSet, Source
 from diffcli.evaluation.classifier import (
     CLASSIFIED,
@@ -38,7 +38,7 @@ STEPS = 750
 """Training steps of a judge at most."""
 BATCH = 64
 VERSION = 1
-"""Of how judges are trained: one that was trained in another way is another judge."""
+"""The version of how judges are trained: one that was trained in another way is another judge."""
 NETWORK = "network."
 READER = "classifier"
 """The judge that says which class an image is of."""
@@ -55,13 +55,13 @@ class JudgedData:
         dataset: its name.
         content: a checksum of what judges are trained on; None where they come along, or the images are not at hand.
         source: the images; None where they are not at hand.
-        recorded: the settings of an evaluation: without the images, its judges are all that can be had.
+        evaluation_settings: the settings of an evaluation: without the images, its judges are all that can be had.
     """
 
     dataset: str
     content: str | None = None
     source: Source | None = None
-    recorded: Mapping[str, Any] = field(default_factory=dict)
+    evaluation_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, dataset: str, source: Source) -> JudgedData:
@@ -76,16 +76,16 @@ def judges_at_hand(data: JudgedData) -> dict[str, dict[str, Any]]:
     if data.dataset in CLASSIFIED:
         return {name: classifier_settings(data.dataset, name) for name in JUDGES}
     if data.content is None:
-        return _recorded(data.recorded)
-    loaded = {name: _load(data, name) for name in JUDGES}
-    return {name: judge.settings for name, judge in loaded.items() if judge is not None}
+        return _recorded_judges(data.evaluation_settings)
+    judges = {name: _load(data, name) for name in JUDGES}
+    return {name: judge.settings for name, judge in judges.items() if judge is not None}
 
 
-def _recorded(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _recorded_judges(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The settings of the judges that an evaluation was made with; none of somebody else's file."""
     extractors = settings.get("extractors")
-    described = [one for one in extractors if isinstance(one, dict)] if isinstance(extractors, list) else []
-    by_name = {name: one for one in described if (name := one.get("name")) in JUDGES}
+    entries = [one for one in extractors if isinstance(one, dict)] if isinstance(extractors, list) else []
+    by_name = {name: one for one in entries if (name := one.get("name")) in JUDGES}
     return {name: {key: value for key, value in one.items() if key != "name"} for name, one in by_name.items()}
 
 
@@ -94,7 +94,7 @@ def reader_at_hand(data: JudgedData) -> dict[str, Any] | None:
     if data.dataset in CLASSIFIED:
         return classifier_settings(data.dataset, READER)
     if data.content is None:
-        return data.recorded.get("classifier")
+        return data.evaluation_settings.get("classifier")
     judge = _load(data, READER)
     return judge.settings if judge is not None and judge.by_class else None
 
@@ -126,27 +126,27 @@ def judges_of(
     if (source := data.source) is None:
         raise Unavailable(f"no classifier of {data.dataset} comes along, and there are no images to train one on")
     data = data if data.content is not None else JudgedData.of(data.dataset, source)
-    loaded = {name: _load(data, name) for name in names}
+    judges = {name: _load(data, name) for name in names}
     # Of several processes each may have a cache of its own.
-    mine = [name for name, judge in loaded.items() if judge is not None]
-    at_hand = set.intersection(*map(set, processes.map_in_order(range(processes.count), lambda _: mine)))
-    missing = [name for name in names if name not in at_hand]
-    if missing:
+    rank_names = [name for name, judge in judges.items() if judge is not None]
+    at_hand = set.intersection(*map(set, processes.map_in_order(range(processes.count), lambda _: rank_names)))
+    missing_names = [name for name in names if name not in at_hand]
+    if missing_names:
         train, test, by_class = labelled_parts(data.dataset, source)
-        total = STEPS * len(processes.mine(missing))
+        total = STEPS * len(processes.share(missing_names))
         with progress(
-            f"training {' and '.join(missing)} on {len(train):,} images, once", total, "steps", quiet
+            f"training {' and '.join(missing_names)} on {len(train):,} images, once", total, "steps", quiet
         ) as done:
 
-            def trained(name: str) -> dict[str, Tensor]:
+            def train_one(name: str) -> dict[str, Tensor]:
                 return train_judge(name, train, test, by_class, device=processes.device, advance=done)
 
-            results = dict(zip(missing, processes.map_in_order(missing, trained), strict=True))
+            results = dict(zip(missing_names, processes.map_in_order(missing_names, train_one), strict=True))
         for name, tensors in results.items():
             if processes.first:
                 Cache().save_all(_key(data, name), tensors)
-            loaded[name] = _judges[of_json(_key(data, name))] = _judge(data, name, tensors)
-    return {name: judge for name, judge in loaded.items() if judge is not None}
+            judges[name] = _judges[of_json(_key(data, name))] = _judge(data, name, tensors)
+    return {name: judge for name, judge in judges.items() if judge is not None}
 
 
 def labelled_parts(dataset: str, source: Source) -> tuple[ImageSet, ImageSet, bool]:
@@ -159,7 +159,7 @@ def labelled_parts(dataset: str, source: Source) -> tuple[ImageSet, ImageSet, bo
     by_class = _has_classes(source)
     if not by_class and len(source.development) >= CLUSTERS:
         centres = cluster_centres(source.development.images, CLUSTERS)
-        development, test = clustered(source.development, centres), clustered(source.test, centres)
+        development, test = label_by_cluster(source.development, centres), label_by_cluster(source.test, centres)
     if len(development) < FEWEST or len(development.labels.unique()) < 2:
         raise Unavailable(
             f"no classifier of {dataset} comes along, and to train one takes {FEWEST} images of different kinds: there "

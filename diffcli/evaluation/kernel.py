@@ -21,8 +21,8 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 def _mean_within(x: Tensor) -> float:
     """The mean kernel of all pairs of two different features of (N, F), N at least 2."""
     total = sum(float(_kernel(part, x).sum()) for part in x.split(ROWS))
-    own = float(((x.square().sum(dim=1) / x.shape[1] + 1) ** 3).sum())
-    return (total - own) / (len(x) * (len(x) - 1))
+    diagonal = float(((x.square().sum(dim=1) / x.shape[1] + 1) ** 3).sum())
+    return (total - diagonal) / (len(x) * (len(x) - 1))
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class KernelReference:
 
     Args:
         features: float64 (N, F), N at least 2.
-        within: the mean kernel of two of them.
+        mean_kernel: the mean kernel of two of them.
     """
 
     features: Tensor
-    within: float
+    mean_kernel: float
 
     @classmethod
     def of(cls, features: Tensor) -> KernelReference:
@@ -51,7 +51,7 @@ class KernelReference:
         """The unbiased estimate of the squared maximum mean discrepancy to features (M, F), M at least 2 (Gretton et
         al. 2012, Eq. 3): below 0 by chance where both are of one distribution."""
         points = features.double()
-        return self.within + _mean_within(points) - 2 * float(self._to(points).mean())
+        return self.mean_kernel + _mean_within(points) - 2 * float(self._to(points).mean())
 
     def error(self, features: Tensor, labels: Tensor | None = None) -> float | None:
         """The standard error of :meth:`distance` by samples; None of fewer than three.
@@ -84,11 +84,13 @@ class KernelReference:
         sums = torch.cat([pairs(rows) @ member for rows in parts])  # of h over the partners of each label
         partners = sizes - member
         by_label = sums / partners.clamp(min=1)
-        within = (member.T @ sums) / (member.T @ partners).clamp(min=1)
+        label_means = (member.T @ sums) / (member.T @ partners).clamp(min=1)
         phi = 0.0
         for rows in parts:
-            own = strata[rows]
-            rest = pairs(rows) - by_label[rows][:, strata] - by_label[:, own].T + within[own][:, strata]
+            row_strata = strata[rows]
+            rest = (
+                pairs(rows) - by_label[rows][:, strata] - by_label[:, row_strata].T + label_means[row_strata][:, strata]
+            )
             rest[torch.arange(len(rows)), rows] = 0
             phi += float(rest.square().sum())
         linear = stratified_error((sums.sum(dim=1) / (count - 1)).cpu(), strata.cpu())

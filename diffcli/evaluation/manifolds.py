@@ -29,8 +29,8 @@ def radii(features: Tensor, k: int = NEIGHBOURS) -> Tensor:
     limits = []
     for start in range(0, len(points), ROWS):
         distances = torch.cdist(points[start : start + ROWS], points)
-        own = torch.arange(len(distances))
-        distances[own, start + own] = math.inf
+        indices = torch.arange(len(distances))
+        distances[indices, start + indices] = math.inf
         limits.append(distances.kthvalue(min(k, len(points) - 1), dim=1).values)
     return torch.cat(limits)
 
@@ -55,7 +55,7 @@ class Manifold:
         return cls(members.double(), radii(members, k), min(k, len(members) - 1))
 
     def _inside(self, points: Tensor) -> Iterator[Tensor]:
-        """Which balls hold each of points (M, F), bool (m, N) for a part of them at a time."""
+        """A mask of the balls that hold each of points (M, F), bool (m, N) for a part of them at a time."""
         for part in points.double().split(ROWS):
             yield torch.cdist(part, self.centres) <= self.limits
 

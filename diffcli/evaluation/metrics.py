@@ -13,22 +13,22 @@ class Metric:
 
     Args:
         name: the first part of its key in ``eval.json``; the rest says of what: ``fid_classifier``, ``rmse_direct``.
-        about: what it measures, as a sentence; the help of its flag.
+        description: what it measures, as a sentence; the help of its flag.
         source: what is measured: unconditional samples, reconstructions of test images, or the denoiser itself.
         better: the better direction; None where neither is.
         shared: settings of an evaluation in which two runs must agree to be compared.
-        needs: what must be at hand to measure it.
+        requirements: what must be at hand to measure it.
         costly: measured only where it is asked for by name.
         for_own: measured without being asked for only of data that no shipped classifier is of.
         share: a share of n images, in 0..1.
     """
 
     name: str
-    about: str
+    description: str
     source: Literal["samples", "reconstructions", "denoiser"]
     better: Literal["higher", "lower"] | None
     shared: tuple[str, ...]
-    needs: tuple[Literal["extractor", "classifier", "labels", "likelihood"], ...] = ()
+    requirements: tuple[Literal["extractor", "classifier", "labels", "likelihood"], ...] = ()
     costly: bool = False
     for_own: bool = False
     share: bool = False
@@ -36,7 +36,7 @@ class Metric:
     @property
     def judged(self) -> bool:
         """Whether it is measured in the features of each extractor at hand, whose name its keys end with."""
-        return "extractor" in self.needs
+        return "extractor" in self.requirements
 
     @property
     def n(self) -> str:
@@ -44,22 +44,26 @@ class Metric:
         return next(name for name in self.shared if name.startswith("n_"))
 
 
-_TESTED = ("test_images", "n_test")
-_RECONSTRUCTED = (*_TESTED, "reconstruction", "reconstruction_label")
-_SAMPLED = ("test_images", "n_fid", "extractors", "kind", "label")
+_TEST_SETTINGS = ("test_images", "n_test")
+_RECONSTRUCTION_SETTINGS = (*_TEST_SETTINGS, "reconstruction", "reconstruction_label")
+_SAMPLE_SETTINGS = ("test_images", "n_fid", "extractors", "kind", "label")
 _NEIGHBOURS = ("test_images", "n_manifold", "extractors", "kind", "label")
 
 
-def _by_neighbours(name: str, about: str, share: bool) -> Metric:
+def _by_neighbours(name: str, description: str, share: bool) -> Metric:
     """A metric of samples that the nearest neighbours of images decide, in the features of each extractor."""
-    return Metric(name, about, "samples", "higher", _NEIGHBOURS, ("extractor",), share=share)
+    return Metric(name, description, "samples", "higher", _NEIGHBOURS, ("extractor",), share=share)
 
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("fid", "Frechet distance of samples to test images.", "samples", "lower", _SAMPLED, ("extractor",)),
-        Metric("kid", "Kernel distance of samples to test images.", "samples", "lower", _SAMPLED, ("extractor",)),
+        Metric(
+            "fid", "Frechet distance of samples to test images.", "samples", "lower", _SAMPLE_SETTINGS, ("extractor",)
+        ),
+        Metric(
+            "kid", "Kernel distance of samples to test images.", "samples", "lower", _SAMPLE_SETTINGS, ("extractor",)
+        ),
         # Without the first word, its flag would be that of the numbers' precision.
         _by_neighbours("sample_precision", "Share of samples among real images, by nearest neighbours.", share=True),
         _by_neighbours(
@@ -109,23 +113,29 @@ METRICS = {
             share=True,
         ),
         Metric(
-            "ssim", "Structural similarity of reconstructions.", "reconstructions", "higher", (*_RECONSTRUCTED, "ssim")
+            "ssim",
+            "Structural similarity of reconstructions.",
+            "reconstructions",
+            "higher",
+            (*_RECONSTRUCTION_SETTINGS, "ssim"),
         ),
         Metric(
             "psnr",
             "Peak signal-to-noise ratio of reconstructions, dB.",
             "reconstructions",
             "higher",
-            _RECONSTRUCTED,
+            _RECONSTRUCTION_SETTINGS,
         ),
-        Metric("rmse", "Root mean squared error of reconstructions.", "reconstructions", "lower", _RECONSTRUCTED),
+        Metric(
+            "rmse", "Root mean squared error of reconstructions.", "reconstructions", "lower", _RECONSTRUCTION_SETTINGS
+        ),
         Metric(
             "loss",
             "Training loss on the test images.",
             "denoiser",
             "lower",
             # Errors of eps, of x0 and of v have different scales; and a schedule decides how hard the tasks are.
-            (*_TESTED, "prediction", "degradation", "schedule", "noise", "measurement_noise"),
+            (*_TEST_SETTINGS, "prediction", "degradation", "schedule", "noise", "measurement_noise"),
         ),
         Metric(
             "nll",
@@ -133,7 +143,7 @@ METRICS = {
             "denoiser",
             "lower",
             # Bits are bits, whatever the degradation; of an image whose label is told they are fewer.
-            (*_TESTED, "label"),
+            (*_TEST_SETTINGS, "label"),
             ("likelihood",),
         ),
         Metric(
@@ -141,7 +151,7 @@ METRICS = {
             "Share of reconstructions read as their original's digit.",
             "reconstructions",
             "higher",
-            (*_RECONSTRUCTED, "classifier"),
+            (*_RECONSTRUCTION_SETTINGS, "classifier"),
             ("classifier",),
             share=True,
         ),
@@ -154,7 +164,7 @@ TIMES_FLOOR = frozenset({"fid", "swd"})
 NEIGHBOUR_METRICS = frozenset(name for name, metric in METRICS.items() if metric.n == "n_manifold")
 """Metrics by nearest neighbours: of as many samples as real images."""
 
-BESIDE = {
+COMPANIONS = {
     "direct": "direct (one step)",
     "told": "told the label",
     "floor": "real training images",
@@ -178,31 +188,31 @@ def judge_of(key: str) -> str | None:
 
 
 def times_floor(key: str, scores: Mapping[str, float]) -> float | None:
-    """How many times as far as real training images samples are from the test images, by a distance that is biased;
-    None of other scores, and without the floor."""
+    """The ratio of a distance to its floor, for a distance that is biased: how many times as far as real training
+    images samples are from the test images; None of other scores, and without the floor."""
     metric, floor = metric_of(key), scores.get(f"{key}_floor", 0.0)
     return scores[key] / floor if metric is not None and metric.name in TIMES_FLOOR and floor > 0 else None
 
 
 def is_beside(key: str) -> bool:
     """Whether a score stands beside another one, and has no row or column of its own."""
-    return key.endswith(tuple(f"_{suffix}" for suffix in BESIDE))
+    return key.endswith(tuple(f"_{suffix}" for suffix in COMPANIONS))
 
 
 def in_rows(keys: Iterable[str]) -> list[str]:
     """The scores that have a row or a column of their own: those that stand beside none of the others, each once."""
     unique = dict.fromkeys(keys)
-    return [key for key in unique if not any(key == f"{other}_{suffix}" for other in unique for suffix in BESIDE)]
+    return [key for key in unique if not any(key == f"{other}_{suffix}" for other in unique for suffix in COMPANIONS)]
 
 
-def chosen(names: Sequence[str], own: bool) -> list[str]:
+def chosen_metrics(names: Sequence[str], is_own_data: bool) -> list[str]:
     """The metrics that are asked for, in the order of the table: those named, else all that are not costly.
 
     Args:
-        own: whether the data are such that no shipped classifier is of.
+        is_own_data: whether the data are such that no shipped classifier is of.
     """
-    unasked = [metric for metric in METRICS.values() if not metric.costly and (own or not metric.for_own)]
-    return [metric.name for metric in METRICS.values() if (metric.name in names if names else metric in unasked)]
+    defaults = [metric for metric in METRICS.values() if not metric.costly and (is_own_data or not metric.for_own)]
+    return [metric.name for metric in METRICS.values() if (metric.name in names if names else metric in defaults)]
 
 
 def measured_on(source: str) -> list[str]:
@@ -217,5 +227,7 @@ def from_zT(scores: Mapping[str, float], settings: Mapping[str, Any]) -> Mapping
     """
     if not any((settings.get("reconstruction") or {}).values()):
         return scores
-    elsewhere = measured_on("reconstructions")
-    return {key: value for key, value in scores.items() if (of := metric_of(key)) is None or of.name not in elsewhere}
+    names = measured_on("reconstructions")
+    return {
+        key: value for key, value in scores.items() if (metric := metric_of(key)) is None or metric.name not in names
+    }

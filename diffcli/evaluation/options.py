@@ -1,4 +1,4 @@
-"""What is measured of a model or of a degradation, and on how much; nothing heavy is loaded here."""
+"""The options of measurements of a model or of a degradation; nothing heavy is loaded here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diffcli.data.options import DataDirOptions, DataOptions
 from diffcli.evaluation.metrics import METRICS, measured_on
 from diffcli.inference.options import ALL_PARTS, BatchSize, SamplerOptions, batch_size_option, run_option
 from diffcli.utils.devices import ONE_DEVICE, Devices, devices_option
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.files import output_of
 from diffcli.utils.options import EFFORT, SAMPLING, Options, bounds, option
 from diffcli.utils.options import METRICS as PANEL
@@ -31,35 +31,38 @@ MOST_BITS, MOST_NOISE = 16, 10
 
 
 def metrics_option() -> Any:
-    """Which metrics are measured, by name; on the command line a flag for each."""
+    """The metrics to measure, by name; on the command line a flag for each."""
     return option(
-        (), check=_check_metrics, each={metric.name: metric.about for metric in METRICS.values()}, panel=PANEL
+        (),
+        check=_check_metrics,
+        entry_help={metric.name: metric.description for metric in METRICS.values()},
+        panel=PANEL,
     )
 
 
 def _check_metrics(argument: str, names: Sequence[str]) -> Sequence[str]:
     for name in names:
         if name not in METRICS:
-            raise UserError(f"`{argument}`: {unknown('metric', name, METRICS)}")
+            raise UserError(f"`{argument}`: {unknown_name('metric', name, METRICS)}")
     return names
 
 
 def n_test_option() -> Any:
-    """On how many test images the loss and reconstructions are measured."""
+    """The number of test images for the loss and reconstructions."""
     return option(
         None,
         check=bounds(1),
         help="Test images to reconstruct, drawn at random by the seed.",
-        shown="all",
+        default_text="all",
         panel=EFFORT,
     )
 
 
 def n_fid_option() -> Any:
-    """On how many samples distances are measured."""
+    """The number of samples for distances."""
     return option(
         1000,
-        check=bounds(2, why=": a distance compares covariances"),
+        check=bounds(2, reason=": a distance compares covariances"),
         help="Samples for the distances.",
         panel=EFFORT,
     )
@@ -67,7 +70,7 @@ def n_fid_option() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorOptions(Options):
-    """In which features distances are measured.
+    """The features in which distances are measured.
 
     Args:
         extractor: of features, one of ``EXTRACTORS``; ``auto`` is every one that can be had, ``classifier`` both
@@ -81,7 +84,7 @@ class ExtractorOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class EffortOptions(ExtractorOptions):
-    """On how much a model is measured, and on what.
+    """The numbers of images that a model is measured on, and its devices.
 
     Args:
         n_cas: samples that the classifier of the accuracy score is trained on, and as many real images beside; None is
@@ -97,21 +100,21 @@ class EffortOptions(ExtractorOptions):
         None,
         check=bounds(2),
         help="Samples that `cas` trains a classifier on.",
-        shown=f"{N_CAS}, or all images",
+        default_text=f"{N_CAS}, or all images",
         panel=EFFORT,
     )
     t: int | None = option(
         None,
         check=bounds(1),
         help="Step, 1..T, whose z_t reconstructions start from; the sampler's steps are fewer in proportion.",
-        shown="T",
+        default_text="T",
         panel=EFFORT,
     )
     zt_bits: int | None = option(
         None,
         check=bounds(1, MOST_BITS),
         help="Bits of each pixel of that z_t, 1..16: it is rounded and clamped as in a picture file.",
-        shown="float32",
+        default_text="float32",
         panel=EFFORT,
     )
     zt_noise: float = option(
@@ -124,7 +127,7 @@ class EffortOptions(ExtractorOptions):
 
 @dataclass(frozen=True)
 class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
-    """What is measured of a trained model, and on how much.
+    """The options of an evaluation of a trained model.
 
     Args:
         run: see :func:`diffcli.load`; or a model at hand.
@@ -148,13 +151,13 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
     n_fid: int = n_fid_option()
     _: KW_ONLY
     prior: str | Sequence[str] = option(
-        (), help="Start of a blur model; repeatable, a row for each.", shown="the preset's", panel=SAMPLING
+        (), help="Start of a blur model; repeatable, a row for each.", default_text="the preset's", panel=SAMPLING
     )
     per_label: bool = option(False, help="Also the Frechet distance of each label's samples.", panel=PANEL)
     nll_steps: int | None = option(
         None,
         help="Network evaluations for each image of `nll`, 2..T: an unbiased estimate, with T the exact sum.",
-        shown=f"{NLL_EVALUATIONS}, or T if less",
+        default_text=f"{NLL_EVALUATIONS}, or T if less",
         panel=EFFORT,
     )
     batch_size: BatchSize = batch_size_option(250)
@@ -163,7 +166,7 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
         None,
         check=output_of(".json"),
         help=".json, the file of the scores.",
-        shown="eval.json in the run folder, if there is one",
+        default_text="eval.json in the run folder, if there is one",
     )
 
     def __post_init__(self) -> None:
@@ -174,7 +177,7 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
         cache_folder()  # what names no folder is told before anything is measured
         self._check_zt()
         if self.extractor not in EXTRACTORS:
-            raise UserError(f"`extractor`: {unknown('extractor', self.extractor, EXTRACTORS)}")
+            raise UserError(f"`extractor`: {unknown_name('extractor', self.extractor, EXTRACTORS)}")
         if self.n_cas is not None and "cas" not in self.metrics:
             raise UserError("`n_cas` is the number of samples for `cas`; ask for that, too")
         if self.inception_weights is not None:
@@ -186,10 +189,10 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
                 )
 
     def _check_zt(self) -> None:
-        named = {"t": self.t, "zt_bits": self.zt_bits, "zt_noise": self.zt_noise or None}
+        values = {"t": self.t, "zt_bits": self.zt_bits, "zt_noise": self.zt_noise or None}
         of_them = measured_on("reconstructions")
         if self.metrics and not set(self.metrics) & set(of_them):
-            for name in (name for name, value in named.items() if value is not None):
+            for name in (name for name, value in values.items() if value is not None):
                 metrics = ", ".join(f"`{metric}`" for metric in of_them)
                 raise UserError(
                     f"`{name}` is of reconstructions, which are measured by {metrics}; ask for one of these"
@@ -197,7 +200,7 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
 
     @property
     def disturbance(self) -> Disturbance:
-        """Of the z_t that reconstructions start from."""
+        """The disturbance of the z_t that reconstructions start from."""
         from diffcli.inference.restoration import Disturbance
 
         return Disturbance(self.zt_bits, self.zt_noise)
@@ -215,7 +218,7 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
 
 @dataclass(frozen=True)
 class DegradationOptions(PresetsOptions, DataDirOptions):
-    """What is measured of the degradations of presets.
+    """The options of a report on the degradations of presets.
 
     Args:
         n: test images, drawn at random by the seed; all where there are fewer.

@@ -1,4 +1,5 @@
-"""What decides the scores of an evaluation: asked for before it is made, recorded in it, and recognised in it later."""
+"""The settings that decide the scores of an evaluation: asked for before it is made, recorded in it, and recognised in
+it later."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from diffcli.evaluation.distances import MAX_NEAREST, MAX_SWD, manifold_size
 from diffcli.evaluation.extractors import settings_at_hand
 from diffcli.evaluation.fitting import SCORE_STEPS
 from diffcli.evaluation.judges import JudgedData, reader_at_hand
-from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, chosen, measured_on
+from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, chosen_metrics, measured_on
 from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.scores import ssim_window
 from diffcli.inference.loading import find_checkpoint, read_model
@@ -93,8 +94,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
     sampler, steps = model.sampler(options)
     components = [model.prior_component(name) for name in options.priors or [model.preset.prior.name]]
     first = components[0]
-    asked = chosen(options.metrics, own=model.preset.data.name not in CLASSIFIED)
-    drawn = set(asked) & set(measured_on("samples"))
+    metrics = chosen_metrics(options.metrics, is_own_data=model.preset.data.name not in CLASSIFIED)
+    sample_metrics = set(metrics) & set(measured_on("samples"))
     if options.t is not None:
         model.check_t(options.t)
     settings: dict[str, Any] = {
@@ -108,8 +109,8 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         "sampler": sampler.model_dump() | {"steps": len(steps) - 1},
         "seed": options.seed,
         "precision": model.precision if isinstance(options.run, Model) else precision_of(options.devices),
-        "n_fid": options.n_fid if drawn else None,
-        "n_nearest": min(options.n_fid, MAX_NEAREST) if "nearest" in asked else None,
+        "n_fid": options.n_fid if sample_metrics else None,
+        "n_nearest": min(options.n_fid, MAX_NEAREST) if "nearest" in metrics else None,
         "reconstruction": {
             "t": None if options.t == model.T else options.t,
             "bits": options.zt_bits,
@@ -117,7 +118,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
         },
         "ssim": ssim_window(*model.image_shape[1:]),
     }
-    if "swd" in asked:
+    if "swd" in metrics:
         settings["n_swd"] = min(options.n_fid, MAX_SWD)
     if model.preset.measurement_noise:
         settings["measurement_noise"] = model.preset.measurement_noise
@@ -141,9 +142,9 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
             settings["judged_images"] = of_images(source.development.images, source.development.labels)
         settings["n_test"] = min(options.n_test or len(source.test), len(source.test))
         settings["test_subset"] = "all" if settings["n_test"] == len(source.test) else "random, by the seed"
-        if NEIGHBOUR_METRICS & drawn:
+        if NEIGHBOUR_METRICS & sample_metrics:
             settings["n_manifold"] = manifold_size(options.n_fid, len(source.test))
-        if "cas" in asked:
+        if "cas" in metrics:
             settings["n_cas"] = cas_size(options.n_cas, source)
             settings["cas_steps"] = SCORE_STEPS
     # As a file gives it back: no tuples.
@@ -152,7 +153,7 @@ def protocol(subject: Subject, options: EvaluateOptions, source: Source | None) 
 
 
 def instruments(
-    options: EvaluateOptions, preset: Preset, judged_images: str | None, recorded: Mapping[str, Any]
+    options: EvaluateOptions, preset: Preset, judged_images: str | None, evaluation_settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The extractors and the classifier that are at hand for a model's data set, and the metrics that they allow; None
     where no metric that is asked for needs one.
@@ -160,22 +161,22 @@ def instruments(
     Args:
         judged_images: the checksum of what the judges of the data are trained on; None where they come along, or the
             images are not there.
-        recorded: the settings of an evaluation, whose judges are at hand where the images are not.
+        evaluation_settings: the settings of an evaluation, whose judges are at hand where the images are not.
     """
-    data = JudgedData(preset.data.name, judged_images, recorded=recorded)
-    asked = chosen(options.metrics, own=data.dataset not in CLASSIFIED)
-    needed = {need for name in asked for need in METRICS[name].needs}
-    extractors = settings_at_hand(options.extractor, data, options.weights) if "extractor" in needed else []
-    classifier = reader_at_hand(data) if "classifier" in needed else None
+    data = JudgedData(preset.data.name, judged_images, evaluation_settings=evaluation_settings)
+    metrics = chosen_metrics(options.metrics, is_own_data=data.dataset not in CLASSIFIED)
+    requirements = {requirement for name in metrics for requirement in METRICS[name].requirements}
+    extractors = settings_at_hand(options.extractor, data, options.weights) if "extractor" in requirements else []
+    classifier = reader_at_hand(data) if "classifier" in requirements else None
     degradation = build_degradation(preset)
     return {
         "extractors": extractors,
         "classifier": classifier,
-        "metrics": allowed(options, preset, degradation, bool(extractors), classifier is not None),
+        "metrics": allowed_metrics(options, preset, degradation, bool(extractors), classifier is not None),
     }
 
 
-def allowed(
+def allowed_metrics(
     options: EvaluateOptions, preset: Preset, degradation: Degradation, extractor: bool, classifier: bool
 ) -> list[str]:
     """The metrics asked for that can be measured, in the order of ``METRICS``."""
@@ -186,8 +187,10 @@ def allowed(
         "labels": bool(preset.classes) and not _by_cluster(preset),
         "likelihood": likelihood,
     }
-    asked = [METRICS[name] for name in chosen(options.metrics, own=preset.data.name not in CLASSIFIED)]
-    return [metric.name for metric in asked if all(at_hand[need] for need in metric.needs)]
+    metrics = [
+        METRICS[name] for name in chosen_metrics(options.metrics, is_own_data=preset.data.name not in CLASSIFIED)
+    ]
+    return [metric.name for metric in metrics if all(at_hand[requirement] for requirement in metric.requirements)]
 
 
 def check_metrics(options: EvaluateOptions, model: Model) -> None:
@@ -198,10 +201,10 @@ def check_metrics(options: EvaluateOptions, model: Model) -> None:
     """
     reason = why_none(model.denoiser.degradation, (options.priors or [model.preset.prior.name])[0])
     for name in options.metrics:
-        if "labels" in METRICS[name].needs:
+        if "labels" in METRICS[name].requirements:
             _check_labels(name, model.preset)
-    given = model.labels.numbers(options)
-    if "cas" in options.metrics and given and max(given) < 0:
+    labels = model.labels.numbers(options)
+    if "cas" in options.metrics and labels and max(labels) < 0:
         raise UserError("`cas`: samples without a label teach no classifier; leave `label` out")
     if reason and ("nll" in options.metrics or options.nll_steps is not None):
         raise UserError(f"{'`nll`' if 'nll' in options.metrics else '`nll_steps`'}: {reason}")
@@ -223,13 +226,15 @@ def _check_labels(name: str, preset: Preset) -> None:
         )
 
 
-def fits(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a stored evaluation, with the settings ``recorded``, can be reused for the settings ``wanted``."""
-    whole = recorded.keys() >= INFORMATION | {"n_test"}
-    return whole and all(name in recorded and recorded[name] == value for name, value in wanted.items())
+def fits(stored_settings: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a stored evaluation, with settings of its own, can be reused for the settings ``settings``."""
+    is_complete = stored_settings.keys() >= INFORMATION | {"n_test"}
+    return is_complete and all(
+        name in stored_settings and stored_settings[name] == value for name, value in settings.items()
+    )
 
 
 def digest(settings: Mapping[str, Any]) -> str:
     """A short name for the settings of an evaluation, the same for equal ones."""
-    deciding = {name: value for name, value in settings.items() if name not in INFORMATION | SINCE_0_9}
-    return of_json(deciding)[:12]
+    identity = {name: value for name, value in settings.items() if name not in INFORMATION | SINCE_0_9}
+    return of_json(identity)[:12]

@@ -1,4 +1,4 @@
-"""How much a score of a set of samples would vary from one set to the next."""
+"""The standard errors of scores: how much one would vary from one set of samples to the next."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def standard_error(
     group = jackknife_groups(len(samples), seed, labels)
     if group is None:
         return None
-    without = [score(samples[group != j]) for j in range(min(GROUPS, len(samples)))]
-    return jackknife_error(torch.tensor(without, dtype=torch.float64))
+    scores = [score(samples[group != j]) for j in range(min(GROUPS, len(samples)))]
+    return jackknife_error(torch.tensor(scores, dtype=torch.float64))
 
 
 def jackknife_error(scores: Tensor) -> float:
@@ -80,12 +80,12 @@ def stratified_error(values: Tensor, labels: Tensor) -> float | None:
     _, strata, sizes = labels.unique(return_inverse=True, return_counts=True)
     means = torch.zeros(len(sizes), dtype=torch.float64).index_add(0, strata, values) / sizes
     squares = torch.zeros(len(sizes), dtype=torch.float64).index_add(0, strata, (values - means[strata]).square())
-    several = sizes > 1
-    if not several.any():
+    has_pairs = sizes > 1
+    if not has_pairs.any():
         return mean_and_error(values)[1]
-    within = squares / (sizes - 1).clamp(min=1)
-    pooled = squares.sum() / (count - len(sizes))
-    variance = torch.where(several, within, pooled)
+    variances = squares / (sizes - 1).clamp(min=1)
+    pooled_variance = squares.sum() / (count - len(sizes))
+    variance = torch.where(has_pairs, variances, pooled_variance)
     return math.sqrt(float((sizes * variance).sum())) / count
 
 
@@ -95,9 +95,9 @@ def median_error(values: Tensor) -> float | None:
     count = len(values)
     if count < FEWEST:
         return None
-    ordered, half, wide = values.double().sort().values, (count - 1) / 2, math.sqrt(count) / 2
-    low, high = max(0, math.floor(half - wide)), min(count - 1, math.ceil(half + wide))
-    return float(ordered[high] - ordered[low]) / 2 * (2 * wide) / (high - low)
+    sorted_values, middle, half_width = values.double().sort().values, (count - 1) / 2, math.sqrt(count) / 2
+    low, high = max(0, math.floor(middle - half_width)), min(count - 1, math.ceil(middle + half_width))
+    return float(sorted_values[high] - sorted_values[low]) / 2 * (2 * half_width) / (high - low)
 
 
 def mean_and_error(values: Tensor) -> tuple[float | None, float | None]:

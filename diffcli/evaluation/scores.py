@@ -49,14 +49,14 @@ def ssim(originals: Tensor, images: Tensor) -> Tensor:
     radius = window["taps"] // 2
     # Variances are differences of nearly equal numbers.
     a, b = images.double(), originals.double()
-    _, everywhere = structural_similarity_index_measure(
+    _, ssim_map = structural_similarity_index_measure(
         a, b, data_range=window["data_range"], sigma=window["sigma"], reduction="none", return_full_image=True
     )
-    inside = everywhere[..., radius : height - radius, radius : width - radius]
+    inside = ssim_map[..., radius : height - radius, radius : width - radius]
     return inside.flatten(1).mean(dim=1).to(images.dtype)
 
 
-def nearest(images: Tensor, references: Tensor) -> Tensor:
+def nearest_errors(images: Tensor, references: Tensor) -> Tensor:
     """Root mean squared error of each image to the nearest of ``references`` (M, C, H, W), (N,)."""
     others = references.flatten(1)
     with full_precision(images.device):

@@ -23,12 +23,12 @@ PATCHES = 32
 DIRECTIONS = 128
 """Directions that patches are projected on; the paper takes 512."""
 SEED = 0
-"""Of places and directions, which are the same in every evaluation."""
+"""The seed of places and directions, which are the same in every evaluation."""
 AT_ONCE = 16
 """Directions that are sorted together."""
 IMAGES_AT_ONCE = 250
 TAPS = (1, 4, 6, 4, 1)
-"""Of the pyramid's filter, over 16 (Burt & Adelson 1983, with a = 3/8)."""
+"""The taps of the pyramid's filter, over 16 (Burt & Adelson 1983, with a = 3/8)."""
 
 
 def scales(height: int, width: int) -> list[int]:
@@ -43,7 +43,7 @@ def scales(height: int, width: int) -> list[int]:
     return sides
 
 
-def _blurred(images: Tensor) -> Tensor:
+def _blur(images: Tensor) -> Tensor:
     """Images (N, C, H, W), sides at least 3, under the pyramid's filter; mirrored at the borders."""
     channels = images.shape[1]
     taps = torch.tensor(TAPS, dtype=images.dtype, device=images.device) / sum(TAPS)
@@ -51,14 +51,14 @@ def _blurred(images: Tensor) -> Tensor:
     return F.conv2d(F.pad(images, [len(TAPS) // 2] * 4, mode="reflect"), kernel, groups=channels)
 
 
-def _doubled(images: Tensor, height: int, width: int) -> Tensor:
+def _double(images: Tensor, height: int, width: int) -> Tensor:
     """Images (N, C, H, W) at every other pixel of ``height`` x ``width``, interpolated in between by the filter."""
-    sparse = images.new_zeros(*images.shape[:2], height, width)
-    sparse[..., ::2, ::2] = images
+    spread = images.new_zeros(*images.shape[:2], height, width)
+    spread[..., ::2, ::2] = images
     # Four times, for one pixel in four is there; at odd borders more of them are than at even ones.
-    there = images.new_zeros(1, 1, height, width)
-    there[..., ::2, ::2] = 1
-    return _blurred(sparse) / _blurred(there)
+    weights = images.new_zeros(1, 1, height, width)
+    weights[..., ::2, ::2] = 1
+    return _blur(spread) / _blur(weights)
 
 
 def laplacian_pyramid(images: Tensor) -> list[Tensor]:
@@ -66,8 +66,8 @@ def laplacian_pyramid(images: Tensor) -> list[Tensor]:
     the last. A scale has half the pixels along a side of the one before, odd sides rounded up."""
     bands = []
     for _ in scales(*images.shape[-2:])[1:]:
-        smaller = _blurred(images)[..., ::2, ::2]
-        bands.append(images - _doubled(smaller, *images.shape[-2:]))
+        smaller = _blur(images)[..., ::2, ::2]
+        bands.append(images - _double(smaller, *images.shape[-2:]))
         images = smaller
     return [*bands, images]
 
@@ -122,20 +122,20 @@ def sliced_distances(
         goals, lines = (((part - mean) / deviation).flatten(0, 1).flatten(1) for part in (patches, of_others))
         directions = _directions(goals.shape[1]).to(goals.device)
         total = torch.zeros(len(subsets), dtype=torch.float64, device=goals.device)
-        for some in directions.split(AT_ONCE, dim=1):
+        for batch in directions.split(AT_ONCE, dim=1):
             with full_precision(goals.device):
-                goal = (some.T @ goals.T).sort(dim=1).values
-                line, order = (some.T @ lines.T).sort(dim=1)
+                goal = (batch.T @ goals.T).sort(dim=1).values
+                line, order = (batch.T @ lines.T).sort(dim=1)
             owner = order // PATCHES
             for number, subset in enumerate(subsets):
                 members = line[subset[owner]].view(len(line), -1)
-                total[number] += _between(goal, members).double().sum()
-            advance(some.shape[1])
+                total[number] += _wasserstein(goal, members).double().sum()
+            advance(batch.shape[1])
         values.append(total / DIRECTIONS)
     return torch.stack(values, dim=1)
 
 
-def _between(goal: Tensor, line: Tensor) -> Tensor:
+def _wasserstein(goal: Tensor, line: Tensor) -> Tensor:
     """The Wasserstein distance of each row of sorted values (K, A) and (K, B), (K,): the mean difference of their
     quantiles at A of them, all there are where B is A."""
     count = goal.shape[1]

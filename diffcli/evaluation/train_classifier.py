@@ -15,7 +15,7 @@ import typer
 
 from diffcli.data.datasets import DATASETS
 from diffcli.evaluation.classifier import CLASSIFIED, JUDGES, weights_path
-from diffcli.evaluation.fitting import BATCH, accuracy, fitting
+from diffcli.evaluation.fitting import BATCH, accuracy, fit_steps
 from diffcli.utils.files import json_text, user_path, write_safetensors, written_whole
 
 EPOCHS = {"mnist": 14, "digits": 150}
@@ -46,7 +46,7 @@ def main(
         epochs *= 2
     network = kind.network()
     per_epoch = -(-len(train) // BATCH)
-    for step, loss in enumerate(fitting(network, train, epochs * per_epoch, generator), 1):
+    for step, loss in enumerate(fit_steps(network, train, epochs * per_epoch, generator), 1):
         if step % per_epoch == 0:
             print(f"epoch {step // per_epoch}/{epochs}: last batch loss {loss:.4f}", flush=True)
     test_accuracy = accuracy(network, source.test)

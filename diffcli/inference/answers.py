@@ -10,7 +10,7 @@ from diffcli.inference.label_evidence import label_log_likelihoods, label_probab
 from diffcli.inference.measurement_options import PosteriorOptions
 from diffcli.inference.model_labels import ModelLabels
 from diffcli.inference.posterior import Posterior, draw_posterior
-from diffcli.inference.sampling import Sampling, counting
+from diffcli.inference.sampling import Sampling, step_counter
 from diffcli.utils.console import progress
 
 
@@ -25,18 +25,20 @@ def answer(sampling: Sampling, labels: ModelLabels, measurement: Measurement, op
         UserError: a label is unknown, or the model does not work without.
     """
     count, samples, method = len(measurement.y), options.samples or 1, str(options.method)
-    probabilities, told = None, None
+    probabilities, sample_labels = None, None
     if labels.is_auto(options.label):
-        tried = [labels.classes.index(name) for name in labels.trained]
-        total = sampling.total_steps(len(tried) * count)
-        with progress(f"trying {len(tried)} labels", total, "steps", options.quiet) as done:
-            likelihoods = label_log_likelihoods(sampling, measurement, method, tried, counting(done))
-        probabilities = label_probabilities(likelihoods, tried, labels.shares)
-        told = labels_drawn(probabilities, samples)
+        candidates = [labels.classes.index(name) for name in labels.trained_classes]
+        total = sampling.total_steps(len(candidates) * count)
+        with progress(f"trying {len(candidates)} labels", total, "steps", options.quiet) as done:
+            likelihoods = label_log_likelihoods(sampling, measurement, method, candidates, step_counter(done))
+        probabilities = label_probabilities(likelihoods, candidates, labels.shares)
+        sample_labels = labels_drawn(probabilities, samples)
     else:
         of_images = labels.of_images(options, count)
-        told = None if of_images is None else of_images.expand(samples, -1)
+        sample_labels = None if of_images is None else of_images.expand(samples, -1)
     total = sampling.total_steps(samples * count)
     with progress(f"restoring {count} images", total, "steps", options.quiet) as done:
-        drawn = draw_posterior(sampling, measurement, method, told, samples=samples, track=counting(done))
-    return replace(drawn, label_probabilities=probabilities)
+        posterior = draw_posterior(
+            sampling, measurement, method, sample_labels, samples=samples, track=step_counter(done)
+        )
+    return replace(posterior, label_probabilities=probabilities)

@@ -18,12 +18,13 @@ Shape = tuple[int, int, int]
 
 def widths(degradation: Degradation) -> Tensor | None:
     """The standard deviation of a blur at t = 0..T, in pixels, float64 (T + 1,); None of another degradation."""
-    described = degradation.describe().get("width")
-    return None if described is None else torch.cat([described.new_zeros(1), described]).double().cpu()
+    width = degradation.describe().get("width")
+    return None if width is None else torch.cat([width.new_zeros(1), width]).double().cpu()
 
 
 def scales_of(sizes: Sequence[tuple[int, int]], image_shape: Shape) -> list[float]:
-    """How many pixels of pictures (width, height) make one of the model's images, whose shape their centres have."""
+    """The number of pixels of each picture (width, height) that make one of the model's images, whose shape their
+    centres have."""
     _, height, width = image_shape
     return [min(size[0] / width, size[1] / height) for size in sizes]
 

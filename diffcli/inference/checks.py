@@ -80,7 +80,7 @@ def check_shape(images: Tensor, image_shape: Shape) -> None:
         raise UserError(f"images must be of shape (N, {expected}), got {tuple(images.shape)}")
 
 
-def painted_pixels(mask: Tensor, count: int, image_shape: Shape) -> Tensor:
+def image_masks(mask: Tensor, count: int, image_shape: Shape) -> Tensor:
     """The pixels of ``count`` images that a mask marks, bool (count, 1, H, W), of bool (H, W) or (count, H, W).
 
     Raises:
@@ -92,10 +92,10 @@ def painted_pixels(mask: Tensor, count: int, image_shape: Shape) -> Tensor:
             f"`mask` must be bool, ({height}, {width}) or ({count}, {height}, {width}), "
             f"got {str(mask.dtype).removeprefix('torch.')} {tuple(mask.shape)}"
         )
-    painted = mask.cpu().expand(count, height, width)
-    shares = painted.flatten(1).float().mean(dim=1)
+    masks = mask.cpu().expand(count, height, width)
+    shares = masks.flatten(1).float().mean(dim=1)
     if bool((shares == 0).any()):
         raise UserError("`mask` marks nothing to be painted")
     if bool((shares == 1).any()):
         raise UserError("`mask` marks all of an image, of which nothing is known then; draw new ones with sample")
-    return painted.unsqueeze(1)
+    return masks.unsqueeze(1)

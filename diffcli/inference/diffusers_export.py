@@ -36,7 +36,7 @@ TEMPLATES = Path(__file__).parent / "pipelines"
 PREFIX = "network.unet."
 PIPELINE = "pipeline.py"
 GRAPHS = "model.pt2"
-VANISHED = 1e-6
+ZERO_ALPHA = 1e-6
 """alpha_T below which their DPM-Solver needs to be told that nothing is left."""
 
 
@@ -54,9 +54,9 @@ def write_pipeline(model: Model, options: SamplerOptions, folder: Path, out: Pat
     Raises:
         UserError: the sampler is guided, which no pipeline of the library does.
     """
-    asked = {name for name in ("guidance", "autoguidance") if getattr(options, name) not in (None, 1)}
-    if asked:
-        raise UserError(f"`{min(asked)}`: a pipeline of diffusers is not guided; leave it out")
+    guidance_options = {name for name in ("guidance", "autoguidance") if getattr(options, name) not in (None, 1)}
+    if guidance_options:
+        raise UserError(f"`{min(guidance_options)}`: a pipeline of diffusers is not guided; leave it out")
     sampler, steps = model.sampler(options)
     notes = _differences(sampler, steps, model.T)
     scheduler, pipeline = _scheduler(model, sampler)
@@ -80,7 +80,7 @@ def write_pipeline(model: Model, options: SamplerOptions, folder: Path, out: Pat
 
 
 def write_graph_pipeline(model: Model, folder: Path, out: Path) -> list[str]:
-    """As :func:`write_pipeline`, what makes a folder of a model's graphs a pipeline."""
+    """Writes the files that make a folder of a model's graphs a pipeline, see :func:`write_pipeline`."""
     write_json(folder / INDEX, {"_class_name": ["pipeline", "GraphPipeline"], "graphs": GRAPHS})
     _copy_program("graphs", folder)
     return [*_range_notes(model), _usage(out, True, _without_pictures(model))]
@@ -104,16 +104,16 @@ def _copy_program(name: str, folder: Path) -> None:
     (folder / PIPELINE).write_text((TEMPLATES / f"{name}.py.txt").read_text(encoding="utf-8"), encoding="utf-8")
 
 
-def _usage(out: Path, trusted: bool, call: dict[str, Any]) -> str:
-    """How a pipeline is opened and called, in a line."""
-    trust = f", trust_remote_code=True), which runs its {PIPELINE}" if trusted else ")"
+def _usage(out: Path, runs_code: bool, call: dict[str, Any]) -> str:
+    """A line on how a pipeline is opened and called."""
+    trust = f", trust_remote_code=True), which runs its {PIPELINE}" if runs_code else ")"
     settings = ", ".join(f"{key}={value!r}" for key, value in call.items())
-    called = f"; call it with {settings}" if settings else ""
-    return f"note: open it with DiffusionPipeline.from_pretrained('{out}'{trust}{called}"
+    call_hint = f"; call it with {settings}" if settings else ""
+    return f"note: open it with DiffusionPipeline.from_pretrained('{out}'{trust}{call_hint}"
 
 
 def _differences(sampler: Sampler, steps: list[int], T: int) -> list[str]:
-    """What the library's sampling does otherwise."""
+    """Lines on what the library's sampling does otherwise."""
     notes, count = [], len(steps) - 1
     if sampler.guidance != 1 or sampler.autoguidance != 1:
         notes.append(
@@ -135,11 +135,11 @@ def _scheduler(model: Model, sampler: Sampler) -> tuple[dict[str, Any], str]:
     degradation = model.denoiser.degradation
     assert isinstance(degradation, GaussianNoise)
     alphas = to_full_range(degradation.alphas_cumprod[1:])
-    theirs = {ours: name for name, ours in PREDICTIONS.items()}
+    their_names = {ours: name for name, ours in PREDICTIONS.items()}
     config: dict[str, Any] = {
         "num_train_timesteps": model.T,
         "trained_betas": betas_of(alphas),
-        "prediction_type": theirs[model.preset.prediction],
+        "prediction_type": their_names[model.preset.prediction],
         "timestep_spacing": "trailing",
     }
     if sampler.name == "ancestral":
@@ -148,7 +148,7 @@ def _scheduler(model: Model, sampler: Sampler) -> tuple[dict[str, Any], str]:
         return more | config, "DDPMPipeline"
     if sampler.name == "dpm-solver++":
         more = {"_class_name": "DPMSolverMultistepScheduler", "thresholding": sampler.clip}
-        return more | config | {"rescale_betas_zero_snr": float(alphas[-1]) < VANISHED}, "DDPMPipeline"
+        return more | config | {"rescale_betas_zero_snr": float(alphas[-1]) < ZERO_ALPHA}, "DDPMPipeline"
     return {"_class_name": "DDIMScheduler", "clip_sample": sampler.clip} | config, "DDIMPipeline"
 
 

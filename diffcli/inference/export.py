@@ -10,18 +10,18 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from diffcli.checkpoints.evaluations import Evaluation, has_todays_meaning
-from diffcli.checkpoints.model_file import Stored, fingerprint, halved, read_stored, write_model_file
+from diffcli.checkpoints.model_file import StoredModel, fingerprint, halve_weights, read_stored, write_model_file
 from diffcli.checkpoints.runs import Run
 from diffcli.data.array_format import BYTES
 from diffcli.inference.diffusers_export import GRAPHS, is_native, write_graph_pipeline, write_pipeline
-from diffcli.inference.graphs import WRITERS, about, graphs_of
+from diffcli.inference.graphs import WRITERS, graph_metadata, graphs_of
 from diffcli.inference.loading import find_checkpoint, model_of
 from diffcli.inference.model import Model
 from diffcli.inference.options import ExportOptions
 from diffcli.utils.console import note, progress
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import is_same_file, written_whole
-from diffcli.utils.options import called_with, checked
+from diffcli.utils.options import called_with, options_of
 
 FACTS = (
     "started",
@@ -34,7 +34,7 @@ FACTS = (
     "python",
     "packages",
 )
-"""What a model file tells of ``run.json``: nothing of the machine's folders."""
+"""The entries of ``run.json`` that a model file holds: nothing of the machine's folders."""
 
 
 @called_with(ExportOptions)
@@ -49,17 +49,17 @@ def export(*args: Any, **arguments: Any) -> list[Path]:
         UserError: there is no such model, or an option does not fit it; nothing is written then.
         RunError: a graph's numbers are not PyTorch's; nothing is written.
     """
-    return export_with(checked(ExportOptions, *args, **arguments))
+    return export_with(options_of(ExportOptions, *args, **arguments))
 
 
 def export_with(options: ExportOptions) -> list[Path]:
-    """As :func:`export`, of options."""
+    """Writes a model, see :func:`export`, by options at hand."""
     run, checkpoint = find_checkpoint(options.run)
     for file in options.files:
         if is_same_file(file, checkpoint):
             raise UserError(f"`out` {file} is the model's own file; name another")
-    stored = described(read_stored(checkpoint), run)
-    model = model_of(stored)  # what cannot be read back is not written
+    stored_model = with_run_facts(read_stored(checkpoint), run)
+    model = model_of(stored_model)  # what cannot be read back is not written
     if options.format:
         model = replace(model, run=run, data=options.data)
         _write_pipeline(model, options)
@@ -69,9 +69,9 @@ def export_with(options: ExportOptions) -> list[Path]:
         model.check_data(needed=model.needs_images(model.prior_component(options.prior)))
         _write_graphs(model, options)
         return options.files
-    for component, origin in stored.plugins.items():
+    for component, origin in stored_model.plugins.items():
         note(f"note: the file can be used where plug-in {origin}, which has the {component}, is loaded")
-    write_model_file(options.files[0], in_float16(stored) if options.half else stored)
+    write_model_file(options.files[0], in_float16(stored_model) if options.half else stored_model)
     return options.files
 
 
@@ -110,7 +110,7 @@ def _write_graphs(model: Model, options: ExportOptions) -> None:
     }
     if model.array_format != BYTES:
         facts["arrays"] = asdict(model.array_format)
-    facts = about(sampling, model.image_shape, facts)
+    facts = graph_metadata(sampling, model.image_shape, facts)
     graphs = graphs_of(sampling, model.image_shape, priors=model.stored_priors)
     with ExitStack() as stack:
         advance = stack.enter_context(progress("tracing and comparing", len(graphs), "graphs", options.quiet))
@@ -123,15 +123,15 @@ def _write_graphs(model: Model, options: ExportOptions) -> None:
         note(f"note: the graphs' numbers are PyTorch's to within {max(distances):.1g}")
 
 
-def described(stored: Stored, run: Run | None) -> Stored:
+def with_run_facts(stored_model: StoredModel, run: Run | None) -> StoredModel:
     """A stored model with what its run knows of the training and of its scores; as it is where there is no run."""
     if run is None:
-        return stored
-    epochs, known = run.history(), run.info()
-    facts: dict[str, Any] = {name: known[name] for name in FACTS if name in known}
+        return stored_model
+    epochs, info = run.history(), run.info()
+    facts: dict[str, Any] = {name: info[name] for name in FACTS if name in info}
     facts |= {"steps": _number(epochs, "step"), "seconds": sum(_numbers(epochs, "seconds"))}
     facts["best_val_loss"] = min(_numbers(epochs, "val_loss"), default=None)
-    return replace(stored, training=facts, evaluation=_scores(stored, run))
+    return replace(stored_model, training=facts, evaluation=_scores(stored_model, run))
 
 
 def _numbers(rows: list[dict[str, str]], key: str) -> list[float]:
@@ -143,32 +143,32 @@ def _number(rows: list[dict[str, str]], key: str) -> int | None:
     return int(numbers[-1]) if numbers else None
 
 
-def _scores(stored: Stored, run: Run) -> dict[str, Any]:
+def _scores(stored_model: StoredModel, run: Run) -> dict[str, Any]:
     """The run's newest evaluation of these very weights; {} where there is none."""
-    own = fingerprint(stored.file)
-    found = [one for one in run.evaluations() if has_todays_meaning(one.get("settings", {}))]
-    for candidate in found:
+    checksum = fingerprint(stored_model.file)
+    entries = [one for one in run.evaluations() if has_todays_meaning(one.get("settings", {}))]
+    for candidate in entries:
         try:
             evaluation = TypeAdapter(Evaluation).validate_python(candidate)
         except ValidationError:  # a damaged file, or somebody else's
             continue
-        if evaluation.settings.get("checkpoint_sha256") == own:
+        if evaluation.settings.get("checkpoint_sha256") == checksum:
             return evaluation.as_dict()
-    if found:
+    if entries:
         note(f"note: left out the scores in {run.folder}: they are of other weights; 'diffcli eval' measures these")
     return {}
 
 
-def in_float16(stored: Stored) -> Stored:
+def in_float16(stored_model: StoredModel) -> StoredModel:
     """A stored model with its weights in float16; its scores stay where that changes no weight.
 
     Raises:
         UserError: a weight is too large for float16.
     """
-    changed, weights = halved(stored.weights)
-    guide_changed, guide = halved(stored.guide or {})
-    evaluation = stored.evaluation
-    if evaluation and (changed or guide_changed):
+    is_changed, weights = halve_weights(stored_model.weights)
+    is_guide_changed, guide = halve_weights(stored_model.guide or {})
+    evaluation = stored_model.evaluation
+    if evaluation and (is_changed or is_guide_changed):
         note("note: left out the scores: they are of the weights in float32; 'diffcli eval' measures the file's")
         evaluation = {}
-    return replace(stored, weights=weights, guide=guide or None, evaluation=evaluation)
+    return replace(stored_model, weights=weights, guide=guide or None, evaluation=evaluation)

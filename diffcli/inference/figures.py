@@ -47,7 +47,7 @@ def _draw_cells(
 
     pictures = [[np.asarray(to_image(image)) for image in to_uint8(images)] for _, images in rows]
     cell = Axes(figure, (0, 0, 1, 1))
-    shown = cell.imshow(pictures[0][0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    drawing = cell.imshow(pictures[0][0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     cell.set(xticks=[], yticks=[])
 
     class Cells(Artist):
@@ -55,7 +55,7 @@ def _draw_cells(
             for row, (name, _) in enumerate(rows):
                 for column, picture in enumerate(pictures[row]):
                     cell.set_position(places[row, column].get_position(figure))
-                    shown.set_data(picture)
+                    drawing.set_data(picture)
                     cell.set_ylabel("" if column else name, **label)
                     if titles is not None:
                         cell.set_title(titles[0][row][column], **titles[1])
@@ -65,7 +65,7 @@ def _draw_cells(
 
 
 def _wider(images: Tensor) -> int:
-    """How many times as wide as high the cells of images (N, C, H, W) are."""
+    """The width of the cells of images (N, C, H, W) over their height."""
     return min(channels_across(images.shape[1]), WIDEST)
 
 
@@ -126,6 +126,6 @@ def strips_figure(rows: Mapping[str, tuple[Tensor, list[int]]]) -> Figure:
     )
     label = {"rotation": 0, "ha": "right", "va": "center", "labelpad": 6, "fontsize": 9}
     titles = [[str(t) for t in steps] for _, steps in rows.values()]
-    shown = [(literal(name), images) for name, (images, _) in rows.items()]
-    _draw_cells(figure, places, shown, label, (titles, {"fontsize": 8, "pad": 2}))
+    rows_by_name = [(literal(name), images) for name, (images, _) in rows.items()]
+    _draw_cells(figure, places, rows_by_name, label, (titles, {"fontsize": 8, "pad": 2}))
     return figure

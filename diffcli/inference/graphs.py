@@ -20,23 +20,23 @@ from torch import Tensor, nn
 
 from diffcli.config.build import bind_sampler
 from diffcli.data.pixels import to_uint8
-from diffcli.diffusion.guidance import clipped
-from diffcli.diffusion.prior_graphs import Start, has_graph
+from diffcli.diffusion.guidance import with_clipping
+from diffcli.diffusion.prior_graphs import StartGraph, has_graph
 from diffcli.diffusion.sampler_formulas import SamplerStep, step_factors
 from diffcli.inference.prior_hints import NamedPriors, no_priors, suggestion
 from diffcli.inference.sampling import Sampling
 from diffcli.utils.errors import RunError, UserError
 from diffcli.utils.files import json_text
 
-ABOUT = "diffcli"
-"""What the metadata of a graph hold their JSON text under."""
+METADATA_KEY = "diffcli"
+"""The key of the JSON text in the metadata of a graph."""
 FORMAT = 1
 TOLERANCE = 1e-4
-"""How far a graph's numbers may be from PyTorch's, relative to the largest of them where that is above 1."""
+"""The largest distance of a graph's numbers from PyTorch's, relative to the largest of them where that is above 1."""
 BATCHES = (1, 3, 8)
 """Sizes that a graph is checked with."""
 PARTS = ("", "-step", "-start")
-"""What the files of the three graphs are called after the name that was asked for."""
+"""The endings of the three graphs' files, after the name that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Estimate(nn.Module):
     def forward(self, xt: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """(B, C, H, W), int64 (B,) in 1..T, int64 (B,) with -1 for none -> (B, C, H, W)."""
         estimate = self.sampling.estimate(label)
-        return (clipped(estimate) if self.sampling.sampler.clip else estimate)(xt, t)
+        return (with_clipping(estimate) if self.sampling.sampler.clip else estimate)(xt, t)
 
 
 class StepAndPixels(nn.Module):
@@ -96,50 +96,50 @@ def graphs_of(sampling: Sampling, image_shape: tuple[int, int, int], *, priors: 
         raise UserError(f"`sampler` {sampling.sampler.name} cannot be a graph: {error}; take ddim or cold") from error
     assert sampling.prior is not None
     try:
-        start = Start(sampling.prior, degradation, sampling.denoiser.sigma)
+        start = StartGraph(sampling.prior, degradation, sampling.denoiser.sigma)
     except ValueError as error:
         others = suggestion(priors, has_graph, "gaussian")
         raise UserError(f"this `prior` cannot be a graph: {error}; {others}") from error
 
-    def labelled(count: int) -> dict[str, Tensor]:
+    def example_labels(count: int) -> dict[str, Tensor]:
         return {"label": torch.arange(count) % (classes + 1) - 1} if classes else {}
 
-    def images(count: int) -> Tensor:
+    def example_images(count: int) -> Tensor:
         return torch.randn(count, *image_shape, generator=torch.Generator().manual_seed(count))
 
-    def at(count: int) -> Tensor:
+    def example_times(count: int) -> Tensor:
         return torch.tensor([times[index % (len(times) - 1)] for index in range(count)])
 
     network = Graph(
         Estimate(sampling),
-        lambda count: {"xt": images(count), "t": at(count), **labelled(count)},
+        lambda count: {"xt": example_images(count), "t": example_times(count), **example_labels(count)},
         ("x0_hat",),
     )
     step = Graph(
         StepAndPixels(SamplerStep(degradation, factors, times)),
         lambda count: {
-            "xt": images(count),
-            "x0_hat": images(count) / 4,
-            "t": at(count),
-            "noise": images(count + 1)[1:],
+            "xt": example_images(count),
+            "x0_hat": example_images(count) / 4,
+            "t": example_times(count),
+            "noise": example_images(count + 1)[1:],
         },
         ("xs", "images"),
     )
-    begin = Graph(
+    start_graph = Graph(
         start,
         lambda count: {
             "uniform": torch.linspace(0, 0.99, count),
-            "normal": images(count),
-            "noise": images(count + 1)[1:],
-            **labelled(count),
+            "normal": example_images(count),
+            "noise": example_images(count + 1)[1:],
+            **example_labels(count),
         },
         ("xT",),
     )
-    return [network, step, begin]
+    return [network, step, start_graph]
 
 
-def about(sampling: Sampling, image_shape: tuple[int, int, int], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the metadata of each graph say.
+def graph_metadata(sampling: Sampling, image_shape: tuple[int, int, int], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of each graph.
 
     Args:
         facts: of the model.
@@ -157,7 +157,7 @@ def about(sampling: Sampling, image_shape: tuple[int, int, int], facts: Mapping[
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Without what tracing warns of, logs and prints, which is about PyTorch's own code."""
+    """Silences what tracing warns of, logs and prints, which is about PyTorch's own code."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -200,9 +200,9 @@ def write_pt2(graph: Graph, facts: Mapping[str, Any], path: Path) -> float:
     """Writes a graph for ``torch.export.load``; returns how far it is from PyTorch."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(traced(graph), path, extra_files={f"{ABOUT}.json": json_text(facts, indent=None)})
+        torch.export.save(traced(graph), path, extra_files={f"{METADATA_KEY}.json": json_text(facts, indent=None)})
     program = torch.export.load(path).module()
-    return _distance(graph, lambda inputs: _listed(program(**inputs)))
+    return _distance(graph, lambda inputs: _tensor_list(program(**inputs)))
 
 
 def write_onnx(graph: Graph, facts: Mapping[str, Any], path: Path) -> float:
@@ -214,7 +214,7 @@ def write_onnx(graph: Graph, facts: Mapping[str, Any], path: Path) -> float:
             traced(graph), dynamo=True, verbose=False, output_names=list(graph.outputs), external_data=False
         )
     assert program is not None
-    program.model.metadata_props[ABOUT] = json_text(facts, indent=None)
+    program.model.metadata_props[METADATA_KEY] = json_text(facts, indent=None)
     program.save(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
@@ -226,8 +226,8 @@ def write_onnx(graph: Graph, facts: Mapping[str, Any], path: Path) -> float:
 
 
 WRITERS: dict[str, Callable[[Graph, Mapping[str, Any], Path], float]] = {".onnx": write_onnx, ".pt2": write_pt2}
-"""By extension."""
-NEEDS = {".onnx": ("onnx", "onnxscript", "onnxruntime")}
+"""The writers by extension."""
+PACKAGES = {".onnx": ("onnx", "onnxscript", "onnxruntime")}
 """Packages that a kind of file needs, which come with the extra ``export``."""
 
 
@@ -237,33 +237,35 @@ def check_packages(suffix: str) -> None:
     Raises:
         UserError: a package is missing.
     """
-    missing = [name for name in NEEDS.get(suffix, ()) if importlib.util.find_spec(name) is None]
-    if missing:
+    missing_packages = [name for name in PACKAGES.get(suffix, ()) if importlib.util.find_spec(name) is None]
+    if missing_packages:
         raise UserError(
-            f"`out`: a {suffix} needs {', '.join(missing)}; install them with: pip install 'diffcli[export]'"
+            f"`out`: a {suffix} needs {', '.join(missing_packages)}; install them with: pip install 'diffcli[export]'"
         )
 
 
-def _listed(answer: Any) -> list[Tensor]:
+def _tensor_list(answer: Any) -> list[Tensor]:
     return list(answer) if isinstance(answer, (tuple, list)) else [answer]
 
 
 @torch.no_grad()
 def _distance(graph: Graph, run: Callable[[dict[str, Tensor]], list[Tensor]]) -> float:
-    """How far what ``run`` answers is from PyTorch at most, relative to the largest number where that is above 1.
+    """The largest distance of what ``run`` answers from PyTorch, relative to the largest number where that is above 1.
 
     Raises:
         RunError: it is more than ``TOLERANCE``.
     """
-    worst = torch.zeros(())
+    largest = torch.zeros(())
     for count in BATCHES:
         inputs = graph.example(count)
-        expected = _listed(graph.module(**inputs))
-        for theirs, ours in zip(run(inputs), expected, strict=True):
+        expected = _tensor_list(graph.module(**inputs))
+        for answer, reference in zip(run(inputs), expected, strict=True):
             # A pixel may fall to either side of a rounding.
-            close = ((theirs.double() - ours.double()).abs() - (1 if ours.dtype == torch.uint8 else 0)).clamp(min=0)
-            worst = torch.maximum(worst, close.max() / ours.double().abs().max().clamp(min=1))  # NaN stays
-    distance = float(worst)
+            close = ((answer.double() - reference.double()).abs() - (1 if reference.dtype == torch.uint8 else 0)).clamp(
+                min=0
+            )
+            largest = torch.maximum(largest, close.max() / reference.double().abs().max().clamp(min=1))  # NaN stays
+    distance = float(largest)
     if not distance <= TOLERANCE:
         raise RunError(
             f"the graph of {type(graph.module).__name__} is {distance:.1g} from PyTorch; nothing was written"

@@ -1,4 +1,4 @@
-"""What an import is asked for; nothing heavy is loaded here."""
+"""The options of an import; nothing heavy is loaded here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from diffcli.utils.options import DATA, Options, bounds, option
 
 @dataclass(frozen=True)
 class ImportOptions(Options):
-    """Which folder of another program is read, and which model file is made of it.
+    """The folder of another program that is read, and the model file that is made of it.
 
     Args:
         folder: a pipeline of diffusers, as ``pipeline.save_pretrained(folder)`` writes it.
@@ -34,12 +34,12 @@ class ImportOptions(Options):
         None,
         metavar="NAME|PATH",
         help="What it was trained on: mnist or another data set, a folder of images or of .npy files, or a .npz file.",
-        shown="not known",
+        default_text="not known",
         panel=DATA,
     )
     unlabelled: int | None = option(
         None,
         check=bounds(0),
         help="Row of the table of classes that stands for no label, counted from 0.",
-        shown="none",
+        default_text="none",
     )

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from diffcli.checkpoints.diffusers_folder import COLOURS, OWN_RANGE
-from diffcli.checkpoints.model_file import Stored, stored_pipeline, write_model_file
-from diffcli.config.registry import registered
+from diffcli.checkpoints.model_file import StoredModel, stored_pipeline, write_model_file
+from diffcli.config.registry import component_named
 from diffcli.data.array_files import npy_array, npz_array, npz_heads
 from diffcli.data.array_format import Array
 from diffcli.data.datasets import DATASETS, OF_FILES
@@ -22,9 +22,9 @@ from diffcli.data.sources import class_names, image_shape
 from diffcli.inference.import_options import ImportOptions
 from diffcli.inference.loading import model_of
 from diffcli.utils.console import note
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.files import user_path
-from diffcli.utils.options import called_with, checked
+from diffcli.utils.options import called_with, options_of
 
 
 @called_with(ImportOptions)
@@ -36,23 +36,23 @@ def import_pipeline(*args: Any, **arguments: Any) -> Path:
     Raises:
         UserError: the folder is none of a pipeline that is known, or an option does not fit it; nothing is written.
     """
-    return import_with(checked(ImportOptions, *args, **arguments))
+    return import_with(options_of(ImportOptions, *args, **arguments))
 
 
 def import_with(options: ImportOptions) -> Path:
-    """As :func:`import_pipeline`, of options."""
-    stored = stored_pipeline(options.folder, options.unlabelled)
+    """Imports a pipeline, see :func:`import_pipeline`, by options at hand."""
+    stored_model = stored_pipeline(options.folder, options.unlabelled)
     if options.data is not None:
-        stored = _trained_on(stored, options.data)
-    model = model_of(stored)  # what cannot be read back is not written
-    for line in stored.notes:
+        stored_model = _trained_on(stored_model, options.data)
+    model = model_of(stored_model)  # what cannot be read back is not written
+    for line in stored_model.notes:
         note(line)
     if model.classes and not model.works_without_label:
         note(
             f"note: it is told one of {len(model.classes):,} labels for each image; if a row of its table stands for "
             "none, name it with `unlabelled`"
         )
-    write_model_file(options.out, replace(stored, training={"imported_from": "diffusers"}))
+    write_model_file(options.out, replace(stored_model, training={"imported_from": "diffusers"}))
     return options.out
 
 
@@ -75,17 +75,17 @@ def _of_arrays(name: str, place: Path, arrays: Iterable[Array], shape: tuple[int
     return {"name": name, "path": str(place), "size": list(shape[1:]), "channels": shape[0], **limits}
 
 
-def _trained_on(stored: Stored, data: str) -> Stored:
+def _trained_on(stored_model: StoredModel, data: str) -> StoredModel:
     """A stored model of which it is known what it was trained on.
 
     Raises:
         UserError: there is no such data, or its images or classes are others than the model's.
     """
-    values, own = dict(stored.preset), stored.preset["data"]
-    shape = (own["channels"], *own["size"])
+    values, stored_data = dict(stored_model.preset), stored_model.preset["data"]
+    shape = (stored_data["channels"], *stored_data["size"])
     place = user_path(data)
     if data in DATASETS and data not in OF_FILES:
-        load = registered("data", data)
+        load = component_named("data", data)
         component: dict[str, Any] = {"name": data}
         names = class_names(load, {})
         size = tuple(image_shape(load, {}))
@@ -100,7 +100,7 @@ def _trained_on(stored: Stored, data: str) -> Stored:
         elif shape[0] not in COLOURS:
             raise UserError(f"`data`: {place} holds no .npy files, as images of {shape[0]} channels are")
         else:
-            component = own | {"path": str(place)}
+            component = stored_data | {"path": str(place)}
         parts = [file.relative_to(place).parts for file in files]
         names = sorted({part[0] for part in parts if len(part) > 1})  # as datasets of folders number them elsewhere
     elif place.suffix.lower() == ".npz" and place.is_file():
@@ -108,14 +108,14 @@ def _trained_on(stored: Stored, data: str) -> Stored:
         component = _of_arrays("npz", place, [images], shape)
         names = None
         if values["labels"] is not None:
-            names = registered("data", "npz")(
+            names = component_named("data", "npz")(
                 **{key: value for key, value in component.items() if key != "name"}
             ).classes
     else:
-        raise UserError(f"`data`: {unknown('data set or folder', data, set(DATASETS) - set(OF_FILES))}")
+        raise UserError(f"`data`: {unknown_name('data set or folder', data, set(DATASETS) - set(OF_FILES))}")
     if values["labels"] is not None:
         count = len(values["labels"]["classes"])
         if names is None or len(names) != count:
             raise UserError(f"`data`: {data} has {len(names or [])} classes, and the model has {count} labels")
         values["labels"] = values["labels"] | {"classes": list(names)}
-    return replace(stored, preset=values | {"data": component})
+    return replace(stored_model, preset=values | {"data": component})

@@ -1,4 +1,4 @@
-"""Which models lead from an image back to its noise, and with which options."""
+"""Checks which models lead from an image back to its noise, and with which options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DETERMINISTIC = {"name": "ddim", "eta": 0.0}
 OfSampler = TypeVar("OfSampler", bound=SamplerOptions)
 
 
-def deterministic(options: OfSampler, degradation: Degradation) -> OfSampler:
+def deterministic_options(options: OfSampler, degradation: Degradation) -> OfSampler:
     """The options with the sampler that can be run backwards, unguided.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which label a measured image has: how well the estimates of each label explain the measurement."""
+"""The evidence for the label of a measured image: how well the estimates of each label explain the measurement."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from diffcli.inference.posterior import trajectory_given
 from diffcli.inference.sampling import Sampling, Track
 
 MOST_NATS = 5.0
-"""How much worse than the best label a step may call another."""
+"""The most by which a step may call a label worse than the best."""
 STEPS_WORTH = 1.5
-"""How many independent steps all the steps of a trajectory are worth: measured, see docs/restore.md."""
+"""The number of independent steps that all the steps of a trajectory are worth: measured, see docs/restore.md."""
 
 
 @torch.inference_mode()
@@ -34,33 +34,33 @@ def label_log_likelihoods(
     distribution are longer than normal ones, so no step says more than ``MOST_NATS``.
     """
     count, classes = len(measurement.y), len(labels)
-    told = torch.tensor(labels, device=sampling.device).repeat(count)
+    candidates = torch.tensor(labels, device=sampling.device).repeat(count)
     degradation = sampling.denoiser.degradation
 
     def score(indices: range) -> Tensor:
         images = [index // classes for index in indices]
-        known = measurement.of(torch.tensor(images, device=sampling.device))
+        batch_measurement = measurement.of(torch.tensor(images, device=sampling.device))
         generators = [generator_for(sampling.seed, Stream.EVIDENCE, image) for image in images]
         scores: dict[tuple[int, ...], list[Tensor]] = {}
 
-        def watch(estimate: X0Function, known: Measurement, rows: Tensor) -> X0Function:
-            seen = scores.setdefault(tuple(rows.tolist()), [])
+        def watch(estimate: X0Function, batch_measurement: Measurement, rows: Tensor) -> X0Function:
+            step_scores = scores.setdefault(tuple(rows.tolist()), [])
 
-            def watched(xt: Tensor, t: Tensor) -> Tensor:
+            def estimate_and_score(xt: Tensor, t: Tensor) -> Tensor:
                 x0_hat = estimate(xt, t)
-                seen.append(_log_probability(known, x0_hat.detach(), t, degradation))
+                step_scores.append(_log_probability(batch_measurement, x0_hat.detach(), t, degradation))
                 return x0_hat
 
-            return watched
+            return estimate_and_score
 
-        own = told[indices.start : indices.stop]
-        last(track(trajectory_given(sampling, known, method, generators, own, watch=watch)))
-        return torch.cat([torch.stack(seen) for seen in scores.values()], dim=1)[:, : len(indices)].cpu()
+        batch_labels = candidates[indices.start : indices.stop]
+        last(track(trajectory_given(sampling, batch_measurement, method, generators, batch_labels, watch=watch)))
+        return torch.cat([torch.stack(parts) for parts in scores.values()], dim=1)[:, : len(indices)].cpu()
 
     parts = list(sampling.processes.map_in_order(sampling.batches(count * classes), score))
     steps = torch.cat(parts, dim=1).unflatten(1, (count, classes))
-    worse = (steps - steps.amax(dim=2, keepdim=True)).clamp(min=-MOST_NATS)
-    return STEPS_WORTH * worse.mean(dim=0)
+    losses = (steps - steps.amax(dim=2, keepdim=True)).clamp(min=-MOST_NATS)
+    return STEPS_WORTH * losses.mean(dim=0)
 
 
 def _log_probability(measurement: Measurement, x0_hat: Tensor, t: Tensor, degradation: Degradation) -> Tensor:
@@ -88,7 +88,9 @@ def label_probabilities(log_likelihoods: Tensor, labels: Sequence[int], shares: 
 
 def labels_drawn(probabilities: Tensor, samples: int) -> Tensor:
     """Labels of K samples of each image in proportion to their probabilities, the most probable first, int64 (K, N)."""
-    ordered, labels = probabilities.sort(dim=1, descending=True, stable=True)
+    sorted_probabilities, labels = probabilities.sort(dim=1, descending=True, stable=True)
     positions = torch.arange(samples, dtype=torch.float64) / samples
-    places = torch.searchsorted(ordered.cumsum(dim=1), positions.expand(len(ordered), -1).contiguous(), right=True)
+    places = torch.searchsorted(
+        sorted_probabilities.cumsum(dim=1), positions.expand(len(sorted_probabilities), -1).contiguous(), right=True
+    )
     return labels.gather(1, places.clamp(max=labels.shape[1] - 1)).T.contiguous()

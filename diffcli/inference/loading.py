@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffcli.checkpoints.diffusers_folder import is_pipeline
-from diffcli.checkpoints.model_file import Stored, check_weights, is_model_file, read_stored, ready_models
+from diffcli.checkpoints.model_file import StoredModel, check_weights, is_model_file, read_stored, ready_models
 from diffcli.checkpoints.runs import Run, best_checkpoint, check_version, no_run, run_named
-from diffcli.config.build import Resolved, build_denoiser, resolve
+from diffcli.config.build import ResolvedPreset, build_denoiser, resolve
 from diffcli.config.plugins import check_loaded
 from diffcli.config.schema import validate_stored
 from diffcli.inference.model import Model
-from diffcli.utils.compile import check_compiler, precision_of, prepared
+from diffcli.utils.compile import check_compiler, precision_of, prepare_network
 from diffcli.utils.console import note
 from diffcli.utils.devices import ENGINES, ONE_DEVICE, Devices, Processes, devices_of, launch
 from diffcli.utils.distributed import is_first
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.files import user_path
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def find_checkpoint(name: Run | Path | str) -> tuple[Run | None, Path]:
         or path.is_file()
         or (isinstance(name, Path) and not path.is_dir())
     ):
-        beside = Run(path.parent.parent)
-        if not beside.preset_file.is_file():
+        parent_run = Run(path.parent.parent)
+        if not parent_run.preset_file.is_file():
             return None, path
-        check_version(beside)
-        return beside, path
+        check_version(parent_run)
+        return parent_run, path
     ready = ready_models()
     file = ready.get(str(name))
     run = run_named(str(name), file)
@@ -94,10 +94,10 @@ def load(
     run, checkpoint = find_checkpoint(name)
     model = replace(read_model(checkpoint), run=run, data_dir=data_dir, data=data)
     model.check_data()
-    return started(model, devices_of(devices))
+    return model_on_devices(model, devices_of(devices))
 
 
-def started(model: Model, devices: Devices, processes: Processes | None = None) -> Model:
+def model_on_devices(model: Model, devices: Devices, processes: Processes | None = None) -> Model:
     """A model on the devices that were asked for, its networks computing as they say; do that once.
 
     Args:
@@ -111,17 +111,17 @@ def started(model: Model, devices: Devices, processes: Processes | None = None) 
     if devices.compile:
         check_compiler(processes.device)
     if devices.engine not in ENGINES:
-        raise UserError(f"`engine`: {unknown('engine', devices.engine, ENGINES)}")
+        raise UserError(f"`engine`: {unknown_name('engine', devices.engine, ENGINES)}")
     work = sum(weight.numel() for weight in model.denoiser.network.parameters()) * math.prod(model.image_shape[1:])
     automatic = devices.engine == "auto" and processes.device.type == "cpu" and work >= GRAPH_WORK
-    about = model.preset.network.model_dump()
+    description = model.preset.network.model_dump()
     for denoiser in filter(None, (model.denoiser, model.guide)):
         network = denoiser.to(processes.device).network
-        denoiser.network = prepared(network, precision, devices.compile)
+        denoiser.network = prepare_network(network, precision, devices.compile)
         if automatic or devices.engine == "onnxruntime":
             from diffcli.utils.engine import with_graphs
 
-            denoiser.network = with_graphs(network, denoiser.network, devices, precision, about)
+            denoiser.network = with_graphs(network, denoiser.network, devices, precision, description)
     return replace(model, processes=processes, precision=precision)
 
 
@@ -135,51 +135,53 @@ def read_model(file: Path) -> Model:
     return model_of(read_stored(file))
 
 
-def model_of(stored: Stored) -> Model:
+def model_of(stored_model: StoredModel) -> Model:
     """A stored model, on the CPU and in evaluation mode.
 
     Raises:
         UserError: its preset is not valid here, or its weights do not fit the network that the preset names.
     """
-    check_loaded(stored.plugins, stored.title)
-    resolved = resolve(validate_stored(stored.preset, stored.title), network=False)  # which is built next
-    sampler = resolved.preset.sampler
-    if stored.guide is None and sampler.autoguidance != 1:
-        unguided = {"sampler": sampler.model_copy(update={"autoguidance": 1.0})}
-        resolved = replace(resolved, preset=resolved.preset.model_copy(update=unguided))
+    check_loaded(stored_model.plugins, stored_model.title)
+    resolved_preset = resolve(
+        validate_stored(stored_model.preset, stored_model.title), network=False
+    )  # which is built next
+    sampler = resolved_preset.preset.sampler
+    if stored_model.guide is None and sampler.autoguidance != 1:
+        without_guide = {"sampler": sampler.model_copy(update={"autoguidance": 1.0})}
+        resolved_preset = replace(resolved_preset, preset=resolved_preset.preset.model_copy(update=without_guide))
         if is_first():
             average = "its early average of the weights (training.guide_at)"
-            note(f"note: {stored.title} is of before {average}: no autoguidance")
-    denoiser = build_denoiser(resolved)
-    guide = build_denoiser(resolved) if stored.guide is not None else None
+            note(f"note: {stored_model.title} is of before {average}: no autoguidance")
+    denoiser = build_denoiser(resolved_preset)
+    guide = build_denoiser(resolved_preset) if stored_model.guide is not None else None
     try:
-        for network, weights in ((denoiser, stored.weights), (guide, stored.guide)):
+        for network, weights in ((denoiser, stored_model.weights), (guide, stored_model.guide)):
             if network is not None and weights is not None:
-                check_weights(stored.title, weights, network)
+                check_weights(stored_model.title, weights, network)
                 network.load_state_dict(weights)
                 network.eval().requires_grad_(False)
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise UserError(f"{stored.title} is damaged: it holds something else than weights") from error
+        raise UserError(f"{stored_model.title} is damaged: it holds something else than weights") from error
     return Model(
-        checkpoint=stored.file,
-        preset_name=stored.preset_name,
-        resolved=resolved,
+        checkpoint=stored_model.file,
+        preset_name=stored_model.preset_name,
+        resolved=resolved_preset,
         denoiser=denoiser,
-        epoch=stored.epoch,
-        prior_states=stored.prior_states,
+        epoch=stored_model.epoch,
+        prior_states=stored_model.prior_states,
         guide=guide,
-        class_shares=stored.class_shares,
-        unlabelled_share=stored.unlabelled_share,
-        clusters=_clusters_of(stored, resolved),
+        class_shares=stored_model.class_shares,
+        unlabelled_share=stored_model.unlabelled_share,
+        clusters=_clusters_of(stored_model, resolved_preset),
     )
 
 
-def _clusters_of(stored: Stored, resolved: Resolved) -> Tensor | None:
+def _clusters_of(stored_model: StoredModel, resolved_preset: ResolvedPreset) -> Tensor | None:
     """The centres of the clusters that are a model's labels, if they are."""
-    labels = resolved.preset.labels
+    labels = resolved_preset.preset.labels
     if labels is None or not labels.clusters:
         return None
-    expected = (labels.clusters, math.prod(resolved.image_shape))
-    if stored.clusters is None or tuple(stored.clusters.shape) != expected:
-        raise UserError(f"{stored.title} is damaged: it lacks the centres of its {labels.clusters} clusters")
-    return stored.clusters.float()
+    expected = (labels.clusters, math.prod(resolved_preset.image_shape))
+    if stored_model.clusters is None or tuple(stored_model.clusters.shape) != expected:
+        raise UserError(f"{stored_model.title} is damaged: it lacks the centres of its {labels.clusters} clusters")
+    return stored_model.clusters.float()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from diffcli.inference.options import SamplerOptions
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.options import IMAGES, SAMPLING, Options, bounds, option
 
 METHODS = {
@@ -20,7 +20,7 @@ MOST_SAMPLES = 1000
 
 def _check_method(name: str, method: str) -> str:
     if method not in METHODS:
-        raise UserError(f"`{name}`: {unknown('method', method, METHODS)}")
+        raise UserError(f"`{name}`: {unknown_name('method', method, METHODS)}")
     return method
 
 
@@ -42,16 +42,16 @@ class MeasurementOptions(Options):
 
     sigma: float | None = option(
         None,
-        check=bounds(0, 1, why=": pixels have a range of 1"),
+        check=bounds(0, 1, reason=": pixels have a range of 1"),
         help="Standard deviation of the noise on the measurement; pixels have a range of 1, and 8 bits are 0.004.",
-        shown="the degradation's",
+        default_text="the degradation's",
         panel=IMAGES,
     )
     method: str | None = option(
         None,
         check=_check_method,
-        help="With `degradation`: " + "; ".join(f"{name} ({about})" for name, about in METHODS.items()) + ".",
-        shown="moments of a noise model, else isotropic",
+        help="With `degradation`: " + "; ".join(f"{name} ({text})" for name, text in METHODS.items()) + ".",
+        default_text="moments of a noise model, else isotropic",
         panel=SAMPLING,
     )
     samples: int | None = option(
@@ -59,14 +59,14 @@ class MeasurementOptions(Options):
         check=bounds(1, MOST_SAMPLES),
         help="With `degradation`: answers drawn for each image; from 2 on their mean and standard deviation are "
         "written, too.",
-        shown="1",
+        default_text="1",
         panel=SAMPLING,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PosteriorOptions(SamplerOptions, MeasurementOptions):
-    """How a trained model is sampled given measurements; None is what its preset says.
+    """The options of sampling a trained model given measurements; None is what its preset says.
 
     ``label`` may be ``auto``, too: each sample has a label drawn by how well the labels' estimates explain the
     measurement.
@@ -76,7 +76,7 @@ class PosteriorOptions(SamplerOptions, MeasurementOptions):
     """
 
 
-def unguided(options: PosteriorOptions) -> PosteriorOptions:
+def without_guidance(options: PosteriorOptions) -> PosteriorOptions:
     """The options without guidance, where they do not ask for it."""
     return replace(
         options,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from diffcli.checkpoints.diffusers_folder import is_pipeline
-from diffcli.checkpoints.model_file import is_model_file, read_about, read_stored, ready_models
+from diffcli.checkpoints.model_file import is_model_file, read_metadata, read_stored, ready_models
 from diffcli.checkpoints.runs import run_named, run_preset
 from diffcli.config.build import build_degradation, degradation_of
 from diffcli.config.notation import parse_argument
@@ -25,37 +25,37 @@ from diffcli.config.registry import with_defaults
 from diffcli.config.schema import Component, Preset, explain, validate_stored
 from diffcli.data.pixels import rounding, to_model
 from diffcli.diffusion.degradations import DEGRADATIONS, Degradation
-from diffcli.diffusion.measurements import Measurement, measured
+from diffcli.diffusion.measurements import Measurement, measurement_at
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.files import user_path
 from diffcli.utils.options import check_number
 
 ROUNDING = rounding(8)
 """Standard deviation of what 8 bits round away, 0.0011: that of a number uniform in a step."""
-BESIDE = ("schedule", "noise")
-"""What a degradation may need beside its own parameters."""
+SCHEDULE_AND_NOISE = ("schedule", "noise")
+"""The components that a degradation may need beside its own parameters."""
 
 Shape = tuple[int, int, int]
 
 
-def degradation_named(chosen: str | Path | Mapping[str, Any] | Degradation, image_shape: Shape) -> Degradation:
+def degradation_named(degradation: str | Path | Mapping[str, Any] | Degradation, image_shape: Shape) -> Degradation:
     """A degradation of (C, H, W) images, whatever images it was made for.
 
     Args:
-        chosen: a preset, a run, a ready model, or a file of one of these, whose degradation is taken; the name of a
-            kind of degradation; its name with parameters, ``{name: heat, schedule: {...}, noise: {...}}``, as YAML or
-            as a mapping; or one that is built.
+        degradation: a preset, a run, a ready model, or a file of one of these, whose degradation is taken; the name of
+            a kind of degradation; its name with parameters, ``{name: heat, schedule: {...}, noise: {...}}``, as YAML
+            or as a mapping; or one that is built.
 
     Raises:
         UserError: there is none of that name, it does not fit the images, or a parameter is not as it must be.
     """
-    if isinstance(chosen, Degradation):
-        return _fitting(chosen, image_shape)
+    if isinstance(degradation, Degradation):
+        return _of_image_shape(degradation, image_shape)
     load_configured()
-    if isinstance(chosen, Mapping):
-        return _of_components(dict(chosen), image_shape)
-    text = str(chosen).strip()
+    if isinstance(degradation, Mapping):
+        return _of_components(dict(degradation), image_shape)
+    text = str(degradation).strip()
     if text[:1] == "{":
         value = parse_argument(text, "`degradation`")
         return _of_components(value, image_shape)
@@ -64,11 +64,11 @@ def degradation_named(chosen: str | Path | Mapping[str, Any] | Degradation, imag
         return build_degradation(preset, image_shape)
     if text in DEGRADATIONS:
         return _of_components({"name": text}, image_shape)
-    known = {*preset_files(), *ready_models(), *DEGRADATIONS}
-    raise UserError(f"`degradation`: {unknown('preset, run, model or kind', text, known)}")
+    names = {*preset_files(), *ready_models(), *DEGRADATIONS}
+    raise UserError(f"`degradation`: {unknown_name('preset, run, model or kind', text, names)}")
 
 
-def _fitting(degradation: Degradation, image_shape: Shape) -> Degradation:
+def _of_image_shape(degradation: Degradation, image_shape: Shape) -> Degradation:
     if tuple(degradation.image_shape) == image_shape:
         return degradation
     if degradation.snr(torch.ones(1, dtype=torch.int64, device=degradation.device)) is None:
@@ -76,17 +76,17 @@ def _fitting(degradation: Degradation, image_shape: Shape) -> Degradation:
         raise UserError(
             f"`degradation`: this {degradation.name} is of images {sizes[0]}, and the model's are {sizes[1]}"
         )
-    fitting = deepcopy(degradation)  # a number for all pixels, whatever their count
-    fitting.image_shape = image_shape
-    return fitting
+    other = deepcopy(degradation)  # a number for all pixels, whatever their count
+    other.image_shape = image_shape
+    return other
 
 
 def _of_components(values: dict[str, Any], image_shape: Shape) -> Degradation:
-    """Of a degradation's name and parameters, its schedule and its noise among them."""
+    """The degradation of a name and parameters, its schedule and its noise among them."""
     components = {}
     for kind, value in {
-        "degradation": {key: value for key, value in values.items() if key not in BESIDE},
-        **{kind: values[kind] for kind in BESIDE if values.get(kind) is not None},
+        "degradation": {key: value for key, value in values.items() if key not in SCHEDULE_AND_NOISE},
+        **{kind: values[kind] for kind in SCHEDULE_AND_NOISE if values.get(kind) is not None},
     }.items():
         try:
             component = Component.model_validate({"name": value} if isinstance(value, str) else value)
@@ -112,18 +112,18 @@ def preset_named(name: str) -> Preset | None:
     none."""
     path = user_path(name)
     if path.suffix == ".ckpt" or is_model_file(path):
-        stored = read_stored(path)
-        return validate_stored(stored.preset, stored.title)
+        stored_model = read_stored(path)
+        return validate_stored(stored_model.preset, stored_model.title)
     if path.suffix not in (".yaml", ".yml"):
         ready = ready_models()
         run = run_named(name, ready.get(name))
         if run is not None:
             return run_preset(run)
         if name not in ready and is_pipeline(path):
-            stored = read_stored(path)
-            return validate_stored(stored.preset, stored.title)
+            stored_model = read_stored(path)
+            return validate_stored(stored_model.preset, stored_model.title)
         if name in ready:
-            return validate_stored(read_about(ready[name])["preset"], f"model file {ready[name]}")
+            return validate_stored(read_metadata(ready[name])["preset"], f"model file {ready[name]}")
     if path.suffix in (".yaml", ".yml") or os.sep in name or name in preset_files():
         return load_preset(name)[1]
     return None
@@ -145,7 +145,7 @@ def draw_measurements(degradation: Degradation, images: Tensor, t: int, sigma: f
 def measurement_of(
     y: Tensor, degradation: Degradation, t: int | None, sigma: float | None, device: torch.device
 ) -> Measurement:
-    """What degraded images say of clean ones.
+    """The measurement of clean images that degraded ones are.
 
     Args:
         y: (N, C, H, W), uint8, or float with pixels in about [-0.5, 0.5].
@@ -160,11 +160,11 @@ def measurement_of(
     if y.dtype == torch.uint8:
         if sigma == 0:
             raise UserError(f"`sigma` 0 is no noise, and 8 bits round by {ROUNDING:.2g}; leave it out, or say how much")
-        own = float(degradation.sigmas[t])
-        sigma = math.hypot(own, ROUNDING) if sigma is None else sigma
+        sigma_t = float(degradation.sigmas[t])
+        sigma = math.hypot(sigma_t, ROUNDING) if sigma is None else sigma
         y = to_model(y)
     try:
-        return measured(degradation.to(device), t, y.to(device), sigma=sigma)
+        return measurement_at(degradation.to(device), t, y.to(device), sigma=sigma)
     except ValueError as error:
         raise UserError(f"`degradation`: {error}") from error
 

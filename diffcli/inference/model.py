@@ -14,9 +14,9 @@ from torch import Tensor
 
 from diffcli.checkpoints.images import with_images
 from diffcli.checkpoints.runs import Run
-from diffcli.config.build import Resolved, load_source, path_of, resolve_prior, resolve_sampler, training_split
+from diffcli.config.build import ResolvedPreset, load_source, path_of, resolve_prior, resolve_sampler, training_split
 from diffcli.config.presets import sampler_named
-from diffcli.config.registry import build, registered
+from diffcli.config.registry import build, component_named
 from diffcli.config.schema import Component, Preset, Sampler
 from diffcli.data.array_format import Array, ArrayFormat
 from diffcli.data.datasets import ImageSet, Source
@@ -29,25 +29,25 @@ from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import Step
 from diffcli.inference.answers import answer
-from diffcli.inference.checks import check_degraded, check_images, check_inpaints, check_measured, painted_pixels
-from diffcli.inference.inverting import deterministic
-from diffcli.inference.measurement_options import PosteriorOptions, unguided
+from diffcli.inference.checks import check_degraded, check_images, check_inpaints, check_measured, image_masks
+from diffcli.inference.inverting import deterministic_options
+from diffcli.inference.measurement_options import PosteriorOptions, without_guidance
 from diffcli.inference.measuring import degradation_named, measurement_of
 from diffcli.inference.model_labels import ModelLabels
 from diffcli.inference.new_images import images_drawn
 from diffcli.inference.options import BatchSize, DrawOptions, SamplerOptions, takes, takes_sampler_options
-from diffcli.inference.painting import inpainted
+from diffcli.inference.painting import inpaint_images
 from diffcli.inference.posterior import Posterior, method_for
-from diffcli.inference.restoration import degraded_images, estimated, invert, reconstruct, restore
-from diffcli.inference.sampling import Sampling, counting, fit_prior, generate
+from diffcli.inference.restoration import degraded_images, invert, one_step_estimates, reconstruct, restore
+from diffcli.inference.sampling import Sampling, fit_prior, generate, step_counter
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Precision, Processes
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.former_names import FormerAttribute
 from diffcli.utils.options import bounds, check_number
 
-KEPT = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
-"""What a preset says of its sampler and another sampler keeps."""
+COMMON_KEYS = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
+"""The keys of a preset's sampler that another sampler keeps."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,21 +60,21 @@ class Model:
 
     checkpoint: Path
     preset_name: str
-    resolved: Resolved
+    resolved: ResolvedPreset
     """The preset that it was trained with, and the degradation."""
     denoiser: Denoiser
     epoch: int
     """Epochs done, counted from 1."""
     prior_states: dict[str, dict[str, Tensor]]
-    """What each fitted prior learnt from the training split, as state dicts by name."""
+    """The states that fitted priors learnt from the training split, by name."""
     guide: Denoiser | None = None
     """With an early average of the weights, for autoguidance."""
     class_shares: tuple[float, ...] = ()
-    """How frequent each label was in the training split, among the images that had one."""
+    """The share of each label in the training split, among the images that had one."""
     unlabelled_share: float = 0.0
     """The share of the training images that had no label."""
     clusters: Tensor | None = None
-    """Where its labels are clusters, their centres, (K, C * H * W)."""
+    """The centres of the clusters that are its labels, if they are, (K, C * H * W)."""
     run: Run | None = None
     """The run that it belongs to, if any."""
     data_dir: Path | str | None = None
@@ -107,8 +107,8 @@ class Model:
 
     @property
     def array_format(self) -> ArrayFormat:
-        """How the images that it was trained on are arrays."""
-        return array_format(registered("data", self.preset.data.name), self.preset.data.parameters)
+        """The format as arrays of the images that it was trained on."""
+        return array_format(component_named("data", self.preset.data.name), self.preset.data.parameters)
 
     @property
     def T(self) -> int:
@@ -140,12 +140,12 @@ class Model:
     @property
     def untrained_classes(self) -> list[str]:
         """The names of the labels that no training image had."""
-        return self.labels.untrained
+        return self.labels.untrained_classes
 
     @property
     def trained_classes(self) -> list[str]:
         """The names of the labels that training images had, which are those that can be asked for."""
-        return self.labels.trained
+        return self.labels.trained_classes
 
     @takes(DrawOptions)
     def sample(self, n: int | None = None, *, prior: str | None = None, **options: Any) -> Tensor:
@@ -160,11 +160,11 @@ class Model:
         Raises:
             UserError: an option is out of range or does not fit the model.
         """
-        chosen = DrawOptions(**options)
-        sampling = self.sampling(chosen, self.prior(prior))
-        sampling, n = images_drawn(sampling, chosen, n, self.classes, priors=self.stored_priors)
-        with progress(f"sampling {n} images", sampling.total_steps(n), "steps", chosen.quiet) as done:
-            return to_uint8(torch.cat(list(generate(sampling, n, self.image_shape, counting(done)))))
+        settings = DrawOptions(**options)
+        sampling = self.sampling(settings, self.prior(prior))
+        sampling, n = images_drawn(sampling, settings, n, self.classes, priors=self.stored_priors)
+        with progress(f"sampling {n} images", sampling.total_steps(n), "steps", settings.quiet) as done:
+            return to_uint8(torch.cat(list(generate(sampling, n, self.image_shape, step_counter(done)))))
 
     @takes(DrawOptions)
     def trajectory(self, n: int | None = None, *, prior: str | None = None, **options: Any) -> Iterator[Step]:
@@ -176,9 +176,9 @@ class Model:
         Raises:
             UserError: an option is out of range or does not fit the model.
         """
-        chosen = DrawOptions(**options)
-        sampling = self.sampling(chosen, self.prior(prior))
-        sampling, n = images_drawn(sampling, chosen, n, self.classes, priors=self.stored_priors)
+        settings = DrawOptions(**options)
+        sampling = self.sampling(settings, self.prior(prior))
+        sampling, n = images_drawn(sampling, settings, n, self.classes, priors=self.stored_priors)
 
         @torch.inference_mode()
         def steps() -> Iterator[Step]:
@@ -226,13 +226,13 @@ class Model:
         Raises:
             UserError: an option is out of range or does not fit the model.
         """
-        chosen = SamplerOptions(**options)
+        settings = SamplerOptions(**options)
         check_degraded(xt, self.image_shape)
         self.check_t(t)
-        sampling = self.sampling_from(t, chosen).with_sigma(sigma)
-        labels = self.labels.of_images(chosen, len(xt))
-        with progress(f"restoring {len(xt)} images", sampling.total_steps(len(xt)), "steps", chosen.quiet) as done:
-            return to_uint8(torch.cat(list(restore(sampling, xt, counting(done), labels))))
+        sampling = self.sampling_from(t, settings).with_sigma(sigma)
+        labels = self.labels.of_images(settings, len(xt))
+        with progress(f"restoring {len(xt)} images", sampling.total_steps(len(xt)), "steps", settings.quiet) as done:
+            return to_uint8(torch.cat(list(restore(sampling, xt, step_counter(done), labels))))
 
     @takes(PosteriorOptions)
     def posterior(
@@ -258,13 +258,13 @@ class Model:
             UserError: the measurements are of another shape or type, the degradation is not found or cannot be
                 inverted, or an option is out of range or does not fit the model.
         """
-        chosen = PosteriorOptions(**options)
-        method = method_for(self.denoiser.degradation, chosen.method)
+        settings = PosteriorOptions(**options)
+        method = method_for(self.denoiser.degradation, settings.method)
         check_measured(y, self.image_shape)
-        known = degradation_named(degradation, self.image_shape)
-        measurement = measurement_of(y, known, t, chosen.sigma, self.processes.device)
-        sampling = self.sampling(self.labels.without_auto(unguided(chosen)), self.prior(None))
-        return answer(sampling, self.labels, measurement, replace(chosen, method=method))
+        instrument = degradation_named(degradation, self.image_shape)
+        measurement = measurement_of(y, instrument, t, settings.sigma, self.processes.device)
+        sampling = self.sampling(self.labels.without_auto(without_guidance(settings)), self.prior(None))
+        return answer(sampling, self.labels, measurement, replace(settings, method=method))
 
     def estimate(
         self,
@@ -292,27 +292,27 @@ class Model:
         self.check_t(t)
         sampling = replace(self.sampling(options), steps=[t, 0]).with_sigma(sigma)
         labels = self.labels.of_images(options, len(xt))
-        return to_uint8(torch.cat(list(estimated(sampling, xt, labels))))
+        return to_uint8(torch.cat(list(one_step_estimates(sampling, xt, labels))))
 
     @takes_sampler_options
     def reconstruct(self, images: Tensor, **options: Any) -> Tensor:
-        """What the sampler makes of x_T of uint8 ``images`` (N, C, H, W): uint8 (N, C, H, W).
+        """Reconstructions of uint8 ``images`` (N, C, H, W) by the sampler from their x_T: uint8 (N, C, H, W).
 
         Raises:
             UserError: the images are of another shape or type, or an option does not fit the model.
         """
-        chosen, count = SamplerOptions(**options), len(images)
+        settings, count = SamplerOptions(**options), len(images)
         check_images(images, self.image_shape)
-        sampling = self.sampling(chosen)
-        labels = self.labels.of_images(chosen, count)
-        with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", chosen.quiet) as done:
-            made = [sampled for sampled, _ in reconstruct(sampling, images, counting(done), labels)]
-        return to_uint8(torch.cat(made))
+        sampling = self.sampling(settings)
+        labels = self.labels.of_images(settings, count)
+        with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", settings.quiet) as done:
+            batches = [x0 for x0, _ in reconstruct(sampling, images, step_counter(done), labels)]
+        return to_uint8(torch.cat(batches))
 
     @takes_sampler_options
     def invert(self, images: Tensor, **options: Any) -> Tensor:
         """The noise x_T that DDIM takes to uint8 ``images`` (N, C, H, W): float (N, C, H, W), see
-        :func:`diffcli.diffusion.inversion.inverted`.
+        :func:`diffcli.diffusion.inversion.inversion_steps`.
 
         ``restore(noise, model.T, sampler={"name": "ddim", "eta": 0}, guidance=1, autoguidance=1)`` draws the images
         from it again, with the same ``steps`` and ``label``.
@@ -321,11 +321,11 @@ class Model:
             UserError: the images are of another shape or type, the model is of another degradation than Gaussian noise,
                 or an option does not fit: guidance, or another sampler.
         """
-        chosen = deterministic(SamplerOptions(**options), self.denoiser.degradation)
+        settings = deterministic_options(SamplerOptions(**options), self.denoiser.degradation)
         check_images(images, self.image_shape)
-        sampling, labels = self.sampling(chosen), self.labels.of_images(chosen, len(images))
-        with progress("inverting", sampling.total_steps(len(images)), "steps", chosen.quiet) as done:
-            return torch.cat(list(invert(sampling, images, counting(done), labels)))
+        sampling, labels = self.sampling(settings), self.labels.of_images(settings, len(images))
+        with progress("inverting", sampling.total_steps(len(images)), "steps", settings.quiet) as done:
+            return torch.cat(list(invert(sampling, images, step_counter(done), labels)))
 
     @takes_sampler_options
     def inpaint(self, images: Tensor, mask: Tensor, resampling: int | None = None, **options: Any) -> Tensor:
@@ -344,18 +344,18 @@ class Model:
             UserError: the images or the mask are of another shape or type, the mask marks nothing or everything of an
                 image, the model is of another degradation, or an option does not fit it.
         """
-        chosen = SamplerOptions(**options)
+        settings = SamplerOptions(**options)
         check_images(images, self.image_shape)
-        painted = painted_pixels(mask, len(images), self.image_shape)
+        masks = image_masks(mask, len(images), self.image_shape)
         check_inpaints(self.denoiser.degradation, resampling)
-        sampling = self.sampling(chosen, self.prior(None))
-        labels = self.labels.of_images(chosen, len(images))
-        made = inpainted(sampling, images, painted, labels, resampling, chosen.quiet)
-        return torch.where(painted, made, images)
+        sampling = self.sampling(settings, self.prior(None))
+        labels = self.labels.of_images(settings, len(images))
+        drawing = inpaint_images(sampling, images, masks, labels, resampling, settings.quiet)
+        return torch.where(masks, drawing, images)
 
     def labelled(self, images: ImageSet) -> ImageSet:
-        """Images with the labels that this model knows them by, see :meth:`ModelLabels.given_to`."""
-        return self.labels.given_to(images)
+        """Images with the labels that this model knows them by, see :meth:`ModelLabels.with_model_labels`."""
+        return self.labels.with_model_labels(images)
 
     def check_data(self, needed: bool = True) -> None:
         """Checks that ``data``, where it is given, takes the place of the images that the model was trained on.
@@ -393,10 +393,10 @@ class Model:
         Raises:
             UserError: it is unknown, or does not fit the degradation.
         """
-        own = self.preset.prior
+        preset_prior = self.preset.prior
         if name is not None and name not in PRIORS:
-            raise UserError(f"`prior`: {unknown('prior', name, PRIORS)}")
-        component = own if name in (None, own.name) else Component(name=str(name))
+            raise UserError(f"`prior`: {unknown_name('prior', name, PRIORS)}")
+        component = preset_prior if name in (None, preset_prior.name) else Component(name=str(name))
         return resolve_prior(component, self.resolved.degradation)
 
     def needs_images(self, prior: Component) -> bool:
@@ -417,8 +417,8 @@ class Model:
             except KeyError as key:
                 raise UserError(f"checkpoint {self.checkpoint} is damaged: prior {component.name} lacks {key}") from key
         elif prior.needs_fit:
-            seen = self.labels.given_to(self.training_split())
-            fit_prior(prior, self.denoiser.degradation, seen.images, seen.labels if self.classes else None)
+            split = self.labels.with_model_labels(self.training_split())
+            fit_prior(prior, self.denoiser.degradation, split.images, split.labels if self.classes else None)
         return prior
 
     def stored_priors(self) -> Iterator[tuple[str, Prior]]:
@@ -437,9 +437,9 @@ class Model:
         """
         sampler = self.preset.sampler
         if options.sampler is not None and options.sampler != sampler.name:
-            chosen = sampler_named(options.sampler)
-            kept = {key: getattr(sampler, key) for key in KEPT if key not in chosen.model_fields_set}
-            sampler = chosen.model_copy(update=kept)
+            other = sampler_named(options.sampler)
+            common = {key: getattr(sampler, key) for key in COMMON_KEYS if key not in other.model_fields_set}
+            sampler = other.model_copy(update=common)
         weights = {"guidance": options.guidance, "autoguidance": options.autoguidance}
         sampler = sampler.model_copy(update={name: float(w) for name, w in weights.items() if w is not None})
         if sampler.guidance != 1 and not self.labels.works_without:
@@ -460,7 +460,7 @@ class Model:
         bounds(smallest, self.T)("t", t)
 
     def sampling_from(self, t: int, options: SamplerOptions) -> Sampling:
-        """As :meth:`sampling`, from ``t`` in 1..T to 0; without ``steps``, the preset's from T to 0 in proportion.
+        """The sampling from ``t`` in 1..T to 0, see :meth:`sampling`; without ``steps``, the preset's in proportion.
 
         Raises:
             UserError: ``t`` is out of range, or an option does not fit.

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from diffcli.data.clusters import clustered
+from diffcli.data.clusters import label_by_cluster
 from diffcli.data.datasets import ImageSet
 from diffcli.data.label_names import Label, label_notes, label_numbers, no_label_text
 from diffcli.diffusion.labels import NO_LABEL, SampleLabels
@@ -41,21 +41,21 @@ class ModelLabels:
     clusters: Tensor | None = None
 
     @property
-    def untrained(self) -> list[str]:
+    def untrained_classes(self) -> list[str]:
         """The names of the labels that no training image had."""
         return [name for name, share in zip(self.classes, self.shares, strict=False) if not share]
 
     @property
-    def trained(self) -> list[str]:
+    def trained_classes(self) -> list[str]:
         """The names of the labels that training images had, which are those that can be asked for."""
-        untrained = set(self.untrained)
-        return [name for name in self.classes if name not in untrained]
+        names_without_images = set(self.untrained_classes)
+        return [name for name in self.classes if name not in names_without_images]
 
     def names(self, numbers: Sequence[int]) -> list[str]:
         """The names of labels; of -1, what stands for none."""
         return [no_label_text(self.classes) if number == NO_LABEL else self.classes[number] for number in numbers]
 
-    def given_to(self, images: ImageSet) -> ImageSet:
+    def with_model_labels(self, images: ImageSet) -> ImageSet:
         """Images with the labels that the model knows them by: the data set's, or their clusters; none where it saw no
         image of a class in training.
 
@@ -63,14 +63,14 @@ class ModelLabels:
             UserError: an image has no label that the model knows, and it does not work without.
         """
         if self.clusters is not None:
-            return clustered(images, self.clusters)
+            return label_by_cluster(images, self.clusters)
         if not self.classes:
             return images
-        untrained = torch.tensor([self.classes.index(name) for name in self.untrained], dtype=torch.int64)
-        labels = images.labels.masked_fill(torch.isin(images.labels, untrained), NO_LABEL)
-        if not self.works_without and (without := int((labels == NO_LABEL).sum())):
+        numbers = torch.tensor([self.classes.index(name) for name in self.untrained_classes], dtype=torch.int64)
+        labels = images.labels.masked_fill(torch.isin(images.labels, numbers), NO_LABEL)
+        if not self.works_without and (count := int((labels == NO_LABEL).sum())):
             raise UserError(
-                f"{without:,} of {len(images):,} images have no label that this model was trained with, and it does "
+                f"{count:,} of {len(images):,} images have no label that this model was trained with, and it does "
                 "not work "
                 f"without (labels.dropped: 0): say which with `label`"
             )
@@ -92,8 +92,10 @@ class ModelLabels:
         Raises:
             UserError: a label is unknown or was not trained, there are none, or they are guided towards and are none.
         """
-        untrained, works_without = set(self.untrained), self.works_without
-        numbers = label_numbers(options.label, self.classes, untrained=untrained, works_without=works_without)
+        untrained_classes, works_without = set(self.untrained_classes), self.works_without
+        numbers = label_numbers(
+            options.label, self.classes, untrained_classes=untrained_classes, works_without=works_without
+        )
         if numbers and max(numbers) == NO_LABEL:
             check_unguided(options)
         return numbers
@@ -115,12 +117,12 @@ class ModelLabels:
             UserError: see :meth:`check_images`.
         """
         self.check_images(options)
-        return self.given_of(options, count)
+        return self.named_labels(options, count)
 
-    def given_of(self, options: SamplerOptions, count: int) -> Tensor | None:
-        """As :meth:`of_images`, without the check that the model works without a label."""
-        given = self.numbers(options)
-        return SampleLabels(given).of(options.seed, range(count)) if given else None
+    def named_labels(self, options: SamplerOptions, count: int) -> Tensor | None:
+        """The labels of :meth:`of_images`, without the check that the model works without a label."""
+        numbers = self.numbers(options)
+        return SampleLabels(numbers).of(options.seed, range(count)) if numbers else None
 
     def check_images(self, options: SamplerOptions) -> None:
         """Checks what images at hand are told, where ``label`` None is no label.
@@ -134,7 +136,7 @@ class ModelLabels:
         if not self.works_without:
             raise UserError(
                 f"this model was trained with the label of every image (labels.dropped: 0) and does not work without: "
-                f"say with `label` what the images show; there are {', '.join(self.trained):.200}"
+                f"say with `label` what the images show; there are {', '.join(self.trained_classes):.200}"
             )
         check_unguided(options)
 
@@ -149,11 +151,11 @@ class ModelLabels:
         Raises:
             UserError: see :meth:`numbers`.
         """
-        given = self.given_of(options, len(images))
-        if given is not None or not self.classes:
-            return {"": given}
+        option_labels = self.named_labels(options, len(images))
+        if option_labels is not None or not self.classes:
+            return {"": option_labels}
         labels: dict[str, Tensor | None] = {"": None} if self.works_without else {}
-        return labels | {"_told": self.given_to(images).labels}
+        return labels | {"_told": self.with_model_labels(images).labels}
 
     def note_readings(self, options: SamplerOptions) -> None:
         """Says of each label that could be taken in two ways how it is taken, unless that is to be quiet."""

@@ -1,4 +1,4 @@
-"""How many new images are drawn, and whether in rows between two seeds."""
+"""The number of new images that are drawn, and whether in rows between two seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def images_drawn(
     *,
     priors: NamedPriors = no_priors,
 ) -> tuple[Sampling, int]:
-    """How ``n`` new images, or rows of them, are drawn, and how many images these are.
+    """The sampling that draws ``n`` new images, or rows of them, and the number of images that these are.
 
     Args:
         sampling: with a prior, of the same options.
@@ -41,7 +41,7 @@ def images_drawn(
         return sampling, count
     if options.seed:
         raise UserError("`between` names the seeds; leave `seed` out")
-    rows = max(1, len(sampling.labels.given if sampling.labels else ())) if n is None else n
+    rows = max(1, len(sampling.labels.labels if sampling.labels else ())) if n is None else n
     check_count(rows)
     steps = STEPS_BETWEEN if options.steps_between is None else options.steps_between
     check_count(rows * (steps + 1))

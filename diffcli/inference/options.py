@@ -1,4 +1,4 @@
-"""What a trained model is asked for: the options of sampling, restoring and exporting.
+"""The options of sampling, restoring and exporting a trained model.
 
 Nothing heavy is loaded here: the command line is made of these classes before it knows which command is meant.
 """
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from diffcli.data.options import DataOptions, data_option
 from diffcli.utils.console import quiet_option
 from diffcli.utils.devices import ONE_DEVICE, PLACES, Devices, devices_option
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.files import check_beside, check_output
-from diffcli.utils.former_names import renamed
+from diffcli.utils.former_names import todays_arguments
 from diffcli.utils.options import (
     AUTO,
     DEVICES,
@@ -29,7 +29,7 @@ from diffcli.utils.options import (
     check_arguments,
     number_or_auto,
     option,
-    shared,
+    shared_options,
     whole_or_auto,
 )
 
@@ -70,9 +70,9 @@ def run_option(**flag: Any) -> Any:
         "models'.",
         "also": "model",
         "panel": MODEL,
-        "shown": "the newest run",
+        "default_text": "the newest run",
         "complete": "models",
-        "beside": {"checkpoint": checkpoint},
+        "further_flags": {"checkpoint": checkpoint},
         "parse": _one_model,
     }
     return option("last", **{**ours, **flag})
@@ -85,12 +85,14 @@ def _one_model(run: str | None, checkpoint: Path | None) -> str | Path:
 
 
 def steps_option() -> Any:
-    """How many steps a sampler takes."""
-    return option(None, help="Sampler steps, 1..T; fewer are faster.", shown="the preset's, else T", panel=SAMPLING)
+    """The number of steps that a sampler takes."""
+    return option(
+        None, help="Sampler steps, 1..T; fewer are faster.", default_text="the preset's, else T", panel=SAMPLING
+    )
 
 
 def batch_size_option(default: int) -> Any:
-    """How many images are worked on at a time."""
+    """The number of images that are worked on at a time."""
     return option(
         default,
         check=whole_or_auto(1),
@@ -106,11 +108,11 @@ MOST_ZOOM = 16
 check_zoom = whole_or_auto(1, MOST_ZOOM)
 
 
-def zoom_option(of: str) -> Any:
-    """How large the pixels of a grid are drawn.
+def zoom_option(subject: str) -> Any:
+    """The size at which the pixels of a grid are drawn.
 
     Args:
-        of: what is drawn with it, in words.
+        subject: what is drawn with it, in words.
     """
     return option(
         AUTO,
@@ -118,13 +120,13 @@ def zoom_option(of: str) -> Any:
         metavar="<int>|auto",
         kind=str,
         parse=number_or_auto("zoom"),
-        help=f"{of}: each pixel as a square of so many; auto: tiles of 64 pixels where that fits a screen.",
+        help=f"{subject}: each pixel as a square of so many; auto: tiles of 64 pixels where that fits a screen.",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepOptions(Options):
-    """How a sampler goes from x_T to an image; None is what the model's preset says.
+    """The way of a sampler from x_T to an image; None is what the model's preset says.
 
     Args:
         sampler: a name, or a name with parameters: ``{"name": "ddim", "eta": 0.5}``.
@@ -137,7 +139,7 @@ class StepOptions(Options):
         None,
         help="On noise: ancestral, ddim, dpm-solver++ or heun; on either: cold (the improved one; DDIM on noise) or "
         "cold-naive. With parameters: '{name: ddim, eta: 0.5}'.",
-        shown="the preset's",
+        default_text="the preset's",
         panel=SAMPLING,
     )
     steps: int | None = steps_option()
@@ -145,21 +147,21 @@ class StepOptions(Options):
         None,
         check=bounds(0, 100),
         help="Weight of classifier-free guidance towards the label; 1 is none.",
-        shown="the preset's",
+        default_text="the preset's",
         panel=SAMPLING,
     )
     autoguidance: float | None = option(
         None,
         check=bounds(0, 100),
         help="Weight of guidance by an early average of the weights; 1 is none.",
-        shown="the preset's",
+        default_text="the preset's",
         panel=SAMPLING,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerOptions(StepOptions):
-    """How a trained model is sampled; None is what its preset says.
+    """The options of sampling a trained model; None is what its preset says.
 
     Args:
         label: of the images: a class's name, a number, a range ``"0-9"``, ``none``, or several of these, repeated over
@@ -176,7 +178,7 @@ class SamplerOptions(StepOptions):
     label: Label | Sequence[Label] | None = option(
         None,
         help="Of the images: a class's name, a number, a range such as 0-9, or none; repeatable.",
-        shown="as frequent as in the training images",
+        default_text="as frequent as in the training images",
         panel=SAMPLING,
     )
     seed: int = option(0, check=bounds(0), help="Same seed, same images; on a CPU whatever the batch size.")
@@ -195,7 +197,7 @@ def _check_between(name: str, seeds: Sequence[int]) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawOptions(SamplerOptions):
-    """How new images are drawn; None is what the model's preset says.
+    """The options of drawing new images; None is what the model's preset says.
 
     Args:
         between: two seeds. Each image is then a row of images: the first and the last are those that the two seeds
@@ -220,14 +222,14 @@ class DrawOptions(SamplerOptions):
         None,
         check=bounds(1, 1000),
         help="With `between`: steps from the one to the other; a row has one image more.",
-        shown=f"{STEPS_BETWEEN}",
+        default_text=f"{STEPS_BETWEEN}",
         panel=SAMPLING,
     )
 
 
 @dataclass(frozen=True)
 class SampleOptions(DrawOptions, DataOptions):
-    """What is sampled, and into which files.
+    """The options of ``sample``: what is drawn, and into which files.
 
     Args:
         run: see :func:`diffcli.load`.
@@ -253,8 +255,8 @@ class SampleOptions(DrawOptions, DataOptions):
         None,
         check=bounds(1, MAX_SAMPLES),
         help="Images.",
-        shown=f"{N_SAMPLES}; {N_PER_LABEL} for each of several labels; {N_RECONSTRUCTIONS} with `conditional`; with "
-        "`between` a row, or one for each label",
+        default_text=f"{N_SAMPLES}; {N_PER_LABEL} for each of several labels; {N_RECONSTRUCTIONS} with `conditional`; "
+        "with `between` a row, or one for each label",
     )
     out: Path = option(
         Path("samples.png"),
@@ -266,7 +268,7 @@ class SampleOptions(DrawOptions, DataOptions):
     prior: str | None = option(
         None,
         help="Start of a blur model: uniform, gaussian, mixture, blurred-data.",
-        shown="the preset's",
+        default_text="the preset's",
         panel=SAMPLING,
     )
     _: KW_ONLY
@@ -303,7 +305,7 @@ class SampleOptions(DrawOptions, DataOptions):
 
 @dataclass(frozen=True)
 class ExportOptions(StepOptions):
-    """Which model is written, and as what.
+    """The options of ``export``: the model, and the format that it is written in.
 
     Args:
         run: see :func:`diffcli.load`.
@@ -327,16 +329,20 @@ class ExportOptions(StepOptions):
         help="Run folder, preset name (its newest run), last, or a ready model.",
         also=None,
         panel=None,
-        shown="",
+        default_text="",
     )
     out: Path | str = option(
         Path("model.safetensors"),
         help=".safetensors for diffcli elsewhere; .onnx or .pt2, graphs for other programs; a folder with `format`.",
     )
     _: KW_ONLY
-    format: str | None = option(None, help="Of a folder: diffusers, a pipeline of that library.", shown="by `out`")
+    format: str | None = option(
+        None, help="Of a folder: diffusers, a pipeline of that library.", default_text="by `out`"
+    )
     half: bool = option(False, help="Of a .safetensors: weights in float16, half the size.")
-    prior: str | None = option(None, help="Start of a blur model's graphs.", shown="the preset's", panel=SAMPLING)
+    prior: str | None = option(
+        None, help="Start of a blur model's graphs.", default_text="the preset's", panel=SAMPLING
+    )
     data: Path | str | None = data_option()
     quiet: bool = quiet_option()
 
@@ -346,7 +352,7 @@ class ExportOptions(StepOptions):
 
         super().__post_init__()
         if self.format not in (None, FOLDERS):
-            raise UserError(f"`format`: {unknown('format', str(self.format), [FOLDERS])}")
+            raise UserError(f"`format`: {unknown_name('format', str(self.format), [FOLDERS])}")
         if self.format is None and not self.suffix:
             raise UserError(
                 f"`out` {self.out}: a folder is a pipeline of another library; name it with `format` {FOLDERS}"
@@ -354,17 +360,17 @@ class ExportOptions(StepOptions):
         for file in self.files:
             check_output(file, ("",) if self.format else (SUFFIX, *WRITERS), "out")
         check_beside(self.files[0], self.files[1:], "out")
-        sampling = {**shared(self, StepOptions), "prior": self.prior, "data": self.data}
-        given = [name for name, value in sampling.items() if value is not None]
-        if not self.graphs and not self.format and given:
-            raise UserError(f"`{given[0]}` is for graphs, .onnx or .pt2; a model file keeps what its preset says")
+        sampling = {**shared_options(self, StepOptions), "prior": self.prior, "data": self.data}
+        names = [name for name, value in sampling.items() if value is not None]
+        if not self.graphs and not self.format and names:
+            raise UserError(f"`{names[0]}` is for graphs, .onnx or .pt2; a model file keeps what its preset says")
         if (self.graphs or self.format) and self.half:
             raise UserError("`half` is for a model file, .safetensors; graphs and pipelines compute in float32")
         check_packages(self.suffix)
 
     @property
     def suffix(self) -> str:
-        """Of ``out``."""
+        """The suffix of ``out``."""
         return Path(self.out).suffix.lower()
 
     @property
@@ -384,8 +390,8 @@ class ExportOptions(StepOptions):
 
     @property
     def sampling(self) -> SamplerOptions:
-        """How the graphs sample."""
-        return SamplerOptions(**shared(self, StepOptions))
+        """The options by which the graphs sample."""
+        return SamplerOptions(**shared_options(self, StepOptions))
 
 
 def takes(kind: type[Options]) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
@@ -396,13 +402,13 @@ def takes(kind: type[Options]) -> Callable[[Callable[P, Result]], Callable[P, Re
     """
 
     def decorate(method: Callable[P, Result]) -> Callable[P, Result]:
-        own = inspect.signature(method)
-        *parameters, _ = own.parameters.values()
-        signature = own.replace(parameters=[*parameters, *inspect.signature(kind).parameters.values()])
+        method_signature = inspect.signature(method)
+        *parameters, _ = method_signature.parameters.values()
+        signature = method_signature.replace(parameters=[*parameters, *inspect.signature(kind).parameters.values()])
 
         @wraps(method)
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-            arguments = renamed(kind, kwargs)
+            arguments = todays_arguments(kind, kwargs)
             check_arguments(signature, *args, **arguments)
             return method(*args, **arguments)
 

@@ -32,7 +32,7 @@ WIDE_GAP = 6
 """The same where a tile has a line in it, between channels that stand side by side."""
 GAP_GREY = 64
 COLUMNS = 16
-"""Of labelled rows, at most."""
+"""The most columns of labelled rows."""
 MARGIN = 6
 """Pixels on either side of a row's name."""
 LONGEST_NAME = 32
@@ -46,12 +46,12 @@ RESTORATION = "restoration, not generation"
 
 
 def channels_across(channels: int) -> int:
-    """How many pictures stand side by side for an image of so many channels: one of a grey or colour image, else each
-    channel as a grey one."""
+    """The number of pictures that stand side by side for an image of so many channels: one of a grey or colour image,
+    else each channel as a grey one."""
     return 1 if channels in (1, 3) else channels
 
 
-def drawable(images: Tensor) -> Tensor:
+def to_pictures(images: Tensor) -> Tensor:
     """Images, uint8 (..., C, H, W), as pictures, (..., 1 or 3, H, W'): channels that are no colours side by side, with
     a line between them."""
     *_, channels, height, _ = images.shape
@@ -63,8 +63,8 @@ def drawable(images: Tensor) -> Tensor:
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """uint8 (C, H, W) -> a Pillow image; see :func:`drawable`."""
-    array = drawable(pixels).permute(1, 2, 0).cpu().numpy()
+    """uint8 (C, H, W) -> a Pillow image; see :func:`to_pictures`."""
+    array = to_pictures(pixels).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
@@ -85,15 +85,15 @@ def grid(images: Tensor, columns: int | None = None, *, zoom: Zoom = AUTO) -> Im
 def tile_scale(width: int, columns: int) -> int:
     """The whole factor by which tiles of so many pixels are enlarged in a grid of so many columns: they are 64 pixels
     wide or more while the grid is at most 2,048, else 32 or more."""
-    fitting = WIDEST // (columns * width)
-    return max(min(math.ceil(TILE / width), fitting), math.ceil(LEAST_TILE / width), 1)
+    limit = WIDEST // (columns * width)
+    return max(min(math.ceil(TILE / width), limit), math.ceil(LEAST_TILE / width), 1)
 
 
 def _enlarged(images: Tensor, columns: int, zoom: Zoom) -> Tensor:
     """The tiles of images (N, C, H, W), drawable."""
     _, channels, _, width = images.shape
     scale = tile_scale(width, columns * channels_across(channels)) if zoom == AUTO else int(zoom)
-    return drawable(images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3))
+    return to_pictures(images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3))
 
 
 def _gap(images: Tensor) -> int:
@@ -122,7 +122,7 @@ def deviation_picture(deviation: Tensor) -> Tensor:
 def labelled_rows(rows: Sequence[tuple[str, Tensor]], *, zoom: Zoom = AUTO) -> Image.Image:
     """Rows of uint8 images (N, C, H, W), each with its name to its left; what exceeds 16 columns goes on below."""
     images = torch.stack([images for _, images in rows])
-    names = [_drawable(name) for name, _ in rows]
+    names = [_latin_name(name) for name, _ in rows]
     count = images.shape[1]
     columns = min(count, COLUMNS)
     blank = torch.full_like(images[:, :1], GAP_GREY).expand(-1, -count % columns, *images.shape[2:])
@@ -142,24 +142,24 @@ def labelled_rows(rows: Sequence[tuple[str, Tensor]], *, zoom: Zoom = AUTO) -> I
     return whole
 
 
-def _drawable(name: str) -> str:
+def _latin_name(name: str) -> str:
     """A name as Pillow's own font can draw it, without its middle where it is long."""
     short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 2 :]}"
     return short.encode("latin-1", "replace").decode("latin-1")
 
 
-def in_rows(images: Tensor, given: Sequence[int]) -> tuple[Tensor, int | None]:
-    """Images (N, C, H, W) whose labels are ``given`` in turn, ordered for a grid with a row for each; and its columns.
+def in_rows(images: Tensor, labels: Sequence[int]) -> tuple[Tensor, int | None]:
+    """Images (N, C, H, W) whose labels are ``labels`` in turn, ordered for a grid with a row for each; and its columns.
 
     Without several labels they stay as they are, in as many columns as :func:`grid` likes.
     """
-    if len(set(given)) < 2:
+    if len(set(labels)) < 2:
         return images, None
-    rows = [images[start :: len(given)] for start in range(min(len(given), len(images)))]
+    rows = [images[start :: len(labels)] for start in range(min(len(labels), len(images)))]
     columns = len(rows[0])
     blank = torch.full_like(images[:1], GAP_GREY)
-    padded = [torch.cat([row, blank.expand(columns - len(row), *images.shape[1:])]) for row in rows]
-    return torch.cat(padded), columns
+    full_rows = [torch.cat([row, blank.expand(columns - len(row), *images.shape[1:])]) for row in rows]
+    return torch.cat(full_rows), columns
 
 
 def _captioned(picture: Image.Image, label: str | None) -> Image.Image:
@@ -242,8 +242,8 @@ def save_arrays(
 
 
 def frame_times(count: int, seconds: float, rest: float) -> list[int]:
-    """How long each of ``count`` frames is shown, in milliseconds: evenly, in the hundredths of a second that a GIF
-    counts in, ``seconds`` in all and the last one ``rest`` seconds longer."""
+    """The time for which each of ``count`` frames is shown, in milliseconds: evenly, in the hundredths of a second that
+    a GIF counts in, ``seconds`` in all and the last one ``rest`` seconds longer."""
     ends = [round(100 * seconds * frame / count) for frame in range(count + 1)]
     times = [10 * (end - start) for start, end in pairwise(ends)]
     times[-1] += 10 * round(100 * rest)
@@ -268,6 +268,6 @@ def save_animation(
 
 
 def frame_steps(steps: Sequence[int]) -> set[int]:
-    """Which of a sampler's steps an animation shows: at most 60, the last one always."""
+    """The steps of a sampler that an animation shows: at most 60, the last one always."""
     stride = max(1, math.ceil((len(steps) - 1) / MAX_FRAMES))
     return set(steps[::stride]) | {steps[-1]}

@@ -18,7 +18,7 @@ from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.guidance import X0Function
 from diffcli.diffusion.measurements import Measurement, Pixelwise
-from diffcli.diffusion.posterior import POSTERIORS, refitted
+from diffcli.diffusion.posterior import POSTERIORS, fit_to_measurement
 from diffcli.diffusion.randomness import Noise, Stream, generator_for, image_generators
 from diffcli.diffusion.samplers import Step, last
 from diffcli.diffusion.tiles import TiledDenoiser
@@ -28,7 +28,7 @@ from diffcli.utils.compile import FIXED_BATCH
 from diffcli.utils.errors import UserError
 
 START_ROUNDS = 5
-"""How often a start that a prior drew is fitted to a measurement."""
+"""The number of times that a start which a prior drew is fitted to a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ Watch = Callable[[X0Function, Measurement, Tensor], X0Function]
 """(x0_hat of some images, what was measured of them, their indices in the batch) -> the same x0_hat, looked at."""
 
 
-def conditioned(
+def conditional_estimate(
     sampling: Sampling,
     measurement: Measurement,
     method: str,
@@ -108,21 +108,21 @@ def conditioned(
     if method == "dps":
         wrapper = partial(wrapper, timesteps=sampling.steps)
 
-    def of(rows: Tensor) -> X0Function:
-        known = measurement.of(rows)
+    def estimate_of(rows: Tensor) -> X0Function:
+        row_measurement = measurement.of(rows)
         with torch.inference_mode(False):  # a gradient may pass what looks a label up
             row_labels = None if labels is None else labels.clone()[rows.clone()]
         estimate = sampling.estimate(row_labels)
         if watch is not None:
-            estimate = watch(estimate, known, rows)
-        return wrapper(estimate, sampling.denoiser.degradation, known)
+            estimate = watch(estimate, row_measurement, rows)
+        return wrapper(estimate, sampling.denoiser.degradation, row_measurement)
 
     count = len(measurement.y)
     if sampling.device.type != "cpu":
-        return of(torch.arange(count, device=sampling.device))
+        return estimate_of(torch.arange(count, device=sampling.device))
     size = 1 if isinstance(sampling.denoiser, TiledDenoiser) else FIXED_BATCH
     parts = [torch.arange(start, start + size) % count for start in range(0, count, size)]
-    estimates = [of(rows) for rows in parts]
+    estimates = [estimate_of(rows) for rows in parts]
 
     def estimate(xt: Tensor, t: Tensor) -> Tensor:
         images = [part(xt[rows], t[rows]) for part, rows in zip(estimates, parts, strict=True)]
@@ -141,15 +141,17 @@ def trajectory_given(
     watch: Watch | None = None,
 ) -> Iterator[Step]:
     """The sampling of a batch of images given a measurement of each, from where its prior starts; for the arguments
-    see :func:`conditioned`."""
+    see :func:`conditional_estimate`."""
     degradation = sampling.denoiser.degradation
     shape = degradation.image_shape
     xT = draw_xT(sampling, generators, shape, labels)
     assert sampling.prior is not None
     if sampling.prior.of_signal:
         noise = Noise(generators, shape, sampling.device, START_ROUNDS)
-        xT = refitted(xT, conditioned(sampling, measurement, method, labels), degradation, noise, START_ROUNDS)
-    estimate = conditioned(sampling, measurement, method, labels, watch=watch)
+        xT = fit_to_measurement(
+            xT, conditional_estimate(sampling, measurement, method, labels), degradation, noise, START_ROUNDS
+        )
+    estimate = conditional_estimate(sampling, measurement, method, labels, watch=watch)
     return sampling.trajectory(xT, generators, labels, estimate=estimate)
 
 
@@ -174,11 +176,11 @@ def draw_posterior(
     by_image = None if labels is None else labels.T.flatten().to(sampling.device)
 
     def draw(indices: range) -> tuple[Tensor, Tensor]:
-        known = measurement.of(torch.tensor(indices, device=sampling.device) // samples)
+        batch_measurement = measurement.of(torch.tensor(indices, device=sampling.device) // samples)
         batch_labels = None if by_image is None else by_image[indices.start : indices.stop]
         generators = [generator_for(sampling.seed, Stream.POSTERIOR, *divmod(index, samples)) for index in indices]
-        made = last(track(trajectory_given(sampling, known, method, generators, batch_labels)))
-        return made.cpu(), known.misfit(made).cpu()
+        x0 = last(track(trajectory_given(sampling, batch_measurement, method, generators, batch_labels)))
+        return x0.cpu(), batch_measurement.misfit(x0).cpu()
 
     parts = list(sampling.processes.map_in_order(sampling.batches(count * samples), draw))
     images, misfit = (torch.cat(values).unflatten(0, (count, samples)) for values in zip(*parts, strict=True))
@@ -187,23 +189,25 @@ def draw_posterior(
 
 @torch.inference_mode()
 def inpaint_measured(
-    sampling: Sampling, images: Tensor, painted: Tensor, *, track: Track = iter, labels: Tensor | None = None
+    sampling: Sampling, images: Tensor, masks: Tensor, *, track: Track = iter, labels: Tensor | None = None
 ) -> Iterator[Tensor]:
     """Batches of uint8 images (N, C, H, W) with part of each drawn anew, by a model of blur with noise, float, on the
     CPU: what is known is a measurement without noise.
 
     Args:
-        painted: bool (N, 1, H, W), True where a pixel is drawn.
+        masks: bool (N, 1, H, W), True where a pixel is drawn.
         labels: of the images, int64 (N,); a model without labels does not look at them.
     """
     labels = labels_on_device(sampling, labels)
 
     def draw(indices: range) -> Tensor:
         at_hand = slice(indices.start, indices.stop)
-        kept = (~painted[at_hand]).to(sampling.device)
-        known = Measurement(kept * to_model(images[at_hand].to(sampling.device)), Pixelwise(kept), sigma=0.0)
+        weights = (~masks[at_hand]).to(sampling.device)
+        measurement = Measurement(
+            weights * to_model(images[at_hand].to(sampling.device)), Pixelwise(weights), sigma=0.0
+        )
         generators = image_generators(sampling.seed, Stream.INPAINTING, indices)
         batch_labels = None if labels is None else labels[at_hand]
-        return last(track(trajectory_given(sampling, known, "isotropic", generators, batch_labels))).cpu()
+        return last(track(trajectory_given(sampling, measurement, "isotropic", generators, batch_labels))).cpu()
 
     yield from sampling.processes.map_in_order(sampling.batches(len(images)), draw)

@@ -15,12 +15,14 @@ def no_priors() -> Iterator[tuple[str, Prior]]:
     return iter(())
 
 
-def suggestion(priors: NamedPriors, suits: Callable[[Prior], bool], fitted: str) -> str:
+def suggestion(priors: NamedPriors, condition: Callable[[Prior], bool], fallback: str) -> str:
     """The end of a message: those priors that a condition holds for, ``take `prior` gaussian or uniform``.
 
     Args:
-        fitted: the name of one that it would hold for; it is suggested, with what it needs, where there is none.
+        fallback: the name of one that it would hold for; it is suggested, with what it needs, where there is none.
     """
-    names = [name for name, prior in priors() if suits(prior)]
-    listed = " or ".join(names)
-    return f"take `prior` {listed}" if names else f"take `prior` {fitted}, which is fitted to the training images first"
+    names = [name for name, prior in priors() if condition(prior)]
+    choices = " or ".join(names)
+    return (
+        f"take `prior` {choices}" if names else f"take `prior` {fallback}, which is fitted to the training images first"
+    )

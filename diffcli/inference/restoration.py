@@ -1,4 +1,4 @@
-"""What a model makes of images at hand: reconstructions, restorations, in-painting; in batches, as samples are."""
+"""Reconstructions, restorations and in-painting of images at hand; in batches, as samples are."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from diffcli.data.pixels import quantized, rounding, to_model
+from diffcli.data.pixels import quantize, rounding, to_model
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
-from diffcli.diffusion.guidance import clipped
-from diffcli.diffusion.inpainting import Known
-from diffcli.diffusion.inversion import inverted
+from diffcli.diffusion.guidance import with_clipping
+from diffcli.diffusion.inpainting import KnownPixels
+from diffcli.diffusion.inversion import inversion_steps
 from diffcli.diffusion.randomness import Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, last
 from diffcli.inference.sampling import Sampling, Track, draw_xT
@@ -28,7 +28,7 @@ def labels_on_device(sampling: Sampling, labels: Tensor | None) -> Tensor | None
     return None if labels is None or not sampling.denoiser.classes else labels.to(sampling.device)
 
 
-def degraded(
+def degrade_batch(
     degradation: Degradation, x0: Tensor, t: int, generators: Sequence[torch.Generator]
 ) -> tuple[Tensor, Tensor]:
     """(x_t, t as a vector) for a batch of clean images, each with its own generator's noise."""
@@ -43,7 +43,9 @@ def degraded_images(degradation: Degradation, images: Tensor, t: int, seed: int)
     parts = []
     for indices in torch.arange(len(images)).split(AT_ONCE):
         generators = image_generators(seed, Stream.RECONSTRUCTION, indices.tolist())
-        parts.append(degraded(degradation, to_model(images[indices].to(degradation.device)), t, generators)[0].cpu())
+        parts.append(
+            degrade_batch(degradation, to_model(images[indices].to(degradation.device)), t, generators)[0].cpu()
+        )
     return torch.cat(parts)
 
 
@@ -55,13 +57,13 @@ def restore(sampling: Sampling, xt: Tensor, track: Track = iter, labels: Tensor 
     Args:
         labels: of the images, int64 (N,); a model without labels does not look at them.
     """
-    told = labels_on_device(sampling, labels)
+    device_labels = labels_on_device(sampling, labels)
 
     def draw(indices: range) -> Tensor:
         generators = image_generators(sampling.seed, Stream.RESTORATION, indices)
         batch = xt[indices.start : indices.stop].to(sampling.device)
-        own = None if told is None else told[indices.start : indices.stop]
-        return last(track(sampling.trajectory(batch, generators, own))).cpu()
+        batch_labels = None if device_labels is None else device_labels[indices.start : indices.stop]
+        return last(track(sampling.trajectory(batch, generators, batch_labels))).cpu()
 
     yield from sampling.processes.map_in_order(sampling.batches(len(xt)), draw)
 
@@ -76,13 +78,15 @@ def invert(sampling: Sampling, images: Tensor, track: Track = iter, labels: Tens
         track: sees the steps, x_0 first.
         labels: of the images, int64 (N,); a model without labels does not look at them.
     """
-    told, degradation = labels_on_device(sampling, labels), sampling.denoiser.degradation
+    device_labels, degradation = labels_on_device(sampling, labels), sampling.denoiser.degradation
     assert isinstance(degradation, GaussianNoise)
 
     def invert(indices: range) -> Tensor:
         x0 = to_model(images[indices.start : indices.stop].to(sampling.device))
-        estimate = sampling.estimate(None if told is None else told[indices.start : indices.stop])
-        steps = inverted(clipped(estimate) if sampling.sampler.clip else estimate, degradation, x0, sampling.steps)
+        estimate = sampling.estimate(None if device_labels is None else device_labels[indices.start : indices.stop])
+        steps = inversion_steps(
+            with_clipping(estimate) if sampling.sampler.clip else estimate, degradation, x0, sampling.steps
+        )
         return last(track(chain([Step(0, x0, x0)], steps))).cpu()
 
     yield from sampling.processes.map_in_order(sampling.batches(len(images)), invert)
@@ -109,7 +113,7 @@ class Disturbance:
     def of(self, zt: Tensor, seed: int, indices: Sequence[int]) -> Tensor:
         """z_t (B, C, H, W) of the images with these indices, disturbed; the noise is a function of (seed, index)."""
         if self.bits is not None:
-            zt = quantized(zt, self.bits)
+            zt = quantize(zt, self.bits)
         if self.noise:
             generators = image_generators(seed, Stream.DISTURBANCE, indices)
             zt = zt + self.noise * randn_images(generators, tuple(zt.shape[1:]), zt.device)
@@ -137,16 +141,16 @@ def reconstruct(
         labels: what the denoiser is told of the images, int64 (N,); None, and -1, is nothing.
         disturbance: of z_t, before the denoiser sees it.
     """
-    told = labels_on_device(sampling, labels)
+    device_labels = labels_on_device(sampling, labels)
 
     def draw(indices: range) -> tuple[Tensor, Tensor]:
         generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, indices)
         x0 = to_model(images[indices.start : indices.stop].to(sampling.device))
-        zt, at_t = degraded(sampling.denoiser.degradation, x0, sampling.steps[0], generators)
+        zt, at_t = degrade_batch(sampling.denoiser.degradation, x0, sampling.steps[0], generators)
         zt = disturbance.of(zt, sampling.seed, indices)
-        own = None if told is None else told[indices.start : indices.stop]
-        direct = sampling.denoiser(zt, at_t, own)
-        return last(track(sampling.trajectory(zt, generators, own))).cpu(), direct.cpu()
+        batch_labels = None if device_labels is None else device_labels[indices.start : indices.stop]
+        direct = sampling.denoiser(zt, at_t, batch_labels)
+        return last(track(sampling.trajectory(zt, generators, batch_labels))).cpu(), direct.cpu()
 
     yield from sampling.processes.map_in_order(sampling.batches(len(images)), draw)
 
@@ -163,33 +167,33 @@ def reconstruction_rows(
     Args:
         labels: what the denoiser is told of the images, int64 (N,); None, and -1, is nothing.
     """
-    told = labels_on_device(sampling, labels)
+    device_labels = labels_on_device(sampling, labels)
     T = sampling.steps[0]
     x0 = to_model(images.to(sampling.device))
     rows = [("$x$", x0)]
     for t in sorted({max(T // 4, 1), max(T // 2, 1), T}):
         generators = image_generators(sampling.seed, Stream.RECONSTRUCTION, range(len(images)))
-        xt, at_t = degraded(sampling.denoiser.degradation, x0, t, generators)
-        rows += [(f"$z_{{{t}}}$", xt), (f"$x_{{{t}}}$", sampling.denoiser(xt, at_t, told))]
+        xt, at_t = degrade_batch(sampling.denoiser.degradation, x0, t, generators)
+        rows += [(f"$z_{{{t}}}$", xt), (f"$x_{{{t}}}$", sampling.denoiser(xt, at_t, device_labels))]
     # The last t is T, with the same noise that reconstruct() starts from.
-    rows.append((r"$\hat{x}$", last(track(sampling.trajectory(xt, generators, told)))))
+    rows.append((r"$\hat{x}$", last(track(sampling.trajectory(xt, generators, device_labels)))))
     return [(caption, row.cpu()) for caption, row in rows]
 
 
 @torch.inference_mode()
-def estimated(sampling: Sampling, xt: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
+def one_step_estimates(sampling: Sampling, xt: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
     """Batches of x0_hat of degraded images (N, C, H, W) at the sampling's first step, unguided, float, on the CPU.
 
     Args:
         labels: of the images, int64 (N,); a model without labels does not look at them.
     """
-    told = labels_on_device(sampling, labels)
+    device_labels = labels_on_device(sampling, labels)
 
     def estimate(indices: range) -> Tensor:
         batch = xt[indices.start : indices.stop].to(sampling.device)
-        own = None if told is None else told[indices.start : indices.stop]
+        batch_labels = None if device_labels is None else device_labels[indices.start : indices.stop]
         at_t = torch.full((len(batch),), sampling.steps[0], device=batch.device)
-        return sampling.denoiser(batch, at_t, own).cpu()
+        return sampling.denoiser(batch, at_t, batch_labels).cpu()
 
     yield from sampling.processes.map_in_order(sampling.batches(len(xt)), estimate)
 
@@ -198,7 +202,7 @@ def estimated(sampling: Sampling, xt: Tensor, labels: Tensor | None = None) -> I
 def inpaint(
     sampling: Sampling,
     images: Tensor,
-    painted: Tensor,
+    masks: Tensor,
     rounds: int,
     track: Track = iter,
     labels: Tensor | None = None,
@@ -206,21 +210,23 @@ def inpaint(
     """Batches of uint8 images (N, C, H, W) with part of each drawn anew, from the sampling's prior, float, on the CPU.
 
     Args:
-        painted: bool (N, 1, H, W), True where a pixel is drawn.
+        masks: bool (N, 1, H, W), True where a pixel is drawn.
         rounds: how often each step is taken.
         labels: of the images, int64 (N,); a model without labels does not look at them.
     """
-    told = labels_on_device(sampling, labels)
+    device_labels = labels_on_device(sampling, labels)
 
     def draw(indices: range) -> Tensor:
         generators = image_generators(sampling.seed, Stream.INPAINTING, indices)
         at_hand = slice(indices.start, indices.stop)
         x0 = to_model(images[at_hand].to(sampling.device))
-        known = Known(x0, painted[at_hand].to(sampling.device), rounds)
-        own = None if told is None else told[at_hand]
+        known_pixels = KnownPixels(x0, masks[at_hand].to(sampling.device), rounds)
+        batch_labels = None if device_labels is None else device_labels[at_hand]
         shape = (x0.shape[1], x0.shape[2], x0.shape[3])
         noise = randn_images(generators, shape, sampling.device)
-        xT = known.start(sampling.denoiser.degradation, draw_xT(sampling, generators, shape, own), noise)
-        return last(track(sampling.trajectory(xT, generators, own, known))).cpu()
+        xT = known_pixels.start(
+            sampling.denoiser.degradation, draw_xT(sampling, generators, shape, batch_labels), noise
+        )
+        return last(track(sampling.trajectory(xT, generators, batch_labels, known_pixels))).cpu()
 
     yield from sampling.processes.map_in_order(sampling.batches(len(images)), draw)

@@ -38,7 +38,7 @@ def _check_tile(name: str, tile: str) -> str:
 
 @dataclass(frozen=True)
 class RestoreOptions(SamplerOptions, MeasurementOptions):
-    """What is restored, and into which files.
+    """The options of ``restore``: the images, how they are degraded, and the files to write.
 
     Args:
         files: images, and folders of images.
@@ -88,7 +88,7 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
         parse=number_or_auto("t"),
         metavar="<int>|auto",
         help="Degrade the images to this step, 1..T; auto: the step that explains `degraded` images best.",
-        shown="half of T",
+        default_text="half of T",
         panel=IMAGES,
     )
     degraded: bool = option(False, help="Take the images as degraded to `t` already.", panel=IMAGES)
@@ -100,7 +100,7 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
         None,
         help="What is done to the images, if not what the model undoes: a preset, run or ready model, or "
         "'{name: pixelate, block: 4, T: 1}'. Needs a model with noise, which is the prior.",
-        shown="the model's own",
+        default_text="the model's own",
         panel=IMAGES,
     )
     blur: float | None = option(
@@ -118,11 +118,11 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
     resampling: int | None = option(
         None,
         help="With `mask`: times that each step is taken; more fit better, and take longer.",
-        shown="5",
+        default_text="5",
         panel=SAMPLING,
     )
     background: str | None = option(
-        None, help="Colour where an image is transparent.", shown="the preset's, else white", panel=IMAGES
+        None, help="Colour where an image is transparent.", default_text="the preset's, else white", panel=IMAGES
     )
     invert: bool = option(
         False, help="Show the model negatives: of ink on paper, if it knows light on dark.", panel=IMAGES
@@ -132,20 +132,20 @@ class RestoreOptions(SamplerOptions, MeasurementOptions):
         check=_check_tile,
         metavar="auto|on|off",
         help="on: pictures keep their size, in overlapping tiles; off: they are cropped and shrunk to the model's.",
-        shown="on if twice the model's size, and it knows no labels",
+        default_text="on if twice the model's size, and it knows no labels",
         panel=IMAGES,
     )
     steps: int | None = option(
         None,
         help="Sampler steps, 1..t (with `degradation` or `mask`, 1..T of the model); fewer are faster.",
-        shown="the preset's, in proportion to t",
+        default_text="the preset's, in proportion to t",
         panel=SAMPLING,
     )
     label: Label | Sequence[Label] | None = option(
         None,
         help="Of the images, in turn: a class's name, a number, a range such as 0-9, or none; repeatable. With "
         "`degradation` also auto: by how well the labels explain the image.",
-        shown="none",
+        default_text="none",
         panel=SAMPLING,
     )
     zoom: Zoom = zoom_option("Of a picture of rows")

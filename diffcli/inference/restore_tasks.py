@@ -14,7 +14,7 @@ from diffcli.data.user_images import ShapedImages, read_mask
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.blur_width import exact_blur, scales_of, step_of_width, width_note, widths
 from diffcli.inference.checks import check_inpaints
-from diffcli.inference.inverting import deterministic
+from diffcli.inference.inverting import deterministic_options
 from diffcli.inference.measurement_options import PosteriorOptions
 from diffcli.inference.measuring import ROUNDING, degradation_named, draw_measurements, step_of
 from diffcli.inference.model import Model
@@ -25,21 +25,21 @@ from diffcli.inference.t_evidence import check_t_auto, spread_of, t_probabilitie
 from diffcli.inference.tiling import check_start, is_tiled
 from diffcli.utils.console import note
 from diffcli.utils.errors import UserError
-from diffcli.utils.options import AUTO, shared
+from diffcli.utils.options import AUTO, shared_options
 
 MID_GREY = 128
-"""What is shown in place of pixels that are not known."""
+"""The grey that is shown in place of pixels that are not known."""
 EVIDENCE_SAMPLES = 128
 """Images that the model draws to know what images are like, where t is to be found."""
 LARGE_MISFIT = 1.5
 """The misfit above which a note says so."""
 
 Rows = dict[str, Tensor]
-"""By name: uint8 (N, C, H, W); x_t is float."""
+"""Images by the name of their row: uint8 (N, C, H, W); x_t is float."""
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredRows:
     """Rows of images, the last of which is what was made of them.
 
     Args:
@@ -53,7 +53,7 @@ class Restored:
     samples: Tensor | None = None
     noise: Tensor | None = None
 
-    def inverted(self) -> Restored:
+    def negative(self) -> RestoredRows:
         """The negatives."""
         rows = {name: negatives(row) for name, row in self.rows.items()}
         return replace(self, rows=rows, samples=None if self.samples is None else negatives(self.samples))
@@ -69,7 +69,7 @@ def _as_degraded(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else to_model(images)
 
 
-Task = Callable[[Model, Tensor, RestoreOptions], Restored]
+Task = Callable[[Model, Tensor, RestoreOptions], RestoredRows]
 """(model on its devices, images (N, C, H, W), uint8 or, of degraded arrays, float; the checked options) -> what is made
 of them."""
 
@@ -83,59 +83,59 @@ def starts_from_noise(model: Model, options: RestoreOptions) -> bool:
 
 
 def task_of(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
-    """What is to be done to images at hand, checked.
+    """The task that options name for images at hand, checked.
 
     Raises:
         UserError: an option does not fit the model or the images.
     """
     if options.invert_noise:
-        return _inverting(model, options, inputs)
+        return _inversion_task(model, options, inputs)
     if options.mask is not None:
-        return _painting(model, options, inputs)
+        return _inpainting_task(model, options, inputs)
     if starts_from_noise(model, options):
-        return _measuring(model, options, inputs)
-    return _restoring(model, options, inputs)
+        return _measurement_task(model, options, inputs)
+    return _restoration_task(model, options, inputs)
 
 
-def _inverting(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
-    """By the noise that the images are drawn from."""
-    chosen = deterministic(options, model.denoiser.degradation)
-    model.sampling(chosen)
-    model.labels.check_images(chosen)
+def _inversion_task(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
+    """Restores by the noise that the images are drawn from."""
+    settings = deterministic_options(options, model.denoiser.degradation)
+    model.sampling(settings)
+    model.labels.check_images(settings)
 
-    def make(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
-        asked = shared(deterministic(options, model.denoiser.degradation), SamplerOptions)
-        noise = model.invert(images, **asked)
-        redrawn = model.restore(noise, model.T, **asked)
-        for file, distance in zip(inputs.files, psnr(to_model(redrawn), to_model(images)).tolist(), strict=True):
+    def make(model: Model, images: Tensor, options: RestoreOptions) -> RestoredRows:
+        settings_by_name = shared_options(deterministic_options(options, model.denoiser.degradation), SamplerOptions)
+        noise = model.invert(images, **settings_by_name)
+        drawing = model.restore(noise, model.T, **settings_by_name)
+        for file, distance in zip(inputs.files, psnr(to_model(drawing), to_model(images)).tolist(), strict=True):
             _say(options, f"{printable(file)} is redrawn at {distance:.1f} dB")
-        return Restored({"original": images, "redrawn": redrawn}, noise=noise)
+        return RestoredRows({"original": images, "redrawn": drawing}, noise=noise)
 
     return make
 
 
-def _painting(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
+def _inpainting_task(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
     check_inpaints(model.denoiser.degradation, options.resampling)
     check_start(model)
     model.sampling(options)
     model.labels.check_images(options)
-    painted = read_mask(options.mask or "", inputs)
+    mask = read_mask(options.mask or "", inputs)
 
-    def paint(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
-        made = model.inpaint(images, painted, options.resampling, **shared(options, SamplerOptions))
-        return Restored({"original": images, "known": images.masked_fill(painted, MID_GREY), "painted": made})
+    def paint(model: Model, images: Tensor, options: RestoreOptions) -> RestoredRows:
+        drawing = model.inpaint(images, mask, options.resampling, **shared_options(options, SamplerOptions))
+        return RestoredRows({"original": images, "known": images.masked_fill(mask, MID_GREY), "painted": drawing})
 
     return paint
 
 
-def _restoring(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
-    """By what the model itself undoes."""
-    told = options.degraded and model.denoiser.measurement_noise > 0
-    for name in ("method", "samples") if told else ("sigma", "method", "samples"):
+def _restoration_task(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
+    """Restores what the model itself undoes."""
+    knows_noise = options.degraded and model.denoiser.measurement_noise > 0
+    for name in ("method", "samples") if knows_noise else ("sigma", "method", "samples"):
         if getattr(options, name) is not None:
             raise UserError(f"`{name}` is of measurements; add `degradation`, or leave it out")
     rounding = 0.0 if inputs.images.is_floating_point() else ROUNDING
-    sigma = (rounding if options.sigma is None else options.sigma) if told else 0.0
+    sigma = (rounding if options.sigma is None else options.sigma) if knows_noise else 0.0
     degradation = model.denoiser.degradation
     scales = scales_of(inputs.sizes, model.image_shape)
     t = _step(model, degradation, options, scales, inputs)
@@ -144,10 +144,10 @@ def _restoring(model: Model, options: RestoreOptions, inputs: ShapedImages) -> T
         model.sampling_from(int(t), options).with_sigma(sigma)
     model.labels.check_images(options)
 
-    def make(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
+    def make(model: Model, images: Tensor, options: RestoreOptions) -> RestoredRows:
         step = _known_step(model, degradation, t, images, options)
         _say(options, width_note(degradation, step, scales))
-        if told and options.sigma is None:
+        if knows_noise and options.sigma is None:
             bits = f" but for their 8 bits, sigma {sigma:.2g}" if rounding else ""
             _say(options, f"the files are taken as exact{bits}")
         if t == AUTO and options.steps is not None:
@@ -155,34 +155,36 @@ def _restoring(model: Model, options: RestoreOptions, inputs: ShapedImages) -> T
         xt = _as_degraded(images) if options.degraded else model.degrade(images, step, options.seed)
         rows = {} if options.degraded else {"original": images}
         rows |= {"degraded": xt, "one step": model.estimate(xt, step, options.label, options.batch_size, sigma=sigma)}
-        return Restored({**rows, "restored": model.restore(xt, step, sigma=sigma, **shared(options, SamplerOptions))})
+        return RestoredRows(
+            {**rows, "restored": model.restore(xt, step, sigma=sigma, **shared_options(options, SamplerOptions))}
+        )
 
     return make
 
 
-def _measuring(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
-    """By a measurement, of which the model is the prior."""
+def _measurement_task(model: Model, options: RestoreOptions, inputs: ShapedImages) -> Task:
+    """Restores by a measurement, of which the model is the prior."""
     method_for(model.denoiser.degradation, options.method)
     check_start(model)
-    told = model.labels.without_auto(options)
-    model.sampling(told)
-    if told is options:
+    label_options = model.labels.without_auto(options)
+    model.sampling(label_options)
+    if label_options is options:
         model.labels.check_images(options)
     scales = scales_of(inputs.sizes, model.image_shape)
     degradation, t = _measured_by(model, options, scales, inputs)
 
-    def make(model: Model, images: Tensor, options: RestoreOptions) -> Restored:
+    def make(model: Model, images: Tensor, options: RestoreOptions) -> RestoredRows:
         step = _known_step(model, degradation, t, images, options)
         _say(options, width_note(degradation, step, scales))
         y = images if options.degraded else draw_measurements(degradation, images, step, options.sigma, options.seed)
-        posterior = model.posterior(y, degradation, step, **shared(options, PosteriorOptions))
+        posterior = model.posterior(y, degradation, step, **shared_options(options, PosteriorOptions))
         _say(options, *likely_labels(posterior, model.classes, map(printable, inputs.files)), misfit_note(posterior))
         rows = {} if options.degraded else {"original": images}
         rows["degraded"] = _as_degraded(y)
         if len(posterior.samples) == 1:
-            return Restored({**rows, "restored": to_uint8(posterior.samples[0])})
-        made = {**rows, "mean": to_uint8(posterior.mean)}
-        return Restored(made, posterior.standard_deviation, to_uint8(posterior.samples))
+            return RestoredRows({**rows, "restored": to_uint8(posterior.samples[0])})
+        result = {**rows, "mean": to_uint8(posterior.mean)}
+        return RestoredRows(result, posterior.standard_deviation, to_uint8(posterior.samples))
 
     return make
 
@@ -190,7 +192,7 @@ def _measuring(model: Model, options: RestoreOptions, inputs: ShapedImages) -> T
 def _measured_by(
     model: Model, options: RestoreOptions, scales: Sequence[float], inputs: ShapedImages
 ) -> tuple[Degradation, int | str]:
-    """What is done to the images, and how far."""
+    """The degradation that is done to the images, and its step."""
     if options.degradation is None:
         assert options.blur is not None
         blurs = {round(options.blur / scale, 6) for scale in scales}
@@ -233,11 +235,11 @@ def _known_step(model: Model, degradation: Degradation, t: int | str, images: Te
     samples = model.sample(EVIDENCE_SAMPLES, seed=options.seed, batch_size=options.batch_size, quiet=options.quiet)
     probabilities = t_probabilities(degradation, _as_degraded(images), samples, options.sigma)
     step, spread = spread_of(probabilities)
-    _say(options, f"t = {step} ± {max(spread, 0.5):.2g} explains {_counted(len(images))} best")
+    _say(options, f"t = {step} ± {max(spread, 0.5):.2g} explains {_count_text(len(images))} best")
     return step
 
 
-def _counted(count: int) -> str:
+def _count_text(count: int) -> str:
     return "the image" if count == 1 else f"the {count} images"
 
 
@@ -260,12 +262,12 @@ def likely_labels(posterior: Posterior, classes: Sequence[str], names: Iterable[
     lines = []
     for name, probabilities in zip(names, posterior.label_probabilities, strict=True):
         best = probabilities.sort(descending=True, stable=True)
-        named = [
+        guesses = [
             f"{classes[label]} ({share:.2f})"
             for share, label in zip(best.values[:3].tolist(), best.indices[:3].tolist(), strict=True)
             if share >= 0.005
         ]
-        lines.append(f"{name} is taken for label {named[0]}" + "".join(f", {other}" for other in named[1:]))
+        lines.append(f"{name} is taken for label {guesses[0]}" + "".join(f", {other}" for other in guesses[1:]))
     return lines
 
 

@@ -20,8 +20,8 @@ from diffcli.config.schema import Sampler
 from diffcli.data.pixels import rounding, to_model
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.diffusion.denoiser import Denoiser
-from diffcli.diffusion.guidance import X0Function, autoguided, classifier_free, clipped, with_labels
-from diffcli.diffusion.inpainting import Known, resampled
+from diffcli.diffusion.guidance import X0Function, classifier_free, with_autoguidance, with_clipping, with_labels
+from diffcli.diffusion.inpainting import KnownPixels, resampling_steps
 from diffcli.diffusion.labels import SampleLabels
 from diffcli.diffusion.priors import FIT_IMAGES, FIT_VALUES, Prior
 from diffcli.diffusion.randomness import Noise, Source, Stream, image_generators, randn_images
@@ -34,7 +34,7 @@ Track = Callable[[Iterator[Step]], Iterator[Step]]
 """A loop over a batch's steps that yields them on: whoever wants to see a batch as it is drawn puts one around it."""
 
 
-def counting(advance: Callable[[int], None]) -> Track:
+def step_counter(advance: Callable[[int], None]) -> Track:
     """A loop that calls ``advance(1)`` after each of the sampler's steps, for a progress bar."""
 
     def track(steps: Iterator[Step]) -> Iterator[Step]:
@@ -68,7 +68,7 @@ class Sampling:
 
     denoiser: Denoiser
     prior: Prior | None
-    """Where unconditional sampling starts; None where it does not."""
+    """The prior that unconditional sampling starts from; None where it does not."""
     sampler: Sampler
     steps: Sequence[int]
     seed: int
@@ -82,15 +82,15 @@ class Sampling:
         classes = self.denoiser.classes
         if not classes and (self.labels is not None or self.sampler.guidance != 1):
             raise UserError("this model was trained without labels; train one whose preset has 'labels: {}'")
-        unknown = [label for label in (self.labels.given if self.labels else ()) if not -1 <= label < classes]
-        if unknown:
-            raise UserError(f"label {unknown[0]} is unknown: this model's are 0..{classes - 1}, and -1 for none")
+        unknown_labels = [label for label in (self.labels.labels if self.labels else ()) if not -1 <= label < classes]
+        if unknown_labels:
+            raise UserError(f"label {unknown_labels[0]} is unknown: this model's are 0..{classes - 1}, and -1 for none")
         if self.sampler.autoguidance != 1 and self.guide is None:
             raise UserError("this model has no early average to be guided by; train one with training.guide_at: 0.1")
 
     @property
     def device(self) -> torch.device:
-        """Where this process computes."""
+        """The device that this process computes on."""
         return self.processes.device
 
     @cached_property
@@ -120,15 +120,15 @@ class Sampling:
 
     def estimate(self, labels: Tensor | None) -> X0Function:
         """x0_hat of a batch of images of these labels, int64 (B,), guided as the sampler says."""
-        good: X0Function = self.denoiser
+        estimate: X0Function = self.denoiser
         if labels is not None and self.sampler.guidance != 1:
-            good = classifier_free(self.denoiser, labels, self.sampler.guidance, self.guided_t)
+            estimate = classifier_free(self.denoiser, labels, self.sampler.guidance, self.guided_t)
         elif labels is not None:
-            good = with_labels(self.denoiser, labels)
+            estimate = with_labels(self.denoiser, labels)
         if self.guide is None or self.sampler.autoguidance == 1:
-            return good
-        bad = self.guide if labels is None else with_labels(self.guide, labels)
-        return autoguided(good, bad, self.sampler.autoguidance, self.guided_t)
+            return estimate
+        guide = self.guide if labels is None else with_labels(self.guide, labels)
+        return with_autoguidance(estimate, guide, self.sampler.autoguidance, self.guided_t)
 
     @property
     def guided_t(self) -> tuple[float, float] | None:
@@ -141,7 +141,7 @@ class Sampling:
         xT: Tensor,
         generators: Sequence[Source],
         labels: Tensor | None = None,
-        known: Known | None = None,
+        known_pixels: KnownPixels | None = None,
         *,
         estimate: X0Function | None = None,
     ) -> Iterator[Step]:
@@ -149,20 +149,20 @@ class Sampling:
 
         Args:
             labels: int64 (B,), -1 for none.
-            known: what is known of each image, for in-painting.
+            known_pixels: what is known of each image, for in-painting.
             estimate: in place of the sampling's own, that of these images given a measurement, for example.
         """
         yield Step(self.steps[0], xT, xT)
         # Once a step at most, and never in the last one; in-painting once a round, and once between two rounds.
-        calls = len(self.steps) - 2 if known is None else (2 * known.rounds - 1) * (len(self.steps) - 1)
+        calls = len(self.steps) - 2 if known_pixels is None else (2 * known_pixels.rounds - 1) * (len(self.steps) - 1)
         draw = Noise(generators, tuple(xT.shape[1:]), xT.device, calls)
         degradation = self.denoiser.degradation
         estimate = self.estimate(labels) if estimate is None else estimate
-        if known is not None:
-            estimate = known.kept(estimate)
+        if known_pixels is not None:
+            estimate = known_pixels.with_known_pixels(estimate)
         if self.sampler.clip:
-            estimate = clipped(estimate)
-        if known is None:
+            estimate = with_clipping(estimate)
+        if known_pixels is None:
             yield from self.bound_sampler(estimate, degradation, xT, self.steps, draw)
             return
 
@@ -171,7 +171,7 @@ class Sampling:
         def sample(xt: Tensor, steps: Sequence[int]) -> Iterator[Step]:
             return self.bound_sampler(estimate, degradation, xt, steps, draw)
 
-        yield from resampled(sample, degradation, xT, self.steps, draw, known.rounds)
+        yield from resampling_steps(sample, degradation, xT, self.steps, draw, known_pixels.rounds)
 
     def with_sigma(self, sigma: float) -> Sampling:
         """The same for x_t with measurement noise of this standard deviation.
@@ -181,9 +181,10 @@ class Sampling:
         """
         largest = self.denoiser.measurement_noise
         if not 0 <= sigma <= largest:
-            known = f"noise of up to {largest:g}" if largest else "exact degraded images"
+            training_noise = f"noise of up to {largest:g}" if largest else "exact degraded images"
             raise UserError(
-                f"`sigma` must be in 0..{largest:g} for this model, which was trained for {known}; got {sigma:g}"
+                f"`sigma` must be in 0..{largest:g} for this model, which was trained for {training_noise}; "
+                f"got {sigma:g}"
             )
         if sigma == self.denoiser.sigma:
             return self
@@ -231,30 +232,30 @@ class Sampling:
 
     def total_steps(self, n: int) -> int:
         """Sampler steps that this process takes for ``n`` images, batch by batch."""
-        return len(self.processes.mine(self.batches(n))) * (len(self.steps) - 1)
+        return len(self.processes.share(self.batches(n))) * (len(self.steps) - 1)
 
 
-class _Counting(nn.Module):
-    """Stands for a denoiser: adds the images that it is asked for to ``seen``."""
+class _EvaluationCounter(nn.Module):
+    """Stands for a denoiser: adds the images that it is asked for to ``counts``."""
 
-    def __init__(self, like: Denoiser, seen: list[int]) -> None:
+    def __init__(self, like: Denoiser, counts: list[int]) -> None:
         super().__init__()
-        self.degradation, self.classes, self.seen = like.degradation, like.classes, seen
+        self.degradation, self.classes, self.counts = like.degradation, like.classes, counts
 
     def forward(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        self.seen.append(len(xt))
+        self.counts.append(len(xt))
         return torch.zeros_like(xt)
 
 
 @torch.inference_mode()
 def evaluations(sampling: Sampling) -> int:
-    """How many times an image passes a network on its way from x_T to x_0, guidance included."""
-    seen: list[int] = []
-    counting: Any = _Counting(sampling.denoiser, seen)
-    counted = replace(sampling, denoiser=counting, guide=counting if sampling.guide is not None else None)
+    """The number of times that an image passes a network on its way from x_T to x_0, guidance included."""
+    counts: list[int] = []
+    counter: Any = _EvaluationCounter(sampling.denoiser, counts)
+    count_sampling = replace(sampling, denoiser=counter, guide=counter if sampling.guide is not None else None)
     xT = torch.zeros(1, *sampling.denoiser.degradation.image_shape, device=sampling.device)
-    last(counted.trajectory(xT, image_generators(0, Stream.SAMPLE, [0]), counted.labels_of([0])))
-    return sum(seen)
+    last(count_sampling.trajectory(xT, image_generators(0, Stream.SAMPLE, [0]), count_sampling.labels_of([0])))
+    return sum(counts)
 
 
 DEGRADED_VALUES = 1000 * 28 * 28
@@ -262,7 +263,7 @@ DEGRADED_VALUES = 1000 * 28 * 28
 
 
 def images_to_fit(images: Tensor) -> int:
-    """How many of the images (N, C, H, W) a prior is fitted to."""
+    """The number of the images (N, C, H, W) that a prior is fitted to."""
     return min(len(images), FIT_IMAGES, max(1, FIT_VALUES // images[0].numel()))
 
 
@@ -291,22 +292,22 @@ def fit_prior(
             at_T = torch.full((len(x0),), degradation.T, device=x0.device)
             return degradation.degrade(x0, at_T, torch.zeros_like(x0)).cpu()
 
-        seen = torch.empty(count, *images.shape[1:])
+        signals = torch.empty(count, *images.shape[1:])
         size = max(1, DEGRADED_VALUES // images[0].numel())
-        for place, batch in zip(seen.split(size), images[:count].split(size), strict=True):
+        for place, batch in zip(signals.split(size), images[:count].split(size), strict=True):
             place.copy_(signal(batch))
         done = 0
 
-        def counted(images: int) -> None:
+        def count_images(images: int) -> None:
             nonlocal done
             done += images
             advance(images)
 
         # A plug-in's fit need not take more than the images and their labels.
         parameters = inspect.signature(prior.fit).parameters
-        rest: dict[str, Any] = {"sigma": float(degradation.sigmas[degradation.T]), "advance": counted}
+        rest: dict[str, Any] = {"sigma": float(degradation.sigmas[degradation.T]), "advance": count_images}
         rest = {name: value for name, value in rest.items() if name in parameters}
-        prior.fit(seen, None if labels is None else labels[:count], **rest)
+        prior.fit(signals, None if labels is None else labels[:count], **rest)
         advance(count - done)
     return prior
 
@@ -320,16 +321,16 @@ def draw_xT(
     """x_T of the prior, (B, C, H, W) on the sampling's device; image i is drawn from ``generators[i]``, by its
     label."""
     assert sampling.prior is not None
-    drawn: Tensor = sampling.prior(generators, image_shape, sampling.device, labels)
+    signal: Tensor = sampling.prior(generators, image_shape, sampling.device, labels)
     if not sampling.prior.of_signal:
-        return drawn
-    degradation, measured = sampling.denoiser.degradation, sampling.denoiser.sigma
-    if not (degradation.sigmas[degradation.T] > 0 or measured):
-        return drawn
-    sigma = degradation.sigma(torch.full((len(drawn),), degradation.T, device=drawn.device))
-    if measured:
-        sigma = torch.hypot(sigma, torch.full_like(sigma, measured))
-    return drawn + sigma * randn_images(generators, image_shape, drawn.device)
+        return signal
+    degradation, measurement_sigma = sampling.denoiser.degradation, sampling.denoiser.sigma
+    if not (degradation.sigmas[degradation.T] > 0 or measurement_sigma):
+        return signal
+    sigma = degradation.sigma(torch.full((len(signal),), degradation.T, device=signal.device))
+    if measurement_sigma:
+        sigma = torch.hypot(sigma, torch.full_like(sigma, measurement_sigma))
+    return signal + sigma * randn_images(generators, image_shape, signal.device)
 
 
 @torch.inference_mode()

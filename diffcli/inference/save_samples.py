@@ -14,7 +14,7 @@ from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.labels import NO_LABEL
 from diffcli.diffusion.samplers import Step
 from diffcli.inference.figures import reconstruction_figure
-from diffcli.inference.loading import find_checkpoint, read_model, started
+from diffcli.inference.loading import find_checkpoint, model_on_devices, read_model
 from diffcli.inference.model import Model
 from diffcli.inference.model_labels import check_unguided
 from diffcli.inference.new_images import images_drawn
@@ -29,7 +29,7 @@ from diffcli.inference.pictures import (
     save_grid,
 )
 from diffcli.inference.restoration import reconstruction_rows
-from diffcli.inference.sampling import counting, generate
+from diffcli.inference.sampling import generate, step_counter
 from diffcli.utils.console import note, progress
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import written_whole
@@ -52,24 +52,24 @@ def sample(options: SampleOptions) -> list[Path]:
     if (options.between is not None or options.steps_between is not None) and not model.needs_images(prior):
         sampling = model.sampling(options, model.prior(options.prior))
         images_drawn(sampling, options, options.n, model.classes, priors=model.stored_priors)
-    given = model.labels.numbers(options)
-    if not given and options.conditional and model.works_without_label:
+    numbers = model.labels.numbers(options)
+    if not numbers and options.conditional and model.works_without_label:
         check_unguided(options)  # reconstructions are told no label, so there is none to be guided towards
-    if options.row_labels and len(set(given)) < 2:
+    if options.row_labels and len(set(numbers)) < 2:
         names = ", ".join(model.trained_classes) or "none: this model was trained without"
         raise UserError(f"`row_labels` names the rows of several labels; say which with `label`, of {names:.200}")
     model.labels.note_readings(options)
-    return write_samples(started(model, options.devices), options)
+    return write_samples(model_on_devices(model, options.devices), options)
 
 
 def write_samples(model: Model, options: SampleOptions) -> list[Path]:
-    """As :func:`sample`, of a model at hand."""
+    """Samples from a model at hand, see :func:`sample`."""
     if options.conditional:
         return _write_reconstructions(model, options)
-    given, first = model.labels.numbers(options), model.processes.first
+    numbers, first = model.labels.numbers(options), model.processes.first
     prior = model.prior(options.prior)
     sampling = model.sampling(options, prior)
-    n = options.n or (N_PER_LABEL * len(given) if len(given) > 1 else N_SAMPLES)
+    n = options.n or (N_PER_LABEL * len(numbers) if len(numbers) > 1 else N_SAMPLES)
     if options.between is not None or options.steps_between is not None:
         sampling, n = images_drawn(sampling, options, options.n, model.classes, priors=model.stored_priors)
     frames = Frames(sampling.steps, model.processes.count == 1) if options.trajectory else None
@@ -78,7 +78,7 @@ def write_samples(model: Model, options: SampleOptions) -> list[Path]:
         note(f"note: {label}; it starts from blurred training images")
     quiet = options.quiet or not first
     with progress(f"sampling {n} images", sampling.total_steps(n), "steps", quiet) as advance:
-        count = counting(advance)
+        count = step_counter(advance)
 
         def track(steps: Iterator[Step]) -> Iterator[Step]:
             return frames.of_batch(count(steps)) if frames else count(steps)
@@ -90,11 +90,13 @@ def write_samples(model: Model, options: SampleOptions) -> list[Path]:
         with written_whole(options.out) as part:
             if sampling.walk is not None and options.out.suffix.lower() in (".png", ".gif"):
                 rows = torch.cat([to_uint8(batch) for batch in batches]).unflatten(0, (-1, sampling.walk.length))
-                names = [model.labels.names(given)[row % len(given)] for row in range(len(rows)) if options.row_labels]
+                names = [
+                    model.labels.names(numbers)[row % len(numbers)] for row in range(len(rows)) if options.row_labels
+                ]
                 _write_walk(rows, part, names, options)
             elif options.out.suffix.lower() == ".png":
-                images, columns = in_rows(torch.cat([to_uint8(batch) for batch in batches]), given)
-                names = model.labels.names(given)[: len(images) // (columns or 1)] if options.row_labels else []
+                images, columns = in_rows(torch.cat([to_uint8(batch) for batch in batches]), numbers)
+                names = model.labels.names(numbers)[: len(images) // (columns or 1)] if options.row_labels else []
                 save_grid(images, part, label, columns, zoom=options.zoom, names=names)
             elif options.out.suffix.lower() == ".npz":
                 form = model.array_format
@@ -114,10 +116,10 @@ def _write_reconstructions(model: Model, options: SampleOptions) -> list[Path]:
         return []
     test = model.source().test
     test = test[torch.arange(min(options.n or N_RECONSTRUCTIONS, len(test)))]
-    told = next(iter(model.labels.of_reconstructions(options, test).values()))
+    labels = next(iter(model.labels.of_reconstructions(options, test).values()))
     sampling = model.sampling(options)
     with progress("reconstructing", len(sampling.steps) - 1, "steps", options.quiet) as advance:
-        rows = reconstruction_rows(sampling, test.images, counting(advance), told)
+        rows = reconstruction_rows(sampling, test.images, step_counter(advance), labels)
     with written_whole(options.out) as part:
         reconstruction_figure(rows).savefig(part, format="png")
     return [options.out]
@@ -139,33 +141,34 @@ def _write_walk(rows: Tensor, part: Path, names: Sequence[str], options: SampleO
     if part.suffix.lower() == ".png":
         save_grid(rows.flatten(0, 1), part, columns=rows.shape[1], zoom=options.zoom, names=names)
     else:
-        there = list(rows.unbind(dim=1))
-        save_animation([*there, *there[-2:0:-1]], part, zoom=options.zoom, rest=0.0)
+        frames = list(rows.unbind(dim=1))
+        save_animation([*frames, *frames[-2:0:-1]], part, zoom=options.zoom, rest=0.0)
 
 
 class Frames:
-    """What an animation shows of the first 64 images: x_T, then x_s at up to 60 steps.
+    """The frames of an animation of the first 64 images: x_T, then x_s at up to 60 steps.
 
     Args:
-        alone: whether this process draws all batches; of several processes, the first batch is what the first one sees.
+        is_alone: whether this process draws all batches; of several processes, the first batch is what the first one
+            sees.
     """
 
-    def __init__(self, steps: Sequence[int], alone: bool) -> None:
-        self.shown = frame_steps(steps)
-        self.alone = alone
-        self.missing = MAX_ANIMATED
+    def __init__(self, steps: Sequence[int], is_alone: bool) -> None:
+        self.steps = frame_steps(steps)
+        self.is_alone = is_alone
+        self.places = MAX_ANIMATED
         self._parts: dict[int, list[Tensor]] = {}
 
     def of_batch(self, steps: Iterator[Step]) -> Iterator[Step]:
         """Yields a batch's steps on, and keeps what is shown of them."""
-        wanted, found = self.missing, 0
+        limit, count = self.places, 0
         for step in steps:
-            if wanted and step.s in self.shown:
-                part = to_uint8(step.xs[:wanted]).cpu()
+            if limit and step.s in self.steps:
+                part = to_uint8(step.xs[:limit]).cpu()
                 self._parts.setdefault(step.s, []).append(part)
-                found = len(part)
+                count = len(part)
             yield step
-        self.missing = wanted - found if self.alone else 0
+        self.places = limit - count if self.is_alone else 0
 
     @property
     def images(self) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""How far degraded images are degraded: the t that explains them best, by images that the model draws itself."""
+"""The evidence for the t of degraded images: the one that explains them best, by images that the model draws itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.evidence import log_evidence
-from diffcli.diffusion.measurements import Measurement, measured
+from diffcli.diffusion.measurements import Measurement, measurement_at
 from diffcli.inference.measuring import ROUNDING
 from diffcli.utils.errors import UserError
 
@@ -35,14 +35,14 @@ def check_t_auto(degradation: Degradation) -> None:
     y = torch.zeros(1, *degradation.image_shape, device=degradation.device)
     samples = torch.stack([y[0], y[0] + 0.1])
     try:
-        log_evidence(_measured(degradation, degradation.T, y, None), samples)
+        log_evidence(_measurement(degradation, degradation.T, y, None), samples)
     except ValueError as error:
         raise UserError(f"`t` auto does not serve a {degradation.name}: {error}; give a number") from error
 
 
-def _measured(degradation: Degradation, t: int, y: Tensor, sigma: float | None) -> Measurement:
+def _measurement(degradation: Degradation, t: int, y: Tensor, sigma: float | None) -> Measurement:
     noise = float(degradation.sigmas[t]) if sigma is None else sigma
-    return measured(degradation, t, y, sigma=max(noise, ROUNDING))
+    return measurement_at(degradation, t, y, sigma=max(noise, ROUNDING))
 
 
 @torch.inference_mode()
@@ -55,10 +55,10 @@ def t_probabilities(degradation: Degradation, y: Tensor, samples: Tensor, sigma:
         sigma: of the noise on y; None is what the degradation adds. At least what 8 bits round away.
     """
     images = to_model(samples)
-    tried = candidates_of(degradation)
-    evidence = [log_evidence(_measured(degradation, t, y, sigma), images).sum() for t in tried]
+    candidates = candidates_of(degradation)
+    evidence = [log_evidence(_measurement(degradation, t, y, sigma), images).sum() for t in candidates]
     probabilities = torch.zeros(degradation.T + 1, dtype=torch.float64)
-    probabilities[tried] = torch.softmax(TRUST * torch.stack(evidence).double().cpu(), dim=0)
+    probabilities[candidates] = torch.softmax(TRUST * torch.stack(evidence).double().cpu(), dim=0)
     return probabilities
 
 

@@ -34,8 +34,8 @@ def tiled_model(model: Model, degradation: Degradation) -> Model:
         guide = None if model.guide is None else TiledDenoiser(model.guide, degradation)
     except ValueError as error:
         raise UserError(str(error)) from error
-    resolved = replace(model.resolved, image_shape=degradation.image_shape, degradation=degradation)
-    return replace(model, resolved=resolved, denoiser=denoiser, guide=guide)
+    resolved_preset = replace(model.resolved, image_shape=degradation.image_shape, degradation=degradation)
+    return replace(model, resolved=resolved_preset, denoiser=denoiser, guide=guide)
 
 
 def is_tiled(model: Model) -> bool:
@@ -82,6 +82,6 @@ def shapes_of(sizes: Sequence[tuple[int, int]], model: Model, tile: str) -> dict
                 f"`tile` on: a picture of {w}x{h} pixels is smaller than a tile, {width}x{height}; leave it out"
             )
         large = h >= LARGE * height and w >= LARGE * width and not model.classes
-        own = tile == "on" or (tile == "auto" and large)
-        groups.setdefault((channels, h, w) if own else model.image_shape, []).append(index)
+        is_tiled = tile == "on" or (tile == "auto" and large)
+        groups.setdefault((channels, h, w) if is_tiled else model.image_shape, []).append(index)
     return groups

@@ -9,7 +9,7 @@ import torch
 
 from diffcli.diffusion.labels import NO_LABEL, SampleLabels
 from diffcli.diffusion.priors import Prior
-from diffcli.diffusion.randomness import Between, Source, Stream, generator_for
+from diffcli.diffusion.randomness import InterpolatedGenerator, Source, Stream, generator_for
 from diffcli.inference.prior_hints import NamedPriors, no_priors, suggestion
 from diffcli.utils.errors import UserError
 
@@ -36,7 +36,7 @@ class Walk:
         sources: list[Source] = []
         for row, step in (divmod(index, self.length) for index in indices):
             first, second = (generator_for(seed, Stream.SAMPLE, row) for seed in self.seeds)
-            sources.append(Between(first, second, step / self.steps))
+            sources.append(InterpolatedGenerator(first, second, step / self.steps))
         return sources
 
     def labels_of(self, labels: SampleLabels, indices: Sequence[int]) -> torch.Tensor:
@@ -73,8 +73,8 @@ class Walk:
             )
         if (gap := prior.gap(first)) is not None:
             # A Gaussian is fitted to each label, so that no label stands for several.
-            fitted = "uniform" if first is not None and bool((first == NO_LABEL).any()) else "gaussian"
-            others = suggestion(priors, lambda other: other.gap(first) is None, fitted)
+            fallback = "uniform" if first is not None and bool((first == NO_LABEL).any()) else "gaussian"
+            others = suggestion(priors, lambda other: other.gap(first) is None, fallback)
             raise UserError(
                 f"`between`: nothing lies between two draws of this prior: {gap}; what is made of normal numbers "
                 f"alone has something between: {others}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffcli.networks.embeddings import Conditioned, LabelEmbedding, time_layers
+from diffcli.networks.embeddings import ConditionalNetwork, LabelEmbedding, time_layers
 
 GROUPS = 8
 TIME_WIDTH = 128
@@ -110,7 +110,7 @@ class Level(nn.Module):
         return hidden
 
 
-class CompactUNet(Conditioned):
+class CompactUNet(ConditionalNetwork):
     """Residual blocks at two or more resolutions of an image cut into patches, joined by skip connections.
 
     The first resolution is that of the patches, whose pixels become channels (Hoogeboom et al. 2023, "simple

@@ -65,7 +65,7 @@ class DiffusersUNet(nn.Module):
         T: int = 1000,
     ) -> None:
         # Every parameter but those that follow from the images: the library takes the others as they are.
-        settings = {key: value for key, value in locals().items() if key not in ("self", "__class__", *SUPPLIED)}
+        settings = {key: value for key, value in locals().items() if key not in ("self", "__class__", *CONTEXT)}
         super().__init__()
         channels, height, width = image_shape
         step = 2 ** max(len(block_out_channels) - 1, 0)
@@ -95,7 +95,7 @@ class DiffusersUNet(nn.Module):
         return output
 
 
-SUPPLIED = ("image_shape", "classes", "T")
+CONTEXT = ("image_shape", "classes", "T")
 
 
 def _library() -> Any:

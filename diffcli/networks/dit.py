@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffcli.networks.attention import dot_product_attention
-from diffcli.networks.embeddings import Conditioned, LabelEmbedding, time_layers
+from diffcli.networks.embeddings import ConditionalNetwork, LabelEmbedding, time_layers
 
 FREQUENCIES = 6
 """Sines and cosines of the time, as many as the compact UNet has."""
@@ -77,7 +77,7 @@ class TransformerBlock(nn.Module):
         return hidden + mlp_gate * self.mlp(adaptive_norm(hidden, mlp_scale, mlp_shift))
 
 
-class DiT(Conditioned):
+class DiT(ConditionalNetwork):
     """A diffusion transformer (Peebles & Xie 2023) on the pixels of an image (Li & He 2025).
 
     Each patch is a token; all attend to all. With the defaults and 1x28x28 images, 49 tokens. The work of attention

@@ -61,7 +61,7 @@ class SinusoidalTimeEmbedding(nn.Module):
         return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 
-class Conditioned(nn.Module):
+class ConditionalNetwork(nn.Module):
     """A network that is told the time, a label and the level of the measurement noise of each image.
 
     Its ``time`` and ``level`` map (B,) in 0..1 to (B, width), its ``label`` adds itself to the time's; ``level`` is

@@ -33,8 +33,8 @@ class Subject:
     image_shape: tuple[int, int, int]
     classes: int
 
-    def built(self, seed: int = 0) -> nn.Module:
-        """One whose weights are drawn with a seed, in evaluation mode."""
+    def build_network(self, seed: int = 0) -> nn.Module:
+        """A network whose weights are drawn with a seed, in evaluation mode."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.build().eval()
@@ -47,13 +47,13 @@ def _expect_equal(output: Tensor, expected: Tensor) -> None:
 
 
 def _check_trained(subject: Subject) -> None:
-    check_basics(subject.built().train(), subject.image_shape, subject.classes)
+    check_basics(subject.build_network().train(), subject.image_shape, subject.classes)
 
 
 @torch.no_grad()
 def _check_untouched(subject: Subject) -> None:
     inputs = inputs_of(subject.image_shape, subject.classes)
-    subject.built()(*inputs)
+    subject.build_network()(*inputs)
     for part, before in zip(inputs, inputs_of(subject.image_shape, subject.classes), strict=True):
         if not torch.equal(part, before):
             raise AssertionError("an argument of forward has changed")
@@ -61,13 +61,13 @@ def _check_untouched(subject: Subject) -> None:
 
 @torch.no_grad()
 def _check_repeats(subject: Subject) -> None:
-    network, inputs = subject.built(), inputs_of(subject.image_shape, subject.classes)
+    network, inputs = subject.build_network(), inputs_of(subject.image_shape, subject.classes)
     _expect_equal(network(*inputs), network(*inputs))
 
 
 @torch.no_grad()
 def _check_alone(subject: Subject) -> None:
-    network, inputs = subject.built(), inputs_of(subject.image_shape, subject.classes, 5)
+    network, inputs = subject.build_network(), inputs_of(subject.image_shape, subject.classes, 5)
     together = network(*inputs)
     check_output(together, subject.image_shape, 5)
     _expect_equal(torch.cat([network(*(part[i : i + 1] for part in inputs)) for i in range(5)]), together)
@@ -77,13 +77,13 @@ def _check_alone(subject: Subject) -> None:
 def _check_unlabelled(subject: Subject) -> None:
     if not subject.classes:
         return
-    network, (xt, time, labels) = subject.built(), inputs_of(subject.image_shape, subject.classes)
+    network, (xt, time, labels) = subject.build_network(), inputs_of(subject.image_shape, subject.classes)
     _expect_equal(network(xt, time, None), network(xt, time, torch.full_like(labels, -1)))
 
 
 @torch.no_grad()
 def _check_stored(subject: Subject) -> None:
-    network, other = subject.built(0), subject.built(1)
+    network, other = subject.build_network(0), subject.build_network(1)
     other.load_state_dict(network.state_dict())
     inputs = inputs_of(subject.image_shape, subject.classes)
     _expect_equal(other(*inputs), network(*inputs))
@@ -92,7 +92,7 @@ def _check_stored(subject: Subject) -> None:
 @torch.no_grad()
 def _check_precision(subject: Subject) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        check_output(subject.built()(*inputs_of(subject.image_shape, subject.classes)), subject.image_shape)
+        check_output(subject.build_network()(*inputs_of(subject.image_shape, subject.classes)), subject.image_shape)
 
 
 NETWORK_RULES: dict[str, Callable[[Subject], None]] = {
@@ -138,26 +138,26 @@ def check_network(network: nn.Module | Callable[..., nn.Module], **parameters: A
             if "classes" in parameter_names
             else [0]
         )
-    name, refused, count = getattr(network, "__name__", type(network).__name__), "", 0
+    name, refusal, count = getattr(network, "__name__", type(network).__name__), "", 0
     for shape in shapes:
         for classes in counts:
-            supplied = {
+            context = {
                 key: value for key, value in (("image_shape", shape), ("classes", classes)) if key in parameter_names
             }
 
-            def build(supplied: dict[str, Any] = supplied) -> nn.Module:
-                return kind(**supplied, **parameters)
+            def build(context: dict[str, Any] = context) -> nn.Module:
+                return kind(**context, **parameters)
 
             subject = Subject(build, shape, classes)
             try:
-                subject.built()
+                subject.build_network()
             except ValueError as error:
-                refused = str(error)
+                refusal = str(error)
                 continue
             count += 1
             _check(subject, name)
     if not count:
-        raise AssertionError(f"{name}: it cannot be built for any of the images {tuple(shapes)}: {refused}")
+        raise AssertionError(f"{name}: it cannot be built for any of the images {tuple(shapes)}: {refusal}")
 
 
 def _check(subject: Subject, name: str) -> None:

@@ -76,10 +76,10 @@ class LinearAttention(nn.Module):
         pixels = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)
         # Each key, heads by C' in all, pools the pixels: (B, heads C', pixels) @ (B, pixels, C).
         weights = (k.flatten(0, 1).expand(batch, -1, -1) @ pixels.transpose(-2, -1)).softmax(dim=-1)
-        pooled = (weights @ pixels).unflatten(1, (self.heads, -1))
+        pools = (weights @ pixels).unflatten(1, (self.heads, -1))
         # Values, queries and output are linear: applied to the pools, they make one C x C matrix for all pixels of an
         # image.
-        context = torch.einsum("bhkc,hvc->bhkv", pooled, v)
+        context = torch.einsum("bhkc,hvc->bhkv", pools, v)
         projection = torch.einsum("bhkv,ohv->bohk", context, self.out.weight.view(channels, self.heads, -1))
         mix = projection.flatten(2) @ (q * self.scale).flatten(0, 1)
         assert self.out.bias is not None

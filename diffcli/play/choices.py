@@ -1,4 +1,4 @@
-"""Which models a page shows, and what a visitor can choose of each."""
+"""The models that a page shows, and a visitor's choices for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diffcli.utils.devices import ONE_DEVICE, Devices
 from diffcli.utils.errors import UserError
 
 Models = dict[str, Model]
-"""By the name that the page calls them."""
+"""The models by the name that the page calls them."""
 ANY, EACH_IN_TURN = "any", "each in turn"
 """Labels as frequent as in the training images; all, one after another."""
 NOT_SAID = "not said"
@@ -27,7 +27,7 @@ WORDS = frozenset({ANY, EACH_IN_TURN, NONE, NOT_SAID})
 NO_MODEL = "none"
 
 
-def opened(names: Sequence[str], devices: Devices = ONE_DEVICE) -> Models:
+def load_models(names: Sequence[str], devices: Devices = ONE_DEVICE) -> Models:
     """The models of these names, see :func:`diffcli.load`; without names, the ready models.
 
     Each has drawn an image: what it lacks is told now, and the page's first one comes the faster.
@@ -53,11 +53,13 @@ def _title(argument: str, model: Model, others: Models) -> str:
     """The name of a model on a page: as it was asked for, or of a path the preset and what tells it from the others."""
     path = Path(argument)
     short = argument if path.name == argument and not path.suffix else model.preset_name
-    numbered = (f"{short} ({path.stem}, {number})" for number in itertools.count(2))
-    return next(name for name in itertools.chain([short, f"{short} ({path.stem})"], numbered) if name not in others)
+    numbered_titles = (f"{short} ({path.stem}, {number})" for number in itertools.count(2))
+    return next(
+        name for name in itertools.chain([short, f"{short} ({path.stem})"], numbered_titles) if name not in others
+    )
 
 
-def hot(model: Model) -> bool:
+def is_hot(model: Model) -> bool:
     """Whether a model removes Gaussian noise."""
     return isinstance(model.denoiser.degradation, GaussianNoise)
 
@@ -80,7 +82,7 @@ class Choices:
 def choices_of(model: Model) -> Choices:
     """The choices that a visitor has for a model."""
     sampler, path = model.sampler(SamplerOptions())
-    own = model.preset.prior.name
+    preset_prior = model.preset.prior.name
     return Choices(
         samplers=samplers_for(model.denoiser.degradation),
         sampler=sampler.name,
@@ -89,7 +91,7 @@ def choices_of(model: Model) -> Choices:
         classes=model.classes,
         guided=bool(model.classes) and model.works_without_label,
         guidance=sampler.guidance,
-        priors=[own, *(name for name in model.prior_states if name != own)],
+        priors=[preset_prior, *(name for name in model.prior_states if name != preset_prior)],
     )
 
 
@@ -97,9 +99,9 @@ def first_pair(models: Models) -> tuple[str, str]:
     """The two models that are shown beside each other first: a hot and a cold one if there are; ``NO_MODEL`` where
     there is but one."""
     names = list(models)
-    first = next((name for name in names if hot(models[name])), names[0])
+    first = next((name for name in names if is_hot(models[name])), names[0])
     others = [name for name in names if name != first]
-    second = next((name for name in others if hot(models[name]) != hot(models[first])), None)
+    second = next((name for name in others if is_hot(models[name]) != is_hot(models[first])), None)
     return first, second or (others[0] if others else NO_MODEL)
 
 

@@ -23,7 +23,7 @@ def panel(content: str = "") -> gr.HTML:
 
 
 def seed_control() -> gr.Number:
-    """Which random numbers are drawn."""
+    """The control of the seed."""
     return gr.Number(0, label="Seed", info="Repeats a picture", precision=0, minimum=0, min_width=130)
 
 
@@ -50,21 +50,21 @@ def end_of(value: Any) -> int | None:
     return int(text) if text else None
 
 
-def number_of(value: Any, what: str) -> float:
+def number_of(value: Any, subject: str) -> float:
     """The number that a visitor chose.
 
     Raises:
         UserError: there is none.
     """
     if value is None:
-        raise UserError(f"{what} is missing: a number")
+        raise UserError(f"{subject} is missing: a number")
     return float(value)
 
 
-def stop_button(button: gr.Button, events: Any, said: gr.HTML) -> None:
+def stop_button(button: gr.Button, events: Any, message_panel: gr.HTML) -> None:
     """Lets a button end what these events do."""
     # Said after the end, so that no answer on its way comes last.
-    button.click(None, cancels=events).then(lambda: message("stopped"), None, said, show_progress="hidden")
+    button.click(None, cancels=events).then(lambda: message("stopped"), None, message_panel, show_progress="hidden")
 
 
 def next_seed(value: Any) -> int:
@@ -78,12 +78,12 @@ def shown_classes(models: Models, name: str) -> list[str]:
     return [*([NOT_SAID] if model.works_without_label else []), *map(shown_class, model.trained_classes)]
 
 
-def answers_of(answers: Callable[[], Answers], unchanged: int) -> Answers:
+def answers_of(answers: Callable[[], Answers], part_count: int) -> Answers:
     """The answers to an event, the last part a message; what is wrong with a request is told there, and what fails
     otherwise, whose traceback the server prints.
 
     Args:
-        unchanged: how many parts before the message stay as they are when something is wrong.
+        part_count: how many parts before the message stay as they are when something is wrong.
     """
     try:
         yield from answers()
@@ -92,4 +92,4 @@ def answers_of(answers: Callable[[], Answers], unchanged: int) -> Answers:
         if not isinstance(error, UserError):
             traceback.print_exc()
             line = f"this failed: {(line.splitlines() or [type(error).__name__])[0]}"
-        yield (*(gr.skip() for _ in range(unchanged)), message(line, wrong=True))
+        yield (*(gr.skip() for _ in range(part_count)), message(line, is_error=True))

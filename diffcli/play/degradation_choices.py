@@ -1,4 +1,4 @@
-"""What was done to an image, as a visitor says it: the model's own degradation, or another of which the model is the
+"""A visitor's choices of what was done to an image: the model's own degradation, or another of which the model is the
 prior."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from diffcli.checkpoints.model_file import ready_models
 from diffcli.config.presets import preset_files
-from diffcli.config.registry import registered
+from diffcli.config.registry import component_named
 from diffcli.data.sources import image_shape as shape_of
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
 from diffcli.inference.blur_width import exact_blur, width_note
@@ -17,7 +17,7 @@ from diffcli.inference.options import default_t
 from diffcli.inference.posterior import method_for
 from diffcli.utils.errors import UserError
 
-OWN = "the model's own"
+MODELS_OWN = "the model's own"
 BLUR, DOWN_SAMPLING, NOISE = "Gaussian blur", "down-sampling", "noise"
 INVERSION = "nothing: DDIM backwards"
 """Not degraded at all: the noise that the picture is drawn from."""
@@ -47,9 +47,9 @@ class ChosenDegradation(NamedTuple):
     degradation: Degradation
     t: int
     words: str
-    """How far it goes."""
-    cause: str
-    """What hides a part of the image."""
+    """The step or the strength in words."""
+    obstacle: str
+    """The thing that hides a part of the image."""
 
 
 def is_prior(model: Model) -> bool:
@@ -64,9 +64,9 @@ def is_prior(model: Model) -> bool:
 def degradation_choices(model: Model) -> dict[str, Any]:
     """The degradations that a visitor can choose for a model, its own first, and why there are no others."""
     if not is_prior(model):
-        return {"choices": [OWN], "info": OWN_ALONE}
+        return {"choices": [MODELS_OWN], "info": OWN_ALONE}
     backwards = [INVERSION] if isinstance(model.denoiser.degradation, GaussianNoise) else []
-    choices = [OWN, BLUR, DOWN_SAMPLING, NOISE, *fitting_presets(model.image_shape), *backwards]
+    choices = [MODELS_OWN, BLUR, DOWN_SAMPLING, NOISE, *fitting_presets(model.image_shape), *backwards]
     return {"choices": choices, "info": ANY_DEGRADATION}
 
 
@@ -76,17 +76,20 @@ def fitting_presets(image_shape: Shape) -> dict[str, str]:
     Those of Gaussian noise are left out: noise is a choice of its own.
     """
     choices: dict[str, str] = {}
-    known: list[Any] = []
+    degradations: list[Any] = []
     for name in dict.fromkeys([*ready_models(), *sorted(preset_files())]):
         try:
             preset = preset_named(name)
-            if preset is None or shape_of(registered("data", preset.data.name), preset.data.parameters) != image_shape:
+            if (
+                preset is None
+                or shape_of(component_named("data", preset.data.name), preset.data.parameters) != image_shape
+            ):
                 continue
         except (UserError, ValueError):  # a file of the visitor's folder; 'diffcli presets' says what is wrong with it
             continue
         kind, degradation = preset.degradation.name, (preset.degradation, preset.schedule)
-        if kind != "gaussian-noise" and degradation not in known:
-            known.append(degradation)
+        if kind != "gaussian-noise" and degradation not in degradations:
+            degradations.append(degradation)
             choices[f"{WORDS.get(kind, kind)}, as {name}"] = name
     return choices
 
@@ -102,7 +105,11 @@ def strength_of(model: Model, choice: str) -> Strength:
         return _strength("Blur", "Its width in pixels of the model's images", (0.3, side / 4, 0.1), side / 14)
     if choice == DOWN_SAMPLING:
         return _strength("Block", "Pixels along a side that become one", (2, 4, 2), 4)
-    T = model.T if choice in (OWN, INVERSION) else degradation_named(_name_of(model, choice), model.image_shape).T
+    T = (
+        model.T
+        if choice in (MODELS_OWN, INVERSION)
+        else degradation_named(_name_of(model, choice), model.image_shape).T
+    )
     strength = _strength("t", "How far it is degraded", (1, T, 1), default_t(T))
     return {**strength, "visible": choice not in (NOISE, INVERSION)}
 

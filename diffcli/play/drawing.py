@@ -80,14 +80,14 @@ def prior_between(model: Model, options: dict[str, Any]) -> str:
     Raises:
         UserError: the model has none such.
     """
-    asked = SamplerOptions(label=options.get("label"), seed=options["between"][0])
-    labels = model.sampling(asked).labels_of([0])
+    settings = SamplerOptions(label=options.get("label"), seed=options["between"][0])
+    labels = model.sampling(settings).labels_of([0])
     gaps = {name: prior.gap(labels) for name, prior in model.stored_priors()}
-    own = model.preset.prior.name
-    fitting = [name for name in (own, "gaussian", *gaps) if name in gaps and gaps[name] is None]
-    if not fitting:
-        raise UserError(f"nothing lies between two draws of this model's prior: {gaps.get(own)}")
-    return fitting[0]
+    preset_prior = model.preset.prior.name
+    choices = [name for name in (preset_prior, "gaussian", *gaps) if name in gaps and gaps[name] is None]
+    if not choices:
+        raise UserError(f"nothing lies between two draws of this model's prior: {gaps.get(preset_prior)}")
+    return choices[0]
 
 
 def time_steps_of(model: Model, options: dict[str, Any]) -> list[int]:
@@ -96,16 +96,16 @@ def time_steps_of(model: Model, options: dict[str, Any]) -> list[int]:
     return path
 
 
-def beside(trajectories: Sequence[Iterator[Frame]]) -> Iterator[tuple[Frame, ...]]:
+def in_step(trajectories: Sequence[Iterator[Frame]]) -> Iterator[tuple[Frame, ...]]:
     """Advances several trajectories, the least advanced first; yields the latest frame of each."""
-    latest = [next(frames) for frames in trajectories]
-    yield tuple(latest)
-    going = set(range(len(latest)))
-    while going:
-        number = min(going, key=lambda one: (latest[one].done, one))
+    frames_now = [next(frames) for frames in trajectories]
+    yield tuple(frames_now)
+    active = set(range(len(frames_now)))
+    while active:
+        number = min(active, key=lambda one: (frames_now[one].done, one))
         frame = next(trajectories[number], None)
         if frame is None:
-            going.remove(number)
+            active.remove(number)
             continue
-        latest[number] = frame
-        yield tuple(latest)
+        frames_now[number] = frame
+        yield tuple(frames_now)

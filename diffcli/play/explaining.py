@@ -1,4 +1,4 @@
-"""How a trajectory comes about: what the tab *Why* shows."""
+"""The content of the tab *Why*: how a trajectory comes about."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Explanation:
     """The images that the draws became, (8, C, H, W)."""
 
 
-def explained(model: Model, options: dict[str, Any]) -> Iterator[Explanation]:
+def explanation_steps(model: Model, options: dict[str, Any]) -> Iterator[Explanation]:
     """The sampling of eight images, whose first one is followed; then what the degradation leaves of it.
 
     Args:
@@ -53,14 +53,14 @@ def explained(model: Model, options: dict[str, Any]) -> Iterator[Explanation]:
         UserError: an option is out of range or does not fit the model.
     """
     steps, path = in_turn(model.trajectory(DRAWS, **options)), time_steps_of(model, options)
-    at = set(evenly_chosen(path[:-1]))
+    columns = set(evenly_chosen(path[:-1]))
 
     def explanations() -> Iterator[Explanation]:
         xt = next(steps).xs.cpu()
         t, so_far = path[0], Explanation(xt)
         yield so_far
         for step in steps:
-            if t in at:
+            if t in columns:
                 so_far = replace(so_far, moments=[*so_far.moments, Moment(t, xt[0], step.x0_hat[0].cpu())])
                 yield so_far
             t, xt = step.s, step.xs.cpu()
@@ -82,7 +82,7 @@ def evenly_chosen(steps: Sequence[int]) -> list[int]:
     return [steps[round(column * (len(steps) - 1) / (COLUMNS - 1))] for column in range(COLUMNS)]
 
 
-def stretched(image: Tensor) -> tuple[Tensor, float]:
+def stretch_contrast(image: Tensor) -> tuple[Tensor, float]:
     """An image, float (C, H, W), from black to white; and how many times its contrast was raised for that.
 
     An image without contrast becomes mid-grey, and the number infinite.

@@ -22,7 +22,7 @@ from diffcli.play.controls import (
     seed_of,
     stop_button,
 )
-from diffcli.play.drawing import MOST_IMAGES, Frame, beside, frames_of
+from diffcli.play.drawing import MOST_IMAGES, Frame, frames_of, in_step
 from diffcli.play.inline_pictures import figure, message, of_grid, row
 from diffcli.utils.errors import UserError
 
@@ -50,18 +50,18 @@ class Tab:
     count: gr.Slider
     seed: gr.Number
     columns: list[Column]
-    said: gr.HTML
-    to: gr.Textbox
+    message: gr.HTML
+    end_seed: gr.Textbox
     """The seed at the other end of a row; empty where the images have nothing to do with each other."""
 
     @property
     def inputs(self) -> set[Any]:
         columns = [part for one in self.columns for part in (one.model, one.sampler, one.steps, one.guidance)]
-        return {self.label, self.count, self.seed, self.to, *columns}
+        return {self.label, self.count, self.seed, self.end_seed, *columns}
 
     @property
     def outputs(self) -> list[Any]:
-        return [*(column.picture for column in self.columns), self.said]
+        return [*(column.picture for column in self.columns), self.message]
 
 
 def build(models: Models, at_once: int) -> None:
@@ -77,26 +77,26 @@ def build(models: Models, at_once: int) -> None:
         )
         seed = seed_control()
         # A number of Gradio with a minimum is never empty in a browser.
-        to = gr.Textbox("", label="Row to", info="Where a row ends", max_lines=1, min_width=130)
+        end_seed = gr.Textbox("", label="Row to", info="Where a row ends", max_lines=1, min_width=130)
         count = gr.Slider(1, MOST_IMAGES, value=4, step=1, label="Images", info="In one picture", min_width=260)
     with gr.Row():
-        go = gr.Button("Generate", variant="primary", min_width=100)
-        another = gr.Button("Another", min_width=100)
+        draw_button = gr.Button("Generate", variant="primary", min_width=100)
+        next_button = gr.Button("Another", min_width=100)
         stop = gr.Button("Stop", min_width=70)
-    said = panel()
+    message_panel = panel()
     with gr.Row(equal_height=False):
         columns = [_column(models, name, number) for number, name in enumerate(names)]
-    tab = Tab(label, count, seed, columns, said, to)
+    tab = Tab(label, count, seed, columns, message_panel, end_seed)
 
     def draw(values: FormValues) -> Answers:
         yield from answers_of(lambda: _drawing(models, tab, values), len(columns))
 
     limits: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": at_once, "show_progress": "hidden"}
     drawing = [
-        go.click(draw, tab.inputs, tab.outputs, **limits),
-        another.click(next_seed, seed, seed, show_progress="hidden").then(draw, tab.inputs, tab.outputs, **limits),
+        draw_button.click(draw, tab.inputs, tab.outputs, **limits),
+        next_button.click(next_seed, seed, seed, show_progress="hidden").then(draw, tab.inputs, tab.outputs, **limits),
     ]
-    stop_button(stop, drawing, said)
+    stop_button(stop, drawing, message_panel)
     selectors = [column.model for column in columns]
     for column in columns:
         parts = [column.sampler, column.steps, column.guidance, column.settings, column.picture]
@@ -135,26 +135,26 @@ def settings_of(models: Models, name: str) -> tuple[dict[str, Any], dict[str, An
 
 
 def _settings_shown(models: Models) -> Callable[[str], tuple[Any, ...]]:
-    def shown(name: str) -> tuple[Any, ...]:
+    def update(name: str) -> tuple[Any, ...]:
         sampler, steps, guidance = settings_of(models, name)
         visible = gr.Accordion(visible=name != NO_MODEL)
         return gr.update(**sampler), gr.update(**steps), gr.update(**guidance), visible, ""
 
-    return shown
+    return update
 
 
 def _labels_shown(models: Models) -> Callable[..., Any]:
-    def shown(label: str, *names: str) -> Any:
+    def update(label: str, *names: str) -> Any:
         options = label_choices([models[name] for name in names if name != NO_MODEL])
         return gr.Dropdown(choices=options, value=label if label in options else ANY)
 
-    return shown
+    return update
 
 
 def _drawing(models: Models, tab: Tab, values: FormValues) -> Answers:
-    began = time.monotonic()
+    start = time.monotonic()
     seed, count, label = seed_of(values[tab.seed]), int(values[tab.count]), values[tab.label]
-    end = end_of(values[tab.to])
+    end = end_of(values[tab.end_seed])
     ends = None if end is None else (seed, end)
     if ends is not None and label == EACH_IN_TURN:
         raise UserError("a row between two seeds is of one label: choose one")
@@ -172,9 +172,9 @@ def _drawing(models: Models, tab: Tab, values: FormValues) -> Answers:
         }
         trajectories.append(frames_of(model, count, options))
     frames: tuple[Frame, ...] = ()
-    for frames in beside(trajectories):
+    for frames in in_step(trajectories):
         yield *_pictures(models, names, frames, len(tab.columns)), message("drawing …")
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start
     yield *_pictures(models, names, frames, len(tab.columns)), message(f"{_words(ends, seed)}, {seconds:.1f} s")
 
 
@@ -186,7 +186,7 @@ def _pictures(models: Models, names: Sequence[str], frames: Sequence[Frame], col
     """The HTML of each column; empty where there is no model."""
     pictures = []
     for name, frame in zip(names, frames, strict=True):
-        where = f"t = {frame.s} of {models[name].T}" if frame.done < 1 else "drawn"
-        picture = of_grid(frame.images, f"{len(frame.images)} images by {name}, {where}")
-        pictures.append(row([figure([picture], f"{name}: {where}")], "one"))
+        place = f"t = {frame.s} of {models[name].T}" if frame.done < 1 else "drawn"
+        picture = of_grid(frame.images, f"{len(frame.images)} images by {name}, {place}")
+        pictures.append(row([figure([picture], f"{name}: {place}")], "one"))
     return pictures + [""] * (columns - len(pictures))

@@ -71,7 +71,7 @@ class Guard:
             if scope["path"] == EVENTS and not plain(body):
                 await _answer(send, 400)
                 return
-            receive = _again(body, receive)
+            receive = _replay(body, receive)
         await self.app(scope, receive, _with_policy(send))
 
 
@@ -88,7 +88,7 @@ async def _body(receive: Receive) -> bytes | None:
     return b"".join(parts)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def _replay(body: bytes, receive: Receive) -> Receive:
     """Gives a body that was read once more, then what comes after it."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 

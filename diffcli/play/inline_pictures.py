@@ -54,10 +54,10 @@ def row(figures: Iterable[str], kind: str = "small") -> str:
     return f'<div class="figures {kind}">{"".join(figures)}</div>'
 
 
-def message(text: str, wrong: bool = False) -> str:
+def message(text: str, is_error: bool = False) -> str:
     """HTML of a line of text, which screen readers say when it changes; arguments lose the backticks that errors name
     them in."""
     if not text:
         return ""
-    role, kind = ("alert", "wrong") if wrong else ("status", "said")
+    role, kind = ("alert", "wrong") if is_error else ("status", "said")
     return f'<p role="{role}" class="{kind}">{escape(text.replace("`", ""))}</p>'

@@ -16,8 +16,8 @@ from diffcli.play.choices import NOT_SAID, Models, first_pair, label_of
 from diffcli.play.controls import QUEUE, Answers, answers_of, number_of, panel, shown_classes
 from diffcli.play.degradation_choices import (
     INVERSION,
+    MODELS_OWN,
     NOISE,
-    OWN,
     ChosenDegradation,
     degradation_at,
     degradation_choices,
@@ -27,13 +27,13 @@ from diffcli.play.inline_pictures import figure, message, of_image, row
 from diffcli.play.restoring import (
     MOST_ANSWERS,
     PAD,
-    Inverted,
-    Measured,
+    Inversion,
+    MeasuredPicture,
     Restoration,
-    inverted,
+    inversion_of,
     measured_restorations,
     pad_image,
-    restorations,
+    restoration_steps,
     uploaded,
 )
 from diffcli.utils.errors import UserError
@@ -44,7 +44,7 @@ THINNEST, OF_A_SIDE = 1.25, 11
 """The width of a stroke: pixels of the image that a model sees, and parts of its side."""
 SIGMAS = (0.001, 0.5, 0.01)
 """The noise on a measurement: least, most, and at the start."""
-UNMEASURED = (OWN, INVERSION)
+UNMEASURED = (MODELS_OWN, INVERSION)
 """The choices at which nothing is measured of a picture."""
 LARGE_NOISE = 0.2
 """The noise of a measurement that is degraded by noise alone."""
@@ -70,7 +70,7 @@ def drawing_pad(pen: int) -> gr.HTML:
 
 
 def pen_for(image_shape: tuple[int, int, int]) -> int:
-    """How thick a stroke is on the pad, in its pixels, so that a model sees one like those it knows."""
+    """The pen of the pad: strokes so thick, in its pixels, that a model sees one like those it knows."""
     return round(PAD * max(THINNEST / min(image_shape[1:]), 1 / OF_A_SIDE))
 
 
@@ -103,8 +103,8 @@ def build(models: Models, at_once: int) -> None:
         with gr.Column(min_width=280, scale=2):
             pad = drawing_pad(pen_for(models[first].image_shape))
         with gr.Column(min_width=280, scale=3):
-            degradation = gr.Dropdown(value=OWN, label="Degradation", **degradation_choices(models[first]))
-            strength = gr.Slider(**strength_of(models[first], OWN))
+            degradation = gr.Dropdown(value=MODELS_OWN, label="Degradation", **degradation_choices(models[first]))
+            strength = gr.Slider(**strength_of(models[first], MODELS_OWN))
             with gr.Row():
                 sigma = gr.Slider(
                     *SIGMAS, step=0.001, label="Noise", info="Its sigma; pixels have a range of 1", visible=False
@@ -113,15 +113,15 @@ def build(models: Models, at_once: int) -> None:
                     1, MOST_ANSWERS, value=4, step=1, label="Answers", info="Images that could have been", visible=False
                 )
             result = panel()
-            said = panel(message(INVITATION))
+            message_panel = panel(message(INVITATION))
             with gr.Row():
                 model = gr.Dropdown([*models], value=first, label="Model", info="What restores it", min_width=130)
-                labels = _labels(models, first, OWN)
+                labels = _labels(models, first, MODELS_OWN)
                 label = gr.Dropdown(
                     labels, value=labels[0], label="Label", info="What the model is told", min_width=130
                 )
     tab = Tab(pad, model, degradation, strength, sigma, samples, label)
-    outputs = [result, said]
+    outputs = [result, message_panel]
 
     def answer(values: FormValues) -> Answers:
         yield from answers_of(lambda: _restoration(models, tab, values), 1)
@@ -144,37 +144,37 @@ def build(models: Models, at_once: int) -> None:
     degradation.change(
         _measurement_shown(models), [model, label, degradation], tab.of_measurements, show_progress="hidden"
     ).then(answer, tab.inputs, outputs, **live)
-    pad.upload(_upload(models, tab), tab.inputs, [pad, result, said], **live)
+    pad.upload(_upload(models, tab), tab.inputs, [pad, result, message_panel], **live)
 
 
 def _labels(models: Models, name: str, degradation: str) -> list[str]:
     """The labels that a model can be told; of measurements it finds them by itself."""
-    shown = shown_classes(models, name)
-    return shown if degradation in UNMEASURED or NOT_SAID in shown else [NOT_SAID, *shown]
+    classes = shown_classes(models, name)
+    return classes if degradation in UNMEASURED or NOT_SAID in classes else [NOT_SAID, *classes]
 
 
 def _controls_shown(models: Models) -> Callable[..., tuple[Any, ...]]:
-    def shown(name: str, label: str, degradation: str = OWN) -> tuple[Any, ...]:
+    def update(name: str, label: str, degradation: str = MODELS_OWN) -> tuple[Any, ...]:
         model = models[name]
         choices = degradation_choices(model)
-        degradation = degradation if degradation in choices["choices"] else OWN
+        degradation = degradation if degradation in choices["choices"] else MODELS_OWN
         pen = gr.update(pen=pen_for(model.image_shape))
         return pen, gr.Dropdown(value=degradation, **choices), *_measurement_shown(models)(name, label, degradation)
 
-    return shown
+    return update
 
 
 def _measurement_shown(models: Models) -> Callable[[str, str, str], tuple[Any, ...]]:
-    def shown(name: str, label: str, degradation: str) -> tuple[Any, ...]:
-        labels, measured = _labels(models, name, degradation), degradation not in UNMEASURED
+    def update(name: str, label: str, degradation: str) -> tuple[Any, ...]:
+        labels, is_measured = _labels(models, name, degradation), degradation not in UNMEASURED
         return (
             gr.Slider(**strength_of(models[name], degradation)),
-            gr.Slider(value=LARGE_NOISE if degradation == NOISE else SIGMAS[2], visible=measured),
-            gr.Slider(visible=measured),
+            gr.Slider(value=LARGE_NOISE if degradation == NOISE else SIGMAS[2], visible=is_measured),
+            gr.Slider(visible=is_measured),
             gr.Dropdown(choices=labels, value=label if label in labels else labels[0]),
         )
 
-    return shown
+    return update
 
 
 def _upload(models: Models, tab: Tab) -> Callable[[FormValues, gr.EventData], Iterator[tuple[Any, ...]]]:
@@ -182,11 +182,11 @@ def _upload(models: Models, tab: Tab) -> Callable[[FormValues, gr.EventData], It
         try:
             url = uploaded(str(event.name), str(event.url), models[values[tab.model]].background)
         except UserError as error:  # what was drawn and restored before stays
-            yield gr.skip(), gr.skip(), message(str(error), wrong=True)
+            yield gr.skip(), gr.skip(), message(str(error), is_error=True)
             return
         yield url, gr.skip(), gr.skip()
-        for answer, said in answers_of(lambda: _restoration(models, tab, {**values, tab.pad: url}), 1):
-            yield gr.skip(), answer, said
+        for answer, message_html in answers_of(lambda: _restoration(models, tab, {**values, tab.pad: url}), 1):
+            yield gr.skip(), answer, message_html
 
     return upload
 
@@ -199,34 +199,39 @@ def _restoration(models: Models, tab: Tab, values: FormValues) -> Answers:
         yield "", message(INVITATION)
         return
     if choice == INVERSION:
-        inversion = inverted(model, images, label)
-        distance = float(psnr(to_model(inversion.redrawn), to_model(inversion.original)))
+        inversion = inversion_of(model, images, label)
+        distance = float(psnr(to_model(inversion.drawing), to_model(inversion.original)))
         yield _noise_pictures(inversion), message(f"{name}: redrawn at {distance:.1f} dB")
         return
     strength = number_of(values[tab.strength], "the strength of the degradation")
-    if choice == OWN:
+    if choice == MODELS_OWN:
         t = int(strength)
-        for restoration in restorations(model, images, t, label, seed=0):
+        for restoration in restoration_steps(model, images, t, label, seed=0):
             yield _pictures(restoration, t, model.T), message(f"{name}, t = {t} of {model.T}")
         return
-    chosen = degradation_at(model, choice, strength)
+    chosen_degradation = degradation_at(model, choice, strength)
     sigma = number_of(values[tab.sigma], "the sigma of the noise")
     samples = int(number_of(values[tab.samples], "the number of answers"))
     options: dict[str, Any] = {"sigma": sigma, "samples": samples, "label": label, "seed": 0}
-    for measured in measured_restorations(model, images, chosen.degradation, chosen.t, **options):
-        yield _answers(measured, chosen), message(_report(measured, chosen, f"{name}, sigma {sigma:g}", model.classes))
+    for measurement in measured_restorations(
+        model, images, chosen_degradation.degradation, chosen_degradation.t, **options
+    ):
+        yield (
+            _answers(measurement, chosen_degradation),
+            message(_report(measurement, chosen_degradation, f"{name}, sigma {sigma:g}", model.classes)),
+        )
 
 
-def _noise_pictures(found: Inverted) -> str:
-    shown = to_uint8(found.noise / SHOWN_NOISE)
-    pictures = [(found.original, "original"), (shown, "its noise"), (found.redrawn, "drawn from the noise")]
-    return row([figure([of_image(images[0], what)], what) for images, what in pictures], "four")
+def _noise_pictures(inversion: Inversion) -> str:
+    noise = to_uint8(inversion.noise / SHOWN_NOISE)
+    pictures = [(inversion.original, "original"), (noise, "its noise"), (inversion.drawing, "drawn from the noise")]
+    return row([figure([of_image(images[0], caption)], caption) for images, caption in pictures], "four")
 
 
-def _answers(measured: Measured, chosen: ChosenDegradation) -> str:
+def _answers(measurement: MeasuredPicture, degradation: ChosenDegradation) -> str:
     """The picture, what was measured of it, and the answers to that, with their mean and their standard deviation."""
-    pictures = [(measured.original, "original"), (measured.degraded, f"degraded: {chosen.words}")]
-    posterior = measured.posterior
+    pictures = [(measurement.original, "original"), (measurement.degraded, f"degraded: {degradation.words}")]
+    posterior = measurement.posterior
     if posterior is not None:
         count = len(posterior.samples)
         answers = [(sample, f"answer {number}") for number, sample in enumerate(posterior.samples, 1)]
@@ -234,23 +239,25 @@ def _answers(measured: Measured, chosen: ChosenDegradation) -> str:
             deviation = deviation_picture(posterior.standard_deviation)
             pictures += [(posterior.mean, f"mean of {count} answers"), (deviation, "standard deviation")]
         pictures += answers
-    return row([figure([of_image(images[0], what)], what) for images, what in pictures], "four")
+    return row([figure([of_image(images[0], caption)], caption) for images, caption in pictures], "four")
 
 
-def _report(measured: Measured, chosen: ChosenDegradation, of: str, classes: Sequence[str]) -> str:
+def _report(measurement: MeasuredPicture, degradation: ChosenDegradation, subject: str, classes: Sequence[str]) -> str:
     """The pictures in words.
 
     Args:
-        of: which model answers, and to which noise.
+        subject: which model answers, and to which noise.
     """
-    posterior = measured.posterior
+    posterior = measurement.posterior
     if posterior is None:
-        return f"{of}: drawing …"
+        return f"{subject}: drawing …"
     count = len(posterior.samples)
-    shown = [f"White: what the {chosen.cause} hides; black: where all {count} answers agree"] if count > 1 else []
+    legend = (
+        [f"White: what the {degradation.obstacle} hides; black: where all {count} answers agree"] if count > 1 else []
+    )
     labels = likely_labels(posterior, classes, ["The picture"])
     misfit = filter(None, [misfit_note(posterior)])
-    return ". ".join([f"{of}, {chosen.words}", *labels, *shown, *map(_sentence, misfit)])
+    return ". ".join([f"{subject}, {degradation.words}", *labels, *legend, *map(_sentence, misfit)])
 
 
 def _sentence(text: str) -> str:
@@ -265,5 +272,5 @@ def _pictures(restoration: Restoration, t: int, T: int) -> str:
         (restoration.one_step, "one step"),
         (restoration.restored, steps),
     ]
-    figures = [figure([of_image(images[0], what)], what) for images, what in pictures if images is not None]
+    figures = [figure([of_image(images[0], caption)], caption) for images, caption in pictures if images is not None]
     return row(figures, "four")

@@ -15,7 +15,7 @@ from torch import Tensor
 from diffcli.data.image_files import BadImage, crop_and_resize, decoded_content
 from diffcli.data.label_names import Label
 from diffcli.diffusion.degradations import Degradation
-from diffcli.inference.inverting import deterministic
+from diffcli.inference.inverting import deterministic_options
 from diffcli.inference.measurement_options import PosteriorOptions
 from diffcli.inference.measuring import draw_measurements
 from diffcli.inference.model import Model
@@ -24,7 +24,7 @@ from diffcli.inference.posterior import Posterior, method_for
 from diffcli.play.drawing import COMPUTING
 from diffcli.play.inline_pictures import png_url
 from diffcli.utils.errors import UserError
-from diffcli.utils.options import shared
+from diffcli.utils.options import shared_options
 
 PAD = 224
 """Pixels of a side of the drawing pad."""
@@ -48,18 +48,18 @@ class Restoration(NamedTuple):
     """The number of steps that the sampler takes."""
 
 
-class Inverted(NamedTuple):
+class Inversion(NamedTuple):
     """A picture, the noise that DDIM draws it from, and what it draws from that."""
 
     original: Tensor
     """uint8 (1, C, H, W)."""
     noise: Tensor
     """float (1, C, H, W)."""
-    redrawn: Tensor
+    drawing: Tensor
     """uint8 (1, C, H, W)."""
 
 
-class Measured(NamedTuple):
+class MeasuredPicture(NamedTuple):
     """A picture, what was measured of it, and what a model answers to that."""
 
     original: Tensor
@@ -127,7 +127,7 @@ def pad_image(url: str, image_shape: tuple[int, int, int]) -> Tensor | None:
     return images if bool(images.any()) else None
 
 
-def restorations(
+def restoration_steps(
     model: Model, images: Tensor, t: int, label: Label | Sequence[Label] | None, seed: int
 ) -> Iterator[Restoration]:
     """Restorations of images, uint8 (1, C, H, W), degraded to step ``t``: first without the sampler's restoration, then
@@ -148,21 +148,21 @@ def restorations(
     yield Restoration(images, xt, one_step, clean, steps)
 
 
-def inverted(model: Model, images: Tensor, label: Label | Sequence[Label] | None) -> Inverted:
+def inversion_of(model: Model, images: Tensor, label: Label | Sequence[Label] | None) -> Inversion:
     """The noise that images, uint8 (1, C, H, W), are drawn from, and what is drawn from it, in the preset's steps, at
     most 50.
 
     Raises:
         UserError: the label is unknown, or the model is of no Gaussian noise.
     """
-    asked = deterministic(
+    settings = deterministic_options(
         SamplerOptions(label=label, steps=restoring_steps(model, model.T), quiet=True),
         model.denoiser.degradation,
     )
-    options = shared(asked, SamplerOptions)
+    options = shared_options(settings, SamplerOptions)
     with COMPUTING:
         noise = model.invert(images, **options)
-        return Inverted(images, noise, model.restore(noise, model.T, **options))
+        return Inversion(images, noise, model.restore(noise, model.T, **options))
 
 
 def measured_restorations(
@@ -171,8 +171,8 @@ def measured_restorations(
     degradation: Degradation,
     t: int,
     **options: Any,
-) -> Iterator[Measured]:
-    """What a model answers to images, uint8 (1, C, H, W), that a degradation took to step ``t``: first the degraded
+) -> Iterator[MeasuredPicture]:
+    """The answers of a model to images, uint8 (1, C, H, W), that a degradation took to step ``t``: first the degraded
     images alone, then the answers. The sampler takes the preset's steps, at most 50.
 
     Args:
@@ -189,10 +189,10 @@ def measured_restorations(
     _, path = model.sampler(SamplerOptions())
     with COMPUTING:
         y = draw_measurements(degradation, images, t, sigma, seed)
-    yield Measured(images, y, None)
+    yield MeasuredPicture(images, y, None)
     with COMPUTING:
         answers = model.posterior(y, degradation, t, **options, steps=min(len(path) - 1, MOST_STEPS), quiet=True)
-    yield Measured(images, y, answers)
+    yield MeasuredPicture(images, y, answers)
 
 
 def restoring_steps(model: Model, t: int) -> int:

@@ -28,7 +28,7 @@ def check_packages() -> None:
         raise UserError("the page needs gradio; install it with: pip install 'diffcli[play]'")
 
 
-def listening(host: str, port: int | None) -> socket.socket:
+def listening_socket(host: str, port: int | None) -> socket.socket:
     """A socket that listens at ``host``; without ``port`` at the first free one from ``FIRST_PORT`` on.
 
     Raises:
@@ -54,8 +54,8 @@ def listening(host: str, port: int | None) -> socket.socket:
         except OSError as error:
             listener.close()
             problem = error
-    tried = f"`port` {port}" if port is not None else f"ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
-    raise UserError(f"{tried} of `host` {host}: {problem.strerror or problem}; name another `port`, or `host`")
+    ports = f"`port` {port}" if port is not None else f"ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
+    raise UserError(f"{ports} of `host` {host}: {problem.strerror or problem}; name another `port`, or `host`")
 
 
 def address_of(listener: socket.socket) -> str:
@@ -74,7 +74,7 @@ def application(models: Models) -> App:
     from diffcli.play.guard import Guard
     from diffcli.play.page import CSS, page, theme
 
-    mounted = mount_gradio_app(
+    app = mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         page(models),
         path="/",
@@ -88,7 +88,7 @@ def application(models: Models) -> App:
         theme=theme(),
         css=CSS,
     )
-    return Guard(mounted)
+    return Guard(app)
 
 
 def server_of(models: Models) -> Any:

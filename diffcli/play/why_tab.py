@@ -10,7 +10,7 @@ import gradio as gr
 
 from diffcli.play.choices import ANY, Models, choices_of, first_pair, label_choices, label_of
 from diffcli.play.controls import QUEUE, Answers, answers_of, panel, seed_control, seed_of, stop_button
-from diffcli.play.explaining import Explanation, Moment, explained, stretched
+from diffcli.play.explaining import Explanation, Moment, explanation_steps, stretch_contrast
 from diffcli.play.inline_pictures import Picture, figure, message, of_image, row
 
 INTRODUCTION = (
@@ -26,7 +26,7 @@ ESTIMATES = (
     r"grows "
     r"sharp as $t$ falls; under a blur $x_T$ says already what the image is."
 )
-LEFT = (
+REMAINDERS = (
     "### What the degradation leaves\n"
     "Above the image that came out, degraded to $t$; below the same stretched to all of black to white, and how many "
     "times that raised its "
@@ -59,12 +59,12 @@ def build(models: Models, at_once: int) -> None:
     with gr.Row():
         go = gr.Button("Show", variant="primary", min_width=100)
         stop = gr.Button("Stop", min_width=100)
-    said = panel()
+    message_panel = panel()
     sections = []
-    for text in (ESTIMATES, LEFT, DRAWS):
+    for text in (ESTIMATES, REMAINDERS, DRAWS):
         _text(text)
         sections.append(panel())
-    outputs = [*sections, said]
+    outputs = [*sections, message_panel]
 
     def answer(name: str, label: str, prior: str, seed: Any) -> Answers:
         yield from answers_of(lambda: _explanation(models, (name, label, prior, seed)), len(sections))
@@ -77,7 +77,7 @@ def build(models: Models, at_once: int) -> None:
         concurrency_limit=at_once,
         show_progress="hidden",
     )
-    stop_button(stop, showing, said)
+    stop_button(stop, showing, message_panel)
     model.input(_controls_shown(models), [model, label], [label, prior, *sections], show_progress="hidden")
 
 
@@ -86,20 +86,20 @@ def _text(text: str) -> None:
 
 
 def _controls_shown(models: Models) -> Callable[[str, str], tuple[Any, ...]]:
-    def shown(name: str, label: str) -> tuple[Any, ...]:
+    def update(name: str, label: str) -> tuple[Any, ...]:
         labels, priors = label_choices([models[name]]), choices_of(models[name]).priors
         choice = label if label in labels else ANY
         return gr.Dropdown(choices=labels, value=choice), gr.Dropdown(choices=priors, value=priors[0]), "", "", ""
 
-    return shown
+    return update
 
 
 def _explanation(models: Models, request: tuple[str, str, str, Any]) -> Answers:
     name, label, prior, seed = request
     options = {"seed": seed_of(seed), "label": label_of(models[name], label), "prior": prior}
-    for so_far in explained(models[name], options):
-        said = "drawing …" if so_far.images is None else f"{name}, prior {prior}, seed {options['seed']}"
-        yield _estimates(so_far), _part_left(so_far), _draws(so_far), message(said)
+    for so_far in explanation_steps(models[name], options):
+        text = "drawing …" if so_far.images is None else f"{name}, prior {prior}, seed {options['seed']}"
+        yield _estimates(so_far), _part_left(so_far), _draws(so_far), message(text)
 
 
 def _estimates(so_far: Explanation) -> str:
@@ -117,16 +117,16 @@ def _part_left(so_far: Explanation) -> str:
 
 
 def _degraded(moment: Moment) -> str:
-    raised, times = stretched(moment.xt)
+    image, times = stretch_contrast(moment.xt)
     pictures = [
         of_image(moment.xt, f"degraded to t = {moment.t}"),
-        of_image(raised, f"degraded to t = {moment.t}, stretched"),
+        of_image(image, f"degraded to t = {moment.t}, stretched"),
     ]
     return figure(pictures, f"t = {moment.t}, {contrast(times)}")
 
 
 def contrast(times: float) -> str:
-    """How many times a contrast was raised, in a few characters."""
+    """The factor by which a contrast was raised, in a few characters."""
     if math.isinf(times):
         return "no contrast"
     return TIMES + (f"{times:.1f}" if times < 10 else f"{times:.0f}")
@@ -137,7 +137,7 @@ def _draws(so_far: Explanation) -> str:
     for number, xT in enumerate(so_far.draws, start=1):
         pictures: list[Picture] = [
             of_image(xT, f"draw {number} of the prior"),
-            of_image(stretched(xT)[0], f"draw {number} stretched"),
+            of_image(stretch_contrast(xT)[0], f"draw {number} stretched"),
         ]
         if so_far.images is not None:
             pictures.append(of_image(so_far.images[number - 1], f"what became of draw {number}"))

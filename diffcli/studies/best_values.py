@@ -1,4 +1,4 @@
-"""Which values of a metric can be compared, and which of them is the best: pure functions of what eval.json holds."""
+"""Compares values of a metric and finds the best: pure functions of what eval.json holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from diffcli.diffusion.labels import NO_LABEL
 from diffcli.evaluation.metrics import judge_of, metric_of
 
 Evaluations = Mapping[str, Mapping[str, Any]]
-"""By label of a run, what its eval.json holds: ``scores``, and the ``settings`` that they were measured with."""
+"""The content of each run's eval.json, by label: ``scores``, and the ``settings`` that they were measured with."""
 
 
 WORDS = {
@@ -34,7 +34,7 @@ WORDS = {
 
 
 def start_of_reconstructions(settings: Mapping[str, Any]) -> str:
-    """In words, what the reconstructions of an evaluation start from: ``z_60, rounded to 8 bits, with noise 0.002``."""
+    """The start of an evaluation's reconstructions in words: ``z_60, rounded to 8 bits, with noise 0.002``."""
     start = settings.get("reconstruction") or {}
     words = [f"z_{start.get('t') or 'T'}"]
     words += [f"rounded to {start['bits']} bits"] if start.get("bits") else []
@@ -62,17 +62,17 @@ def better(key: str, a: float, b: float) -> bool:
 
 
 def differences(key: str, settings: Sequence[Mapping[str, Any]], apart_from: Sequence[str] = ()) -> list[str]:
-    """In words, the settings in which runs differ although a comparison of this score needs them to be the same."""
+    """The settings, in words, in which runs differ although a comparison of this score needs them to be the same."""
     metric = metric_of(key)
     shared = [name for name in (metric.shared if metric else ()) if name not in apart_from]
     return [
         WORDS.get(name, name)
         for name in shared
-        if any(_of(name, key, one) != _of(name, key, settings[0]) for one in settings)
+        if any(_setting_of(name, key, one) != _setting_of(name, key, settings[0]) for one in settings)
     ]
 
 
-def _of(name: str, key: str, settings: Mapping[str, Any]) -> Any:
+def _setting_of(name: str, key: str, settings: Mapping[str, Any]) -> Any:
     """A setting of a score; of a model without labels as of one that is told none, and of extractors the score's
     own."""
     value = settings.get(name)
@@ -86,18 +86,18 @@ def _settings(runs: Evaluations, key: str) -> list[Mapping[str, Any]]:
 
 
 def best_of(runs: Evaluations, keys: Sequence[str]) -> dict[str, set[str]]:
-    """By score, the runs with its best value; none where only one has it, or where they cannot be compared."""
+    """The runs with the best value, by score; none where only one has it, or where they cannot be compared."""
     best: dict[str, set[str]] = {}
     for key in keys:
         values = {name: run["scores"][key] for name, run in runs.items() if key in run["scores"]}
         numbers = {name: value for name, value in values.items() if not math.isnan(value)}
-        comparable = len(values) > 1 and _direction(key) and not differences(key, _settings(runs, key))
+        is_comparable = len(values) > 1 and _direction(key) and not differences(key, _settings(runs, key))
         winners = {name for name, value in numbers.items() if not any(better(key, v, value) for v in numbers.values())}
-        best[key] = winners if comparable else set()
+        best[key] = winners if is_comparable else set()
     # A run is the best only where every judge says so: see docs/metrics.md.
     for group in _by_judge(keys):
-        agreed = set.intersection(*(best[key] for key in group))
-        best |= dict.fromkeys(group, agreed)
+        common = set.intersection(*(best[key] for key in group))
+        best |= dict.fromkeys(group, common)
     return best
 
 
@@ -115,15 +115,15 @@ def remarks(runs: Evaluations, keys: Sequence[str]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for key in keys:
         settings = _settings(runs, key)
-        if len(settings) > 1 and (differing := differences(key, settings)):
-            by_reason.setdefault(", ".join(differing), []).append(key)
-    apart = [
+        if len(settings) > 1 and (setting_names := differences(key, settings)):
+            by_reason.setdefault(", ".join(setting_names), []).append(key)
+    lines = [
         f"{', '.join(names)}: no best value, as the runs differ in {reason}" for reason, names in by_reason.items()
     ]
-    differing_keys = {key for names in by_reason.values() for key in names}
-    disputed = [
+    keys_apart = {key for names in by_reason.values() for key in names}
+    groups = [
         group
-        for group in _by_judge([key for key in keys if key not in differing_keys])
+        for group in _by_judge([key for key in keys if key not in keys_apart])
         if all(best_of(runs, [key])[key] for key in group) and not best_of(runs, group)[group[0]]
     ]
-    return [*apart, *(f"{', '.join(group)}: no best value, as the judges disagree" for group in disputed)]
+    return [*lines, *(f"{', '.join(group)}: no best value, as the judges disagree" for group in groups)]

@@ -81,7 +81,8 @@ class Claim(ClaimBound):
 
 
 def tally(bounds: Sequence[ClaimBound]) -> str:
-    """How many claims came out how: ``3 confirmed, 2 open (1 not settled, 1 not measured), 1 true by construction``."""
+    """The numbers of claims by verdict: ``3 confirmed, 2 open (1 not settled, 1 not measured), 1 true by
+    construction``."""
     counts = Counter(bound.verdict for bound in bounds)
     parts: dict[str, int] = {name: counts[name] for name in ("confirmed", "not confirmed")}
     still = [f"{counts[name]} {name}" for name in OPEN if counts[name]]

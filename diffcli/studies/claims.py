@@ -94,7 +94,7 @@ def _earlier_bound(bound: StudyBound, results: Results) -> EarlierBound:
 
 
 def _findings(claim: StudyClaim, results: Results) -> list[list[Finding]]:
-    """For each comparison that a claim is made of, what became of it by each judge."""
+    """The findings of each judge on each comparison that a claim is made of."""
     return [by_judge for leaf in _leaves(claim) for by_judge in _comparisons(leaf, results)]
 
 
@@ -124,7 +124,7 @@ def _leaves(claim: StudyClaim) -> Iterator[StudyClaim]:
 
 
 def _comparisons(claim: StudyClaim, results: Results) -> Iterator[list[Finding]]:
-    """For each metric of a claim, what became of it by each judge."""
+    """The findings of each judge on each metric of a claim."""
     for metric in claim.metric or [""]:
         try:
             keys = _keys(claim, metric, results)
@@ -138,7 +138,7 @@ def _keys(claim: StudyClaim, metric: str, results: Results) -> list[str]:
     """The keys of a metric's scores, one for each judge that any of the numbers compared was measured by."""
     if claim.check is not None:
         return [""]
-    return sorted(set().union(*(keys_of(which, metric, results) for _, which in claim.selected)))
+    return sorted(set().union(*(keys_of(subject, metric, results) for _, subject in claim.subjects)))
 
 
 def _finding(claim: StudyClaim, metric: str, key: str, results: Results) -> Finding:
@@ -177,19 +177,19 @@ def _advantage(
             return number.interval.minus(Interval.exact(claim.at_least)), evidence, [*number.settings]
         assert claim.at_most is not None
         return Interval.exact(claim.at_most).minus(number.interval), evidence, [*number.settings]
-    which = claim.better or claim.not_better
-    assert which is not None
+    subject = claim.better or claim.not_better
+    assert subject is not None
     assert claim.than is not None
-    a, b = number_of(which, key, results), number_of(claim.than, key, results)
+    a, b = number_of(subject, key, results), number_of(claim.than, key, results)
     _check_comparable(claim, a, b)
     higher = _direction(metric) == "higher"
-    good, bad = (a.interval, b.interval) if higher else (b.interval, a.interval)
+    winner, loser = (a.interval, b.interval) if higher else (b.interval, a.interval)
     # Higher: a > by b + margin; lower: a < b / by - margin.
-    advantage = good.minus(bad.times(claim.by)) if higher else good.times(1 / claim.by).minus(bad)
-    beyond = Interval(advantage.value - claim.margin, advantage.low - claim.margin, advantage.high - claim.margin)
+    advantage = winner.minus(loser.times(claim.by)) if higher else winner.times(1 / claim.by).minus(loser)
+    surplus = Interval(advantage.value - claim.margin, advantage.low - claim.margin, advantage.high - claim.margin)
     difference = a.interval.minus(b.interval)
     words = f"{a.key}: {a.name} {a.interval}, {b.name} {b.interval}; difference {difference}"
-    return beyond, words, [*a.settings, *b.settings]
+    return surplus, words, [*a.settings, *b.settings]
 
 
 def _direction(metric: str) -> str | None:
@@ -203,23 +203,23 @@ def _check_comparable(claim: StudyClaim, a: Number, b: Number) -> None:
         NotMeasured: they cannot.
     """
     # Two priors of a claim's own choice may be of two kinds, and two z_t are two starts: that is what it asks.
-    selected = [which for _, which in claim.selected]
-    apart = [*claim.across]
-    apart += ["kind"] if any(which.prior for which in selected) else []
-    apart += ["reconstruction"] if any(which.is_disturbed for which in selected) else []
-    if differing := differences(a.key, [*a.settings, *b.settings], apart_from=apart):
-        raise NotMeasured(f"{a.key} cannot be compared: the runs differ in {', '.join(differing)}")
+    subjects = [subject for _, subject in claim.subjects]
+    exceptions = [*claim.across]
+    exceptions += ["kind"] if any(subject.prior for subject in subjects) else []
+    exceptions += ["reconstruction"] if any(subject.is_disturbed for subject in subjects) else []
+    if setting_names := differences(a.key, [*a.settings, *b.settings], apart_from=exceptions):
+        raise NotMeasured(f"{a.key} cannot be compared: the runs differ in {', '.join(setting_names)}")
 
 
 def words_of(claim: StudyClaim) -> str:
     """A claim without a text as a sentence."""
     metrics = " and ".join(claim.metric)
     names = {
-        key: which.model
-        + (f" after epoch {which.epoch}" if which.epoch else "")
-        + (f" from {which.prior}" if which.prior else "")
-        + (f" from {start_of_reconstructions({'reconstruction': dict(which)})}" if which.is_disturbed else "")
-        for key, which in claim.selected
+        key: subject.model
+        + (f" after epoch {subject.epoch}" if subject.epoch else "")
+        + (f" from {subject.prior}" if subject.prior else "")
+        + (f" from {start_of_reconstructions({'reconstruction': dict(subject)})}" if subject.is_disturbed else "")
+        for key, subject in claim.subjects
     }
     if claim.all:
         return "; ".join(words_of(part).rstrip(".") for part in claim.all) + "."

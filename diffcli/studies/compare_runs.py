@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from diffcli.checkpoints.diffusers_folder import pickle_hint
 from diffcli.checkpoints.evaluations import Evaluation
-from diffcli.checkpoints.model_file import fingerprint, is_model_file, read_about, ready_models
+from diffcli.checkpoints.model_file import fingerprint, is_model_file, read_metadata, ready_models
 from diffcli.checkpoints.runs import Run, runs_root
 from diffcli.config.build import candidate_priors
 from diffcli.diffusion.degradations import GaussianNoise
@@ -21,9 +21,9 @@ from diffcli.evaluation.intervals import Interval
 from diffcli.evaluation.metrics import measured_on
 from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.protocol import Subject, digest, fits, instruments, pick_subject, protocol
-from diffcli.inference.loading import find_checkpoint, started
+from diffcli.inference.loading import find_checkpoint, model_on_devices
 from diffcli.studies.claim_text import Claim
-from diffcli.studies.comparison import Compared, Comparison
+from diffcli.studies.comparison import ComparedRun, Comparison
 from diffcli.studies.comparison_page import render
 from diffcli.studies.options import CompareOptions
 from diffcli.studies.report import check_report
@@ -31,7 +31,7 @@ from diffcli.studies.results import RunResults
 from diffcli.utils.devices import Processes, launch
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import writable_folder, write_json, written_whole
-from diffcli.utils.options import called_with, checked
+from diffcli.utils.options import called_with, options_of
 from diffcli.utils.unique_labels import unique_labels
 
 DIGITS = 12
@@ -48,34 +48,34 @@ def compare(*args: Any, **arguments: Any) -> Comparison:
     Raises:
         UserError: a run is not there or given twice, an option does not fit it, or ``out`` cannot be written.
     """
-    return compare_with(checked(CompareOptions, *args, **arguments))
+    return compare_with(options_of(CompareOptions, *args, **arguments))
 
 
 def compare_with(options: CompareOptions) -> Comparison:
-    """As :func:`compare`, of options."""
-    named = [_named(run) for run in options.runs]
-    places = [(loaded.folder if isinstance(loaded, Run) else loaded).resolve() for _, loaded in named]
-    if len({run.folder.resolve() for run, _ in named}) < len(named):
+    """Compares runs, see :func:`compare`, by options at hand."""
+    pairs = [_run_and_model(run) for run in options.runs]
+    places = [(model.folder if isinstance(model, Run) else model).resolve() for _, model in pairs]
+    if len({run.folder.resolve() for run, _ in pairs}) < len(pairs):
         raise UserError("a run is named twice; name each once")
     # Everything is checked before anything is measured, which may take hours.
-    compared = [plan_evaluation(run, options.evaluation_of(loaded)) for run, loaded in named]
-    labels = unique_labels([run.preset_name for run in compared], places)
-    compared = [replace(run, name=label) for run, label in zip(compared, labels, strict=True)]
-    for run in compared:
-        if _found(run) is None:
+    runs = [plan_evaluation(run, options.evaluation_of(model)) for run, model in pairs]
+    labels = unique_labels([run.preset_name for run in runs], places)
+    runs = [replace(run, name=label) for run, label in zip(runs, labels, strict=True)]
+    for run in runs:
+        if _evaluation_at_hand(run) is None:
             check_kept(run.run)
     processes = launch(options.devices)
     # Twice: evaluating one run may fetch the Inception weights, and so change what `auto` stands for in the others.
     for _ in range(2):
-        compared = [evaluated(run, processes) for run in compared]
-    comparison = Comparison(compared, _claims(compared), options.out)
+        runs = [with_evaluation(run, processes) for run in runs]
+    comparison = Comparison(runs, _claims(runs), options.out)
     if (out := options.out) is not None and processes.first:
         with written_whole(out) as part:
             part.write_text(render(comparison, out.suffix.lower(), processes), encoding="utf-8")
     return comparison
 
 
-def _named(name: Run | Path | str) -> tuple[Run, Run | Path]:
+def _run_and_model(name: Run | Path | str) -> tuple[Run, Run | Path]:
     """The folder in which comparisons of a name are kept, and the model that is loaded: a run is both, and a model file
     has a folder below the runs for what is measured of it.
 
@@ -95,7 +95,7 @@ def _named(name: Run | Path | str) -> tuple[Run, Run | Path]:
     return run, run
 
 
-def plan_evaluation(run: Run, options: EvaluateOptions, every_prior: bool = True) -> Compared:
+def plan_evaluation(run: Run, options: EvaluateOptions, every_prior: bool = True) -> ComparedRun:
     """A run to be evaluated with these options, checked.
 
     Args:
@@ -114,25 +114,25 @@ def plan_evaluation(run: Run, options: EvaluateOptions, every_prior: bool = True
     name = subject.model.preset_name
     parameters = sum(weight.numel() for weight in subject.model.denoiser.network.parameters())
     file = subject.model.checkpoint
-    about = read_about(file) if is_model_file(file) else {"training": run.info(), "evaluation": {}}
-    return Compared(
+    info = read_metadata(file) if is_model_file(file) else {"training": run.info(), "evaluation": {}}
+    return ComparedRun(
         name,
         run,
         name,
         preset,
         alpha_T,
         options,
-        _wanted(subject, options),
+        _settings_of(subject, options),
         parameters,
-        origin=origin_of(run, file, about["training"]),
-        training=about["training"],
+        origin=origin_of(run, file, info["training"]),
+        training=info["training"],
         classes=subject.model.trained_classes,
-        recorded=[about["evaluation"]] if about["evaluation"] else [],
+        stored_evaluations=[info["evaluation"]] if info["evaluation"] else [],
     )
 
 
 def origin_of(run: Run, file: Path, training: Mapping[str, Any]) -> str:
-    """In words, where a model comes from."""
+    """The origin of a model in words."""
     if file.is_dir():
         return f"pipeline of diffusers, {file}"
     if not is_model_file(file):
@@ -143,7 +143,7 @@ def origin_of(run: Run, file: Path, training: Mapping[str, Any]) -> str:
     return f"{file}, imported from a pipeline of {library}" if library else f"model file {file}"
 
 
-def _wanted(subject: Subject, options: EvaluateOptions) -> dict[str, Any]:
+def _settings_of(subject: Subject, options: EvaluateOptions) -> dict[str, Any]:
     try:
         source = subject.model.source(download=False)
     except UserError:
@@ -153,19 +153,19 @@ def _wanted(subject: Subject, options: EvaluateOptions) -> dict[str, Any]:
     return protocol(subject, options, source)
 
 
-def evaluated(run: Compared, processes: Processes) -> Compared:
+def with_evaluation(run: ComparedRun, processes: Processes) -> ComparedRun:
     """The run with an evaluation that was made with the settings wanted; it is made where there is none."""
     # The first process looks for it, so that all decide alike whatever others write meanwhile.
-    (found,) = processes.map_in_order([run], _found)
-    if found is None:
+    (evaluation,) = processes.map_in_order([run], _evaluation_at_hand)
+    if evaluation is None:
         check_kept(run.run)
         subject = pick_subject(run.options)
-        found = measure(
-            replace(subject, model=started(subject.model, run.options.devices, processes)), run.options
+        evaluation = measure(
+            replace(subject, model=model_on_devices(subject.model, run.options.devices, processes)), run.options
         ).as_dict()
         if processes.first:
-            write_json(run.run.compared / digest(found["settings"]) / run.run.eval_file.name, found)
-    return replace(run, evaluation=found)
+            write_json(run.run.compared / digest(evaluation["settings"]) / run.run.eval_file.name, evaluation)
+    return replace(run, evaluation=evaluation)
 
 
 def check_kept(run: Run) -> None:
@@ -185,58 +185,58 @@ def check_kept(run: Run) -> None:
         ) from error
 
 
-def measured_before(run: Compared, file: Path) -> Compared | None:
+def with_old_evaluation(run: ComparedRun, file: Path) -> ComparedRun | None:
     """The run with an evaluation of weights whose file is gone by now; None where they were not measured with the
     settings wanted.
 
     Args:
         file: that of the weights.
     """
-    wanted = {key: value for key, value in run.wanted.items() if key != "checkpoint_sha256"}
-    theirs = [
+    settings = {key: value for key, value in run.settings.items() if key != "checkpoint_sha256"}
+    evaluations = [
         one for one in run.run.evaluations() if Path(one.get("settings", {}).get("checkpoint", "")).name == file.name
     ]
-    evaluation = _fitting(replace(run, wanted=wanted), theirs)
+    evaluation = _first_match(replace(run, settings=settings), evaluations)
     return None if evaluation is None else replace(run, evaluation=evaluation)
 
 
-def _found(run: Compared) -> dict[str, Any] | None:
+def _evaluation_at_hand(run: ComparedRun) -> dict[str, Any] | None:
     """The evaluation, by ``eval`` or by a comparison, that holds what is wanted; None where there is none."""
     if run.evaluation and fits(run.evaluation["settings"], _instruments(run, run.evaluation["settings"])):
         return run.evaluation
-    return _fitting(run, [*run.recorded, *run.run.evaluations()])
+    return _first_match(run, [*run.stored_evaluations, *run.run.evaluations()])
 
 
-def _fitting(run: Compared, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def _first_match(run: ComparedRun, evaluations: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The first of some evaluations that holds what is wanted of a run."""
-    for stored in evaluations:
+    for values in evaluations:
         try:
-            evaluation = TypeAdapter(Evaluation).validate_python(stored)
+            evaluation = TypeAdapter(Evaluation).validate_python(values)
         except ValidationError:  # a damaged file, or somebody else's
             continue
-        wanted = run.wanted | _instruments(run, evaluation.settings)
+        settings = run.settings | _instruments(run, evaluation.settings)
         # Where nothing is sampled, it starts nowhere.
-        starts = set(run.options.priors) if set(wanted["metrics"]) & set(measured_on("samples")) else set()
-        if fits(evaluation.settings, wanted) and starts <= set(evaluation.by_prior):
+        starts = set(run.options.priors) if set(settings["metrics"]) & set(measured_on("samples")) else set()
+        if fits(evaluation.settings, settings) and starts <= set(evaluation.by_prior):
             return evaluation.as_dict()
     return None
 
 
-def _instruments(run: Compared, recorded: Mapping[str, Any]) -> dict[str, Any]:
-    return instruments(run.options, run.preset, run.wanted.get("judged_images"), recorded)
+def _instruments(run: ComparedRun, evaluation_settings: Mapping[str, Any]) -> dict[str, Any]:
+    return instruments(run.options, run.preset, run.settings.get("judged_images"), evaluation_settings)
 
 
-def _claims(runs: Sequence[Compared]) -> list[Claim]:
+def _claims(runs: Sequence[ComparedRun]) -> list[Claim]:
     """The report's claims checked on the first run of each preset; where one has several, the evidence names the one
     taken."""
-    first: dict[str, Compared] = {}
+    first: dict[str, ComparedRun] = {}
     for run in runs:
         first.setdefault(run.preset_name, run)
     names = [run.preset_name for run in runs]
-    several = {name: run.name for name, run in first.items() if names.count(name) > 1}
-    return check_report({name: _result(run) for name, run in first.items()}, several)
+    run_names = {name: run.name for name, run in first.items() if names.count(name) > 1}
+    return check_report({name: _result(run) for name, run in first.items()}, run_names)
 
 
-def _result(run: Compared) -> RunResults:
+def _result(run: ComparedRun) -> RunResults:
     facts = {} if run.alpha_T is None else {"alpha_T": Interval.exact(run.alpha_T)}
     return RunResults(run.evaluation, facts=facts)

@@ -16,7 +16,7 @@ from diffcli.studies.comparison_view import columns
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedRun:
     """A run in a comparison: the settings that it is evaluated with and, once known, its evaluation."""
 
     name: str
@@ -25,7 +25,7 @@ class Compared:
     preset: Preset
     alpha_T: float | None
     options: EvaluateOptions
-    wanted: dict[str, Any]
+    settings: dict[str, Any]
     """Settings that decide the scores, see :func:`protocol`."""
     parameters: int = 0
     """The number of parameters of the network."""
@@ -35,7 +35,7 @@ class Compared:
     """Facts about its training, as a model file or the run records them."""
     classes: list[str] = field(default_factory=list)
     """The labels that it can be asked for."""
-    recorded: list[dict[str, Any]] = field(default_factory=list)
+    stored_evaluations: list[dict[str, Any]] = field(default_factory=list)
     """The evaluation that a model file holds."""
     evaluation: dict[str, Any] = field(default_factory=dict)
 
@@ -46,7 +46,7 @@ class Compared:
 
     @property
     def notes(self) -> list[str]:
-        """What is to be known of its evaluation: what was left out, and on how many images a floor rests."""
+        """Notes on its evaluation: what was left out, and on how many images a floor rests."""
         return [note for note in (note_of_floor(self.evaluation["settings"]), *self.evaluation["notes"]) if note]
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,23 +65,23 @@ class Compared:
 class Comparison:
     """The compared runs, the report's claims against them, and the file written, if any."""
 
-    runs: list[Compared]
+    runs: list[ComparedRun]
     claims: list[Claim]
     file: Path | None = None
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
-        """By label of the run."""
+        """The scores of each run by its label."""
         return {run.name: run.evaluation["scores"] for run in self.runs}
 
     @property
     def best(self) -> dict[str, set[str]]:
-        """By score that any run has, the labels of the runs with its best value, none where they cannot be compared."""
+        """The labels of the runs with the best value, by score that any run has; none where they cannot be compared."""
         return best_of({run.name: run.evaluation for run in self.runs}, columns(list(self.scores.values())))
 
     @property
     def remarks(self) -> list[str]:
-        """Why scores have no best value, and what was left out of a run's evaluation."""
+        """Remarks on why scores have no best value, and on what was left out of a run's evaluation."""
         reasons = remarks({run.name: run.evaluation for run in self.runs}, columns(list(self.scores.values())))
         return reasons + [f"{run.name}: {note}" for run in self.runs for note in run.notes]
 

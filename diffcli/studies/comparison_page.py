@@ -13,14 +13,14 @@ from diffcli.config.build import build_degradation
 from diffcli.config.presets import to_yaml
 from diffcli.evaluation.metrics import from_zT
 from diffcli.evaluation.protocol import pick_subject
-from diffcli.inference.loading import started
+from diffcli.inference.loading import model_on_devices
 from diffcli.inference.options import N_PER_LABEL, N_SAMPLES, SampleOptions
 from diffcli.inference.save_samples import write_samples
 from diffcli.studies.best_values import differences, start_of_reconstructions
-from diffcli.studies.comparison import Compared, Comparison
+from diffcli.studies.comparison import ComparedRun, Comparison
 from diffcli.studies.comparison_view import Page, Picture, RunView, html_page, markdown_page, picture_of
-from diffcli.studies.plots import comparable, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
-from diffcli.studies.report import report, reported
+from diffcli.studies.plots import groups_by_column, loss_by_t_figure, loss_figure, schedule_figure, schedule_table
+from diffcli.studies.report import report, reported_scores
 from diffcli.utils.devices import Processes
 from diffcli.utils.files import json_text
 
@@ -45,24 +45,24 @@ def render(comparison: Comparison, suffix: str, processes: Processes) -> str:
     return html_page(replace(page, samples=samples, shared=shared))
 
 
-def _view(run: Compared, pictures: list[Picture]) -> RunView:
+def _view(run: ComparedRun, pictures: list[Picture]) -> RunView:
     settings = run.evaluation["settings"]
     extractors = " and ".join(extractor["name"] for extractor in settings["extractors"]) or "none"
-    published = reported(run.preset_name)
+    report = reported_scores(run.preset_name)
     return RunView(
         name=run.name,
         note=f"n_test {settings['n_test']}, n_fid {settings['n_fid']}",
-        about=f"{run.preset.description}. Features by {extractors}. {run.run.folder}",
+        description=f"{run.preset.description}. Features by {extractors}. {run.run.folder}",
         preset=to_yaml(run.preset),
         scores=run.evaluation["scores"],
-        reported=dict(from_zT(published.scores, settings)) if published else {},
+        reported=dict(from_zT(report.scores, settings)) if report else {},
         by_prior=run.evaluation["by_prior"],
         pictures=pictures,
         facts=facts_of(run),
     )
 
 
-def facts_of(run: Compared) -> dict[str, str]:
+def facts_of(run: ComparedRun) -> dict[str, str]:
     """Facts about a model, by their names: its kind, its origin, its training and its cost."""
     preset, settings, sampler = run.preset, run.evaluation["settings"], run.evaluation["settings"]["sampler"]
     path = preset.data.parameters.get("path")
@@ -84,8 +84,8 @@ def facts_of(run: Compared) -> dict[str, str]:
     }
 
 
-def _training_of(run: Compared) -> str:
-    """How long a model was trained, as far as that is known."""
+def _training_of(run: ComparedRun) -> str:
+    """A line on how long a model was trained, as far as that is known."""
     history = run.run.history()
     steps, seconds = run.training.get("steps"), run.training.get("seconds")
     if history:
@@ -109,7 +109,7 @@ def _pictures_by_epoch(run: Run) -> list[Picture]:
     ]
 
 
-def _final_pictures(runs: Sequence[Compared], processes: Processes) -> list[tuple[str, list[Picture]]]:
+def _final_pictures(runs: Sequence[ComparedRun], processes: Processes) -> list[tuple[str, list[Picture]]]:
     """Samples and reconstructions of all the runs side by side, made where missing.
 
     Where all know the same few labels, there is a row for each: image i of every model is drawn with the same label and
@@ -130,11 +130,11 @@ def _final_pictures(runs: Sequence[Compared], processes: Processes) -> list[tupl
     ]
 
 
-def _common_labels(runs: Sequence[Compared]) -> Sequence[str]:
+def _common_labels(runs: Sequence[ComparedRun]) -> Sequence[str]:
     """The labels that all the runs know, where these are few; none where some know others."""
     first = runs[0].classes
-    alike = all(run.classes == first and run.options.label is None for run in runs)
-    return first if alike and 2 <= len(first) <= MOST_ROWS else ()
+    is_common = all(run.classes == first and run.options.label is None for run in runs)
+    return first if is_common and 2 <= len(first) <= MOST_ROWS else ()
 
 
 RECONSTRUCTIONS, SAMPLES = "conditional", "unconditional"
@@ -156,7 +156,7 @@ def epoch_pictures(run: Run) -> dict[tuple[int, str], Path]:
     return by_epoch
 
 
-def final_picture(run: Compared, kind: str, processes: Processes, *, labels: Sequence[str] = ()) -> Picture:
+def final_picture(run: ComparedRun, kind: str, processes: Processes, *, labels: Sequence[str] = ()) -> Picture:
     """Samples or reconstructions of the best checkpoint with the settings of the evaluation, made where missing.
 
     Args:
@@ -169,8 +169,8 @@ def final_picture(run: Compared, kind: str, processes: Processes, *, labels: Seq
     file = run.pictures / name
     if not file.is_file():
         options = run.options
-        model = started(pick_subject(options).model, options.devices, Processes(processes.device))
-        what = SampleOptions(
+        model = model_on_devices(pick_subject(options).model, options.devices, Processes(processes.device))
+        options_of_picture = SampleOptions(
             out=file,
             conditional=kind == RECONSTRUCTIONS,
             prior=options.priors[0] if options.priors and kind == SAMPLES else None,
@@ -182,21 +182,23 @@ def final_picture(run: Compared, kind: str, processes: Processes, *, labels: Seq
             data_dir=options.data_dir,
             quiet=options.quiet,
         )
-        write_samples(model, what)
+        write_samples(model, options_of_picture)
     start = start_of_reconstructions(run.evaluation["settings"])
     if kind == RECONSTRUCTIONS and start != "z_T":
         caption += f"; the scores are of those from {start}"
     return picture_of(file, caption, pixels=kind == SAMPLES)
 
 
-def _shared_figures(runs: Sequence[Compared]) -> list[tuple[str, list[Picture]]]:
-    differing = differences("loss", [run.evaluation["settings"] for run in runs])
-    beware = f"; the runs differ in {', '.join(differing)}: their losses cannot be compared" if differing else ""
+def _shared_figures(runs: Sequence[ComparedRun]) -> list[tuple[str, list[Picture]]]:
+    setting_names = differences("loss", [run.evaluation["settings"] for run in runs])
+    warning = (
+        f"; the runs differ in {', '.join(setting_names)}: their losses cannot be compared" if setting_names else ""
+    )
     curves = []
     if histories := {run.name: history for run in runs if (history := run.run.history())}:
-        curves.append(picture_of(loss_figure(histories), "training and validation loss by epoch" + beware))
+        curves.append(picture_of(loss_figure(histories), "training and validation loss by epoch" + warning))
     if by_t := {run.name: run.evaluation["loss_by_t"] for run in runs if run.evaluation.get("loss_by_t")}:
-        curves.append(picture_of(loss_by_t_figure(by_t), "test loss by t/T, in tenths" + beware))
+        curves.append(picture_of(loss_by_t_figure(by_t), "test loss by t/T, in tenths" + warning))
     tables = {run.name: schedule_table(build_degradation(run.preset)) for run in runs}
-    schedules = [picture_of(schedule_figure(group), "schedules over t/T") for group in comparable(tables)]
+    schedules = [picture_of(schedule_figure(group), "schedules over t/T") for group in groups_by_column(tables)]
     return [*([("Loss", curves)] if curves else []), ("Schedules", schedules)]

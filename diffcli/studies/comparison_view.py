@@ -1,4 +1,4 @@
-"""What a comparison's page shows, and its renderers: one self-contained HTML file, and the same as Markdown."""
+"""The content of a comparison's page, and its renderers: one self-contained HTML file, and the same as Markdown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RunView:
 
     name: str
     note: str
-    about: str
+    description: str
     preset: str
     scores: dict[str, float]
     reported: dict[str, float]
@@ -49,7 +49,7 @@ class RunView:
         """The scores that depend on the prior."""
         return [key for key in next(iter(self.by_prior.values()), {}) if not key.endswith("_error")]
 
-    def beside(self, key: str) -> list[str]:
+    def lines_below(self, key: str) -> list[str]:
         """The numbers below a score: its standard error, the score of real images, and the report's own number."""
         report = f"report {self.reported[key]:.4g}" if key in self.reported else ""
         return [part for part in (error_of(key, self.scores), floor_of(key, self.scores), report) if part]
@@ -108,33 +108,33 @@ def floor_of(key: str, scores: Mapping[str, float]) -> str:
 
 def html_page(page: Page) -> str:
     """The page as one HTML file; every value is escaped, every picture inlined, no script."""
-    return rendered("compare.html", vars(page) | {"facts": page.facts})
+    return fill_template("compare.html", vars(page) | {"facts": page.facts})
 
 
-def rendered(template: str, values: Mapping[str, Any]) -> str:
+def fill_template(template: str, values: Mapping[str, Any]) -> str:
     """A template of this package with its values, each escaped, and this version and day."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("diffcli.studies", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     text = environment.get_template(template).render(**values, version=__version__, date=date.today().isoformat())
-    return encodable(text)
+    return without_surrogates(text)
 
 
-def encodable(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """``text`` without lone surrogates, which stand for bytes of a file's name that are no text."""
     return text.encode("utf-8", "replace").decode()
 
 
-def plain(text: str) -> str:
+def markdown_text(text: str) -> str:
     """``text`` in one cell of a Markdown table: no HTML, no line break, no further cell."""
     return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def markdown_page(page: Page) -> str:
     """The scores and the claims as Markdown; the report's value in brackets, the best of each column bold."""
-    heading = " | ".join(plain(metric) for metric in page.best)
-    lines = [f"# {plain(page.title)}", "", f"| run | {heading} |", "| --- " * (len(page.best) + 1) + "|"]
+    heading = " | ".join(markdown_text(metric) for metric in page.best)
+    lines = [f"# {markdown_text(page.title)}", "", f"| run | {heading} |", "| --- " * (len(page.best) + 1) + "|"]
     for run in page.runs:
         cells = []
         for metric in page.best:
@@ -143,17 +143,19 @@ def markdown_page(page: Page) -> str:
             value = f"{value} {error_of(metric, run.scores)}".strip()
             value += f", {floor}" if (floor := floor_of(metric, run.scores)) else ""
             cells.append(value + (f" (report: {run.reported[metric]:.4g})" if metric in run.reported else ""))
-        lines.append(f"| {plain(run.name)} | {' | '.join(cells)} |")
-    lines += ["", *(f"- {plain(remark)}" for remark in page.remarks)] if page.remarks else []
+        lines.append(f"| {markdown_text(run.name)} | {' | '.join(cells)} |")
+    lines += ["", *(f"- {markdown_text(remark)}" for remark in page.remarks)] if page.remarks else []
     if page.facts:
-        names = " | ".join(plain(run.name) for run in page.runs)
+        names = " | ".join(markdown_text(run.name) for run in page.runs)
         lines += ["", f"| model | {names} |", "| --- " * (len(page.runs) + 1) + "|"]
         lines += [
-            f"| {fact} | {' | '.join(plain(run.facts.get(fact, '-')) for run in page.runs)} |" for fact in page.facts
+            f"| {fact} | {' | '.join(markdown_text(run.facts.get(fact, '-')) for run in page.runs)} |"
+            for fact in page.facts
         ]
     if page.claims:
-        lines += ["", "## The report's findings, checked", "", f"The report: {plain(page.source)}.", ""]
+        lines += ["", "## The report's findings, checked", "", f"The report: {markdown_text(page.source)}.", ""]
         lines += [
-            f"{i}. {claim.text} **{claim.verdict}**: {plain(claim.evidence)}" for i, claim in enumerate(page.claims, 1)
+            f"{i}. {claim.text} **{claim.verdict}**: {markdown_text(claim.evidence)}"
+            for i, claim in enumerate(page.claims, 1)
         ]
-    return encodable("\n".join(lines) + "\n")
+    return without_surrogates("\n".join(lines) + "\n")

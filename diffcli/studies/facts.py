@@ -11,11 +11,11 @@ class Fact:
     """A number of a run's degradation or of its training.
 
     Args:
-        about: what it is.
+        description: what it is.
         better: which direction claims call better; None where neither is.
     """
 
-    about: str
+    description: str
     better: Literal["higher", "lower"] | None = None
 
 

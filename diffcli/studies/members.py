@@ -28,7 +28,7 @@ from diffcli.training.run import run_plan
 from diffcli.utils.console import note
 from diffcli.utils.devices import Devices
 from diffcli.utils.distributed import is_first
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 
 OF_A_GIVEN_RUN = MAY_CHANGE | {"training.seed", "training.epochs", "sampler", "prior"}
 """In what a run that is handed to a study may differ from the study's model: the study measures what is there."""
@@ -65,37 +65,37 @@ class Place:
     quiet: bool = False
 
 
-def members(study: Study, budget: Budget, given: Mapping[str, Sequence[str]], place: Place) -> list[Member]:
+def members(study: Study, budget: Budget, run_names: Mapping[str, Sequence[str]], place: Place) -> list[Member]:
     """The runs of a study, in the order of its models.
 
     Args:
-        given: by label, the runs to take as they are.
+        run_names: by label, the runs to take as they are.
 
     Raises:
         UserError: a given run is not there or is of another model.
     """
     labels = [label for label in study.models if label not in budget.without]
-    for label in given:
+    for label in run_names:
         if label not in labels:
-            raise UserError(f"`run`: {unknown('model', label, labels)}")
-    found = []
+            raise UserError(f"`run`: {unknown_name('model', label, labels)}")
+    result = []
     for label in labels:
-        if label in given:
-            runs = [find_run(name) for name in given[label]]
+        if label in run_names:
+            runs = [find_run(name) for name in run_names[label]]
             seeds = [run_preset(run).training.seed if len(runs) > 1 else None for run in runs]
-            found += [Member(label, seed, run) for seed, run in zip(seeds, runs, strict=True)]
+            result += [Member(label, seed, run) for seed, run in zip(seeds, runs, strict=True)]
         else:
             for seed in study.seeds_of(label):
                 training = _training(study, budget, label, seed, place)
-                found.append(Member(label, seed, Run(Path(str(training.out))), training))
-    return found
+                result.append(Member(label, seed, Run(Path(str(training.out))), training))
+    return result
 
 
 def _training(study: Study, budget: Budget, label: str, seed: int | None, place: Place) -> TrainOptions:
     model, effort = study.models[label], effort_of(budget, label)
-    wanted: dict[str, Any] = {"training.epochs": effort.epochs, "training.max_time": effort.max_time}
-    wanted |= {"training.seed": seed, "sampler.steps": evaluation_of(study, budget, label).steps}
-    overrides = model.set | {key: value for key, value in wanted.items() if value is not None}
+    values: dict[str, Any] = {"training.epochs": effort.epochs, "training.max_time": effort.max_time}
+    values |= {"training.seed": seed, "sampler.steps": evaluation_of(study, budget, label).steps}
+    overrides = model.set | {key: value for key, value in values.items() if value is not None}
     if effort.epochs is not None and "training.sample_epochs" not in model.set:
         overrides["training.sample_epochs"] = _sample_epochs(model, effort.epochs)
     return TrainOptions(
@@ -113,28 +113,28 @@ def _sample_epochs(model: StudyModel, epochs: int) -> list[int]:
     """The preset's epochs of samples that a training of so many epochs reaches, and its last; of a short one its first
     and last."""
     _, preset = load_preset(model.preset, model.set)
-    reached = [epoch for epoch in preset.training.sample_epochs if epoch < epochs]
-    return [*(reached or [1]), epochs] if epochs > 1 else [1]
+    earlier = [epoch for epoch in preset.training.sample_epochs if epoch < epochs]
+    return [*(earlier or [1]), epochs] if epochs > 1 else [1]
 
 
-def check(found: Sequence[Member], study: Study, budget: Budget, place: Place) -> None:
+def check(members: Sequence[Member], study: Study, budget: Budget, place: Place) -> None:
     """Plans every training, and compares what is there with it; writes nothing.
 
     Raises:
         UserError: a model cannot be trained or measured as the study says, or a folder holds something else.
     """
-    for member in found:
-        model, given = study.models[member.label], member.training is None
+    for member in members:
+        model, is_given = study.models[member.label], member.training is None
         options = member.training or TrainOptions(model.preset, model.set, data_dir=place.data_dir)
-        planned = plan(options)
-        wanted = planned.preset
-        _check_label(planned, model)
-        _check_measurable(planned, model, evaluation_of(study, budget, member.label), place, label=member.label)
-        if given:
+        new_plan = plan(options)
+        preset = new_plan.preset
+        _check_label(new_plan, model)
+        _check_measurable(new_plan, model, evaluation_of(study, budget, member.label), place, label=member.label)
+        if is_given:
             best_checkpoint(member.run)
-            _check_given(member, wanted)
+            _check_given(member, preset)
         elif member.run.preset_file.is_file():
-            _check_begun(member, wanted, options)
+            _check_begun(member, preset, options)
         elif member.run.folder.exists() and not is_free(member.run):
             raise UserError(f"`out`: {member.run.folder} holds something else than a run; name a new folder")
 
@@ -145,28 +145,28 @@ def reconstructions_of(evaluation: StudyEvaluation, label: str) -> list[Reconstr
 
 
 def _check_measurable(
-    planned: Plan, model: StudyModel, evaluation: StudyEvaluation, place: Place, *, label: str
+    new_plan: Plan, model: StudyModel, evaluation: StudyEvaluation, place: Place, *, label: str
 ) -> None:
     """Checks that a model can be measured, before hours of training.
 
     Raises:
         UserError: it has fewer steps than are asked for, or not that t, that prior, that label or as many images.
     """
-    preset, degradation = planned.preset, planned.module.denoiser.degradation
+    preset, degradation = new_plan.preset, new_plan.module.denoiser.degradation
     for steps in (evaluation.steps, evaluation.by_epoch.steps if evaluation.by_epoch else None):
         path_of(preset.sampler, degradation, steps)
     starts: set[tuple[int | None, int | None, float]] = set()
     for group in reconstructions_of(evaluation, label):
         path_of(preset.sampler, degradation, group.steps)
-        own = set(product(group.t, group.bits, group.noise))
-        if both := own & starts:
-            t, bits, noise = both.pop()
+        group_starts = set(product(group.t, group.bits, group.noise))
+        if common := group_starts & starts:
+            t, bits, noise = common.pop()
             raise UserError(
                 f"evaluation.reconstructions of '{label}': two groups start from t {t or 'T'}, bits {bits or 'all'}, "
                 f"noise {noise:g}; "
                 "name it in one"
             )
-        starts |= own
+        starts |= group_starts
         for t in group.t:
             if t is not None and t > degradation.T:
                 raise UserError(
@@ -179,50 +179,52 @@ def _check_measurable(
         cas_size(evaluation.n_cas, load_source(preset, place.data_dir))
 
 
-def _check_label(planned: Plan, model: StudyModel) -> None:
+def _check_label(new_plan: Plan, model: StudyModel) -> None:
     """Checks that a model can be told the label that it is measured with, and says how it is taken where there are two
     ways.
 
     Raises:
         UserError: it cannot.
     """
-    names = planned.preset.labels.names if planned.preset.labels else []
-    label_numbers(model.label, names, untrained=planned.untrained_classes, works_without=planned.works_without_label)
-    if not planned.options.quiet and is_first():
+    names = new_plan.preset.labels.names if new_plan.preset.labels else []
+    label_numbers(
+        model.label, names, untrained_classes=new_plan.untrained_classes, works_without=new_plan.works_without_label
+    )
+    if not new_plan.options.quiet and is_first():
         for line in label_notes(model.label, names):
             note(line)
 
 
-def _check_given(member: Member, wanted: Preset) -> None:
+def _check_given(member: Member, preset: Preset) -> None:
     """Checks that a run which is handed over is one of the study's model."""
-    for key, way_out in _changed(member.run, wanted).items():
+    for key, way_out in _changed_keys(member.run, preset).items():
         if key not in OF_A_GIVEN_RUN and key.partition(".")[0] not in OF_A_GIVEN_RUN:
             raise UserError(f"`run` {member.run.folder} is no run of '{member.label}': {key} is another; {way_out}")
 
 
-def _check_begun(member: Member, wanted: Preset, options: TrainOptions) -> None:
+def _check_begun(member: Member, preset: Preset, options: TrainOptions) -> None:
     """Checks that a run which is there is the study's own."""
-    new = "name a new folder"
+    advice = "name a new folder"
     # What the study itself decides, such as the sampler's steps, its models' keys do not change.
-    differing = {
-        key: new if key in options.overrides else f"{new}, or {way}"
-        for key, way in _changed(member.run, wanted).items()
+    ways_out = {
+        key: advice if key in options.overrides else f"{advice}, or {way}"
+        for key, way in _changed_keys(member.run, preset).items()
         if key not in MAY_CHANGE
     }
-    differing |= {"limit_batches": new} if member.run.info().get("limit_batches") != options.limit_batches else {}
-    for key, way_out in differing.items():
+    ways_out |= {"limit_batches": advice} if member.run.info().get("limit_batches") != options.limit_batches else {}
+    for key, way_out in ways_out.items():
         raise UserError(
             f"`out`: {member.run.folder} holds a run of another study or budget: {key} is another; {way_out}"
         )
 
 
-def _changed(run: Run, wanted: Preset) -> dict[str, str]:
+def _changed_keys(run: Run, preset: Preset) -> dict[str, str]:
     """The keys in which a run's preset differs, of a checkpoint, which says best what was trained; by key, how the
     study's model would be that of the run."""
-    trained = run_preset(run)
+    run_values = run_preset(run)
     if run.last.is_file():
-        trained = validate_stored(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
-    before, after = resolve(trained).preset.model_dump(), wanted.model_dump()
+        run_values = validate_stored(read_checkpoint(run.last)["hyper_parameters"]["preset"], f"checkpoint {run.last}")
+    before, after = resolve(run_values).preset.model_dump(), preset.model_dump()
     return {
         key: f"to take the run, give its model set: {{{key}: {_value(before, key)}}} in the study's file, where it "
         f"has {_value(after, key)}"
@@ -242,13 +244,15 @@ def finish(member: Member) -> None:
     options = member.training
     if options is None:
         return
-    planned = plan(options)
+    new_plan = plan(options)
     if not member.run.preset_file.is_file():
-        run_plan(planned)
+        run_plan(new_plan)
         return
     content = read_checkpoint(member.run.last) if member.run.last.is_file() else None
-    training = planned.preset.training
+    training = new_plan.preset.training
     steps = content["global_step"] if content else 0
-    spent = training.max_time is not None and content is not None and time_spent(content) >= seconds(training.max_time)
-    if steps < training.epochs * planned.data.batches_per_epoch and not spent:
-        run_plan(replace(planned, run=member.run))
+    is_over = (
+        training.max_time is not None and content is not None and time_spent(content) >= seconds(training.max_time)
+    )
+    if steps < training.epochs * new_plan.data.batches_per_epoch and not is_over:
+        run_plan(replace(new_plan, run=member.run))

@@ -1,4 +1,4 @@
-"""What comparisons and studies are asked for; nothing heavy is loaded here."""
+"""The options of comparisons and studies; nothing heavy is loaded here."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from diffcli.evaluation.options import (
 from diffcli.inference.options import steps_option
 from diffcli.utils.console import quiet_option
 from diffcli.utils.devices import ONE_DEVICE, PLACES, Devices, devices_option
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.files import check_beside, check_output, output_of
-from diffcli.utils.options import option, shared
+from diffcli.utils.options import option, shared_options
 
 if TYPE_CHECKING:
     from diffcli.checkpoints.runs import Run
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CompareOptions(EffortOptions, DataOptions):
-    """What is compared, and what each run is evaluated with.
+    """The options of ``compare``: the runs, and how each is evaluated.
 
     Args:
         runs: see :func:`diffcli.load`; run folders, preset names for their newest runs, ready models, or model files.
@@ -55,7 +55,7 @@ class CompareOptions(EffortOptions, DataOptions):
         None,
         check=output_of(".html", ".md", ".json"),
         help=".html (one self-contained page), .md or .json.",
-        shown="only the table",
+        default_text="only the table",
     )
     n_test: int | None = n_test_option()
     n_fid: int = n_fid_option()
@@ -71,11 +71,11 @@ class CompareOptions(EffortOptions, DataOptions):
 
     def evaluation_of(self, run: Run | Path | str) -> EvaluateOptions:
         """The options that a run is evaluated with, from its preset's own prior."""
-        return EvaluateOptions(**{**shared(self, EvaluateOptions), "run": run, "out": None})
+        return EvaluateOptions(**{**shared_options(self, EvaluateOptions), "run": run, "out": None})
 
 
 def _runs_by_label(texts: Sequence[str]) -> dict[str, list[str]]:
-    """By label, the runs of ``MODEL=RUN``."""
+    """The runs of ``MODEL=RUN``, by label."""
     runs: dict[str, list[str]] = {}
     for text in texts:
         label, equals, run = text.partition("=")
@@ -89,7 +89,7 @@ def _runs_by_label(texts: Sequence[str]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class StudyOptions(ExtractorOptions, DataDirOptions):
-    """Which study is made, and where.
+    """The options of ``study``: which is made, and where.
 
     Args:
         study: a study's name or its YAML file.
@@ -113,9 +113,11 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
         help="A YAML file, or one that comes along: degradations, report.",
         complete="studies",
     )
-    budget: str | None = option(None, help="One of the study's budgets.", shown="its first")
-    out: Path | None = option(None, help="Folder of the runs; name it again to go on.", shown="studies/STUDY")
-    page: Path | None = option(None, help=".html; beside it the same as .md and .json.", shown="STUDY.html in `out`")
+    budget: str | None = option(None, help="One of the study's budgets.", default_text="its first")
+    out: Path | None = option(None, help="Folder of the runs; name it again to go on.", default_text="studies/STUDY")
+    page: Path | None = option(
+        None, help=".html; beside it the same as .md and .json.", default_text="STUDY.html in `out`"
+    )
     runs: Mapping[str, Sequence[str]] = option(
         default_factory=dict,
         name="run",
@@ -136,11 +138,11 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
         super().__post_init__()
         budgets = self.content.known_budgets
         if self.budget is not None and self.budget not in budgets:
-            raise UserError(f"`budget`: {unknown('budget', self.budget, budgets)}")
+            raise UserError(f"`budget`: {unknown_name('budget', self.budget, budgets)}")
         labels = [label for label in self.content.models if label not in self.chosen_budget[1].without]
         for label in self.only:
             if label not in labels:
-                raise UserError(f"`only`: {unknown('model', label, labels)}")
+                raise UserError(f"`only`: {unknown_name('model', label, labels)}")
         if self.only and self.page is not None:
             raise UserError("`page` is of a whole study; leave it or `only` out")
         if self.page is not None:
@@ -164,14 +166,14 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
 
     @property
     def name(self) -> str:
-        """Of the study: its file's stem."""
+        """The name of the study: its file's stem."""
         from diffcli.studies.study_files import find_study
 
         return find_study(str(self.study)).stem
 
     @property
     def folder(self) -> Path:
-        """Of the runs."""
+        """The folder of the runs."""
         return Path("studies") / self.name if self.out is None else self.out
 
     @property
@@ -183,5 +185,5 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
     def evaluation_of(self, run: Any, precision: str | None = None) -> EvaluateOptions:
         """The options that a run is measured with, whatever else the study says of it."""
         devices = replace(self.devices, precision=precision, compile=False)
-        asked = {**shared(self, EvaluateOptions), "run": run, "out": None, "devices": devices}
-        return EvaluateOptions(**asked)
+        arguments = {**shared_options(self, EvaluateOptions), "run": run, "out": None, "devices": devices}
+        return EvaluateOptions(**arguments)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Curve:
-    """How a column of a schedule's table is drawn."""
+    """The style in which a column of a schedule's table is drawn."""
 
     title: str
     scale: Literal["linear", "log"] = "linear"
@@ -37,7 +37,7 @@ CURVES = {
     # Below 1e-8, float32 rounding is all that is left of a mode.
     "mode": Curve("what is left of cosine mode k", "log", floor=1e-8),
 }
-"""By name; any other column is drawn under its own name, on a linear axis."""
+"""The curves by name; any other column is drawn under its own name, on a linear axis."""
 
 TIME_COLUMNS = ("t", "t_over_T")
 PANELS_PER_ROW = 4
@@ -53,7 +53,7 @@ def schedule_table(degradation: Degradation) -> Table:
     return {"t": t, "t_over_T": t / degradation.T, **curves}
 
 
-def comparable(tables: Mapping[str, Table]) -> list[dict[str, Table]]:
+def groups_by_column(tables: Mapping[str, Table]) -> list[dict[str, Table]]:
     """The tables in groups that have columns in common (besides time), in their order."""
     groups: list[dict[str, Table]] = []
     for name, table in tables.items():
@@ -78,10 +78,10 @@ def schedule_figure(tables: Mapping[str, Table]) -> Figure:
     for name, table in tables.items():
         for column in (column for column in table if column not in TIME_COLUMNS):
             family, _, number = column.rpartition("_")
-            numbered = number.isdigit()
-            curve = CURVES.get(family if numbered else column, Curve(family if numbered else column))
+            is_numbered = number.isdigit()
+            curve = CURVES.get(family if is_numbered else column, Curve(family if is_numbered else column))
             title, label = (
-                (f"{literal(name)}: {curve.title}", f"k = {number}") if numbered else (curve.title, literal(name))
+                (f"{literal(name)}: {curve.title}", f"k = {number}") if is_numbered else (curve.title, literal(name))
             )
             panels.setdefault(title, {})[label] = table, column
             curves[title] = curve
@@ -93,9 +93,9 @@ def schedule_figure(tables: Mapping[str, Table]) -> Figure:
         curve = curves[title]
         for label, (table, column) in lines.items():
             values = table[column]
-            visible = np.where(values > curve.floor, values, np.nan) if curve.scale == "log" else values
+            points = np.where(values > curve.floor, values, np.nan) if curve.scale == "log" else values
             # A single step is a point, which a line would not show.
-            cell.plot(table["t_over_T"], visible, label=label, marker="o" if len(values) == 1 else "")
+            cell.plot(table["t_over_T"], points, label=label, marker="o" if len(values) == 1 else "")
         cell.set(xlabel="$t/T$", title=title, xlim=(0, 1), yscale=curve.scale)
         cell.grid(alpha=0.3)
         cell.legend(fontsize="small")
@@ -143,12 +143,12 @@ def loss_by_t_figure(losses: Mapping[str, Sequence[float | None]]) -> Figure:
     return figure
 
 
-def bits_figure(shares: Mapping[str, Mapping[int, Sequence[tuple[str, Interval]]]], what: str) -> Figure:
+def bits_figure(shares: Mapping[str, Mapping[int, Sequence[tuple[str, Interval]]]], score: str) -> Figure:
     """A score of reconstructions over the bits of the z_t that they start from, with 95 % intervals.
 
     Args:
         shares: by run, a panel each, and in it by t, a line each, the score for each number of bits, in their order.
-        what: the score's name.
+        score: the score's name.
     """
     figure = empty_figure(1 + 3.6 * len(shares), 4, layout="constrained")
     cells = figure.subplots(1, len(shares), squeeze=False, sharey=True)[0]
@@ -157,12 +157,12 @@ def bits_figure(shares: Mapping[str, Mapping[int, Sequence[tuple[str, Interval]]
         for t, points in lines.items():
             places = [bits.index(label) for label, _ in points]
             intervals = [interval for _, interval in points]
-            around = [[i.value - i.low for i in intervals], [i.high - i.value for i in intervals]]
-            cell.errorbar(places, [i.value for i in intervals], around, marker="o", capsize=3, label=f"$t = {t}$")
+            margins = [[i.value - i.low for i in intervals], [i.high - i.value for i in intervals]]
+            cell.errorbar(places, [i.value for i in intervals], margins, marker="o", capsize=3, label=f"$t = {t}$")
         cell.set(xticks=range(len(bits)), xticklabels=bits, xlabel="bits of each pixel of $z_t$", title=literal(name))
         cell.grid(alpha=0.3)
         cell.legend(fontsize="small")
-    cells[0].set_ylabel(literal(what))
+    cells[0].set_ylabel(literal(score))
     return figure
 
 

@@ -12,7 +12,7 @@ from diffcli.evaluation.metrics import from_zT, is_beside, metric_of
 from diffcli.inference.pictures import RESTORATION
 from diffcli.studies.best_values import start_of_reconstructions
 from diffcli.studies.facts import FACTS
-from diffcli.studies.study_schema import Selected
+from diffcli.studies.study_schema import ClaimSubject
 
 
 class NotMeasured(Exception):
@@ -39,7 +39,7 @@ class RunResults:
 
 
 Results = Mapping[str, Sequence[RunResults]]
-"""By label of a model, its runs: one for each seed."""
+"""The runs of each model, by label: one for each seed."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,18 @@ def runs_of(results: Results, label: str) -> Sequence[RunResults]:
     return results[label]
 
 
-def keys_of(which: Selected, metric: str, results: Results) -> set[str]:
+def keys_of(subject: ClaimSubject, metric: str, results: Results) -> set[str]:
     """The keys under which scores of a model hold a metric, one for each judge; of a fact its name.
 
     Raises:
         NotMeasured: there is no such number.
     """
-    runs = runs_of(results, which.model)
+    runs = runs_of(results, subject.model)
     if metric in FACTS:
         return {metric}
-    keys = {key for run in runs for key in _evaluation_of(run, which)[0] if _is_of(metric, key)}
+    keys = {key for run in runs for key in _evaluation_of(run, subject)[0] if _is_of(metric, key)}
     if not keys:
-        raise NotMeasured(f"{metric} was not measured of {which.model}")
+        raise NotMeasured(f"{metric} was not measured of {subject.model}")
     return keys
 
 
@@ -89,74 +89,74 @@ def _is_of(metric: str, key: str) -> bool:
     return entry is not None and entry.name == metric and not is_beside(key)
 
 
-def number_of(which: Selected, key: str, results: Results) -> Number:
+def number_of(subject: ClaimSubject, key: str, results: Results) -> Number:
     """A score or a fact of a model, by its key: of one run with the interval of its evaluation, of several the mean and
     how far other seeds may lead.
 
     Raises:
         NotMeasured: there is no such number.
     """
-    runs = runs_of(results, which.model)
+    runs = runs_of(results, subject.model)
     if key in FACTS:
         values = [run.facts[key] for run in runs if key in run.facts]
         if not values:
-            raise NotMeasured(f"{key} is not known of {which.model}")
-        return Number(which.model, key, _joined(values), [])
-    evaluations = [_evaluation_of(run, which) for run in runs]
+            raise NotMeasured(f"{key} is not known of {subject.model}")
+        return Number(subject.model, key, _mean_interval(values), [])
+    evaluations = [_evaluation_of(run, subject) for run in runs]
     if any(key not in scores for scores, _ in evaluations):
-        raise NotMeasured(f"{key} was not measured of {which.model}")
+        raise NotMeasured(f"{key} was not measured of {subject.model}")
     intervals = [of_score(key, scores, settings) for scores, settings in evaluations]
-    return Number(_label_of(which, runs), key, _joined(intervals), [settings for _, settings in evaluations])
+    return Number(_label_of(subject, runs), key, _mean_interval(intervals), [settings for _, settings in evaluations])
 
 
-def _joined(intervals: Sequence[Interval]) -> Interval:
+def _mean_interval(intervals: Sequence[Interval]) -> Interval:
     """The interval of one run, or of several that of their mean."""
     return of_repeats([one.value for one in intervals]) if len(intervals) > 1 else intervals[0]
 
 
-def _label_of(which: Selected, runs: Sequence[RunResults]) -> str:
-    epoch = "" if which.epoch is None else f" after epoch {_epoch_of(runs[0], which)}"
-    prior = "" if which.prior is None else f" from {which.prior}"
-    start = f" from {start_of_reconstructions(_start_of(runs[0], which))}" if which.is_disturbed else ""
+def _label_of(subject: ClaimSubject, runs: Sequence[RunResults]) -> str:
+    epoch = "" if subject.epoch is None else f" after epoch {_epoch_of(runs[0], subject)}"
+    prior = "" if subject.prior is None else f" from {subject.prior}"
+    start = f" from {start_of_reconstructions(_start_of(runs[0], subject))}" if subject.is_disturbed else ""
     seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
-    return f"{which.model}{epoch}{prior}{start}{seeds}"
+    return f"{subject.model}{epoch}{prior}{start}{seeds}"
 
 
-def _epoch_of(run: RunResults, which: Selected) -> int:
+def _epoch_of(run: RunResults, subject: ClaimSubject) -> int:
     if not run.by_epoch:
-        raise NotMeasured(f"no weights of {which.model} were kept along its training")
+        raise NotMeasured(f"no weights of {subject.model} were kept along its training")
     ends = {"first": min(run.by_epoch), "last": max(run.by_epoch)}
-    epoch = which.epoch if isinstance(which.epoch, int) else ends[str(which.epoch)]
+    epoch = subject.epoch if isinstance(subject.epoch, int) else ends[str(subject.epoch)]
     if epoch not in run.by_epoch:
         epochs = ", ".join(map(str, sorted(run.by_epoch)))
-        raise NotMeasured(f"no weights of {which.model} were kept after epoch {epoch}; there are those of {epochs}")
+        raise NotMeasured(f"no weights of {subject.model} were kept after epoch {epoch}; there are those of {epochs}")
     return epoch
 
 
-def _evaluation_of(run: RunResults, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
+def _evaluation_of(run: RunResults, subject: ClaimSubject) -> tuple[Mapping[str, float], Mapping[str, Any]]:
     """(scores, settings) of what is selected of a run."""
-    if which.is_disturbed:
-        return _of_start(run, which)
-    evaluation = run.evaluation if which.epoch is None else run.by_epoch[_epoch_of(run, which)]
+    if subject.is_disturbed:
+        return _of_start(run, subject)
+    evaluation = run.evaluation if subject.epoch is None else run.by_epoch[_epoch_of(run, subject)]
     settings = evaluation.get("settings", {})
-    if which.prior is None:
+    if subject.prior is None:
         return from_zT(evaluation["scores"], settings), settings
     by_prior = evaluation.get("by_prior", {})
-    if which.prior not in by_prior:
-        raise NotMeasured(f"{which.model} was not sampled from {which.prior}")
-    kind = RESTORATION if PRIORS[which.prior].restores else "generation"
-    return by_prior[which.prior], {**settings, "prior": which.prior, "kind": kind}
+    if subject.prior not in by_prior:
+        raise NotMeasured(f"{subject.model} was not sampled from {subject.prior}")
+    kind = RESTORATION if PRIORS[subject.prior].restores else "generation"
+    return by_prior[subject.prior], {**settings, "prior": subject.prior, "kind": kind}
 
 
-def _start_of(run: RunResults, which: Selected) -> dict[str, Any]:
+def _start_of(run: RunResults, subject: ClaimSubject) -> dict[str, Any]:
     """The settings of an evaluation that say what its reconstructions start from."""
-    t = None if which.t == run.T else which.t
-    return {"reconstruction": {"t": t, "bits": which.bits, "noise": which.noise}}
+    t = None if subject.t == run.T else subject.t
+    return {"reconstruction": {"t": t, "bits": subject.bits, "noise": subject.noise}}
 
 
-def _of_start(run: RunResults, which: Selected) -> tuple[Mapping[str, float], Mapping[str, Any]]:
-    start = _start_of(run, which)
+def _of_start(run: RunResults, subject: ClaimSubject) -> tuple[Mapping[str, float], Mapping[str, Any]]:
+    start = _start_of(run, subject)
     for evaluation in run.by_start:
         if evaluation["settings"]["reconstruction"] == start["reconstruction"]:
             return evaluation["scores"], evaluation["settings"]
-    raise NotMeasured(f"no reconstructions of {which.model} from {start_of_reconstructions(start)} were measured")
+    raise NotMeasured(f"no reconstructions of {subject.model} from {start_of_reconstructions(start)} were measured")

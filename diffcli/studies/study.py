@@ -21,8 +21,8 @@ from diffcli.evaluation.subsets import random_subset
 from diffcli.inference.loading import read_model
 from diffcli.studies import claims
 from diffcli.studies.best_values import start_of_reconstructions
-from diffcli.studies.compare_runs import evaluated, measured_before, plan_evaluation
-from diffcli.studies.comparison import Compared
+from diffcli.studies.compare_runs import plan_evaluation, with_evaluation, with_old_evaluation
+from diffcli.studies.comparison import ComparedRun
 from diffcli.studies.members import Member, Place, check, finish, members, reconstructions_of
 from diffcli.studies.options import StudyOptions
 from diffcli.studies.report import models_of
@@ -35,10 +35,10 @@ from diffcli.utils.compile import precision_of
 from diffcli.utils.console import note
 from diffcli.utils.devices import Processes, fabric_of, launch
 from diffcli.utils.distributed import is_first
-from diffcli.utils.options import called_with, checked
+from diffcli.utils.options import called_with, options_of
 
 LAST_EPOCHS = 5
-"""Whose mean losses tell of overfitting."""
+"""The number of last epochs whose mean losses tell of overfitting."""
 FACT_IMAGES = 1000
 
 
@@ -52,57 +52,59 @@ def study(*args: Any, **arguments: Any) -> StudyResult:
         UserError: the data are missing, a model cannot be trained or measured as the study says, or ``out`` holds runs
             of another study or budget.
     """
-    return study_with(checked(StudyOptions, *args, **arguments))
+    return study_with(options_of(StudyOptions, *args, **arguments))
 
 
 def study_with(options: StudyOptions) -> StudyResult:
-    """As :func:`study`, of options."""
+    """Makes a study, see :func:`study`, by options at hand."""
     precision_of(options.devices)
     fabric_of(options.devices)  # a bad option is told before hours of training
     content = options.content
     name, budget = options.chosen_budget
     place = Place(options.folder, options.data_dir, options.devices, options.quiet)
-    found = members(content, budget, options.runs, place)
-    found = [member for member in found if not options.only or member.label in options.only]
-    check(found, content, budget, place)
-    for number, member in enumerate(found, 1):
+    runs = members(content, budget, options.runs, place)
+    runs = [member for member in runs if not options.only or member.label in options.only]
+    check(runs, content, budget, place)
+    for number, member in enumerate(runs, 1):
         if is_first() and not options.quiet:
-            note(f"{number}/{len(found)} {member.name}")
+            note(f"{number}/{len(runs)} {member.name}")
         finish(member)
     processes = launch(options.devices)
     # Twice: measuring one run may fetch the Inception weights, and so change what `auto` stands for in the others.
     for _ in range(2):
-        results = [_measured(member, content, budget, options, processes) for member in found]
+        results = [_measure(member, content, budget, options, processes) for member in runs]
     by_label: dict[str, list[RunResults]] = {}
     for result in results:
         by_label.setdefault(result.member.label, []).append(result.results)
-    about = [claim for claim in content.claims if not options.only or models_of(claim) <= set(by_label)]
-    whole = StudyResult(content, find_study(str(options.study)), name, results, claims.check(about, by_label))
+    study_claims = [claim for claim in content.claims if not options.only or models_of(claim) <= set(by_label)]
+    result_of_all = StudyResult(
+        content, find_study(str(options.study)), name, results, claims.check(study_claims, by_label)
+    )
     if not processes.first or options.only:
-        return whole
-    return replace(whole, files=write_pages(whole, options.files[0], processes))
+        return result_of_all
+    return replace(result_of_all, files=write_pages(result_of_all, options.files[0], processes))
 
 
-def _measured(
+def _measure(
     member: Member, content: Study, budget: Budget, options: StudyOptions, processes: Processes
 ) -> MemberResult:
     evaluation = evaluation_of(content, budget, member.label)
     seed = member.seed or 0
-    asked = replace(
+    evaluate_options = replace(
         options.evaluation_of(member.run, evaluation.precision),
         **{key: getattr(evaluation, key) for key in ("n_test", "n_fid", "n_cas", "steps", "metrics")},
         prior=content.models[member.label].priors,
         label=content.models[member.label].label,
         seed=seed,
     )
-    best = replace(evaluated(plan_evaluation(member.run, asked), processes), name=member.name)
+    best = replace(with_evaluation(plan_evaluation(member.run, evaluate_options), processes), name=member.name)
     degradation = read_model(best.run.best if best.run.best.is_file() else best.run.last).denoiser.degradation
     return MemberResult(
         member,
         best,
-        _by_epoch(member, evaluation, asked, processes),
+        _by_epoch(member, evaluation, evaluate_options, processes),
         _facts(member, best, degradation),
-        _by_start(member, evaluation, asked, processes, best.evaluation["settings"]),
+        _by_start(member, evaluation, evaluate_options, processes, best.evaluation["settings"]),
         degradation.T,
     )
 
@@ -110,57 +112,59 @@ def _measured(
 def _by_start(
     member: Member,
     evaluation: StudyEvaluation,
-    asked: EvaluateOptions,
+    evaluate_options: EvaluateOptions,
     processes: Processes,
-    recorded: Mapping[str, Any],
-) -> list[Compared]:
+    settings: Mapping[str, Any],
+) -> list[ComparedRun]:
     """Evaluations of reconstructions from other z_t than z_T as it is."""
-    found = []
+    result = []
     for group in reconstructions_of(evaluation, member.label):
-        own = {key: value for key in ("n_test", "steps") if (value := getattr(group, key)) is not None}
-        devices = replace(asked.devices, precision=group.precision)
-        every = replace(asked, metrics=measured_on("reconstructions"), n_cas=None)
+        changes = {key: value for key in ("n_test", "steps") if (value := getattr(group, key)) is not None}
+        devices = replace(evaluate_options.devices, precision=group.precision)
+        all_options = replace(evaluate_options, metrics=measured_on("reconstructions"), n_cas=None)
         metrics = (
             group.metrics
-            or instruments(every, run_preset(member.run), recorded.get("judged_images"), recorded)["metrics"]
+            or instruments(all_options, run_preset(member.run), settings.get("judged_images"), settings)["metrics"]
         )
         for t, bits, noise in product(group.t, group.bits, group.noise):
             options = replace(
-                every, **own, t=t, zt_bits=bits, zt_noise=noise, metrics=metrics, prior=(), devices=devices
+                all_options, **changes, t=t, zt_bits=bits, zt_noise=noise, metrics=metrics, prior=(), devices=devices
             )
-            run = evaluated(plan_evaluation(member.run, options, every_prior=False), processes)
+            run = with_evaluation(plan_evaluation(member.run, options, every_prior=False), processes)
             start = start_of_reconstructions(run.evaluation["settings"])
-            found.append(replace(run, name=f"{member.name}, reconstructions from {start}"))
-    return found
+            result.append(replace(run, name=f"{member.name}, reconstructions from {start}"))
+    return result
 
 
 def _by_epoch(
-    member: Member, evaluation: StudyEvaluation, asked: EvaluateOptions, processes: Processes
-) -> dict[int, Compared]:
+    member: Member, evaluation: StudyEvaluation, evaluate_options: EvaluateOptions, processes: Processes
+) -> dict[int, ComparedRun]:
     """Evaluations of the weights that a run kept along its training, also where they were removed afterwards."""
-    along = evaluation.by_epoch
-    if along is None or (along.models and member.label not in along.models):
+    by_epoch = evaluation.by_epoch
+    if by_epoch is None or (by_epoch.models and member.label not in by_epoch.models):
         return {}
-    own = along.model_dump(exclude={"models"}, exclude_defaults=True)
-    at_epoch = replace(asked, **own, prior=asked.priors[:1], n_cas=None)
-    kept, found = member.run.milestones(), {}
-    for epoch, file in kept.items():
-        found[epoch] = evaluated(plan_evaluation(member.run, replace(at_epoch, run=file), every_prior=False), processes)
-    removed = set(run_preset(member.run).training.sample_epochs) - set(kept)
-    if removed:
+    changes = by_epoch.model_dump(exclude={"models"}, exclude_defaults=True)
+    at_epoch = replace(evaluate_options, **changes, prior=evaluate_options.priors[:1], n_cas=None)
+    files, result = member.run.milestones(), {}
+    for epoch, file in files.items():
+        result[epoch] = with_evaluation(
+            plan_evaluation(member.run, replace(at_epoch, run=file), every_prior=False), processes
+        )
+    epochs_removed = set(run_preset(member.run).training.sample_epochs) - set(files)
+    if epochs_removed:
         whole = plan_evaluation(member.run, at_epoch, every_prior=False)
-        before = {epoch: measured_before(whole, member.run.milestone_file(epoch)) for epoch in removed}
-        found |= {epoch: run for epoch, run in before.items() if run is not None}
-    return {epoch: replace(run, name=f"{member.name}, epoch {epoch}") for epoch, run in sorted(found.items())}
+        before = {epoch: with_old_evaluation(whole, member.run.milestone_file(epoch)) for epoch in epochs_removed}
+        result |= {epoch: run for epoch, run in before.items() if run is not None}
+    return {epoch: replace(run, name=f"{member.name}, epoch {epoch}") for epoch, run in sorted(result.items())}
 
 
-def _facts(member: Member, best: Compared, degradation: Degradation) -> dict[str, Interval]:
+def _facts(member: Member, best: ComparedRun, degradation: Degradation) -> dict[str, Interval]:
     """The numbers of a run that need no measurement of its network."""
-    found = {} if best.alpha_T is None else {"alpha_T": Interval.exact(best.alpha_T)}
+    facts = {} if best.alpha_T is None else {"alpha_T": Interval.exact(best.alpha_T)}
     rows = [row for row in member.run.history() if row.get("val_loss")]
     ratios = [float(row["val_loss"]) / float(row["train_loss"]) for row in rows[-LAST_EPOCHS:]]
     if ratios:
-        found["overfitting"] = of_repeats(ratios) if len(ratios) > 1 else Interval.exact(ratios[0])
+        facts["overfitting"] = of_repeats(ratios) if len(ratios) > 1 else Interval.exact(ratios[0])
     images = load_source(with_images(best.preset, best.run), best.options.data_dir).test.images
     images = images[random_subset(len(images), FACT_IMAGES, 0)]
-    return found | {"unevenness": Interval.exact(unevenness(degradation, to_model(images)))}
+    return facts | {"unevenness": Interval.exact(unevenness(degradation, to_model(images)))}

@@ -13,12 +13,12 @@ from diffcli.data.pixels import to_model
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.evaluation.intervals import Interval, of_score
 from diffcli.studies.best_values import differences
-from diffcli.studies.comparison import Compared
+from diffcli.studies.comparison import ComparedRun
 from diffcli.studies.comparison_page import RECONSTRUCTIONS, SAMPLES, epoch_pictures, final_picture
 from diffcli.studies.comparison_view import Picture, picture_of
 from diffcli.studies.plots import (
     bits_figure,
-    comparable,
+    groups_by_column,
     loss_by_t_figure,
     loss_figure,
     schedule_figure,
@@ -52,15 +52,15 @@ def figures(result: StudyResult, processes: Processes) -> list[FigureView]:
         runs = [first[label] for label in labels if label in first]
         gaps = [f"{label} was not trained on this budget" for label in labels if label not in first]
         view = _figure(figure, runs, processes) if runs else FigureView(figure.title, [], figure.about)
-        views.append(replace(view, missing=[*gaps, *view.missing]))
+        views.append(replace(view, gaps=[*gaps, *view.gaps]))
     return views
 
 
-def _figure(figure: StudyFigure, runs: Sequence[Compared], processes: Processes) -> FigureView:
+def _figure(figure: StudyFigure, runs: Sequence[ComparedRun], processes: Processes) -> FigureView:
     if figure.show in BY_EPOCH:
         return _by_epoch(figure, runs, BY_EPOCH[figure.show])
     if figure.show in FINAL:
-        pictures = [_of(final_picture(run, FINAL[figure.show], processes), run) for run in runs]
+        pictures = [_with_caption(final_picture(run, FINAL[figure.show], processes), run) for run in runs]
         return FigureView(figure.title, [("", pictures)], figure.about)
     if figure.show == "loss":
         pictures = [_loss(run) for run in runs if run.run.history()]
@@ -68,13 +68,13 @@ def _figure(figure: StudyFigure, runs: Sequence[Compared], processes: Processes)
         pictures = [_loss_by_t(runs)]
     elif figure.show == "schedules":
         tables = {run.name: schedule_table(build_degradation(run.preset)) for run in runs}
-        pictures = [picture_of(schedule_figure(group), "schedules over t/T") for group in comparable(tables)]
+        pictures = [picture_of(schedule_figure(group), "schedules over t/T") for group in groups_by_column(tables)]
     else:
         pictures = [_strips(runs)]
     return FigureView(figure.title, [("", pictures)], figure.about)
 
 
-def _of(picture: Picture, run: Compared) -> Picture:
+def _with_caption(picture: Picture, run: ComparedRun) -> Picture:
     settings = run.evaluation["settings"]
     steps, prior = settings["sampler"]["steps"], settings["prior"]
     return replace(
@@ -82,54 +82,72 @@ def _of(picture: Picture, run: Compared) -> Picture:
     )
 
 
-def _by_epoch(figure: StudyFigure, runs: Sequence[Compared], kind: str) -> FigureView:
+def _by_epoch(figure: StudyFigure, runs: Sequence[ComparedRun], kind: str) -> FigureView:
     """A row for each of the figure's epochs that were reached, and for the last one; in it a picture of each run that
     has one."""
-    there = {run.name: epoch_pictures(run.run) for run in runs}
-    all_epochs = sorted({epoch for pictures in there.values() for epoch, of_kind in pictures if of_kind == kind})
+    pictures_by_run = {run.name: epoch_pictures(run.run) for run in runs}
+    all_epochs = sorted(
+        {epoch for pictures in pictures_by_run.values() for epoch, of_kind in pictures if of_kind == kind}
+    )
     # A short budget has epochs of its own.
-    reached = [epoch for epoch in figure.epochs if epoch in all_epochs]
-    epochs = sorted({*reached, *all_epochs[-1:]}) if reached else all_epochs
+    figure_epochs = [epoch for epoch in figure.epochs if epoch in all_epochs]
+    epochs = sorted({*figure_epochs, *all_epochs[-1:]}) if figure_epochs else all_epochs
     rows = []
     for epoch in epochs:
-        of_epoch = {name: pictures[epoch, kind] for name, pictures in there.items() if (epoch, kind) in pictures}
+        of_epoch = {
+            name: pictures[epoch, kind] for name, pictures in pictures_by_run.items() if (epoch, kind) in pictures
+        }
         captions = {name: f"{name}, {kind} samples after epoch {epoch}" for name in of_epoch}
         pictures = [picture_of(file, captions[name], kind == SAMPLES) for name, file in of_epoch.items()]
         rows.append((f"Epoch {epoch}", pictures))
-    gaps = [f"{name} at epoch {epoch}" for epoch in figure.epochs for name in there if (epoch, kind) not in there[name]]
+    gaps = [
+        f"{name} at epoch {epoch}"
+        for epoch in figure.epochs
+        for name in pictures_by_run
+        if (epoch, kind) not in pictures_by_run[name]
+    ]
     return FigureView(figure.title, rows, figure.about, gaps)
 
 
-def _loss(run: Compared) -> Picture:
+def _loss(run: ComparedRun) -> Picture:
     rows = run.run.history()
-    reached = {int(row["epoch"]) for row in rows}
-    marks = [epoch for epoch in run.preset.training.sample_epochs if epoch in reached]
+    epochs = {int(row["epoch"]) for row in rows}
+    marks = [epoch for epoch in run.preset.training.sample_epochs if epoch in epochs]
     rings = f"; ringed: epochs {', '.join(map(str, marks))}" if marks else ""
     return picture_of(loss_figure({run.name: rows}, marks), f"{run.name}: loss by epoch{rings}")
 
 
-def _loss_by_t(runs: Sequence[Compared]) -> Picture:
-    differing = differences("loss", [run.evaluation["settings"] for run in runs])
-    beware = f"; the models differ in {', '.join(differing)}: their losses cannot be compared" if differing else ""
+def _loss_by_t(runs: Sequence[ComparedRun]) -> Picture:
+    setting_names = differences("loss", [run.evaluation["settings"] for run in runs])
+    warning = (
+        f"; the models differ in {', '.join(setting_names)}: their losses cannot be compared" if setting_names else ""
+    )
     losses = {run.name: run.evaluation["loss_by_t"] for run in runs if run.evaluation["loss_by_t"]}
-    return picture_of(loss_by_t_figure(losses), "test loss by t/T, in tenths" + beware)
+    return picture_of(loss_by_t_figure(losses), "test loss by t/T, in tenths" + warning)
 
 
 def _bits(figure: StudyFigure, runs: Mapping[str, MemberResult]) -> FigureView:
     """Classes kept by the bits of z_t, or where those were not read the error, of the runs that were measured so."""
     key = (
         "class_kept"
-        if any("class_kept" in at.evaluation["scores"] for run in runs.values() for at in run.by_start)
+        if any(
+            "class_kept" in evaluated_run.evaluation["scores"]
+            for run in runs.values()
+            for evaluated_run in run.by_start
+        )
         else "rmse"
     )
     curves: dict[str, dict[int, list[tuple[str, Interval]]]] = {}
     for label, run in runs.items():
-        for at in run.by_start:
-            start = at.evaluation["settings"]["reconstruction"]
-            if not start["noise"] and key in at.evaluation["scores"]:
+        for evaluated_run in run.by_start:
+            start = evaluated_run.evaluation["settings"]["reconstruction"]
+            if not start["noise"] and key in evaluated_run.evaluation["scores"]:
                 lines = curves.setdefault(label, {}).setdefault(start["t"] or run.T, [])
                 lines.append(
-                    (f"{start['bits'] or 'float32'}", of_score(key, at.evaluation["scores"], at.evaluation["settings"]))
+                    (
+                        f"{start['bits'] or 'float32'}",
+                        of_score(key, evaluated_run.evaluation["scores"], evaluated_run.evaluation["settings"]),
+                    )
                 )
     gaps = [f"{label}, not measured by bits of z_t" for label in figure.models if label not in curves]
     if not curves:
@@ -138,7 +156,7 @@ def _bits(figure: StudyFigure, runs: Mapping[str, MemberResult]) -> FigureView:
     return FigureView(figure.title, [("", [picture_of(bits_figure(curves, key), caption)])], figure.about, gaps)
 
 
-def _strips(runs: Sequence[Compared]) -> Picture:
+def _strips(runs: Sequence[ComparedRun]) -> Picture:
     from diffcli.inference.figures import COLUMNS, strip, strips_figure
 
     rows = {}

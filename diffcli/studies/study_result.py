@@ -8,7 +8,7 @@ from typing import Any
 
 from diffcli.evaluation.intervals import Interval
 from diffcli.studies.claim_text import Claim
-from diffcli.studies.comparison import Compared
+from diffcli.studies.comparison import ComparedRun
 from diffcli.studies.members import Member
 from diffcli.studies.results import RunResults
 from diffcli.studies.study_schema import Study
@@ -19,15 +19,15 @@ class MemberResult:
     """All that was measured of a run of a study: of its best checkpoint and of the weights that it kept."""
 
     member: Member
-    best: Compared
-    by_epoch: dict[int, Compared]
+    best: ComparedRun
+    by_epoch: dict[int, ComparedRun]
     facts: dict[str, Interval]
-    by_start: list[Compared]
+    by_start: list[ComparedRun]
     T: int
 
     @property
     def results(self) -> RunResults:
-        """As claims read it."""
+        """The results as claims read them."""
         by_epoch = {epoch: run.evaluation for epoch, run in self.by_epoch.items()}
         by_start = [run.evaluation for run in self.by_start]
         return RunResults(self.best.evaluation, by_epoch, self.facts, by_start, self.T)

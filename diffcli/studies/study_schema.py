@@ -26,7 +26,7 @@ Bits = Annotated[int, Field(ge=1, le=MOST_BITS)]
 Noise = Annotated[float, Field(ge=0, le=MOST_NOISE)]
 
 
-class Reported(Strict):
+class ReportedScores(Strict):
     """The scores that a publication reports of a model: where, and ``scores`` by the keys of ``eval.json``."""
 
     where: str
@@ -57,12 +57,12 @@ class StudyModel(Strict):
     seeds: list[Seed] | None = None
     priors: list[str] = []
     label: int | str | list[int | str] | None = None
-    reported: Reported | None = None
+    reported: ReportedScores | None = None
     remark: str = ""
 
 
 class Effort(Strict):
-    """How long a model is trained; null is what its preset says, or all batches."""
+    """The length of a training; null is what the preset says, or all batches."""
 
     epochs: Positive | None = None
     max_time: Duration | None = None
@@ -113,7 +113,7 @@ class Reconstructions(Strict):
 
 
 class StudyEvaluation(Strict):
-    """How each model is measured, as the options of ``eval`` say.
+    """The evaluation of each model, in the words of ``eval``'s options.
 
     Args:
         n_test: test images, drawn at random by the seed; null is all.
@@ -137,7 +137,7 @@ class StudyEvaluation(Strict):
 
 
 class Budget(Effort):
-    """How long the models are trained, and what differs in their evaluation.
+    """The length of the models' training, and what differs in their evaluation.
 
     Args:
         about: in a line, what it takes.
@@ -164,7 +164,7 @@ def _label_alone(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
 
 
-class Selected(Strict):
+class ClaimSubject(Strict):
     """A model that a number is of; its label alone is enough.
 
     Args:
@@ -188,7 +188,7 @@ class Selected(Strict):
         return self.t is not None or self.bits is not None or self.noise > 0
 
     @model_validator(mode="after")
-    def _names_one_start(self) -> Selected:
+    def _names_one_start(self) -> ClaimSubject:
         if self.is_disturbed and (self.prior is not None or self.epoch is not None):
             raise PydanticCustomError(
                 "start", "t, bits and noise are of reconstructions by the best weights; leave prior and epoch out"
@@ -196,7 +196,7 @@ class Selected(Strict):
         return self
 
 
-Which = Annotated[Selected, BeforeValidator(_label_alone)]
+SubjectOrLabel = Annotated[ClaimSubject, BeforeValidator(_label_alone)]
 
 
 def _day(value: Any) -> Any:
@@ -215,11 +215,11 @@ Day = Annotated[date, BeforeValidator(_day)]
 DayOrNone = Annotated[date | None, BeforeValidator(_day)]
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Names = Annotated[list[str], BeforeValidator(_listed)]
+Names = Annotated[list[str], BeforeValidator(_as_list)]
 
 FORMS = ("better", "not_better", "at_least", "at_most", "check", "all")
 
@@ -247,10 +247,10 @@ class StudyClaim(Strict):
     """
 
     text: str | None = None
-    better: Which | None = None
-    not_better: Which | None = None
-    than: Which | None = None
-    of: Which | None = None
+    better: SubjectOrLabel | None = None
+    not_better: SubjectOrLabel | None = None
+    than: SubjectOrLabel | None = None
+    of: SubjectOrLabel | None = None
     metric: Names = []
     by: Annotated[float, Field(gt=0)] = 1.0
     margin: Annotated[float, Field(ge=0)] = 0.0
@@ -267,24 +267,24 @@ class StudyClaim(Strict):
 
     @property
     def form(self) -> str:
-        """Which of ``FORMS`` it is of."""
+        """The one of ``FORMS`` that it has."""
         return next(name for name in FORMS if getattr(self, name) not in (None, []))
 
     @property
-    def selected(self) -> list[tuple[str, Selected]]:
+    def subjects(self) -> list[tuple[str, ClaimSubject]]:
         """The numbers that it is about, each with its key."""
-        return [(key, which) for key in ("better", "not_better", "than", "of") if (which := getattr(self, key))]
+        return [(key, subject) for key in ("better", "not_better", "than", "of") if (subject := getattr(self, key))]
 
     @model_validator(mode="after")
     def _has_one_form(self) -> StudyClaim:
-        given = [name for name in FORMS if getattr(self, name) not in (None, [])]
-        if len(given) != 1:
-            what = f"it has {' and '.join(given)}" if given else "it has none"
-            raise PydanticCustomError("claim", f"a claim has one of {', '.join(FORMS)}; {what}")
-        form = given[0]
-        needed: dict[str, set[str]] = {"check": {"of"}, "all": set()}
-        needed |= {key: {"than", "metric"} for key in ("better", "not_better")}
-        needs = needed.get(form, {"of", "metric"})
+        forms = [name for name in FORMS if getattr(self, name) not in (None, [])]
+        if len(forms) != 1:
+            problem = f"it has {' and '.join(forms)}" if forms else "it has none"
+            raise PydanticCustomError("claim", f"a claim has one of {', '.join(FORMS)}; {problem}")
+        form = forms[0]
+        needs_by_form: dict[str, set[str]] = {"check": {"of"}, "all": set()}
+        needs_by_form |= {key: {"than", "metric"} for key in ("better", "not_better")}
+        needs = needs_by_form.get(form, {"of", "metric"})
         for key in ("than", "of", "metric"):
             if (key in needs) != (getattr(self, key) not in (None, [])):
                 verb = "needs" if key in needs else "takes no"
@@ -301,8 +301,8 @@ class StudyClaim(Strict):
                 "claim", "a claim with a history says since when its bound stands: since is missing"
             )
         days = [day for bound in self.history for day in (bound.since, bound.until)] + [self.since]
-        known = [day for day in days if day is not None]
-        if known != sorted(known):
+        dates = [day for day in days if day is not None]
+        if dates != sorted(dates):
             raise PydanticCustomError("claim", "the dates of a history go from the oldest bound to the present one")
         return self
 
@@ -421,10 +421,10 @@ class Study(Strict):
 
     @property
     def known_budgets(self) -> dict[str, Budget]:
-        """By name, the one that is taken without a name first."""
+        """The budgets by name; the one that is taken without a name comes first."""
         return self.budgets or {"default": self.budget or Budget()}
 
     def seeds_of(self, label: str) -> Sequence[int | None]:
         """The seeds of a model's runs; None is its preset's own."""
-        own = self.models[label].seeds
-        return (self.seeds if own is None else own) or [None]
+        model_seeds = self.models[label].seeds
+        return (self.seeds if model_seeds is None else model_seeds) or [None]

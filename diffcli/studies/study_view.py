@@ -1,4 +1,4 @@
-"""What a study's page shows, and its renderers: one self-contained HTML file, and the same without pictures as
+"""The content of a study's page, and its renderers: one self-contained HTML file, and the same without pictures as
 Markdown."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from diffcli.studies.claim_text import Claim, ClaimBound, EarlierBound, tally
-from diffcli.studies.comparison_view import Picture, encodable, plain, rendered
+from diffcli.studies.comparison_view import Picture, fill_template, markdown_text, without_surrogates
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class FigureView:
 
     title: str
     rows: Sequence[tuple[str, Sequence[Picture]]]
-    about: str = ""
-    missing: Sequence[str] = ()
+    description: str = ""
+    gaps: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ModelView:
     """A model as the page shows it besides its scores."""
 
     label: str
-    about: str
+    description: str
     preset: str
     tables: Sequence[Table]
 
@@ -92,12 +92,12 @@ class StudyPage:
 
     @property
     def verdicts(self) -> str:
-        """How many claims came out how."""
+        """The numbers of claims by verdict."""
         return tally(self.claims)
 
     @property
     def intervals(self) -> str:
-        """What the intervals are of, and what they leave out."""
+        """A sentence on what the intervals are of, and what they leave out."""
         if not self.one_seed:
             return (
                 "In brackets are 95 % intervals, of the trainings where a model has several seeds, else of the images."
@@ -136,33 +136,34 @@ def bounds(claims: Sequence[Claim]) -> tuple[list[str], Table]:
     ]
     if not any(claim.since for claim in claims):
         return [], Table(head, [])
-    dated = [claim for claim in claims if claim.since is not None]
+    claims_with_date = [claim for claim in claims if claim.since is not None]
     pairs = [(number, claim) for number, claim in enumerate(claims, 1) if claim.is_informed or claim.history]
-    informed = [claim for _, claim in pairs if claim.is_informed]
-    said = [
-        f"A bound that is fixed after its numbers are known can be fitted to them. Of {len(dated)} claims with a date, "
-        f"{len(informed) or 'none'} had a bound set or changed after numbers of it were known"
+    informed_claims = [claim for _, claim in pairs if claim.is_informed]
+    sentences = [
+        f"A bound that is fixed after its numbers are known can be fitted to them. "
+        f"Of {len(claims_with_date)} claims with a date, "
+        f"{len(informed_claims) or 'none'} had a bound set or changed after numbers of it were known"
         + (": they are listed here, and with them every bound that a claim had before." if pairs else ".")
     ]
-    if undated := len(claims) - len(dated):
-        said.append(f"{undated} have no date: nobody can tell.")
+    if count := len(claims) - len(claims_with_date):
+        sentences.append(f"{count} have no date: nobody can tell.")
     if any(claim.history for claim in claims):
-        said.append(
+        sentences.append(
             "The bounds that stood first, by the numbers and the rules of now: "
             f"{tally([claim.first for claim in claims])}."
         )
     rows = [[str(number), *row] for number, claim in pairs for row in _story(claim)]
-    return said, Table(head, [[Cell(text) for text in row] for row in rows])
+    return sentences, Table(head, [[Cell(text) for text in row] for row in rows])
 
 
 def _story(claim: Claim) -> list[list[str]]:
     """A row for each bound of a claim, the present one last: what it says, when it stood, what was known, its verdict,
     why it changed."""
-    rows, informed = [], False
+    rows, is_informed = [], False
     for bound in (*claim.history, claim):
         by_date = f"measured on {bound.measured}, before" if bound.is_later_than_its_numbers else ""
-        before = bound.known_numbers or by_date or ("those above" if informed else "none")
-        informed = informed or bound.is_informed
+        before = bound.known_numbers or by_date or ("those above" if is_informed else "none")
+        is_informed = is_informed or bound.is_informed
         until, why = (bound.until, bound.why) if isinstance(bound, EarlierBound) else ("now", "")
         rows.append([bound.text, f"{since(bound)} to {until}", before, bound.verdict, why or ""])
     return rows
@@ -170,24 +171,24 @@ def _story(claim: Claim) -> list[list[str]]:
 
 def html_study(page: StudyPage) -> str:
     """The page as one HTML file; every value is escaped, every picture inlined, no script."""
-    said, table = bounds(page.claims)
+    sentences, table = bounds(page.claims)
     more = {
         "verdicts": page.verdicts,
         "intervals": page.intervals,
         "has_dates": page.has_dates,
         "since": since,
         "bounds": table,
-        "of_bounds": said,
+        "of_bounds": sentences,
     }
-    return rendered("study.html", vars(page) | more)
+    return fill_template("study.html", vars(page) | more)
 
 
 def markdown_study(page: StudyPage) -> str:
     """The page as Markdown, its figures as a list."""
-    lines = [f"# {plain(page.title)}", ""]
+    lines = [f"# {markdown_text(page.title)}", ""]
     if page.source:
-        lines += [f"Examined: {plain(page.source)}.", ""]
-    lines += [f"Trained: {plain('; '.join(page.epochs))}.", ""] if page.epochs else []
+        lines += [f"Examined: {markdown_text(page.source)}.", ""]
+    lines += [f"Trained: {markdown_text('; '.join(page.epochs))}.", ""] if page.epochs else []
     lines += [f"The page with every picture: [{page.pictures}]({page.pictures}).", ""] if page.pictures else []
     if page.question:
         lines += ["## What was asked", "", *_paragraphs(page.question)]
@@ -197,48 +198,53 @@ def markdown_study(page: StudyPage) -> str:
         head = ["", "claim", "verdict", "numbers", *(["bound fixed"] if page.has_dates else [])]
         lines += [f"| {' | '.join(head)} |".replace("|  |", "| |"), "| --- " * len(head) + "|"]
         for number, claim in enumerate(page.claims, 1):
-            why = f" {plain(claim.why)}" if claim.why else ""
-            cells = [str(number), plain(claim.text), f"**{claim.verdict}**", plain(claim.evidence) + why]
+            why = f" {markdown_text(claim.why)}" if claim.why else ""
+            cells = [
+                str(number),
+                markdown_text(claim.text),
+                f"**{claim.verdict}**",
+                markdown_text(claim.evidence) + why,
+            ]
             cells += [since(claim)] if page.has_dates else []
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
-    said, table = bounds(page.claims)
-    if said:
-        lines += ["### When the bounds were fixed", "", *_paragraphs([" ".join(said)])]
+    sentences, table = bounds(page.claims)
+    if sentences:
+        lines += ["### When the bounds were fixed", "", *_paragraphs([" ".join(sentences)])]
         lines += _markdown_table(table) if table.rows else []
     lines += ["### Scores", "", *_markdown_table(page.scores)]
-    lines += [*(f"- {plain(remark)}" for remark in page.remarks), ""] if page.remarks else []
+    lines += [*(f"- {markdown_text(remark)}" for remark in page.remarks), ""] if page.remarks else []
     if page.answer:
         lines += ["## What it means", "", *_paragraphs(page.answer)]
     for section in page.sections:
-        lines += [f"## {plain(section.title)}", "", *_paragraphs(section.text)]
+        lines += [f"## {markdown_text(section.title)}", "", *_paragraphs(section.text)]
         lines += _markdown_table(section.table) if section.table.rows else []
     if page.figures:
         lines += ["## Figures", ""]
         for figure in page.figures:
-            gaps = f" Not there: {plain('; '.join(figure.missing))}." if figure.missing else ""
-            lines.append(f"- {plain(figure.title)}. {plain(figure.about)}{gaps}".rstrip())
+            gap_text = f" Not there: {markdown_text('; '.join(figure.gaps))}." if figure.gaps else ""
+            lines.append(f"- {markdown_text(figure.title)}. {markdown_text(figure.description)}{gap_text}".rstrip())
         lines.append("")
     for model in page.models:
         if model.tables:
-            lines += [f"## {plain(model.label)}", "", plain(model.about), ""]
+            lines += [f"## {markdown_text(model.label)}", "", markdown_text(model.description), ""]
             for table in model.tables:
-                lines += [f"{plain(table.title)}:", "", *_markdown_table(table)]
+                lines += [f"{markdown_text(table.title)}:", "", *_markdown_table(table)]
     lines += ["## Where the numbers come from", "", "The trainings:", "", *_markdown_table(page.trainings)]
     lines += ["The evaluations:", "", *_markdown_table(page.origins)]
-    return encodable("\n".join(lines).rstrip() + "\n")
+    return without_surrogates("\n".join(lines).rstrip() + "\n")
 
 
 def _paragraphs(texts: Sequence[str]) -> list[str]:
-    return [line for text in texts for line in (plain(text), "")]
+    return [line for text in texts for line in (markdown_text(text), "")]
 
 
 def _markdown_table(table: Table) -> list[str]:
-    lines = [f"| {' | '.join(map(plain, table.head))} |", "| --- " * len(table.head) + "|"]
+    lines = [f"| {' | '.join(map(markdown_text, table.head))} |", "| --- " * len(table.head) + "|"]
     for row in table.rows:
         cells = []
         for cell in row:
-            text = f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
-            cells.append(" ".join([text, *(f"({plain(part)})" for part in cell.below)]))
+            text = f"**{markdown_text(cell.text)}**" if cell.best else markdown_text(cell.text)
+            cells.append(" ".join([text, *(f"({markdown_text(part)})" for part in cell.below)]))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]

@@ -1,4 +1,5 @@
-"""What several processes have to decide alike: when to stop, when to save, how much of the time budget is spent."""
+"""Decisions that several processes have to make alike: when to stop, when to save, how much of the time budget is
+spent."""
 
 from __future__ import annotations
 
@@ -32,13 +33,13 @@ class Agreement(Callback):
         self.fresh = False
         self._every = 1
         self._steps = 0
-        self._started = 0.0
+        self._start = 0.0
         self._step_seconds = SECONDS_BETWEEN  # steps are slow until one was not
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Lightning sends a message at each step that says whether SIGTERM came, which here is one of the numbers.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
-        self._started = time.monotonic()
+        self._start = time.monotonic()
         self._agree(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -53,17 +54,17 @@ class Agreement(Callback):
             self._agree(trainer)
 
     def _agree(self, trainer: Trainer) -> None:
-        own = [number() for number in self.numbers.values()]
+        numbers = [number() for number in self.numbers.values()]
         if trainer.world_size > 1:
             if self._steps:
-                self._step_seconds = (time.monotonic() - self._started) / self._steps
-            vector = torch.tensor([*own, self._step_seconds], device=trainer.strategy.root_device)
-            reduced = trainer.strategy.reduce(vector, reduce_op="max")
-            assert isinstance(reduced, torch.Tensor)
-            *own, slowest = reduced.tolist()
-            self._every = max(1, min(STEPS_BETWEEN, int(SECONDS_BETWEEN / max(slowest, 1e-6))))
-            self._started, self._steps = time.monotonic(), 0
-        self.values = dict(zip(self.numbers, own, strict=True))
+                self._step_seconds = (time.monotonic() - self._start) / self._steps
+            vector = torch.tensor([*numbers, self._step_seconds], device=trainer.strategy.root_device)
+            maxima = trainer.strategy.reduce(vector, reduce_op="max")
+            assert isinstance(maxima, torch.Tensor)
+            *numbers, slowest_seconds = maxima.tolist()
+            self._every = max(1, min(STEPS_BETWEEN, int(SECONDS_BETWEEN / max(slowest_seconds, 1e-6))))
+            self._start, self._steps = time.monotonic(), 0
+        self.values = dict(zip(self.numbers, numbers, strict=True))
 
 
 def steps_left(trainer: Trainer, batch_idx: int) -> int:

@@ -28,33 +28,33 @@ class ExponentialAverage(Callback):
 
     Attributes:
         count: steps that the average is of.
-        averaged: the average of each of the module's parameters, in their order.
+        averages: the average of each of the module's parameters, in their order.
     """
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
         self.count = 0
-        self.averaged: list[Tensor] = []
+        self.averages: list[Tensor] = []
         self._weights: list[Tensor] = []
         self._swapped = False
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # Lightning has loaded the average by now.
         self.count = int(checkpoint["averaging_state"]["n_averaged"])
-        self.averaged = [weight.detach().clone() for weight in pl_module.parameters()]
+        self.averages = [weight.detach().clone() for weight in pl_module.parameters()]
         pl_module.load_state_dict(checkpoint["current_model_state"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._weights = [weight.detach() for weight in pl_module.parameters()]
-        own = self.averaged or self._weights
-        self.averaged = [torch.empty_like(w).copy_(a) for a, w in zip(own, self._weights, strict=True)]
+        start = self.averages or self._weights
+        self.averages = [torch.empty_like(w).copy_(a) for a, w in zip(start, self._weights, strict=True)]
 
     @torch.no_grad()
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         decay = min(self.decay, (1 + self.count) / (10 + self.count)) if self.count else 0.0
-        torch._foreach_lerp_(self.averaged, self._weights, 1 - decay)
+        torch._foreach_lerp_(self.averages, self._weights, 1 - decay)
         self.count += 1
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,8 +66,8 @@ class ExponentialAverage(Callback):
     @torch.no_grad()
     def _swap(self) -> None:
         weights = [weight.clone() for weight in self._weights]
-        torch._foreach_copy_(self._weights, self.averaged)
-        torch._foreach_copy_(self.averaged, weights)
+        torch._foreach_copy_(self._weights, self.averages)
+        torch._foreach_copy_(self.averages, weights)
         self._swapped = not self._swapped
 
     @contextmanager
@@ -86,13 +86,15 @@ class ExponentialAverage(Callback):
 
     @torch.no_grad()
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        torch._foreach_copy_(self._weights, self.averaged)
+        torch._foreach_copy_(self._weights, self.averages)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        averaged = dict(zip(map(id, pl_module.parameters()), self.averaged, strict=True))
-        named = pl_module.named_parameters(remove_duplicate=False)
+        average_of = dict(zip(map(id, pl_module.parameters()), self.averages, strict=True))
+        parameters = pl_module.named_parameters(remove_duplicate=False)
         checkpoint["current_model_state"] = checkpoint["state_dict"]
-        checkpoint["state_dict"] = checkpoint["state_dict"] | {name: averaged[id(weight)] for name, weight in named}
+        checkpoint["state_dict"] = checkpoint["state_dict"] | {
+            name: average_of[id(weight)] for name, weight in parameters
+        }
         checkpoint["averaging_state"] = {"n_averaged": torch.tensor(self.count)}
 
 
@@ -101,12 +103,12 @@ class EarlyAverage(Callback):
     is ``guide``, a state dict of the denoiser, from the moment that it was made.
 
     Args:
-        at: the share of the training, in (0, 1), at which it is made.
+        share: the share of the training, in (0, 1), at which it is made.
         average: of the weights, copied in their place.
     """
 
-    def __init__(self, at: float, average: ExponentialAverage | None) -> None:
-        self.at = at
+    def __init__(self, share: float, average: ExponentialAverage | None) -> None:
+        self.share = share
         self.average = average
         self.weights: dict[str, Tensor] | None = None
 
@@ -114,7 +116,7 @@ class EarlyAverage(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, DiffusionModule)
-        if self.weights is None and pl_module.progress() >= self.at:
+        if self.weights is None and pl_module.progress() >= self.share:
             with self.average.in_use() if self.average else nullcontext():
                 state = pl_module.denoiser.state_dict()
                 self.weights = {name: weight.detach().to("cpu", copy=True) for name, weight in state.items()}

@@ -1,4 +1,4 @@
-"""What happens beside the training itself: history, progress, sample pictures."""
+"""The callbacks of a training: history, progress, sample pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from diffcli.training.cautions import loss_rise
 from diffcli.training.module import DiffusionModule
 from diffcli.training.pace import TimeBudget
 from diffcli.utils.bars import bar
-from diffcli.utils.console import lines_wanted, note, progress
+from diffcli.utils.console import note, progress, progress_in_lines
 from diffcli.utils.devices import Processes
 from diffcli.utils.files import written_whole
 
@@ -94,7 +94,7 @@ class History(Callback):
         self.rows.append(row)
         self.show(trainer, row)
         if trainer.is_global_zero:
-            losses = [float(each["train_loss"]) for each in self.rows]
+            losses = [float(one["train_loss"]) for one in self.rows]
             if (caution := loss_rise(losses, trainer.current_epoch + 1)) is not None:
                 note(caution)
             with written_whole(self.file) as part, part.open("w", newline="", encoding="utf-8") as stream:
@@ -127,7 +127,7 @@ class TrainingProgress(Callback):
         self.quiet = quiet
         self.budget = budget
         self.display = bar("images", quiet)
-        self.fitting = ExitStack()
+        self.fit_bar = ExitStack()
         """The bar of the priors' fit, while there is one."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -138,12 +138,12 @@ class TrainingProgress(Callback):
         images = images_to_fit(trainer.datamodule.train.images)  # type: ignore[attr-defined]
         if self._is_seen():
             note(f"fitting the priors to {images:,} degraded training images")
-        pl_module.fit_progress = self.fitting.enter_context(
+        pl_module.fit_progress = self.fit_bar.enter_context(
             progress("fitting the priors", to_fit * images, "images", self.quiet)
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.fitting.close()
+        self.fit_bar.close()
         images = trainer.datamodule.images_per_epoch  # type: ignore[attr-defined]
         total = images * (trainer.max_epochs or 1)
         if not trainer.is_global_zero:
@@ -179,13 +179,13 @@ class TrainingProgress(Callback):
 
     def _is_seen(self) -> bool:
         """Whether somebody watches a bar, or wants lines in its place."""
-        return not self.quiet and (not self.display.disable or lines_wanted())
+        return not self.quiet and (not self.display.disable or progress_in_lines())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.display.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.fitting.close()
+        self.fit_bar.close()
         self.display.stop()
 
 
@@ -223,27 +223,27 @@ class EpochSamples(Callback):
             val = trainer.datamodule.val  # type: ignore[attr-defined]
             # As scores are: told the label only where the network knows no other estimate.
             if preset.labels is None or preset.labels.works_without(pl_module.unlabelled_share):
-                shown, told = val[torch.arange(min(CONDITIONAL_IMAGES, len(val)))], None
+                images, labels = val[torch.arange(min(CONDITIONAL_IMAGES, len(val)))], None
             else:
-                shown = val[_trained_labels(val.labels, pl_module.class_shares)[:CONDITIONAL_IMAGES]]
-                told = shown.labels
+                images = val[_trained_labels(val.labels, pl_module.class_shares)[:CONDITIONAL_IMAGES]]
+                labels = images.labels
             stem = self.folder / f"epoch-{epoch:03d}"
-            self._draw(sampling, shown, told, stem, RESTORATION if prior.restores else None)
+            self._draw(sampling, images, labels, stem, RESTORATION if prior.restores else None)
         pl_module.train()
 
-    def _draw(self, sampling: Sampling, images: ImageSet, told: Tensor | None, stem: Path, label: str | None) -> None:
+    def _draw(self, sampling: Sampling, images: ImageSet, labels: Tensor | None, stem: Path, label: str | None) -> None:
         (samples,) = generate(sampling.from_prior(), sampling.batch_size, images.image_shape)
         with written_whole(stem.with_name(f"{stem.name}-unconditional.png")) as part:
             save_grid(to_uint8(samples), part, label)
         if not len(images):
             return
-        rows = reconstruction_rows(sampling, images.images, labels=told)
+        rows = reconstruction_rows(sampling, images.images, labels=labels)
         with written_whole(stem.with_name(f"{stem.name}-conditional.png")) as part:
             reconstruction_figure(rows).savefig(part)
 
 
 def _trained_labels(labels: Tensor, class_shares: Sequence[float]) -> Tensor:
-    """Which images have a label that training images have, int64 (M,): positions in labels, int64 (N,), that may be -1
+    """The images with a label that training images have, int64 (M,): positions in labels, int64 (N,), that may be -1
     for none."""
-    trained = [number for number, share in enumerate(class_shares) if share]
-    return torch.isin(labels, torch.tensor(trained)).nonzero().flatten()
+    numbers = [number for number, share in enumerate(class_shares) if share]
+    return torch.isin(labels, torch.tensor(numbers)).nonzero().flatten()

@@ -33,7 +33,7 @@ def replaced_keys(values: Any, overrides: Mapping[str, Any], preset: Preset) -> 
     lines = []
     after = preset.model_dump()
     for key, new in overrides.items():
-        old, section = _at(values, key), _at(after, key)
+        old, section = _value_at(values, key), _value_at(after, key)
         if not all(isinstance(part, Mapping) for part in (old, new, section)):
             continue
         if key == "data":
@@ -45,7 +45,7 @@ def replaced_keys(values: Any, overrides: Mapping[str, Any], preset: Preset) -> 
     return tuple(lines)
 
 
-def _at(values: Any, key: str) -> Any:
+def _value_at(values: Any, key: str) -> Any:
     for part in key.strip().split("."):
         values = values.get(part) if isinstance(values, Mapping) else None
     return values
@@ -61,14 +61,14 @@ def shortness(preset: Preset, data: ImageDataModule, steps: int) -> str | None:
         f"take {math.ceil(least / data.batches_per_epoch):,} epochs or more" if steps >= all_steps else "take more time"
     )
     channels, *lengths = data.train.image_shape
-    fitting = recipe_for(channels, max(lengths), len(data.train))
-    names = [fitting.preset] if all(length % fitting.multiple == 0 for length in lengths) else []
+    recipe = recipe_for(channels, max(lengths), len(data.train))
+    names = [recipe.preset] if all(length % recipe.multiple == 0 for length in lengths) else []
     names += ["quickstart"] if channels == 1 and all(length % 4 == 0 for length in lengths) else []
     others = [name for name in names if _learns(name, data)]
-    recipe = f", or the preset {others[0]} with these images" if others else ""
+    advice = f", or the preset {others[0]} with these images" if others else ""
     return (
         f"warning: {steps:,} steps are too few to learn from for the network {preset.network.name} with the prediction "
-        f"{preset.prediction}, which take {least:,} at least: samples will be near noise; {more}{recipe}"
+        f"{preset.prediction}, which take {least:,} at least: samples will be near noise; {more}{advice}"
     )
 
 

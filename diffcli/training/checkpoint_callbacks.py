@@ -1,4 +1,4 @@
-"""When checkpoints are written, and how: whole or not at all.
+"""Writes checkpoints, whole or not at all.
 
 A checkpoint is written after a step or after an epoch, never in the middle of either, so that everything in it is of
 the same moment.
@@ -27,7 +27,8 @@ from diffcli.utils.files import written_whole
 
 SECONDS_BETWEEN = 300.0
 SECONDS_BEFORE_EPOCH_END = 5.0
-"""What an interrupted validation may cost: the last step of an epoch is repeated then, with what came before a save."""
+"""The most that an interrupted validation may cost: the last step of an epoch is repeated then, with what
+came before a save."""
 
 
 WEIGHTS_ALONE = "weights alone"
@@ -74,16 +75,16 @@ class BestCheckpoint(Checkpoint):
     def __init__(self, file: Path) -> None:
         self.file = file
         self.lowest = math.inf
-        self._validated = False
+        self._has_validation = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = True
+        self._has_validation = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._validated and (loss := float(trainer.callback_metrics["val_loss"])) < self.lowest:
+        if self._has_validation and (loss := float(trainer.callback_metrics["val_loss"])) < self.lowest:
             self.lowest = loss
             trainer.save_checkpoint(self.file)
-        self._validated = False
+        self._has_validation = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"lowest": self.lowest}
@@ -135,8 +136,8 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         if not self._agreement.fresh:
             return
-        left, unsaved = steps_left(trainer, batch_idx), self._agreement.values["unsaved"]
-        due = unsaved >= (SECONDS_BEFORE_EPOCH_END if left == 1 else SECONDS_BETWEEN)
+        left, unsaved_seconds = steps_left(trainer, batch_idx), self._agreement.values["unsaved"]
+        due = unsaved_seconds >= (SECONDS_BEFORE_EPOCH_END if left == 1 else SECONDS_BETWEEN)
         # After the last step the epoch's end is due, which a checkpoint of here would skip.
         if left and (due or self._interrupts.stop_agreed):
             self._save(trainer)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffcli.checkpoints.model_file import Stored, fingerprint, read_stored
+from diffcli.checkpoints.model_file import StoredModel, fingerprint, read_stored
 from diffcli.checkpoints.runs import Run
 from diffcli.config.schema import Preset, validate_stored
 from diffcli.inference.loading import find_checkpoint
@@ -17,7 +17,7 @@ from diffcli.networks.diffusers_unet import DiffusersUNet
 from diffcli.networks.embeddings import LabelEmbedding
 from diffcli.utils.errors import UserError
 
-NAMED = 5
+NAMES_SHOWN = 5
 """So many of the weights that do not fit a line names."""
 MEANINGS = ("prediction", "input", "degradation")
 """Keys of a preset on which it depends what a network is given, and what its answers mean."""
@@ -32,19 +32,19 @@ class InitialModel:
         checksum: of its weights.
     """
 
-    stored: Stored
+    stored_model: StoredModel
     run: Run | None
     checksum: str
 
     @property
     def preset(self) -> Preset:
         """The preset that it was trained with."""
-        return validate_stored(self.stored.preset, self.stored.title)
+        return validate_stored(self.stored_model.preset, self.stored_model.title)
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a training took of another model.
+    """The weights that a training took of another model.
 
     Args:
         facts: for ``run.json``.
@@ -94,42 +94,43 @@ def begin_from(initial: InitialModel, denoiser: nn.Module, preset: Preset) -> Be
     Raises:
         UserError: nothing fits, or what does is of another kind of network, where it means something else.
     """
-    stored, own = initial.stored, denoiser.state_dict()
+    stored_model, weights = initial.stored_model, denoiser.state_dict()
     tables = _label_tables(denoiser)
     before = initial.preset
     if before.network.name != preset.network.name:
         raise UserError(
-            f"`init` {stored.file}: the weights of network {before.network.name} do not fit network "
+            f"`init` {stored_model.file}: the weights of network {before.network.name} do not fit network "
             f"{preset.network.name}; without `preset` the model's own preset is taken"
         )
-    taken, anew = 0, []
-    for key, weight in own.items():
-        other = stored.weights.get(key)
+    count, new_weights = 0, []
+    for key, weight in weights.items():
+        other = stored_model.weights.get(key)
         if other is not None and key in tables and other.shape[1:] == weight.shape[1:]:
-            missing = _copy_rows(weight, other, _names(preset), _names(before))
-            taken += 1
-            anew += [f"{key} of {', '.join(missing):.200}"] if missing else []
+            new_labels = _copy_rows(weight, other, _names(preset), _names(before))
+            count += 1
+            new_weights += [f"{key} of {', '.join(new_labels):.200}"] if new_labels else []
         elif other is not None and other.shape == weight.shape:
             weight.copy_(other)
-            taken += 1
+            count += 1
         else:
-            there = "none" if other is None else f"{tuple(other.shape)}"
-            anew.append(f"{key}, {there} there and {tuple(weight.shape)} here")
-    if not taken:
-        first = anew[0] if anew else "there are none"
+            other_shape = "none" if other is None else f"{tuple(other.shape)}"
+            new_weights.append(f"{key}, {other_shape} there and {tuple(weight.shape)} here")
+    if not count:
+        first = new_weights[0] if new_weights else "there are none"
         raise UserError(
-            f"`init` {stored.file}: none of its weights fit: {first}; without `preset` the model's own preset is taken"
+            f"`init` {stored_model.file}: none of its weights fit: {first}; without `preset` the model's own "
+            "preset is taken"
         )
-    spare = [key for key in stored.weights if key not in own]
+    rest = [key for key in stored_model.weights if key not in weights]
     facts = {
-        "file": str(stored.file.absolute()),
+        "file": str(stored_model.file.absolute()),
         "sha256": initial.checksum,
-        "preset": stored.preset_name,
-        "weights": taken,
-        "anew": anew,
-        "left": spare,
+        "preset": stored_model.preset_name,
+        "weights": count,
+        "anew": new_weights,
+        "left": rest,
     }
-    return Beginning(facts, tuple(_notes(facts, stored, before, preset)))
+    return Beginning(facts, tuple(_notes(facts, stored_model, before, preset)))
 
 
 def _names(preset: Preset) -> list[str]:
@@ -159,18 +160,18 @@ def _copy_rows(table: Tensor, other: Tensor, names: list[str], others: list[str]
     return rest if names else [f"{len(table) - 1} clusters"]
 
 
-def _notes(facts: dict[str, Any], stored: Stored, before: Preset, preset: Preset) -> list[str]:
-    anew, spare, taken = facts["anew"], facts["left"], facts["weights"]
-    lines = [f"note: begins from {stored.title}: {taken:,} weights fit"]
-    for words, keys in (("begin anew", anew), ("are left out", spare)):
+def _notes(facts: dict[str, Any], stored_model: StoredModel, before: Preset, preset: Preset) -> list[str]:
+    new_weights, rest, count = facts["anew"], facts["left"], facts["weights"]
+    lines = [f"note: begins from {stored_model.title}: {count:,} weights fit"]
+    for words, keys in (("begin anew", new_weights), ("are left out", rest)):
         if keys:
-            more = f"; and {len(keys) - NAMED:,} more" if len(keys) > NAMED else ""
-            lines.append(f"note: {len(keys):,} weights {words}: {'; '.join(keys[:NAMED])}{more}")
+            more = f"; and {len(keys) - NAMES_SHOWN:,} more" if len(keys) > NAMES_SHOWN else ""
+            lines.append(f"note: {len(keys):,} weights {words}: {'; '.join(keys[:NAMES_SHOWN])}{more}")
     for key in MEANINGS:
         values = [getattr(one, key) for one in (before, preset)]
-        theirs, ours = (value if isinstance(value, str) else value.name for value in values)
-        if theirs != ours:
+        old_name, new_name = (value if isinstance(value, str) else value.name for value in values)
+        if old_name != new_name:
             lines.append(
-                f"note: its {key} was {theirs}, and is {ours} here: what it learnt means something else at first"
+                f"note: its {key} was {old_name}, and is {new_name} here: what it learnt means something else at first"
             )
     return lines

@@ -18,16 +18,16 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from diffcli.checkpoints.runs import Run
-from diffcli.utils.errors import DiffcliError, UserError, unknown
+from diffcli.utils.errors import DiffcliError, UserError, unknown_name
 
 PROJECT = "diffcli"
-"""What a project of Weights & Biases or an experiment of MLflow is called; WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME
+"""The name of a project of Weights & Biases, or of an experiment of MLflow; WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME
 change it."""
 TAG = "diffcli.run"
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedRun:
     """The run that a logger writes for: its preset's name, its id at the service, and the step that it resumes from."""
 
     run: Run
@@ -37,7 +37,7 @@ class Logged:
 
     @property
     def name(self) -> str:
-        """What people see: preset and run folder."""
+        """The name that people see: preset and run folder."""
         return f"{self.preset_name}/{self.run.folder.name}"
 
 
@@ -82,9 +82,9 @@ class Table(CSVLogger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         if self._experiment is None:
-            kept = self._rows()
+            rows = self._rows()
             writer = super().experiment  # removes what was there
-            writer.metrics = kept
+            writer.metrics = rows
             writer.save()
         return super().experiment
 
@@ -94,7 +94,7 @@ class Table(CSVLogger):
         return []
 
     def log_hyperparams(self, params: Any = None) -> None:
-        """Nothing: the run has its ``preset.yaml``."""
+        """Logs nothing: the run has its ``preset.yaml``."""
 
 
 class Wandb(WandbLogger):
@@ -123,25 +123,25 @@ class MLflow(MLFlowLogger):
         self._goes_on = run_id is not None
 
 
-def _tensorboard(logged: Logged) -> Logger:
+def _tensorboard(logged_run: LoggedRun) -> Logger:
     # What was logged after the checkpoint of a resume is hidden from the curves: it comes again.
-    return EventLog(logged.run.folder, name="logs", version="", default_hp_metric=False, purge_step=logged.step)
+    return EventLog(logged_run.run.folder, name="logs", version="", default_hp_metric=False, purge_step=logged_run.step)
 
 
-def _csv(logged: Logged) -> Logger:
-    return Table(logged.run.folder / "logs" / "csv", logged.step)
+def _csv(logged_run: LoggedRun) -> Logger:
+    return Table(logged_run.run.folder / "logs" / "csv", logged_run.step)
 
 
-def _wandb(logged: Logged) -> Logger:
+def _wandb(logged_run: LoggedRun) -> Logger:
     import wandb
 
-    folder = logged.run.folder / "logs"
+    folder = logged_run.run.folder / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     logger = Wandb(
-        name=logged.name,
+        name=logged_run.name,
         save_dir=folder,
         project=os.environ.get("WANDB_PROJECT", PROJECT),
-        id=logged.id,
+        id=logged_run.id,
         mode=os.environ.get("WANDB_MODE", "offline"),
         settings=wandb.Settings(silent=True, console="off"),
     )
@@ -149,38 +149,40 @@ def _wandb(logged: Logged) -> Logger:
     return logger
 
 
-def _mlflow(logged: Logged) -> Logger:
+def _mlflow(logged_run: LoggedRun) -> Logger:
     from mlflow.tracking import MlflowClient
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    folder = logged.run.folder.absolute() / "logs" / "mlflow"
+    folder = logged_run.run.folder.absolute() / "logs" / "mlflow"
     place = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}.db"
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
     folder.parent.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(place)
     experiment = client.get_experiment_by_name(name)
-    found = (
-        client.search_runs([experiment.experiment_id], f"tags.`{TAG}` = '{logged.id}'", max_results=1)
+    runs = (
+        client.search_runs([experiment.experiment_id], f"tags.`{TAG}` = '{logged_run.id}'", max_results=1)
         if experiment is not None
         else []
     )
-    known = found[0].info.run_id if found else None
-    if known is not None:
-        client.update_run(known, status="RUNNING")
-    logger = MLflow(known, experiment_name=name, run_name=logged.name, tracking_uri=place, tags={TAG: logged.id})
+    run_id = runs[0].info.run_id if runs else None
+    if run_id is not None:
+        client.update_run(run_id, status="RUNNING")
+    logger = MLflow(
+        run_id, experiment_name=name, run_name=logged_run.name, tracking_uri=place, tags={TAG: logged_run.id}
+    )
     _ = logger.experiment
     return logger
 
 
-LOGGERS: dict[str, tuple[str, Callable[[Logged], Logger]]] = {
+LOGGERS: dict[str, tuple[str, Callable[[LoggedRun], Logger]]] = {
     "tensorboard": ("tensorboard", _tensorboard),
     "csv": ("lightning", _csv),
     "wandb": ("wandb", _wandb),
     "mlflow": ("mlflow", _mlflow),
 }
-"""By name, the package that a logger needs, and what builds it; the extra that brings the package has the logger's
-name."""
+"""The package that each logger needs, and the function that builds it, by name; the extra that brings the package
+has the logger's name."""
 
 
 def check_loggers(names: Sequence[str]) -> None:
@@ -191,7 +193,7 @@ def check_loggers(names: Sequence[str]) -> None:
     """
     for name in names:
         if name not in LOGGERS:
-            raise UserError(f"`logger`: {unknown('logger', name, LOGGERS)}")
+            raise UserError(f"`logger`: {unknown_name('logger', name, LOGGERS)}")
         package, _ = LOGGERS[name]
         if find_spec(package) is None:
             raise UserError(
@@ -200,7 +202,7 @@ def check_loggers(names: Sequence[str]) -> None:
             )
 
 
-def build_loggers(names: Sequence[str], logged: Logged) -> list[Logger]:
+def build_loggers(names: Sequence[str], logged_run: LoggedRun) -> list[Logger]:
     """The loggers by name, started. Where one cannot, a run that has not begun keeps nothing of them.
 
     Raises:
@@ -210,12 +212,12 @@ def build_loggers(names: Sequence[str], logged: Logged) -> list[Logger]:
     for name in names:
         _, build = LOGGERS[name]
         try:
-            loggers.append(build(logged))
+            loggers.append(build(logged_run))
         except DiffcliError:
             raise
         except Exception as error:
-            if not logged.run.preset_file.is_file():
-                shutil.rmtree(logged.run.folder / "logs", ignore_errors=True)
+            if not logged_run.run.preset_file.is_file():
+                shutil.rmtree(logged_run.run.folder / "logs", ignore_errors=True)
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"`logger` {name} cannot start: {reason}") from error
     return loggers

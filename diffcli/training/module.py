@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from diffcli.config.build import Resolved, build_denoiser, candidate_priors
-from diffcli.data.clusters import cluster_centres, clustered
+from diffcli.config.build import ResolvedPreset, build_denoiser, candidate_priors
+from diffcli.data.clusters import cluster_centres, label_by_cluster
 from diffcli.data.datamodule import Batch
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.labels import NO_LABEL, hidden_labels, shares_of
@@ -35,14 +35,16 @@ class DiffusionModule(LightningModule):
         plugins: those that it needs, see :func:`~diffcli.config.registry.needed_by`.
     """
 
-    def __init__(self, resolved: Resolved, preset_name: str, plugins: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, resolved_preset: ResolvedPreset, preset_name: str, plugins: dict[str, str] | None = None
+    ) -> None:
         super().__init__()
-        self.preset = resolved.preset
+        self.preset = resolved_preset.preset
         # The entry hyper_parameters of a checkpoint: plain types, so that it can be read without executing anything.
-        about = {"preset": self.preset.model_dump(), "preset_name": preset_name, "plugins": plugins}
+        hyper_parameters = {"preset": self.preset.model_dump(), "preset_name": preset_name, "plugins": plugins}
         # Up to version 0.4 a checkpoint without the shape is refused.
-        self.save_hyperparameters(about | {"image_shape": list(resolved.image_shape)})
-        self.denoiser = build_denoiser(resolved)
+        self.save_hyperparameters(hyper_parameters | {"image_shape": list(resolved_preset.image_shape)})
+        self.denoiser = build_denoiser(resolved_preset)
         # A plain dictionary: priors are not weights, and stay out of the state dict.
         self.priors: dict[str, Prior] = {}
         self.fit_progress: Callable[[int], None] | None = None
@@ -73,7 +75,7 @@ class DiffusionModule(LightningModule):
             self.priors[name] = prior
 
     def missing_priors(self) -> dict[str, Prior]:
-        """Those that belong to the degradation and are not there yet, by name.
+        """The priors that belong to the degradation and are not there yet, by name.
 
         What a checkpoint brought is kept; copies of training images are only held where the preset wants them.
         """
@@ -95,11 +97,11 @@ class DiffusionModule(LightningModule):
             if self.trainer.world_size > 1:
                 self.clusters = self.trainer.strategy.broadcast(self.clusters)
         assert self.clusters is not None
-        data.train, data.val = clustered(data.train, self.clusters), clustered(data.val, self.clusters)
+        data.train, data.val = label_by_cluster(data.train, self.clusters), label_by_cluster(data.val, self.clusters)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        stored = {name: prior for name, prior in self.priors.items() if prior.needs_fit and not prior.restores}
-        checkpoint["priors"] = {name: prior.state_dict() for name, prior in stored.items()}
+        fitted_priors = {name: prior for name, prior in self.priors.items() if prior.needs_fit and not prior.restores}
+        checkpoint["priors"] = {name: prior.state_dict() for name, prior in fitted_priors.items()}
         if self.preset.classes:
             checkpoint["class_shares"] = self.class_shares
             checkpoint["unlabelled_share"] = self.unlabelled_share
@@ -108,7 +110,7 @@ class DiffusionModule(LightningModule):
 
     @property
     def class_shares(self) -> tuple[float, ...]:
-        """How frequent each label is in the training split: what samples' labels are drawn from."""
+        """The share of each label in the training split, from which samples' labels are drawn."""
         return shares_of(self._labels, self.preset.classes)
 
     @property
@@ -118,7 +120,7 @@ class DiffusionModule(LightningModule):
 
     @property
     def _labels(self) -> Tensor:
-        """Those of the training split, int64 (N,)."""
+        """The labels of the training split, int64 (N,)."""
         labels: Tensor = self.trainer.datamodule.train.labels  # type: ignore[attr-defined]
         return labels
 
@@ -141,9 +143,9 @@ class DiffusionModule(LightningModule):
         a function of (seed, global step), too."""
         assert self.preset.labels is not None
         generator = generator_for(self.preset.training.seed, Stream.TRAIN, 1, self.global_step, device=self.device)
-        hidden = hidden_labels(batch.size, self.preset.labels.dropped, generator)
-        own = hidden[self.trainer.global_rank :: self.trainer.world_size]
-        return batch.labels.masked_fill(own, NO_LABEL)
+        hidden_mask = hidden_labels(batch.size, self.preset.labels.dropped, generator)
+        rank_mask = hidden_mask[self.trainer.global_rank :: self.trainer.world_size]
+        return batch.labels.masked_fill(rank_mask, NO_LABEL)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x0 = to_model(batch.images)

@@ -19,16 +19,16 @@ def hidden_matrices(network: nn.Module) -> list[Tensor]:
     """The weights of a network that are matrices from features to features: those that it names itself, by
     ``hidden_matrices()``; else the kernels of its convolutions, but for the first and the last defined, which touch the
     image, and for depthwise ones, whose kernels are no matrices."""
-    if callable(own := getattr(network, "hidden_matrices", None)):
-        return list(own())
+    if callable(named_matrices := getattr(network, "hidden_matrices", None)):
+        return list(named_matrices())
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
     convolutions = [module for module in network.modules() if isinstance(module, kinds)]
     return [convolution.weight for convolution in convolutions[1:-1] if convolution.groups == 1]
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """About U V^T of a matrix U S V^T, its singular values brought to 0.7..1.2, by five Newton-Schulz steps (Jordan et
-    al. 2024, "Muon: An optimizer for hidden layers in neural networks")."""
+def orthogonalise(matrix: Tensor) -> Tensor:
+    """Approximates U V^T of a matrix U S V^T, its singular values brought to 0.7..1.2, by five Newton-Schulz steps
+    (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks")."""
     a, b, c = NEWTON_SCHULZ
     wide = matrix.T if len(matrix) > matrix.shape[1] else matrix
     x = wide / wide.norm().clamp(min=1e-7)
@@ -78,7 +78,7 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state["momentum"] = torch.zeros_like(weight)
             momentum = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-            update = orthogonalised(weight.grad.lerp(momentum, MOMENTUM).flatten(1))
+            update = orthogonalise(weight.grad.lerp(momentum, MOMENTUM).flatten(1))
             rows, columns = update.shape
             weight.mul_(1 - group["lr"] * group["weight_decay"])
             weight.sub_(update.view_as(weight), alpha=group["lr"] * max(1.0, rows / columns) ** 0.5)
@@ -93,8 +93,8 @@ def adamw(network: nn.Module, lr: float, weight_decay: float, fused: bool) -> to
 def muon(network: nn.Module, lr: float, weight_decay: float, fused: bool) -> torch.optim.Optimizer:
     """:class:`Muon` for a network's hidden matrices, AdamW for its other weights."""
     hidden = hidden_matrices(network)
-    chosen = {id(weight) for weight in hidden}
-    others = [weight for weight in network.parameters() if id(weight) not in chosen]
+    hidden_ids = {id(weight) for weight in hidden}
+    others = [weight for weight in network.parameters() if id(weight) not in hidden_ids]
     return Muon(hidden, others, lr, weight_decay, fused)
 
 

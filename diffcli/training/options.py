@@ -1,4 +1,4 @@
-"""What a training is asked for; nothing heavy is loaded here."""
+"""The options of a training; nothing heavy is loaded here."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ if TYPE_CHECKING:
     from diffcli.checkpoints.runs import Run
 
 KEYS: dict[str, Any] = {
-    "training.epochs": option(None, kind=int, help="Epochs in all.", shown="the preset's", panel=TRAINING),
+    "training.epochs": option(None, kind=int, help="Epochs in all.", default_text="the preset's", panel=TRAINING),
     "training.max_time": option(
         None,
         kind=str,
         help="End after this time, 90s, 10m or 2h, the learning rate decayed.",
-        shown="the preset's",
+        default_text="the preset's",
         panel=TRAINING,
     ),
-    "training.batch_size": option(None, kind=int, help="Images per step.", shown="the preset's", panel=TRAINING),
-    "training.lr": option(None, kind=float, help="AdamW's learning rate.", shown="the preset's", panel=TRAINING),
-    "training.seed": option(None, kind=int, help="Seed of everything drawn.", shown="the preset's", panel=TRAINING),
+    "training.batch_size": option(None, kind=int, help="Images per step.", default_text="the preset's", panel=TRAINING),
+    "training.lr": option(None, kind=float, help="AdamW's learning rate.", default_text="the preset's", panel=TRAINING),
+    "training.seed": option(
+        None, kind=int, help="Seed of everything drawn.", default_text="the preset's", panel=TRAINING
+    ),
     "training.precision": option(
         None,
         kind=str,
         help="32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device is fast at it.",
-        shown="the preset's",
+        default_text="the preset's",
         panel=DEVICES,
     ),
     "data.on_bad_image": option(
         None,
         kind=str,
         help="Of a folder of images: refuse or skip what cannot be used.",
-        shown="the preset's",
+        default_text="the preset's",
         panel=DATA,
     ),
 }
@@ -49,7 +51,7 @@ KEYS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TrainOptions(DataDirOptions):
-    """What is trained, and where.
+    """The options of ``train``: the preset, the images, and the folder.
 
     Args:
         preset: a preset's name, its YAML file, or what such a file holds, as a mapping; its runs are those of
@@ -83,7 +85,9 @@ class TrainOptions(DataDirOptions):
         panel=MODEL,
         complete="runs",
     )
-    out: Path | str | None = option(None, help="Run folder.", shown="runs/PRESET/TIME, of `images` runs/FOLDER/TIME")
+    out: Path | str | None = option(
+        None, help="Run folder.", default_text="runs/PRESET/TIME, of `images` runs/FOLDER/TIME"
+    )
     _: KW_ONLY
     images: Path | str | None = option(
         None,
@@ -95,7 +99,7 @@ class TrainOptions(DataDirOptions):
         None,
         check=bounds(4, 1024),
         help="Of `images`: pixels along a side, for example 32 or 64.",
-        shown="64 or 32 where most are as large, else their own",
+        default_text="64 or 32 where most are as large, else their own",
         panel=MODEL,
     )
     init: Run | Path | str | None = option(
@@ -107,7 +111,7 @@ class TrainOptions(DataDirOptions):
         complete="models",
     )
     limit_batches: int | None = option(
-        None, check=bounds(1), help="Batches per epoch, for a quick look.", shown="all", panel=TRAINING
+        None, check=bounds(1), help="Batches per epoch, for a quick look.", default_text="all", panel=TRAINING
     )
     devices: Devices = devices_option(
         Devices(), {**PLACES, "accelerator": "Lightning's: auto, cpu, gpu, mps, ...", "compile": None}
@@ -116,7 +120,7 @@ class TrainOptions(DataDirOptions):
     logger: Sequence[str] = option(
         (),
         help="Where the curves go besides logs/metrics.csv: tensorboard, csv, wandb or mlflow; repeatable.",
-        shown="the run's of `resume`, else tensorboard",
+        default_text="the run's of `resume`, else tensorboard",
     )
 
     def __post_init__(self) -> None:
@@ -126,8 +130,8 @@ class TrainOptions(DataDirOptions):
         self._check_images()
         if self.resume is not None and self.init is not None:
             raise UserError("`init` is what a new run begins from; leave it out with `resume`, which goes on as it was")
-        begun = [self.preset, self.images, self.init]
-        if (begun == [None] * 3) == (self.resume is None):
+        sources = [self.preset, self.images, self.init]
+        if (sources == [None] * 3) == (self.resume is None):
             raise UserError(
                 "give one of `preset` NAME and `resume` RUN, or `images` FOLDER; 'diffcli presets' lists the presets, "
                 "'diffcli runs' the runs"

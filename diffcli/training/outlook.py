@@ -1,4 +1,5 @@
-"""What a training will take, estimated from a few real steps, and whether it is long enough to learn anything."""
+"""Estimates the time and memory of a training from a few real steps, and whether it is long enough to learn
+anything."""
 
 from __future__ import annotations
 
@@ -32,20 +33,20 @@ LEAST_STEPS = {"x0": 30, "v": 150, "eps": 500}
 """So many steps a model needs at least before it draws anything, by its prediction: small errors of the noise are large
 ones of x0 where there is much of it. Measured on 8x8 digits, see docs/how-to/own-images.md; larger images need more."""
 LEAST_STEPS_OF_CNN = 1500
-"""As ``LEAST_STEPS``, of the report's CNN, whatever it predicts."""
+"""The ``LEAST_STEPS`` of the report's CNN, whatever it predicts."""
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a training on one device will take, from steps that were measured."""
+    """The time and memory that a training on one device will take, from steps that were measured."""
 
     step_seconds: float
-    measured: int
+    measured_steps: int
     """Steps that it is the median of."""
     validation_seconds: float
-    """Of one validation."""
+    """The seconds of one validation."""
     steps: int
-    """Of the whole training, were there no limit of time."""
+    """The steps of the whole training, were there no limit of time."""
     epochs: int
     validations: int
     limit: float | None
@@ -59,7 +60,7 @@ class Outlook:
 
     @property
     def total_seconds(self) -> float:
-        """Of all epochs, without fitting priors and drawing samples."""
+        """The seconds of all epochs, without fitting priors and drawing samples."""
         return self.steps * self.step_seconds + self.validations * self.validation_seconds
 
     @property
@@ -70,8 +71,8 @@ class Outlook:
         return max(1, int(self.steps * self.limit / self.total_seconds))
 
     def describe(self) -> str:
-        """In a few lines that are comments of YAML."""
-        lines = [f"estimated from {self._measured} on {self.device}, {self.precision}:"]
+        """The outlook in a few lines that are comments of YAML."""
+        lines = [f"estimated from {self._measured_text} on {self.device}, {self.precision}:"]
         speed = f"{self.step_seconds * 1000:,.3g} ms a step"
         lines.append(
             f"  time: {clock(self.total_seconds)} for {self.epochs:,} epochs, {speed}, {self.validations:,} "
@@ -96,11 +97,11 @@ class Outlook:
         else:
             ends = f"about {clock(self.total_seconds)} for {self.epochs:,} epochs, {self._on_top}"
         memory = f"; memory: {self._memory}" if self.memory else ""
-        return f"time: {ends}{memory} (estimated from {self._measured} on {self.device})"
+        return f"time: {ends}{memory} (estimated from {self._measured_text} on {self.device})"
 
     @property
-    def _measured(self) -> str:
-        return "1 step" if self.measured == 1 else f"{self.measured} steps"
+    def _measured_text(self) -> str:
+        return "1 step" if self.measured_steps == 1 else f"{self.measured_steps} steps"
 
     @property
     def _on_top(self) -> str:
@@ -112,7 +113,7 @@ class Outlook:
 
     @property
     def _memory(self) -> str:
-        return f"at least {', '.join(f'{size / 2**30:.2f} GiB of {whose}' for whose, size in self.memory.items())}"
+        return f"at least {', '.join(f'{size / 2**30:.2f} GiB of {owner}' for owner, size in self.memory.items())}"
 
 
 def clock(duration: float) -> str:
@@ -147,13 +148,13 @@ def outlook(preset: Preset, module: DiffusionModule, data: ImageDataModule, devi
     batch = images[torch.arange(size)]
     step, validate = _steps(preset, module, (batch.images, batch.labels), precision)
     with _autocast(device, precision):
-        durations = _timed(step, device)
+        durations = _call_seconds(step, device)
         share = min(len(data.val), size) / size
-        validating = _timed(validate, device, most=1)[0]
+        validating = _call_seconds(validate, device, most=1)[0]
     batches = min(math.ceil(len(data.val) / size), data.limit_batches or sys.maxsize)
     return Outlook(
         step_seconds=median(durations),
-        measured=len(durations),
+        measured_steps=len(durations),
         validation_seconds=validating * (batches if batches > 1 else share),
         steps=training.epochs * data.batches_per_epoch,
         epochs=training.epochs,
@@ -213,15 +214,15 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager[ob
     return torch.autocast(device.type, dtypes[precision]) if precision in dtypes else nullcontext()
 
 
-def _timed(work: Callable[[], None], device: torch.device, most: int = MOST_STEPS) -> list[float]:
+def _call_seconds(work: Callable[[], None], device: torch.device, most: int = MOST_STEPS) -> list[float]:
     """Seconds of each call: of the first one alone where it is long, else of those after it."""
     durations: list[float] = []
     while len(durations) <= most and sum(durations) < (LONG_SECONDS if len(durations) == 1 else MOST_SECONDS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        durations.append(time.perf_counter() - began)
+        durations.append(time.perf_counter() - start)
     return durations[1:] or durations
 
 
@@ -238,6 +239,6 @@ def _memory(device: torch.device) -> dict[str, int]:
 
 
 def least_steps(preset: Preset) -> int:
-    """How many steps, those of the warm-up not counted, a preset's model needs at least."""
+    """The number of steps, those of the warm-up not counted, that a preset's model needs at least."""
     least = LEAST_STEPS_OF_CNN if preset.network.name == "cnn" else LEAST_STEPS[preset.prediction]
     return least + preset.training.warmup

@@ -1,4 +1,4 @@
-"""How fast a training goes: its learning rate over the steps, and a budget of time."""
+"""The pace of a training: its learning rate over the steps, and a budget of time."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from diffcli.training.agreement import Agreement
 
 
 def lr_factor(step: int, progress: float, warmup: int, decay: bool) -> float:
-    """What to multiply the learning rate of step ``step`` (from 0) with, in [0, 1].
+    """The factor of the learning rate at step ``step`` (from 0), in [0, 1].
 
     Args:
         progress: the share of the training that is done, in [0, 1].
         warmup: steps of a straight line up to 1.
         decay: half a cosine from 1 to 0 over the training.
     """
-    up = min(1.0, (step + 1) / (warmup + 1))
-    return up * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if decay else 1.0)
+    warmup_factor = min(1.0, (step + 1) / (warmup + 1))
+    return warmup_factor * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if decay else 1.0)
 
 
 class TimeBudget(Callback):
@@ -37,20 +37,20 @@ class TimeBudget(Callback):
         self._agreement = agreement
         self._earlier = 0.0
         self._at_first_step = 0.0
-        self._started = time.monotonic()
+        self._start = time.monotonic()
         agreement.numbers["elapsed"] = self.elapsed
 
     def elapsed(self) -> float:
         """Seconds spent so far."""
-        return self._earlier + time.monotonic() - self._started
+        return self._earlier + time.monotonic() - self._start
 
     @property
     def stretch(self) -> float:
-        """How many times the steps since the start, or the last resume, will be done in all at the same speed."""
+        """The number of all steps at the same speed, over those since the start or the last resume."""
         return (self.seconds - self._at_first_step) / max(self.elapsed() - self._at_first_step, 1e-9)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = time.monotonic()
+        self._start = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._at_first_step = self.elapsed()
@@ -77,7 +77,7 @@ class TimeBudget(Callback):
 
 
 def ending(budget: TimeBudget, training: Training, epochs: float) -> str:
-    """Which limit ended a training that has one of time, in a line.
+    """A line on the limit that ended a training that has one of time.
 
     Args:
         epochs: that are done.

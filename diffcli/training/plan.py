@@ -1,4 +1,4 @@
-"""What a training is asked for, and the plan of it, checked before anything is written."""
+"""The plan of a training, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from diffcli.checkpoints.images import with_images
 from diffcli.checkpoints.model_file import check_weights, read_checkpoint
 from diffcli.checkpoints.runs import Run, find_run, run_preset
-from diffcli.config.build import numbered, read_source, resolve, splits, with_classes
+from diffcli.config.build import number_labels, read_source, resolve, splits, with_classes
 from diffcli.config.plugins import check_loaded
 from diffcli.config.presets import preset_of, preset_values, to_yaml, with_overrides
 from diffcli.config.registry import components_of, needed_by
@@ -55,24 +55,24 @@ class Plan:
     data: ImageDataModule
     options: TrainOptions
     run: Run | None = None
-    """What is gone on with."""
+    """The run that is gone on with."""
     skipped: tuple[str, ...] = ()
     """Files of the data set that were left out, each with the reason."""
     inventory: Inventory | None = None
-    """What was read of a folder of images."""
+    """The inventory of a folder of images."""
     data_notes: tuple[str, ...] = ()
     """Lines on arrays that a user should read."""
     images: str | None = None
-    """Where the folder of images is: the preset's ``data.path``, or of a run that is gone on with, where they are by
-    now."""
+    """The place of the folder of images: the preset's ``data.path``, or of a run that is gone on with, where they are
+    by now."""
     replacements: tuple[str, ...] = ()
-    """What of the preset no longer holds as an override replaced a whole part of it."""
+    """The keys of the preset that no longer hold, as an override replaced a whole part of it."""
     test_images: int = 0
     """Images that are held out for tests."""
-    own: OwnPictures | None = None
+    pictures: OwnPictures | None = None
     """The folder of pictures that the preset was chosen for."""
     beginning: Beginning | None = None
-    """What it takes of another model's weights."""
+    """The weights that it takes of another model."""
 
     @property
     def untrained_classes(self) -> list[str]:
@@ -80,8 +80,8 @@ class Plan:
         labels = self.preset.labels
         if labels is None or labels.clusters:
             return []
-        trained = set(self.data.train.labels.tolist())
-        return [name for number, name in enumerate(labels.names) if number not in trained]
+        numbers = set(self.data.train.labels.tolist())
+        return [name for number, name in enumerate(labels.names) if number not in numbers]
 
     @property
     def works_without_label(self) -> bool:
@@ -106,9 +106,9 @@ class Plan:
 
     @property
     def first_notes(self) -> list[str]:
-        """What is to be known of the initial weights and of the images before a training, in lines."""
+        """Notes on the initial weights and on the images before a training, in lines."""
         lines = list(self.beginning.notes) if self.beginning is not None else []
-        lines += [] if self.own is None else self.own.lines(self.preset)
+        lines += [] if self.pictures is None else self.pictures.lines(self.preset)
         lines += [] if self.inventory is None else [str(self.inventory)]
         lines += self.data_notes
         lines += [self.split] if self.inventory is not None or self.data_notes else []
@@ -119,9 +119,9 @@ class Plan:
             )
         if self.preset.labels is not None and not self.preset.labels.clusters and self._without_label:
             lines.append(f"note: {self._without_label:,} training images have no label")
-        if not self.works_without_label and (strange := self._untrained_validation):
+        if not self.works_without_label and (count := self._untrained_validation):
             lines.append(
-                f"note: {strange:,} validation images have no label that training images have, and labels.dropped: 0 "
+                f"note: {count:,} validation images have no label that training images have, and labels.dropped: 0 "
                 "trains no "
                 "estimate without: the validation loss takes them all the same"
             )
@@ -129,15 +129,15 @@ class Plan:
 
     @property
     def split(self) -> str:
-        """How many images are for what, in words."""
+        """The numbers of images for training, validation and tests, in words."""
         counts = len(self.data.train), len(self.data.val), self.test_images
         return "{:,} training, {:,} validation and {:,} test images".format(*counts)
 
     @property
     def loggers(self) -> list[str]:
         """The names of the loggers, each once."""
-        recorded = self.run.info().get("loggers") if self.run else None
-        return list(dict.fromkeys(self.options.logger or recorded or DEFAULT_LOGGERS))
+        run_loggers = self.run.info().get("loggers") if self.run else None
+        return list(dict.fromkeys(self.options.logger or run_loggers or DEFAULT_LOGGERS))
 
     @property
     def parameters(self) -> int:
@@ -146,7 +146,7 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user may not expect of the training, a line each."""
+        """Notes on what a user may not expect of the training, a line each."""
         return self.notes_after(self.all_steps)
 
     @property
@@ -155,15 +155,15 @@ class Plan:
         return self.preset.training.epochs * self.data.batches_per_epoch
 
     def notes_after(self, steps: int) -> tuple[str, ...]:
-        """As :attr:`notes`, where the training ends after ``steps`` steps."""
+        """The :attr:`notes`, where the training ends after ``steps`` steps."""
         quick_look = self.options.limit_batches is not None or self.run is not None
         short = None if quick_look else shortness(self.preset, self.data, steps)
-        few = None if self.own is None else self.own.caution(self.preset, self.all_steps)
+        few = None if self.pictures is None else self.pictures.caution(self.preset, self.all_steps)
         return (*self.replacements, *(line for line in (few, short) if line is not None))
 
     def outlook(self) -> Outlook | None:
-        """What the training will take, None on an accelerator that only Lightning knows; the plan cannot be carried out
-        after it, as a few of its steps are.
+        """The time and memory that the training will take, None on an accelerator that only Lightning knows; the plan
+        cannot be carried out after it, as a few of its steps are.
 
         Raises:
             UserError: see :func:`~diffcli.training.outlook.outlook`.
@@ -173,7 +173,7 @@ class Plan:
         return outlook(self.preset, self.module, self.data, self.options.devices)
 
     def forecast(self) -> Outlook | None:
-        """As :meth:`outlook`, of a copy of the model, so that the plan can be carried out after it."""
+        """The :meth:`outlook` of a copy of the model, so that the plan can be carried out after it."""
         with torch.random.fork_rng(devices=[]):
             return replace(self, module=deepcopy(self.module)).outlook()
 
@@ -203,18 +203,23 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
         trained_in: Run | None = None
         if source is None and initial is not None:
             source, trained_in = _values_of(initial, options)
-        own = None if options.images is None else own_pictures(options, source)
-        if own is not None:
-            source = own.run_name if options.preset or options.init is None else own.folder_name, own.values
+        pictures = None if options.images is None else own_pictures(options, source)
+        if pictures is not None:
+            source = (
+                pictures.run_name if options.preset or options.init is None else pictures.folder_name,
+                pictures.values,
+            )
         assert source is not None
         name, values = source
         preset = preset_of(values, options.overrides, f"preset {name}")
-        planned = _plan(name, preset, options, options.limit_batches, download, trained_in=trained_in)
-        _check_labels(planned)
+        new_plan = _plan(name, preset, options, options.limit_batches, download, trained_in=trained_in)
+        _check_labels(new_plan)
         if initial is not None:
-            beginning = begin_from(initial, planned.module.denoiser, planned.preset)
-            planned = replace(planned, beginning=beginning)
-        return replace(planned, own=own, replacements=replaced_keys(values, options.overrides, planned.preset))
+            beginning = begin_from(initial, new_plan.module.denoiser, new_plan.preset)
+            new_plan = replace(new_plan, beginning=beginning)
+        return replace(
+            new_plan, pictures=pictures, replacements=replaced_keys(values, options.overrides, new_plan.preset)
+        )
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
 
 
@@ -223,14 +228,14 @@ def _values_of(initial: InitialModel, options: TrainOptions) -> tuple[tuple[str,
 
     Other images have classes of their own.
     """
-    check_loaded(initial.stored.plugins, initial.stored.title)
+    check_loaded(initial.stored_model.plugins, initial.stored_model.title)
     values = initial.preset.model_dump()
-    named = {"data", "data.name", "data.path"} & {key.strip() for key in options.overrides}
-    if options.images is None and not named:
-        return (initial.stored.preset_name, values), initial.run
+    data_keys = {"data", "data.name", "data.path"} & {key.strip() for key in options.overrides}
+    if options.images is None and not data_keys:
+        return (initial.stored_model.preset_name, values), initial.run
     if values["labels"] is not None:
         values["labels"] |= {"classes": None}
-    return (initial.stored.preset_name, values), None
+    return (initial.stored_model.preset_name, values), None
 
 
 def _plan(
@@ -243,12 +248,12 @@ def _plan(
     trained_in: Run | None = None,
 ) -> Plan:
     """The plan of a training; ``trained_in`` is the run that knows where the images are by now."""
-    resolved = resolve(preset)
-    preset = resolved.preset
-    placed = preset if trained_in is None else with_images(preset, trained_in, argument="data.path")
-    source = read_source(placed, options.data_dir, download)
+    resolved_preset = resolve(preset)
+    preset = resolved_preset.preset
+    preset_here = preset if trained_in is None else with_images(preset, trained_in, argument="data.path")
+    source = read_source(preset_here, options.data_dir, download)
     preset = with_classes(preset, source.classes, any_order=True)
-    source = numbered(preset, source)
+    source = number_labels(preset, source)
     training = preset.training
     train, val = splits(preset, source)
     if not len(train) or not len(val):
@@ -258,7 +263,7 @@ def _plan(
     if preset.labels is not None and preset.labels.clusters:
         check_clusters(preset.labels.clusters, len(train))
     torch.manual_seed(training.seed)  # the network's initial weights
-    module = DiffusionModule(replace(resolved, preset=preset), name, needed_by(components_of(preset)))
+    module = DiffusionModule(replace(resolved_preset, preset=preset), name, needed_by(components_of(preset)))
     check_plugins(preset, module.denoiser, train.image_shape)
     data = ImageDataModule((train, val), training.batch_size, training.seed, limit_batches, source.mirrored)
     return Plan(
@@ -270,24 +275,24 @@ def _plan(
         skipped=source.skipped,
         inventory=source.inventory,
         data_notes=source.notes,
-        images=path if isinstance(path := placed.data.parameters.get("path"), str) else None,
+        images=path if isinstance(path := preset_here.data.parameters.get("path"), str) else None,
         test_images=len(source.test),
     )
 
 
-def _check_labels(planned: Plan) -> None:
+def _check_labels(new_plan: Plan) -> None:
     """Checks that the labels of a new training can be learnt from its images, and asked for.
 
     Raises:
         UserError: none has a label, no label cannot be asked for, or guidance needs images without.
     """
-    labels = planned.preset.labels
+    labels = new_plan.preset.labels
     if labels is None:
         return
-    if len(planned.untrained_classes) == len(labels.names):
+    if len(new_plan.untrained_classes) == len(labels.names):
         raise UserError("labels: none of the training images has a label; leave labels out, or take labels.clusters")
     check_nameable(labels.names)
-    if planned.preset.sampler.guidance != 1 and not planned.works_without_label:
+    if new_plan.preset.sampler.guidance != 1 and not new_plan.works_without_label:
         raise UserError(
             "sampler.guidance needs an estimate without label, which labels.dropped: 0 does not train; hide the "
             "labels of some "
@@ -303,34 +308,38 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
     Raises:
         UserError: it is done, a change is none that a resume can make, or the images are not those of its beginning.
     """
-    recorded = run_preset(run)
+    run_values = run_preset(run)
     check_loaded(run.info().get("plugins", {}), str(run.folder))
-    after = validate(with_overrides(recorded.model_dump(), options.overrides), str(run.folder))
+    new_preset = validate(with_overrides(run_values.model_dump(), options.overrides), str(run.folder))
     content = read_checkpoint(run.last) if run.last.is_file() else None
     # The checkpoint says what was trained, whatever was written into the preset's file since.
-    before = validate_stored(content["hyper_parameters"]["preset"], f"checkpoint {run.last}") if content else recorded
+    old_preset = (
+        validate_stored(content["hyper_parameters"]["preset"], f"checkpoint {run.last}") if content else run_values
+    )
     info = run.info()
     name = content["hyper_parameters"]["preset_name"] if content else info.get("preset", run.folder.name)
     limit_batches = options.limit_batches
     if "limit_batches" in info:
-        began = info["limit_batches"]
-        if limit_batches not in (None, began):
+        old_limit = info["limit_batches"]
+        if limit_batches not in (None, old_limit):
             raise UserError(
-                f"`limit_batches` {limit_batches}: the run began with {began or 'all'}, and its epochs stay as long"
+                f"`limit_batches` {limit_batches}: the run began with {old_limit or 'all'}, and its epochs stay as long"
             )
-        limit_batches = began
+        limit_batches = old_limit
     check_loggers(info.get("loggers", ()) if not options.logger else ())
-    resumed = _plan(name, after, options, limit_batches, trained_in=None if _names_images(after, options, run) else run)
-    check_changes(resolve(before).preset, resumed.preset)
-    _check_images(run, resumed)
+    new_plan = _plan(
+        name, new_preset, options, limit_batches, trained_in=None if _names_images(new_preset, options, run) else run
+    )
+    check_changes(resolve(old_preset).preset, new_plan.preset)
+    _check_images(run, new_plan)
     beginning = Beginning(info["init"], ()) if isinstance(info.get("init"), dict) else None
     if content is not None:
-        _check_resumable(run, resumed, content)
+        _check_resumable(run, new_plan, content)
     elif (initial := recorded_model(run)) is not None:
-        beginning = begin_from(initial, resumed.module.denoiser, resumed.preset)
-    resumed = replace(resumed, beginning=beginning)
+        beginning = begin_from(initial, new_plan.module.denoiser, new_plan.preset)
+    new_plan = replace(new_plan, beginning=beginning)
     return replace(
-        resumed, run=run, replacements=replaced_keys(recorded.model_dump(), options.overrides, resumed.preset)
+        new_plan, run=run, replacements=replaced_keys(run_values.model_dump(), options.overrides, new_plan.preset)
     )
 
 
@@ -338,17 +347,17 @@ def _names_images(preset: Preset, options: TrainOptions, run: Run) -> bool:
     """Whether a resume says where the images are: by an override, or in the preset's file, which somebody has
     changed."""
     place = run.info().get("data_path")
-    changed = isinstance(place, dict) and place.get("preset") != preset.data.parameters.get("path")
-    return changed or bool({"data", "data.path"} & {key.strip() for key in options.overrides})
+    is_changed = isinstance(place, dict) and place.get("preset") != preset.data.parameters.get("path")
+    return is_changed or bool({"data", "data.path"} & {key.strip() for key in options.overrides})
 
 
-def _check_images(run: Run, resumed: Plan) -> None:
-    then, now = run.info(), images_of(resumed.data)
-    if any(key in then and then[key] != value for key, value in now.items()):
+def _check_images(run: Run, new_plan: Plan) -> None:
+    old_facts, new_facts = run.info(), images_of(new_plan.data)
+    if any(key in old_facts and old_facts[key] != value for key, value in new_facts.items()):
         images = "training_images", "validation_images"
-        counts = [sum(int(facts.get(key, 0)) for key in images) for facts in (then, now)]
+        counts = [sum(int(facts.get(key, 0)) for key in images) for facts in (old_facts, new_facts)]
         raise UserError(
-            f"the images of data {resumed.preset.data.name} are not those that the run began with "
+            f"the images of data {new_plan.preset.data.name} are not those that the run began with "
             f"({counts[0]:,} then, {counts[1]:,} now): a new split would validate on what was trained on; "
             "put them back as they were, or train a new run"
         )
@@ -365,19 +374,19 @@ def images_of(data: ImageDataModule) -> dict[str, Any]:
     }
 
 
-def _check_resumable(run: Run, resumed: Plan, content: dict[str, Any]) -> None:
+def _check_resumable(run: Run, new_plan: Plan, content: dict[str, Any]) -> None:
     if not {"optimizer_states", "loops", "pytorch-lightning_version"} <= set(content):
         raise UserError(
             f"checkpoint {run.last} holds weights alone, without what a training goes on from (its optimizer's state "
             "and its position): put back the file that the training wrote, or train a new run"
         )
-    check_weights(f"checkpoint {run.last}", content["state_dict"], resumed.module)
-    epochs, batches = resumed.preset.training.epochs, resumed.data.batches_per_epoch
+    check_weights(f"checkpoint {run.last}", content["state_dict"], new_plan.module)
+    epochs, batches = new_plan.preset.training.epochs, new_plan.data.batches_per_epoch
     if content["global_step"] >= epochs * batches:
         done = content["global_step"] // batches
-        again = f"diffcli train `resume` {quote(str(run.folder))} `training.epochs` {done + 10}"
-        raise UserError(f"{run.folder} is done: {done} epochs; train on with: {again}")
-    budget = resumed.preset.training.max_time
+        command = f"diffcli train `resume` {quote(str(run.folder))} `training.epochs` {done + 10}"
+        raise UserError(f"{run.folder} is done: {done} epochs; train on with: {command}")
+    budget = new_plan.preset.training.max_time
     if budget is not None and time_spent(content) >= seconds(budget):
-        again = f"diffcli train `resume` {quote(str(run.folder))} `training.max_time` TIME"
-        raise UserError(f"{run.folder} is done: its {budget} are spent; train on with a longer time: {again}")
+        command = f"diffcli train `resume` {quote(str(run.folder))} `training.max_time` TIME"
+        raise UserError(f"{run.folder} is done: its {budget} are spent; train on with a longer time: {command}")

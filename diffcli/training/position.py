@@ -15,8 +15,8 @@ from lightning.pytorch import Trainer
 def loops_at(step: int, batches_per_epoch: int) -> dict[str, Any]:
     """The entries of a fit loop's state that say how far it is, after ``step`` steps in epochs of so many batches."""
     epoch, batch = divmod(step, batches_per_epoch)
-    begun = epoch + (batch > 0)
-    epochs = {"ready": begun, "started": begun, "processed": epoch, "completed": epoch}
+    begun_epochs = epoch + (batch > 0)
+    epochs = {"ready": begun_epochs, "started": begun_epochs, "processed": epoch, "completed": epoch}
     nothing = dict.fromkeys(epochs, 0)
     return {
         "epoch_progress": {"total": dict(epochs), "current": dict(epochs)},

@@ -1,4 +1,4 @@
-"""Which preset a folder of pictures is trained with, and what is changed of it: one table, and one function."""
+"""Chooses the preset that a folder of pictures is trained with, and changes of it: one table, and one function."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ RECIPES = (
 )
 """The first one that fits is taken; pictures larger than any is for have the last."""
 SIDES = (64, 32)
-"""Of squares that pictures of at least that size are read as, unless something else is asked for."""
+"""The sides of squares that pictures of at least that size are read as, unless something else is asked for."""
 ROUND = 4
 """The sides of smaller ones are rounded down to a multiple of this."""
 SMALLEST = 8
@@ -65,8 +65,8 @@ PER_CLUSTER = 200
 """Pictures of a cluster, and the most clusters: those of mnist-fast-unlabelled, which was measured."""
 MOST_CLUSTERS = 300
 FEW_VAL_SHARE = 0.1
-"""Of few pictures, what is held out to choose the best checkpoint by: the 0.05 of the presets would be a picture or
-two."""
+"""The share of few pictures that is held out to choose the best checkpoint by: the 0.05 of the presets would be a
+picture or two."""
 FEW_STEPS, STEPS_PER_PICTURE = 300, 3
 """Steps of a training on few pictures, at least, and for each picture: how many it takes until a model begins to copy
 grows with their number (Bonnaire et al. 2025, "Why diffusion models don't memorize"). Of 40 emoji and of 150 the
@@ -109,15 +109,15 @@ class OwnPictures:
         return self.survey.name.lstrip(".")
 
     def lines(self, preset: Preset) -> list[str]:
-        """What the folder holds, which preset is taken and why, and how the pictures are read.
+        """Lines on what the folder holds, which preset is taken and why, and how the pictures are read.
 
         Args:
             preset: with the user's overrides, resolved.
         """
         height, width = sides(preset.data.parameters["size"])
-        why = "as asked for" if self.recipe is None else f"for {self.recipe.purpose}"
+        reason = "as asked for" if self.recipe is None else f"for {self.recipe.purpose}"
         ways = [f"they are read as {width}x{height}", *_reading(self.survey, preset), _labelling(self.survey, preset)]
-        return [f"{self.survey.folder}: {_contents(self.survey)}: preset {self.name}, {why}", ", ".join(ways)]
+        return [f"{self.survey.folder}: {_contents(self.survey)}: preset {self.name}, {reason}", ", ".join(ways)]
 
     def caution(self, preset: Preset, steps: int) -> str | None:
         """A warning that so few pictures may be copied, and what is done against it; None where they are more.
@@ -191,8 +191,8 @@ def _check_size(size: int | None, recipe: Recipe) -> None:
 
 
 def folder_settings(data: Any) -> dict[str, Any]:
-    """What of a preset's data holds for a folder in their place: of another folder all but where it is, of other data
-    sets whether they are mirrored."""
+    """The settings of a preset's data that hold for a folder in their place: of another folder all but where it is, of
+    other data sets whether they are mirrored."""
     if not isinstance(data, Mapping):
         return {}
     if data.get("name") == "folder":
@@ -213,9 +213,9 @@ def _is_grey(survey: Survey) -> bool:
 
 
 def _side(survey: Survey) -> int:
-    """Of the squares that pictures are read as: small ones are not enlarged."""
-    fitting = [side for side in SIDES if survey.side >= side]
-    return fitting[0] if fitting else max(survey.side - survey.side % ROUND, SMALLEST)
+    """The side of the squares that pictures are read as: small ones are not enlarged."""
+    choices = [side for side in SIDES if survey.side >= side]
+    return choices[0] if choices else max(survey.side - survey.side % ROUND, SMALLEST)
 
 
 def _has_classes(survey: Survey) -> bool:
@@ -240,17 +240,17 @@ def _against_copying(values: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Changes of a preset for few pictures: mirrored, more of them held out to choose the best checkpoint, a number of
     steps that is enough to learn from, and fifty validations at most."""
     training = values.get("training")
-    own = training if isinstance(training, Mapping) else {}
-    trained = count * (1 - TEST_SHARE) * (1 - FEW_VAL_SHARE)
+    settings = training if isinstance(training, Mapping) else {}
+    training_count = count * (1 - TEST_SHARE) * (1 - FEW_VAL_SHARE)
     steps = max(FEW_STEPS, STEPS_PER_PICTURE * count)
-    epochs = math.ceil(steps / math.ceil(trained / own.get("batch_size", Training().batch_size)))
+    epochs = math.ceil(steps / math.ceil(training_count / settings.get("batch_size", Training().batch_size)))
     changes: dict[str, Any] = {"training.epochs": epochs, "training.val_every": math.ceil(epochs / FEW_VALIDATIONS)}
-    changes["training.val_share"] = max(own.get("val_share", Training().val_share), FEW_VAL_SHARE)
+    changes["training.val_share"] = max(settings.get("val_share", Training().val_share), FEW_VAL_SHARE)
     return {**changes, "training.sample_epochs": [epochs], "data.mirrored": True}
 
 
 def _contents(survey: Survey) -> str:
-    """What a folder holds, in words: 1,520 colour pictures of 64x64 in 8 sub-folders."""
+    """The contents of a folder in words: 1,520 colour pictures of 64x64 in 8 sub-folders."""
     sizes = {f"{width}x{height}" for width, height in survey.sizes}
     lengths = [length for size in survey.sizes for length in size]
     size = f"of {sizes.pop()}" if len(sizes) == 1 else f"with sides of {min(lengths):,} to {max(lengths):,} pixels"
@@ -259,7 +259,7 @@ def _contents(survey: Survey) -> str:
 
 
 def _reading(survey: Survey, preset: Preset) -> list[str]:
-    """What becomes of the pictures when they are read, in words."""
+    """The changes of the pictures when they are read, in words."""
     data, words = preset.data.parameters, []
     height, width = sides(data["size"])
     if any(w * height != h * width for w, h in survey.sizes):
@@ -274,7 +274,7 @@ def _reading(survey: Survey, preset: Preset) -> list[str]:
 
 
 def _labelling(survey: Survey, preset: Preset) -> str:
-    """Which labels the pictures have, in words."""
+    """The labels of the pictures in words."""
     if preset.labels is None:
         few = len(survey.classes) > 1 and not _has_classes(survey)
         return "without labels" + (f": most sub-folders hold fewer than {PER_CLASS} pictures" if few else "")

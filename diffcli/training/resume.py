@@ -1,4 +1,4 @@
-"""What a resume may change of a run's preset, and why not the rest: the one table of it."""
+"""The one table of what a resume may change of a run's preset, and why not the rest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAY_CHANGE = frozenset(
         "data.on_bad_image",
     }
 )
-"""What takes effect at once; devices, which no preset holds, may change as well."""
+"""The keys whose changes take effect at once; devices, which no preset holds, may change as well."""
 
 REASONS = {
     "data": "the run was trained on other images",
@@ -47,7 +47,7 @@ REASONS = {
     "training.ema": "the average has been kept since the first step",
     "training": "the first steps were trained without it",
 }
-"""Why a key, or everything below it, stays as it is."""
+"""The reasons why a key, or everything below it, stays as it is."""
 
 
 def changes(before: Any, after: Any, key: str = "") -> Iterator[str]:

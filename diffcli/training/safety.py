@@ -58,17 +58,17 @@ class Interrupts(Callback):
     SIGUSR1, with which SLURM announces the end of the time, waits for the same step: Lightning's answer to it saves.
 
     Attributes:
-        received: the signals so far that stop the training.
+        signals: the signals so far that stop the training.
     """
 
     def __init__(self, agreement: Agreement) -> None:
-        self.received: list[int] = []
+        self.signals: list[int] = []
         self.agreement = agreement
-        self._alone = True
+        self._is_alone = True
         self._stepping = False
         self._announced = False
         self._requeue: Callable[..., Any] | None = None
-        agreement.numbers["interrupted"] = lambda: float(bool(self.received))
+        agreement.numbers["interrupted"] = lambda: float(bool(self.signals))
         agreement.numbers["announced"] = lambda: float(self._announced)
 
     @property
@@ -83,7 +83,7 @@ class Interrupts(Callback):
             self._requeue(signal.SIGUSR1, None)
 
     @contextmanager
-    def handled(self) -> Iterator[None]:
+    def handle_signals(self) -> Iterator[None]:
         """Signals come here inside the block."""
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         self._listen()
@@ -101,19 +101,19 @@ class Interrupts(Callback):
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        again = bool(self.received)
-        self.received.append(number)
-        if again and number == signal.SIGINT:
+        is_repeat = bool(self.signals)
+        self.signals.append(number)
+        if is_repeat and number == signal.SIGINT:
             os.write(2, b"stopped at once; the last checkpoint is whole\n")
             os._exit(128 + number)
-        if not again and self._alone and not self._stepping and not _in_finalizer(frame):
+        if not is_repeat and self._is_alone and not self._stepping and not _in_finalizer(frame):
             raise KeyboardInterrupt
 
     def _announce(self, number: int, frame: FrameType | None) -> None:
         self._announced = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._alone = trainer.world_size == 1
+        self._is_alone = trainer.world_size == 1
         # Lightning's handlers talk to the other processes and save, whatever any of them is at.
         self._listen()
         answer = signal.getsignal(signal.SIGUSR1)
@@ -132,7 +132,7 @@ class Interrupts(Callback):
 
     def _leave_steps(self) -> None:
         self._stepping = False
-        if self.received and self._alone:
+        if self.signals and self._is_alone:
             raise KeyboardInterrupt
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

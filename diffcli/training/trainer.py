@@ -28,7 +28,8 @@ from diffcli.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Setting:
-    """What a Trainer is built for: the run that it writes into, on which devices, and where its curves go."""
+    """The setting that a Trainer is built for: the run that it writes into, on which devices, and where its curves
+    go."""
 
     run: Run
     preset: Preset
@@ -112,7 +113,7 @@ def _lightnings_errors(devices: Devices) -> Iterator[None]:
 
 
 def _callbacks(setting: Setting, interrupts: Interrupts) -> list[Callback]:
-    """In the order in which Lightning calls them."""
+    """The callbacks, in the order in which Lightning calls them."""
     run, training = setting.run, setting.preset.training
     agreement = interrupts.agreement
     average = ExponentialAverage(training.ema) if training.ema is not None else None

@@ -56,10 +56,10 @@ def _check_sampler(preset: Preset, degradation: Degradation, image_shape: tuple[
             raise ValueError(f"its last step must reach s = 0; it ends {f'at {step.s}' if step else 'without a step'}")
 
 
-def _check_images(images: Tensor, image_shape: tuple[int, int, int], what: str) -> None:
+def _check_images(images: Tensor, image_shape: tuple[int, int, int], subject: str) -> None:
     if not isinstance(images, Tensor) or tuple(images.shape) != (2, *image_shape) or not bool(images.isfinite().all()):
         shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(f"{what} finite images {(2, *image_shape)}, got {shape}")
+        raise ValueError(f"{subject} finite images {(2, *image_shape)}, got {shape}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How networks compute on a device: in which precision, compiled or not."""
+"""Prepares networks to compute on a device: in which precision, compiled or not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcli.utils.devices import ACCELERATORS, Devices, Precision, pick_device
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 
 PRECISIONS: dict[str, Precision] = {
     "32": "32-true",
@@ -43,7 +43,9 @@ def precision_of(devices: Devices, otherwise: str = "32-true") -> Precision:
         return "bf16-mixed" if is_known and has_fast_bfloat16(pick_device(devices.accelerator)) else "32-true"
     if name not in PRECISIONS:
         known_names = ["auto", *PRECISIONS]
-        raise UserError(f"`precision`: {unknown('precision', name, known_names)}; weights and averages stay float32")
+        raise UserError(
+            f"`precision`: {unknown_name('precision', name, known_names)}; weights and averages stay float32"
+        )
     return PRECISIONS[name]
 
 
@@ -61,7 +63,7 @@ def automatic_precision() -> dict[str, Any]:
     picks."""
     device = pick_device("auto")
     fast = has_fast_bfloat16(device)
-    needed = {
+    requirement = {
         "cpu": "the instructions AMX or AVX512_BF16",
         "cuda": f"tensor cores of sm_{AMPERE[0]}{AMPERE[1]} or newer",
         "mps": "an accelerator that is known to be fast in bfloat16; mps is not",
@@ -70,7 +72,7 @@ def automatic_precision() -> dict[str, Any]:
         "device": device.type,
         "fast_bfloat16": fast,
         "auto": precision_of(Devices(precision="auto")),
-        "why": f"{device.type} {'has' if fast else 'lacks'} {needed}",
+        "why": f"{device.type} {'has' if fast else 'lacks'} {requirement}",
     }
 
 
@@ -108,7 +110,7 @@ number of threads, too; in batches of 16 an image is the same at every place, be
 two."""
 
 
-Each = Callable[[Callable[[slice], Tensor], Sequence[slice]], Iterable[Tensor]]
+Mapper = Callable[[Callable[[slice], Tensor], Sequence[slice]], Iterable[Tensor]]
 
 
 class FixedBatches(nn.Module):
@@ -120,32 +122,32 @@ class FixedBatches(nn.Module):
 
     Args:
         size: how many.
-        each: applies a function to each of several batches, in their order.
+        mapper: applies a function to each of several batches, in their order.
     """
 
-    def __init__(self, network: nn.Module, size: int = FIXED_BATCH, each: Each = map) -> None:
+    def __init__(self, network: nn.Module, size: int = FIXED_BATCH, mapper: Mapper = map) -> None:
         super().__init__()
         self.network = network
         self.size = size
-        self.each = each
+        self.mapper = mapper
 
     def forward(self, xt: Tensor, *others: Tensor | None) -> Tensor:
         count, size, inputs = len(xt), self.size, (xt, *others)
         if count <= size:
             rows = torch.arange(size) % max(count, 1)
-            return self._of(inputs, rows)[:count] if count % size else self.network(*inputs)
+            return self._rows_output(inputs, rows)[:count] if count % size else self.network(*inputs)
         parts = [slice(start, start + size) for start in range(0, count - size + 1, size)]
         if rest := count % size:
             parts.append(slice(count - size, count))
-        outputs = list(self.each(partial(self._of, inputs), parts))
+        outputs = list(self.mapper(partial(self._rows_output, inputs), parts))
         return torch.cat([*outputs[:-1], outputs[-1][-rest:]] if rest else outputs)
 
-    def _of(self, inputs: Sequence[Tensor | None], rows: Tensor | slice) -> Tensor:
+    def _rows_output(self, inputs: Sequence[Tensor | None], rows: Tensor | slice) -> Tensor:
         output: Tensor = self.network(*(None if values is None else values[rows] for values in inputs))
         return output
 
 
-def prepared(network: nn.Module, precision: Precision, compiled: bool) -> nn.Module:
+def prepare_network(network: nn.Module, precision: Precision, compiled: bool) -> nn.Module:
     """A network on its device for sampling and evaluations: in a precision, compiled or not."""
     device = next(network.parameters()).device
     use_fast_products(device)

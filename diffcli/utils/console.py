@@ -17,13 +17,13 @@ from diffcli.utils.options import option
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDE = 1_000_000
+PIPE_WIDTH = 1_000_000
 """Columns of what is not a terminal: nothing is cut, each row is one line."""
 
 LINES = 10
 """In a pipe, over the whole of what takes long."""
 
-_wanted = False
+_progress_in_lines = False
 """Whether what takes long says so in lines where no bar can move: in a pipe, in a file."""
 
 
@@ -55,15 +55,15 @@ def is_text(name: str) -> bool:
 
 def one_line(text: str) -> str:
     """``text`` on one line, with control characters as escapes: a file's name must not move the cursor."""
-    joined = " ".join(filter(None, (line.strip() for line in text.splitlines())))
-    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in joined)
+    single = " ".join(filter(None, (line.strip() for line in text.splitlines())))
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in single)
 
 
 def console() -> Console:
     """Standard output: no markup, no emoji codes, no wrapping but on a terminal."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False, emoji=False)
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", framed: bool = True) -> None:
@@ -84,20 +84,22 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: st
 def quiet_option() -> Any:
     """Whether a command shows no progress; beside it on the command line, whether it shows lines of it."""
     lines = option(False, kind=bool, help="Lines of progress on stderr where no bar can move: in a pipe, in a log.")
-    return option(False, help="No progress, only the result.", also="q", beside={"progress": lines}, parse=_silent)
+    return option(
+        False, help="No progress, only the result.", also="q", further_flags={"progress": lines}, parse=_silent
+    )
 
 
 def _silent(quiet: bool, progress: bool) -> bool:
     if quiet and progress:
         raise UserError("`quiet` and `progress` contradict each other; give one of them")
-    global _wanted
-    _wanted = progress
+    global _progress_in_lines
+    _progress_in_lines = progress
     return quiet
 
 
-def lines_wanted() -> bool:
+def progress_in_lines() -> bool:
     """Whether lines are to say what a bar cannot: on request, and in a notebook, where they stand below their cell."""
-    return _wanted or "ipykernel" in sys.modules
+    return _progress_in_lines or "ipykernel" in sys.modules
 
 
 @contextmanager
@@ -106,10 +108,10 @@ def progress(description: str, total: int, unit: str, quiet: bool = False) -> It
 
     In a pipe, lines in its place where they are wanted.
     """
-    if quiet or not (sys.stderr.isatty() or lines_wanted()):
+    if quiet or not (sys.stderr.isatty() or progress_in_lines()):
         yield lambda done: None
         return
-    if _wanted and not sys.stderr.isatty():
+    if _progress_in_lines and not sys.stderr.isatty():
         yield Lines(description, total, unit).advance
         return
     from diffcli.utils.bars import bar

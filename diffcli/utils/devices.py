@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from diffcli.utils import distributed as peers
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.options import DEVICES, option
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 STRATEGIES = ("auto", "ddp")
-"""What samples: others split a model over the processes, or start them in ways of their own."""
+"""The strategies that sample: others split a model over the processes, or start them in ways of their own."""
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 ENGINES = ("auto", "onnxruntime", "torch")
 SPINS_OF_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
@@ -61,7 +61,7 @@ class Devices:
     precision: str | None = option(
         None,
         help="32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device is fast at it.",
-        shown="the preset's",
+        default_text="the preset's",
         panel=DEVICES,
     )
     compile: bool = option(False, help="Compile the network with torch.compile.", panel=DEVICES)
@@ -71,7 +71,7 @@ class Devices:
 
 
 ONE_DEVICE = Devices(devices="1", precision="32-true")
-"""What sampling and evaluations use unless they are told otherwise."""
+"""The devices of sampling and evaluations unless they are told otherwise."""
 PLACES: dict[str, str | None] = dict.fromkeys(("accelerator", "devices", "num_nodes", "strategy"))
 """The fields of devices that say where the work is done; each has a flag."""
 
@@ -97,7 +97,7 @@ def devices_of(value: Devices | int | str) -> Devices:
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of ``count`` processes this is, and the device that it works on."""
+    """The processes of a command: which of ``count`` this one is, and the device that it works on."""
 
     device: torch.device
     rank: int = 0
@@ -108,7 +108,7 @@ class Processes:
         """Whether this is the process that writes files and speaks to the user."""
         return self.rank == 0
 
-    def mine(self, items: Sequence[Item]) -> Sequence[Item]:
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
         """The share of ``items`` that this process works on."""
         return items[self.rank :: self.count]
 
@@ -116,7 +116,7 @@ class Processes:
         """Splits the items over the processes and yields all results of ``work``, in the order of the items, on each
         process."""
         for turn in range(0, len(items), self.count):
-            done = [work(item) for item in self.mine(items[turn : turn + self.count])]
+            done = [work(item) for item in self.share(items[turn : turn + self.count])]
             for results in self._gathered(done):
                 yield from results
 
@@ -125,9 +125,9 @@ class Processes:
             return [value]
         from torch import distributed
 
-        everyone: list[Result] = [value] * self.count
-        distributed.all_gather_object(everyone, value)
-        return everyone
+        values: list[Result] = [value] * self.count
+        distributed.all_gather_object(values, value)
+        return values
 
 
 def pick_device(accelerator: str) -> torch.device:
@@ -137,16 +137,16 @@ def pick_device(accelerator: str) -> torch.device:
         UserError: it is unknown, or this machine has none.
     """
     if accelerator not in ACCELERATORS:
-        raise UserError(f"`accelerator`: {unknown('accelerator', accelerator, ACCELERATORS)}")
+        raise UserError(f"`accelerator`: {unknown_name('accelerator', accelerator, ACCELERATORS)}")
     import torch
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    wanted = "cuda" if accelerator == "gpu" else accelerator
-    if wanted == "auto":
-        wanted = next(name for name, there in available.items() if there)
-    if not available[wanted]:
+    kind = "cuda" if accelerator == "gpu" else accelerator
+    if kind == "auto":
+        kind = next(name for name, is_present in available.items() if is_present)
+    if not available[kind]:
         raise UserError(f"`accelerator` {accelerator}: PyTorch sees no such device here; use auto or cpu")
-    return torch.device(wanted)
+    return torch.device(kind)
 
 
 def yield_cores(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -171,11 +171,11 @@ def hardware() -> dict[str, Any]:
     """Cores, memory, threads and accelerators, as PyTorch sees them."""
     import torch
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cuda = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return {
         "processor": processor(),
-        "cores": usable,
+        "cores": cores,
         "memory": _memory(),
         "threads": torch.get_num_threads(),
         "cuda": [
@@ -253,11 +253,11 @@ def launch(devices: Devices) -> Processes:
         UserError: an option is not usable on this machine.
     """
     device = pick_device(devices.accelerator)
-    started = int(os.environ.get("WORLD_SIZE") or 1) > 1  # by torchrun, or by a training before
-    if devices.devices == "1" and devices.num_nodes == 1 and devices.strategy == "auto" and not started:
+    is_started = int(os.environ.get("WORLD_SIZE") or 1) > 1  # by torchrun, or by a training before
+    if devices.devices == "1" and devices.num_nodes == 1 and devices.strategy == "auto" and not is_started:
         return Processes(device)
     fabric = fabric_of(devices)
-    peers.watched()
+    peers.watch_processes()
     with _lightnings_errors():
         fabric.launch()
     peers.check_count(fabric.world_size)
@@ -267,5 +267,5 @@ def launch(devices: Devices) -> Processes:
 
 
 def silence() -> None:
-    """Of several processes the first one alone prints results."""
+    """Silences a process: of several, the first one alone prints results."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as the process lives)

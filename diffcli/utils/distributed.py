@@ -20,7 +20,7 @@ LAUNCHERS = (
     "lightning.pytorch.strategies.launchers.subprocess_script",
 )
 
-_started: list[subprocess.Popen[bytes]] = []
+_children: list[subprocess.Popen[bytes]] = []
 """The processes that this one started, of ranks 1, 2, ..."""
 
 
@@ -94,7 +94,7 @@ def explain_loss(error: BaseException) -> str:
     if not is_first():
         raise SystemExit(1)
     deadline = time.monotonic() + SECONDS_TO_NOTICE
-    for process in _started:
+    for process in _children:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -107,8 +107,8 @@ def explain_loss(error: BaseException) -> str:
 
 
 def _end_of_another() -> str | None:
-    """How a started process ended that could not say so itself; '' where none has, None where one has said why."""
-    codes = [process.poll() for process in _started]
+    """The end of a started process that could not say so itself; '' where none has, None where one has said why."""
+    codes = [process.poll() for process in _children]
     for number, code in enumerate(codes, 1):
         if code is not None and code < 0:
             return f"{name_of(number)} was ended by {signal.Signals(-code).name}"
@@ -117,11 +117,11 @@ def _end_of_another() -> str | None:
 
 def end() -> None:
     """Kills the processes that this one started: they may wait for it forever, and none of them writes files."""
-    for process in _started:
+    for process in _children:
         process.kill()
 
 
-def watched(story: Callable[[], str] = lambda: "") -> None:
+def watch_processes(story: Callable[[], str] = lambda: "") -> None:
     """Watches the processes that Lightning is about to start, in place of Lightning's own watcher.
 
     That one ends all of them, the first one too, without a word and in the middle of whatever it writes.
@@ -131,7 +131,7 @@ def watched(story: Callable[[], str] = lambda: "") -> None:
     """
 
     def watch(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-        _started.extend(processes)
+        _children.extend(processes)
         threading.Thread(target=_watch, args=(story,), daemon=True).start()
 
     for name in LAUNCHERS:
@@ -140,7 +140,7 @@ def watched(story: Callable[[], str] = lambda: "") -> None:
 
 
 def _watch(story: Callable[[], str]) -> None:
-    while not any(codes := [process.poll() for process in _started]):
+    while not any(codes := [process.poll() for process in _children]):
         if all(code == 0 for code in codes):
             return
         time.sleep(SECONDS_BETWEEN_LOOKS)

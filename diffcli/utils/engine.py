@@ -44,30 +44,30 @@ def missing_packages() -> list[str]:
 
 
 def with_graphs(
-    network: nn.Module, eager: nn.Module, devices: Devices, precision: Precision, about: Mapping[str, Any]
+    network: nn.Module, fallback: nn.Module, devices: Devices, precision: Precision, description: Mapping[str, Any]
 ) -> nn.Module:
     """A network that onnxruntime computes, where it can for these devices; else as it is.
 
     Args:
         network: the network, on its device.
-        eager: the same as PyTorch computes it.
-        about: the part of the preset that describes it.
+        fallback: the same as PyTorch computes it.
+        description: the part of the preset that describes it.
 
     Raises:
         UserError: the devices name onnxruntime, and it cannot.
     """
     reason = reason_against(network, devices, precision)
     if reason is None:
-        return Onnx(network, eager, about, required=devices.engine == "onnxruntime")
+        return Onnx(network, fallback, description, required=devices.engine == "onnxruntime")
     if devices.engine == "onnxruntime":
         raise UserError(f"`engine` onnxruntime does not compute this model: {reason}; leave it at auto")
-    return eager
+    return fallback
 
 
 def reason_against(network: nn.Module, devices: Devices, precision: Precision) -> str | None:
-    """Why onnxruntime does not compute a network for these devices; None where it does."""
-    if missing := missing_packages():
-        return f"the package {missing[0]} is not installed (pip install 'diffcli[fast]')"
+    """The reason why onnxruntime does not compute a network for these devices; None where it does."""
+    if packages := missing_packages():
+        return f"the package {packages[0]} is not installed (pip install 'diffcli[fast]')"
     # A graph holds what one call did: of a network of somebody else that may depend on the image.
     if not type(network).__module__.startswith(NETWORKS):
         return f"{type(network).__name__} is a plug-in's"
@@ -147,16 +147,16 @@ class Onnx(nn.Module):
 
     Args:
         network: the network, on the CPU.
-        otherwise: the same as PyTorch computes it.
-        about: the part of the preset that describes it.
+        fallback: the same as PyTorch computes it.
+        description: the part of the preset that describes it.
         required: whether PyTorch may not take its place.
     """
 
-    def __init__(self, network: nn.Module, otherwise: nn.Module, about: Mapping[str, Any], required: bool) -> None:
+    def __init__(self, network: nn.Module, fallback: nn.Module, description: Mapping[str, Any], required: bool) -> None:
         super().__init__()
-        self.network = otherwise
-        self.bare = network
-        self.about = about
+        self.network = fallback
+        self.source = network
+        self.description = description
         self.required = required
         self._graphs: dict[tuple[Any, ...], nn.Module | None] = {}
         self._weights: tuple[Any, ...] = ()
@@ -174,7 +174,7 @@ class Onnx(nn.Module):
 
     def _graph(self, xt: Tensor, *others: Tensor | None) -> nn.Module | None:
         """The graph for inputs of these shapes and types; None where there is none."""
-        inputs, tensors = (xt, *others), [*chain(self.bare.parameters(), self.bare.buffers())]
+        inputs, tensors = (xt, *others), [*chain(self.source.parameters(), self.source.buffers())]
         # Weights that were changed since make another graph; of those made in inference mode PyTorch cannot tell.
         if any(tensor.is_inference() for tensor in tensors):
             return None
@@ -185,22 +185,22 @@ class Onnx(nn.Module):
                 self._graphs, self._weights = {}, weights
             if kind not in self._graphs:
                 rows = torch.arange(GRAPH_BATCH) % max(len(xt), 1)
-                self._graphs[kind] = self._made([None if part is None else part[rows] for part in inputs])
+                self._graphs[kind] = self._build([None if part is None else part[rows] for part in inputs])
             return self._graphs[kind]
 
-    def _made(self, example: Sequence[Tensor | None]) -> nn.Module | None:
+    def _build(self, example: Sequence[Tensor | None]) -> nn.Module | None:
         try:
             network = Graph(self._content(example))
-            expected, output = self.bare(*example), network(*example)
+            expected, output = self.source(*example), network(*example)
             error = float((output - expected).abs().max()) / max(1.0, float(expected.abs().max()))
             problem = None if error <= TOLERANCE else f"it is off by {error:.1g}"
         except Exception as reason:  # of an exporter's and a runtime's many kinds
             problem = f"{type(reason).__name__}: {' '.join(str(reason).split())[:200]}"
         if problem is None:
-            each = _workers(torch.get_num_threads()).map if torch.get_num_threads() > 1 else map
-            return FixedBatches(network, GRAPH_BATCH, each)
+            mapper = _workers(torch.get_num_threads()).map if torch.get_num_threads() > 1 else map
+            return FixedBatches(network, GRAPH_BATCH, mapper)
         if self.required:
-            name = type(self.bare).__name__
+            name = type(self.source).__name__
             raise UserError(f"`engine` onnxruntime does not compute {name} ({problem}); use torch")
         logging.getLogger(__name__).info("PyTorch computes: %s", problem)
         return None
@@ -208,13 +208,13 @@ class Onnx(nn.Module):
     def _content(self, example: Sequence[Tensor | None]) -> bytes:
         """The graph in ONNX's format, from the cache where it is there."""
         key = {
-            "network": dict(self.about),
-            "weights": of_tensors(dict(self.bare.state_dict())),
+            "network": dict(self.description),
+            "weights": of_tensors(dict(self.source.state_dict())),
             "inputs": [None if part is None else [str(part.dtype), *part.shape] for part in example],
             "versions": [version(name) for name in PACKAGES],
         }
-        kept = Cache(part="graphs")
-        if (content := kept.load(key)) is None:
-            content = torch.frombuffer(bytearray(content_of(self.bare, example)), dtype=torch.uint8)
-            kept.save(key, content)
+        cache = Cache(part="graphs")
+        if (content := cache.load(key)) is None:
+            content = torch.frombuffer(bytearray(content_of(self.source, example)), dtype=torch.uint8)
+            cache.save(key, content)
         return content.numpy().tobytes()

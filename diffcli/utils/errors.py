@@ -65,15 +65,15 @@ def explain(error: BaseException) -> tuple[str, str] | None:
     return None
 
 
-def unknown(what: str, name: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
-    """One line for a name that is not among ``known``, with the nearest known one first, or one ``elsewhere`` that ends
-    in it.
+def unknown_name(kind: str, name: str, choices: Iterable[str], longer_names: Iterable[str] = ()) -> str:
+    """One line for a name that is not among ``choices``, with the nearest of these; or with the one of ``longer_names``
+    that ends in it.
 
-    >>> unknown("preset", "quikstart", ["ddpm-linear", "quickstart"])
+    >>> unknown_name("preset", "quikstart", ["ddpm-linear", "quickstart"])
     "unknown preset 'quikstart'; did you mean 'quickstart'? known: ddpm-linear, quickstart"
     """
-    names = sorted(known)
-    near = [other for other in elsewhere if other.endswith(f".{name}")]
+    names = sorted(choices)
+    near = [other for other in longer_names if other.endswith(f".{name}")]
     near = near or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" did you mean '{near[0]}'?" if near else ""
-    return f"unknown {what} '{name}';{hint} known: {', '.join(names) or 'none'}"
+    return f"unknown {kind} '{name}';{hint} known: {', '.join(names) or 'none'}"

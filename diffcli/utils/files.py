@@ -42,8 +42,8 @@ def user_path(path: Path | str, place: str = "") -> Path:
         return Path(text)
     home = os.path.expanduser(text)
     if home.startswith("~"):
-        where = f"{place} {text}" if place else text
-        raise UserError(f"{where}: the home folder is unknown here (HOME is not set); write the path out")
+        subject = f"{place} {text}" if place else text
+        raise UserError(f"{subject}: the home folder is unknown here (HOME is not set); write the path out")
     return Path(home)
 
 
@@ -144,20 +144,20 @@ def separate_names(names: Sequence[str]) -> list[str]:
     ['a', 'a-3', 'a-2']
     """
 
-    def folded(name: str) -> str:
+    def fold(name: str) -> str:
         return unicodedata.normalize("NFC", name.casefold())
 
-    every = {folded(name) for name in names}
+    folded_names = {fold(name) for name in names}
     names_so_far: set[str] = set()
     last: dict[str, int] = {}
     separate = []
     for name in names:
-        candidate, number = name, last.get(folded(name), 1)
-        while folded(candidate) in names_so_far or (candidate != name and folded(candidate) in every):
+        candidate, number = name, last.get(fold(name), 1)
+        while fold(candidate) in names_so_far or (candidate != name and fold(candidate) in folded_names):
             number += 1
             candidate = f"{name}-{number}"
-        last[folded(name)] = number
-        names_so_far.add(folded(candidate))
+        last[fold(name)] = number
+        names_so_far.add(fold(candidate))
         separate.append(candidate)
     return separate
 

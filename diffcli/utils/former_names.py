@@ -57,7 +57,7 @@ class FormerOption:
     until: str
 
 
-def renamed(kind: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def todays_arguments(kind: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an options class under today's names, with a warning for each former one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is installed: diffcli itself, and the packages that its metadata name."""
+"""The installation: diffcli itself, and the packages that its metadata name."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def _commit(place: Path) -> tuple[str | None, bool | None]:
 
 def packages(extra: str | None = None) -> dict[str, Any]:
     """The installed version of each package that diffcli needs, or that an extra does; None where it is missing."""
-    found: dict[str, Any] = {}
+    versions: dict[str, Any] = {}
     for line in metadata.requires("diffcli") or ():
-        name, of = re.match(r"[\w.-]+", line), re.search(r"extra == ['\"]([\w-]+)['\"]", line)
-        if name and name[0] != "diffcli" and (of[1] if of else None) == extra:
-            found[name[0]] = None
+        name, condition = re.match(r"[\w.-]+", line), re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+        if name and name[0] != "diffcli" and (condition[1] if condition else None) == extra:
+            versions[name[0]] = None
             with suppress(metadata.PackageNotFoundError):
-                found[name[0]] = metadata.version(name[0])
-    return found
+                versions[name[0]] = metadata.version(name[0])
+    return versions
 
 
 def extras() -> dict[str, Any]:
-    """By extra, the packages of it that are missing."""
+    """The packages that are missing, by extra."""
     names = metadata.metadata("diffcli").get_all("Provides-Extra") or []
     return {extra: [name for name, version in packages(extra).items() if version is None] for extra in names}

@@ -10,9 +10,9 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, Final, ParamSpec, TypeVar
 
-from diffcli.utils.errors import UserError, unknown
+from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.files import user_path
-from diffcli.utils.former_names import FormerOption, renamed
+from diffcli.utils.former_names import FormerOption, todays_arguments
 
 P = ParamSpec("P")
 Kind = TypeVar("Kind")
@@ -33,12 +33,12 @@ PANELS = (None, METRICS, IMAGES, MODEL, TRAINING, SAMPLING, EFFORT, DATA, DEVICE
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """How the command line shows an option, and what it makes of what the user writes.
+    """An option on the command line: how it is shown, and what is made of what the user writes.
 
     Args:
         help: a sentence; other arguments are named in backticks, which the command line shows as flags.
         panel: the group of options in the help.
-        shown: the default in words.
+        default_text: the default in words.
         name: of the flag; None is that of the argument.
         also: another name of the flag; a single letter gets a single dash.
         former: the name that the option had, which works, with a warning, for one more minor version.
@@ -46,17 +46,17 @@ class Flag:
         argument: a word without a flag.
         complete: what a shell completes: ``models``, ``presets``, ``runs`` or ``studies``.
         kind: the type on the command line; None is what the first type of the annotation says, a list of a sequence.
-        parse: makes the option's value of the text, and of the flags ``beside``.
-        beside: by name, further flags that decide the value, for ``parse``.
+        parse: makes the option's value of the text, and of the flags ``further_flags``.
+        further_flags: by name, further flags that decide the value, for ``parse``.
         keys: by preset key, the flags that stand for one; the option itself is assignments ``key=value``.
-        each: by name, the help of a flag for each possible entry of a list.
+        entry_help: by name, the help of a flag for each possible entry of a list.
         parts: of an option that is a dataclass itself, the fields that have a flag, and their help where it is another
             one.
     """
 
     help: str = ""
     panel: str | None = None
-    shown: str | None = None
+    default_text: str | None = None
     name: str | None = None
     also: str | None = None
     former: FormerOption | None = None
@@ -65,9 +65,9 @@ class Flag:
     complete: str | None = None
     kind: Any = None
     parse: Callable[..., Any] | None = None
-    beside: Mapping[str, Field[Any]] | None = None
+    further_flags: Mapping[str, Field[Any]] | None = None
     keys: Mapping[str, Field[Any]] | None = None
-    each: Mapping[str, str] | None = None
+    entry_help: Mapping[str, str] | None = None
     parts: Mapping[str, str | None] | None = None
 
 
@@ -94,13 +94,15 @@ def option(
     )
 
 
-def bounds(smallest: float, largest: float = math.inf, *, unit: str = "", why: str = "") -> Callable[[str, Any], Any]:
-    """A check that a number is in a range; ``unit`` says of what it is one, and ``why`` ends the line."""
+def bounds(
+    smallest: float, largest: float = math.inf, *, unit: str = "", reason: str = ""
+) -> Callable[[str, Any], Any]:
+    """A check that a number is in a range; ``unit`` says of what it is one, and ``reason`` ends the line."""
     limits = f"at least {smallest}" if largest == math.inf else f"in {smallest:,}..{largest:,}{unit}"
 
     def check(name: str, value: Any) -> Any:
         if not smallest <= value <= largest:
-            raise UserError(f"`{name}` must be {limits}, got {value}{why}")
+            raise UserError(f"`{name}` must be {limits}, got {value}{reason}")
         return value
 
     return check
@@ -133,7 +135,7 @@ def number_or_auto(name: str) -> Callable[[str], int | str]:
 
 
 NUMBERS: dict[str, tuple[type, str]] = {"int": (Integral, "a whole number"), "float": (Real, "a number")}
-"""By annotation, the type of an option's values, NumPy's too, and its name in messages."""
+"""The types of an option's values, NumPy's too, by annotation, with their names in messages."""
 
 
 def check_number(name: str, value: Any, annotation: Any) -> None:
@@ -167,7 +169,7 @@ class Options:
                 object.__setattr__(self, one.name, check(one.name, value))
 
 
-def shared(options: Any, kind: type) -> dict[str, Any]:
+def shared_options(options: Any, kind: type) -> dict[str, Any]:
     """The values of some options that another options class has as well, by name."""
     names = {one.name for one in fields(kind)}
     return {one.name: getattr(options, one.name) for one in fields(options) if one.name in names}
@@ -179,29 +181,29 @@ def check_arguments(signature: inspect.Signature, *args: Any, **arguments: Any) 
     Raises:
         UserError: an argument is unknown or missing.
     """
-    known = [name for name in signature.parameters if name != "self"]
+    names = [name for name in signature.parameters if name != "self"]
     for name in arguments:
-        if name not in known:
-            raise UserError(unknown("argument", name, known))
+        if name not in names:
+            raise UserError(unknown_name("argument", name, names))
     try:
         signature.bind(*args, **arguments)
     except TypeError as error:
         raise UserError(str(error)) from None
 
 
-def checked(kind: Callable[..., Kind], *args: Any, **arguments: Any) -> Kind:
+def options_of(kind: Callable[..., Kind], *args: Any, **arguments: Any) -> Kind:
     """The options that a function was called with.
 
     Raises:
         UserError: an argument is unknown or missing, or a value does not pass.
     """
-    arguments = renamed(kind, arguments)
+    arguments = todays_arguments(kind, arguments)
     check_arguments(inspect.signature(kind), *args, **arguments)
     return kind(*args, **arguments)
 
 
 def called_with(kind: Callable[P, Any]) -> Callable[[Callable[..., Result]], Callable[P, Result]]:
-    """Shows the fields of an options class as the arguments of a function that makes it with :func:`checked`."""
+    """Shows the fields of an options class as the arguments of a function that makes it with :func:`options_of`."""
 
     def decorate(function: Callable[..., Result]) -> Callable[P, Result]:
         function.__signature__ = inspect.signature(kind)  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def unique_labels(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
-    """For each name a label: itself, or with the end of its path where others have the same name.
+    """A label for each name: itself, or with the end of its path where others have the same name.
 
     >>> unique_labels(["a", "a", "b"], [Path("/x/run"), Path("/y/run"), Path("/z/run")])
     ['a (x/run)', 'a (y/run)', 'b']

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import diffcli
 from benchmarks import colour
-from benchmarks.cells import stored
+from benchmarks.cells import read_cells
 from diffcli.data.sources import ImageSet, Source
 
 
@@ -121,4 +121,4 @@ def test_every_recipe_of_ours_is_a_preset_that_can_be_trained(tmp_path: Path) ->
 
 
 def test_the_page_has_the_tables_of_what_was_measured() -> None:
-    assert colour.tables(stored(colour.STORE)) in colour.PAGE.read_text(encoding="utf-8")
+    assert colour.tables(read_cells(colour.STORE)) in colour.PAGE.read_text(encoding="utf-8")

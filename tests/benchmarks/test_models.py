@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.models import without_folders
-from diffcli.checkpoints.model_file import read_about, ready_models
+from diffcli.checkpoints.model_file import read_metadata, ready_models
 
 
 def test_a_folder_of_images_is_named_without_those_above_it() -> None:
@@ -14,4 +14,4 @@ def test_a_folder_of_images_is_named_without_those_above_it() -> None:
 
 def test_the_models_that_come_along_tell_of_no_folder() -> None:
     for file in ready_models().values():
-        assert "/" not in str(read_about(file)["preset"]["data"].get("path", ""))
+        assert "/" not in str(read_metadata(file)["preset"]["data"].get("path", ""))

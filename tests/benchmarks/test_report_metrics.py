@@ -11,7 +11,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 import diffcli
 from benchmarks import report_metrics
-from benchmarks.report_metrics import Reported, drawn, mirrored_ssim, rows
+from benchmarks.report_metrics import ReportedMetrics, mirrored_ssim, reconstruct_batch, rows
 from diffcli.evaluation.scores import ssim
 
 
@@ -35,10 +35,13 @@ def test_it_goes_on_where_it_was_with_the_numbers_of_eval(
 
     def counted(sampling: object, images: torch.Tensor, indices: range, noise: float) -> dict[str, torch.Tensor]:
         seen.append(indices)
-        return drawn(sampling, images, indices, noise)  # type: ignore[arg-type]
+        return reconstruct_batch(sampling, images, indices, noise)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(report_metrics, "drawn", counted)
-    of = {"blur": Reported(str(blurred), "here", 0.1, 0.2, 3.0), "hot": Reported(str(trained), "here", 0.1, 0.2, 3.0)}
+    monkeypatch.setattr(report_metrics, "reconstruct_batch", counted)
+    of = {
+        "blur": ReportedMetrics(str(blurred), "here", 0.1, 0.2, 3.0),
+        "hot": ReportedMetrics(str(trained), "here", 0.1, 0.2, 3.0),
+    }
     monkeypatch.setattr(report_metrics, "MODELS", of)
     table = list(rows("blur", options()))
     assert len(table) == 2 * 2 * 2 + 1  # noise, way, pixels; and the report

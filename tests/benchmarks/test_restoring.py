@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from benchmarks import restoring
-from benchmarks.measurements import MOTION, SHAPE, Motion, Pooled, Row
+from benchmarks.measurements import MOTION, SHAPE, BlockMeans, Motion, Row
 from benchmarks.measurements import problem as measured_problem
 from benchmarks.restorers import (
     Passes,
     Problem,
     azula_denoiser,
     cold,
-    counted,
     deepinv_denoiser,
     deepinv_physics,
     ours,
+    restore_and_count,
 )
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.measurements import Dense, Operator, Pixelwise, check_adjoint, operator_of
@@ -35,7 +35,7 @@ def images(count: int, seed: int = 0) -> Tensor:
 
 
 def test_means_of_blocks_have_their_adjoint_and_their_inverse() -> None:
-    pooled, b = Pooled(4), images(2).double()
+    pooled, b = BlockMeans(4), images(2).double()
     check_adjoint(pooled, SHAPE)
     assert float(pooled(b)[0, 0, 0, 4]) == pytest.approx(float(b[0, 0, :4, 4:8].mean()))
     assert float(pooled(b)[0, 0, 1, 4]) == 0
@@ -82,9 +82,9 @@ def test_sums_that_are_added_have_the_mean_and_the_error_of_all_values() -> None
     mean, error = restoring.mean_and_error(kept)
     assert mean == pytest.approx(float(values.mean()), rel=1e-6)
     assert error == pytest.approx(float(values.std()) / math.sqrt(50), rel=1e-4)
-    assert restoring.shown(kept) == f"{mean:.3f} ± {error:.3f}"
-    assert restoring.shown([4, 80.0, 1610.0]) == "20.00 ± 0.91"
-    assert restoring.shown([8, 8.0, 8.0]) == "1"
+    assert restoring.score_text(kept) == f"{mean:.3f} ± {error:.3f}"
+    assert restoring.score_text([4, 80.0, 1610.0]) == "20.00 ± 0.91"
+    assert restoring.score_text([8, 8.0, 8.0]) == "1"
 
 
 def test_the_store_is_json_a_line_for_each_cell(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_store_is_json_a_line_for_each_cell(tmp_path: Path) -> None:
     assert json.loads(text) == cells
     assert text.splitlines()[1] == '"a; 0; told": {'
     (tmp_path / "cells.json").write_text(text, encoding="utf-8")
-    assert restoring.stored(tmp_path / "cells.json") == cells
+    assert restoring.read_cells(tmp_path / "cells.json") == cells
 
 
 def problem() -> Problem:
@@ -136,7 +136,7 @@ def test_each_way_of_ours_restores_as_many_images_and_tells_what_it_took() -> No
     }
     assert row.undone_by(restoring.model("blur-fast"))
     assert not row.undone_by(restoring.model("pixelate-fast"))
-    made = {name: counted(way, asked, 0) for name, way in ways.items()}
+    made = {name: restore_and_count(way, asked, 0) for name, way in ways.items()}
     assert all(images_.shape == x0.shape for images_, _, _ in made.values())
     # A gradient for the conjugate direction, and one for the trace where x_t says enough: at t = 500, not at T.
     assert made["two steps"][1:] == (2, 3)

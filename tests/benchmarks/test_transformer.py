@@ -7,7 +7,7 @@ import re
 from conftest import ROOT
 
 from benchmarks import transformer
-from benchmarks.cells import stored
+from benchmarks.cells import read_cells
 from diffcli.config.build import resolve
 from diffcli.config.presets import load_preset
 
@@ -16,8 +16,8 @@ def test_the_page_shows_what_was_measured() -> None:
     page = transformer.PAGE.read_text(encoding="utf-8")
     block = re.search(r"<!-- transformer -->\n\n(.*?)\n\n<!-- /transformer -->", page, flags=re.DOTALL)
     assert block is not None
-    cells = stored(transformer.STORE)
-    assert block[1] == transformer.rendered(cells)
+    cells = read_cells(transformer.STORE)
+    assert block[1] == transformer.page_tables(cells)
     by_setting: dict[tuple[str, str], set[str]] = {}
     for key in cells:
         name, seconds, _ = key.split("; ")
@@ -44,7 +44,7 @@ def test_lines_stand_by_data_then_time_then_recipe() -> None:
         "mnist-dit; 60 s; seed 0",
         "mnist-unet; 120 s; seed 0",
     ]
-    lines = transformer.rendered(dict.fromkeys(keys, facts)).splitlines()[2:]
+    lines = transformer.page_tables(dict.fromkeys(keys, facts)).splitlines()[2:]
     names = ["mnist-dit", "mnist-unet", "mnist-dit", "emoji-dit"]
     assert [line.split(" | ")[0].strip("| ") for line in lines] == [transformer.RECIPES[name].name for name in names]
     assert lines[0].endswith("| 60 s | 10 | 32 | 1.23 M | 1.0 GB | 1.0 ± 1.0 | 1.0 ± 1.0 | 0.500 |")

@@ -33,13 +33,13 @@ def test_a_training_takes_as_long_as_its_images_need(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fitting, "SHORTEST", 10)
     source, cpu = digits(), torch.device("cpu")
     cycles: list[int] = []
-    real = fitting.fitting
+    real = fitting.fit_steps
 
     def watched(network: Classifier, images: ImageSet, steps: int, *others: Any) -> Iterator[float]:
         cycles.append(steps)
         return real(network, images, steps, *others)
 
-    monkeypatch.setattr(fitting, "fitting", watched)
+    monkeypatch.setattr(fitting, "fit_steps", watched)
     few = source.development[torch.arange(300)]
     done: list[int] = []
     assert fitting.accuracy_after_training(few, source.test, cpu, 0, done.append) > 0.8

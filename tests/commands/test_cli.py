@@ -230,7 +230,7 @@ def test_an_option_beside_a_set_of_its_key_is_refused(
 
 
 def test_every_option_for_a_key_of_presets_has_such_a_refusal() -> None:
-    flags = {"--" + parameter.name.replace("_", "-") for parameter in Parameters(train).shown}
+    flags = {"--" + parameter.name.replace("_", "-") for parameter in Parameters(train).signature}
     of_keys = {flag for flag in flags if flag[2:].replace("-", "_") in Training.model_fields}
     assert of_keys <= {flag_of(key) for key in KEYS} <= flags
 

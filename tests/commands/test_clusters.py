@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffcli.checkpoints.model_file import read_checkpoint
 from diffcli.checkpoints.runs import Run
-from diffcli.data.clusters import cluster_centres, clustered, nearest_centres
+from diffcli.data.clusters import cluster_centres, label_by_cluster, nearest_centres
 from diffcli.data.datasets import digits
 from diffcli.inference.loading import read_model
 
@@ -35,7 +35,7 @@ def test_an_image_belongs_to_the_nearest_centre_in_pixels(centres: torch.Tensor)
 def test_clusters_are_the_same_again_and_tell_digits_apart(centres: torch.Tensor) -> None:
     images = digits().development
     assert torch.equal(centres, cluster_centres(images.images, 12))
-    labels = clustered(images, centres).labels
+    labels = label_by_cluster(images, centres).labels
     # The most frequent digit of a cluster is that of most of its images; by chance one in ten would be.
     pure = sum(int(torch.bincount(images.labels[labels == number]).max()) for number in range(12))
     assert pure > 0.7 * len(images)

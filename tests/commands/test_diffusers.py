@@ -16,7 +16,7 @@ from torch import Tensor
 
 import diffcli
 from diffcli.config.build import bind_sampler
-from diffcli.diffusion.guidance import clipped, with_labels
+from diffcli.diffusion.guidance import with_clipping, with_labels
 from diffcli.diffusion.samplers import last
 from diffcli.inference.options import SamplerOptions
 
@@ -80,7 +80,7 @@ def ours(model: Any, xT: Tensor, noises: list[Tensor], label: int | None, **opti
     labels = None if label is None else torch.full((len(xT),), label)
     estimate = model.denoiser if labels is None else with_labels(model.denoiser, labels)
     if sampling.sampler.clip:
-        estimate = clipped(estimate)
+        estimate = with_clipping(estimate)
     function = bind_sampler(sampling.sampler)
     with torch.inference_mode():
         return last(function(estimate, model.denoiser.degradation, xT, sampling.steps, lambda: next(draws)))

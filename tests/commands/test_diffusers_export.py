@@ -19,8 +19,8 @@ from torch import Tensor
 
 import diffcli
 from diffcli.checkpoints import model_file
-from diffcli.diffusion.guidance import clipped
-from diffcli.diffusion.prior_graphs import Start
+from diffcli.diffusion.guidance import with_clipping
+from diffcli.diffusion.prior_graphs import StartGraph
 from diffcli.diffusion.samplers import last
 from diffcli.inference.options import SamplerOptions
 
@@ -165,9 +165,9 @@ def test_a_ready_model_is_a_pipeline_that_draws_what_it_does(cli: Cli, workplace
     degradation, draws = model.denoiser.degradation, iter(noises)
     assert sampling.prior is not None
     with torch.inference_mode():
-        xT = Start(sampling.prior, degradation, sampling.denoiser.sigma)(uniform, normal, noise, labels)
+        xT = StartGraph(sampling.prior, degradation, sampling.denoiser.sigma)(uniform, normal, noise, labels)
         estimate = sampling.estimate(labels)
-        estimate = clipped(estimate) if sampling.sampler.clip else estimate
+        estimate = with_clipping(estimate) if sampling.sampler.clip else estimate
         images = last(sampling.bound_sampler(estimate, degradation, xT, sampling.steps, lambda: next(draws)))
     difference = diffcli.to_uint8(images).int() - level(torch.from_numpy(np.load("drawn.npy")))
     assert int(difference.abs().max()) <= 1

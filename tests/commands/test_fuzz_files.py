@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SLOW, TINY, Cli
-from fuzzing import check_refused, damaged
+from fuzzing import check_refused, damage
 from PIL import Image
 
 from diffcli.checkpoints.runs import Run
@@ -57,7 +57,7 @@ def test_damaged_checkpoints(cli: Cli, workplace: Path, intact: bytes) -> None:
     assert cli(*command).code == 0
     expected = np.load("out.npz")["images"]
     refused = 0
-    versions = [damaged(intact, seed) for seed in range(130 if SLOW else 15)]
+    versions = [damage(intact, seed) for seed in range(130 if SLOW else 15)]
     versions += [stuffed(intact, change) for change in STUFFED]
     for version in versions:
         Path("out.npz").unlink(missing_ok=True)

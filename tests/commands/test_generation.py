@@ -17,7 +17,7 @@ from diffcli.diffusion.samplers import Step
 from diffcli.inference.loading import load
 from diffcli.inference.options import SamplerOptions
 from diffcli.inference.restoration import reconstruct, reconstruction_rows
-from diffcli.inference.sampling import Sampling, counting, draw_xT, generate
+from diffcli.inference.sampling import Sampling, draw_xT, generate, step_counter
 from diffcli.inference.save_samples import Frames
 from diffcli.utils.devices import Devices
 
@@ -92,7 +92,7 @@ def test_rows_of_reconstructions_are_the_reports(trained: Path) -> None:
 def test_steps_are_counted_for_the_progress_bar(trained: Path) -> None:
     sampling = sampling_of(trained, batch_size=2, steps=4)
     counted: list[int] = []
-    list(generate(sampling, 5, (1, 8, 8), counting(counted.append)))
+    list(generate(sampling, 5, (1, 8, 8), step_counter(counted.append)))
     assert sum(counted) == sampling.total_steps(5) == 12
 
 

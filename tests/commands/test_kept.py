@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from conftest import TINY
 
-from diffcli.checkpoints.model_file import Stored, read_checkpoint, read_stored
+from diffcli.checkpoints.model_file import StoredModel, read_checkpoint, read_stored
 from diffcli.checkpoints.runs import Run
 from diffcli.inference.loading import read_model
 
@@ -55,7 +55,7 @@ def test_kept_weights_are_all_that_a_model_is_read_from(cli, workplace: Path) ->
     assert cli(*TRAIN, "--out", "run", "--epochs", 1).code == 0
     run = Run(Path("run"))
     kept, last = read_stored(run.milestones()[1]), read_stored(run.last)
-    for field in fields(Stored):
+    for field in fields(StoredModel):
         if field.name != "file":
             assert same(getattr(kept, field.name), getattr(last, field.name)), field.name
 

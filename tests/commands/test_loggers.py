@@ -196,7 +196,7 @@ def test_mlflow_keeps_one_run_in_a_local_store(cli: Cli, tiny: Path, monkeypatch
 def test_a_server_that_does_not_answer_costs_one_line(
     cli: Cli, workplace: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(logged: loggers.Logged) -> Any:
+    def refuse(logged: loggers.LoggedRun) -> Any:
         (logged.run.folder / "logs").mkdir()
         raise ConnectionError("no server at http://127.0.0.1:1\nlong story")
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SLOW, Cli
-from fuzzing import check_refused, damaged
+from fuzzing import check_refused, damage
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
@@ -26,8 +26,8 @@ import diffcli
 from diffcli.checkpoints.model_file import (
     _with_checksum,
     fingerprint,
-    halved,
-    read_about,
+    halve_weights,
+    read_metadata,
     read_stored,
     write_model_file,
 )
@@ -64,7 +64,7 @@ def test_its_metadata_tell_of_the_training_and_hold_the_scores_of_these_weights(
     run = Run(Path(shutil.copytree(guided, "run")))
     evaluation = diffcli.evaluate(run, ["rmse", "fid"], **QUICK)
     diffcli.export(run, Path("model.safetensors"))
-    about = read_about(Path("model.safetensors"))
+    about = read_metadata(Path("model.safetensors"))
     assert about["preset_name"] == "tiny"
     assert about["training"]["steps"] == 18
     assert about["training"]["seconds"] > 0
@@ -87,7 +87,7 @@ def test_scores_of_other_weights_are_left_out(cli: Cli, workplace: Path, guided:
         result = cli("export", *words, "--out", "model.safetensors")
         assert result.code == 0, result.err
         assert "note: left out the scores" in result.err
-        assert read_about(Path("model.safetensors"))["evaluation"] == {}
+        assert read_metadata(Path("model.safetensors"))["evaluation"] == {}
 
 
 def test_half_precision_takes_half_the_space_and_is_rounded_once(cli: Cli, workplace: Path, guided: Path) -> None:
@@ -101,13 +101,13 @@ def test_half_precision_takes_half_the_space_and_is_rounded_once(cli: Cli, workp
     scored = replace(stored, evaluation=diffcli.evaluate(Path("half.safetensors"), ["rmse"], **QUICK).as_dict())
     write_model_file(Path("scored.safetensors"), scored)
     diffcli.export(Path("scored.safetensors"), Path("again.safetensors"), half=True)
-    assert read_about(Path("again.safetensors"))["evaluation"]["scores"] == scored.evaluation["scores"]
+    assert read_metadata(Path("again.safetensors"))["evaluation"]["scores"] == scored.evaluation["scores"]
     assert fingerprint(Path("again.safetensors")) == fingerprint(Path("half.safetensors"))
 
 
 def test_weights_beyond_float16_are_not_rounded() -> None:
     with pytest.raises(diffcli.UserError, match=r"`half`: b has values above 65504"):
-        halved({"a": torch.ones(2), "b": torch.tensor([1e5])})
+        halve_weights({"a": torch.ones(2), "b": torch.tensor([1e5])})
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_damaged_model_files(cli: Cli, workplace: Path, intact: bytes) -> None:
     file = Path("damaged.safetensors")
     command = ["sample", "--checkpoint", file, "--n", 1, "--steps", 1, "--out", "out.npz", "-q"]
     for seed in range(130 if SLOW else 15):
-        file.write_bytes(damaged(intact, seed))
+        file.write_bytes(damage(intact, seed))
         before = sorted(workplace.rglob("*"))
         result = cli(*command)
         check_refused(result, workplace, before)
@@ -263,7 +263,7 @@ def test_model_files_of_version_0_3_are_read(workplace: Path, intact: bytes) -> 
     Path("new.safetensors").write_bytes(intact)
     with safe_open("new.safetensors", framework="pt") as content:
         tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-    text = json.dumps(read_about(Path("new.safetensors")))
+    text = json.dumps(read_metadata(Path("new.safetensors")))
     older = save(tensors, {"diffcli": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
     Path("older.safetensors").write_bytes(older)
     new, old = read_stored(Path("new.safetensors")), read_stored(Path("older.safetensors"))

@@ -94,7 +94,7 @@ def test_a_step_that_is_timed_is_one_of_the_preset(workplace: Path, registries: 
     assert estimate is not None
     assert estimate.step_seconds >= 0.05
     assert set(slow.seen) == {((100, 1, 8, 8), True, True), ((100, 1, 8, 8), False, True)}
-    assert sum(grad for _, grad, _ in slow.seen) == estimate.measured + 1
+    assert sum(grad for _, grad, _ in slow.seen) == estimate.measured_steps + 1
     batches = planned.data.batches_per_epoch
     assert (estimate.steps, estimate.validations) == (7 * batches, 2)
     assert estimate.total_seconds >= 7 * batches * 0.05
@@ -109,12 +109,12 @@ def test_a_first_step_that_is_slow_is_not_the_one_that_is_timed(monkeypatch: pyt
         time.sleep(0 if calls else 0.05)
         calls.append(1)
 
-    (second,) = outlook._timed(work, torch.device("cpu"))
+    (second,) = outlook._call_seconds(work, torch.device("cpu"))
     assert len(calls) == 2
     assert second < 0.05
     monkeypatch.setattr(outlook, "LONG_SECONDS", 0.04)
     calls.clear()
-    assert outlook._timed(work, torch.device("cpu"))[0] >= 0.05
+    assert outlook._call_seconds(work, torch.device("cpu"))[0] >= 0.05
     assert len(calls) == 1
 
 

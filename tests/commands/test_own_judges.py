@@ -105,7 +105,7 @@ def judged(source: Source, judge: TrainedClassifier, name: str, samples: Tensor,
     return Distances(
         train=source.development,
         test=source.test,
-        wanted=frozenset({"fid", "kid", "coverage", "label_kept", "swd"}),
+        metrics=frozenset({"fid", "kid", "coverage", "label_kept", "swd"}),
         extractors=[of_judge(name, judge, ALONE.device)],
         classifier=judge,
         n=len(samples),

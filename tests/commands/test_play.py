@@ -30,15 +30,15 @@ from diffcli.play.choices import (
     first_pair,
     label_choices,
     label_of,
-    opened,
+    load_models,
 )
 from diffcli.play.controls import end_of, shown_classes
-from diffcli.play.drawing import Frame, beside, frames_of
-from diffcli.play.explaining import COLUMNS, DRAWS, evenly_chosen, explained, left_of, stretched
+from diffcli.play.drawing import Frame, frames_of, in_step
+from diffcli.play.explaining import COLUMNS, DRAWS, evenly_chosen, explanation_steps, left_of, stretch_contrast
 from diffcli.play.generate_tab import Column, Tab
 from diffcli.play.generate_tab import _drawing as answers_of
 from diffcli.play.inline_pictures import figure, message, of_grid, of_image, png_url
-from diffcli.play.restoring import MOST_STEPS, PAD, content_of, pad_image, restorations, restoring_steps, uploaded
+from diffcli.play.restoring import MOST_STEPS, PAD, content_of, pad_image, restoration_steps, restoring_steps, uploaded
 from diffcli.play.why_tab import contrast
 from diffcli.utils.errors import UserError
 
@@ -66,9 +66,9 @@ def test_models_are_called_as_they_were_asked_for(
     for name, run in (("hot", guided), ("cold", blurred)):
         diffcli.export(run, workplace / "made" / f"{name}.safetensors")
     names = [str(guided), str(trained), str(workplace / "made" / "cold.safetensors"), str(guided)]
-    assert list(opened(names, CPU)) == ["tiny", "tiny (run)", "tiny (cold)"]
+    assert list(load_models(names, CPU)) == ["tiny", "tiny (run)", "tiny (cold)"]
     monkeypatch.setattr(model_file, "READY_MODELS", workplace / "made")
-    assert list(opened([], CPU)) == ["cold", "hot"]
+    assert list(load_models([], CPU)) == ["cold", "hot"]
 
 
 def test_a_hot_and_a_cold_model_come_first(models: Models) -> None:
@@ -207,14 +207,14 @@ def test_what_cannot_be_drawn_is_refused_at_once(models: Models, count: int, opt
 def test_two_trajectories_go_side_by_side() -> None:
     image = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
     parts = [[Frame(image, 10 - step, step / count) for step in range(count + 1)] for count in (2, 4)]
-    shares = [tuple(frame.done for frame in frames) for frames in beside([iter(part) for part in parts])]
+    shares = [tuple(frame.done for frame in frames) for frames in in_step([iter(part) for part in parts])]
     assert shares == [(0, 0), (0.5, 0), (0.5, 0.25), (0.5, 0.5), (1, 0.5), (1, 0.75), (1, 1)]
 
 
 def test_two_visitors_do_not_mix(models: Models) -> None:
     """Trajectories whose steps alternate are those that are drawn alone."""
     ends = [models["hot"].sample(2, seed=seed, quiet=True) for seed in (1, 2)]
-    *_, last = beside([frames_of(models["hot"], 2, {"seed": seed}) for seed in (1, 2)])
+    *_, last = in_step([frames_of(models["hot"], 2, {"seed": seed}) for seed in (1, 2)])
     assert all(torch.equal(frame.images, end) for frame, end in zip(last, ends, strict=True))
     assert not torch.equal(*ends)
 
@@ -266,7 +266,7 @@ def test_a_restoration_is_that_of_the_model(models: Models, name: str) -> None:
     model = models[name]
     images = torch.full((1, *model.image_shape), 90, dtype=torch.uint8)
     label = "3" if model.classes else None
-    first, second = restorations(model, images, 6, label, seed=1)
+    first, second = restoration_steps(model, images, 6, label, seed=1)
     xt = model.degrade(images, 6, seed=1)
     assert first.restored is None
     assert torch.equal(first.degraded, xt)
@@ -284,7 +284,7 @@ def test_a_restoration_is_quick_enough_for_a_slider(trained: Path) -> None:
 @pytest.mark.parametrize("name", ["hot", "cold"])
 def test_an_explanation_follows_one_of_eight_images(models: Models, name: str) -> None:
     model = models[name]
-    *early, whole = explained(model, {"seed": 2, "label": "4"})
+    *early, whole = explanation_steps(model, {"seed": 2, "label": "4"})
     assert early[0].moments == ()
     assert whole.images is not None
     assert torch.equal(diffcli.to_uint8(whole.images), model.sample(DRAWS, seed=2, label="4", quiet=True))
@@ -307,10 +307,10 @@ def test_what_the_degradation_leaves_begins_with_the_image(models: Models) -> No
 
 def test_a_faint_image_is_stretched_to_all_of_black_to_white() -> None:
     faint = 0.3 + torch.tensor([[[0.0, 0.01], [0.02, 0.005]]])
-    raised, times = stretched(faint)
+    raised, times = stretch_contrast(faint)
     assert (float(raised.min()), float(raised.max())) == (-0.5, 0.5)
     assert times == pytest.approx(50, rel=1e-4)
-    flat, times = stretched(torch.full((1, 2, 2), 0.3))
+    flat, times = stretch_contrast(torch.full((1, 2, 2), 0.3))
     assert float(flat.abs().max()) == 0
     assert [contrast(times), contrast(37.2)[1:], contrast(1.04)[1:]] == ["no contrast", "37", "1.0"]
 
@@ -322,7 +322,7 @@ def test_pictures_are_in_the_page_itself() -> None:
     shown = figure([of_image(images[0], 'a "quoted" <name>')], "a < b")
     assert 'alt="a &quot;quoted&quot; &lt;name&gt;"' in shown
     assert "<figcaption>a &lt; b</figcaption>" in shown
-    assert message("`seed` <b>", wrong=True) == '<p role="alert" class="wrong">seed &lt;b&gt;</p>'
+    assert message("`seed` <b>", is_error=True) == '<p role="alert" class="wrong">seed &lt;b&gt;</p>'
 
 
 @pytest.mark.parametrize(("text", "end"), [("", None), (None, None), (" 12 ", 12), ("0", 0)])

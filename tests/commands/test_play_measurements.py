@@ -27,8 +27,8 @@ from diffcli.play.degradation_choices import (
     BLUR,
     DOWN_SAMPLING,
     INVERSION,
+    MODELS_OWN,
     NOISE,
-    OWN,
     degradation_at,
     degradation_choices,
     strength_of,
@@ -70,10 +70,10 @@ def urls(content: str) -> list[str]:
 
 def test_a_model_with_noise_offers_every_degradation_of_its_shape_and_a_cold_one_its_own(models: Models) -> None:
     hot = degradation_choices(models["hot"])["choices"]
-    assert hot[:4] == [OWN, BLUR, DOWN_SAMPLING, NOISE]
+    assert hot[:4] == [MODELS_OWN, BLUR, DOWN_SAMPLING, NOISE]
     assert hot[4:] == ["blur, as quickstart-blur", "pixelation, as quickstart-pixelate", INVERSION]
     cold = degradation_choices(models["cold"])
-    assert cold["choices"] == [OWN]
+    assert cold["choices"] == [MODELS_OWN]
     assert "draws no noise" in cold["info"]
     with pytest.raises(diffcli.UserError, match="mask, as mask-fast is not among the degradations of this model"):
         degradation_at(models["hot"], "mask, as mask-fast", 3)
@@ -182,7 +182,7 @@ def test_what_fails_is_told_in_a_line_and_printed_for_the_server(
 
 def test_another_degradation_brings_its_controls(models: Models) -> None:
     shown = restore_tab._measurement_shown(models)
-    strength, sigma, samples, _ = shown("hot", NOT_SAID, OWN)
+    strength, sigma, samples, _ = shown("hot", NOT_SAID, MODELS_OWN)
     assert (strength.label, strength.maximum, sigma.visible, samples.visible) == ("t", 20, False, False)
     strength, sigma, samples, _ = shown("hot", NOT_SAID, DOWN_SAMPLING)
     assert (strength.minimum, strength.maximum, sigma.visible, samples.visible) == (2, 4, True, True)
@@ -190,7 +190,7 @@ def test_another_degradation_brings_its_controls(models: Models) -> None:
     assert (strength.visible, sigma.value) == (False, restore_tab.LARGE_NOISE)
     # A model that has no measurements goes back to its own degradation.
     _, degradation, strength, sigma, _, _ = restore_tab._controls_shown(models)("cold", NOT_SAID, BLUR)
-    assert (degradation.value, strength.label, strength.maximum, sigma.visible) == (OWN, "t", 10, False)
+    assert (degradation.value, strength.label, strength.maximum, sigma.visible) == (MODELS_OWN, "t", 10, False)
     _, degradation, strength, *_ = restore_tab._controls_shown(models)("plain", NOT_SAID, BLUR)
     assert (degradation.value, strength.label) == (BLUR, "Blur")
 
@@ -199,7 +199,7 @@ def test_a_model_that_must_be_told_a_label_finds_that_of_a_measurement(models: M
     labels = LabelSettings(dropped=0, classes=list("0123456789"))
     preset = models["hot"].preset.model_copy(update={"labels": labels})
     told = {"hot": replace(models["hot"], resolved=replace(models["hot"].resolved, preset=preset))}
-    assert NOT_SAID not in restore_tab._labels(told, "hot", OWN)
+    assert NOT_SAID not in restore_tab._labels(told, "hot", MODELS_OWN)
     assert restore_tab._labels(told, "hot", BLUR)[0] == NOT_SAID
     *_, (_, said) = restored_on(told)
     assert "The picture is taken for label" in said

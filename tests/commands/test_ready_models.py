@@ -15,7 +15,7 @@ from conftest import Cli
 
 import diffcli
 from diffcli.checkpoints import model_file
-from diffcli.checkpoints.model_file import read_about, read_stored, write_model_file
+from diffcli.checkpoints.model_file import read_metadata, read_stored, write_model_file
 
 CPU = diffcli.Devices("cpu", "1")
 EFFORT = ["--n-test", 5, "--n-fid", 6, "--steps", 2, "--extractor", "classifier", "--accelerator", "cpu", "--quiet"]
@@ -75,7 +75,7 @@ def test_names_that_are_neither_are_told_of_both(cli: Cli, workplace: Path, mode
 
 
 def test_the_scores_of_the_metadata_are_those_that_eval_prints(cli: Cli, workplace: Path, models: Path) -> None:
-    recorded = read_about(models / "hot.safetensors")["evaluation"]
+    recorded = read_metadata(models / "hot.safetensors")["evaluation"]
     result = cli("eval", "--model", "hot", *EFFORT, "--json")
     assert result.code == 0, result.err
     assert json.loads(result.out)["scores"] == recorded["scores"]
@@ -85,7 +85,7 @@ def test_the_scores_of_the_metadata_are_those_that_eval_prints(cli: Cli, workpla
 def test_models_are_listed_with_their_scores(cli: Cli, workplace: Path, models: Path) -> None:
     shown = cli("models")
     assert shown.code == 0
-    fid = read_about(models / "hot.safetensors")["evaluation"]["scores"]["fid_classifier"]
+    fid = read_metadata(models / "hot.safetensors")["evaluation"]["scores"]["fid_classifier"]
     cold, hot = shown.out.splitlines()[-2:]
     assert hot.split()[0] == "hot"
     assert f"fid_classifier {fid:.4g}" in hot
@@ -114,7 +114,7 @@ def test_a_comparison_takes_models_and_finds_their_scores(
     result = cli("compare", "hot", "mine", *EFFORT, "--out", "page.html")
     assert result.code == 0, result.err
     rows = {row.split("│")[1].strip(): row for row in result.out.splitlines() if row.startswith("│")}
-    fid = read_about(models / "hot.safetensors")["evaluation"]["scores"]["fid_classifier"]
+    fid = read_metadata(models / "hot.safetensors")["evaluation"]["scores"]["fid_classifier"]
     assert f" {fid:.4g} " in rows["fid_classifier"]
     (place,) = (workplace / "runs" / ".models").iterdir()
     assert not list(place.glob("compare/*/eval.json")), "what the file holds is not measured again"
@@ -153,7 +153,7 @@ def test_the_tool_writes_half_precision_with_its_own_scores(
     file = workplace / "ready" / "tiny.safetensors"
     monkeypatch.setattr(model_file, "READY_MODELS", file.parent)
     measured = diffcli.evaluate(file, devices=CPU, quiet=True, **effort)
-    about = read_about(file)
+    about = read_metadata(file)
     assert about["evaluation"]["scores"] == measured.scores
     assert read_stored(file).weights["network.head.weight"].dtype == torch.float16
     table = capsys.readouterr().out
@@ -172,7 +172,7 @@ def test_the_packaged_ones_are_small_told_labels_and_have_scores() -> None:
     for name, file in PACKAGED.items():
         model = diffcli.load(file, devices=CPU)
         assert model.classes, name
-        about = read_about(file)
+        about = read_metadata(file)
         assert "fid_classifier" in about["evaluation"]["scores"], name
         assert about["evaluation"]["settings"]["checkpoint_sha256"] == about["weights_sha256"]
         assert model.sample(2, label=7, steps=2, quiet=True).shape == (2, *model.image_shape)

@@ -199,10 +199,10 @@ def test_a_checkpoint_of_weights_alone_goes_on_with_nothing(cli: Cli, workplace:
 
 
 def test_two_resumes_of_one_run_do_not_mix(cli: Cli, workplace: Path, trained: Path) -> None:
-    from diffcli.checkpoints.runs import locked
+    from diffcli.checkpoints.runs import lock_run
 
     shutil.copytree(trained, "run")
-    with locked(Run(Path("run"))):
+    with lock_run(Run(Path("run"))):
         result = cli(*TRAIN, "--resume", "run", "--epochs", 3)
     assert result.code == 2
     assert result.err == "error: another process trains in run; wait for it, or name another folder\n"

@@ -236,9 +236,9 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
         cache.write_bytes(b"weights")
         features = extractors.of_judge("classifier", load_classifier(data.dataset), processes.device).features
         inception = extractors.Extractor(features, extractors.inception_settings(cache))
-        return [inception, *extractors.choose("classifier", data, None, processes)]
+        return [inception, *extractors.choose_extractors("classifier", data, None, processes)]
 
-    monkeypatch.setattr(evaluate, "choose", fetched)
+    monkeypatch.setattr(evaluate, "choose_extractors", fetched)
     seen = evaluations(monkeypatch)
     both = compared(run, "other", *auto)
     assert [held["extractors"][0]["name"] for held in settings_of(both)] == ["inception", "inception"]

@@ -12,7 +12,7 @@ from conftest import ROOT, SLOW
 from idx_files import write_idx_files
 from pages import snippets
 
-from diffcli.studies.comparison_view import plain
+from diffcli.studies.comparison_view import markdown_text
 from diffcli.studies.study_files import load_study, study_files
 from diffcli.studies.study_page import paragraphs
 
@@ -64,7 +64,7 @@ def test_the_reports_study_shows_its_figures_and_claims(cli, workplace: Path, sm
 def test_the_published_page_is_of_the_study_that_comes_along(name: str, page: str) -> None:
     content, text = load_study(name), (ROOT / "docs" / page).read_text()
     rows = re.findall(r"^\| \d+ \| (.*?) \| \*\*(.*?)\*\* \| (.*?) \|", text, flags=re.MULTILINE)
-    assert [said for said, *_ in rows] == [plain(str(claim.text)) for claim in content.claims]
+    assert [said for said, *_ in rows] == [markdown_text(str(claim.text)) for claim in content.claims]
     verdicts = {verdict for _, verdict, _ in rows}
     assert verdicts <= {
         "confirmed", "not confirmed", "not settled", "the judges disagree", "true by construction", "not measured",
@@ -77,7 +77,7 @@ def test_the_published_page_is_of_the_study_that_comes_along(name: str, page: st
         or "The blur's weights after epochs 3 and 5 are gone" in (ROOT / "docs/trainings/README.md").read_text()
     )
     for paragraph in paragraphs(content.answer):
-        assert plain(paragraph) in text
+        assert markdown_text(paragraph) in text
 
 
 @pytest.mark.skipif(not SLOW, reason="trains four models: make test-slow")

@@ -8,14 +8,14 @@ import pytest
 from conftest import Cli
 
 from diffcli.diffusion.degradations import Mask
-from diffcli.diffusion.samplers import spaced
+from diffcli.diffusion.samplers import spaced_timesteps
 
 SHAPE = (1, 8, 8)
 
 
 def test_without_a_ratio_there_is_no_such_spacing(cli: Cli, workplace: Path) -> None:
     with pytest.raises(ValueError, match="needs a signal-to-noise ratio, which Mask has not"):
-        spaced(Mask(SHAPE, T=20), 5, "log-snr")
+        spaced_timesteps(Mask(SHAPE, T=20), 5, "log-snr")
     refused = cli("train", "--preset", "quickstart-blur", "--set", "sampler.spacing=log-snr", "--out", "run")
     assert refused.code == 2
     assert "sampler.spacing log-snr needs a degradation with one ratio of signal to noise" in refused.err

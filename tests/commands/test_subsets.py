@@ -14,7 +14,7 @@ from diffcli.config.build import load_source
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.evaluation.subsets import random_subset
-from diffcli.inference.restoration import degraded
+from diffcli.inference.restoration import degrade_batch
 from diffcli.utils.devices import Devices
 
 CPU = Devices("cpu")
@@ -38,7 +38,7 @@ def test_scores_are_those_of_the_random_images(trained: Path) -> None:
 
     def expected(indices: torch.Tensor) -> float:
         x0 = to_model(test.images[indices])
-        zt, t = degraded(
+        zt, t = degrade_batch(
             model.denoiser.degradation, x0, model.T, image_generators(2, Stream.RECONSTRUCTION, range(len(x0)))
         )
         with torch.inference_mode():

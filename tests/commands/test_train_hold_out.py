@@ -14,7 +14,7 @@ from pictures import images_with, make_folders
 
 import diffcli
 from diffcli.config.build import load_source, splits, training_split
-from diffcli.data.sources import NO_LABEL, Source, numbered_as
+from diffcli.data.sources import NO_LABEL, Source, renumber_labels
 from diffcli.training.options import TrainOptions
 from diffcli.training.plan import plan
 from diffcli.utils.errors import UserError
@@ -119,7 +119,7 @@ def test_a_preset_may_name_the_classes_in_its_own_order(cli: Cli, workplace: Pat
 
 def test_labels_of_images_follow_the_names_of_the_model(cli: Cli, workplace: Path, recipe: Path) -> None:
     source = Source(images_with([0, 1, NO_LABEL]), images_with([1, 0]), classes=("a", "b"))
-    other = numbered_as(source, ["x", "b", "a"])
+    other = renumber_labels(source, ["x", "b", "a"])
     assert (other.development.labels.tolist(), other.test.labels.tolist()) == ([2, 1, -1], [1, 2])
     make_folders(workplace / "images", {"b": 20, "c": 20})
     done(cli(*TRAIN, "-q"))

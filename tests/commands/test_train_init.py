@@ -140,7 +140,7 @@ def test_where_nothing_fits_nothing_is_begun(cli: Cli, workplace: Path) -> None:
         assert message in result.err
     assert "of network cnn do not fit network compact-unet" in cli("train", "--preset", "quickstart", "--init", run).err
     initial = initial_model(run)
-    strange = replace(initial, stored=replace(initial.stored, weights={"network.a": torch.zeros(3)}))
+    strange = replace(initial, stored_model=replace(initial.stored_model, weights={"network.a": torch.zeros(3)}))
     with pytest.raises(UserError, match=r"none of its weights fit: network\.\S+, none there and \("):
         begin_from(strange, diffcli.load(run).denoiser, initial.preset)
     assert sorted(Path("runs").rglob("*")) == before

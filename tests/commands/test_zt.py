@@ -12,7 +12,7 @@ from conftest import Cli
 from torch import Tensor
 
 import diffcli
-from diffcli.data.pixels import quantized
+from diffcli.data.pixels import quantize
 from diffcli.inference.options import SamplerOptions
 from diffcli.inference.restoration import Disturbance
 from diffcli.utils.devices import Devices
@@ -38,7 +38,7 @@ def test_rounding_is_that_of_a_picture_file(bits: int) -> None:
     levels = torch.arange(2**bits, dtype=torch.float64) / (2**bits - 1) - 0.5
     # The nearest level of each pixel, by looking at all of them: few at a time, as there may be 65,536.
     nearest = torch.stack([levels[(levels - pixel).abs().argmin()] for pixel in pixels.double()])
-    found = quantized(pixels, bits).double()
+    found = quantize(pixels, bits).double()
     ties = ((pixels.double() + 0.5) * (2**bits - 1) % 1 - 0.5).abs() < 1e-3
     assert ((found - nearest).abs() < 1e-6)[~ties].all()
     assert len(found.unique()) <= 2**bits

@@ -148,7 +148,7 @@ def test_the_table_of_networks_names_every_key_and_its_default() -> None:
         defaults = {
             key: parameter.default
             for key, parameter in inspect.signature(NETWORKS[name]).parameters.items()
-            if key not in KINDS["network"].supplied
+            if key not in KINDS["network"].context
         }
         for key, default in defaults.items():
             shown = str(default).lower() if isinstance(default, bool) else str(default)

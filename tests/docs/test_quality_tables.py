@@ -19,12 +19,12 @@ def test_a_table_is_what_its_stored_evaluations_say(name: str) -> None:
     page = (ROOT / quality.TABLES[name][0]).read_text(encoding="utf-8")
     block = re.search(rf"<!-- {name} -->\n\n(.*?)\n\n<!-- /{name} -->", page, flags=re.DOTALL)
     assert block is not None, f"{name} has no place in its page"
-    assert block[1] == quality.rendered(name)
+    assert block[1] == quality.page_tables(name)
 
 
 @pytest.mark.parametrize("name", quality.TABLES)
 def test_stored_evaluations_are_of_the_ready_models_by_the_shipped_judges(name: str) -> None:
-    rows, evaluations = quality.TABLES[name][1], quality.stored(name)
+    rows, evaluations = quality.TABLES[name][1], quality.read_scores(name)
     assert set(evaluations) == {quality.key_of(row) for row in rows}
     judges = [{"name": judge, **classifier_settings("mnist", judge)} for judge in JUDGES]
     for row in rows:
@@ -36,7 +36,7 @@ def test_stored_evaluations_are_of_the_ready_models_by_the_shipped_judges(name: 
 
 
 def test_errors_are_the_spread_over_twenty_seeds() -> None:
-    rows = [line.strip("|").split("|") for line in quality.rendered("errors").splitlines()[2:]]
+    rows = [line.strip("|").split("|") for line in quality.page_tables("errors").splitlines()[2:]]
     ratios = {score.strip(" `"): float(ratio) for score, *_, ratio in rows}
     assert {"fid_classifier", "fid_resnet"} <= set(ratios)
     for score, ratio in ratios.items():
@@ -45,7 +45,7 @@ def test_errors_are_the_spread_over_twenty_seeds() -> None:
 
 def test_a_cold_model_is_far_nearer_with_one_evaluation_than_a_hot_one() -> None:
     """The claims of docs/samplers.md about few evaluations, by each judge."""
-    evaluations = quality.stored("samplers-few")
+    evaluations = quality.read_scores("samplers-few")
     scores = {
         kind: {row.options["steps"]: evaluations[quality.key_of(row)]["scores"] for row in rows}
         for kind, rows in quality.BY_EVALUATIONS.items()

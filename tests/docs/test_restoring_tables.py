@@ -14,13 +14,13 @@ def test_the_page_shows_what_was_measured() -> None:
     page = (ROOT / "docs" / "restore.md").read_text(encoding="utf-8")
     block = re.search(r"<!-- restoring -->\n\n(.*?)\n\n<!-- /restoring -->", page, flags=re.DOTALL)
     assert block is not None
-    assert block[1] == restoring.rendered()
+    assert block[1] == restoring.page_tables()
 
 
 def test_what_was_measured_is_of_the_ready_models_and_all_of_the_same_digits() -> None:
     known = {setting.key for setting in restoring.settings()}
     models = {fingerprint(file) for file in READY_MODELS.glob(f"*{SUFFIX}")}
-    cells = restoring.stored()
+    cells = restoring.read_cells()
     assert cells
     for key, own in cells.items():
         assert key in known
@@ -29,7 +29,7 @@ def test_what_was_measured_is_of_the_ready_models_and_all_of_the_same_digits() -
 
 
 def test_diffcli_is_nearer_than_moment_matching_by_azula_in_a_quarter_of_its_time() -> None:
-    for key, own in restoring.stored().items():
+    for key, own in restoring.read_cells().items():
         scores = own["azula MMPS"]["scores"]
         behind, error = restoring.mean_and_error(scores["psnr_behind"])
         assert behind > -error, key

@@ -51,7 +51,7 @@ def history(run: str) -> list[dict[str, str]]:
 
 def test_shares_are_whole_and_in_order() -> None:
     items = list(range(7))
-    shares = [Processes(torch.device("cpu"), rank, 3).mine(items) for rank in range(3)]
+    shares = [Processes(torch.device("cpu"), rank, 3).share(items) for rank in range(3)]
     assert sorted(item for share in shares for item in share) == items
     assert list(Processes(torch.device("cpu")).map_in_order(items, lambda item: item**2)) == [item**2 for item in items]
 

@@ -15,7 +15,7 @@ import diffcli
 from diffcli.checkpoints.model_file import ready_models
 from diffcli.config.build import build_denoiser, resolve
 from diffcli.config.presets import load_preset
-from diffcli.inference.loading import started
+from diffcli.inference.loading import model_on_devices
 from diffcli.inference.model import Model
 from diffcli.inference.options import SamplerOptions
 from diffcli.inference.restoration import restore
@@ -70,7 +70,7 @@ def untrained(name: str, engine: str) -> Model:
         if not weights.any():
             nn.init.normal_(weights, std=0.05)
     model = Model(Path(name), name, resolved, denoiser, epoch=1, prior_states={})
-    return started(model, CPU[engine])
+    return model_on_devices(model, CPU[engine])
 
 
 @pytest.mark.parametrize("name", PRESETS if SLOW else OF_EACH_KIND)

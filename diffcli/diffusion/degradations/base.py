@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from diffcli.utils.compile import full_precision
 
 IDENTITY_TOLERANCE = 1e-4
-"""How far A_0 x may be from x, for pixels of unit size."""
+"""The largest distance of A_0 x from x, for pixels of unit size."""
 SMALLEST_SIGMA = 1e-12
 """The least standard deviation of noise that is not 0: a division by less may overflow float32."""
 
@@ -61,7 +61,7 @@ class Degradation(nn.Module, ABC):
         return torch.zeros(self.T + 1, dtype=torch.float64)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """As of any module; but ``sigmas`` becomes a plain table, whichever way it is given."""
+        """Registers a buffer, as any module does; but ``sigmas`` becomes a plain table, whichever way it is given."""
         if name == "sigmas":
             self.sigmas = torch.empty(0) if tensor is None else tensor
         else:
@@ -125,7 +125,7 @@ class Degradation(nn.Module, ABC):
         return None
 
     def step_norms(self) -> Tensor | None:
-        """At most how many times as large step t makes a difference of images: ||A_t x|| <= norm_t ||A_{t-1} x|| for
+        """Bounds on how step t enlarges a difference of images: ||A_t x|| <= norm_t ||A_{t-1} x|| for
         all x.
 
         Float64 (T + 1,), norm_0 = 1; None where that is not known. Only the bound on the likelihood asks for it, and is

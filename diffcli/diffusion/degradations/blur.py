@@ -13,7 +13,7 @@ from diffcli.diffusion.degradations.separable import Separable
 Padding = Literal["reflect", "circular", "zero"]
 MAX_BLUR_VARIANCE = 1e4
 MODES = (1, 2, 3, 4, 6, 8)
-"""Which cosine modes :meth:`GaussianBlur.describe` follows."""
+"""The cosine modes that :meth:`GaussianBlur.describe` follows."""
 
 
 def gaussian_kernels(betas: Tensor, size: int) -> Tensor:
@@ -36,8 +36,8 @@ def axis_matrices(kernels: Tensor, side: int, padding: Padding) -> Tensor:
     """Convolutions with ``kernels`` (N, size) along an axis of ``side`` pixels, as matrices (N, side, side)."""
     size = kernels.shape[1]
     # Padding and convolution are linear: apply both to the unit vectors.
-    padded = _pad(torch.eye(side, dtype=kernels.dtype)[None, None], size // 2, 0, padding)[0, 0]
-    return torch.einsum("ijk,nk->nij", padded.unfold(0, size, 1), kernels)
+    units = _pad(torch.eye(side, dtype=kernels.dtype)[None, None], size // 2, 0, padding)[0, 0]
+    return torch.einsum("ijk,nk->nij", units.unfold(0, size, 1), kernels)
 
 
 class GaussianBlur(Separable):

@@ -13,7 +13,7 @@ from diffcli.diffusion.degradations.base import Degradation, Share, Steps
 
 
 def distances(height: int, width: int, start: Literal["centre", "border"]) -> Tensor:
-    """How far each pixel is from where the hole starts, as a share of the farthest one's distance, float64 (H, W).
+    """The distance of each pixel from where the hole starts, as a share of the farthest one's distance, float64 (H, W).
 
     From the centre of the image, or inwards from the nearest side.
     """

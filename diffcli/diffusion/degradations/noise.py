@@ -39,9 +39,9 @@ class GaussianNoise(Degradation):
         self.T = len(betas) - 1
         # alpha_t of the report, float64 (T + 1,).
         self.alphas_cumprod = torch.cumprod(1 - betas, dim=0)
-        vanished = (self.alphas_cumprod < SMALLEST_ALPHA) & (betas < 1)
-        if bool(vanished.any()):
-            T = int(vanished.nonzero()[0]) - 1
+        is_zero = (self.alphas_cumprod < SMALLEST_ALPHA) & (betas < 1)
+        if bool(is_zero.any()):
+            T = int(is_zero.nonzero()[0]) - 1
             raise ValueError(
                 f"the noise of this schedule leaves nothing of the image long before T = {self.T}: "
                 + (f"T can be at most {T}, or the betas must be smaller" if T else "the betas must be smaller")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diffcli.checkpoints.runs import Run, all_runs, claimed, find_run, locked
+from diffcli.checkpoints.runs import Run, all_runs, find_run, lock_run, new_run
 from diffcli.utils.errors import UserError
 from diffcli.utils.files import written_whole
 
@@ -104,16 +104,16 @@ def test_a_link_to_a_run_elsewhere_is_that_run(workplace: Path) -> None:
 
 def test_runs_root_can_be_moved(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFFCLI_RUNS", "elsewhere")
-    with claimed("p", None) as run:
+    with new_run("p", None) as run:
         assert run.folder.parent == Path("elsewhere/p")
 
 
 def test_a_claimed_folder_is_nobody_elses(workplace: Path) -> None:
-    with claimed("p", None) as first, claimed("p", None) as second:
+    with new_run("p", None) as first, new_run("p", None) as second:
         assert first.folder != second.folder
-        with pytest.raises(UserError, match="another process trains in"), locked(first):
+        with pytest.raises(UserError, match="another process trains in"), lock_run(first):
             pass
-        with pytest.raises(UserError, match="another process trains in"), claimed("p", first.folder):
+        with pytest.raises(UserError, match="another process trains in"), new_run("p", first.folder):
             pass
         first.info_file.touch()
     assert first.folder.exists()

@@ -13,7 +13,7 @@ import pytest
 from diffcli.cli.parameters import Parameters
 from diffcli.utils.devices import Devices, devices_option
 from diffcli.utils.errors import UserError
-from diffcli.utils.options import SAMPLING, Options, bounds, called_with, checked, option
+from diffcli.utils.options import SAMPLING, Options, bounds, called_with, option, options_of
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class ToyOptions(Options):
     name: str = option(argument=True, help="A word.")
     n: int = option(64, check=bounds(1), help="Images; see `out_dir`.")
     _: KW_ONLY
-    weight: float | None = option(None, check=bounds(0, 1), shown="none", help="A weight.", panel=SAMPLING)
+    weight: float | None = option(None, check=bounds(0, 1), default_text="none", help="A weight.", panel=SAMPLING)
     out_dir: Path | None = option(None, help="A folder.")
     many: Sequence[str] = option((), help="Several.")
     loud: bool = option(False, also="l", help="Loud.")
-    metrics: Sequence[str] = option((), each={"fid": "One.", "kid": "Two."})
+    metrics: Sequence[str] = option((), entry_help={"fid": "One.", "kid": "Two."})
     devices: Devices = devices_option(Devices(devices="1"), {"accelerator": None, "devices": "How many."})
     hidden: int = 3
 
@@ -38,7 +38,7 @@ def toy(options: ToyOptions, *, json_: bool = option(False, help="JSON.")) -> di
 
 @called_with(ToyOptions)
 def call(*args: Any, **arguments: Any) -> ToyOptions:
-    return checked(ToyOptions, *args, **arguments)
+    return options_of(ToyOptions, *args, **arguments)
 
 
 def values(**changes: Any) -> dict[str, Any]:
@@ -48,12 +48,12 @@ def values(**changes: Any) -> dict[str, Any]:
 
 
 def shown() -> dict[str, Any]:
-    return {parameter.name: parameter.annotation.__metadata__[0] for parameter in Parameters(toy).shown}
+    return {parameter.name: parameter.annotation.__metadata__[0] for parameter in Parameters(toy).signature}
 
 
 def test_the_flags_are_the_fields_and_the_command_s_own() -> None:
     assert set(shown()) == set(values())
-    defaults = {parameter.name: parameter.default for parameter in Parameters(toy).shown}
+    defaults = {parameter.name: parameter.default for parameter in Parameters(toy).signature}
     assert defaults == {name: inspect.Parameter.empty if name == "name" else values()[name] for name in values()}
 
 

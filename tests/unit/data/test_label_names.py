@@ -118,5 +118,5 @@ def test_a_refusal_names_what_the_model_can_be_asked_for(
     classes: list[str], untrained: list[str], works_without: bool, expected: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        label_numbers("12", classes, untrained=untrained, works_without=works_without)
+        label_numbers("12", classes, untrained_classes=untrained, works_without=works_without)
     assert str(caught.value) == expected

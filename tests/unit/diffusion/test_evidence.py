@@ -8,7 +8,7 @@ from mixtures import matrix_of, smooth_mixture
 
 from diffcli.diffusion.degradations import Fade, Heat, Mask, Pixelate
 from diffcli.diffusion.evidence import log_evidence
-from diffcli.diffusion.measurements import measured
+from diffcli.diffusion.measurements import measurement_at
 from diffcli.diffusion.testing import betas
 
 SHAPE = (1, 6, 5)
@@ -29,7 +29,7 @@ def test_it_is_the_density_of_a_normal_distribution(kind: str, white: float) -> 
     images = smooth_mixture(2, SHAPE, 1.0).draw(12, 1)
     x0 = smooth_mixture(2, SHAPE, 1.0).draw(3, 2)
     y = degradation.degrade(x0, torch.full((3,), t)) + sigma * torch.randn(x0.shape, dtype=torch.float64)
-    measurement = measured(degradation, t, y, sigma=sigma)
+    measurement = measurement_at(degradation, t, y, sigma=sigma)
     found = log_evidence(measurement, images, white=white)
     A = matrix_of(measurement.operator, SHAPE)
     flat = images.flatten(1)
@@ -50,7 +50,9 @@ def test_it_finds_the_width_of_a_blur() -> None:
         x0.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64
     )
     steps = range(1, 13)
-    logs = torch.stack([log_evidence(measured(degradation, s, y, sigma=0.01), samples, white=0.05) for s in steps])
+    logs = torch.stack(
+        [log_evidence(measurement_at(degradation, s, y, sigma=0.01), samples, white=0.05) for s in steps]
+    )
     assert int(logs.sum(dim=1).argmax()) + 1 == t
     found = logs.argmax(dim=0) + 1
     assert float((found - t).double().abs().mean()) < 1.0
@@ -64,4 +66,4 @@ def test_what_has_no_determinant_is_refused() -> None:
     fade.image_shape = colour
     y = torch.zeros(1, *colour)
     with pytest.raises(ValueError, match=r"^its determinant is not known"):
-        log_evidence(measured(fade, 2, y, sigma=0.1), torch.randn(4, *colour))
+        log_evidence(measurement_at(fade, 2, y, sigma=0.1), torch.randn(4, *colour))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.denoiser import PREDICTIONS, Denoiser
 from diffcli.diffusion.full_range import to_full_range, to_half_range
-from diffcli.diffusion.samplers import SAMPLERS, ancestral, last, spaced, timesteps
+from diffcli.diffusion.samplers import SAMPLERS, ancestral, last, spaced_timesteps, timesteps
 from diffcli.diffusion.schedules import SCHEDULES, betas_of, linear
 
 T = 20
@@ -84,7 +84,7 @@ def test_a_schedule_that_leaves_nothing_can_be_sampled(name: str, spacing: str, 
     assert float(noise.alphas_cumprod[-1]) == 0
     x0 = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0)) - 0.5
     xT = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
-    path = spaced(noise, steps, spacing)
+    path = spaced_timesteps(noise, steps, spacing)
     end = last(SAMPLERS[name](lambda xt, t: x0, noise, xT, path, lambda: torch.zeros_like(xT)))
     torch.testing.assert_close(end, x0, atol=1e-5, rtol=0)
     assert all(bool(curve.isfinite().all()) for curve in noise.describe().values())

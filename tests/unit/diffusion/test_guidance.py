@@ -17,7 +17,7 @@ from diffcli.config.schema import Sampler
 from diffcli.data.sources import NO_LABEL as IN_DATA
 from diffcli.diffusion import guidance
 from diffcli.diffusion.denoiser import Denoiser
-from diffcli.diffusion.guidance import autoguided, classifier_free, clipped, with_labels
+from diffcli.diffusion.guidance import classifier_free, with_autoguidance, with_clipping, with_labels
 from diffcli.diffusion.labels import NO_LABEL, SampleLabels, hidden_labels, shares_of
 from diffcli.diffusion.priors import StandardNormal
 from diffcli.diffusion.samplers import timesteps
@@ -62,14 +62,14 @@ def test_guidance_is_extrapolation_within_its_interval(
     free = classifier_free(good, labels, weight, interval)(XT, T3)
     assert torch.allclose(free, torch.where(inside, none + weight * (labelled - none), labelled))
     worse = bad(XT, T3, labels)
-    auto = autoguided(with_labels(good, labels), with_labels(bad, labels), weight, interval)(XT, T3)
+    auto = with_autoguidance(with_labels(good, labels), with_labels(bad, labels), weight, interval)(XT, T3)
     assert torch.allclose(auto, torch.where(inside, worse + weight * (labelled - worse), labelled))
 
 
 @pytest.mark.parametrize(("weight", "of_good", "of_bad"), [(1.0, 3, 0), (0.0, 0, 3), (1.5, 3, 3)])
 def test_only_what_is_needed_is_evaluated(weight: float, of_good: int, of_bad: int) -> None:
     labels, (good, bad) = torch.tensor([1, 2, 3]), (Counted(), Counted())
-    autoguided(with_labels(good, labels), with_labels(bad, labels), weight)(XT, T3)
+    with_autoguidance(with_labels(good, labels), with_labels(bad, labels), weight)(XT, T3)
     assert (good.images, bad.images) == (of_good, of_bad)
     alone = Counted()
     guided = classifier_free(alone, labels, weight)
@@ -87,7 +87,7 @@ def test_only_what_is_needed_is_evaluated(weight: float, of_good: int, of_bad: i
 def test_guidance_composes_with_clipping_and_with_itself() -> None:
     labels, (good, bad) = torch.tensor([3, 0, 1]), (Counted(), Counted(0.5))
     free = classifier_free(good, labels, 2.0)
-    both = clipped(autoguided(free, with_labels(bad, labels), 1.5))(XT, T3)
+    both = with_clipping(with_autoguidance(free, with_labels(bad, labels), 1.5))(XT, T3)
     worse = bad(XT, T3, labels)
     expected = worse + 1.5 * (2 * good(XT, T3, labels) - good(XT, T3) - worse)
     assert torch.allclose(both, expected.clamp(-0.5, 0.5))
@@ -131,7 +131,7 @@ def test_a_step_hides_the_same_labels_on_any_number_of_processes(world_size: int
 
 
 def test_labels_are_repeated_or_drawn_from_the_shares() -> None:
-    assert SampleLabels(given=(7, 1)).of(0, range(1, 5)).tolist() == [1, 7, 1, 7]
+    assert SampleLabels(labels=(7, 1)).of(0, range(1, 5)).tolist() == [1, 7, 1, 7]
     shares = shares_of(torch.tensor([0, 2, 2, -1, 2]), 3)
     assert shares == (0.25, 0.0, 0.75)
     drawn = SampleLabels(shares=shares).of(3, range(2000))
@@ -176,7 +176,7 @@ def test_guided_images_belong_to_their_seed_whatever_the_batch_size(name: str) -
         list(generate(sampling_of(denoiser, {"name": name}, labels=SampleLabels(shares=shares)), 7, SHAPE))
     )
     assert not torch.allclose(plain, whole, atol=1e-3)
-    asked = drawn(labels=SampleLabels(given=(3,)))
+    asked = drawn(labels=SampleLabels(labels=(3,)))
     of_label = SampleLabels(shares=shares).of(0, range(7)) == 3
     assert torch.allclose(asked[of_label], whole[of_label], atol=1e-4)
 
@@ -185,12 +185,12 @@ def test_guided_images_belong_to_their_seed_whatever_the_batch_size(name: str) -
     ("sampler", "labels", "count"),
     [
         ({}, None, 4),
-        ({"guidance": 1.5}, SampleLabels(given=(1,)), 8),
-        ({"guidance": 0.0}, SampleLabels(given=(1,)), 4),
+        ({"guidance": 1.5}, SampleLabels(labels=(1,)), 8),
+        ({"guidance": 0.0}, SampleLabels(labels=(1,)), 4),
         ({"autoguidance": 1.5}, None, 8),
-        ({"autoguidance": 1.5, "guidance": 1.5}, SampleLabels(given=(1,)), 12),
-        ({"guidance": 1.5, "guided_t": [0.4, 0.8]}, SampleLabels(given=(1,)), 6),
-        ({"name": "heun", "guidance": 1.5}, SampleLabels(given=(1,)), 14),
+        ({"autoguidance": 1.5, "guidance": 1.5}, SampleLabels(labels=(1,)), 12),
+        ({"guidance": 1.5, "guided_t": [0.4, 0.8]}, SampleLabels(labels=(1,)), 6),
+        ({"name": "heun", "guidance": 1.5}, SampleLabels(labels=(1,)), 14),
     ],
 )
 def test_evaluations_are_counted(sampler: dict[str, Any], labels: SampleLabels | None, count: int) -> None:
@@ -210,7 +210,7 @@ def test_the_guided_interval_is_of_t_over_T_wherever_sampling_starts() -> None:
 def test_without_a_label_a_labelled_model_is_not_guided_by_any() -> None:
     denoiser = untrained(labels="{}")
     none = torch.cat(list(generate(sampling_of(denoiser, {"name": "ddim"}), 3, SHAPE)))
-    for labels in (None, SampleLabels(given=(NO_LABEL,))):
+    for labels in (None, SampleLabels(labels=(NO_LABEL,))):
         guided = sampling_of(denoiser, {"name": "ddim", "guidance": 1.5}, labels=labels)
         assert torch.allclose(torch.cat(list(generate(guided, 3, SHAPE))), none, atol=1e-5)
 
@@ -230,10 +230,10 @@ def test_reconstructions_are_told_their_labels() -> None:
 @pytest.mark.parametrize(
     ("options", "sampler", "more", "message"),
     [
-        ({"labels": "null"}, {}, {"labels": SampleLabels(given=(1,))}, "trained without labels"),
+        ({"labels": "null"}, {}, {"labels": SampleLabels(labels=(1,))}, "trained without labels"),
         ({"labels": "null"}, {"guidance": 1.5}, {}, "trained without labels"),
-        ({"labels": "{}"}, {}, {"labels": SampleLabels(given=(10,))}, r"label 10 is unknown: this model's are 0\.\.9"),
-        ({"labels": "{}"}, {}, {"labels": SampleLabels(given=(-2,))}, "label -2 is unknown"),
+        ({"labels": "{}"}, {}, {"labels": SampleLabels(labels=(10,))}, r"label 10 is unknown: this model's are 0\.\.9"),
+        ({"labels": "{}"}, {}, {"labels": SampleLabels(labels=(-2,))}, "label -2 is unknown"),
         ({"labels": "{}"}, {"autoguidance": 1.5}, {}, "no early average"),
     ],
 )

@@ -13,7 +13,7 @@ from sampler_names import ON_NOISE
 from torch import Tensor
 
 from diffcli.diffusion.degradations import GaussianNoise
-from diffcli.diffusion.inpainting import Known, degraded_anew, resampled
+from diffcli.diffusion.inpainting import KnownPixels, degraded_anew, resampling_steps
 from diffcli.diffusion.samplers import (
     SAMPLERS,
     Step,
@@ -36,7 +36,7 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def trajectory(
-    sampler: Callable[..., Iterator[Step]], known: Known, denoiser: Callable[[Tensor, Tensor], Tensor], steps: int
+    sampler: Callable[..., Iterator[Step]], known: KnownPixels, denoiser: Callable[[Tensor, Tensor], Tensor], steps: int
 ) -> list[Step]:
     """The steps of an in-painting from N(0, I), everything drawn from one generator."""
     generator = torch.Generator().manual_seed(1)
@@ -45,10 +45,10 @@ def trajectory(
         return torch.randn(known.x0.shape, generator=generator)
 
     def sample(xt: Tensor, path: Sequence[int]) -> Iterator[Step]:
-        return sampler(known.kept(denoiser), NOISE, xt, path, draw)
+        return sampler(known.with_known_pixels(denoiser), NOISE, xt, path, draw)
 
     xT = known.start(NOISE, draw(), draw())
-    return list(resampled(sample, NOISE, xT, timesteps(NOISE.T, steps), draw, known.rounds))
+    return list(resampling_steps(sample, NOISE, xT, timesteps(NOISE.T, steps), draw, known.rounds))
 
 
 def wrong(xt: Tensor, t: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def wrong(xt: Tensor, t: Tensor) -> Tensor:
 def test_known_pixels_are_kept_whatever_the_network_says(name: str, rounds: int) -> None:
     x0 = randn(2, 3, 8, 8).clamp(-0.5, 0.5)
     painted = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(2)) < 0.5
-    end = trajectory(INPAINTERS[name], Known(x0, painted, rounds), wrong, 10)[-1]
+    end = trajectory(INPAINTERS[name], KnownPixels(x0, painted, rounds), wrong, 10)[-1]
     assert end.s == 0
     kept, drawn = (~painted).expand_as(x0), painted.expand_as(x0)
     assert torch.allclose(end.xs[kept], x0[kept], atol=2e-6)
@@ -74,7 +74,7 @@ def test_known_pixels_have_the_noise_of_each_level(name: str) -> None:
     x0 = randn(1, 1, 100, 100).clamp(-0.5, 0.5)
     painted = torch.zeros(1, 1, 100, 100, dtype=torch.bool)
     painted[..., :10, :10] = True
-    for step in trajectory(INPAINTERS[name], Known(x0, painted, 2), wrong, 5):
+    for step in trajectory(INPAINTERS[name], KnownPixels(x0, painted, 2), wrong, 5):
         at_s = torch.tensor([step.s])
         left = (step.xs - NOISE.signal(x0, at_s))[~painted]
         sigma = float(NOISE.sigmas[step.s])
@@ -83,7 +83,7 @@ def test_known_pixels_have_the_noise_of_each_level(name: str) -> None:
 
 
 def test_each_step_is_taken_as_often_as_asked() -> None:
-    known = Known(torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4, dtype=torch.bool), 3)
+    known = KnownPixels(torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4, dtype=torch.bool), 3)
     reached = [step.s for step in trajectory(ddim, known, wrong, 5)]
     assert reached == [80] * 3 + [60] * 3 + [40] * 3 + [20] * 3 + [0] * 3
 
@@ -117,7 +117,7 @@ def test_what_is_drawn_follows_what_is_known_the_more_rounds_the_better() -> Non
     expected, width = correlation * 1.5 * deviation, deviation * math.sqrt(1 - correlation**2)
     errors: list[tuple[float, float]] = []
     for rounds in (1, 5, 20):
-        known = Known(x0, painted, rounds)
+        known = KnownPixels(x0, painted, rounds)
         drawn = trajectory(INPAINTERS["ddim, eta 1"], known, exact, 100)[-1].xs[..., 1]
         errors.append((abs(float(drawn.mean()) - expected) / width, abs(float(drawn.std()) / width - 1)))
     means, widths = zip(*errors, strict=True)

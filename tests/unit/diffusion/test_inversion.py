@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from diffcli.diffusion.degradations import GaussianNoise
-from diffcli.diffusion.inversion import inverted
+from diffcli.diffusion.inversion import inversion_steps
 from diffcli.diffusion.samplers import ddim, last, timesteps
-from diffcli.diffusion.schedules import cosine, linear, listed
+from diffcli.diffusion.schedules import cosine, from_values, linear
 
 SPREAD = 0.2
 
@@ -37,7 +37,7 @@ def images(count: int = 4) -> Tensor:
 def test_of_normal_images_it_is_the_flow_to_standard_normal_noise() -> None:
     noise = GaussianNoise(linear(1000, 1e-4, 0.02))
     x0 = images()
-    steps = list(inverted(normal_denoiser(noise), noise, x0, timesteps(1000)))
+    steps = list(inversion_steps(normal_denoiser(noise), noise, x0, timesteps(1000)))
     assert [step.s for step in steps] == list(range(1, 1001))
     # The probability flow scales each pixel as its standard deviation grows.
     alpha = float(noise.alphas_cumprod[-1])
@@ -56,12 +56,12 @@ def rough_denoiser(noise: GaussianNoise):
 @pytest.mark.parametrize("name", ["linear", "cosine", "zero snr"])
 def test_what_is_drawn_from_the_noise_is_the_image(name: str) -> None:
     ending = torch.cat([linear(100, 1e-3, 0.1)[1:-1], torch.ones(1, dtype=torch.float64)])
-    schedules = {"linear": linear(100, 1e-3, 0.1), "cosine": cosine(100), "zero snr": listed(ending.tolist())}
+    schedules = {"linear": linear(100, 1e-3, 0.1), "cosine": cosine(100), "zero snr": from_values(ending.tolist())}
     noise, path, x0 = GaussianNoise(schedules[name]), timesteps(100, 10), images()
     estimate = rough_denoiser(noise)
 
     def missed(iterations: int) -> float:
-        xT = last(inverted(estimate, noise, x0, path, iterations=iterations))
+        xT = last(inversion_steps(estimate, noise, x0, path, iterations=iterations))
         assert bool(torch.isfinite(xT).all())
         return float((last(ddim(estimate, noise, xT, path, no_noise)) - x0).square().mean().sqrt())
 
@@ -72,5 +72,5 @@ def test_what_is_drawn_from_the_noise_is_the_image(name: str) -> None:
 
 def test_an_image_does_not_depend_on_those_beside_it() -> None:
     noise, path, x0 = GaussianNoise(cosine(100)), timesteps(100, 5), images()
-    together = last(inverted(rough_denoiser(noise), noise, x0, path))
-    assert torch.equal(last(inverted(rough_denoiser(noise), noise, x0[1:2], path)), together[1:2])
+    together = last(inversion_steps(rough_denoiser(noise), noise, x0, path))
+    assert torch.equal(last(inversion_steps(rough_denoiser(noise), noise, x0[1:2], path)), together[1:2])

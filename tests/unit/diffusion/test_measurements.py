@@ -32,7 +32,7 @@ from diffcli.diffusion.measurements import (
     conjugate_gradients,
     constant_of,
     dot,
-    measured,
+    measurement_at,
     operator_of,
 )
 from diffcli.diffusion.testing import betas
@@ -198,7 +198,7 @@ def test_pixelation_to_a_grid_of_quarters_is_down_sampling_by_two_and_four(t: in
     shown = small.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
     torch.testing.assert_close(degradation.signal(x0, torch.full((2,), t)), shown, rtol=0, atol=1e-6)
     # A picture of 28 / factor pixels with noise of s each says as much as the one at full size with noise of factor s.
-    measurement = measured(degradation, t, shown, sigma=0.1 * factor)
+    measurement = measurement_at(degradation, t, shown, sigma=0.1 * factor)
     gained = 0.09 * measurement.operator.adjoint(measurement.operator.solve(shown, 0.09, measurement.noise))
     prior = 0.09 / factor**2  # variance of a block's mean
     of_means = prior / (prior + 0.1**2) * shown
@@ -209,12 +209,12 @@ def test_a_measurement_knows_what_it_does_not_explain() -> None:
     degradation = built("fade to a colour", GREY)
     x0, noise = white(GREY, 5) * 0.2, white(GREY, 5, 1)
     y = degradation._signal(x0, torch.full((5,), 4)) + 0.02 * noise
-    measurement = measured(degradation, 4, y, sigma=0.02)
+    measurement = measurement_at(degradation, 4, y, sigma=0.02)
     torch.testing.assert_close(measurement.residual(x0), 0.02 * noise, rtol=0, atol=1e-6)
     torch.testing.assert_close(measurement.misfit(x0), noise.square().flatten(1).mean(dim=1).sqrt(), rtol=1e-4, atol=0)
     noisy = built("heat", GREY)
     noisy.sigmas = torch.linspace(0, 0.3, T + 1).double()
-    assert measured(noisy, 4, y).sigma == pytest.approx(0.2)
+    assert measurement_at(noisy, 4, y).sigma == pytest.approx(0.2)
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
@@ -225,13 +225,13 @@ def test_what_cannot_be_measured_is_refused() -> None:
             operator_of(heat, t)
     for sigma in (-0.1, float("inf"), float("nan")):
         with pytest.raises(ValueError, match=r"^sigma must be a number of at least 0"):
-            measured(heat, 1, y, sigma=sigma)
+            measurement_at(heat, 1, y, sigma=sigma)
     with pytest.raises(ValueError, match=r"^y must be of shape \(B, 1, 8, 8\), got \(2, 3, 7, 11\)"):
-        measured(heat, 1, white(COLOUR, 2))
+        measurement_at(heat, 1, white(COLOUR, 2))
     with pytest.raises(ValueError, match="finite float"):
         Measurement(torch.full((1, *GREY), torch.nan), operator_of(heat, 1), 0.0)
     with pytest.raises(ValueError, match=r"shape \(3, 1, 8, 8\) cannot explain measurements of \(2, 1, 8, 8\)"):
-        measured(heat, 1, y).residual(white(GREY, 3))
+        measurement_at(heat, 1, y).residual(white(GREY, 3))
     with pytest.raises(ValueError, match=r"^Clamped cannot be inverted at t = 2: .* A is not linear$"):
         operator_of(Clamped(GREY), 2)
     with pytest.raises(ValueError, match=r"^OfNumPy cannot be inverted at t = 2: .*grad"):
@@ -247,7 +247,7 @@ def test_some_images_of_a_measurement_are_one_too() -> None:
     some = measurement.of(rows)
     x = white(GREY, 4, 1)
     torch.testing.assert_close(some.residual(x[rows]), measurement.residual(x)[rows])
-    shared = measured(built("heat", GREY), 2, white(GREY, 4), sigma=0.1)
+    shared = measurement_at(built("heat", GREY), 2, white(GREY, 4), sigma=0.1)
     assert shared.of(rows).operator is shared.operator
     torch.testing.assert_close(shared.of(rows).residual(x[rows]), shared.residual(x)[rows])
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from diffcli.diffusion.degradations import Degradation, GaussianBlur, GaussianNoise, Heat, Mask, Pixelate
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import X0Function
-from diffcli.diffusion.measurements import Measurement, measured
-from diffcli.diffusion.posterior import POSTERIORS, dps, isotropic, mean_variance, moments, refitted
+from diffcli.diffusion.measurements import Measurement, measurement_at
+from diffcli.diffusion.posterior import POSTERIORS, dps, fit_to_measurement, isotropic, mean_variance, moments
 from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, ancestral, cold, ddim, heun, last, timesteps
-from diffcli.diffusion.schedules import cosine, linear, listed
+from diffcli.diffusion.schedules import cosine, from_values, linear
 from diffcli.diffusion.testing import betas
 
 SHAPE = (1, 4, 4)
@@ -54,7 +54,7 @@ def measurement_of(mixture: PixelMixture, name: str, sigma: float, count: int) -
     """What is measured of one image of the mixture, ``count`` times the same."""
     degradation = MEASUREMENTS[name]
     y = degradation.degrade(mixture.draw(1, 3), torch.tensor([degradation.T])) + sigma * white(1, 5)
-    return measured(degradation, degradation.T, y.expand(count, *SHAPE), sigma=sigma)
+    return measurement_at(degradation, degradation.T, y.expand(count, *SHAPE), sigma=sigma)
 
 
 def white_mixture() -> PixelMixture:
@@ -81,7 +81,7 @@ def test_the_mean_given_the_measurement_is_exact_for_images_that_are_normal(
     )
     measurement = measurement_of(mixture, name, sigma, 6)
     wrapper = EXACT if method == "moments" else isotropic
-    exact = mixture.conditioned(measurement).denoiser(degradation)
+    exact = mixture.conditional_mixture(measurement).denoiser(degradation)
     estimate = wrapper(mixture.denoiser(degradation), degradation, measurement)
     # Without noise the reference, in pixels, is not known better.
     assert worst(estimate, exact, degradation, white(6)) < (1e-5 if sigma else 1e-4)
@@ -96,13 +96,13 @@ def test_where_nothing_of_the_image_is_left_at_T_the_mean_is_that_of_the_measure
     """Zero terminal SNR, alpha_T = 0 (Lin et al. 2024), as pipelines of diffusers have it with
     ``rescale_betas_zero_snr``."""
     T, mixture = 50, white_mixture()
-    degradation = GaussianNoise(listed([*linear(T, 1e-3, 0.1)[1:T].tolist(), 1.0]))
+    degradation = GaussianNoise(from_values([*linear(T, 1e-3, 0.1)[1:T].tolist(), 1.0]))
     degradation.image_shape = SHAPE
     assert float(degradation.alphas_cumprod[T]) == 0
     measurement = measurement_of(mixture, name, 0.1, 6)
     wrapper = EXACT if method == "moments" else isotropic
     estimate = wrapper(mixture.denoiser(degradation), degradation, measurement)
-    exact = mixture.conditioned(measurement).denoiser(degradation)
+    exact = mixture.conditional_mixture(measurement).denoiser(degradation)
     assert worst(estimate, exact, degradation, white(6)) < 1e-5
     # A network's Jacobian there is its own error, and is not asked; with the one gradient of the default, too.
     t, spread = torch.full((6,), T), torch.full((6, 1, 1, 1), 0.09, dtype=torch.float64)
@@ -131,7 +131,7 @@ def test_a_blur_with_noise_is_a_prior_too(kind: str, name: str) -> None:
     degradation = shaped(kinds[kind], torch.linspace(0, 1, T + 1).double())
     mixture = white_mixture()
     measurement = measurement_of(mixture, name, 0.02, 5)
-    exact = mixture.conditioned(measurement).denoiser(degradation)
+    exact = mixture.conditional_mixture(measurement).denoiser(degradation)
     plain = mixture.denoiser(degradation)
     estimate = isotropic(plain, degradation, measurement)
     assert worst(estimate, exact, degradation, white(5)) < 1e-5
@@ -164,7 +164,7 @@ def test_samples_have_the_posterior_mean_and_covariance(method: str, name: str, 
     mixture = smooth_mixture(1, SHAPE, 1.0) if method == "moments" else white_mixture()
     degradation = hot(150)
     measurement = measurement_of(mixture, name, sigma, PIXELS + 1)
-    posterior = mixture.conditioned(measurement)
+    posterior = mixture.conditional_mixture(measurement)
     estimate = POSTERIORS[method](mixture.denoiser(degradation), degradation, measurement)
     mean, covariance = law(heun, estimate, degradation)
     assert float((mean - posterior.mean).norm()) < 0.03 * float(posterior.mean.norm())
@@ -178,7 +178,7 @@ def test_samples_of_a_blur_with_noise_have_the_posterior_mean_and_covariance() -
     degradation = shaped(Heat(linear(T, 0.001, 0.01), SHAPE), torch.linspace(0, 1, T + 1).double())
     mixture = white_mixture()
     measurement = measurement_of(mixture, "pixelate", 0.1, PIXELS + 1)
-    posterior = mixture.conditioned(measurement)
+    posterior = mixture.conditional_mixture(measurement)
     # Where sampling starts: what is left of the posterior's images at T, with noise.
     estimate = isotropic(mixture.denoiser(degradation), degradation, measurement)
     at_T = torch.full((PIXELS + 1,), T)
@@ -205,7 +205,7 @@ def test_moments_are_calibrated_on_a_mixture(name: str, sigma: float, sampler: C
     error."""
     mixture, degradation, count = smooth_mixture(3, SHAPE, 0.5), hot(40), 500
     measurement = measurement_of(mixture, name, sigma, count)
-    posterior = mixture.conditioned(measurement)
+    posterior = mixture.conditional_mixture(measurement)
 
     def drawn(estimate: X0Function) -> Tensor:
         seeds = iter(range(10, 1000))
@@ -249,7 +249,9 @@ def test_errors_smaller_than_those_of_independent_pixels_are_told_apart_from_noi
     mixture = PixelMixture(torch.tensor([0.6, 0.4]).double(), means, covariances, SHAPE)
     degradation, blur, count = hot(50), MEASUREMENTS["blur"], 200
     x0, t = mixture.draw(count, 3), torch.full((count,), 15)
-    measurement = measured(blur, blur.T, blur.degrade(x0, torch.full((count,), 2)) + 0.01 * white(count, 1), sigma=0.01)
+    measurement = measurement_at(
+        blur, blur.T, blur.degrade(x0, torch.full((count,), 2)) + 0.01 * white(count, 1), sigma=0.01
+    )
     xt, plain = degradation.degrade(x0, t, white(count, 2)), mixture.denoiser(degradation)
 
     def error(estimate: X0Function) -> float:
@@ -308,7 +310,7 @@ def test_an_image_has_the_same_samples_whatever_the_batch(method: str) -> None:
         ys = torch.cat([y + 0.1 * index for index in indices])
         generators = image_generators(0, Stream.RESTORATION, indices)
         xT = randn_images(generators, SHAPE)
-        measurement = measured(known, known.T, ys, sigma=0.01)
+        measurement = measurement_at(known, known.T, ys, sigma=0.01)
         estimate = METHODS[method](lambda xt, t: denoiser(xt, t, labels), degradation, measurement)
         return last(ddim(estimate, degradation, xT, [20, 15, 10, 5, 0], Noise(generators, SHAPE), eta=1.0))
 
@@ -364,6 +366,6 @@ def test_a_start_is_fitted_to_the_measurement() -> None:
         return float(measurement.misfit(xT).mean())
 
     noises = iter(range(20, 40))
-    fitted = refitted(other, estimate, degradation, lambda: white(30, next(noises)), 3)
+    fitted = fit_to_measurement(other, estimate, degradation, lambda: white(30, next(noises)), 3)
     assert misfit(other) > 5 * misfit(fitted)
-    assert torch.equal(refitted(other, estimate, degradation, lambda: white(30), 0), other)
+    assert torch.equal(fit_to_measurement(other, estimate, degradation, lambda: white(30), 0), other)

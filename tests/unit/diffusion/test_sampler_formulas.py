@@ -16,7 +16,7 @@ from diffcli.config.build import bind_sampler, resolve
 from diffcli.config.presets import load_preset
 from diffcli.config.schema import Sampler
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
-from diffcli.diffusion.prior_graphs import Start
+from diffcli.diffusion.prior_graphs import StartGraph
 from diffcli.diffusion.priors import BlurredData, Gaussian, Mixture, Prior, StandardNormal, Uniform
 from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.sampler_formulas import SamplerStep, step_factors
@@ -138,7 +138,7 @@ def test_starts_are_distributed_as_the_priors_draws(prior: Prior, label: int, si
     expected = prior(image_generators(0, Stream.SAMPLE, range(count)), (1, 4, 4), "cpu", labels)
     generator = torch.Generator().manual_seed(1)
     normal, noise = torch.randn(2, count, 1, 4, 4, generator=generator)
-    drawn = Start(prior, degradation)(torch.rand(count, generator=generator), normal, noise, labels)
+    drawn = StartGraph(prior, degradation)(torch.rand(count, generator=generator), normal, noise, labels)
     assert drawn.shape == expected.shape
     spread = max(float(expected.std()), 0.05)
     assert torch.allclose(drawn.mean(dim=0), expected.mean(dim=0), atol=0.08 * spread)
@@ -149,11 +149,11 @@ def test_starts_are_distributed_as_the_priors_draws(prior: Prior, label: int, si
 def test_noise_starts_as_it_is_and_is_added_where_the_degradation_ends_in_some() -> None:
     noise = torch.randn(3, 1, 28, 28)
     rest = torch.rand(3), torch.randn(3, 1, 28, 28)
-    assert torch.equal(Start(StandardNormal(), degradation_of("mnist-fast"))(*rest, noise), noise)
+    assert torch.equal(StartGraph(StandardNormal(), degradation_of("mnist-fast"))(*rest, noise), noise)
     heat = degradation_of("heat-fast")
     prior = Gaussian()
     prior.fit(torch.randn(50, 1, 28, 28))
-    start = Start(prior, heat)
+    start = StartGraph(prior, heat)
     assert torch.allclose(
         start(*rest, noise) - start(*rest, torch.zeros_like(noise)), float(heat.sigmas[-1]) * noise, atol=1e-6
     )
@@ -161,4 +161,4 @@ def test_noise_starts_as_it_is_and_is_added_where_the_degradation_ends_in_some()
 
 def test_copies_of_training_images_are_no_start() -> None:
     with pytest.raises(ValueError, match="copies of training images"):
-        Start(BlurredData(), degradation_of("quickstart-blur"))
+        StartGraph(BlurredData(), degradation_of("quickstart-blur"))

@@ -7,13 +7,21 @@ import math
 import pytest
 import torch
 
-from diffcli.diffusion.randomness import Between, Noise, Stream, generator_for, normals, randn_images, slerp
+from diffcli.diffusion.randomness import (
+    InterpolatedGenerator,
+    Noise,
+    Stream,
+    generator_for,
+    normals,
+    randn_images,
+    slerp,
+)
 
 SHAPE = (3, 20, 20)
 
 
-def between(share: float, index: int = 0) -> Between:
-    return Between(generator_for(3, Stream.SAMPLE, index), generator_for(7, Stream.SAMPLE, index), share)
+def between(share: float, index: int = 0) -> InterpolatedGenerator:
+    return InterpolatedGenerator(generator_for(3, Stream.SAMPLE, index), generator_for(7, Stream.SAMPLE, index), share)
 
 
 @pytest.mark.parametrize("angle", [0.3, 1.5, 3.0])

@@ -169,19 +169,19 @@ def test_inception_file_with_code_is_refused_unexecuted(tmp_path: Path) -> None:
 
 
 def test_auto_falls_back_to_the_classifier_without_network(no_network: None) -> None:
-    assert [one.name for one in extractors.choose("auto", DIGITS, None, ALONE)] == ["classifier", "resnet"]
+    assert [one.name for one in extractors.choose_extractors("auto", DIGITS, None, ALONE)] == ["classifier", "resnet"]
 
 
 def test_auto_without_classifier_names_file_and_option(no_network: None) -> None:
     for name in ("auto", "inception"):
         with pytest.raises(UserError, match=rf"{extractors.INCEPTION_FILE}.*`inception_weights`"):
-            extractors.choose(name, JudgedData("folder"), None, ALONE)
+            extractors.choose_extractors(name, JudgedData("folder"), None, ALONE)
 
 
 @pytest.mark.parametrize("name", ["auto", "inception", "classifier"])
 def test_data_without_a_judge_are_told_all_ways_and_are_not_sent_in_a_circle(no_network: None, name: str) -> None:
     with pytest.raises(extractors.Unavailable) as caught:
-        extractors.choose(name, JudgedData("cifar10"), None, ALONE)
+        extractors.choose_extractors(name, JudgedData("cifar10"), None, ALONE)
     told = str(caught.value)
     assert extractors.INCEPTION_FILE in told
     assert "torch-fidelity's release" in told
@@ -200,9 +200,9 @@ def test_auto_takes_inception_from_the_cache(stand_in_weights: Path, no_network:
     cache = extractors.inception_cache()
     cache.parent.mkdir(parents=True)
     cache.symlink_to(stand_in_weights)
-    names = [one.name for one in extractors.choose("auto", DIGITS, None, ALONE)]
+    names = [one.name for one in extractors.choose_extractors("auto", DIGITS, None, ALONE)]
     assert names == ["inception", "classifier", "resnet"]
-    assert [one.name for one in extractors.choose("inception", DIGITS, None, ALONE)] == ["inception"]
+    assert [one.name for one in extractors.choose_extractors("inception", DIGITS, None, ALONE)] == ["inception"]
 
 
 def test_the_settings_at_hand_are_those_of_the_extractor_that_is_taken(
@@ -214,7 +214,9 @@ def test_the_settings_at_hand_are_those_of_the_extractor_that_is_taken(
         ("classifier", data["mnist"], None),
         ("auto", data["folder"], stand_in_weights),
     ):
-        assert extractors.settings_at_hand(*arguments) == [one.settings for one in extractors.choose(*arguments, ALONE)]
+        assert extractors.settings_at_hand(*arguments) == [
+            one.settings for one in extractors.choose_extractors(*arguments, ALONE)
+        ]
     for arguments in (
         ("auto", data["folder"], None),
         ("classifier", data["folder"], None),
@@ -222,4 +224,4 @@ def test_the_settings_at_hand_are_those_of_the_extractor_that_is_taken(
     ):
         assert extractors.settings_at_hand(*arguments) == []
         with pytest.raises(extractors.Unavailable):
-            extractors.choose(*arguments, ALONE)
+            extractors.choose_extractors(*arguments, ALONE)

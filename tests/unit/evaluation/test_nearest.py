@@ -21,7 +21,7 @@ def nearest(samples: torch.Tensor, *, mirrored: bool) -> dict[str, float]:
     judge = Distances(
         train=pictures(30, 0),
         test=pictures(20, 1),
-        wanted=frozenset({"nearest"}),
+        metrics=frozenset({"nearest"}),
         extractors=[],
         classifier=None,
         n=len(samples),

@@ -23,7 +23,7 @@ from diffcli.evaluation.resampling import (
     stratified_error,
     with_error,
 )
-from diffcli.evaluation.scores import nearest
+from diffcli.evaluation.scores import nearest_errors
 
 
 def shares(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, float]:
@@ -229,13 +229,13 @@ def test_the_error_of_a_stratified_mean_pools_labels_with_one_value() -> None:
 def test_the_nearest_distance_tells_of_copies_only_where_they_are_many() -> None:
     source = digits()
     known, unseen = (part.images.float() / 255 for part in (source.development, source.test))
-    own = nearest(unseen, known)
+    own = nearest_errors(unseen, known)
 
     def ratio(share: float) -> float:
         copies = round(share * len(unseen))
-        return float(nearest(torch.cat([known[:copies], unseen[copies:]]), known).median() / own.median())
+        return float(nearest_errors(torch.cat([known[:copies], unseen[copies:]]), known).median() / own.median())
 
-    assert nearest(known[:50], known).max() < 1e-3
+    assert nearest_errors(known[:50], known).max() < 1e-3
     assert 0.9 < ratio(0.1) < 1
     assert ratio(0.1) > ratio(0.3) > ratio(0.45) > 0.3
     assert ratio(0.55) < 0.01

@@ -58,11 +58,11 @@ def test_the_pyramid_holds_the_images_and_its_filter_is_the_papers(size: tuple[i
     assert [min(band.shape[-2:]) for band in bands] == scales(*size)
     whole = bands[-1]
     for band in bands[-2::-1]:
-        whole = band + sliced._doubled(whole, *band.shape[-2:])
+        whole = band + sliced._double(whole, *band.shape[-2:])
     assert torch.allclose(whole, images, atol=1e-12)
     taps = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
     blurred = ndimage.convolve(images[0, 0].numpy(), taps, mode="mirror")
-    assert np.allclose(sliced._blurred(images)[0, 0].numpy(), blurred, atol=1e-12)
+    assert np.allclose(sliced._blur(images)[0, 0].numpy(), blurred, atol=1e-12)
     # A uniform image is in the last band alone.
     for band in laplacian_pyramid(torch.full((1, 1, *size), 0.7).double())[:-1]:
         assert band.abs().max() < 1e-12
@@ -128,7 +128,7 @@ def of_digits(samples: Tensor, labels: Tensor | None, n: int) -> dict[str, float
     made = Distances(
         train=source.development,
         test=source.test,
-        wanted=frozenset({"swd"}),
+        metrics=frozenset({"swd"}),
         extractors=[],
         classifier=None,
         n=n,
@@ -164,7 +164,7 @@ def test_the_error_is_the_spread_over_sets() -> None:
         scores = Distances(
             train=ImageSet(bytes_of(real), torch.full((40,), -1)),
             test=ImageSet(bytes_of(real), torch.full((40,), -1)),
-            wanted=frozenset({"swd"}),
+            metrics=frozenset({"swd"}),
             extractors=[],
             classifier=None,
             n=count,

@@ -14,7 +14,7 @@ from diffcli.diffusion.schedules import constant
 from diffcli.evaluation import extractors
 from diffcli.evaluation.classifier import DigitClassifier, load_classifier, probabilities
 from diffcli.evaluation.kernel import KernelReference
-from diffcli.evaluation.scores import nearest, where_measured
+from diffcli.evaluation.scores import nearest_errors, where_measured
 from diffcli.utils.compile import Copied, compile_in_place, full_precision, use_fast_products
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def test_no_score_is_rounded(seen: Watch) -> None:
         seen(torch, "cdist"),
         seen(DigitClassifier, "features"),
     ]
-    nearest(images, images)
+    nearest_errors(images, images)
     probabilities(classifier, images)
     extractors.of_judge("classifier", load_classifier("digits"), CPU).features(images)
     assert watched == [EXACT] * 2

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from diffcli.config.schema import Sampler
 from diffcli.diffusion.degradations import GaussianNoise, Pixelate
-from diffcli.diffusion.measurements import measured
+from diffcli.diffusion.measurements import measurement_at
 from diffcli.diffusion.priors import StandardNormal
 from diffcli.diffusion.schedules import cosine
 from diffcli.inference.label_evidence import label_log_likelihoods, label_probabilities, labels_drawn
@@ -61,7 +61,7 @@ def test_the_label_that_explains_the_measurement_is_found(method: str) -> None:
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(2))
     y = pixelate.degrade(x0, torch.ones(3 * count, dtype=torch.int64)) + sigma * noise
     pixelate.image_shape = SHAPE
-    measurement = measured(pixelate, 1, y, sigma=sigma)
+    measurement = measurement_at(pixelate, 1, y, sigma=sigma)
     found = label_log_likelihoods(sampling_of(64), measurement, method, [0, 1, 2])
     probabilities = label_probabilities(found, [0, 1, 2], [1 / 3] * 3)
     # Bayes' rule with the true densities, which nobody does better than.
@@ -78,7 +78,7 @@ def test_the_label_that_explains_the_measurement_is_found(method: str) -> None:
 def _density(mixture: PixelMixture, pixelate: Pixelate, y: Tensor, sigma: float) -> Tensor:
     from mixtures import matrix_of
 
-    A = matrix_of(measured(pixelate, 1, y).operator, SHAPE)
+    A = matrix_of(measurement_at(pixelate, 1, y).operator, SHAPE)
     covariance = A @ mixture.covariances[0] @ A.T + sigma**2 * torch.eye(16)
     return torch.distributions.MultivariateNormal(A @ mixture.means[0], covariance).log_prob(y.double().flatten(1))
 

@@ -45,8 +45,8 @@ def test_defaults_in_words_are_those_of_the_docstrings() -> None:
         for name, flag in flags_of(kind).items():
             entry = re.search(rf"^    {name}: ((?:.*\n?(?:     .*\n?)*))", text, flags=re.MULTILINE)
             default = re.search(r"None\s+is\s([^.;]*)", entry[1]) if entry else None
-            if default and flag.shown and (default[1][0].isdigit() or flag.shown[0].isdigit()):
-                assert numbers(default[1]) == numbers(flag.shown), (kind, name)
+            if default and flag.default_text and (default[1][0].isdigit() or flag.default_text[0].isdigit()):
+                assert numbers(default[1]) == numbers(flag.default_text), (kind, name)
                 compared.add(name)
     assert {"n", "n_cas", "nll_steps", "resampling"} <= compared
 
@@ -62,13 +62,13 @@ def test_python_has_the_defaults_of_the_commands() -> None:
     assert words is not None
     assert int(words[1]) == N_SAMPLES
     resampling = flags_of(inspect.get_annotations(restore, eval_str=True)["options"])["resampling"]
-    assert numbers(resampling.shown or "") == {str(ROUNDS)}
+    assert numbers(resampling.default_text or "") == {str(ROUNDS)}
 
 
 @pytest.mark.parametrize(("T", "t"), [(1, 1), (2, 1), (5, 2), (20, 10), (1000, 500)])
 def test_the_default_step_is_half_of_T(T: int, t: int) -> None:
     assert default_t(T) == t
-    shown = flags_of(inspect.get_annotations(restore, eval_str=True)["options"])["t"].shown
+    shown = flags_of(inspect.get_annotations(restore, eval_str=True)["options"])["t"].default_text
     assert shown is not None
     assert "half of T" in shown
 

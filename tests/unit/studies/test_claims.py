@@ -12,7 +12,7 @@ from small_studies import story
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score, standard_deviation, wilson
 from diffcli.studies.claim_text import tally
 from diffcli.studies.claims import check
-from diffcli.studies.report import check_report, labels_by_preset, report, reported
+from diffcli.studies.report import check_report, labels_by_preset, report, reported_scores
 from diffcli.studies.results import RunResults
 from diffcli.studies.study_files import study_of
 from diffcli.studies.study_schema import StudyClaim
@@ -289,7 +289,7 @@ def test_a_bound_is_known_to_be_set_after_its_numbers(
 
 def test_the_reports_tables_are_held() -> None:
     assert set(labels_by_preset()) == {"ddpm-const-lowbeta", "ddpm-const-highbeta", "blur-const", "ddpm-cosine-unet"}
-    low = reported("ddpm-const-lowbeta")
+    low = reported_scores("ddpm-const-lowbeta")
     assert low is not None
     assert low.scores == {"fid_inception": 233, "loss": 0.0245, "rmse": 0.306, "ssim": 0.164, "psnr": 10.5}
     known = [model.reported.scores for model in report().models.values() if model.reported]
@@ -299,7 +299,7 @@ def test_the_reports_tables_are_held() -> None:
 def reports_own_results() -> dict[str, RunResults]:
     """What the report says, and made-up numbers where it has none, as it describes them."""
     by_label = {labels_by_preset()[preset]: preset for preset in labels_by_preset()}
-    scores = {label: dict(reported(preset).scores) for label, preset in by_label.items()}  # type: ignore[union-attr]
+    scores = {label: dict(reported_scores(preset).scores) for label, preset in by_label.items()}  # type: ignore[union-attr]
     for label, (kept, density, coverage) in {
         LOW: (0.2, 0.8, 0.7), HIGH: (0.1, 0.1, 0.1), BLUR: (7 / 8, 0.5, 0.1), NOISE: (0.2, 0.8, 0.7),
     }.items():  # fmt: skip

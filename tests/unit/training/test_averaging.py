@@ -47,7 +47,7 @@ def test_no_step_reads_from_the_device(device: str) -> None:
     checkpoint: dict[str, Any] = {"state_dict": model.state_dict()}
     average.on_save_checkpoint(TRAINER, model, checkpoint)
     assert int(checkpoint["averaging_state"]["n_averaged"]) == 4
-    assert {weight.device.type for weight in average.averaged} == {device}
+    assert {weight.device.type for weight in average.averages} == {device}
 
 
 def test_the_decay_grows_with_the_steps() -> None:
@@ -58,7 +58,7 @@ def test_the_decay_grows_with_the_steps() -> None:
         steps(average, model, range(number, number + 1))
         decay = min(0.5, number / (9 + number)) if number > 1 else 0.0
         expected = decay * expected + (1 - decay) * number
-    torch.testing.assert_close(average.averaged[0], expected)
+    torch.testing.assert_close(average.averages[0], expected)
 
 
 def test_a_checkpoint_brings_back_the_average_and_the_weights() -> None:
@@ -69,7 +69,7 @@ def test_a_checkpoint_brings_back_the_average_and_the_weights() -> None:
     checkpoint: dict[str, Any] = {"state_dict": model.state_dict()}
     average.on_save_checkpoint(TRAINER, model, checkpoint)
     for name in ("layer.weight", "tied.weight"):
-        assert torch.equal(checkpoint["state_dict"][name], average.averaged[0])
+        assert torch.equal(checkpoint["state_dict"][name], average.averages[0])
         assert float(checkpoint["current_model_state"][name][0, 0]) == 4
     assert float(checkpoint["state_dict"]["seen"]) == 3
     other, resumed = Model(), ExponentialAverage(0.9)
@@ -79,14 +79,14 @@ def test_a_checkpoint_brings_back_the_average_and_the_weights() -> None:
     for these, those in ((average, model), (resumed, other)):
         steps(these, those, range(5, 8))
     assert resumed.count == 7
-    assert all(torch.equal(a, b) for a, b in zip(average.averaged, resumed.averaged, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(average.averages, resumed.averages, strict=True))
 
 
 def test_the_weights_come_back_after_the_average_was_in_use() -> None:
     model = Model()
     average = begun(model)
     steps(average, model, range(1, 5))
-    mean = average.averaged[0].clone()
+    mean = average.averages[0].clone()
     with average.in_use():
         assert torch.equal(model.layer.weight, mean)
     assert float(model.layer.weight.detach()[0, 0]) == 4
@@ -94,6 +94,6 @@ def test_the_weights_come_back_after_the_average_was_in_use() -> None:
     average.on_exception(TRAINER, model, KeyboardInterrupt())
     average.on_exception(TRAINER, model, KeyboardInterrupt())
     assert float(model.layer.weight.detach()[0, 0]) == 4
-    assert torch.equal(average.averaged[0], mean)
+    assert torch.equal(average.averages[0], mean)
     average.on_train_end(TRAINER, model)
     assert torch.equal(model.layer.weight, mean)

@@ -20,9 +20,9 @@ class Interrupted:
 
 def test_an_interrupt_stops_at_once_outside_the_steps() -> None:
     stops = Interrupts(Agreement())
-    with stops.handled(), pytest.raises(KeyboardInterrupt):
+    with stops.handle_signals(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-    assert stops.received == [signal.SIGINT]
+    assert stops.signals == [signal.SIGINT]
 
 
 def test_an_interrupt_while_an_object_is_finalized_prints_nothing_and_stops_later(
@@ -31,9 +31,9 @@ def test_an_interrupt_while_an_object_is_finalized_prints_nothing_and_stops_late
     ignored: list[Any] = []
     monkeypatch.setattr("sys.unraisablehook", ignored.append)
     stops = Interrupts(Agreement())
-    with stops.handled():
+    with stops.handle_signals():
         Interrupted()
-    assert stops.received == [signal.SIGINT]
+    assert stops.signals == [signal.SIGINT]
     assert ignored == []
     with pytest.raises(KeyboardInterrupt):
         stops.on_train_epoch_end(cast(Any, None), cast(Any, None))

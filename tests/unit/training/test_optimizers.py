@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from diffcli.networks import NETWORKS
-from diffcli.training.optimizers import MUON_LR, OPTIMIZERS, hidden_matrices, orthogonalised
+from diffcli.training.optimizers import MUON_LR, OPTIMIZERS, hidden_matrices, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(8, 72), (72, 8), (16, 16), (1, 9)])
@@ -17,12 +17,12 @@ def test_newton_schulz_brings_the_singular_values_near_one(shape: tuple[int, int
     torch.manual_seed(0)
     matrix = torch.randn(shape)
     u, _, vt = torch.linalg.svd(matrix, full_matrices=False)
-    found = orthogonalised(matrix)
+    found = orthogonalise(matrix)
     assert found.shape == shape
     values = torch.linalg.svdvals(found)
     assert 0.3 < float(values.min()) <= float(values.max()) < 1.3
     assert float((found * (u @ vt)).sum() / found.norm() / (u @ vt).norm()) > 0.95
-    assert torch.equal(orthogonalised(torch.zeros(3, 4)), torch.zeros(3, 4))
+    assert torch.equal(orthogonalise(torch.zeros(3, 4)), torch.zeros(3, 4))
 
 
 def test_its_direction_is_that_of_pytorchs_muon() -> None:

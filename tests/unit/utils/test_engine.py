@@ -225,7 +225,7 @@ def test_a_copy_computes_its_own_weights(twin: Callable[[Onnx], Onnx]) -> None:
     first = graph(*parts)
     with torch.inference_mode(False), torch.no_grad():
         other = twin(graph)
-        other.bare.get_parameter("head.2.bias").add_(1.0)
+        other.source.get_parameter("head.2.bias").add_(1.0)
     assert torch.allclose(other(*parts), first + 1.0, atol=1e-5)
     assert torch.equal(graph(*parts), first)
 
@@ -235,7 +235,7 @@ def test_graphs_of_former_weights_are_not_kept() -> None:
     graph = onnx(trained(lambda: CompactUNet(SHAPE, 8)))
     for _ in range(3):
         with torch.inference_mode(False), torch.no_grad():
-            graph.bare.get_parameter("head.2.bias").add_(1.0)
+            graph.source.get_parameter("head.2.bias").add_(1.0)
         graph(*parts)
     assert len(graph._graphs) == 1
 
@@ -243,7 +243,7 @@ def test_graphs_of_former_weights_are_not_kept() -> None:
 def test_weights_that_were_replaced_are_those_that_compute() -> None:
     graph, parts = onnx(trained(lambda: CompactUNet(SHAPE, 8))), inputs(4)
     first = graph(*parts)
-    bias = graph.bare.get_parameter("head.2.bias")
+    bias = graph.source.get_parameter("head.2.bias")
     with torch.inference_mode(False):
         bias.data = bias.data + 1.0
     assert torch.allclose(graph(*parts), first + 1.0, atol=1e-5)

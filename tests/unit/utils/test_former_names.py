@@ -13,7 +13,7 @@ import diffcli
 from diffcli.cli.parameters import Parameters
 from diffcli.utils.errors import UserError
 from diffcli.utils.former_names import FormerAttribute, FormerOption
-from diffcli.utils.options import Options, called_with, checked, option
+from diffcli.utils.options import Options, called_with, option, options_of
 
 
 class Toy:
@@ -34,7 +34,7 @@ def toy(options: ToyOptions) -> None:
 
 @called_with(ToyOptions)
 def call(*args: Any, **arguments: Any) -> ToyOptions:
-    return checked(ToyOptions, *args, **arguments)
+    return options_of(ToyOptions, *args, **arguments)
 
 
 def values(**changes: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def test_a_former_argument_works_and_warns() -> None:
 
 def test_a_former_flag_works_hidden_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     parameters = Parameters(toy)
-    hidden = {one.name: one.annotation.__metadata__[0].hidden for one in parameters.shown}
+    hidden = {one.name: one.annotation.__metadata__[0].hidden for one in parameters.signature}
     assert hidden == {"n": False, "step_count": False, "number_of_steps": True, "loud": False, "noisy": True}
     assert parameters.arguments(values()) == {"options": ToyOptions()}
     assert capsys.readouterr().err == ""
