@@ -138,7 +138,7 @@ METRICS = {
         ),
         Metric(
             "class_kept",
-            "Share of reconstructions read as their original's digit.",
+            "Share of reconstructions read as their original's class.",
             "reconstructions",
             "higher",
             (*_RECONSTRUCTED, "classifier"),

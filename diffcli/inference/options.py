@@ -135,7 +135,7 @@ class StepOptions(Options):
 
     sampler: str | Mapping[str, Any] | None = option(
         None,
-        help="On noise: ancestral, ddim, dpm-solver++ or heun; on either: cold (the improved one; DDIM on noise) or "
+        help="On noise: ancestral, ddim, dpm-solver++ or heun; on any degradation: cold (improved; DDIM on noise) or "
         "cold-naive. With parameters: '{name: ddim, eta: 0.5}'.",
         shown="the preset's",
         panel=SAMPLING,
@@ -265,7 +265,7 @@ class SampleOptions(DrawOptions, DataOptions):
     trajectory: Path | None = option(None, help="Also write the trajectory from x_T as a .gif.")
     prior: str | None = option(
         None,
-        help="Start of a blur model: uniform, gaussian, mixture, blurred-data.",
+        help="Where samples start: standard-normal, uniform, gaussian, mixture, blurred-data.",
         shown="the preset's",
         panel=SAMPLING,
     )
@@ -336,7 +336,7 @@ class ExportOptions(StepOptions):
     _: KW_ONLY
     format: str | None = option(None, help="Of a folder: diffusers, a pipeline of that library.", shown="by `out`")
     half: bool = option(False, help="Of a .safetensors: weights in float16, half the size.")
-    prior: str | None = option(None, help="Start of a blur model's graphs.", shown="the preset's", panel=SAMPLING)
+    prior: str | None = option(None, help="Where samples of the graphs start.", shown="the preset's", panel=SAMPLING)
     data: Path | str | None = data_option()
     quiet: bool = quiet_option()
 

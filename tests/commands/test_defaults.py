@@ -17,6 +17,8 @@ from diffcli.cli import app
 from diffcli.evaluation.metrics import METRICS
 from diffcli.inference.options import N_PER_LABEL, N_RECONSTRUCTIONS, N_SAMPLES
 
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
 
 @pytest.fixture
 def model(guided: Path) -> diffcli.Model:
@@ -55,8 +57,7 @@ def test_a_few_reconstructions(cli: Cli, guided: Path) -> None:
 
 @pytest.mark.parametrize("command", ["eval", "compare"])
 def test_the_help_names_every_metric_that_has_to_be_asked_for(command: str) -> None:
-    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    said = re.search(r"no metric named: ([^.)]*)", commands[command].help, flags=re.IGNORECASE)
+    said = re.search(r"no metric named: ([^.)]*)", COMMANDS[command].help, flags=re.IGNORECASE)
     assert said is not None
     left_out = {f"--{metric.name}" for metric in METRICS.values() if metric.costly or metric.for_own}
     assert set(re.findall(r"--\w+", said[1])) == left_out
