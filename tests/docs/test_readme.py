@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, save_own_images
 from pages import PAGES
 
-from diffcli.config.presets import preset_files
+from diffcli.config.build import resolve
+from diffcli.config.notation import parse_argument, parse_value
+from diffcli.config.presets import load_preset, preset_files, sampler_named
 
 
 def commands(page: Path) -> list[str]:
@@ -67,6 +70,22 @@ def test_every_command_parses(page: Path) -> None:
                 raise
         for preset in re.findall(r"--preset (\S+)", command):
             assert preset in preset_files() or preset.endswith(".yaml"), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_key_and_sampler_that_a_command_names_is_one(page: Path) -> None:
+    for command in commands(page) + commands_in_text(page):
+        words = shlex.split(command.split(" > ")[0])
+        after = [(word, following) for word, following in pairwise(words) if word in ("--set", "--preset", "--sampler")]
+        for sampler in [value for word, value in after if word == "--sampler"]:
+            sampler_named(parse_argument(sampler, "--sampler"))
+        changed = dict(value.split("=", 1) for word, value in after if word == "--set")
+        overrides = {key: parse_value(value, key) for key, value in changed.items()}
+        named = [value for word, value in after if word == "--preset" and value in preset_files()]
+        for preset in named or (["quickstart"] if overrides else []):
+            _, loaded = load_preset(preset, overrides)
+            if loaded.data.name != "npz":  # whose shape is that of a file
+                resolve(loaded, network=False)
 
 
 def test_the_readme_shows_all_four_commands() -> None:
