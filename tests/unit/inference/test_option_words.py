@@ -12,8 +12,10 @@ import pytest
 from sampler_names import ON_BLUR, ON_NOISE
 
 import diffcli
+from diffcli.data.pixels import rounding
 from diffcli.diffusion.inpainting import ROUNDS
 from diffcli.diffusion.priors import PRIORS
+from diffcli.inference.measurement_options import MeasurementOptions
 from diffcli.inference.new_images import images_drawn
 from diffcli.inference.options import N_SAMPLES, DrawOptions, SampleOptions, StepOptions, default_t
 from diffcli.inference.save_restorations import restore
@@ -94,3 +96,9 @@ def test_the_help_names_every_prior() -> None:
 )
 def test_the_help_names_every_study_and_every_logger(options: type, name: str, entries: Iterable[str]) -> None:
     assert set(entries) <= set(re.findall(r"[\w-]+", flags_of(options)[name].help))
+
+
+def test_the_help_says_how_much_noise_8_bits_are() -> None:
+    said = re.search(r"8 bits are (0\.\d+)", flags_of(MeasurementOptions)["sigma"].help)
+    assert said is not None
+    assert said[1] == f"{rounding(8):.2g}"
