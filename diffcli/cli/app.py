@@ -30,7 +30,8 @@ LIST = "List"
 """The groups of commands in the help, in this order."""
 
 app = typer.Typer(
-    help="Train, sample, evaluate and compare small diffusion models: hot (Gaussian noise) and cold (Gaussian blur).",
+    help="Train, sample, evaluate and compare small diffusion models: hot (Gaussian noise) and cold (a blur, "
+    "any other degradation).",
     epilog="Start with: `diffcli train --preset quickstart`, then `diffcli sample --out grid.png`. "
     "`diffcli COMMAND --help` has examples of each command.",
     no_args_is_help=True,

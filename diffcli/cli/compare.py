@@ -23,7 +23,7 @@ def compare(
 
     A run without an evaluation at these settings is evaluated first.
 
-    No metric named: all but --cas.
+    No metric named: all but --cas, and of digits --swd.
     """
     from diffcli.studies.compare_runs import compare_with
 

@@ -21,7 +21,10 @@ from diffcli.utils.options import option
 def evaluate(
     options: EvaluateOptions, *, json_: bool = option(False, help="Print the content of eval.json instead of a table.")
 ) -> None:
-    """Score a trained model (no metric named: all but --cas); eval.json goes into its run folder, or into --out."""
+    """Score a trained model; eval.json goes into its run folder, or into --out.
+
+    No metric named: all but --cas, and of digits --swd.
+    """
     from diffcli.evaluation.evaluate import evaluate_with
 
     result = evaluate_with(options)

@@ -148,7 +148,7 @@ METRICS = {
         ),
         Metric(
             "class_kept",
-            "Share of reconstructions read as their original's digit.",
+            "Share of reconstructions read as their original's class.",
             "reconstructions",
             "higher",
             (*_RECONSTRUCTION_SETTINGS, "classifier"),

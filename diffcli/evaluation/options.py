@@ -151,7 +151,7 @@ class EvaluateOptions(SamplerOptions, EffortOptions, DataOptions):
     n_fid: int = n_fid_option()
     _: KW_ONLY
     prior: str | Sequence[str] = option(
-        (), help="Start of a blur model; repeatable, a row for each.", default_text="the preset's", panel=SAMPLING
+        (), help="Where samples start; repeatable, a row for each.", default_text="the preset's", panel=SAMPLING
     )
     per_label: bool = option(False, help="Also the Frechet distance of each label's samples.", panel=PANEL)
     nll_steps: int | None = option(

@@ -43,7 +43,7 @@ class MeasurementOptions(Options):
     sigma: float | None = option(
         None,
         check=bounds(0, 1, reason=": pixels have a range of 1"),
-        help="Standard deviation of the noise on the measurement; pixels have a range of 1, and 8 bits are 0.004.",
+        help="Standard deviation of the noise on the measurement; pixels have a range of 1, and 8 bits are 0.0011.",
         default_text="the degradation's",
         panel=IMAGES,
     )

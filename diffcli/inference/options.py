@@ -137,7 +137,7 @@ class StepOptions(Options):
 
     sampler: str | Mapping[str, Any] | None = option(
         None,
-        help="On noise: ancestral, ddim, dpm-solver++ or heun; on either: cold (the improved one; DDIM on noise) or "
+        help="On noise: ancestral, ddim, dpm-solver++ or heun; on any degradation: cold (improved; DDIM on noise) or "
         "cold-naive. With parameters: '{name: ddim, eta: 0.5}'.",
         default_text="the preset's",
         panel=SAMPLING,
@@ -267,7 +267,7 @@ class SampleOptions(DrawOptions, DataOptions):
     trajectory: Path | None = option(None, help="Also write the trajectory from x_T as a .gif.")
     prior: str | None = option(
         None,
-        help="Start of a blur model: uniform, gaussian, mixture, blurred-data.",
+        help="Where samples start: standard-normal, uniform, gaussian, mixture, blurred-data.",
         default_text="the preset's",
         panel=SAMPLING,
     )
@@ -341,7 +341,7 @@ class ExportOptions(StepOptions):
     )
     half: bool = option(False, help="Of a .safetensors: weights in float16, half the size.")
     prior: str | None = option(
-        None, help="Start of a blur model's graphs.", default_text="the preset's", panel=SAMPLING
+        None, help="Where samples of the graphs start.", default_text="the preset's", panel=SAMPLING
     )
     data: Path | str | None = data_option()
     quiet: bool = quiet_option()

@@ -110,7 +110,7 @@ class StudyOptions(ExtractorOptions, DataDirOptions):
         "report",
         argument=True,
         metavar="STUDY",
-        help="A YAML file, or one that comes along: degradations, report.",
+        help="A YAML file, or a study that comes along: degradations, learnt or report.",
         complete="studies",
     )
     budget: str | None = option(None, help="One of the study's budgets.", default_text="its first")

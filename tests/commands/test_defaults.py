@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from conftest import Cli
 from PIL import Image
 
 import diffcli
+from diffcli.cli import app
+from diffcli.evaluation.metrics import METRICS
 from diffcli.inference.options import N_PER_LABEL, N_RECONSTRUCTIONS, N_SAMPLES
+
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -46,3 +53,11 @@ def test_a_few_reconstructions(cli: Cli, guided: Path) -> None:
         pictures.append(np.asarray(Image.open("r.png")))
     assert np.array_equal(pictures[0], pictures[1])
     assert pictures[0].shape != pictures[2].shape
+
+
+@pytest.mark.parametrize("command", ["eval", "compare"])
+def test_the_help_names_every_metric_that_has_to_be_asked_for(command: str) -> None:
+    said = re.search(r"no metric named: ([^.)]*)", COMMANDS[command].help, flags=re.IGNORECASE)
+    assert said is not None
+    left_out = {f"--{metric.name}" for metric in METRICS.values() if metric.costly or metric.for_own}
+    assert set(re.findall(r"--\w+", said[1])) == left_out

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, save_own_images
 from pages import PAGES
 
-from diffcli.config.presets import preset_files
+from diffcli.config.build import resolve
+from diffcli.config.notation import parse_argument, parse_value
+from diffcli.config.presets import load_preset, preset_files, sampler_named
 
 
 def commands(page: Path) -> list[str]:
@@ -24,6 +27,13 @@ def commands_in_tables(page: Path) -> list[str]:
     """The commands that stand as code in the cells of a page's tables."""
     rows = [line for line in page.read_text().splitlines() if line.startswith("|")]
     return [command for row in rows for command in re.findall(r"`(diffcli [^`]+)`", row)]
+
+
+def commands_in_text(page: Path) -> list[str]:
+    """The commands that stand as code in a page's sentences and tables; a capital letter there stands for a number."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    found = [" ".join(command.split()).split(" (")[0] for command in re.findall(r"`(diffcli [^`]+)`", text)]
+    return [re.sub(r" [A-Z]$", " 1", command) for command in found if not command.startswith("diffcli --")]
 
 
 def test_the_readme_is_short_and_begins_with_what_diffcli_is() -> None:
@@ -49,13 +59,33 @@ def test_every_command_parses(page: Path) -> None:
     from diffcli.cli import app
 
     root = typer.main.get_command(app)
-    shown = commands(page) + (commands_in_tables(page) if page.name == "README.md" else [])
-    for command in shown:
+    whole = commands(page)
+    for command in whole + commands_in_text(page):
         _, name, *words = shlex.split(command.split(" > ")[0].replace("diffcli --plugin swirl.py", "diffcli"))
         child = root.commands[name]  # type: ignore[attr-defined]
-        child.make_context(name, words)  # raises on an unknown option or a value of the wrong type
+        try:
+            child.make_context(name, words)  # raises on an unknown option or a value of the wrong type
+        except typer.BadParameter as error:  # a sentence may name a command without what it is given
+            if type(error).__name__ != "MissingParameter" or command in whole:
+                raise
         for preset in re.findall(r"--preset (\S+)", command):
             assert preset in preset_files() or preset.endswith(".yaml"), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_key_and_sampler_that_a_command_names_is_one(page: Path) -> None:
+    for command in commands(page) + commands_in_text(page):
+        words = shlex.split(command.split(" > ")[0])
+        after = [(word, following) for word, following in pairwise(words) if word in ("--set", "--preset", "--sampler")]
+        for sampler in [value for word, value in after if word == "--sampler"]:
+            sampler_named(parse_argument(sampler, "--sampler"))
+        changed = dict(value.split("=", 1) for word, value in after if word == "--set")
+        overrides = {key: parse_value(value, key) for key, value in changed.items()}
+        named = [value for word, value in after if word == "--preset" and value in preset_files()]
+        for preset in named or (["quickstart"] if overrides else []):
+            _, loaded = load_preset(preset, overrides)
+            if loaded.data.name != "npz":  # whose shape is that of a file
+                resolve(loaded, network=False)
 
 
 def test_the_readme_shows_all_four_commands() -> None:

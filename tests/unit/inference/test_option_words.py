@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -12,11 +12,17 @@ import pytest
 from sampler_names import ON_BLUR, ON_NOISE
 
 import diffcli
+from diffcli.data.pixels import rounding
 from diffcli.diffusion.inpainting import ROUNDS
 from diffcli.diffusion.priors import PRIORS
+from diffcli.inference.measurement_options import MeasurementOptions
 from diffcli.inference.new_images import images_drawn
 from diffcli.inference.options import N_SAMPLES, DrawOptions, SampleOptions, StepOptions, default_t
 from diffcli.inference.save_restorations import restore
+from diffcli.studies.options import StudyOptions
+from diffcli.studies.study_files import study_files
+from diffcli.training.loggers import LOGGERS
+from diffcli.training.options import TrainOptions
 from diffcli.utils.options import Flag, Options
 
 
@@ -74,12 +80,25 @@ def test_the_default_step_is_half_of_T(T: int, t: int) -> None:
 
 
 def test_the_help_names_every_sampler_where_it_serves() -> None:
-    on_noise, on_either = flags_of(StepOptions)["sampler"].help.split("on either:")
+    on_noise, on_any = flags_of(StepOptions)["sampler"].help.split("on any degradation:")
     for name in ON_NOISE:
-        named_in = on_either if name in ON_BLUR else on_noise
+        named_in = on_any if name in ON_BLUR else on_noise
         assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", named_in), name
 
 
-def test_the_help_names_every_prior_of_a_blur() -> None:
+def test_the_help_names_every_prior() -> None:
     named = flags_of(SampleOptions)["prior"].help.partition(": ")[2].rstrip(".").split(", ")
-    assert named == [name for name, kind in PRIORS.items() if kind.needs_fit]
+    assert named == list(PRIORS)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "entries"), [(StudyOptions, "study", study_files()), (TrainOptions, "logger", LOGGERS)]
+)
+def test_the_help_names_every_study_and_every_logger(options: type, name: str, entries: Iterable[str]) -> None:
+    assert set(entries) <= set(re.findall(r"[\w-]+", flags_of(options)[name].help))
+
+
+def test_the_help_says_how_much_noise_8_bits_are() -> None:
+    said = re.search(r"8 bits are (0\.\d+)", flags_of(MeasurementOptions)["sigma"].help)
+    assert said is not None
+    assert said[1] == f"{rounding(8):.2g}"
