@@ -59,7 +59,7 @@ def imports(file: Path) -> set[str]:
 
 def test_the_tree_has_fourteen_names() -> None:
     files = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert {part_of(file) for file in files} == set(ORDER)
+    assert {part_of(file) for file in files} == {*ORDER, "py.typed"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))

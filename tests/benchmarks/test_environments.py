@@ -1,0 +1,69 @@
+"""The wheel in empty environments: what of it is tried, and the table of what came of that."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from packaging.requirements import Requirement
+
+from benchmarks import environments
+from benchmarks.cells import stored
+
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+CELLS = list(stored(environments.STORE).values())
+
+
+def test_each_python_that_the_package_names_has_a_row_and_none_fails() -> None:
+    named = set(re.findall(r"Programming Language :: Python :: (3\.\d+)", PYPROJECT))
+    first = re.search(r'requires-python = ">=(3\.\d+)"', PYPROJECT)
+    assert first is not None
+    assert environments.minor(first[1]) == min(map(environments.minor, named))
+    outcomes = [(environments.minor(row[0]), row[-1]) for row in environments.rows()]
+    assert set(map(environments.minor, named)) <= {version for version, _ in outcomes}
+    assert {outcome for _, outcome in outcomes} <= {"works", environments.NOT_TRIED}
+
+
+def test_the_lower_bounds_were_tried_and_work() -> None:
+    """Those of ``pyproject.toml`` as it is now: a bound that moves is tried again."""
+    block = re.search(r"^dependencies = \[\n(.*?)^\]", PYPROJECT, flags=re.MULTILINE | re.DOTALL)
+    assert block is not None
+    needed = list(map(Requirement, re.findall(r'"([^"]+)"', block[1])))
+    lowest = [cell for cell in CELLS if cell["dependencies"] == "lowest"]
+    assert lowest
+    for cell in lowest:
+        assert cell["outcome"] == "works"
+        assert set(cell["versions"]) == {one.name for one in needed}
+        for one in needed:
+            assert cell["versions"][one.name] in Requirement(environments.lowest(one)).specifier, one
+
+
+def test_the_table_is_that_of_the_store() -> None:
+    page = (ROOT / "docs" / "stability.md").read_text(encoding="utf-8")
+    assert environments.put(page, "environments", environments.text()) == page
+
+
+def test_a_file_that_a_wheel_lacks_is_named(tmp_path: Path) -> None:
+    for name in ("diffcli/py.typed", "diffcli/play/page.css", "presets/quickstart.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with zipfile.ZipFile(tmp_path / "one.whl", "w") as archive:
+        archive.writestr("diffcli/py.typed", "")
+    lacks = {"diffcli/play/page.css", "diffcli/config/preset_files/quickstart.yaml"}
+    assert environments.missing(tmp_path / "one.whl", tmp_path) == lacks
+
+
+def test_the_lowest_dependencies_are_those_without_extras() -> None:
+    about = Message()
+    for line in ("torch>=2.11", "lightning<2.7,>=2.6", "onnx>=1.17; extra == 'fast'"):
+        about["Requires-Dist"] = line
+    needed = environments.dependencies(about)
+    assert [environments.lowest(one) for one in needed] == ["torch==2.11", "lightning==2.6"]
+    with pytest.raises(ValueError, match="not enough values"):
+        environments.lowest(Requirement("numpy"))
