@@ -29,7 +29,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 import diffcli
-from benchmarks.cells import keep, stored
+from benchmarks.cells import keep, read_cells
 from benchmarks.rounds import put, table
 
 ROOT = Path(__file__).parents[1]
@@ -211,7 +211,7 @@ def minor(version: str) -> tuple[int, int]:
 
 def rows() -> Iterator[list[str]]:
     """A row for each environment that was tried, and one for each Python that was not, by Python."""
-    cells = sorted(stored(STORE).values(), key=lambda one: minor(one["python"]))
+    cells = sorted(read_cells(STORE).values(), key=lambda one: minor(one["python"]))
     for version in PYTHONS:
         of_version = [one for one in cells if minor(one["python"]) == minor(version)]
         for one in of_version:

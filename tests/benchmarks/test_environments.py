@@ -12,12 +12,13 @@ from conftest import ROOT
 from packaging.requirements import Requirement
 
 from benchmarks import environments
-from benchmarks.cells import stored
+from benchmarks.cells import read_cells
+from benchmarks.rounds import put
 
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-CELLS = list(stored(environments.STORE).values())
+CELLS = list(read_cells(environments.STORE).values())
 
 
 def test_each_python_that_the_package_names_has_a_row_and_none_fails() -> None:
@@ -46,7 +47,7 @@ def test_the_lower_bounds_were_tried_and_work() -> None:
 
 def test_the_table_is_that_of_the_store() -> None:
     page = (ROOT / "docs" / "stability.md").read_text(encoding="utf-8")
-    assert environments.put(page, "environments", environments.text()) == page
+    assert put(page, "environments", environments.text()) == page
 
 
 def test_a_file_that_a_wheel_lacks_is_named(tmp_path: Path) -> None:
