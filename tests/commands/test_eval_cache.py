@@ -40,7 +40,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
     monkeypatch.setattr(DigitClassifier, "features", counting("features", DigitClassifier.features, 1))
     monkeypatch.setattr(distances, "probabilities", counting("read", distances.probabilities, 1))
-    monkeypatch.setattr(distances, "nearest_errors", counting("nearest", distances.nearest, 0))
+    monkeypatch.setattr(distances, "nearest_errors", counting("nearest", distances.nearest_errors, 0))
     return counts
 
 

@@ -121,7 +121,7 @@ def test_a_first_step_that_is_slow_is_not_the_one_that_is_timed(monkeypatch: pyt
 def made(**changes: Any) -> Outlook:
     values: dict[str, Any] = {
         "step_seconds": 0.5,
-        "measured": 3,
+        "measured_steps": 3,
         "validation_seconds": 10.0,
         "steps": 100,
         "epochs": 10,

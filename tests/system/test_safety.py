@@ -116,7 +116,7 @@ def test_a_second_interrupt_stops_at_once(workplace: Path) -> None:
         "import time, diffcli.training.checkpoint_callbacks as checkpoints\n"
         "from diffcli.cli import main\n"
         "def hang(self, trainer):\n"
-        "    if self._interrupts.received:\n"
+        "    if self._interrupts.stop_agreed:\n"
         "        print('saving', flush=True)\n"
         "        time.sleep(60)\n"
         "    before(self, trainer)\n"
