@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.jobs import COMMAND
+from benchmarks.jobs import COMMAND, call
 from benchmarks.rounds import Side, alternate, rate_of, ratios, spread, table
 
 SAMPLES = (("mnist-fast", 64), ("mnist-fast", 1), ("mnist-fast", 256), ("blur-fast", 64))
@@ -22,14 +22,10 @@ TRAININGS = {"mnist-fast": (64, 20, 100), "ddpm-cosine-unet": (128, 1, 3)}
 """By preset: images a batch, and the batches of a short and of a long training."""
 
 
-def _call(command: Sequence[str]) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
 def _sample(program: Sequence[str], model: str, n: int, out: Path) -> Side:
     """One over the seconds of a whole command that samples a ready model."""
     words = ["--model", model, "--n", str(n), "--accelerator", "cpu", "--out", str(out), "-q"]
-    return rate_of(lambda: _call([*program, "sample", *words]), 1)
+    return rate_of(lambda: call([*program, "sample", *words]), 1)
 
 
 def _train(program: Sequence[str], preset: str, data_dir: Path, folder: Path) -> Side:
@@ -42,7 +38,7 @@ def _train(program: Sequence[str], preset: str, data_dir: Path, folder: Path) ->
         with tempfile.TemporaryDirectory(dir=folder) as out:
             words += ["--data-dir", str(data_dir), "--out", str(Path(out) / "run")]
             began = time.perf_counter()
-            _call([*program, "train", "--preset", preset, *words])
+            call([*program, "train", "--preset", preset, *words])
             return time.perf_counter() - began
 
     return lambda: (long - short) * size / (seconds(long) - seconds(short))
@@ -57,7 +53,7 @@ def commands(program: Path, data_dir: Path, rounds: int) -> str:
     """Seconds of samples and images a second of trainings, by version, and how far apart the samples are."""
     programs = {"earlier": [str(program)], "now": COMMAND}
     version = subprocess.run([str(program), "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
-    alone = alternate({"python": rate_of(lambda: _call([sys.executable, "-c", "import torch"]), 1)}, rounds)["python"]
+    alone = alternate({"python": rate_of(lambda: call([sys.executable, "-c", "import torch"]), 1)}, rounds)["python"]
     rows = [['`python -c "import torch"`', "", f"{spread([1 / rate for rate in alone])} s", "", ""]]
     with tempfile.TemporaryDirectory() as place:
         for model, n in SAMPLES:

@@ -102,12 +102,12 @@ def build(work: Path) -> tuple[Path, Path]:
     call(python, "-m", "pip", "install", "--quiet", "build")
     call(python, "-m", "build", "--outdir", work / "dist", ROOT)
     (sdist,), (wheel,) = ((work / "dist").glob(f"*{suffix}") for suffix in (".tar.gz", ".whl"))
-    if lost := missing(wheel):
+    if lost := missing_files(wheel):
         raise SystemExit(f"the wheel lacks {', '.join(sorted(lost))}")
     return sdist, wheel
 
 
-def missing(wheel: Path, root: Path = ROOT) -> set[str]:
+def missing_files(wheel: Path, root: Path = ROOT) -> set[str]:
     """The files of the package and the presets of a checkout that a wheel lacks."""
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
@@ -141,7 +141,7 @@ def lowest(requirement: Requirement) -> str:
     return f"{requirement.name}=={bound}"
 
 
-def tried(python: Path, folder: Path) -> str:
+def outcome_of(python: Path, folder: Path) -> str:
     """Runs the commands with the interpreter of an environment; ``works``, or what fails and how."""
     folder.mkdir()
     try:
@@ -154,7 +154,7 @@ def tried(python: Path, folder: Path) -> str:
     return "works"
 
 
-def installed(python: Path, work: Path, package: Path, needed: list[Requirement], options: argparse.Namespace) -> None:
+def install(python: Path, work: Path, package: Path, needed: list[Requirement], options: argparse.Namespace) -> None:
     """Installs the package into an environment.
 
     Raises:
@@ -191,16 +191,16 @@ def measure(interpreter: str, package: Path, needed: list[Requirement], options:
         work = Path(folder)
         python = environment(interpreter, work / "venv")
         try:
-            installed(python, work, package, needed, options)
+            install(python, work, package, needed, options)
         except Failure as failure:
             return cell(python, f"`pip install`: {failure}", [], options)
-        return cell(python, tried(python, work / "empty"), [one.name for one in needed], options)
+        return cell(python, outcome_of(python, work / "empty"), [one.name for one in needed], options)
 
 
-def keep_cell(measured: dict[str, Any]) -> None:
-    print(*(measured[key] for key in ("python", "package", "dependencies", "outcome")), sep="; ", flush=True)
-    first, second = minor(measured["python"])
-    keep(STORE, {f"{first}.{second}; {measured['package']}; {measured['dependencies']}": measured}, ordered=True)
+def keep_cell(facts: dict[str, Any]) -> None:
+    print(*(facts[key] for key in ("python", "package", "dependencies", "outcome")), sep="; ", flush=True)
+    first, second = minor(facts["python"])
+    keep(STORE, {f"{first}.{second}; {facts['package']}; {facts['dependencies']}": facts}, ordered=True)
 
 
 def minor(version: str) -> tuple[int, int]:

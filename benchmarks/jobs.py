@@ -48,7 +48,8 @@ def _sample(run: Path, folder: Path, n: int, *others: str) -> list[str]:
     ]
 
 
-def _call(command: Sequence[str]) -> None:
+def call(command: Sequence[str]) -> None:
+    """Runs a command whose stdout nobody reads."""
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -57,7 +58,7 @@ def starting(data_dir: Path, rounds: int) -> str:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run = folder / "run"
-        _call(_train(run, data_dir, 1, 2))
+        call(_train(run, data_dir, 1, 2))
         commands = {
             'python -c "import torch"': [sys.executable, "-c", "import torch"],
             "diffcli --help": [*COMMAND, "--help"],
@@ -65,7 +66,7 @@ def starting(data_dir: Path, rounds: int) -> str:
             "diffcli sample --n 64 (mnist-fast, guided)": _sample(run, folder, 64),
         }
         rates = alternate(
-            {name: rate_of(lambda words=words: _call(words), 1) for name, words in commands.items()}, rounds
+            {name: rate_of(lambda words=words: call(words), 1) for name, words in commands.items()}, rounds
         )
     first = next(iter(commands))
     rows = []
@@ -96,7 +97,7 @@ def two_at_once(data_dir: Path, rounds: int, batches: int) -> str:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run = folder / "run"
-        _call(_train(run, data_dir, 1, 2))
+        call(_train(run, data_dir, 1, 2))
         others = {
             "alone": None,
             "beside `diffcli sample --n 250`, again and again": _sample(run, folder, 250),
@@ -106,9 +107,9 @@ def two_at_once(data_dir: Path, rounds: int, batches: int) -> str:
         def side(other: list[str] | None) -> Side:
             def trained() -> float:
                 with tempfile.TemporaryDirectory(dir=folder) as out, _run_beside(other):
-                    _call(_train(Path(out) / "run", data_dir, 3, batches))
+                    call(_train(Path(out) / "run", data_dir, 3, batches))
                     rows = (Path(out) / "run" / "logs" / "metrics.csv").read_text().splitlines()
-                _call(["rm", "-rf", str(folder / "other")])
+                call(["rm", "-rf", str(folder / "other")])
                 return float(rows[-1].split(",")[4])
 
             return trained

@@ -70,7 +70,7 @@ def restore(options: RestoreOptions) -> list[Path]:
 
 
 def _jobs(model: Model, options: RestoreOptions, pictures: Pictures | Arrays) -> list[Job]:
-    """The jobs, checked: one for each shape.
+    """The jobs of these pictures, one for each shape.
 
     Raises:
         UserError: see :func:`restore`.

@@ -65,8 +65,7 @@ PER_CLUSTER = 200
 """Pictures of a cluster, and the most clusters: those of mnist-fast-unlabelled, which was measured."""
 MOST_CLUSTERS = 300
 FEW_VAL_SHARE = 0.1
-"""The share of few pictures that is held out to choose the best checkpoint by: the 0.05 of the presets would be a
-picture or two."""
+"""The share of few pictures on which checkpoints are validated: the 0.05 of the presets would be a picture or two."""
 FEW_STEPS, STEPS_PER_PICTURE = 300, 3
 """Steps of a training on few pictures, at least, and for each picture: how many it takes until a model begins to copy
 grows with their number (Bonnaire et al. 2025, "Why diffusion models don't memorize"). Of 40 emoji and of 150 the

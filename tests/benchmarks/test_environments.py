@@ -57,7 +57,7 @@ def test_a_file_that_a_wheel_lacks_is_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "one.whl", "w") as archive:
         archive.writestr("diffcli/py.typed", "")
     lacks = {"diffcli/play/page.css", "diffcli/config/preset_files/quickstart.yaml"}
-    assert environments.missing(tmp_path / "one.whl", tmp_path) == lacks
+    assert environments.missing_files(tmp_path / "one.whl", tmp_path) == lacks
 
 
 def test_the_lowest_dependencies_are_those_without_extras() -> None:

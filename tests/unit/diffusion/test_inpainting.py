@@ -36,19 +36,22 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def trajectory(
-    sampler: Callable[..., Iterator[Step]], known: KnownPixels, denoiser: Callable[[Tensor, Tensor], Tensor], steps: int
+    sampler: Callable[..., Iterator[Step]],
+    pixels: KnownPixels,
+    denoiser: Callable[[Tensor, Tensor], Tensor],
+    steps: int,
 ) -> list[Step]:
     """The steps of an in-painting from N(0, I), everything drawn from one generator."""
     generator = torch.Generator().manual_seed(1)
 
     def draw() -> Tensor:
-        return torch.randn(known.x0.shape, generator=generator)
+        return torch.randn(pixels.x0.shape, generator=generator)
 
     def sample(xt: Tensor, path: Sequence[int]) -> Iterator[Step]:
-        return sampler(known.with_known_pixels(denoiser), NOISE, xt, path, draw)
+        return sampler(pixels.with_known_pixels(denoiser), NOISE, xt, path, draw)
 
-    xT = known.start(NOISE, draw(), draw())
-    return list(resampling_steps(sample, NOISE, xT, timesteps(NOISE.T, steps), draw, known.rounds))
+    xT = pixels.start(NOISE, draw(), draw())
+    return list(resampling_steps(sample, NOISE, xT, timesteps(NOISE.T, steps), draw, pixels.rounds))
 
 
 def wrong(xt: Tensor, t: Tensor) -> Tensor:
@@ -83,8 +86,8 @@ def test_known_pixels_have_the_noise_of_each_level(name: str) -> None:
 
 
 def test_each_step_is_taken_as_often_as_asked() -> None:
-    known = KnownPixels(torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4, dtype=torch.bool), 3)
-    reached = [step.s for step in trajectory(ddim, known, wrong, 5)]
+    pixels = KnownPixels(torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4, dtype=torch.bool), 3)
+    reached = [step.s for step in trajectory(ddim, pixels, wrong, 5)]
     assert reached == [80] * 3 + [60] * 3 + [40] * 3 + [20] * 3 + [0] * 3
 
 
@@ -117,8 +120,8 @@ def test_what_is_drawn_follows_what_is_known_the_more_rounds_the_better() -> Non
     expected, width = correlation * 1.5 * deviation, deviation * math.sqrt(1 - correlation**2)
     errors: list[tuple[float, float]] = []
     for rounds in (1, 5, 20):
-        known = KnownPixels(x0, painted, rounds)
-        drawn = trajectory(INPAINTERS["ddim, eta 1"], known, exact, 100)[-1].xs[..., 1]
+        pixels = KnownPixels(x0, painted, rounds)
+        drawn = trajectory(INPAINTERS["ddim, eta 1"], pixels, exact, 100)[-1].xs[..., 1]
         errors.append((abs(float(drawn.mean()) - expected) / width, abs(float(drawn.std()) / width - 1)))
     means, widths = zip(*errors, strict=True)
     assert means[0] > 1 > 0.3 > means[1] > means[2]
