@@ -97,7 +97,12 @@ FIELDS_OF_KEY: dict[str, Callable[[Any], dict[str, Any]]] = {
         "preset": about["preset"],
         "plugins": dict(about.get("plugins") or {}),
     },
-    "state_dict": lambda state: {"weights": {key.removeprefix("denoiser."): value for key, value in state.items()}},
+    # Of a distillation, the auxiliary denoiser is the training's alone.
+    "state_dict": lambda state: {
+        "weights": {
+            key.removeprefix("denoiser."): value for key, value in state.items() if not key.startswith("auxiliary.")
+        }
+    },
     "guide": lambda guide: {"guide": guide or None},
     "priors": lambda priors: {"prior_states": {str(name): dict(state) for name, state in priors.items()}},
     "class_shares": lambda shares: {"class_shares": tuple(float(share) for share in shares)},

@@ -103,6 +103,17 @@ class LabelSettings(Strict):
         return self.dropped > 0 or unlabelled_share > 0
 
 
+class Distillation(Strict):
+    """The teacher of a model of few steps, see :mod:`diffcli.diffusion.distillation`; the steps are the sampler's.
+
+    Args:
+        teacher: a model as :func:`diffcli.load` takes it: a run, a ready model or a file. The student begins from its
+            weights.
+    """
+
+    teacher: str
+
+
 class Training(Strict):
     """The settings of a training (report 2.3.2; the defaults are the report's).
 
@@ -169,6 +180,7 @@ class Preset(Strict):
         measurement_noise: the largest standard deviation, where pixels have the range 1, of noise that is no part of
             the degradation: what a file of 8 bits, or a sensor, adds to x_t. Each image of the training has its own,
             between none and this, and the network is told; null is a model of exact x_t alone.
+        distillation: of a model of few steps by one of many; null is a training on images alone.
     """
 
     description: str
@@ -184,6 +196,7 @@ class Preset(Strict):
     sampler: Sampler
     training: Training
     labels: LabelSettings | None = None
+    distillation: Distillation | None = None
 
     @property
     def classes(self) -> int:
@@ -245,6 +258,7 @@ def validate(values: Any, place: str) -> Preset:
         "": list(Preset.model_fields),
         "training": list(Training.model_fields),
         "labels": list(LabelSettings.model_fields),
+        "distillation": list(Distillation.model_fields),
         "sampler": list(Sampler.model_fields),
     }
     try:

@@ -191,6 +191,16 @@ class Denoiser(nn.Module):
         target = PREDICTIONS[self.prediction].target(self.degradation, x0, t, noise)
         return (self.output(xt, t, labels, sigma) - target).square().flatten(1).mean(dim=1)
 
+    def estimate_and_loss(
+        self, xt: Tensor, t: Tensor, x0: Tensor, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(x0_hat (B, C, H, W), the loss of its prediction (B,)) for an x_t that was made of ``x0`` with the noise that
+        the two imply, in one evaluation."""
+        output, kind = self.output(xt, t, labels), PREDICTIONS[self.prediction]
+        target = kind.target(self.degradation, x0, t, self.degradation.noise_from(xt, t, x0))
+        losses = (output - target).square().flatten(1).mean(dim=1)
+        return kind.to_x0(self.degradation, xt, t, output), losses
+
     def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
         """The weight of each image's loss, (B,), so that x0_hat's errors count min(SNR, gamma) (Hang et al. 2023,
         section 3.4): low noise, where the SNR is large and little is learnt, no longer outweighs the rest.

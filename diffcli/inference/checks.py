@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from diffcli.config.schema import Preset
 from diffcli.diffusion import inpainting
 from diffcli.diffusion.degradations import Degradation
 from diffcli.inference.options import MAX_SAMPLES
+from diffcli.utils.console import note
 from diffcli.utils.errors import UserError
 from diffcli.utils.options import bounds, check_number
 
@@ -22,6 +26,24 @@ def check_count(n: int) -> None:
     """
     check_number("n", n, "int")
     bounds(1, MAX_SAMPLES)("n", n)
+
+
+def note_on_steps(name: str, preset: Preset, steps: Sequence[int], T: int) -> None:
+    """Says so where a model of few steps takes others than those that it was distilled for: at their t it is no
+    denoiser, and at others it has learnt nothing since.
+
+    Args:
+        name: of the model.
+        steps: descending to 0.
+    """
+    if preset.distillation is None or (len(steps) - 1 == preset.sampler.steps and steps[0] == T):
+        return
+    count = preset.sampler.steps
+    own_steps = "1 step" if count == 1 else f"{count} steps"
+    note(
+        f"note: {name} was distilled for {own_steps} from T to 0, and takes others here; its teacher, "
+        f"{preset.distillation.teacher}, takes any"
+    )
 
 
 def check_inpaints(degradation: Degradation, resampling: int | None = None) -> None:

@@ -28,8 +28,8 @@ from diffcli.diffusion.degradations import Degradation
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.priors import PRIORS, Prior
 from diffcli.diffusion.samplers import Step
+from diffcli.inference import checks
 from diffcli.inference.answers import answer
-from diffcli.inference.checks import check_degraded, check_images, check_inpaints, check_measured, image_masks
 from diffcli.inference.inverting import deterministic_options
 from diffcli.inference.measurement_options import PosteriorOptions, without_guidance
 from diffcli.inference.measuring import degradation_named, measurement_of
@@ -89,11 +89,9 @@ class Model:
         size = "x".join(map(str, self.image_shape))
         weights = sum(weight.numel() for weight in self.denoiser.network.parameters())
         classes = f", {len(self.classes):,} classes" if self.classes else ""
-        return (
-            f"<{type(self).__name__} {self.preset_name}, epoch {self.epoch}: images {size}{classes}, "
-            f"{self.preset.degradation.name} T {self.T}, {self.preset.network.name} of {weights:,} weights; "
-            f"{self.checkpoint}>"
-        )
+        kinds = f"{self.preset.degradation.name} T {self.T}, {self.preset.network.name} of {weights:,} weights"
+        title = f"{type(self).__name__} {self.preset_name}, epoch {self.epoch}"
+        return f"<{title}: images {size}{classes}, {kinds}; {self.checkpoint}>"
 
     @property
     def preset(self) -> Preset:
@@ -149,8 +147,7 @@ class Model:
 
     @takes(DrawOptions)
     def sample(self, n: int | None = None, *, prior: str | None = None, **options: Any) -> Tensor:
-        """New images, uint8 (n, C, H, W), the same as those of ``diffcli sample`` with the same seed; with ``between``,
-        one row after another.
+        """New images, uint8 (n, C, H, W), those of ``diffcli sample`` with the same seed; of ``between``, row by row.
 
         Args:
             n: how many; None is 64. With ``between``, how many rows; None is one, or one for each of several labels.
@@ -211,7 +208,7 @@ class Model:
         Raises:
             UserError: the images are of another shape or type, or ``t`` is out of range.
         """
-        check_images(images, self.image_shape)
+        checks.check_images(images, self.image_shape)
         self.check_t(t, smallest=0)
         return degraded_images(self.denoiser.degradation, images, t, seed)
 
@@ -227,7 +224,7 @@ class Model:
             UserError: an option is out of range or does not fit the model.
         """
         settings = SamplerOptions(**options)
-        check_degraded(xt, self.image_shape)
+        checks.check_degraded(xt, self.image_shape)
         self.check_t(t)
         sampling = self.sampling_from(t, settings).with_sigma(sigma)
         labels = self.labels.of_images(settings, len(xt))
@@ -260,7 +257,7 @@ class Model:
         """
         settings = PosteriorOptions(**options)
         method = method_for(self.denoiser.degradation, settings.method)
-        check_measured(y, self.image_shape)
+        checks.check_measured(y, self.image_shape)
         instrument = degradation_named(degradation, self.image_shape)
         measurement = measurement_of(y, instrument, t, settings.sigma, self.processes.device)
         sampling = self.sampling(self.labels.without_auto(without_guidance(settings)), self.prior(None))
@@ -288,7 +285,7 @@ class Model:
             UserError: the images are of another shape or type, ``t`` is out of range, or the label is unknown.
         """
         options = SamplerOptions(label=label, batch_size=batch_size)
-        check_degraded(xt, self.image_shape)
+        checks.check_degraded(xt, self.image_shape)
         self.check_t(t)
         sampling = replace(self.sampling(options), steps=[t, 0]).with_sigma(sigma)
         labels = self.labels.of_images(options, len(xt))
@@ -302,7 +299,7 @@ class Model:
             UserError: the images are of another shape or type, or an option does not fit the model.
         """
         settings, count = SamplerOptions(**options), len(images)
-        check_images(images, self.image_shape)
+        checks.check_images(images, self.image_shape)
         sampling = self.sampling(settings)
         labels = self.labels.of_images(settings, count)
         with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", settings.quiet) as done:
@@ -322,7 +319,7 @@ class Model:
                 or an option does not fit: guidance, or another sampler.
         """
         settings = deterministic_options(SamplerOptions(**options), self.denoiser.degradation)
-        check_images(images, self.image_shape)
+        checks.check_images(images, self.image_shape)
         sampling, labels = self.sampling(settings), self.labels.of_images(settings, len(images))
         with progress("inverting", sampling.total_steps(len(images)), "steps", settings.quiet) as done:
             return torch.cat(list(invert(sampling, images, step_counter(done), labels)))
@@ -345,9 +342,9 @@ class Model:
                 image, the model is of another degradation, or an option does not fit it.
         """
         settings = SamplerOptions(**options)
-        check_images(images, self.image_shape)
-        masks = image_masks(mask, len(images), self.image_shape)
-        check_inpaints(self.denoiser.degradation, resampling)
+        checks.check_images(images, self.image_shape)
+        masks = checks.image_masks(mask, len(images), self.image_shape)
+        checks.check_inpaints(self.denoiser.degradation, resampling)
         sampling = self.sampling(settings, self.prior(None))
         labels = self.labels.of_images(settings, len(images))
         drawing = inpaint_images(sampling, images, masks, labels, resampling, settings.quiet)
@@ -476,7 +473,9 @@ class Model:
     def starting_at(self, t: int, sampling: Sampling) -> Sampling:
         """A sampling whose steps go from ``t`` in 1..T to 0, as many as there were from T in proportion."""
         steps = max(1, round((len(sampling.steps) - 1) * t / self.T))
-        return replace(sampling, steps=path_of(sampling.sampler, self.denoiser.degradation, steps, t))
+        path = path_of(sampling.sampler, self.denoiser.degradation, steps, t)
+        checks.note_on_steps(self.preset_name, self.preset, path, self.T)
+        return replace(sampling, steps=path)
 
     def sampling(self, options: SamplerOptions, prior: Prior | None = None) -> Sampling:
         """Everything that decides what is drawn with these options, from ``prior`` or what the sampler is handed.
@@ -485,6 +484,7 @@ class Model:
             UserError: an option does not fit the model.
         """
         sampler, steps = self.sampler(options)
+        checks.note_on_steps(self.preset_name, self.preset, steps, self.T)
         sampling = Sampling(
             denoiser=self.denoiser,
             prior=prior,

@@ -78,8 +78,8 @@ def recorded_model(run: Run) -> InitialModel | None:
     file = Path(str(facts.get("file")))
     if fingerprint(file) != facts.get("sha256"):
         raise UserError(
-            f"{run.folder} has no checkpoint yet, and the model that it began from is not what it was, or not there: "
-            f"{file}; begin a new run with `init`"
+            f"{run.folder} cannot go on: the model that it began from is not what it was, or not there: {file}; put "
+            "it back, or train a new run"
         )
     return InitialModel(read_stored(file), None, str(facts["sha256"]))
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffcli.config.build import ResolvedPreset, build_denoiser, candidate_priors
 from diffcli.data.clusters import cluster_centres, label_by_cluster
 from diffcli.data.datamodule import Batch
 from diffcli.data.pixels import to_model
+from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.labels import NO_LABEL, hidden_labels, shares_of
 from diffcli.diffusion.losses import Draws, KeptDraws, fixed_draws, fixed_loss
 from diffcli.diffusion.measurement_noise import sigma_of
@@ -144,28 +145,55 @@ class DiffusionModule(LightningModule):
         assert self.preset.labels is not None
         generator = generator_for(self.preset.training.seed, Stream.TRAIN, 1, self.global_step, device=self.device)
         hidden_mask = hidden_labels(batch.size, self.preset.labels.dropped, generator)
-        rank_mask = hidden_mask[self.trainer.global_rank :: self.trainer.world_size]
+        rank, world_size = self.process
+        rank_mask = hidden_mask[rank::world_size]
         return batch.labels.masked_fill(rank_mask, NO_LABEL)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x0 = to_model(batch.images)
-        # Every process draws for the whole batch and takes its own rows: as many give the same training as one.
-        rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        t, noise, sigma = self.draw(batch.size, x0.shape[1:]).of_process(rank, world_size)
-        losses = self.denoiser.loss(x0, t, noise, self.labels(batch) if self.preset.classes else None, sigma)
-        training = self.preset.training
+    def losses(self, images: Tensor, labels: Tensor | None, batch_size: int) -> Tensor:
+        """The loss of each of this process's images, (B,), at times and with noise of (seed, global step).
+
+        Every process draws for the whole batch and takes its own rows: as many give the same training as one.
+
+        Args:
+            images: uint8 (B, C, H, W).
+            labels: int64 (B,), -1 for none; None of a model without.
+            batch_size: images of all processes.
+        """
+        x0, training = to_model(images), self.preset.training
+        t, noise, sigma = self.draw(batch_size, x0.shape[1:]).of_process(*self.process)
+        losses = self.denoiser.loss(x0, t, noise, labels, sigma)
         if training.min_snr is not None:
             losses = losses * self.denoiser.min_snr_weight(t, training.min_snr)
         if training.loss is not None:
             losses = losses * self.denoiser.loss_weight(t, training.loss)
+        return losses
+
+    @property
+    def process(self) -> tuple[int, int]:
+        """(The number of this process, how many there are.)"""
+        trainer = self._trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    @property
+    def networks(self) -> nn.Module:
+        """All that is trained."""
+        return self.denoiser.network
+
+    @property
+    def validated_denoiser(self) -> Denoiser:
+        """The denoiser whose loss on the validation images says how far the training is."""
+        return self.denoiser
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        losses = self.losses(batch.images, self.labels(batch) if self.preset.classes else None, batch.size)
         # Lightning averages the gradients of the processes, whose parts of a batch may differ by one image.
-        return losses.sum() * (world_size / batch.size)
+        return losses.sum() * (self.process[1] / batch.size)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        x0 = to_model(batch.images)
+        x0, denoiser = to_model(batch.images), self.validated_denoiser
 
         def draw() -> Draws:
-            indices, seed, denoiser = batch.indices.tolist(), self.preset.training.seed, self.denoiser
+            indices, seed = batch.indices.tolist(), self.preset.training.seed
             draws = fixed_draws(
                 denoiser.degradation,
                 indices,
@@ -177,7 +205,7 @@ class DiffusionModule(LightningModule):
             return draws.to(x0.device)
 
         # The batches are the same ones in every validation.
-        losses = fixed_loss(self.denoiser, x0, self._val_draws.of(batch_idx, draw), batch.labels)
+        losses = fixed_loss(denoiser, x0, self._val_draws.of(batch_idx, draw), batch.labels)
         self.log("val_loss", losses.mean(), on_epoch=True, sync_dist=True, batch_size=len(x0))
 
     def progress(self) -> float:
@@ -189,8 +217,12 @@ class DiffusionModule(LightningModule):
         training = self.preset.training
         # The fused step is one pass over all the weights instead of dozens of small ones; but Lightning does not clip
         # the gradients of an optimizer that would unscale them itself.
-        fused = training.clip_norm is None or self.trainer.precision == "32-true"
-        return OPTIMIZERS[training.optimizer](self.denoiser.network, training.lr, training.weight_decay, fused)
+        return self.optimizer(fused=training.clip_norm is None or self.trainer.precision == "32-true")
+
+    def optimizer(self, *, fused: bool) -> torch.optim.Optimizer:
+        """The optimizer of all that is trained."""
+        training = self.preset.training
+        return OPTIMIZERS[training.optimizer](self.networks, training.lr, training.weight_decay, fused)
 
     def on_train_start(self) -> None:
         resume_at(self.trainer, self.global_step)

@@ -60,6 +60,8 @@ class TrainOptions(DataDirOptions):
         resume: in place of a preset, a run to go on with: the run, its folder, a preset's name, or ``last``.
         init: a model whose weights a new run begins from, as far as they fit: see :func:`diffcli.load`. Without
             ``preset`` the model's own preset is trained.
+        teacher: a model that draws in many steps what the new one learns to draw in few: see
+            :mod:`diffcli.training.distillation`. Without ``preset`` the student's is made of the teacher's.
         out: the run folder; None is ``runs/PRESET/TIME``, of ``images`` without a preset ``runs/FOLDER/TIME``.
         images: a folder of pictures to train on, with the preset that fits them where none is named; see
             :mod:`diffcli.training.recipes`.
@@ -110,6 +112,14 @@ class TrainOptions(DataDirOptions):
         panel=MODEL,
         complete="models",
     )
+    teacher: Run | Path | str | None = option(
+        None,
+        metavar="RUN|FILE",
+        help="Distil a run, a ready model or a model file with noise into one that draws in sampler.steps steps, 4 "
+        "unless that is set; without `preset` by its own preset.",
+        panel=MODEL,
+        complete="models",
+    )
     limit_batches: int | None = option(
         None, check=bounds(1), help="Batches per epoch, for a quick look.", default_text="all", panel=TRAINING
     )
@@ -130,8 +140,9 @@ class TrainOptions(DataDirOptions):
         self._check_images()
         if self.resume is not None and self.init is not None:
             raise UserError("`init` is what a new run begins from; leave it out with `resume`, which goes on as it was")
-        sources = [self.preset, self.images, self.init]
-        if (sources == [None] * 3) == (self.resume is None):
+        self._check_teacher()
+        sources = [self.preset, self.images, self.init, self.teacher]
+        if (sources == [None] * 4) == (self.resume is None):
             raise UserError(
                 "give one of `preset` NAME and `resume` RUN, or `images` FOLDER; 'diffcli presets' lists the presets, "
                 "'diffcli runs' the runs"
@@ -145,6 +156,16 @@ class TrainOptions(DataDirOptions):
         if isinstance(self.logger, str):
             raise UserError(f"`logger` is a list of names: ['{self.logger}']")
         check_loggers(self.logger)
+
+    def _check_teacher(self) -> None:
+        if self.teacher is None:
+            return
+        for name in ("resume", "init"):
+            if getattr(self, name) is not None:
+                reason = "which goes on as it was" if name == "resume" else "for a student begins from its teacher"
+                raise UserError(f"`teacher` does not go with `{name}`, {reason}; give one of them")
+        if any(key.strip().startswith("distillation.teacher") for key in self.overrides):
+            raise UserError("`teacher` and the key distillation.teacher say the same; give one of them")
 
     def _check_images(self) -> None:
         if self.images is None:

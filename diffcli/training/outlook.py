@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from diffcli.config.schema import Preset, seconds
 from diffcli.data.datamodule import ImageDataModule, resident
 from diffcli.data.datasets import NO_LABEL
-from diffcli.data.pixels import to_model
 from diffcli.diffusion.priors import PRIORS
 from diffcli.training.module import DiffusionModule
-from diffcli.training.optimizers import OPTIMIZERS
 from diffcli.utils.compile import precision_of, use_fast_products
 from diffcli.utils.devices import Devices, device_name, pick_device
 
@@ -171,9 +169,9 @@ def _steps(
     preset: Preset, module: DiffusionModule, batch: tuple[Tensor, Tensor], precision: str
 ) -> tuple[Callable[[], None], Callable[[], None]]:
     """A step of the training, and a batch of the validation, as functions."""
-    training, network = preset.training, module.denoiser.network
+    training, network = preset.training, module.networks
     fused = training.clip_norm is None or precision == "32-true"
-    optimizer = OPTIMIZERS[training.optimizer](network, training.lr, training.weight_decay, fused)
+    optimizer = module.optimizer(fused=fused)
     weights = [weight.detach() for weight in network.parameters()]
     average = [weight.clone() for weight in weights] if training.ema is not None else None
     images, labels = batch
@@ -181,10 +179,8 @@ def _steps(
     labels = labels.clamp(NO_LABEL, preset.classes - 1)
 
     def loss() -> Tensor:
-        x0 = to_model(images.to(module.device))
-        t, noise, sigma = module.draw(len(x0), x0.shape[1:])
         step_labels = labels.to(module.device) if preset.classes else None
-        return module.denoiser.loss(x0, t, noise, step_labels, sigma).mean()
+        return module.losses(images.to(module.device), step_labels, len(images)).mean()
 
     def step() -> None:
         loss().backward()

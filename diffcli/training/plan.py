@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from diffcli.checkpoints.images import with_images
 from diffcli.checkpoints.model_file import check_weights, read_checkpoint
 from diffcli.checkpoints.runs import Run, find_run, run_preset
-from diffcli.config.build import number_labels, read_source, resolve, splits, with_classes
+from diffcli.config.build import ResolvedPreset, number_labels, read_source, resolve, splits, with_classes
 from diffcli.config.plugins import check_loaded
 from diffcli.config.presets import preset_of, preset_values, to_yaml, with_overrides
 from diffcli.config.registry import components_of, needed_by
@@ -21,7 +23,9 @@ from diffcli.data.clusters import check_clusters
 from diffcli.data.datamodule import ImageDataModule
 from diffcli.data.datasets import NO_LABEL, Inventory
 from diffcli.data.label_names import check_nameable
+from diffcli.inference.loading import model_of
 from diffcli.training.cautions import replaced_keys, shortness
+from diffcli.training.distillation import DistillationModule, student_values
 from diffcli.training.initial_weights import (
     Beginning,
     InitialModel,
@@ -198,7 +202,8 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     """
     check_processes(options.devices)
     if options.resume is None:
-        initial = None if options.init is None else initial_model(options.init)
+        name_of_initial = options.init if options.teacher is None else options.teacher
+        initial = None if name_of_initial is None else initial_model(name_of_initial)
         source = None if options.preset is None else preset_values(options.preset)
         trained_in: Run | None = None
         if source is None and initial is not None:
@@ -206,13 +211,18 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
         pictures = None if options.images is None else own_pictures(options, source)
         if pictures is not None:
             source = (
-                pictures.run_name if options.preset or options.init is None else pictures.folder_name,
+                pictures.run_name if options.preset or initial is None else pictures.folder_name,
                 pictures.values,
             )
         assert source is not None
         name, values = source
-        preset = preset_of(values, options.overrides, f"preset {name}")
-        new_plan = _plan(name, preset, options, options.limit_batches, download, trained_in=trained_in)
+        preset = preset_of(values, _with_teacher(options), f"preset {name}")
+        if preset.distillation is not None and options.teacher is None:
+            if options.init is not None:
+                raise UserError("`init` does not go with distillation: a student begins from its teacher; leave it out")
+            initial = initial_model(preset.distillation.teacher)
+        teacher = None if preset.distillation is None else initial
+        new_plan = _plan(name, preset, options, options.limit_batches, download, trained_in=trained_in, teacher=teacher)
         _check_labels(new_plan)
         if initial is not None:
             beginning = begin_from(initial, new_plan.module.denoiser, new_plan.preset)
@@ -223,13 +233,26 @@ def plan(options: TrainOptions, download: bool = True) -> Plan:
     return _plan_resumed(options.resume if isinstance(options.resume, Run) else find_run(str(options.resume)), options)
 
 
+def _with_teacher(options: TrainOptions) -> Mapping[str, Any]:
+    """The overrides of a new run, the teacher among them where it is named beside a preset."""
+    if options.teacher is None or options.preset is None:
+        return options.overrides
+    return {**options.overrides, "distillation.teacher": _name_of(options.teacher)}
+
+
+def _name_of(model: Run | Path | str) -> str:
+    """The name that a model is loaded by, as text."""
+    return str(model.folder if isinstance(model, Run) else model)
+
+
 def _values_of(initial: InitialModel, options: TrainOptions) -> tuple[tuple[str, Any], Run | None]:
     """((name, values) of the preset of the model which a run begins from, the run that knows where its images are).
 
     Other images have classes of their own.
     """
     check_loaded(initial.stored_model.plugins, initial.stored_model.title)
-    values = initial.preset.model_dump()
+    teacher = options.teacher
+    values = initial.preset.model_dump() if teacher is None else student_values(initial.preset, _name_of(teacher))
     data_keys = {"data", "data.name", "data.path"} & {key.strip() for key in options.overrides}
     if options.images is None and not data_keys:
         return (initial.stored_model.preset_name, values), initial.run
@@ -246,8 +269,14 @@ def _plan(
     download: bool = True,
     *,
     trained_in: Run | None = None,
+    teacher: InitialModel | None = None,
 ) -> Plan:
-    """The plan of a training; ``trained_in`` is the run that knows where the images are by now."""
+    """The plan of a training.
+
+    Args:
+        trained_in: the run that knows where the images are by now.
+        teacher: of a preset with distillation.
+    """
     resolved_preset = resolve(preset)
     preset = resolved_preset.preset
     preset_here = preset if trained_in is None else with_images(preset, trained_in, argument="data.path")
@@ -263,7 +292,7 @@ def _plan(
     if preset.labels is not None and preset.labels.clusters:
         check_clusters(preset.labels.clusters, len(train))
     torch.manual_seed(training.seed)  # the network's initial weights
-    module = DiffusionModule(replace(resolved_preset, preset=preset), name, needed_by(components_of(preset)))
+    module = _module(replace(resolved_preset, preset=preset), name, teacher)
     check_plugins(preset, module.denoiser, train.image_shape)
     data = ImageDataModule((train, val), training.batch_size, training.seed, limit_batches, source.mirrored)
     return Plan(
@@ -278,6 +307,14 @@ def _plan(
         images=path if isinstance(path := preset_here.data.parameters.get("path"), str) else None,
         test_images=len(source.test),
     )
+
+
+def _module(resolved_preset: ResolvedPreset, name: str, teacher: InitialModel | None) -> DiffusionModule:
+    """The module that is trained, by a teacher where there is one."""
+    plugins = needed_by(components_of(resolved_preset.preset))
+    if teacher is None:
+        return DiffusionModule(resolved_preset, name, plugins)
+    return DistillationModule(resolved_preset, name, plugins, teacher=model_of(teacher.stored_model))
 
 
 def _check_labels(new_plan: Plan) -> None:
@@ -327,15 +364,23 @@ def _plan_resumed(run: Run, options: TrainOptions) -> Plan:
             )
         limit_batches = old_limit
     check_loggers(info.get("loggers", ()) if not options.logger else ())
+    # Of a training by a teacher it is that, which is asked to the end.
+    needs_initial = content is None or new_preset.distillation is not None
+    initial = recorded_model(run) if needs_initial else None
     new_plan = _plan(
-        name, new_preset, options, limit_batches, trained_in=None if _names_images(new_preset, options, run) else run
+        name,
+        new_preset,
+        options,
+        limit_batches,
+        trained_in=None if _names_images(new_preset, options, run) else run,
+        teacher=None if new_preset.distillation is None else initial,
     )
     check_changes(resolve(old_preset).preset, new_plan.preset)
     _check_images(run, new_plan)
     beginning = Beginning(info["init"], ()) if isinstance(info.get("init"), dict) else None
     if content is not None:
         _check_resumable(run, new_plan, content)
-    elif (initial := recorded_model(run)) is not None:
+    elif initial is not None:
         beginning = begin_from(initial, new_plan.module.denoiser, new_plan.preset)
     new_plan = replace(new_plan, beginning=beginning)
     return replace(

@@ -164,4 +164,4 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_there_again(cl
         file.unlink()
     gone = cli("train", "--resume", "again", "--quiet")
     assert (gone.code, gone.err.count("\n")) == (2, 1)
-    assert "has no checkpoint yet, and the model that it began from is not what it was, or not there" in gone.err
+    assert "again cannot go on: the model that it began from is not what it was, or not there" in gone.err
