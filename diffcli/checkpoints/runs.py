@@ -23,7 +23,6 @@ from diffcli.utils.console import note
 from diffcli.utils.distributed import is_first
 from diffcli.utils.errors import UserError, unknown_name
 from diffcli.utils.files import path_in_environment, read_json, user_path, writable_folder, write_json, written_whole
-from diffcli.utils.former_names import FormerAttribute
 
 PACKAGES = (
     "torch",
@@ -76,9 +75,6 @@ class Run:
         """The files of the weights that were kept along the training, by epoch."""
         files = {file.stem.removeprefix("epoch-"): file for file in self.checkpoints.glob("epoch-*.ckpt")}
         return dict(sorted((int(epoch), file) for epoch, file in files.items() if epoch.isdecimal()))
-
-    kept = FormerAttribute("milestones", until="0.10.0")
-    kept_file = FormerAttribute("milestone_file", until="0.10.0")
 
     def info(self) -> dict[str, Any]:
         """The content of ``run.json``; empty where it is missing or damaged."""

@@ -86,8 +86,8 @@ def moment_matching(
     xt: Tensor,
     interval: Interval,
     noise: Tensor,
-    powers: Tensor,
     *,
+    powers: Tensor,
     labels: Tensor | None = None,
 ) -> Tensor:
     """The loss of student and auxiliary together, one value per image, (B,): its value is the auxiliary's, and its

@@ -43,7 +43,6 @@ from diffcli.inference.sampling import Sampling, fit_prior, generate, step_count
 from diffcli.utils.console import progress
 from diffcli.utils.devices import Precision, Processes
 from diffcli.utils.errors import UserError, unknown_name
-from diffcli.utils.former_names import FormerAttribute
 from diffcli.utils.options import bounds, check_number
 
 COMMON_KEYS = ("steps", "spacing", "clip", "guidance", "autoguidance", "guided_t")
@@ -83,7 +82,6 @@ class Model:
     """A folder of images in place of the one that it was trained on."""
     processes: Processes = field(default_factory=lambda: Processes(torch.device("cpu")))
     precision: Precision = "32-true"
-    fitted = FormerAttribute("prior_states", until="0.10.0")
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.image_shape))

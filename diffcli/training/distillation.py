@@ -114,7 +114,7 @@ class DistillationModule(DiffusionModule):
             self.denoiser.degradation.degrade(x0, t, noise[0]),
             Interval(t, s),
             noise[1],
-            self.powers,
+            powers=self.powers,
             labels=labels,
         )
 

@@ -154,14 +154,3 @@ def test_a_study_takes_its_runs_and_measures_them_anew(cli: Cli, old: None) -> N
     assert [run["label"] for run in page["runs"]] == ["hot", "cold"]
     (claim,) = page["claims"]
     assert claim["verdict"] in ("confirmed", "not confirmed", "not settled", "the judges disagree")
-
-
-def test_what_a_model_learnt_of_its_prior_has_its_former_name(old: None) -> None:
-    model = diffcli.load("cold.safetensors")
-    with pytest.warns(DeprecationWarning, match="`Model.fitted` is called `Model.prior_states` now"):
-        assert model.fitted is model.prior_states
-    run = Run(HOT)
-    with pytest.warns(DeprecationWarning, match="`Run.kept` is called `Run.milestones` now"):
-        assert list(run.kept()) == [2]
-    with pytest.warns(DeprecationWarning, match="`Run.kept_file` is called `Run.milestone_file` now"):
-        assert run.kept_file(2).is_file()

@@ -111,7 +111,7 @@ def test_a_student_learns_the_distribution_and_not_its_mean(steps: int) -> None:
         interval = draw_intervals(path, len(x0), generator)
         xt = degradation.degrade(x0, interval.t, torch.randn(x0.shape, generator=generator))
         new = torch.randn(x0.shape, generator=generator)
-        loss = moment_matching(student, auxiliary, exact, xt, interval, new, powers).mean()
+        loss = moment_matching(student, auxiliary, exact, xt, interval, new, powers=powers).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -128,7 +128,13 @@ def test_the_value_is_the_auxiliarys_loss_and_the_gradient_is_of_both() -> None:
     xt, new = (torch.randn(4, *SHAPE, generator=seeded(seed)) for seed in range(2))
     interval = Interval(torch.tensor([40, 40, 20, 10]), torch.tensor([30, 1, 12, 9]))
     loss = moment_matching(
-        student, auxiliary, lambda xs, s, labels: torch.full_like(xs, 0.2), xt, interval, new, powers_of(degradation)
+        student,
+        auxiliary,
+        lambda xs, s, labels: torch.full_like(xs, 0.2),
+        xt,
+        interval,
+        new,
+        powers=powers_of(degradation),
     )
     # Student and auxiliary answer 0: the auxiliary is right about the student.
     assert loss.tolist() == [0.0] * 4
