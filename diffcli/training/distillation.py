@@ -13,7 +13,6 @@ from diffcli.config.notation import as_argument
 from diffcli.config.schema import Component, LabelSettings, Preset
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
-from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.distillation import Interval, draw_intervals, moment_matching, powers_of
 from diffcli.diffusion.guidance import with_clipping
 from diffcli.diffusion.randomness import Stream, generator_for
@@ -50,8 +49,7 @@ class DistillationModule(DiffusionModule):
     :mod:`diffcli.diffusion.distillation`.
 
     Student and auxiliary denoiser begin as the teacher, whose priors and clusters they share. The loss that a training
-    shows is the auxiliary's; its loss on real images says how far the student's are from these, for it knows the
-    student's alone.
+    shows is the auxiliary's. There is no validation, as no loss on real images says how good the student's are.
 
     Args:
         teacher: a model of the same preset, as far as :data:`SAME` says.
@@ -89,10 +87,6 @@ class DistillationModule(DiffusionModule):
         return torch.optim.AdamW(
             self.networks.parameters(), training.lr, betas=BETAS, weight_decay=training.weight_decay, fused=fused
         )
-
-    @property
-    def validated_denoiser(self) -> Denoiser:
-        return self.auxiliary
 
     @property
     def powers(self) -> Tensor:

@@ -13,7 +13,6 @@ from diffcli.config.build import ResolvedPreset, build_denoiser, candidate_prior
 from diffcli.data.clusters import cluster_centres, label_by_cluster
 from diffcli.data.datamodule import Batch
 from diffcli.data.pixels import to_model
-from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.labels import NO_LABEL, hidden_labels, shares_of
 from diffcli.diffusion.losses import Draws, KeptDraws, fixed_draws, fixed_loss
 from diffcli.diffusion.measurement_noise import sigma_of
@@ -179,18 +178,13 @@ class DiffusionModule(LightningModule):
         """All that is trained."""
         return self.denoiser.network
 
-    @property
-    def validated_denoiser(self) -> Denoiser:
-        """The denoiser whose loss on the validation images says how far the training is."""
-        return self.denoiser
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses = self.losses(batch.images, self.labels(batch) if self.preset.classes else None, batch.size)
         # Lightning averages the gradients of the processes, whose parts of a batch may differ by one image.
         return losses.sum() * (self.process[1] / batch.size)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        x0, denoiser = to_model(batch.images), self.validated_denoiser
+        x0, denoiser = to_model(batch.images), self.denoiser
 
         def draw() -> Draws:
             indices, seed = batch.indices.tolist(), self.preset.training.seed
