@@ -37,7 +37,7 @@ RECIPE: dict[str, Any] = {
 }
 """What measured best on MNIST, see docs/samplers.md; the rest of ``training`` is as by default."""
 TAKEN_OVER = ("batch_size", "precision", "seed", "val_share")
-"""Keys of ``training`` that a student has of its teacher where it names none: it is validated on the same images."""
+"""Keys of ``training`` that a student has of its teacher where it names none: it is trained on the same images."""
 BETAS = 0.0, 0.99
 """AdamW's, without momentum: student and auxiliary follow each other, and with it they overshoot."""
 STEPS = 4
@@ -74,8 +74,8 @@ class DistillationModule(DiffusionModule):
         self.path = path_of(self.preset.sampler, self.denoiser.degradation)
         self.priors = {name: prior for name, prior in teacher.stored_priors() if prior.needs_fit}
         self.clusters = teacher.clusters
-        # In a tuple: the teacher is no part of what is trained and saved.
-        self._teacher = (teacher,)
+        # No module of this one: the teacher is no part of what is trained and saved.
+        self._teaching = teacher.sampling(SamplerOptions(quiet=True))
         self._powers: Tensor | None = None
 
     @property
@@ -114,13 +114,12 @@ class DistillationModule(DiffusionModule):
 
     def teacher_estimate(self, xt: Tensor, t: Tensor, labels: Tensor) -> Tensor:
         """The teacher's x0_hat, (B, C, H, W), guided and clipped as its preset says."""
-        (teacher,) = self._teacher
-        for denoiser in filter(None, (teacher.denoiser, teacher.guide)):
+        teaching = self._teaching
+        for denoiser in filter(None, (teaching.denoiser, teaching.guide)):
             if denoiser.degradation.device != xt.device:
                 denoiser.to(xt.device)
-        sampling = teacher.sampling(SamplerOptions(quiet=True))
-        estimate = sampling.estimate(labels if teacher.classes else None)
-        return (with_clipping(estimate) if sampling.sampler.clip else estimate)(xt, t)
+        estimate = teaching.estimate(labels if teaching.denoiser.classes else None)
+        return (with_clipping(estimate) if teaching.sampler.clip else estimate)(xt, t)
 
 
 def student_values(teacher: Preset, name: str) -> dict[str, Any]:
