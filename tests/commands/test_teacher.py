@@ -67,6 +67,21 @@ def test_a_student_begins_as_its_teacher_and_draws_in_few_steps(cli: Cli, teache
     assert diffcli.Run(again).info()["init"]["file"].endswith("teacher.safetensors")
 
 
+def test_a_student_of_another_degradation_has_its_teachers_priors(cli: Cli, workplace: Path) -> None:
+    _, values = preset_values("quickstart-pixelate")
+    values["network"] = {"name": "compact-unet", "width": 8}
+    Path("pixelate.yaml").write_text(yaml.safe_dump(values))
+    teacher = train(cli, "--preset", "pixelate.yaml", "--epochs", 1, "--limit-batches", 1, "--out", "runs/pixelate")
+    student = train(cli, "--teacher", teacher, "--epochs", 1, "--limit-batches", 2, "--out", "student")
+    preset = yaml.safe_load((student / "preset.yaml").read_text())
+    assert (preset["sampler"]["name"], preset["sampler"]["eta"]) == ("cold", 1.0)
+    before, after = (read_stored(run / "checkpoints" / "last.ckpt").prior_states for run in (teacher, student))
+    assert before["mixture"].keys() == after["mixture"].keys()
+    for key, value in before["mixture"].items():
+        assert torch.equal(after["mixture"][key], value)
+    assert cli("sample", "--run", student, "--n", 2, "--out", "few.npz", "-q").code == 0
+
+
 def test_a_resumed_student_is_one_that_never_stopped(cli: Cli, teacher: Path) -> None:
     words = ["--teacher", teacher, "--limit-batches", 2]
     whole = train(
