@@ -42,6 +42,8 @@ BETAS = 0.0, 0.99
 """AdamW's, without momentum: student and auxiliary follow each other, and with it they overshoot."""
 STEPS = 4
 """Of a student, unless it is said."""
+STUDENT = "-student"
+"""The end of the name of a student's runs, which are not to be taken for its teacher's."""
 
 
 class DistillationModule(DiffusionModule):
@@ -175,6 +177,11 @@ def check_teacher(preset: Preset, image_shape: tuple[int, int, int], teacher: Mo
     Raises:
         UserError: it is not; the line names the first key in which the two differ.
     """
+    if teacher.preset.distillation is not None:
+        raise UserError(
+            f"`teacher` {teacher.preset_name} is a student itself, and no denoiser any more; take its own, "
+            f"{teacher.preset.distillation.teacher}"
+        )
     if teacher.image_shape != image_shape:
         sizes = ["x".join(map(str, shape)) for shape in (teacher.image_shape, image_shape)]
         raise UserError(f"`teacher` {teacher.preset_name} draws images {sizes[0]}, and the data are {sizes[1]}")

@@ -25,7 +25,7 @@ from diffcli.data.datasets import NO_LABEL, Inventory
 from diffcli.data.label_names import check_nameable
 from diffcli.inference.loading import model_of
 from diffcli.training.cautions import replaced_keys, shortness
-from diffcli.training.distillation import DistillationModule, student_values
+from diffcli.training.distillation import STUDENT, DistillationModule, student_values
 from diffcli.training.initial_weights import (
     Beginning,
     InitialModel,
@@ -251,14 +251,15 @@ def _values_of(initial: InitialModel, options: TrainOptions) -> tuple[tuple[str,
     Other images have classes of their own.
     """
     check_loaded(initial.stored_model.plugins, initial.stored_model.title)
-    teacher = options.teacher
-    values = initial.preset.model_dump() if teacher is None else student_values(initial.preset, _name_of(teacher))
+    name, values = initial.stored_model.preset_name, initial.preset.model_dump()
+    if options.teacher is not None:
+        name, values = name + STUDENT, student_values(initial.preset, _name_of(options.teacher))
     data_keys = {"data", "data.name", "data.path"} & {key.strip() for key in options.overrides}
     if options.images is None and not data_keys:
-        return (initial.stored_model.preset_name, values), initial.run
+        return (name, values), initial.run
     if values["labels"] is not None:
         values["labels"] |= {"classes": None}
-    return (initial.stored_model.preset_name, values), None
+    return (name, values), None
 
 
 def _plan(

@@ -60,11 +60,17 @@ def test_a_student_begins_as_its_teacher_and_draws_in_few_steps(cli: Cli, teache
     assert torch.equal(
         diffcli.load("few.safetensors").sample(4, label=3, quiet=True), diffcli.load(run).sample(4, label=3, quiet=True)
     )
+    # It does not take its teacher's name, and cannot teach.
+    assert json.loads((run / "run.json").read_text())["preset"] == "guided-student"
+    assert diffcli.load("guided").preset.distillation is None
+    again = cli("train", "--teacher", run, "--epochs", 1, *QUICK)
+    assert (again.code, again.err.count("\n")) == (2, 1)
+    assert f"is a student itself, and no denoiser any more; take its own, {teacher}" in again.err
     # A teacher that is a file, for two steps.
     assert cli("export", teacher, "--out", "teacher.safetensors").code == 0
     words = ["--set", "sampler.steps=2", "--epochs", 1, "--limit-batches", 1]
-    again = train(cli, "--teacher", "teacher.safetensors", *words, "--out", "two")
-    assert diffcli.Run(again).info()["init"]["file"].endswith("teacher.safetensors")
+    two = train(cli, "--teacher", "teacher.safetensors", *words, "--out", "two")
+    assert diffcli.Run(two).info()["init"]["file"].endswith("teacher.safetensors")
 
 
 def test_a_student_of_another_degradation_has_its_teachers_priors(cli: Cli, workplace: Path) -> None:
