@@ -10,6 +10,8 @@ import ast
 import inspect
 import json
 import pkgutil
+import re
+import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
@@ -23,6 +25,7 @@ from pydantic.fields import FieldInfo
 
 import diffcli
 from diffcli.cli import app
+from diffcli.config.plugins import GROUP
 from diffcli.config.presets import preset_files
 from diffcli.config.registry import KINDS
 from diffcli.config.schema import Preset
@@ -179,6 +182,13 @@ def _plugins() -> Iterator[str]:
         yield from (f"{kind}: {parameter}" for parameter in about.context)
 
 
+def _environment() -> Iterator[str]:
+    """The variables that are read, and the group of the entry points of plug-ins."""
+    yield GROUP
+    for file in Path(diffcli.__file__).parent.rglob("*.py"):
+        yield from re.findall(r"DIFFCLI_[A-Z]+", file.read_text(encoding="utf-8"))
+
+
 def _literals(annotation: Any) -> Iterator[Any]:
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
@@ -210,14 +220,15 @@ def interface() -> dict[str, set[str]]:
         "study keys": {key for key, _ in _fields("", Study)},
         "values": set(_values()),
         "plug-ins": set(_plugins()),
+        "environment": set(_environment()),
         "presets and studies": {f"preset {name}" for name in preset_files()}
         | {f"study {name}" for name in study_files()},
     }
 
 
 def calls() -> dict[str, dict[str, list[str]]]:
-    """What has to be given to functions, commands, components and mappings (``needs``), and of functions the arguments
-    that need no name (``order``)."""
+    """The arguments and keys that functions, commands, components and mappings need (``needs``), and the arguments of
+    functions that may be given without their name (``order``)."""
     found: dict[str, dict[str, list[str]]] = {}
     for name, function in _functions():
         parameters = [one for one in inspect.signature(function).parameters.values() if one.name != "self"]
@@ -239,6 +250,34 @@ def calls() -> dict[str, dict[str, list[str]]]:
 def _without_default(parameters: Iterable[inspect.Parameter]) -> list[str]:
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [one.name for one in parameters if one.default is one.empty and one.kind not in variadic]
+
+
+def small_run(folder: Path) -> diffcli.Run:
+    """A run that was trained for moments, and measured."""
+    devices = diffcli.Devices("cpu", "1")
+    changes = {"training.epochs": 1}
+    run = diffcli.train("quickstart", changes, out=folder, limit_batches=2, devices=devices, quiet=True)
+    effort = {"n_fid": 20, "n_test": 10, "steps": 3, "extractor": "classifier"}
+    diffcli.evaluate(run, ["fid", "rmse", "ssim", "loss", "class_kept"], devices=devices, quiet=True, **effort)
+    return run
+
+
+def run_folder_keys(run: diffcli.Run) -> set[str]:
+    """The keys and columns in the files of a run folder, behind the name of the file; those of presets are in
+    ``interface``."""
+    keys = {f"{run.metrics_file.relative_to(run.folder).as_posix()}: {column}" for column in run.history()[0]}
+    for file in (run.info_file, run.eval_file):
+        keys |= {f"{file.name}: {key}" for key in nested_keys(json.loads(file.read_text(encoding="utf-8")))}
+    return keys
+
+
+def nested_keys(content: Any, where: str = "") -> Iterator[str]:
+    """The keys of JSON, of mappings in it and in its lists: ``sessions.began``."""
+    for entry in content if isinstance(content, list) else [content]:
+        if isinstance(entry, dict):
+            for key, value in entry.items():
+                yield f"{where}{key}"
+                yield from nested_keys(value, f"{where}{key}.")
 
 
 def former_names() -> dict[str, str]:
@@ -297,14 +336,24 @@ def read() -> dict[str, Any]:
 
 
 def write() -> None:
-    if RECORD.exists():
-        check(read())
+    before = read() if RECORD.exists() else {"names": {}}
+    check(before)
     former = former_names()
     names = {
         kind: sorted(name for name in found if not any(name.endswith(end) for end in former))
         for kind, found in interface().items()
     }
-    content = {"version": diffcli.__version__, "former": former, "names": names, "calls": dict(sorted(calls().items()))}
+    with tempfile.TemporaryDirectory() as place:
+        keys = run_folder_keys(small_run(Path(place) / "run"))
+    if lost := set(before.get("run folder", [])) - keys:
+        raise AssertionError(f"a run folder has no {', '.join(sorted(lost))} any more; docs/stability.md: none goes")
+    content = {
+        "version": diffcli.__version__,
+        "former": former,
+        "names": names,
+        "calls": dict(sorted(calls().items())),
+        "run folder": sorted(keys),
+    }
     RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

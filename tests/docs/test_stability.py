@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
+from pathlib import Path
 
 import interface
 import pytest
@@ -10,6 +12,7 @@ from conftest import ROOT
 
 import diffcli
 from diffcli.checkpoints.runs import Run
+from diffcli.utils.former_names import warn
 
 PAGE = (ROOT / "docs" / "stability.md").read_text(encoding="utf-8")
 
@@ -77,7 +80,7 @@ def test_a_call_that_worked_and_fails_now_is_named() -> None:
         "preset needs sampler",
         "study claims.than needs claims.than.model",
     ]
-    with pytest.raises(AssertionError, match="worked with diffcli 0.1.0 fails now") as caught:
+    with pytest.raises(AssertionError, match=r"worked with diffcli .* fails now") as caught:
         interface.check({"version": "0.1.0", "former": {}, "names": {}, "calls": then})
     assert "preset needs sampler" in str(caught.value)
     assert not list(interface.changed({"calls": interface.calls()}))
@@ -102,7 +105,28 @@ def test_each_kind_of_name_is_recorded() -> None:
     assert {"diffcli compare <1...>", "diffcli export <1>"} <= names["commands"]
     assert {"training.optimizer: muon", "data npz: layout: HWC", "extractor: classifier"} <= names["values"]
     assert {"metrics: fid", "figures.show: bits", "prediction: v", "input: wiener"} <= names["values"]
+    assert all(f"`{name}`" in PAGE for name in names["environment"])
+    assert {"diffcli.plugins", "DIFFCLI_DATA"} <= names["environment"]
     assert {"network", "network: classes", "sampler: draw"} <= names["plug-ins"]
+
+
+def test_a_run_folder_has_the_keys_and_columns_that_it_had(tmp_path: Path) -> None:
+    keys = interface.run_folder_keys(interface.small_run(tmp_path / "run"))
+    columns = {key.removeprefix("logs/metrics.csv: ") for key in keys if key.startswith("logs/metrics.csv")}
+    (row,) = (line for line in PAGE.splitlines() if line.startswith("| `logs/metrics.csv` |"))
+    assert columns == set(re.findall(r"`([^`]+)`", row.split("|")[2]))
+    assert {"run.json: sessions.began", "eval.json: scores.rmse", "eval.json: settings.sampler.steps"} <= keys
+    assert set(interface.read().get("run folder", [])) <= keys
+
+
+def test_the_filter_of_the_page_makes_errors_of_former_names_alone() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(code)
+        warnings.warn("another library's", DeprecationWarning, stacklevel=1)
+        with pytest.raises(DeprecationWarning, match=r"`Model\.old` is called `Model\.new` now"):
+            warn("Model.old", "Model.new", "0.2.0")
 
 
 def test_former_names_are_not_recorded() -> None:
