@@ -15,6 +15,7 @@ from diffcli.checkpoints.runs import Run
 from diffcli.utils.former_names import warn
 
 PAGE = (ROOT / "docs" / "stability.md").read_text(encoding="utf-8")
+NEW_KINDS = "other kinds are recorded now: run python tests/interface.py"
 
 
 def test_no_recorded_name_is_gone() -> None:
@@ -24,6 +25,8 @@ def test_no_recorded_name_is_gone() -> None:
 def test_the_names_are_those_of_this_version() -> None:
     record = interface.read()
     assert record["version"] == diffcli.__version__, "a new version: run python tests/interface.py"
+    assert set(record) == {"version", "former", "names", "calls", "run folder"}, NEW_KINDS
+    assert set(record["names"]) == set(interface.interface()), NEW_KINDS
     # New names are recorded with the version that brings them.
     for kind, names in record["names"].items():
         assert set(names) <= interface.interface()[kind]
