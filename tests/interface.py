@@ -269,8 +269,8 @@ def small_run(folder: Path) -> diffcli.Run:
     """A run that was trained for moments, and measured."""
     devices = diffcli.Devices("cpu", "1")
     run = diffcli.train(PRESET, out=folder, limit_batches=2, devices=devices, quiet=True)
-    effort = {"n_fid": 20, "n_test": 10, "steps": 3, "extractor": "classifier"}
-    diffcli.evaluate(run, ["fid", "rmse", "ssim", "loss", "class_kept"], devices=devices, quiet=True, **effort)
+    metrics = ["fid", "rmse", "ssim", "loss", "class_kept"]
+    diffcli.evaluate(run, metrics, 10, 20, steps=3, extractor="classifier", devices=devices, quiet=True)
     return run
 
 
