@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -167,6 +168,14 @@ def install(python: Path, work: Path, package: Path, needed: list[Requirement], 
     call(python, "-m", "pip", "install", "--quiet", "--no-compile", "--constraint", bounds, *index, package)
 
 
+def pip_constraints(python: Path) -> list[str]:
+    """The constraints that the settings of pip put on every installation: they cap what is newest."""
+    settings = call(python, "-m", "pip", "config", "list")
+    files = " ".join(re.findall(r"^(?:global|install|:env:)\.constraint='(.*)'$", settings, flags=re.MULTILINE)).split()
+    lines = [line for file in dict.fromkeys(files) for line in Path(file).read_text(encoding="utf-8").splitlines()]
+    return [line for line in (line.partition("#")[0].strip() for line in lines) if line]
+
+
 def cell(python: Path, outcome: str, names: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
     """What is kept of an environment.
 
@@ -179,6 +188,7 @@ def cell(python: Path, outcome: str, names: Sequence[str], options: argparse.Nam
         "package": "sdist" if options.sdist else "wheel",
         "dependencies": "lowest" if options.lowest else "newest",
         "outcome": outcome,
+        "constraints": pip_constraints(python),
         "versions": versions,
         "diffcli": diffcli.__version__,
         "date": str(date.today()),
@@ -216,7 +226,9 @@ def rows() -> Iterator[list[str]]:
         of_version = [one for one in cells if minor(one["python"]) == minor(version)]
         for one in of_version:
             shown = [one["versions"].get(name, "") for name in SHOWN]
-            yield [one["python"], one["package"], one["dependencies"], *shown, one["date"], one["outcome"]]
+            caps = one.get("constraints", []) if one["dependencies"] == "newest" else []
+            needed = f"newest of {', '.join(f'`{cap}`' for cap in caps)}" if caps else one["dependencies"]
+            yield [one["python"], one["package"], needed, *shown, one["date"], one["outcome"]]
         if not of_version:
             yield [version, *[""] * (3 + len(SHOWN)), NOT_TRIED]
 

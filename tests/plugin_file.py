@@ -1,4 +1,4 @@
-"""A plug-in as somebody outside would write it: one component of each kind."""
+"""A plug-in as somebody outside would write it: one component of each kind, as it was in version 0.3.0."""
 
 from itertools import pairwise
 

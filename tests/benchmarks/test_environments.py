@@ -68,3 +68,16 @@ def test_the_lowest_dependencies_are_those_without_extras() -> None:
     assert [environments.lowest(one) for one in needed] == ["torch==2.11", "lightning==2.6"]
     with pytest.raises(ValueError, match="not enough values"):
         environments.lowest(Requirement("numpy"))
+
+
+def test_a_cap_in_the_settings_of_pip_stands_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "caps.txt").write_text("# of this machine\ntorch<=2.14.1  # on its disk\n\n")
+    settings = f":env:.timeout='9'\nglobal.constraint='{tmp_path / 'caps.txt'}'\nglobal.cert='/constraint'\n"
+    monkeypatch.setattr(environments, "call", lambda *command: settings)
+    assert environments.pip_constraints(Path("python")) == ["torch<=2.14.1"]
+    facts = {"python": "3.12.1", "package": "wheel", "versions": {}, "outcome": "works", "date": "today"}
+    cells = {name: facts | {"dependencies": name, "constraints": ["torch<=2.14.1"]} for name in ("lowest", "newest")}
+    monkeypatch.setattr(environments, "read_cells", lambda file: cells)
+    assert [row[2] for row in environments.rows() if row[0] == "3.12.1"] == ["lowest", "newest of `torch<=2.14.1`"]
+    monkeypatch.setattr(environments, "call", lambda *command: ":env:.timeout='9'\n")
+    assert environments.pip_constraints(Path("python")) == []

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TESTS, Cli
+from interface import nested_keys
 
 import diffcli
 from diffcli.checkpoints.runs import Run, run_preset
@@ -39,6 +40,8 @@ DRAWN: dict[str, list[object]] = {
 """By the file of the images that 0.3.0 drew, the words with which it did."""
 ROUNDED = {"hot-ancestral": "0.7.0: `ancestral` computes its mean from the estimate of the image, not of the noise"}
 """Where the algorithm is another one since, the line of the changelog that says so."""
+EXTRACTOR = "settings.extractor"
+"""Of ``eval.json``; a list since 0.4.0, ``settings.extractors``, which its changelog says."""
 HOW = ["--accelerator", "cpu", "-q"]
 IS_LIKE_THE_MAKER = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.__version__.startswith("2.14.")
 """Whether sums are added up here in the order of the computer that made the files; in another one their last digits
@@ -106,6 +109,9 @@ def test_a_preset_trains_as_it_trained_then(cli: Cli, old: None) -> None:
     result = cli("train", "--preset", "cold.yaml", "--out", "now", *HOW)
     assert result.code == 0, result.err
     assert same_losses("now/logs/metrics.csv")
+    then, now = Run(COLD), Run("now")
+    assert set(nested_keys(then.info())) <= set(nested_keys(now.info()))
+    assert list(then.history()[0]) == list(now.history()[0])
 
 
 @pytest.mark.parametrize("name", ["hot", "cold"])
@@ -120,13 +126,13 @@ def test_a_finished_run_is_trained_on_and_begun_from(cli: Cli, old: None) -> Non
     longer = cli("train", "--resume", HOT, "--epochs", 5, *HOW)
     assert (longer.code, longer.out) == (0, f"{HOT}\n"), longer.err
     assert [row["epoch"] for row in losses(f"{HOT}/logs/metrics.csv")][-1] == 5
-    begin = ["--preset", "compact.yaml", "--init", "compact.safetensors", "--epochs", 1, "--limit-batches", 1]
-    begun = cli("train", *begin, "--out", "new", *HOW)
-    assert begun.code == 0, begun.err
-    taken = Run("new").info()["init"]
-    assert (taken["preset"], taken["anew"], taken["left"]) == ("compact", [], [])
-    weights = list(diffcli.load("compact.safetensors").denoiser.network.parameters())
-    assert taken["weights"] == len(weights)
+    for name, source in (("compact", "compact.safetensors"), ("cold", COLD)):
+        begin = ["--preset", f"{name}.yaml", "--init", source, "--epochs", 1, "--limit-batches", 1]
+        begun = cli("train", *begin, "--out", f"new/{name}", *HOW)
+        assert begun.code == 0, begun.err
+        taken = Run(f"new/{name}").info()["init"]
+        assert (taken["preset"], taken["anew"], taken["left"]) == (name, [], [])
+        assert taken["weights"] == len(list(diffcli.load(source).denoiser.network.parameters()))
 
 
 def test_runs_are_measured_listed_and_exported(cli: Cli, old: None) -> None:
@@ -134,6 +140,9 @@ def test_runs_are_measured_listed_and_exported(cli: Cli, old: None) -> None:
     for words in (["--run", HOT], ["--checkpoint", "cold.safetensors", "--out", "cold.json"]):
         result = cli("eval", *words, "--fid", "--rmse", "--class-kept", *measure, *HOW)
         assert result.code == 0, result.err
+    (then,) = map(json.loads, [file.read_text() for file in Path(HOT).glob("compare/*/eval.json")])
+    gone = set(nested_keys(then)) - set(nested_keys(Run(HOT).evaluations()[0]))
+    assert {key for key in gone if not key.startswith(EXTRACTOR)} == set()
     for file in (f"{HOT}/eval.json", "cold.json"):
         assert {"fid_classifier", "fid_resnet", "rmse", "class_kept"} <= set(
             json.loads(Path(file).read_text())["scores"]
