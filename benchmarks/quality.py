@@ -81,19 +81,6 @@ TABLES: dict[str, tuple[str, list[Row]]] = {
         [Row(f"`{name}`", name) for name in ("mnist-fast", "blur-fast", "pixelate-fast")],
     ),
     "samplers-few": ("docs/samplers.md", [row for rows in BY_EVALUATIONS.values() for row in rows]),
-    "distilled": (
-        "docs/samplers.md",
-        [
-            Row("`mnist-one-step`", "mnist-one-step"),
-            Row("`mnist-two-steps`", "mnist-two-steps"),
-            *(
-                row
-                for steps in (1, 2, 4)
-                for row in _by_evaluations("{name: ddim, eta: 1}", (steps,), name=f"their teacher, {HOT}, unguided")
-            ),
-            _preset(f"`{HOT}`", HOT),
-        ],
-    ),
     "samplers-hot": (
         "docs/samplers.md",
         [

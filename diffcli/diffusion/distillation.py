@@ -5,7 +5,7 @@ A denoiser answers with the mean of all images that x_t may have been; a sampler
 student is not compared with an answer of the teacher. Its image takes x_t a part of the step back, to an x_s, and two
 denoisers say what that may have been: the teacher, who knows real images, and an auxiliary one, which is trained on the
 student's alone. Where the student's images are distributed as real ones are, the two agree; else the student's image is
-moved by their difference. With a single step this is distribution matching (Yin et al. 2024).
+moved by their difference. With a single step this is distribution matching (Yin et al. 2023).
 
 A student has one answer to each x_t. With a single step that can be a sample for every x_T; with several, the two
 denoisers of an s near t agree on the mean, those of an s near the step's end on a sample, and what is learnt lies

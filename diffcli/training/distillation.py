@@ -27,7 +27,7 @@ UNUSED = ("optimizer", "t_distribution", "stratified_t", "loss", "min_snr")
 """Keys of ``training`` that say how a denoiser is trained, which a student is not."""
 RECIPE: dict[str, Any] = {
     "epochs": 10_000,
-    "max_time": "5m",
+    "max_time": "10m",
     "lr": 5e-4,
     "warmup": 100,
     "lr_decay": True,
