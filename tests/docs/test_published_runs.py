@@ -12,6 +12,11 @@ from conftest import ROOT
 import diffcli
 from diffcli.checkpoints.model_file import fingerprint
 from diffcli.checkpoints.runs import Run, run_preset
+from diffcli.config.build import resolve
+from diffcli.config.presets import load_preset
+from diffcli.studies.members import OF_A_GIVEN_RUN
+from diffcli.studies.study_files import load_study
+from diffcli.training.resume import changes
 
 TRAININGS = ROOT / "docs" / "trainings"
 RUNS = [Run(file.parent) for file in sorted(TRAININGS.glob("*/run.json"))]
@@ -93,3 +98,21 @@ def test_a_published_run_removes_noise_from_a_stroke(run: Run) -> None:
 def test_a_published_run_names_no_folder_of_the_machine_that_made_it(run: Run) -> None:
     for session in run.info()["sessions"]:
         assert not [word for word in session["command"] if Path(word).is_absolute()]
+
+
+def test_the_runs_of_the_reports_study_are_of_its_models() -> None:
+    """The command that writes docs/reproduction.md takes the runs that are published, whatever the presets are by
+    now."""
+    study = load_study("report")
+    pairs = re.findall(r"--run '?([^=']+)=docs/trainings/([\w-]+)", (TRAININGS / "README.md").read_text())
+    assert [label for label, _ in pairs] == list(study.models)
+    for label, folder in pairs:
+        model = study.models[label]
+        before, after = (
+            resolve(preset).preset.model_dump()
+            for preset in (run_preset(Run(TRAININGS / folder)), load_preset(model.preset, model.set)[1])
+        )
+        for values in filter(None, (before["labels"], after["labels"])):
+            values["classes"] = None  # a preset gets them of its data
+        others = {key for key in changes(before, after) if not OF_A_GIVEN_RUN & {key, key.partition(".")[0]}}
+        assert not others, label
