@@ -152,13 +152,14 @@ def judges() -> str:
 
 
 def steps() -> str:
-    lines = []
-    for table, sampler in (("samplers-cold", "cold-naive"), ("samplers-hot", "{name: ddim, eta: 0}")):
-        rows = {
-            row.options.get("steps"): row for row in quality.TABLES[table][1] if row.options.get("sampler") == sampler
-        }
-        lines.append(f"{_floors(_read_scores(table, rows[10]))} floors, then {_floors(_read_scores(table, rows[20]))}")
-    return f"`cold-naive` in 10 and in 20 steps: {lines[0]}. `ddim` with eta 0, unguided: {lines[1]}."
+    sampler = "{name: ddim, eta: 0}"
+    rows = {
+        row.options.get("steps"): row
+        for row in quality.TABLES["samplers-hot"][1]
+        if row.options.get("sampler") == sampler
+    }
+    few, many = (_floors(_read_scores("samplers-hot", rows[count])) for count in (10, 20))
+    return f"`ddim` with eta 0, unguided, in 10 and in 20 steps: {few} floors, then {many}."
 
 
 def colour() -> str:

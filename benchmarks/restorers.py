@@ -129,12 +129,16 @@ def ours(method: str = "moments", sampler: Mapping[str, Any] | None = None, **op
 
 
 def cold(model: Model, *, one_step: bool) -> Restorer:
-    """A cold model that undoes the operator: what it takes y for in one step, or where its own sampler ends."""
+    """A cold model that undoes the operator: what it takes y for in one step, or where its own sampler ends.
+
+    One that knows measurement noise is told how much there is, up to what it was trained for.
+    """
     random = not one_step and model.denoiser.degradation.stochastic
 
     def restored(problem: Problem, seed: int) -> Tensor:
         assert problem.t is not None
-        sampling = model.sampling_from(problem.t, SamplerOptions(seed=seed))
+        sigma = min(problem.measurement.sigma, model.denoiser.measurement_noise)
+        sampling = model.sampling_from(problem.t, SamplerOptions(seed=seed)).with_sigma(sigma)
         if one_step:
             return torch.cat(list(one_step_estimates(sampling, problem.measurement.y, problem.labels)))
         return torch.cat(list(restore(sampling, problem.measurement.y, labels=problem.labels)))

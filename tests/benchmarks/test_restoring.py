@@ -25,6 +25,7 @@ from benchmarks.restorers import (
     ours,
     restore_and_count,
 )
+from diffcli.data.pixels import to_uint8
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.diffusion.measurements import Dense, Operator, Pixelwise, check_adjoint, operator_of
 from diffcli.diffusion.schedules import cosine
@@ -141,6 +142,23 @@ def test_each_way_of_ours_restores_as_many_images_and_tells_what_it_took() -> No
     # A gradient for the conjugate direction, and one for the trace where x_t says enough: at t = 500, not at T.
     assert made["two steps"][1:] == (2, 3)
     assert made["cold: one step"][1:] == (1, 0)
+
+
+def test_a_cold_model_is_told_of_the_noise_that_it_was_trained_for() -> None:
+    row, model = restoring.all_rows()["blur, t = 20"], restoring.model("blur-fast")
+    assert model.denoiser.measurement_noise == 0.01
+    x0 = 0.2 * images(2)
+    for sigma, told in ((0.0, 0.0), (1 / 255, 1 / 255), (0.05, 0.01)):
+        asked = measured_problem(
+            row, x0, torch.full((2,), -1), restoring.model("mnist-fast"), sigma=sigma, indices=[0, 1]
+        )
+        one = cold(model, one_step=True).restore(asked, 0)
+        torch.testing.assert_close(to_uint8(one), model.estimate(asked.measurement.y, 20, sigma=told), rtol=0, atol=0)
+    columns = restoring.restorers(row, ["blur-fast", "pixelate-fast"])
+    assert [name for name in columns if name.startswith("cold")] == [
+        "cold, trained with noise: one step",
+        "cold, trained with noise: sampler",
+    ]
 
 
 def test_passes_are_counted_forwards_and_backwards() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 import diffcli
 from diffcli.data.pixels import rounding, to_model, to_uint8
+from diffcli.evaluation.classifier import JUDGES, load_classifier
 
 CPU = diffcli.Devices("cpu", "1")
 RESTORE = ["restore", "--degraded", "--accelerator", "cpu"]
@@ -162,3 +164,39 @@ def test_samples_start_from_a_file_of_8_bits_and_the_model_is_told(
         faint = first.xs.diff(dim=3).diff(dim=2).diff(dim=3).diff(dim=2)
         spread = float(faint.std() / (6 * 6) ** 0.5)
         assert spread == pytest.approx(sigma, rel=0.2, abs=6e-4)
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Legible digits, uint8 (N, 1, 28, 28), and what they show, (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    @torch.inference_mode()
+    def kept(self, images: Tensor) -> Tensor:
+        """Whether restored ``images`` are read as what was there, by each of the judges, bool (2, N)."""
+        networks = [load_classifier("mnist", judge).network for judge in JUDGES]
+        return torch.stack([network(images.float() / 255).argmax(dim=1) == self.labels for network in networks])
+
+
+@pytest.fixture(scope="module")
+def digits() -> Digits:
+    """Digits that the ready noise model drew, and that both judges read as what was asked for."""
+    labels = torch.arange(100) % 10
+    drawn = Digits(diffcli.load("mnist-fast", devices=CPU).sample(100, label=labels.tolist(), quiet=True), labels)
+    legible = drawn.kept(drawn.images).all(dim=0)
+    assert float(legible.float().mean()) > 0.95
+    return Digits(drawn.images[legible], labels[legible])
+
+
+@pytest.mark.parametrize(("t", "sampled", "one_step"), [(20, 0.95, 0.97), (60, 0.85, 0.9), (100, 0.7, 0.75)])
+def test_the_ready_blur_model_keeps_the_digits_of_files(
+    t: int, sampled: float, one_step: float, cli: Cli, workplace: Path, digits: Digits
+) -> None:
+    files = save(to_uint8(diffcli.load("blur-fast", devices=CPU).degrade(digits.images, t)))
+    result = cli(*RESTORE, *files, "--model", "blur-fast", "--t", t, "--out", "r.npz")
+    assert result.code == 0, result.err
+    for name, expected in (("images", sampled), ("one_step", one_step)):
+        kept = digits.kept(restored()[name]).float().mean(dim=1)
+        assert float(kept.min()) >= expected, (name, kept)
