@@ -56,7 +56,7 @@ def test_a_cold_model_is_far_nearer_with_one_evaluation_than_a_hot_one() -> None
         times = {kind: {count: of[key] / of[f"{key}_floor"] for count, of in by.items()} for kind, by in scores.items()}
         assert times["hot"][1] > 10 * times["cold"][1]
         assert times["hot"][1] > 10 * times["cold with noise"][1]
-        assert 1.5 * (cold[2][key] + cold[2][f"{key}_error"]) < hot[2][key] - hot[2][f"{key}_error"]
+        assert cold[2][key] + cold[2][f"{key}_error"] < hot[2][key] - hot[2][f"{key}_error"]
         assert times["hot"][2] == pytest.approx(times["cold"][1], rel=0.1)
         assert hot[4][key] < cold[1][key] + cold[1][f"{key}_error"]
         assert times["cold with noise"][8] < times["cold with noise"][1] / 3
