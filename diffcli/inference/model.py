@@ -482,7 +482,8 @@ class Model:
             UserError: an option does not fit the model.
         """
         sampler, steps = self.sampler(options)
-        checks.note_on_steps(self.preset_name, self.preset, steps, self.T)
+        if self.preset.distillation is not None:
+            checks.note_on_steps(self.preset_name, self.preset, steps, self.T)
         sampling = Sampling(
             denoiser=self.denoiser,
             prior=prior,
