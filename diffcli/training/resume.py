@@ -42,7 +42,7 @@ REASONS = {
     "training.val_share": "images of the training split would be validated on",
     "training.batch_size": "an epoch would have another number of steps",
     "labels": "the weights belong to the old ones",
-    "distillation": "the student has learnt from its teacher so far",
+    "distillation": "it has been trained by its teacher, or by none, so far",
     "training.optimizer": "its moments belong to the old one",
     "training.guide_at": "the early average is of the training's beginning",
     "training.ema": "the average has been kept since the first step",

@@ -108,7 +108,7 @@ def test_every_path_of_the_command_line_is_a_users() -> None:
     assert found > 20
 
 
-NAMES_OF_RUNS = {"run", "runs", "preset", "resume", "init", "study", "files"}
+NAMES_OF_RUNS = {"run", "runs", "preset", "resume", "init", "teacher", "study", "files"}
 """Fields that hold a name or a path; what looks the name up expands it."""
 
 

@@ -85,6 +85,7 @@ REFUSED = {
     "prediction": "x0",
     "sampler": "{name: ddim}",
     "network.kernel_size": 5,
+    "distillation": "{teacher: mnist-fast}",
 }
 
 
