@@ -115,13 +115,15 @@ class DistillationModule(DiffusionModule):
         )
 
     def teacher_estimate(self, xt: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        """The teacher's x0_hat, (B, C, H, W), guided and clipped as its preset says."""
+        """The teacher's x0_hat, (B, C, H, W), guided and clipped as its preset says, in float32 whatever the training's
+        precision: what is learnt are small differences from it."""
         teaching = self._teaching
         for denoiser in filter(None, (teaching.denoiser, teaching.guide)):
             if denoiser.degradation.device != xt.device:
                 denoiser.to(xt.device)
         estimate = teaching.estimate(labels if teaching.denoiser.classes else None)
-        return (with_clipping(estimate) if teaching.sampler.clip else estimate)(xt, t)
+        with torch.autocast(xt.device.type, enabled=False):
+            return (with_clipping(estimate) if teaching.sampler.clip else estimate)(xt, t)
 
 
 def student_values(teacher: Preset, name: str) -> dict[str, Any]:
