@@ -203,6 +203,11 @@ class Preset(Strict):
         """Number of labels that the network knows, in a resolved preset; 0 where it takes none."""
         return len(self.labels.names) if self.labels is not None else 0
 
+    @property
+    def validates(self) -> bool:
+        """Whether a training of it is validated: no loss on real images says how good a student's are."""
+        return self.distillation is None
+
 
 LEADING_ZERO = re.compile(r"([-+]?)0+(\d+)")
 

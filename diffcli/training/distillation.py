@@ -35,13 +35,14 @@ RECIPE: dict[str, Any] = {
     "clip_norm": 1.0,
     "ema": 0.999,
 }
-"""What measured best on MNIST, see docs/samplers.md; the rest of ``training`` is as by default."""
+"""The training of a student where its preset has no other, as in the preset mnist-one-step; how good it is says
+docs/samplers.md. The rest of ``training`` is as by default."""
 TAKEN_OVER = ("batch_size", "precision", "seed", "val_share")
 """Keys of ``training`` that a student has of its teacher where it names none: it is trained on the same images."""
 BETAS = 0.0, 0.99
 """AdamW's, without momentum: student and auxiliary follow each other, and with it they overshoot."""
 STEPS = 4
-"""Of a student, unless it is said."""
+"""The steps of a student's sampler, unless another number is set."""
 STUDENT = "-student"
 """The end of the name of a student's runs, which are not to be taken for its teacher's."""
 

@@ -184,10 +184,10 @@ class DiffusionModule(LightningModule):
         return losses.sum() * (self.process[1] / batch.size)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        x0, denoiser = to_model(batch.images), self.denoiser
+        x0 = to_model(batch.images)
 
         def draw() -> Draws:
-            indices, seed = batch.indices.tolist(), self.preset.training.seed
+            indices, seed, denoiser = batch.indices.tolist(), self.preset.training.seed, self.denoiser
             draws = fixed_draws(
                 denoiser.degradation,
                 indices,
@@ -199,7 +199,7 @@ class DiffusionModule(LightningModule):
             return draws.to(x0.device)
 
         # The batches are the same ones in every validation.
-        losses = fixed_loss(denoiser, x0, self._val_draws.of(batch_idx, draw), batch.labels)
+        losses = fixed_loss(self.denoiser, x0, self._val_draws.of(batch_idx, draw), batch.labels)
         self.log("val_loss", losses.mean(), on_epoch=True, sync_dist=True, batch_size=len(x0))
 
     def progress(self) -> float:

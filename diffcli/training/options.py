@@ -160,10 +160,12 @@ class TrainOptions(DataDirOptions):
     def _check_teacher(self) -> None:
         if self.teacher is None:
             return
-        for name in ("resume", "init"):
-            if getattr(self, name) is not None:
-                reason = "which goes on as it was" if name == "resume" else "for a student begins from its teacher"
-                raise UserError(f"`teacher` does not go with `{name}`, {reason}; give one of them")
+        if self.resume is not None:
+            raise UserError("`teacher` does not go with `resume`, which goes on as it was; give one of them")
+        if self.init is not None:
+            raise UserError(
+                "`teacher` does not go with `init`, for a student begins from its teacher; give one of them"
+            )
         if any(key.strip().startswith("distillation.teacher") for key in self.overrides):
             raise UserError("`teacher` and the key distillation.teacher say the same; give one of them")
 

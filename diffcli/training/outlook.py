@@ -156,7 +156,7 @@ def outlook(preset: Preset, module: DiffusionModule, data: ImageDataModule, devi
         validation_seconds=validating * (batches if batches > 1 else share),
         steps=training.epochs * data.batches_per_epoch,
         epochs=training.epochs,
-        validations=training.epochs // training.val_every if preset.distillation is None else 0,
+        validations=training.epochs // training.val_every if preset.validates else 0,
         limit=seconds(training.max_time) if training.max_time is not None else None,
         device=_name(device),
         precision=precision,

@@ -64,8 +64,7 @@ def build_trainer(setting: Setting, interrupts: Interrupts) -> Trainer:
             check_val_every_n_epoch=training.val_every,
             gradient_clip_val=training.clip_norm,
             limit_train_batches=setting.data.limit_batches,
-            # No loss on real images says how good a student's are: its last weights are taken.
-            limit_val_batches=setting.data.limit_batches if setting.preset.distillation is None else 0,
+            limit_val_batches=setting.data.limit_batches if setting.preset.validates else 0,
             callbacks=_callbacks(setting, interrupts),
             plugins=[AtomicCheckpointIO(run)],
             default_root_dir=run.folder,

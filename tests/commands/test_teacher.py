@@ -89,31 +89,11 @@ def test_a_student_of_another_degradation_has_its_teachers_priors(cli: Cli, work
 
 
 def test_a_resumed_student_is_one_that_never_stopped(cli: Cli, teacher: Path) -> None:
-    words = ["--teacher", teacher, "--limit-batches", 2]
-    whole = train(
-        cli,
-        *words,
-        "--epochs",
-        2,
-        "--set",
-        "training.max_time=null",
-        "--set",
-        "training.lr_decay=false",
-        "--out",
-        "whole",
-    )
-    part = train(
-        cli,
-        *words,
-        "--epochs",
-        1,
-        "--set",
-        "training.max_time=null",
-        "--set",
-        "training.lr_decay=false",
-        "--out",
-        "part",
-    )
+    # Without what depends on the length of a training.
+    endless = ["--set", "training.max_time=null", "--set", "training.lr_decay=false"]
+    words = ["--teacher", teacher, "--limit-batches", 2, *endless]
+    whole = train(cli, *words, "--epochs", 2, "--out", "whole")
+    part = train(cli, *words, "--epochs", 1, "--out", "part")
     train(cli, "--resume", part, "--epochs", 2)
     for key, value in weights(whole).items():
         assert torch.equal(weights(part)[key], value), key
