@@ -1,4 +1,4 @@
-"""The kernel distance between two sets of features, over all pairs, in float64 (Binkowski et al. 2018, section 4)."""
+"""The kernel distance between two sets of features, over all pairs, in float64 (Bińkowski et al. 2018, section 4)."""
 
 from __future__ import annotations
 
