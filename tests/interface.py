@@ -47,8 +47,8 @@ REMOVED = """\
 docs/stability.md: a name goes with a warning for one minor version. Keep it as a FormerAttribute or a FormerOption
 (diffcli/utils/former_names.py), and a key of presets or studies as one that is read."""
 CHANGED = """\
-What worked with diffcli {version} fails now: {what}.
-docs/stability.md: give a new argument or key a default, and put it behind the others."""
+What worked with diffcli {version} fails now, or means something else: {what}.
+docs/stability.md: give a new argument or key a default, and put it behind the others; a default stays as it is."""
 VALUES: dict[str, Iterable[str]] = {
     "prediction": PREDICTIONS,
     "training.loss": PREDICTIONS,
@@ -239,25 +239,47 @@ def interface() -> dict[str, set[str]]:
     }
 
 
-def calls() -> dict[str, dict[str, list[str]]]:
-    """The arguments and keys that functions, commands, components and mappings need (``needs``), and the arguments of
-    functions that may be given without their name (``order``)."""
-    found: dict[str, dict[str, list[str]]] = {}
+def calls() -> dict[str, dict[str, Any]]:
+    """The arguments and keys that functions, commands, components and mappings need (``needs``), what the others are
+    where they are not given (``defaults``), and the arguments of functions that may be given without their name
+    (``order``)."""
+    found: dict[str, dict[str, Any]] = {}
     for name, function in _functions():
         parameters = [one for one in inspect.signature(function).parameters.values() if one.name != "self"]
         found[f"{name}()"] = {
             "needs": _without_default(parameters),
+            "defaults": _defaults((one.name, one.default) for one in parameters if one.default is not one.empty),
             "order": [one.name for one in parameters if one.kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD],
         }
     for name, command in _parsers():
-        found[name] = {"needs": [words[0] for words, parameter in _words(command) if parameter.required]}
+        found[name] = {
+            "needs": [words[0] for words, parameter in _words(command) if parameter.required],
+            "defaults": _defaults(
+                (words[0], parameter.default) for words, parameter in _words(command) if not parameter.required
+            ),
+        }
     for name, _, parameters in _settable():
-        found[name] = {"needs": _without_default(parameters)}
+        found[name] = {
+            "needs": _without_default(parameters),
+            "defaults": _defaults((one.name, one.default) for one in parameters if one.default is not one.empty),
+        }
     for title, model in (("preset", Preset), ("study", Study)):
         for key, field in _fields("", model):
             mapping = f"{title} {key.rpartition('.')[0]}".strip()
-            found.setdefault(mapping, {"needs": []})["needs"] += [key] if field.is_required() else []
+            call = found.setdefault(mapping, {"needs": [], "defaults": {}})
+            if field.is_required():
+                call["needs"].append(key)
+            else:
+                call["defaults"] |= _defaults([(key, field.get_default(call_default_factory=True))])
     return found
+
+
+def _defaults(pairs: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    """Defaults as text; of one that is computed, its name."""
+    return {
+        name: str(value) if isinstance(value, Path) else getattr(value, "__qualname__", repr(value))
+        for name, value in pairs
+    }
 
 
 def _without_default(parameters: Iterable[inspect.Parameter]) -> list[str]:
@@ -322,13 +344,17 @@ def gone(record: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def changed(record: dict[str, Any]) -> Iterator[str]:
-    """Recorded calls that fail today: an argument is needed that was not, or has another place."""
+    """Recorded calls that fail today, or mean something else: an argument is needed that was not, has another place, or
+    is another one where it is not given."""
     today, former = calls(), former_names()
     for name, then in record.get("calls", {}).items():
         now = today.get(name, then)  # a call that is gone has a name that is gone
         for argument in now["needs"]:
             if argument not in then["needs"] and not any(f"({one})" in former for one in then["needs"]):
                 yield f"{name} needs {argument}"
+        for argument, default in then.get("defaults", {}).items():
+            if now["defaults"].get(argument, default) != default:
+                yield f"{name} has {argument} {now['defaults'][argument]} by default, which was {default}"
         order = now.get("order", [])
         for place, argument in enumerate(then.get("order", [])):
             if order[place : place + 1] != [argument] and f"({argument})" not in former:

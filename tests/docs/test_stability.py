@@ -67,6 +67,8 @@ def test_a_call_that_worked_and_fails_now_is_named() -> None:
         "diffcli compare": {"needs": []},
         "diffcli degradation-report": {"needs": []},
         "schedule linear": {"needs": []},
+        "sampler ddim": {"needs": [], "defaults": {"eta": "1.0", "old_parameter": "1"}},
+        "diffcli sample": {"needs": [], "defaults": {"--seed": "1", "--zoom": "'auto'"}},
         "preset": {"needs": ["description", "data", "degradation", "network", "prediction", "prior", "training"]},
         "study claims.than": {"needs": []},
         "evaluate()": {"needs": ["run"], "order": ["run", "metrics"]},  # needs less today, and takes more
@@ -80,10 +82,12 @@ def test_a_call_that_worked_and_fails_now_is_named() -> None:
         "diffcli compare needs <1>",
         "diffcli degradation-report needs --preset",
         "schedule linear needs T",
+        "sampler ddim has eta 0.0 by default, which was 1.0",
+        "diffcli sample has --seed 0 by default, which was 1",
         "preset needs sampler",
         "study claims.than needs claims.than.model",
     ]
-    with pytest.raises(AssertionError, match=r"worked with diffcli .* fails now") as caught:
+    with pytest.raises(AssertionError, match=r"worked with diffcli .* fails now, or means something else") as caught:
         interface.check({"version": "0.1.0", "former": {}, "names": {}, "calls": then})
     assert "preset needs sampler" in str(caught.value)
     assert not list(interface.changed({"calls": interface.calls()}))
