@@ -59,12 +59,12 @@ def main() -> None:
     options = parser.parse_args()
     # Ends the jobs that run beside, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    chosen = sections(options.data_dir, options.rounds, options.batches, options.earlier)
-    if unknown := set(options.only or ()) - set(chosen):
-        parser.error(f"--only: no table {', '.join(sorted(unknown))}; there are {', '.join(chosen)}")
-    for name in options.only or chosen:
+    tables = sections(options.data_dir, options.rounds, options.batches, options.earlier)
+    if unknown := set(options.only or ()) - set(tables):
+        parser.error(f"--only: no table {', '.join(sorted(unknown))}; there are {', '.join(tables)}")
+    for name in options.only or tables:
         print(f"\n{name}\n", flush=True)
-        text = chosen[name]()
+        text = tables[name]()
         print(text, flush=True)
         PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), name, text), encoding="utf-8")
 

@@ -22,15 +22,15 @@ def read_cells(store: Path) -> dict[str, Any]:
     return json.loads(store.read_text(encoding="utf-8")) if store.is_file() else {}
 
 
-def keep(store: Path, cells: Mapping[str, Any], *, ordered: bool = False) -> None:
+def keep(store: Path, cells: Mapping[str, Any], *, by_key: bool = False) -> None:
     """Adds cells to those that are there.
 
     Args:
-        ordered: writes all of them by key.
+        by_key: writes all of them by key.
     """
     content = read_cells(store) | dict(cells)
     with written_whole(store) as file:
-        file.write_text(json.dumps(dict(sorted(content.items())) if ordered else content, indent=1) + "\n")
+        file.write_text(json.dumps(dict(sorted(content.items())) if by_key else content, indent=1) + "\n")
 
 
 def measure(module: str, cells: Mapping[str, Sequence[str]], store: Path) -> None:

@@ -158,9 +158,9 @@ def ours(options: argparse.Namespace, name: str, seed: int, source: Source) -> d
     out = options.out / f"{name}-{options.size}-{options.seconds:g}s-{seed}"
     facts: dict[str, Any] = {**training_facts(options, name, seed, out), "draws": options.draws}
     model = diffcli.load(out, devices=CPU)
-    began = time.process_time()
+    start = time.process_time()
     draws = [samples_of(model, source, draw) for draw in range(options.draws)]
-    facts["sampling seconds"] = round((time.process_time() - began) / options.draws)
+    facts["sampling seconds"] = round((time.process_time() - start) / options.draws)
     distances = distances_of(draws[0][1], source, training_part(source))
     scores = [distances.of(samples, labels) for samples, labels in draws]
     facts["scores"] = {score: statistics.mean(each[score] for each in scores) for score in scores[0]}
@@ -173,11 +173,13 @@ def training_facts(options: argparse.Namespace, name: str, seed: int, out: Path)
     record = out / "facts.json"
     if not record.is_file():
         base, settings = preset_of(name, options.images, options.size, options.seconds, seed, options.out)
-        began = time.process_time()
+        start = time.process_time()
         run = diffcli.train(base, settings, out=out, devices=CPU, quiet=True)
-        spent, memory = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        seconds, memory = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         steps = int(torch.load(run.last, map_location="cpu", weights_only=False)["global_step"])
-        record.write_text(json.dumps({"steps": steps, "training seconds": round(spent), "gigabytes": round(memory, 2)}))
+        record.write_text(
+            json.dumps({"steps": steps, "training seconds": round(seconds), "gigabytes": round(memory, 2)})
+        )
     return json.loads(record.read_text())
 
 
@@ -210,19 +212,19 @@ def peer(options: argparse.Namespace, name: str, seed: int, source: Source) -> d
             memory[:] = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]
         return time.process_time()
 
-    began = time.process_time()
+    start = time.process_time()
 
     def seconds_spent() -> float:
-        return time.process_time() - began
+        return time.process_time() - start
 
-    came = PEERS[name](Task(train.images, options.images, options.seconds, n, PEER_STEPS, clock))
-    scores = distances_of(None, source, train).of(came.images, None)
+    drawing = PEERS[name](Task(train.images, options.images, options.seconds, n, PEER_STEPS, clock))
+    scores = distances_of(None, source, train).of(drawing.images, None)
     return {
-        "images seen": came.images_shown,
+        "images seen": drawing.images_shown,
         "training seconds": round(options.seconds),
         "gigabytes": round(memory[0], 2),
-        "evaluations": came.evaluations,
-        "sampling seconds": round(came.sampling_seconds),
+        "evaluations": drawing.evaluations,
+        "sampling seconds": round(drawing.sampling_seconds),
         "scores": scores,
     }
 
@@ -283,12 +285,12 @@ def tables(content: Mapping[str, Any]) -> str:
         rows = []
         for recipe, cells in sorted(recipes.items(), key=lambda item: _distance(item[1])):
             first = cells[0]
-            seen = first["steps"] if "steps" in first else f"{first['images seen']:,} images"
+            effort = first["steps"] if "steps" in first else f"{first['images seen']:,} images"
             rows.append(
                 [
                     recipe,
                     len(cells),
-                    seen,
+                    effort,
                     f"{first['gigabytes']:.2f}",
                     floors(cells, "fid_classifier"),
                     floors(cells, "fid_resnet"),
@@ -299,13 +301,13 @@ def tables(content: Mapping[str, Any]) -> str:
                 ]
             )
         real = next(iter(recipes.values()))[0]["scores"]
-        read = [cell["scores"].get("label_kept_test") for cells in recipes.values() for cell in cells]
-        kept = next((share for share in read if share is not None), None)
+        shares = [cell["scores"].get("label_kept_test") for cells in recipes.values() for cell in cells]
+        test_share = next((share for share in shares if share is not None), None)
         rows.append(
             [
                 "(test pictures)",
                 *[""] * 6,
-                "" if kept is None else f"{kept:.3g}",
+                "" if test_share is None else f"{test_share:.3g}",
                 "",
                 f"{real['nearest_test']:.3g}",
             ]
@@ -340,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure("benchmarks.colour", words_of(options), options.store)
     elif options.merge:
         for file in options.merge:
-            keep(options.store, read_cells(file), ordered=True)
+            keep(options.store, read_cells(file), by_key=True)
     else:
         PAGE.write_text(
             put(PAGE.read_text(encoding="utf-8"), "colour", tables(read_cells(options.store))), encoding="utf-8"

@@ -65,13 +65,13 @@ def steps(denoiser: Denoiser, bfloat16: bool) -> Side:
     x0 = torch.rand(BATCH, *denoiser.degradation.image_shape) - 0.5
 
     def run() -> float:
-        started = time.process_time()
+        start = time.process_time()
         t = torch.randint(1, denoiser.degradation.T + 1, (BATCH,))
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             denoiser.loss(x0, t, torch.randn_like(x0)).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
-        return BATCH / (time.process_time() - started)
+        return BATCH / (time.process_time() - start)
 
     return run
 
@@ -178,9 +178,9 @@ def fits(images: Path) -> str:
     rows = []
     likelihoods: dict[str, Tensor] = {}
     for name, prior in {"takes no notice of the noise": Noiseless(), "knows it: `mixture`": Mixture()}.items():
-        started = time.process_time()
+        start = time.process_time()
         fit_prior(prior, degradation, train_set.images, train_set.labels)
-        seconds = time.process_time() - started
+        seconds = time.process_time() - start
         generators = image_generators(0, Stream.SAMPLE, range(DRAWS))
         draws = noisy(prior(generators, test.image_shape, labels=labels))
         likelihoods[name] = prior.log_density(unseen, sigma, test.labels)

@@ -37,9 +37,9 @@ def _train(program: Sequence[str], preset: str, data_dir: Path, folder: Path) ->
         words += ["--precision", "32-true", "--accelerator", "cpu", "--set", "training.sample_epochs=[]", "-q"]
         with tempfile.TemporaryDirectory(dir=folder) as out:
             words += ["--data-dir", str(data_dir), "--out", str(Path(out) / "run")]
-            began = time.perf_counter()
+            start = time.perf_counter()
             call([*program, "train", "--preset", preset, *words])
-            return time.perf_counter() - began
+            return time.perf_counter() - start
 
     return lambda: (long - short) * size / (seconds(long) - seconds(short))
 

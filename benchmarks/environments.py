@@ -38,7 +38,7 @@ PAGE = ROOT / "docs" / "stability.md"
 STORE = ROOT / "docs" / "evaluations" / "environments.json"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 NOT_TRIED = "not tried"
-SHOWN = ("torch", "torchvision", "lightning", "numpy")
+PACKAGES = ("torch", "torchvision", "lightning", "numpy")
 """Dependencies whose versions the table has."""
 COMMANDS = (
     "presets",
@@ -90,11 +90,11 @@ def call(*command: str | Path, folder: Path | None = None) -> str:
     """
     own = ("PYTHON", "VIRTUAL_ENV", "DIFFCLI_")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
-    if done.returncode:
-        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
-        raise Failure("; ".join(reversed(done.stderr.strip().splitlines()[-2:])))
-    return done.stdout
+    process = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+    if process.returncode:
+        print(process.stdout, process.stderr, sep="\n", file=sys.stderr)
+        raise Failure("; ".join(reversed(process.stderr.strip().splitlines()[-2:])))
+    return process.stdout
 
 
 def build(work: Path) -> tuple[Path, Path]:
@@ -103,8 +103,8 @@ def build(work: Path) -> tuple[Path, Path]:
     call(python, "-m", "pip", "install", "--quiet", "build")
     call(python, "-m", "build", "--outdir", work / "dist", ROOT)
     (sdist,), (wheel,) = ((work / "dist").glob(f"*{suffix}") for suffix in (".tar.gz", ".whl"))
-    if lost := missing_files(wheel):
-        raise SystemExit(f"the wheel lacks {', '.join(sorted(lost))}")
+    if gaps := missing_files(wheel):
+        raise SystemExit(f"the wheel lacks {', '.join(sorted(gaps))}")
     return sdist, wheel
 
 
@@ -155,14 +155,16 @@ def outcome_of(python: Path, folder: Path) -> str:
     return "works"
 
 
-def install(python: Path, work: Path, package: Path, needed: list[Requirement], options: argparse.Namespace) -> None:
+def install(
+    python: Path, work: Path, package: Path, requirements: list[Requirement], options: argparse.Namespace
+) -> None:
     """Installs the package into an environment.
 
     Raises:
         Failure: pip cannot.
     """
     bounds = work / "lowest.txt"
-    bounds.write_text("\n".join(map(lowest, needed)) if options.lowest else "")
+    bounds.write_text("\n".join(map(lowest, requirements)) if options.lowest else "")
     index = ["--index-url", options.index_url] if options.index_url else []
     # Byte code is made of what is used.
     call(python, "-m", "pip", "install", "--quiet", "--no-compile", "--constraint", bounds, *index, package)
@@ -195,22 +197,24 @@ def cell(python: Path, outcome: str, names: Sequence[str], options: argparse.Nam
     }
 
 
-def measure(interpreter: str, package: Path, needed: list[Requirement], options: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    interpreter: str, package: Path, requirements: list[Requirement], options: argparse.Namespace
+) -> dict[str, Any]:
     """Makes an environment, and says what is in it and what came of the commands."""
     with tempfile.TemporaryDirectory(dir=options.at, prefix="environment-") as folder:
         work = Path(folder)
         python = environment(interpreter, work / "venv")
         try:
-            install(python, work, package, needed, options)
+            install(python, work, package, requirements, options)
         except Failure as failure:
             return cell(python, f"`pip install`: {failure}", [], options)
-        return cell(python, outcome_of(python, work / "empty"), [one.name for one in needed], options)
+        return cell(python, outcome_of(python, work / "empty"), [one.name for one in requirements], options)
 
 
 def keep_cell(facts: dict[str, Any]) -> None:
     print(*(facts[key] for key in ("python", "package", "dependencies", "outcome")), sep="; ", flush=True)
     first, second = minor(facts["python"])
-    keep(STORE, {f"{first}.{second}; {facts['package']}; {facts['dependencies']}": facts}, ordered=True)
+    keep(STORE, {f"{first}.{second}; {facts['package']}; {facts['dependencies']}": facts}, by_key=True)
 
 
 def minor(version: str) -> tuple[int, int]:
@@ -225,17 +229,17 @@ def rows() -> Iterator[list[str]]:
     for version in PYTHONS:
         of_version = [one for one in cells if minor(one["python"]) == minor(version)]
         for one in of_version:
-            shown = [one["versions"].get(name, "") for name in SHOWN]
+            versions = [one["versions"].get(name, "") for name in PACKAGES]
             caps = one.get("constraints", []) if one["dependencies"] == "newest" else []
-            needed = f"newest of {', '.join(f'`{cap}`' for cap in caps)}" if caps else one["dependencies"]
-            yield [one["python"], one["package"], needed, *shown, one["date"], one["outcome"]]
+            dependency_text = f"newest of {', '.join(f'`{cap}`' for cap in caps)}" if caps else one["dependencies"]
+            yield [one["python"], one["package"], dependency_text, *versions, one["date"], one["outcome"]]
         if not of_version:
-            yield [version, *[""] * (3 + len(SHOWN)), NOT_TRIED]
+            yield [version, *[""] * (3 + len(PACKAGES)), NOT_TRIED]
 
 
 def text() -> str:
     """The table of the environments that were tried."""
-    return table(["Python", "installed", "dependencies", *SHOWN, "tried", "outcome"], list(rows()))
+    return table(["Python", "installed", "dependencies", *PACKAGES, "tried", "outcome"], list(rows()))
 
 
 def write() -> None:

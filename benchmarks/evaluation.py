@@ -33,7 +33,7 @@ def measure_again(data_dir: Path, rounds: int) -> str:
         plan = plan_of(FAST, data_dir, 2)
         run = run_plan(replace(plan, options=replace(plan.options, out=Path(folder) / "run")))
 
-        def scored(cache: str) -> None:
+        def score(cache: str) -> None:
             with _cache(cache):
                 evaluate(
                     run=run,
@@ -48,9 +48,9 @@ def measure_again(data_dir: Path, rounds: int) -> str:
 
         def first() -> None:
             with tempfile.TemporaryDirectory() as empty:
-                scored(empty)
+                score(empty)
 
-        sides = {"second": rate_of(lambda: scored(folder), 60), "first": rate_of(first, 60)}
+        sides = {"second": rate_of(lambda: score(folder), 60), "first": rate_of(first, 60)}
         rates = alternate(sides, rounds)
     rows = [[name, spread(rates[name]), spread(ratios(rates, name, "first"))] for name in ("first", "second")]
     return table([f"eval of {SAMPLES} samples, two steps each", "a minute", "times the first"], rows)

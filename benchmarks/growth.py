@@ -55,8 +55,8 @@ def sampling(rounds: int) -> str:
     network = CompactUNet((1, 28, 28), 32, 2).eval().requires_grad_(False)
 
     def side(count: int, steps: int) -> Callable[[], float]:
-        chosen = sampling_of(network, min(count, 256), steps)
-        return rate_of(lambda: list(generate(chosen, count, (1, 28, 28))), count)
+        setup = sampling_of(network, min(count, 256), steps)
+        return rate_of(lambda: list(generate(setup, count, (1, 28, 28))), count)
 
     by_count = alternate({str(count): side(count, 25) for count in COUNTS}, rounds)
     by_steps = alternate({str(steps): side(256, steps) for steps in STEPS}, rounds)

@@ -66,9 +66,9 @@ def measure(run: str, n: int, data_dir: Path) -> None:
         row(f"{name}: the images themselves", "", "", test.images, mask, "")
         row(f"{name}: black in its place", "", "", test.images.masked_fill(mask, 0), mask, "")
         for rounds, times in WAYS:
-            steps, started = min(preset_steps * times, model.T), time.perf_counter()
-            made = model.inpaint(test.images, mask, rounds, steps=steps, quiet=True)
-            row(name, str(steps), str(rounds), made, mask, f"{time.perf_counter() - started:.0f}")
+            steps, start = min(preset_steps * times, model.T), time.perf_counter()
+            paintings = model.inpaint(test.images, mask, rounds, steps=steps, quiet=True)
+            row(name, str(steps), str(rounds), paintings, mask, f"{time.perf_counter() - start:.0f}")
 
 
 def main() -> None:

@@ -105,14 +105,14 @@ def two_at_once(data_dir: Path, rounds: int, batches: int) -> str:
         }
 
         def side(other: list[str] | None) -> Side:
-            def trained() -> float:
+            def train() -> float:
                 with tempfile.TemporaryDirectory(dir=folder) as out, _run_beside(other):
                     call(_train(Path(out) / "run", data_dir, 3, batches))
                     rows = (Path(out) / "run" / "logs" / "metrics.csv").read_text().splitlines()
                 call(["rm", "-rf", str(folder / "other")])
                 return float(rows[-1].split(",")[4])
 
-            return trained
+            return train
 
         rates = alternate({name: side(other) for name, other in others.items()}, rounds)
     rows = [[name, spread(rates[name]), spread(ratios(rates, name, "alone"))] for name in others]

@@ -28,7 +28,7 @@ STORE = quality.STORE / "learnt.json"
 COLOUR = quality.STORE / "colour.json"
 
 
-def kept(study: Mapping[str, Any]) -> dict[str, Any]:
+def numbers_of(study: Mapping[str, Any]) -> dict[str, Any]:
     """What of a study's ``.json`` is kept: by model, the scores of its best weights, by prior, by epoch, and of other
     z_T."""
     runs = {}
@@ -224,7 +224,7 @@ def main() -> None:
     study = parser.parse_args().study
     if study is not None:
         STORE.write_text(
-            json.dumps(kept(json.loads(study.read_text(encoding="utf-8"))), indent=1) + "\n", encoding="utf-8"
+            json.dumps(numbers_of(json.loads(study.read_text(encoding="utf-8"))), indent=1) + "\n", encoding="utf-8"
         )
     write()
 

@@ -55,8 +55,8 @@ class Motion(Degradation):
     def signal(self, x0: Tensor, t: Tensor) -> Tensor:
         """x0 at t = 0, smeared at 1."""
         kernel = torch.eye(MOTION, dtype=x0.dtype, device=x0.device)[None, None] / MOTION
-        padded = torch.nn.functional.pad(x0, (MOTION // 2,) * 4, mode="replicate")
-        return torch.where(t.view(-1, 1, 1, 1) > 0, torch.nn.functional.conv2d(padded, kernel), x0)
+        frame = torch.nn.functional.pad(x0, (MOTION // 2,) * 4, mode="replicate")
+        return torch.where(t.view(-1, 1, 1, 1) > 0, torch.nn.functional.conv2d(frame, kernel), x0)
 
 
 @dataclass(frozen=True)
@@ -67,29 +67,29 @@ class Row:
         name: its cell.
         operator: A.
         constant: c.
-        seen: 1 where something is measured, 0 elsewhere, (1, 1, H, W).
+        mask: 1 where something is measured, 0 elsewhere, (1, 1, H, W).
         degradation, t: where A is a degradation at one t, that a cold model may undo.
     """
 
     name: str
     operator: Operator
     constant: Tensor | float = 0.0
-    seen: Tensor | float = 1.0
+    mask: Tensor | float = 1.0
     degradation: Degradation | None = None
     t: int | None = None
 
-    def measured(self, x0: Tensor, sigma: float, indices: Sequence[int]) -> Measurement:
+    def measure(self, x0: Tensor, sigma: float, indices: Sequence[int]) -> Measurement:
         """The measurement of images (B, C, H, W), with noise that belongs to their indices."""
         noise = randn_images(image_generators(0, Stream.DISTURBANCE, indices), tuple(x0.shape[1:]))
-        y = (self.operator(x0) + self.constant + sigma * self.seen * noise).to(x0.dtype)
+        y = (self.operator(x0) + self.constant + sigma * self.mask * noise).to(x0.dtype)
         return Measurement(y, self.operator, sigma, self.constant)
 
     def misfit(self, measurement: Measurement, x: Tensor) -> Tensor:
         """The root mean square of what images do not explain, over sigma, or over a level of 8 bits where there is no
         noise, (B,): of what was measured alone."""
-        squares = (measurement.residual(x) * self.seen).square().flatten(1).sum(dim=1)
-        seen = torch.as_tensor(self.seen).expand(1, *measurement.y.shape[1:]).sum()
-        return (squares / seen).sqrt() / (measurement.sigma or 1 / 255)
+        squares = (measurement.residual(x) * self.mask).square().flatten(1).sum(dim=1)
+        count = torch.as_tensor(self.mask).expand(1, *measurement.y.shape[1:]).sum()
+        return (squares / count).sqrt() / (measurement.sigma or 1 / 255)
 
     def undone_by(self, model: Model) -> bool:
         """Whether a cold model undoes this very operator."""
@@ -119,8 +119,8 @@ def rows(models: Callable[[str], Model]) -> dict[str, Row]:
         of_model("blur, t = 20", models("blur-fast"), 20),
         of_model("blur, t = 60", models("blur-fast"), 60),
         of_model("pixelate, t = 60", models("pixelate-fast"), 60),
-        Row("mask, half of the pixels", Pixelwise(half), seen=half),
-        Row("down-sampling by 4", BlockMeans(4), seen=corners),
+        Row("mask, half of the pixels", Pixelwise(half), mask=half),
+        Row("down-sampling by 4", BlockMeans(4), mask=corners),
         Row(f"motion over {MOTION} pixels", operator_of(Motion(), 1)),
     ]
     return {row.name: row for row in every}
@@ -130,6 +130,6 @@ def problem(
     row: Row, x0: Tensor, labels: Tensor, prior: Model, *, sigma: float, indices: Sequence[int], samples: int = 1
 ) -> Problem:
     """Images measured once and asked for ``samples`` times, image by image."""
-    once = row.measured(x0, sigma, indices)
+    once = row.measure(x0, sigma, indices)
     measurement = Measurement(once.y.repeat_interleave(samples, 0), row.operator, sigma, row.constant)
     return Problem(measurement, labels.repeat_interleave(samples), prior, row.t)

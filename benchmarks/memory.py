@@ -12,8 +12,8 @@ from pathlib import Path
 def peak(function: str, argument: object) -> float:
     """Peak resident memory, MiB, of a fresh process that calls ``module:function`` with one argument (Linux only)."""
     command = [sys.executable, "-m", "benchmarks.memory", function, str(argument)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(finished.stdout.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(process.stdout.splitlines()[-1])
 
 
 def high_water() -> float:

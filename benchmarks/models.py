@@ -31,7 +31,7 @@ def write(
     *,
     priors: Sequence[str] | None = None,
     description: str | None = None,
-    **measured: Any,
+    **effort: Any,
 ) -> None:
     """Writes a model file for each run, by its preset's name.
 
@@ -39,7 +39,7 @@ def write(
         names: see :func:`diffcli.load`; ``NAME=RUN`` gives a model another name.
         priors: the fitted priors that are kept; all where None.
         description: of the model; None is its preset's.
-        measured: how, see :class:`diffcli.studies.compare_runs.CompareOptions`.
+        effort: how it is measured, see :class:`diffcli.studies.compare_runs.CompareOptions`.
     """
     for text in names:
         other, _, place = text.rpartition("=")
@@ -49,19 +49,21 @@ def write(
         with tempfile.TemporaryDirectory() as scratch:
             half = Path(scratch) / file.name
             diffcli.export(run, half, half=True)
-            stored = read_stored(half)
-            preset = stored.preset if description is None else {**stored.preset, "description": description}
-            fitted = {key: state for key, state in stored.prior_states.items() if priors is None or key in priors}
-            write_model_file(half, replace(stored, preset=preset, prior_states=fitted))
-            comparison = diffcli.compare([run, half], **measured)
-            full, rounded = (
+            content = read_stored(half)
+            preset = content.preset if description is None else {**content.preset, "description": description}
+            states = {key: state for key, state in content.prior_states.items() if priors is None or key in priors}
+            write_model_file(half, replace(content, preset=preset, prior_states=states))
+            comparison = diffcli.compare([run, half], **effort)
+            full, half_run = (
                 replace(run, name=kind) for run, kind in zip(comparison.runs, ("float32", "float16"), strict=True)
             )
-            print_comparison(replace(comparison, runs=[full, rounded], claims=[]))
-            stored = read_stored(half)
+            print_comparison(replace(comparison, runs=[full, half_run], claims=[]))
+            content = read_stored(half)
             write_model_file(
                 file,
-                replace(stored, preset=without_folders(stored.preset), preset_name=name, evaluation=rounded.evaluation),
+                replace(
+                    content, preset=without_folders(content.preset), preset_name=name, evaluation=half_run.evaluation
+                ),
             )
         print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, {read_metadata(file)['epoch']} epochs")
 
@@ -72,11 +74,11 @@ def without_folders(preset: Mapping[str, Any]) -> dict[str, Any]:
     return {**preset, "data": {**data, "path": Path(data["path"]).name} if "path" in data else data}
 
 
-def measure_again(names: Sequence[str], folder: Path = READY_MODELS, **measured: Any) -> None:
+def measure_again(names: Sequence[str], folder: Path = READY_MODELS, **effort: Any) -> None:
     """Replaces the scores that ready models tell of by those of today; their weights stay as they are."""
     for name in names:
         file = folder / f"{name}{SUFFIX}"
-        evaluation = diffcli.evaluate(file, **measured)
+        evaluation = diffcli.evaluate(file, **effort)
         print_evaluation(evaluation)
         write_model_file(file, replace(read_stored(file), evaluation=evaluation.as_dict()))
 
@@ -91,11 +93,11 @@ def main() -> None:
     parser.add_argument("--n-test", type=int)
     options = parser.parse_args()
     counts = {"n_fid": options.n_fid, "n_test": options.n_test}
-    measured = {name: count for name, count in counts.items() if count is not None}
+    effort = {name: count for name, count in counts.items() if count is not None}
     if options.again:
-        measure_again(options.names, **{"n_test": 250, "extractor": "classifier", **measured})
+        measure_again(options.names, **{"n_test": 250, "extractor": "classifier", **effort})
     else:
-        write(options.names, priors=options.priors, description=options.description, **measured)
+        write(options.names, priors=options.priors, description=options.description, **effort)
 
 
 if __name__ == "__main__":

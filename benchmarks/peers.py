@@ -19,8 +19,8 @@ def random_batches(images: Tensor, batch_size: int, seed: int = 0) -> Iterator[T
     """Batches of float images in [0, 1], drawn with replacement, without end."""
     generator = torch.Generator().manual_seed(seed)
     while True:
-        chosen = images[torch.randint(len(images), (batch_size,), generator=generator)]
-        yield chosen.float() / 255
+        batch = images[torch.randint(len(images), (batch_size,), generator=generator)]
+        yield batch.float() / 255
 
 
 def ddp_network() -> nn.Module:
@@ -87,8 +87,8 @@ def diffusers_step(network: nn.Module, batches: Iterator[Tensor]) -> Callable[[]
         x0 = next(batches) * 2 - 1
         noise = torch.randn_like(x0)
         t = torch.randint(0, T, (len(x0),))
-        predicted = network(scheduler.add_noise(x0, noise, t), t, return_dict=False)[0]
-        torch.nn.functional.mse_loss(predicted, noise).backward()
+        prediction = network(scheduler.add_noise(x0, noise, t), t, return_dict=False)[0]
+        torch.nn.functional.mse_loss(prediction, noise).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -96,7 +96,7 @@ def diffusers_step(network: nn.Module, batches: Iterator[Tensor]) -> Callable[[]
     return step
 
 
-class Borrowed(nn.Module):
+class Adapter(nn.Module):
     """One of our networks where a peer expects its own: called with whole steps, ``t`` in 0..T-1."""
 
     channels = out_dim = 1
@@ -115,7 +115,7 @@ def ddp_sampler(network: nn.Module, count: int, steps: int) -> Callable[[], Tens
     import denoising_diffusion_pytorch.denoising_diffusion_pytorch as module
 
     module.tqdm = lambda steps, **_: steps  # its bar would print into the tables
-    diffusion = module.GaussianDiffusion(Borrowed(network), image_size=SIDE, timesteps=T, sampling_timesteps=steps)
+    diffusion = module.GaussianDiffusion(Adapter(network), image_size=SIDE, timesteps=T, sampling_timesteps=steps)
     return lambda: diffusion.sample(count)
 
 
@@ -124,14 +124,14 @@ def diffusers_sampler(network: nn.Module, count: int, steps: int) -> Callable[[]
     from diffusers import DDIMScheduler
 
     scheduler = DDIMScheduler(num_train_timesteps=T)
-    borrowed = Borrowed(network)
+    adapter = Adapter(network)
 
     @torch.inference_mode()
     def sample() -> Tensor:
         scheduler.set_timesteps(steps)
         images = torch.randn(count, 1, SIDE, SIDE)
         for t in scheduler.timesteps:
-            images = scheduler.step(borrowed(images, t.expand(count)), t, images).prev_sample
+            images = scheduler.step(adapter(images, t.expand(count)), t, images).prev_sample
         return images
 
     return sample

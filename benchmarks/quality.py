@@ -188,8 +188,8 @@ def cells_of(row: Row, evaluation: Mapping[str, Any]) -> list[str]:
     for judge in JUDGES:
         key = f"fid_{judge}"
         cells += [f"{scores[key]:.3g} ± {scores[f'{key}_error']:.1g}", f"{times_floor(key, scores):.2f}"]
-    kept = scores.get("label_kept")
-    return [*cells, "" if kept is None else f"{kept:.3f} ± {scores['label_kept_error']:.1g}"]
+    share = scores.get("label_kept")
+    return [*cells, "" if share is None else f"{share:.3f} ± {scores['label_kept_error']:.1g}"]
 
 
 HEAD = ("evaluations", "`classifier`", "times", "`resnet`", "times", "read as the label")

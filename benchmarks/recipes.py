@@ -72,9 +72,9 @@ def ours(preset: str) -> Callable[[Task], Drawing]:
                 preset, changes, out=Path(folder) / "run", data_dir=task.data_dir, devices=device, quiet=True
             )
             rows = run.metrics_file.read_text().splitlines()
-            seen = int(rows[-1].split(",")[1]) * _batch_size(run.preset_file)
+            count = int(rows[-1].split(",")[1]) * _batch_size(run.preset_file)
             model = diffcli.load(run, devices=device)
-            started = time.perf_counter()
+            start = time.perf_counter()
             images = model.sample(task.n, steps=task.steps, batch_size=BATCH, quiet=True)
             from diffcli.inference.options import SamplerOptions
             from diffcli.inference.sampling import evaluations
@@ -82,8 +82,8 @@ def ours(preset: str) -> Callable[[Task], Drawing]:
             sampling = model.sampling(SamplerOptions(steps=task.steps), model.prior(None))
             by_digit = model.classes and model.clusters is None
             labels = sampling.labels_of(range(task.n)) if by_digit else None
-            asked = evaluations(sampling)
-        return Drawing(images, seen, asked, time.perf_counter() - started, labels)
+            calls = evaluations(sampling)
+        return Drawing(images, count, calls, time.perf_counter() - start, labels)
 
     return recipe
 
@@ -94,10 +94,10 @@ def _batch_size(preset_file: Path) -> int:
     return int(yaml.safe_load(preset_file.read_text())["training"]["batch_size"])
 
 
-def clocked(seconds: float, step: Callable[[float], None], clock: Callable[[], float] = time.perf_counter) -> int:
+def timed_steps(seconds: float, step: Callable[[float], None], clock: Callable[[], float] = time.perf_counter) -> int:
     """Calls ``step`` with the share of the time that is spent until all is; returns how often."""
-    started, count = clock(), 0
-    while (share := (clock() - started) / seconds) < 1:
+    start, count = clock(), 0
+    while (share := (clock() - start) / seconds) < 1:
         step(share)
         count += 1
     return count
@@ -131,30 +131,30 @@ class Diffusers:
             network.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, eps=1e-8
         )
         batches: Iterator[Tensor] = random_batches(task.train, self.batch_size)
-        done = 0
+        updates = 0
 
         def step(share: float) -> None:
-            nonlocal done
-            done += 1
+            nonlocal updates
+            updates += 1
             if self.warmup:  # then half a cosine to 0, here over the time
-                factor = min(done / self.warmup, 0.5 * (1 + math.cos(math.pi * share)))
+                factor = min(updates / self.warmup, 0.5 * (1 + math.cos(math.pi * share)))
                 optimizer.param_groups[0]["lr"] = self.lr * factor
             x0 = next(batches) * 2 - 1
             noise, t = torch.randn_like(x0), torch.randint(0, T, (len(x0),))
-            predicted = network(scheduler.add_noise(x0, noise, t), t, return_dict=False)[0]
-            torch.nn.functional.mse_loss(predicted, noise).backward()
+            prediction = network(scheduler.add_noise(x0, noise, t), t, return_dict=False)[0]
+            torch.nn.functional.mse_loss(prediction, noise).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
 
         network.train()
-        count = clocked(task.seconds, step, task.clock)
+        count = timed_steps(task.seconds, step, task.clock)
         sampler = DDIMScheduler.from_config(scheduler.config)
         sampler.set_timesteps(task.steps or 50)  # as many as its DDIMPipeline takes
         network.eval()
-        started = time.perf_counter()
+        start = time.perf_counter()
         images = torch.cat([self._sample(network, sampler, (size, *shape)) for size in task.batches()])
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - start
         return Drawing(to_uint8(images / 2 + 0.5), count * self.batch_size, len(sampler.timesteps), seconds)
 
     @staticmethod
@@ -203,25 +203,25 @@ class Lucidrains:
             )
             self._until(trainer, task)
             trainer.train()
-            seen = trainer.step * trainer.batch_size * trainer.gradient_accumulate_every
+            count = trainer.step * trainer.batch_size * trainer.gradient_accumulate_every
             model = trainer.ema.ema_model.eval()
-        started = time.perf_counter()
+        start = time.perf_counter()
         with torch.inference_mode():
-            drawn = torch.cat([model.sample(batch_size=size) for size in task.batches()])
-        return Drawing(to_uint8(drawn), seen, steps, time.perf_counter() - started)
+            samples = torch.cat([model.sample(batch_size=size) for size in task.batches()])
+        return Drawing(to_uint8(samples), count, steps, time.perf_counter() - start)
 
     @staticmethod
     def _until(trainer, task: Task) -> None:  # type: ignore[no-untyped-def]
         """Lets the trainer's loop end after so many seconds of it."""
-        update, started = trainer.ema.update, []
+        update, starts = trainer.ema.update, []
 
         def update_and_look() -> None:
             update()
-            if task.clock() - started[0] >= task.seconds:
+            if task.clock() - starts[0] >= task.seconds:
                 trainer.train_num_steps = trainer.step
 
         trainer.ema.update = update_and_look
-        started.append(task.clock())
+        starts.append(task.clock())
 
 
 def _png_folder(images: Tensor, folder: Path) -> Path:

@@ -57,53 +57,53 @@ def recorded_training(plain: Plain, inputs: list[Tensor]) -> Pass:
     """Forward and backward pass, both replayed."""
     examples = tuple(x.detach().clone() for x in inputs)
     with torch.autocast("cuda", plain.precision, plain.precision is not None, cache_enabled=False):
-        replayed = torch.cuda.make_graphed_callables(plain, examples, allow_unused_input=True)
-    return cast(Pass, replayed)
+        graph = torch.cuda.make_graphed_callables(plain, examples, allow_unused_input=True)
+    return cast(Pass, graph)
 
 
 def recorded_inference(plain: Plain, inputs: list[Tensor]) -> Pass:
     """A forward pass without gradients, replayed; its output is a copy."""
     # What is made in inference mode could not be written to outside.
     with torch.inference_mode(False), torch.no_grad():
-        held = [x.detach().clone() for x in inputs]
+        buffers = [x.detach().clone() for x in inputs]
         beside = torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
             for _ in range(2):  # what libraries choose and allocate at first is no part of it
-                plain(*held)
+                plain(*buffers)
         torch.cuda.current_stream().wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            output = plain(*held)
+            output = plain(*buffers)
 
-    def replayed(*inputs: Tensor) -> Tensor:
-        for own, given in zip(held, inputs, strict=True):
-            own.copy_(given)
+    def replay(*inputs: Tensor) -> Tensor:
+        for own, source in zip(buffers, inputs, strict=True):
+            own.copy_(source)
         graph.replay()
         return output.clone()
 
-    return replayed
+    return replay
 
 
 class Recordings:
     """Those of one network, by what a recording holds for."""
 
     def __init__(self) -> None:
-        self.made: dict[Any, Pass] = {}
-        self.seen: set[Any] = set()
+        self.recordings: dict[Any, Pass] = {}
+        self.keys: set[Any] = set()
 
     def run(self, network: nn.Module, forward: Pass, inputs: list[Tensor]) -> Tensor:
         """A pass, recorded at its second time; a shape that comes once alone is not worth it."""
         training = torch.is_grad_enabled()
         precision = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
         key = (training, precision, *((x.shape, x.dtype) for x in inputs), next(network.parameters()).data_ptr())
-        if key not in self.made:
+        if key not in self.recordings:
             plain = Plain(network, forward, precision).train(network.training)
-            if key not in self.seen:
-                self.seen.add(key)
+            if key not in self.keys:
+                self.keys.add(key)
                 return plain(*inputs)
-            self.made[key] = (recorded_training if training else recorded_inference)(plain, inputs)
-        return self.made[key](*inputs)
+            self.recordings[key] = (recorded_training if training else recorded_inference)(plain, inputs)
+        return self.recordings[key](*inputs)
 
 
 RECORDINGS: dict[nn.Module, Recordings] = {}
@@ -111,7 +111,7 @@ RECORDINGS: dict[nn.Module, Recordings] = {}
 
 
 @contextmanager
-def installed() -> Iterator[None]:
+def installation() -> Iterator[None]:
     """While it lasts, networks on a GPU are replayed."""
 
     def replaying(forward: Pass) -> Pass:
@@ -172,15 +172,15 @@ class Race:
         return 1000 * STEPS * BATCH / begin.elapsed_time(end)
 
     def rate_replayed(self) -> float:
-        with installed():
+        with installation():
             return self.rate()
 
     def errors(self) -> list[float]:
         """Relative ones, of what is replayed."""
-        with installed():
+        with installation():
             for _ in range(3):
-                replayed = self.results()
-        return [relative_error(a, b) for a, b in zip(self.results(), replayed, strict=True)]
+                replays = self.results()
+        return [relative_error(a, b) for a, b in zip(self.results(), replays, strict=True)]
 
 
 def compare(rounds: int) -> tuple[str, float]:
@@ -216,7 +216,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         from diffcli.cli import main as diffcli
 
-        with installed():
+        with installation():
             diffcli()
     else:
         text, largest = compare(rounds=2)

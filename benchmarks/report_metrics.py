@@ -113,11 +113,11 @@ def reconstructions(
         indices = range(start, min(start + options.batch_size, len(images)))
         file = folder / f"{indices.start:05d}-{indices.stop:05d}.pt"
         if not file.is_file():
-            began = time.perf_counter()
-            made = reconstruct_batch(sampling, images[indices.start : indices.stop], indices, noise)
+            moment = time.perf_counter()
+            results = reconstruct_batch(sampling, images[indices.start : indices.stop], indices, noise)
             with written_whole(file) as part:
-                torch.save(made, part)
-            seconds = time.perf_counter() - began
+                torch.save(results, part)
+            seconds = time.perf_counter() - moment
             print(
                 f"{folder.name}: {indices.stop} of {len(images)}, {seconds:.0f} s a batch", file=sys.stderr, flush=True
             )
@@ -127,29 +127,29 @@ def reconstructions(
 
 def rows(name: str, options: argparse.Namespace) -> Iterator[list[str]]:
     """A row of the table for each reading of one model's numbers."""
-    reported = MODELS[name]
-    model = load(TRAININGS / reported.run, data_dir=options.data_dir, devices=Devices(options.accelerator))
+    report = MODELS[name]
+    model = load(TRAININGS / report.run, data_dir=options.data_dir, devices=Devices(options.accelerator))
     test = load_source(model.preset, options.data_dir, download=False).test.images
     images = test[random_subset(len(test), options.n, options.seed)]
     originals = to_unit(to_model(images))
     for noise in (0.0,) if model.denoiser.degradation.stochastic else (0.0, NOISE):
         drawn_from = "all" if len(images) == len(test) else "random"
-        for way, made in reconstructions(model, images, noise, drawn_from, options).items():
-            for pixels, shown in {"clamped": to_unit(made), "as they come": made + 0.5}.items():
+        for way, answers in reconstructions(model, images, noise, drawn_from, options).items():
+            for pixels, values in {"clamped": to_unit(answers), "as they come": answers + 0.5}.items():
                 cells = []
                 for score in SCORES.values():
-                    mean, error = mean_and_error(score(originals, shown))
+                    mean, error = mean_and_error(score(originals, values))
                     cells.append(f"{mean:.4g}" + ("" if error is None else f" ± {error:.2g}"))
                 yield [name, f"{noise:g}", way, pixels, *cells]
     yield [
-        f"the report, {reported.place}",
+        f"the report, {report.place}",
         "",
         "",
         "",
-        f"{reported.ssim:g}",
+        f"{report.ssim:g}",
         "",
-        f"{reported.rmse:g}",
-        f"{reported.psnr:g}",
+        f"{report.rmse:g}",
+        f"{report.psnr:g}",
     ]
 
 

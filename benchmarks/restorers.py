@@ -108,13 +108,13 @@ def ours(method: str = "moments", sampler: Mapping[str, Any] | None = None, **op
         sampler: see :class:`SamplerOptions`; None is the prior's own, DDIM with eta 1, 16 steps.
         options: of the method.
     """
-    chosen = SamplerOptions(
+    sampler_options = SamplerOptions(
         sampler={**(sampler or {"name": "ddim", "eta": 1.0, "steps": 16}), "autoguidance": 1.0, "guidance": 1.0}
     )
 
     @torch.inference_mode()
-    def drawn(problem: Problem, seed: int) -> Tensor:
-        sampling = problem.prior.sampling(chosen)
+    def sample(problem: Problem, seed: int) -> Tensor:
+        sampling = problem.prior.sampling(sampler_options)
         more = {"timesteps": sampling.steps} if method == "dps" else {}
         estimate = POSTERIORS[method](
             sampling.estimate(problem.labels), problem.noise, problem.measurement, **more, **options
@@ -124,8 +124,8 @@ def ours(method: str = "moments", sampler: Mapping[str, Any] | None = None, **op
         xT, draw = randn_images(generators, shape), Noise(generators, shape, calls=len(sampling.steps))
         return last(sampling.bound_sampler(estimate, problem.noise, xT, sampling.steps, draw))
 
-    how = ", ".join(f"{key} {value}" for key, value in {**chosen.sampler, **options}.items())  # type: ignore[dict-item]
-    return Restorer(f"{method}: {how}", drawn)
+    how = ", ".join(f"{key} {value}" for key, value in {**sampler_options.sampler, **options}.items())  # type: ignore[dict-item]
+    return Restorer(f"{method}: {how}", sample)
 
 
 def cold(model: Model, *, one_step: bool) -> Restorer:
@@ -135,7 +135,7 @@ def cold(model: Model, *, one_step: bool) -> Restorer:
     """
     random = not one_step and model.denoiser.degradation.stochastic
 
-    def restored(problem: Problem, seed: int) -> Tensor:
+    def undo(problem: Problem, seed: int) -> Tensor:
         assert problem.t is not None
         sigma = min(problem.measurement.sigma, model.denoiser.measurement_noise)
         sampling = model.sampling_from(problem.t, SamplerOptions(seed=seed)).with_sigma(sigma)
@@ -144,7 +144,7 @@ def cold(model: Model, *, one_step: bool) -> Restorer:
         return torch.cat(list(restore(sampling, problem.measurement.y, labels=problem.labels)))
 
     way = "one step" if one_step else "sampler"
-    return Restorer(f"`{model.preset_name}`, {way}", restored, random=random, cold=model)
+    return Restorer(f"`{model.preset_name}`, {way}", undo, random=random, cold=model)
 
 
 def _table(problem: Problem) -> Tensor:
@@ -164,7 +164,7 @@ def azula_denoiser(problem: Problem) -> Any:
         alpha = alphas[index(t)]
         return alpha.sqrt().float(), (1 - alpha).sqrt().float()
 
-    class Borrowed(Denoiser):
+    class Adapter(Denoiser):
         def __init__(self) -> None:
             super().__init__()
             self.schedule = schedule
@@ -172,57 +172,57 @@ def azula_denoiser(problem: Problem) -> Any:
         def forward(self, x_t: Tensor, t: Tensor, **_: Any) -> DiracPosterior:
             return DiracPosterior(mean=problem.estimate(x_t, index(t).expand(len(x_t))))
 
-    return Borrowed()
+    return Adapter()
 
 
 def azula_mmps(steps: int = 64, **options: Any) -> Restorer:
     """azula's moment matching (Rozet et al. 2024), by its DDPM sampler; ``steps`` is its default."""
 
-    def drawn(problem: Problem, seed: int) -> Tensor:
+    def draw(problem: Problem, seed: int) -> Tensor:
         from azula.guidance.mmps import MMPSDenoiser
         from azula.linalg.covariance import IsotropicCovariance
         from azula.sample import DDPMSampler
 
-        known, shape = problem.measurement, problem.measurement.y.shape
+        measurement, shape = problem.measurement, problem.measurement.y.shape
         denoiser = MMPSDenoiser(
             azula_denoiser(problem),
-            y=(known.y - known.constant).flatten(1),
-            A=lambda x: known.operator(x).flatten(1),
-            cov_y=IsotropicCovariance(torch.tensor(known.noise)),
+            y=(measurement.y - measurement.constant).flatten(1),
+            A=lambda x: measurement.operator(x).flatten(1),
+            cov_y=IsotropicCovariance(torch.tensor(measurement.noise)),
             **options,
         )
         torch.manual_seed(seed)
         return DDPMSampler(denoiser, steps=steps, silent=True)(torch.randn(shape))
 
-    return Restorer(f"MMPS: {steps} steps, {options.get('iterations', 1)} iteration of GMRES", drawn)
+    return Restorer(f"MMPS: {steps} steps, {options.get('iterations', 1)} iteration of GMRES", draw)
 
 
 def azula_pgdm(steps: int = 64) -> Restorer:
     """azula's pseudo-inverse guidance (Song et al. 2023), with eta 1 as in the paper; the pseudo-inverse is regularized
     by the noise, without which a blur's is noise alone."""
 
-    def drawn(problem: Problem, seed: int) -> Tensor:
+    def draw(problem: Problem, seed: int) -> Tensor:
         from azula.guidance.pgdm import PGDMSampler
 
-        known = problem.measurement
+        measurement = problem.measurement
 
         def inverse(y: Tensor) -> Tensor:
-            weights = known.operator.solve(y, SPREAD**2, known.noise)
-            return (SPREAD**2 * known.operator.adjoint(weights)).to(y.dtype)
+            weights = measurement.operator.solve(y, SPREAD**2, measurement.noise)
+            return (SPREAD**2 * measurement.operator.adjoint(weights)).to(y.dtype)
 
         sampler = PGDMSampler(
             azula_denoiser(problem),
-            y=known.y - known.constant,
-            A=known.operator,
+            y=measurement.y - measurement.constant,
+            A=measurement.operator,
             A_inv=inverse,
             eta=1.0,
             steps=steps,
             silent=True,
         )
         torch.manual_seed(seed)
-        return sampler(torch.randn(known.y.shape))
+        return sampler(torch.randn(measurement.y.shape))
 
-    return Restorer(f"PiGDM: {steps} steps, eta 1", drawn)
+    return Restorer(f"PiGDM: {steps} steps, eta 1", draw)
 
 
 def deepinv_denoiser(problem: Problem) -> nn.Module:
@@ -230,7 +230,7 @@ def deepinv_denoiser(problem: Problem) -> nn.Module:
     alphas, T = _table(problem), problem.noise.T
     levels = (1 / alphas[1:] - 1).sqrt().log()
 
-    class Borrowed(nn.Module):
+    class Adapter(nn.Module):
         def forward(self, noisy: Tensor, sigma: Tensor | float, **_: Any) -> Tensor:
             level = float(torch.as_tensor(sigma).flatten()[0])
             t = int((levels - torch.tensor(max(level, 1e-9)).log()).abs().argmin()) + 1
@@ -238,27 +238,27 @@ def deepinv_denoiser(problem: Problem) -> nn.Module:
             return problem.estimate(xt, torch.full((len(xt),), t)) + 0.5
 
     assert len(levels) == T
-    return Borrowed()
+    return Adapter()
 
 
 def deepinv_physics(problem: Problem) -> tuple[Tensor, Any]:
     """(y, operator) for pixels in [0, 1]."""
     from deepinv.physics import GaussianNoise, LinearPhysics
 
-    known = problem.measurement
+    measurement = problem.measurement
     physics = LinearPhysics(
-        A=lambda x, **_: known.operator(x),
-        A_adjoint=lambda y, **_: known.operator.adjoint(y),
-        noise_model=GaussianNoise(max(known.sigma, NOISE_FREE)),
+        A=lambda x, **_: measurement.operator(x),
+        A_adjoint=lambda y, **_: measurement.operator.adjoint(y),
+        noise_model=GaussianNoise(max(measurement.sigma, NOISE_FREE)),
     )
-    grey = known.operator(torch.full_like(known.y, 0.5))
-    return known.y - known.constant + grey, physics
+    grey = measurement.operator(torch.full_like(measurement.y, 0.5))
+    return measurement.y - measurement.constant + grey, physics
 
 
 def deepinv_diffpir(steps: int = 100, lambda_: float = 7.0, zeta: float = 0.1) -> Restorer:
     """deepinv's DiffPIR (Zhu et al. 2023) with its defaults."""
 
-    def drawn(problem: Problem, seed: int) -> Tensor:
+    def draw(problem: Problem, seed: int) -> Tensor:
         from deepinv.optim.data_fidelity import L2
         from deepinv.sampling import DiffPIR
 
@@ -267,14 +267,14 @@ def deepinv_diffpir(steps: int = 100, lambda_: float = 7.0, zeta: float = 0.1) -
         torch.manual_seed(seed)
         return model(y, physics) - 0.5
 
-    return Restorer(f"DiffPIR: {steps} steps, lambda {lambda_:g}, zeta {zeta:g}", drawn)
+    return Restorer(f"DiffPIR: {steps} steps, lambda {lambda_:g}, zeta {zeta:g}", draw)
 
 
 def deepinv_dps(steps: int = 100, weight: float = 100.0) -> Restorer:
     """deepinv's DPS (Chung et al. 2023); its defaults are 1000 steps and a weight of 1, with which the measurement
     hardly counts: of 1, 30 and 100 the last gave the best PSNR."""
 
-    def drawn(problem: Problem, seed: int) -> Tensor:
+    def draw(problem: Problem, seed: int) -> Tensor:
         from deepinv.sampling import DPS
 
         y, physics = deepinv_physics(problem)
@@ -283,7 +283,7 @@ def deepinv_dps(steps: int = 100, weight: float = 100.0) -> Restorer:
         model.solver.rng = torch.Generator()
         return model(y, physics, x_init=tuple(y.shape), seed=seed).float() - 0.5
 
-    return Restorer(f"DPS: {steps} steps, weight {weight:g}", drawn)
+    return Restorer(f"DPS: {steps} steps, weight {weight:g}", draw)
 
 
 def restore_and_count(restorer: Restorer, problem: Problem, seed: int) -> tuple[Tensor, float, float]:

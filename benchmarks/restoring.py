@@ -122,11 +122,11 @@ def all_rows() -> dict[str, Row]:
 def restorers(row: Row, models: Sequence[str]) -> dict[str, Restorer]:
     """Those that serve a row, by column."""
     columns: dict[str, Restorer] = {}
-    for known in filter(row.undone_by, map(model, models)):
-        noisy = known.denoiser.degradation.stochastic or known.denoiser.measurement_noise
+    for cold_model in filter(row.undone_by, map(model, models)):
+        noisy = cold_model.denoiser.degradation.stochastic or cold_model.denoiser.measurement_noise
         kind = "cold, trained with noise" if noisy else "cold"
-        columns[f"{kind}: one step"] = cold(known, one_step=True)
-        columns[f"{kind}: sampler"] = cold(known, one_step=False)
+        columns[f"{kind}: one step"] = cold(cold_model, one_step=True)
+        columns[f"{kind}: sampler"] = cold(cold_model, one_step=False)
     return {
         **columns,
         OURS: ours(),
@@ -149,8 +149,8 @@ def scores_of(images: Tensor, x0: Tensor, labels: Tensor, misfits: Tensor) -> di
         "misfit": misfits[:, 0],
     }
     for judge in JUDGES:
-        read = probabilities(load_classifier("mnist", judge).network, one).argmax(dim=1)
-        scores[f"kept_{judge}"] = (read == labels).double()
+        readings = probabilities(load_classifier("mnist", judge).network, one).argmax(dim=1)
+        scores[f"kept_{judge}"] = (readings == labels).double()
     if images.shape[1] > 1:
         scores["coverage"] = coverage(samples, originals)
     return scores
@@ -166,9 +166,9 @@ def coverage(samples: Tensor, originals: Tensor) -> Tensor:
 
     count = samples.shape[1]
     weights = torch.randn(originals[0].numel(), PROJECTIONS, generator=torch.Generator().manual_seed(0))
-    drawn, true = samples.flatten(2) @ weights, originals.flatten(1) @ weights
-    reach = float(t.ppf(0.5 + COVERAGE / 2, count - 1)) * math.sqrt(1 + 1 / count) * drawn.std(dim=1)
-    return ((true - drawn.mean(dim=1)).abs() <= reach).double().mean(dim=1)
+    values, true = samples.flatten(2) @ weights, originals.flatten(1) @ weights
+    reach = float(t.ppf(0.5 + COVERAGE / 2, count - 1)) * math.sqrt(1 + 1 / count) * values.std(dim=1)
+    return ((true - values.mean(dim=1)).abs() <= reach).double().mean(dim=1)
 
 
 def moments(values: Tensor | Sequence[float]) -> Moments:
@@ -177,7 +177,7 @@ def moments(values: Tensor | Sequence[float]) -> Moments:
     return [len(tensor), *(float(f"{float(total):.8g}") for total in (tensor.sum(), tensor.square().sum()))]
 
 
-def added(first: Moments, second: Moments) -> Moments:
+def sum_of(first: Moments, second: Moments) -> Moments:
     """The moments of both."""
     return [a + b for a, b in zip(first, second, strict=True)]
 
@@ -276,7 +276,7 @@ def _measure_cells(setting: Setting, cells: Mapping[str, Any], digits: Digits, m
         scores["times_ours"] = moments([seconds[name] / seconds[OURS]])
         if start:
             earlier = cells[name]["scores"]
-            scores = {key: added(earlier[key], value) for key, value in scores.items()}
+            scores = {key: sum_of(earlier[key], value) for key, value in scores.items()}
         cells[name] = {
             "source": sources[name],
             "digits": start + len(digits.indices),
@@ -364,8 +364,8 @@ def cost_table(cells: Mapping[str, Mapping[str, Any]]) -> str:
         forward, backward = ({round(cell["passes"][side]) for cell in own} for side in (0, 1))
         times, seconds = own[0]["scores"]["times_ours"], own[0]["scores"]["seconds"]
         for cell in own[1:]:
-            times = added(times, cell["scores"]["times_ours"])
-            seconds = added(seconds, cell["scores"]["seconds"])
+            times = sum_of(times, cell["scores"]["times_ours"])
+            seconds = sum_of(seconds, cell["scores"]["seconds"])
         what = " or ".join(sorted({_settings_text(cell["source"]) for cell in own}))
         release = own[0]["source"].get("release", "")
         lines.append(

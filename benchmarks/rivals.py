@@ -43,19 +43,21 @@ def features(judge: Extractor, images: torch.Tensor) -> torch.Tensor:
 def keep_scores(name: str, task: Task, out: Path) -> Drawing:
     """What a recipe drew, from ``out`` where it is there."""
     file = out / f"{name}.npz"
-    asked = json.dumps({"seconds": task.seconds, "n": task.n, "steps": task.steps})
+    settings = json.dumps({"seconds": task.seconds, "n": task.n, "steps": task.steps})
     if file.is_file():
         with np.load(file) as content:
-            if str(content["asked"]) == asked and "labels" in content:
+            if str(content["asked"]) == settings and "labels" in content:
                 facts = content["facts"].tolist()
                 labels = torch.from_numpy(content["labels"]) if content["labels"].size else None
                 return Drawing(torch.from_numpy(content["images"]), int(facts[0]), int(facts[1]), facts[2], labels)
     torch.manual_seed(0)
-    drawn = RECIPES[name](task)
-    facts = [drawn.images_shown, drawn.evaluations, drawn.sampling_seconds]
-    labels = np.array([]) if drawn.labels is None else drawn.labels.numpy()
-    np.savez_compressed(file, images=drawn.images.numpy(), labels=labels, facts=np.array(facts), asked=np.array(asked))
-    return drawn
+    drawing = RECIPES[name](task)
+    facts = [drawing.images_shown, drawing.evaluations, drawing.sampling_seconds]
+    labels = np.array([]) if drawing.labels is None else drawing.labels.numpy()
+    np.savez_compressed(
+        file, images=drawing.images.numpy(), labels=labels, facts=np.array(facts), asked=np.array(settings)
+    )
+    return drawing
 
 
 def main() -> None:
@@ -75,16 +77,16 @@ def main() -> None:
     real = {name: Reference.of(features(judge, source.test.images)) for name, judge in judges.items()}
     rows = []
     for name in options.only:
-        drawn = keep_scores(name, task, options.out)
-        labels = torch.full((task.n,), -1) if drawn.labels is None else drawn.labels
+        drawing = keep_scores(name, task, options.out)
+        labels = torch.full((task.n,), -1) if drawing.labels is None else drawing.labels
         pool = Pool.like(labels, source.development.labels, seed=0)
-        cells = [f"{drawn.images_shown:,}", "no" if drawn.labels is None else "yes", drawn.evaluations]
+        cells = [f"{drawing.images_shown:,}", "no" if drawing.labels is None else "yes", drawing.evaluations]
         for judge_name, judge in judges.items():
             distance_to = real[judge_name].distance
-            distance = distance_to(features(judge, drawn.images))
+            distance = distance_to(features(judge, drawing.images))
             floor = floor_of(distance_to, features(judge, task.train[pool.indices]), pool.sets(labels, FLOORS, seed=0))
             cells += [f"{distance:.3g}", f"{distance / floor:.3g}"]
-        rows.append([name, *cells, f"{drawn.sampling_seconds:,.0f}"])
+        rows.append([name, *cells, f"{drawing.sampling_seconds:,.0f}"])
         print(" | ".join(map(str, rows[-1])), flush=True)
     header = [
         f"{options.seconds:g} s of training",

@@ -21,9 +21,9 @@ def rate_of(work: Callable[[], object], count: float) -> Side:
     """A side that does ``work``, which is ``count`` units, and returns units per second."""
 
     def run() -> float:
-        started = time.perf_counter()
+        start = time.perf_counter()
         work()
-        return count / (time.perf_counter() - started)
+        return count / (time.perf_counter() - start)
 
     return run
 
@@ -43,13 +43,13 @@ def alternate(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
     """``median (lowest to highest)``, each with that many significant digits."""
-    shown = [_significant(value, digits) for value in (statistics.median(values), min(values), max(values))]
-    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+    texts = [_significant(value, digits) for value in (statistics.median(values), min(values), max(values))]
+    return f"{texts[0]} ({texts[1]} to {texts[2]})"
 
 
 def _significant(value: float, digits: int) -> str:
-    rounded = float(f"{value:.{digits}g}")
-    return f"{rounded:,.0f}" if rounded >= 10 ** (digits - 1) else f"{rounded:g}"
+    number = float(f"{value:.{digits}g}")
+    return f"{number:,.0f}" if number >= 10 ** (digits - 1) else f"{number:g}"
 
 
 def ratios(rates: dict[str, list[float]], first: str, other: str) -> list[float]:

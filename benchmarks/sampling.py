@@ -61,11 +61,11 @@ def cost_of_small_batches(rounds: int, steps: int = 25) -> str:
 
         return work
 
-    def sampled(size: int, count: int) -> Callable[[], object]:
+    def job(size: int, count: int) -> Callable[[], object]:
         sampling = sampling_of(network, size, steps)
         return lambda: list(generate(sampling, count, SHAPE))
 
-    sides = {f"sampled {size}": rate_of(sampled(size, count), count) for size, count in sizes.items()}
+    sides = {f"sampled {size}": rate_of(job(size, count), count) for size, count in sizes.items()}
     sides |= {f"alone {size}": rate_of(alone(size, count), count) for size, count in sizes.items()}
     rates = alternate(sides, rounds)
     rows = []

@@ -27,7 +27,7 @@ def bare_step(plan: Plan, batches: int) -> Side:
     def work() -> None:
         denoiser.train()
         optimizer = OPTIMIZERS[training.optimizer](denoiser.network, training.lr, training.weight_decay, True)
-        averaged, current = [weight.detach().clone() for weight in weights], [weight.detach() for weight in weights]
+        averages, current = [weight.detach().clone() for weight in weights], [weight.detach() for weight in weights]
         order = torch.randperm(len(train), generator=generator)[: batches * training.batch_size]
         for index in order.split(training.batch_size):
             x0, T = to_model(train.images[index]), denoiser.degradation.T
@@ -44,7 +44,7 @@ def bare_step(plan: Plan, batches: int) -> Side:
                 torch.nn.utils.clip_grad_norm_(weights, training.clip_norm)
             optimizer.step()
             if training.ema is not None:
-                torch._foreach_lerp_(averaged, current, 1 - training.ema)
+                torch._foreach_lerp_(averages, current, 1 - training.ema)
 
     return rate_of(work, batches * training.batch_size)
 

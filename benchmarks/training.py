@@ -41,12 +41,12 @@ def plan_of(preset: str, data_dir: Path, batches: int, precision: str = "32-true
     return planning.plan(options, download=False)
 
 
-def ours(planned: Plan) -> Side:
+def ours(plan: Plan) -> Side:
     """Training as ``diffcli train`` does it, all callbacks and logs included."""
 
     def side() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            run = run_plan(replace(planned, options=replace(planned.options, out=Path(folder) / "run")))
+            run = run_plan(replace(plan, options=replace(plan.options, out=Path(folder) / "run")))
             row = run.metrics_file.read_text().splitlines()[-1].split(",")
         return float(row[4])
 
@@ -122,7 +122,7 @@ def against_peers(data_dir: Path, rounds: int, batches: int) -> str:
         plan = plan_of(FAST, data_dir, batches, **{"network.width": width})
         size = plan.preset.training.batch_size
         step = make_step(network, peers.random_batches(plan.data.train.images, size))
-        sides = {"diffcli": ours(plan), name: rate_of(_repeated(step, batches), batches * size)}
+        sides = {"diffcli": ours(plan), name: rate_of(_repetition(step, batches), batches * size)}
         rates = alternate(sides, rounds)
         for side, net in (("diffcli", plan.module.denoiser.network), (name, network)):
             label = f"compact UNet, width {width}" if side == "diffcli" else name
@@ -131,7 +131,7 @@ def against_peers(data_dir: Path, rounds: int, batches: int) -> str:
     return table(["batch 64", "parameters", "MFLOP/image", "images/s", "times the peer"], rows)
 
 
-def _repeated(step: Callable[[], None], count: int) -> Callable[[], None]:
+def _repetition(step: Callable[[], None], count: int) -> Callable[[], None]:
     def work() -> None:
         for _ in range(count):
             step()
@@ -174,10 +174,10 @@ def variants(data_dir: Path, rounds: int, batches: int) -> str:
     """What memory format, precision and compilation do to a training step, without Lightning."""
     tables = []
     for preset in (CNN, FAST):
-        plain, last, mixed, compiled = (plan_of(preset, data_dir, 1) for _ in range(4))
+        plain, last, half, graph = (plan_of(preset, data_dir, 1) for _ in range(4))
         last.module.denoiser.to(memory_format=torch.channels_last)
-        compile_in_place(compiled.module.denoiser.network, torch.device("cpu"))
-        mixed_step = _bare_step(mixed)
+        compile_in_place(graph.module.denoiser.network, torch.device("cpu"))
+        mixed_step = _bare_step(half)
 
         def in_bfloat16(step: Callable[[], None] = mixed_step) -> None:
             with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -187,10 +187,10 @@ def variants(data_dir: Path, rounds: int, batches: int) -> str:
             "float32, as it is": _bare_step(plain),
             "channels last": _bare_step(last),
             "bfloat16 mixed": in_bfloat16,
-            "compiled": _bare_step(compiled),
+            "compiled": _bare_step(graph),
         }
         count = batches * plain.preset.training.batch_size
-        rates = alternate({name: rate_of(_repeated(step, batches), count) for name, step in steps.items()}, rounds)
+        rates = alternate({name: rate_of(_repetition(step, batches), count) for name, step in steps.items()}, rounds)
         rows = [[name, spread(rates[name]), spread(ratios(rates, name, "float32, as it is"))] for name in steps]
         tables.append(table([preset, "images/s", "times the first"], rows))
     return "\n\n".join(tables)
@@ -202,9 +202,9 @@ def profile(data_dir: Path) -> str:
     tables = []
     for preset in (CNN, FAST):
         step = _bare_step(plan_of(preset, data_dir, 1))
-        _repeated(step, 3)()
+        _repetition(step, 3)()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-            _repeated(step, 5)()
+            _repetition(step, 5)()
         events = profiler.key_averages()
         total = sum(event.self_cpu_time_total for event in events)
         largest = sorted(events, key=lambda event: -event.self_cpu_time_total)

@@ -86,9 +86,9 @@ def cell(options: argparse.Namespace) -> None:
     out = options.out / f"{name}-{seconds:g}s-{seed}"
     facts: dict[str, Any] = {"machine": machine(), "n_fid": options.n_fid}
     if not (out / "facts.json").is_file():
-        began = time.process_time()
+        start = time.process_time()
         run = diffcli.train(recipe.preset, settings, out=out, devices=CPU, quiet=True)
-        facts["training seconds"] = time.process_time() - began
+        facts["training seconds"] = time.process_time() - start
         facts["gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         content = torch.load(run.last, map_location="cpu", weights_only=False)
         facts["steps"] = int(content["global_step"])
@@ -97,9 +97,9 @@ def cell(options: argparse.Namespace) -> None:
         facts["parameters"] = sum(weight.numel() for weight in network.parameters())
         (out / "facts.json").write_text(json.dumps(facts))
     facts |= json.loads((out / "facts.json").read_text())
-    began = time.process_time()
+    start = time.process_time()
     result = diffcli.evaluate(out, ["fid", "label_kept"], None, options.n_fid, devices=CPU, quiet=True)
-    facts |= {"evaluation seconds": time.process_time() - began, "n_fid": options.n_fid, "scores": result.scores}
+    facts |= {"evaluation seconds": time.process_time() - start, "n_fid": options.n_fid, "scores": result.scores}
     keep(options.store, {key_of(name, seconds, seed): facts})
     print(name, seed, json.dumps(facts), flush=True)
 

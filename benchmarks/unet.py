@@ -30,8 +30,8 @@ class PlainAttention(LinearAttention):
     def forward(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
         q, k, v = self.to_qkv(self.norm(x)).reshape(batch, 3, self.heads, -1, height * width).unbind(dim=1)
-        read = (k.softmax(dim=-1) @ v.mT).mT @ (q * self.scale)
-        return x + self.out(read.reshape(batch, -1, height, width))
+        output = (k.softmax(dim=-1) @ v.mT).mT @ (q * self.scale)
+        return x + self.out(output.reshape(batch, -1, height, width))
 
 
 PLAIN: dict[type, type] = {ChannelNorm: PlainNorm, ConvNextBlock: PlainBlock, LinearAttention: PlainAttention}

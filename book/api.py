@@ -67,22 +67,22 @@ def pages() -> dict[str, str]:
     Raises:
         ValueError: a public name is on no page, or a page has one that is not public.
     """
-    placed = [name for _, _, names in PAGES.values() for name in names]
+    page_names = [name for _, _, names in PAGES.values() for name in names]
     public = set(diffcli.__all__) - {"__version__"}
-    if set(placed) != public or len(placed) != len(set(placed)):
-        raise ValueError(f"book/api.py and diffcli.__all__ differ in {sorted(public ^ set(placed))}")
+    if set(page_names) != public or len(page_names) != len(set(page_names)):
+        raise ValueError(f"book/api.py and diffcli.__all__ differ in {sorted(public ^ set(page_names))}")
     overview = [
         "# Python API",
         "",
         "Everything here is imported from `diffcli` itself. [A first look](../python.md).",
         "",
     ]
-    found = {}
+    files = {}
     for page, (title, about, names) in PAGES.items():
         overview += [f"## [{title}]({page}.md)", "", about, ""]
         overview += [f"- [`diffcli.{name}`]({page}.md#{_path(name)})" for name in names] + [""]
-        found[f"api/{page}.md"] = "\n".join([f"# {title}", "", about, "", *(f"::: {_path(name)}\n" for name in names)])
-    return {"api/index.md": "\n".join(overview), **found}
+        files[f"api/{page}.md"] = "\n".join([f"# {title}", "", about, "", *(f"::: {_path(name)}\n" for name in names)])
+    return {"api/index.md": "\n".join(overview), **files}
 
 
 def _path(name: str) -> str:

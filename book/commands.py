@@ -32,8 +32,8 @@ def navigation() -> list[Any]:
 
 def pages() -> dict[str, str]:
     """By file, the overview and a page for each command."""
-    found = {_page(name): _reference(name, command) for name, command in ROOT.commands.items()}
-    return {"commands/index.md": _overview(), **found}
+    files = {_page(name): _reference(name, command) for name, command in ROOT.commands.items()}
+    return {"commands/index.md": _overview(), **files}
 
 
 def _page(name: str) -> str:
@@ -54,8 +54,8 @@ def _overview() -> str:
             if parameter.param_type_name == "option" and "--help" not in parameter.opts and not parameter.hidden:
                 where.setdefault(parameter.opts[0], []).append(name)
     for flag, names in sorted(where.items()):
-        linked = ", ".join(f"[{name}]({name}.md#{_anchor(flag)})" for name in names)
-        lines.append(f"| `{flag}` | {linked} |")
+        links = ", ".join(f"[{name}]({name}.md#{_anchor(flag)})" for name in names)
+        lines.append(f"| `{flag}` | {links} |")
     return "\n".join(lines) + "\n"
 
 
@@ -128,8 +128,8 @@ def _anchor(flag: str) -> str:
 
 def _text(text: str | None) -> str:
     """Help as Markdown: flags as code, nothing taken for markup."""
-    escaped = (text or "").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
-    return FLAG.sub(lambda match: f"`{match[1]}`", re.sub(r"'(diffcli [^']*|\{[^']*\})'", r"`\1`", escaped))
+    html = (text or "").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
+    return FLAG.sub(lambda match: f"`{match[1]}`", re.sub(r"'(diffcli [^']*|\{[^']*\})'", r"`\1`", html))
 
 
 def _cell(text: str | None) -> str:

@@ -17,7 +17,7 @@ UNITS = 100
 """Of the drawing, in the height of a line of text."""
 
 
-def drawn(page: str) -> str:
+def render(page: str) -> str:
     """A page's HTML, its formulas drawn in the colour of the text."""
     page = INLINE.sub(lambda match: _svg(html.unescape(match[1])), page)
     return BLOCK.sub(lambda match: f'<p class="formula">{_svg(html.unescape(match[1]))}</p>', page)

@@ -25,15 +25,15 @@ def on_config(config: MkDocsConfig) -> None:
     """Completes the navigation: generated pages where a folder is named, and new pages of ``docs`` at the end of How
     to."""
     pages = {"commands/": commands.navigation(), "api/": api.navigation()}
-    named = repr(config.nav)
+    navigation = repr(config.nav)
     for entry in config.nav or []:
         if isinstance(entry, dict):
             (title, content) = next(iter(entry.items()))
             if isinstance(content, str) and content in pages:
                 entry[title] = pages[content]
             elif title == "How to":
-                found = sorted(file.name for file in (ROOT / "docs").glob("*.md"))
-                content += [name for name in found if f"'{name}'" not in named]
+                names = sorted(file.name for file in (ROOT / "docs").glob("*.md"))
+                content += [name for name in names if f"'{name}'" not in navigation]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -45,12 +45,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
                 files.append(File.generated(config, name, content=content))
     for source in sorted((ROOT / "docs").rglob("*.html")):
         name = source.relative_to(ROOT / "docs").as_posix()
-        taken = File.generated(config, name, abs_src_path=str(source), inclusion=InclusionLevel.INCLUDED)
-        taken.dest_uri = taken.url = name.removesuffix(".html") + "-page.html"
-        files.append(taken)
-    generated = commands.pages() | api.pages() | presets.pages()
-    generated["changelog.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    for name, text in generated.items():
+        page = File.generated(config, name, abs_src_path=str(source), inclusion=InclusionLevel.INCLUDED)
+        page.dest_uri = page.url = name.removesuffix(".html") + "-page.html"
+        files.append(page)
+    pages = commands.pages() | api.pages() | presets.pages()
+    pages["changelog.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files
 
@@ -75,4 +75,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def on_page_content(html: str, **kwargs: Any) -> str:
     """Formulas as drawings, which need nothing."""
-    return formulas.drawn(html)
+    return formulas.render(html)

@@ -25,8 +25,8 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 def cells(file: Path) -> list[dict[str, Any]]:
     """The cells of a notebook, their sources as text."""
     content = json.loads(file.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = content["cells"]
-    return [cell | {"source": "".join(cell["source"])} for cell in found]
+    entries: list[dict[str, Any]] = content["cells"]
+    return [cell | {"source": "".join(cell["source"])} for cell in entries]
 
 
 def run(file: Path, **parameters: Any) -> list[list[dict[str, Any]]]:
@@ -41,31 +41,31 @@ def run(file: Path, **parameters: Any) -> list[list[dict[str, Any]]]:
     names: dict[str, Any] = {"__name__": "__main__"}
     outputs = []
     for cell in cells(file):
-        found = _run_cell(cell["source"], names) if cell["cell_type"] == "code" else []
+        results = _run_cell(cell["source"], names) if cell["cell_type"] == "code" else []
         if PARAMETERS in cell["metadata"].get("tags", ()):
             if unknown := set(parameters) - set(names):
                 raise ValueError(f"{file} has no parameter {', '.join(sorted(unknown))}")
             names |= parameters
-        outputs.append(found)
+        outputs.append(results)
     return outputs
 
 
 def _run_cell(source: str, names: dict[str, Any]) -> list[dict[str, Any]]:
     """What a cell prints, and what its last expression is."""
     *body, last = ast.parse(source).body
-    shown = ast.Expression(last.value) if isinstance(last, ast.Expr) else None
-    before = ast.Module(body if shown else [*body, last], type_ignores=[])
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    expression = ast.Expression(last.value) if isinstance(last, ast.Expr) else None
+    before = ast.Module(body if expression else [*body, last], type_ignores=[])
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream):
         exec(compile(before, "<cell>", "exec"), names)
-        value = eval(compile(shown, "<cell>", "eval"), names) if shown else None
+        value = eval(compile(expression, "<cell>", "eval"), names) if expression else None
     outputs: list[dict[str, Any]] = []
-    if printed.getvalue():
-        lines = printed.getvalue().splitlines(keepends=True)
+    if stream.getvalue():
+        lines = stream.getvalue().splitlines(keepends=True)
         outputs.append({"output_type": "stream", "name": "stdout", "text": lines})
     if value is not None:
-        kept = {"data": _data(value), "metadata": {}, "execution_count": None}
-        outputs.append({"output_type": "execute_result", **kept})
+        result = {"data": _data(value), "metadata": {}, "execution_count": None}
+        outputs.append({"output_type": "execute_result", **result})
     return outputs
 
 
@@ -80,9 +80,9 @@ def _data(value: Any) -> dict[str, str]:
 def store(file: Path, outputs: list[list[dict[str, Any]]]) -> None:
     """Writes the outputs of a notebook's cells into its file."""
     content = json.loads(file.read_text(encoding="utf-8"))
-    for cell, found in zip(content["cells"], outputs, strict=True):
+    for cell, results in zip(content["cells"], outputs, strict=True):
         if cell["cell_type"] == "code":
-            cell["outputs"] = found
+            cell["outputs"] = results
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

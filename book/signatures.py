@@ -25,14 +25,14 @@ class Signatures(griffe.Extension):
             _visit(pkg)
 
 
-def _visit(found: griffe.Object) -> None:
-    if found.docstring:
-        found.docstring.value = ROLE.sub(_as_code, found.docstring.value).replace("``", "`")
-    if isinstance(found, griffe.Function) and any(
-        str(decorator.value).startswith(("called_with(", "takes")) for decorator in found.decorators
+def _visit(node: griffe.Object) -> None:
+    if node.docstring:
+        node.docstring.value = ROLE.sub(_as_code, node.docstring.value).replace("``", "`")
+    if isinstance(node, griffe.Function) and any(
+        str(decorator.value).startswith(("called_with(", "takes")) for decorator in node.decorators
     ):
-        _spell_out(found)
-    for member in found.members.values():
+        _spell_out(node)
+    for member in node.members.values():
         if not member.is_alias:
             _visit(member)  # type: ignore[arg-type]
 
@@ -56,7 +56,7 @@ def _spell_out(function: griffe.Function) -> None:
                 parameter.name,
                 annotation=None if parameter.annotation is inspect.Parameter.empty else str(parameter.annotation),
                 kind=griffe.ParameterKind[parameter.kind.name.lower()],
-                default=None if parameter.default is inspect.Parameter.empty else _shown(parameter, options),
+                default=None if parameter.default is inspect.Parameter.empty else _default_text(parameter, options),
             )
             for parameter in inspect.signature(value).parameters.values()
         )
@@ -66,17 +66,17 @@ def _spell_out(function: griffe.Function) -> None:
         head, mark, tail = text.partition("\nRaises:")
         head, _, arguments = head.partition("\n\nArgs:\n")
         lines = [line for line in arguments.splitlines() if line.strip() and not line.startswith("    options: see")]
-        described = "\n".join([*lines, _described(options)])
-        function.docstring.value = f"{head.rstrip()}\n\nArgs:\n{described}\n{mark}{tail}"
+        section = "\n".join([*lines, _option_lines(options)])
+        function.docstring.value = f"{head.rstrip()}\n\nArgs:\n{section}\n{mark}{tail}"
 
 
-def _shown(parameter: inspect.Parameter, options: Any) -> str:
+def _default_text(parameter: inspect.Parameter, options: Any) -> str:
     """The default of an argument; where it is made anew for each call, by what."""
     factories = {field.name: field.default_factory for field in fields(options) if field.default_factory is not MISSING}
     return f"{factories[parameter.name].__name__}()" if parameter.name in factories else repr(parameter.default)
 
 
-def _described(options: Any) -> str:
+def _option_lines(options: Any) -> str:
     """The lines below ``Args:``, indented: what an options class and its bases say of each field, else the help of its
     flag."""
     texts: dict[str, str] = {}

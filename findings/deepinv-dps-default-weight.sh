@@ -31,13 +31,13 @@ class Exact(deepinv.models.Denoiser):
 
 
 physics = deepinv.physics.Denoising(deepinv.physics.GaussianNoise(SIGMA))
-measured = physics(images)
+measurements = physics(images)
 agreement = {}
 for weight in (None, 100.0):
     words = {} if weight is None else {"weight": weight}
-    answers = deepinv.sampling.DPS(Exact(), **words)(measured, physics).float()
+    answers = deepinv.sampling.DPS(Exact(), **words)(measurements, physics).float()
     agreement[weight] = float(torch.corrcoef(torch.stack([answers.flatten(), images.flatten()]))[0, 1])
-    residual = float((answers - measured).square().mean().sqrt()) / SIGMA
+    residual = float((answers - measurements).square().mean().sqrt()) / SIGMA
     print(f"{'defaults' if weight is None else f'weight {weight:g}'}: correlation with the images {agreement[weight]:.3f}, residual {residual:.1f} sigma")
 holds = agreement[None] < 0.3 and agreement[100.0] > 0.9
 print("Still so: the defaults do not look at the measurement." if holds else "Changed: see above.")

@@ -23,7 +23,7 @@ print(f"diffusers {diffusers.__version__}, torch {torch.__version__}")
 SPREAD = 0.5
 
 
-def drawn(kind, count):
+def ends_of(kind, count):
     """The standard deviation of samples, the exact denoiser of independent normal pixels being known."""
     scheduler, generator = kind(timestep_spacing="trailing", clip_sample=False), torch.Generator().manual_seed(0)
     scheduler.set_timesteps(count)
@@ -37,7 +37,7 @@ def drawn(kind, count):
 
 holds = True
 for count in (50, 60, 61, 62, 499, 500, 501):
-    ends = [drawn(kind, count) for kind in (DDIMScheduler, DDPMScheduler)]
+    ends = [ends_of(kind, count) for kind in (DDIMScheduler, DDPMScheduler)]
     times = ends[0][1]
     spreads = " and ".join(f"{spread:.3f}" for spread, _ in ends)
     print(f"{count:>3} steps: {len(times)} timesteps, the last {int(times[-1])}; DDIM and DDPM end at {spreads}, of {SPREAD}")

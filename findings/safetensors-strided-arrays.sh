@@ -17,15 +17,15 @@ from safetensors.numpy import load_file, save_file
 print(f"safetensors {safetensors.__version__}, numpy {np.__version__}")
 base = np.arange(6, dtype=np.float32).reshape(2, 3)
 views = {"transposed": base.T, "every second column": base[:, ::2], "Fortran order": np.asfortranarray(base)}
-changed = []
+differences = []
 for name, array in views.items():
     save_file({"x": array}, "model.safetensors")
-    loaded = load_file("model.safetensors")["x"]
-    changed.append(loaded.shape == array.shape and not np.array_equal(loaded, array))
-    print(f"{name}: saved {array.tolist()}, loaded {loaded.tolist()}")
+    copy = load_file("model.safetensors")["x"]
+    differences.append(copy.shape == array.shape and not np.array_equal(copy, array))
+    print(f"{name}: saved {array.tolist()}, loaded {copy.tolist()}")
 save_file({"x": np.ascontiguousarray(base.T)}, "model.safetensors")
 sound = np.array_equal(load_file("model.safetensors")["x"], base.T)
 print(f"contiguous copy of the transposed array: {'the same values' if sound else 'other values'}")
-print("Still so: views are written with other values." if all(changed) and sound else "Changed: see above.")
-sys.exit(0 if all(changed) and sound else 1)
+print("Still so: views are written with other values." if all(differences) and sound else "Changed: see above.")
+sys.exit(0 if all(differences) and sound else 1)
 PY

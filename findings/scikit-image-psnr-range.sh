@@ -22,10 +22,10 @@ noisy = np.minimum(clean + 0.1 * np.random.default_rng(1).normal(size=clean.shap
 below = clean.copy()
 below[0, 0] = -1e-6
 near = psnr(clean, noisy), psnr(below, noisy)
-fixed = psnr(clean, noisy, data_range=1), psnr(below, noisy, data_range=1)
-print(f"no value below 0: {near[0]:.2f} dB; one pixel at -1e-6: {near[1]:.2f} dB; data_range=1: {fixed[0]:.2f} and {fixed[1]:.2f} dB")
+unit_range = psnr(clean, noisy, data_range=1), psnr(below, noisy, data_range=1)
+print(f"no value below 0: {near[0]:.2f} dB; one pixel at -1e-6: {near[1]:.2f} dB; data_range=1: {unit_range[0]:.2f} and {unit_range[1]:.2f} dB")
 print(f"arguments swapped: {psnr(noisy, clean):.2f} dB")
-holds = near[1] - near[0] > 5 and psnr(noisy, clean) - near[0] > 5 and abs(fixed[1] - fixed[0]) < 1e-3
+holds = near[1] - near[0] > 5 and psnr(noisy, clean) - near[0] > 5 and abs(unit_range[1] - unit_range[0]) < 1e-3
 print("Still so: one negative pixel doubles the range." if holds else "Changed: see above.")
 sys.exit(0 if holds else 1)
 PY

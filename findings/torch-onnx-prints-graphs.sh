@@ -30,13 +30,13 @@ class Exponential(torch.nn.Module):
         return torch.linalg.matrix_exp(self.first(x))
 
 
-with contextlib.redirect_stdout(io.StringIO()) as printed:
+with contextlib.redirect_stdout(io.StringIO()) as stream:
     try:
         torch.onnx.export(Exponential(), (torch.zeros(4, 4),), "x.onnx", dynamo=False, verbose=False)
         outcome = "exported"
     except torch.onnx.errors.UnsupportedOperatorError:
         outcome = "refused"
-print(f'{{"torch": "{torch.__version__}", "outcome": "{outcome}", "seen by redirect_stdout": {len(printed.getvalue())}}}')
+print(f'{{"torch": "{torch.__version__}", "outcome": "{outcome}", "seen by redirect_stdout": {len(stream.getvalue())}}}')
 PY
 v/bin/python export.py > out.txt
 echo "What the program printed is its last line; what stands above it the library printed:"

@@ -36,9 +36,9 @@ pip torch==2.13.0 numpy==2.2.6 scikit-image==0.25.2 'setuptools<81'
 for version in 1.4.1 1.4.2 1.9.0; do
   pip "torchmetrics==$version"
   if [ "$version" = 1.4.1 ]; then more=definition; else more=; fi
-  "$work/venv/bin/python" "$work/score.py" $more 2>/dev/null | tee -a "$work/seen"
+  "$work/venv/bin/python" "$work/score.py" $more 2>/dev/null | tee -a "$work/scores"
 done
-value() { grep "$1" "$work/seen" | cut -d' ' -f3; }
+value() { grep "$1" "$work/scores" | cut -d' ' -f3; }
 old=$(value 'torchmetrics 1.4.1') new=$(value 'torchmetrics 1.4.2') today=$(value 'torchmetrics 1.9.0') definition=$(value scikit-image)
 if [ "$old" = "$definition" ] && [ "$new" != "$old" ] && [ "$today" = "$new" ]; then
   echo "holds: 1.4.1 is the definition ($definition); 1.4.2 gives $new for the same images, and 1.9.0 still does"

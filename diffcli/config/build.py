@@ -218,8 +218,8 @@ def _check_measurement_noise(preset: Preset) -> None:
 
 def samplers_for(degradation: Degradation) -> list[str]:
     """The names of the samplers that serve a degradation: those whose signature admits it."""
-    served = {name: get_type_hints(function).get("degradation", Degradation) for name, function in SAMPLERS.items()}
-    return [name for name, kind in served.items() if isinstance(degradation, kind)]
+    kinds = {name: get_type_hints(function).get("degradation", Degradation) for name, function in SAMPLERS.items()}
+    return [name for name, kind in kinds.items() if isinstance(degradation, kind)]
 
 
 def path_of(

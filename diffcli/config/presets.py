@@ -91,7 +91,7 @@ def with_overrides(values: Any, overrides: Mapping[str, Any]) -> Any:
     """
     if not overrides or not isinstance(values, dict):
         return values
-    result = _copied(values)
+    result = _copy(values)
     for key, value in overrides.items():
         *parents, last = key.strip().split(".")
         if not all([*parents, last]):
@@ -105,12 +105,12 @@ def with_overrides(values: Any, overrides: Mapping[str, Any]) -> Any:
             target = target[parent]
             if not isinstance(target, dict):
                 raise UserError(f"{key}: '{parent}' holds one value, so nothing can be set below it")
-        target[last] = _copied(value)
+        target[last] = _copy(value)
     return result
 
 
-def _copied(values: Any) -> Any:
-    return {key: _copied(value) for key, value in values.items()} if isinstance(values, dict) else values
+def _copy(values: Any) -> Any:
+    return {key: _copy(value) for key, value in values.items()} if isinstance(values, dict) else values
 
 
 def sampler_named(sampler: str | Mapping[str, Any]) -> Sampler:
@@ -135,7 +135,7 @@ def preset_values(preset: Mapping[str, Any] | Path | str) -> tuple[str, Any]:
         UserError: it is not found or not readable.
     """
     if isinstance(preset, Mapping):
-        return "preset", {"description": "made in Python", **_copied(dict(preset))}
+        return "preset", {"description": "made in Python", **_copy(dict(preset))}
     path = find_preset(str(preset))
     # The stem becomes a folder's name, and must not lead out of the runs.
     return path.stem.lstrip(".") or "preset", read_values(path)

@@ -279,9 +279,9 @@ def build(kind: str, component: Component, context: Mapping[str, Any] = MappingP
         UserError: see :func:`with_defaults`; or a parameter is out of its range.
     """
     function, parameters = component_named(kind, component.name), with_defaults(kind, component).parameters
-    accepted = inspect.signature(function).parameters
+    arguments = inspect.signature(function).parameters
     with of_plugin(kind, component.name):
         try:
-            return function(**parameters, **{key: value for key, value in context.items() if key in accepted})
+            return function(**parameters, **{key: value for key, value in context.items() if key in arguments})
         except ValueError as error:
             raise UserError(f"{kind} {component.name}: {error}") from error

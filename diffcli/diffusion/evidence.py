@@ -50,9 +50,9 @@ def log_evidence(measurement: Measurement, samples: Tensor, *, white: float = WH
 def _log_determinant(operator: Operator, variance: float, noise: float, like: Tensor) -> Tensor:
     """log det (variance A A' + noise) over images of the shape of ``like``, (1, C, H, W)."""
     if isinstance(operator, Axes):
-        left = operator.left
+        shares = operator.left
     elif isinstance(operator, Pixelwise) and len(operator.weights) == 1:
-        left = operator.weights
+        shares = operator.weights
     else:
         raise ValueError("its determinant is not known: it acts neither on rows and columns nor on pixels")
-    return (variance * left.square() + noise).log().expand_as(like).sum()
+    return (variance * shares.square() + noise).log().expand_as(like).sum()

@@ -93,10 +93,10 @@ def isotropic(
         for step in t.unique().tolist():
             if step not in degradations:
                 degradations[step] = operator_of(degradation, step)
-            left = _left_of_white(degradations[step], prior, float(degradation.sigmas[step]) ** 2)
+            remainder = _left_of_white(degradations[step], prior, float(degradation.sigmas[step]) ** 2)
             here = (t == step).to(xt.device).view(-1, 1, 1, 1)
             _, step_shift = conjugate_gradients(
-                operator, _composition(operator.adjoint, left), measurement.noise, residual * here
+                operator, _composition(operator.adjoint, remainder), measurement.noise, residual * here
             )
             shift = shift + step_shift
         return (x0_hat + shift).to(xt.dtype)

@@ -256,13 +256,13 @@ class Mixture(Prior):
             reg_covar=noise,
             warm_start=True,
         )
-        done = 0
+        total = 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             for turn in range(1, FIT_ROUNDS + 1):
                 mixture.fit(images)
-                part = (len(points) if mixture.converged_ else len(points) * turn // FIT_ROUNDS) - done
-                done += part
+                part = (len(points) if mixture.converged_ else len(points) * turn // FIT_ROUNDS) - total
+                total += part
                 if advance is not None:
                     advance(part)
                 if mixture.converged_:

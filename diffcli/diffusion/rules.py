@@ -193,8 +193,8 @@ def _check_norms(degradation: Degradation) -> None:
     x = torch.cat([_patterns(degradation), torch.zeros(1, *degradation.image_shape)])
 
     def size(t: int) -> Tensor:
-        left = _signal(degradation, x, torch.full((len(x),), t)).double()
-        return (left[:-1] - left[-1]).flatten(1).norm(dim=1)
+        signals = _signal(degradation, x, torch.full((len(x),), t)).double()
+        return (signals[:-1] - signals[-1]).flatten(1).norm(dim=1)
 
     for t in _some_steps(degradation, MOST_STEPS).tolist()[1:]:
         if bool((size(t) > float(norms[t]) * size(t - 1) * (1 + TOLERANCE) + TOLERANCE).any()):

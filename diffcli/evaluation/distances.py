@@ -124,7 +124,7 @@ class Distances:
                 add("kid", kernel.distance, kernel.distance(fake), kernel.error(fake, labels))
         if NEIGHBOUR_METRICS & self.metrics:
             count = self.n_manifold
-            real_subset = real[self._shuffled(len(real))[:count]]
+            real_subset = real[self._permutation(len(real))[:count]]
             sets = pool.sets(targets[:count], NEIGHBOUR_FLOORS, self.seed)
             fake_subset, sample_labels = fake[:count], None if labels is None else labels[:count]
             shares: dict[str, Callable[[Tensor], float]] = {"sample_recall": partial(recall, real_subset)}
@@ -142,7 +142,7 @@ class Distances:
         """The sliced Wasserstein distances of samples, ``swd`` the mean over scales and ``swd_16`` at that of 16
         pixels, each beside that of real training images and its standard error."""
         names = ["swd", *(f"swd_{side}" for side in scales(*self.test.image_shape[1:]))]
-        real = self.test.images[self._shuffled(len(self.test))[:MAX_SWD].sort().values]
+        real = self.test.images[self._permutation(len(self.test))[:MAX_SWD].sort().values]
         targets = self._targets(labels)[: len(samples)]
         pool = Pool.like(targets, self.train.labels, self.seed)
         sets = pool.sets(targets, NEIGHBOUR_FLOORS, self.seed)
@@ -188,7 +188,7 @@ class Distances:
     def _pool(self, labels: Tensor | None) -> Pool:
         return Pool.like(self._targets(labels), self.train.labels, self.seed)
 
-    def _shuffled(self, count: int) -> Tensor:
+    def _permutation(self, count: int) -> Tensor:
         return torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
 
     def by_label(self, samples: Tensor, labels: Tensor) -> dict[int, dict[str, float]]:
@@ -238,7 +238,7 @@ class Distances:
 
     @cached_property
     def _nearest_test(self) -> float:
-        images = self.test.images[self._shuffled(len(self.test))[:MAX_NEAREST].sort().values]
+        images = self.test.images[self._permutation(len(self.test))[:MAX_NEAREST].sort().values]
         key: dict[str, Any] = {"nearest in": of_images(self.train.images), "images": of_images(images)}
         key |= {"mirrored": True} if self.mirrored else {}
         return float(self._from_cache(key, lambda: self._nearest_errors(images)).median())

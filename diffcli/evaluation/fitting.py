@@ -61,7 +61,7 @@ def fit(
     limit: int,
     seed: int,
     batch: int = BATCH,
-    advance: Callable[[int], None] = lambda done: None,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Trains ``network`` in place until it reads a held-out tenth of the images no better.
 
@@ -114,9 +114,9 @@ def fit_steps(
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     network.train()
-    done = 0
-    while done < steps:
-        for index in torch.randperm(len(images), generator=generator).split(batch_size)[: steps - done]:
+    count = 0
+    while count < steps:
+        for index in torch.randperm(len(images), generator=generator).split(batch_size)[: steps - count]:
             batch = images[index]
             logits = network(augment(batch.images.to(device) / 255.0, generator))
             loss = F.cross_entropy(logits, batch.labels.to(device))
@@ -124,7 +124,7 @@ def fit_steps(
             loss.backward()
             optimizer.step()
             schedule.step()
-            done += 1
+            count += 1
             yield loss.item()
 
 

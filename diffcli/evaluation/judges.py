@@ -136,10 +136,10 @@ def judges_of(
         total = STEPS * len(processes.share(missing_names))
         with progress(
             f"training {' and '.join(missing_names)} on {len(train):,} images, once", total, "steps", quiet
-        ) as done:
+        ) as advance:
 
             def train_one(name: str) -> dict[str, Tensor]:
-                return train_judge(name, train, test, by_class, device=processes.device, advance=done)
+                return train_judge(name, train, test, by_class, device=processes.device, advance=advance)
 
             results = dict(zip(missing_names, processes.map_in_order(missing_names, train_one), strict=True))
         for name, tensors in results.items():
@@ -180,7 +180,7 @@ def train_judge(
     by_class: bool,
     *,
     device: torch.device,
-    advance: Callable[[int], None] = lambda done: None,
+    advance: Callable[[int], None] = lambda count: None,
     seed: int | None = None,
 ) -> dict[str, Tensor]:
     """The weights of a judge and the facts about it, as the cache holds them.

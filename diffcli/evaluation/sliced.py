@@ -101,7 +101,7 @@ def sliced_distances(
     real: Sequence[Tensor],
     others: Sequence[Tensor],
     subsets: Tensor,
-    advance: Callable[[int], None] = lambda done: None,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> Tensor:
     """The distances of subsets of images to real ones at each scale, float64 (S, scales).
 

@@ -29,16 +29,16 @@ def answer(sampling: Sampling, labels: ModelLabels, measurement: Measurement, op
     if labels.is_auto(options.label):
         candidates = [labels.classes.index(name) for name in labels.trained_classes]
         total = sampling.total_steps(len(candidates) * count)
-        with progress(f"trying {len(candidates)} labels", total, "steps", options.quiet) as done:
-            likelihoods = label_log_likelihoods(sampling, measurement, method, candidates, step_counter(done))
+        with progress(f"trying {len(candidates)} labels", total, "steps", options.quiet) as tick:
+            likelihoods = label_log_likelihoods(sampling, measurement, method, candidates, step_counter(tick))
         probabilities = label_probabilities(likelihoods, candidates, labels.shares)
         sample_labels = labels_drawn(probabilities, samples)
     else:
         of_images = labels.of_images(options, count)
         sample_labels = None if of_images is None else of_images.expand(samples, -1)
     total = sampling.total_steps(samples * count)
-    with progress(f"restoring {count} images", total, "steps", options.quiet) as done:
+    with progress(f"restoring {count} images", total, "steps", options.quiet) as tick:
         posterior = draw_posterior(
-            sampling, measurement, method, sample_labels, samples=samples, track=step_counter(done)
+            sampling, measurement, method, sample_labels, samples=samples, track=step_counter(tick)
         )
     return replace(posterior, label_probabilities=probabilities)

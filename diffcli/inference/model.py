@@ -158,8 +158,8 @@ class Model:
         settings = DrawOptions(**options)
         sampling = self.sampling(settings, self.prior(prior))
         sampling, n = images_drawn(sampling, settings, n, self.classes, priors=self.stored_priors)
-        with progress(f"sampling {n} images", sampling.total_steps(n), "steps", settings.quiet) as done:
-            return to_uint8(torch.cat(list(generate(sampling, n, self.image_shape, step_counter(done)))))
+        with progress(f"sampling {n} images", sampling.total_steps(n), "steps", settings.quiet) as tick:
+            return to_uint8(torch.cat(list(generate(sampling, n, self.image_shape, step_counter(tick)))))
 
     @takes(DrawOptions)
     def trajectory(self, n: int | None = None, *, prior: str | None = None, **options: Any) -> Iterator[Step]:
@@ -226,8 +226,8 @@ class Model:
         self.check_t(t)
         sampling = self.sampling_from(t, settings).with_sigma(sigma)
         labels = self.labels.of_images(settings, len(xt))
-        with progress(f"restoring {len(xt)} images", sampling.total_steps(len(xt)), "steps", settings.quiet) as done:
-            return to_uint8(torch.cat(list(restore(sampling, xt, step_counter(done), labels))))
+        with progress(f"restoring {len(xt)} images", sampling.total_steps(len(xt)), "steps", settings.quiet) as tick:
+            return to_uint8(torch.cat(list(restore(sampling, xt, step_counter(tick), labels))))
 
     @takes(PosteriorOptions)
     def posterior(
@@ -300,8 +300,8 @@ class Model:
         checks.check_images(images, self.image_shape)
         sampling = self.sampling(settings)
         labels = self.labels.of_images(settings, count)
-        with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", settings.quiet) as done:
-            batches = [x0 for x0, _ in reconstruct(sampling, images, step_counter(done), labels)]
+        with progress(f"reconstructing {count} images", sampling.total_steps(count), "steps", settings.quiet) as tick:
+            batches = [x0 for x0, _ in reconstruct(sampling, images, step_counter(tick), labels)]
         return to_uint8(torch.cat(batches))
 
     @takes_sampler_options
@@ -319,8 +319,8 @@ class Model:
         settings = deterministic_options(SamplerOptions(**options), self.denoiser.degradation)
         checks.check_images(images, self.image_shape)
         sampling, labels = self.sampling(settings), self.labels.of_images(settings, len(images))
-        with progress("inverting", sampling.total_steps(len(images)), "steps", settings.quiet) as done:
-            return torch.cat(list(invert(sampling, images, step_counter(done), labels)))
+        with progress("inverting", sampling.total_steps(len(images)), "steps", settings.quiet) as tick:
+            return torch.cat(list(invert(sampling, images, step_counter(tick), labels)))
 
     @takes_sampler_options
     def inpaint(self, images: Tensor, mask: Tensor, resampling: int | None = None, **options: Any) -> Tensor:

@@ -30,5 +30,5 @@ def inpaint_images(
     rounds = (ROUNDS if resampling is None else resampling) if has_rounds else 1
     draw = partial(inpaint, rounds=rounds) if has_rounds else inpaint_measured
     total = rounds * sampling.total_steps(len(images))
-    with progress(f"in-painting {len(images)} images", total, "steps", quiet) as done:
-        return to_uint8(torch.cat(list(draw(sampling, images, masks, track=step_counter(done), labels=labels))))
+    with progress(f"in-painting {len(images)} images", total, "steps", quiet) as tick:
+        return to_uint8(torch.cat(list(draw(sampling, images, masks, track=step_counter(tick), labels=labels))))

@@ -296,11 +296,11 @@ def fit_prior(
         size = max(1, DEGRADED_VALUES // images[0].numel())
         for place, batch in zip(signals.split(size), images[:count].split(size), strict=True):
             place.copy_(signal(batch))
-        done = 0
+        total = 0
 
         def count_images(images: int) -> None:
-            nonlocal done
-            done += images
+            nonlocal total
+            total += images
             advance(images)
 
         # A plug-in's fit need not take more than the images and their labels.
@@ -308,7 +308,7 @@ def fit_prior(
         rest: dict[str, Any] = {"sigma": float(degradation.sigmas[degradation.T]), "advance": count_images}
         rest = {name: value for name, value in rest.items() if name in parameters}
         prior.fit(signals, None if labels is None else labels[:count], **rest)
-        advance(count - done)
+        advance(count - total)
     return prior
 
 

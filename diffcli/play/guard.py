@@ -12,11 +12,11 @@ from typing import Any
 
 EVENTS = "/gradio_api/queue/join"
 """The addresses to which a page sends its events."""
-READ = re.compile(
+PAGE_PATHS = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/(assets|static)/[\w./-]+"
     r"|/gradio_api/(theme\.css|queue/data|heartbeat/\w+|startup-events)"
 )
-SENT = re.compile(rf"{EVENTS}|/gradio_api/(cancel|reset)/?")
+EVENT_PATHS = re.compile(rf"{EVENTS}|/gradio_api/(cancel|reset)/?")
 MOST_BYTES = 42_000_000
 """The size of an event, at most: an upload in base64, and a little more."""
 POLICY = (
@@ -34,8 +34,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 def is_allowed(method: str, path: str) -> bool:
     """Whether the page needs such a request."""
     if method in ("GET", "HEAD"):
-        return READ.fullmatch(path) is not None and ".." not in path
-    return method == "POST" and SENT.fullmatch(path) is not None
+        return PAGE_PATHS.fullmatch(path) is not None and ".." not in path
+    return method == "POST" and EVENT_PATHS.fullmatch(path) is not None
 
 
 def plain(body: bytes) -> bool:

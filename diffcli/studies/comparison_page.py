@@ -92,9 +92,9 @@ def _training_of(run: ComparedRun) -> str:
         steps, seconds = history[-1].get("step"), sum(float(row.get("seconds") or 0) for row in history)
     elif not run.training or "imported_from" in run.training:
         return "not known"
-    done = len(history) or run.evaluation["settings"]["epoch"]
+    epochs = len(history) or run.evaluation["settings"]["epoch"]
     parts = [
-        f"{done:,} epochs",
+        f"{epochs:,} epochs",
         f"{int(float(steps)):,} steps" if steps else "",
         f"{seconds / 60:.1f} minutes" if seconds else "",
     ]

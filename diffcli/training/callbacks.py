@@ -113,10 +113,10 @@ class History(Callback):
         checkpoint["epoch_so_far"] = {"images": self.images, "seconds": self.seconds, "loss_sum": loss_sum}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if (done := checkpoint.get("epoch_so_far")) is not None:
-            self.images, self.seconds = done["images"], done["seconds"]
+        if (state := checkpoint.get("epoch_so_far")) is not None:
+            self.images, self.seconds = state["images"], state["seconds"]
             if trainer.is_global_zero:  # the others' parts are in the sum
-                self.loss_sum = done["loss_sum"]
+                self.loss_sum = state["loss_sum"]
 
 
 class TrainingProgress(Callback):
@@ -164,8 +164,8 @@ class TrainingProgress(Callback):
     ) -> None:
         self.display.advance(self.task, batch.size)
         if self.budget is not None:
-            done = self.display.tasks[self.task].completed
-            self.display.update(self.task, total=min(self.total, done * self.budget.stretch))
+            steps = self.display.tasks[self.task].completed
+            self.display.update(self.task, total=min(self.total, steps * self.budget.stretch))
 
     def show(self, trainer: Trainer, row: dict[str, Any]) -> None:
         """Shows a new row of the history."""

@@ -136,12 +136,12 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         if not self._agreement.fresh:
             return
-        left, unsaved_seconds = steps_left(trainer, batch_idx), self._agreement.values["unsaved"]
-        due = unsaved_seconds >= (SECONDS_BEFORE_EPOCH_END if left == 1 else SECONDS_BETWEEN)
+        steps, unsaved_seconds = steps_left(trainer, batch_idx), self._agreement.values["unsaved"]
+        due = unsaved_seconds >= (SECONDS_BEFORE_EPOCH_END if steps == 1 else SECONDS_BETWEEN)
         # After the last step the epoch's end is due, which a checkpoint of here would skip.
-        if left and (due or self._interrupts.stop_agreed):
+        if steps and (due or self._interrupts.stop_agreed):
             self._save(trainer)
-        if left:
+        if steps:
             self._interrupts.requeue()
         if self._interrupts.stop_agreed:
             raise KeyboardInterrupt

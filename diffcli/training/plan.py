@@ -429,9 +429,9 @@ def _check_resumable(run: Run, new_plan: Plan, content: dict[str, Any]) -> None:
     check_weights(f"checkpoint {run.last}", content["state_dict"], new_plan.module)
     epochs, batches = new_plan.preset.training.epochs, new_plan.data.batches_per_epoch
     if content["global_step"] >= epochs * batches:
-        done = content["global_step"] // batches
-        command = f"diffcli train `resume` {quote(str(run.folder))} `training.epochs` {done + 10}"
-        raise UserError(f"{run.folder} is done: {done} epochs; train on with: {command}")
+        count = content["global_step"] // batches
+        command = f"diffcli train `resume` {quote(str(run.folder))} `training.epochs` {count + 10}"
+        raise UserError(f"{run.folder} is done: {count} epochs; train on with: {command}")
     budget = new_plan.preset.training.max_time
     if budget is not None and time_spent(content) >= seconds(budget):
         command = f"diffcli train `resume` {quote(str(run.folder))} `training.max_time` TIME"

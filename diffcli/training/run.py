@@ -84,7 +84,7 @@ def _check_names(*names: str) -> None:
 def _train_in(run: Run, plan: Plan, first: bool) -> Run:
     _check_names(plan.name, str(run.folder))
     options = plan.options
-    resumed = run.preset_file.is_file()
+    is_resume = run.preset_file.is_file()
     checkpoint = run.last if run.last.is_file() else None
     step = int(read_checkpoint(checkpoint)["global_step"]) if checkpoint else 0
     interrupts = Interrupts(Agreement())
@@ -98,10 +98,10 @@ def _train_in(run: Run, plan: Plan, first: bool) -> Run:
         check_compiler(trainer.strategy.root_device)
         compile_in_place(plan.module.denoiser.network, trainer.strategy.root_device)
     if first:
-        if resumed:
+        if is_resume:
             remove_leftovers(run)
         session = new_session(step, trainer.strategy.root_device, str(trainer.precision))
-        facts = _facts(run, plan, resumed) | {"precision": session["precision"], "id": identity}
+        facts = _facts(run, plan, is_resume) | {"precision": session["precision"], "id": identity}
         facts["sessions"] = [*sessions(run.info()), session]
         record_run(run, plan.name, plan.preset, facts)
     if first and not options.quiet:  # when nothing is left to be refused: an error stands alone
@@ -163,7 +163,7 @@ def _failure_message(error: Exception, state: str) -> str | None:
     return f"{problem}; {state}" + (f". {hint[0].upper()}{hint[1:]}" if hint else "")
 
 
-def _facts(run: Run, plan: Plan, resumed: bool) -> dict[str, Any]:
+def _facts(run: Run, plan: Plan, is_resume: bool) -> dict[str, Any]:
     path, images = plan.preset.data.parameters.get("path"), plan.images
     has_images = isinstance(path, str) and images is not None and user_path(images).exists()
     place = {"data_path": data_place(run, str(path), str(images))} if has_images else {}
@@ -176,6 +176,6 @@ def _facts(run: Run, plan: Plan, resumed: bool) -> dict[str, Any]:
         "limit_batches": plan.data.limit_batches,
         "parameters": plan.parameters,
         "plugins": plan.module.hparams["plugins"] or {},
-        "resumed": resumed,
+        "resumed": is_resume,
         "loggers": plan.loggers,
     }

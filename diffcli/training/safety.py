@@ -29,9 +29,9 @@ def silent_writers() -> Iterator[None]:
     caller."""
     before = threading.excepthook
 
-    def hook(failed: threading.ExceptHookArgs) -> None:
-        if failed_write(failed.exc_value) is None:
-            before(failed)
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if failed_write(arguments.exc_value) is None:
+            before(arguments)
 
     threading.excepthook = hook
     try:

@@ -27,7 +27,7 @@ _progress_in_lines = False
 """Whether what takes long says so in lines where no bar can move: in a pipe, in a file."""
 
 
-def _escaped(error: UnicodeError) -> tuple[bytes, int]:
+def _escape(error: UnicodeError) -> tuple[bytes, int]:
     """The escapes (``\\u6570``) of characters that an encoding lacks; bytes of a file's name that are no text, as they
     are."""
     assert isinstance(error, UnicodeEncodeError)
@@ -38,7 +38,7 @@ def _escaped(error: UnicodeError) -> tuple[bytes, int]:
     return b"".join(parts), error.end
 
 
-codecs.register_error("diffcli.escaped", _escaped)
+codecs.register_error("diffcli.escaped", _escape)
 
 
 def prepare() -> None:
@@ -109,7 +109,7 @@ def progress(description: str, total: int, unit: str, quiet: bool = False) -> It
     In a pipe, lines in its place where they are wanted.
     """
     if quiet or not (sys.stderr.isatty() or progress_in_lines()):
-        yield lambda done: None
+        yield lambda count: None
         return
     if _progress_in_lines and not sys.stderr.isatty():
         yield Lines(description, total, unit).advance
@@ -118,7 +118,7 @@ def progress(description: str, total: int, unit: str, quiet: bool = False) -> It
 
     with bar(unit) as display:
         task = display.add_task(description, total=total, note="")
-        yield lambda done: display.advance(task, done)
+        yield lambda count: display.advance(task, count)
 
 
 class Lines:
@@ -126,17 +126,17 @@ class Lines:
 
     def __init__(self, description: str, total: int, unit: str) -> None:
         self.description, self.total, self.unit = description, total, unit
-        self.done = 0
+        self.count = 0
         self._start = time.perf_counter()
 
-    def advance(self, done: int) -> None:
+    def advance(self, count: int) -> None:
         """Counts units that were just done; prints a line where a tenth is full."""
-        before, self.done = self.done, self.done + done
-        if self.done * LINES // self.total > before * LINES // self.total:
-            speed = self.done / max(time.perf_counter() - self._start, 1e-9)
-            left = round((self.total - self.done) / speed)
-            counts = f"{self.done:,} of {self.total:,} {self.unit}"
-            note(f"{self.description}: {counts}, {speed:,.3g} {self.unit}/s, {left // 60}:{left % 60:02d} left")
+        before, self.count = self.count, self.count + count
+        if self.count * LINES // self.total > before * LINES // self.total:
+            speed = self.count / max(time.perf_counter() - self._start, 1e-9)
+            seconds = round((self.total - self.count) / speed)
+            counts = f"{self.count:,} of {self.total:,} {self.unit}"
+            note(f"{self.description}: {counts}, {speed:,.3g} {self.unit}/s, {seconds // 60}:{seconds % 60:02d} left")
 
 
 def note(text: str) -> None:

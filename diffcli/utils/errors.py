@@ -58,10 +58,10 @@ def explain(error: BaseException) -> tuple[str, str] | None:
     """Explains a known failure of the machine as (what failed, what may help or ''); None for a bug."""
     if is_out_of_memory(error):
         return "out of memory", "a smaller `batch_size` needs less"
-    failed = failed_write(error) or error
-    if isinstance(failed, OSError):
-        place = f"{failed.filename}: " if failed.filename else "a file cannot be written: "
-        return f"{place}{failed.strerror or failed}", ""
+    cause = failed_write(error) or error
+    if isinstance(cause, OSError):
+        place = f"{cause.filename}: " if cause.filename else "a file cannot be written: "
+        return f"{place}{cause.strerror or cause}", ""
     return None
 
 

@@ -17,8 +17,8 @@ import diffcli
 def installation() -> dict[str, Any]:
     """The version, where the code lies, and the commit where that is known."""
     place = Path(diffcli.__file__).parent
-    commit, changed = _commit(place)
-    return {"version": diffcli.__version__, "code": str(place), "commit": commit, "changed": changed}
+    commit, dirty = _commit(place)
+    return {"version": diffcli.__version__, "code": str(place), "commit": commit, "changed": dirty}
 
 
 def _commit(place: Path) -> tuple[str | None, bool | None]:

@@ -67,8 +67,8 @@ def test_samples_have_the_labels_of_the_test_images() -> None:
     assert samples[:, 0, 0, 0].tolist() == [1, 0, 1]
     assert labels is not None
     assert labels.tolist() == [1, 0, 1]
-    clustered = SimpleNamespace(classes=("0", "1"), clusters=torch.zeros(2, 4), sample=Labelled().sample)
-    samples, labels = colour.samples_of(clustered, source)
+    model = SimpleNamespace(classes=("0", "1"), clusters=torch.zeros(2, 4), sample=Labelled().sample)
+    samples, labels = colour.samples_of(model, source)
     assert samples[:, 0, 0, 0].tolist() == [9, 9, 9]
     assert labels is None
 
@@ -104,8 +104,8 @@ def test_a_cell_that_is_there_is_not_measured_again(tmp_path: Path, monkeypatch:
     colour.main(["--merge", str(other), "--store", str(store)])
     words = ["--images", "somewhere/emoji", "--seconds", "60", "--seeds", "0", "1", "--store", str(store)]
     colour.main([*words, "--measure", "colour", "mirrored"])
-    asked = [(call[call.index("--cell") + 1], call[call.index("--seeds") + 1]) for call in calls]
-    assert asked == [("mirrored", "0"), ("colour", "1"), ("mirrored", "1")]
+    cells = [(call[call.index("--cell") + 1], call[call.index("--seeds") + 1]) for call in calls]
+    assert cells == [("mirrored", "0"), ("colour", "1"), ("mirrored", "1")]
 
 
 def test_every_recipe_of_ours_is_a_preset_that_can_be_trained(tmp_path: Path) -> None:

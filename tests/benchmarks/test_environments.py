@@ -22,12 +22,12 @@ CELLS = list(read_cells(environments.STORE).values())
 
 
 def test_each_python_that_the_package_names_has_a_row_and_none_fails() -> None:
-    named = set(re.findall(r"Programming Language :: Python :: (3\.\d+)", PYPROJECT))
+    versions = set(re.findall(r"Programming Language :: Python :: (3\.\d+)", PYPROJECT))
     first = re.search(r'requires-python = ">=(3\.\d+)"', PYPROJECT)
     assert first is not None
-    assert environments.minor(first[1]) == min(map(environments.minor, named))
+    assert environments.minor(first[1]) == min(map(environments.minor, versions))
     outcomes = [(environments.minor(row[0]), row[-1]) for row in environments.rows()]
-    assert set(map(environments.minor, named)) <= {version for version, _ in outcomes}
+    assert set(map(environments.minor, versions)) <= {version for version, _ in outcomes}
     assert {outcome for _, outcome in outcomes} <= {"works", environments.NOT_TRIED}
 
 
@@ -35,13 +35,13 @@ def test_the_lower_bounds_were_tried_and_work() -> None:
     """Those of ``pyproject.toml`` as it is now: a bound that moves is tried again."""
     block = re.search(r"^dependencies = \[\n(.*?)^\]", PYPROJECT, flags=re.MULTILINE | re.DOTALL)
     assert block is not None
-    needed = list(map(Requirement, re.findall(r'"([^"]+)"', block[1])))
+    requirements = list(map(Requirement, re.findall(r'"([^"]+)"', block[1])))
     lowest = [cell for cell in CELLS if cell["dependencies"] == "lowest"]
     assert lowest
     for cell in lowest:
         assert cell["outcome"] == "works"
-        assert set(cell["versions"]) == {one.name for one in needed}
-        for one in needed:
+        assert set(cell["versions"]) == {one.name for one in requirements}
+        for one in requirements:
             assert cell["versions"][one.name] in Requirement(environments.lowest(one)).specifier, one
 
 
@@ -64,8 +64,8 @@ def test_the_lowest_dependencies_are_those_without_extras() -> None:
     about = Message()
     for line in ("torch>=2.11", "lightning<2.7,>=2.6", "onnx>=1.17; extra == 'fast'"):
         about["Requires-Dist"] = line
-    needed = environments.dependencies(about)
-    assert [environments.lowest(one) for one in needed] == ["torch==2.11", "lightning==2.6"]
+    requirements = environments.dependencies(about)
+    assert [environments.lowest(one) for one in requirements] == ["torch==2.11", "lightning==2.6"]
     with pytest.raises(ValueError, match="not enough values"):
         environments.lowest(Requirement("numpy"))
 

@@ -17,7 +17,7 @@ def test_the_page_shows_what_the_command_draws(tmp_path: Path, monkeypatch: pyte
     file = tmp_path / "few.png"
     monkeypatch.setattr(sys, "argv", ["few", "--out", str(file)])
     few.main()
-    shown, drawn = (np.asarray(Image.open(path), np.float64) for path in (ROOT / "docs" / few.PICTURE, file))
-    assert drawn.shape == shown.shape
+    reference, picture = (np.asarray(Image.open(path), np.float64) for path in (ROOT / "docs" / few.PICTURE, file))
+    assert picture.shape == reference.shape
     # Another computer's rounding moves a pixel here and there; another model or sampler moves strokes.
-    assert np.abs(drawn - shown).mean() < 0.5
+    assert np.abs(picture - reference).mean() < 0.5

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.replay import NETWORKS, RECORDINGS, Race, installed
+from benchmarks.replay import NETWORKS, RECORDINGS, Race, installation
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -17,7 +17,7 @@ def test_off_a_gpu_networks_are_what_they_were(build: type[nn.Module]) -> None:
     network = build((1, 28, 28))
     inputs = torch.randn(2, 1, 28, 28), torch.rand(2)
     own, plain = build.forward, network(*inputs)
-    with installed():
+    with installation():
         assert all(torch.equal(network(*inputs), plain) for _ in range(3))
         assert network not in RECORDINGS
     assert build.forward is own
@@ -30,4 +30,4 @@ def test_on_a_gpu_replays_compute_the_same(build: type[nn.Module], precision: to
     torch.manual_seed(0)
     race = Race(build((1, 28, 28)), precision)
     assert max(race.errors()) < 1e-2
-    assert RECORDINGS[race.network].made
+    assert RECORDINGS[race.network].recordings

@@ -36,11 +36,11 @@ def images(count: int, seed: int = 0) -> Tensor:
 
 
 def test_means_of_blocks_have_their_adjoint_and_their_inverse() -> None:
-    pooled, b = BlockMeans(4), images(2).double()
-    check_adjoint(pooled, SHAPE)
-    assert float(pooled(b)[0, 0, 0, 4]) == pytest.approx(float(b[0, 0, :4, 4:8].mean()))
-    assert float(pooled(b)[0, 0, 1, 4]) == 0
-    torch.testing.assert_close(pooled.solve(b, 0.09, 0.01), Operator.solve(pooled, b, 0.09, 0.01))
+    means, b = BlockMeans(4), images(2).double()
+    check_adjoint(means, SHAPE)
+    assert float(means(b)[0, 0, 0, 4]) == pytest.approx(float(b[0, 0, :4, 4:8].mean()))
+    assert float(means(b)[0, 0, 1, 4]) == 0
+    torch.testing.assert_close(means.solve(b, 0.09, 0.01), Operator.solve(means, b, 0.09, 0.01))
 
 
 def test_motion_smears_along_a_diagonal() -> None:
@@ -48,42 +48,42 @@ def test_motion_smears_along_a_diagonal() -> None:
     assert isinstance(operator, Dense)
     point = torch.zeros(1, *SHAPE)
     point[0, 0, 14, 14] = 1
-    smeared = operator(point)[0, 0]
-    torch.testing.assert_close(smeared.diagonal()[11:18], torch.full((MOTION,), 1 / MOTION))
-    assert float(smeared.sum()) == pytest.approx(1)
+    line = operator(point)[0, 0]
+    torch.testing.assert_close(line.diagonal()[11:18], torch.full((MOTION,), 1 / MOTION))
+    assert float(line.sum()) == pytest.approx(1)
 
 
 def test_the_truth_explains_a_measurement_up_to_its_noise_where_something_was_measured() -> None:
-    seen = torch.zeros(1, *SHAPE).double()
-    seen[..., :14] = 1
-    row, x0 = Row("half", Pixelwise(seen), seen=seen), 0.2 * images(50)
-    measurement = row.measured(x0, 0.05, range(50))
+    mask = torch.zeros(1, *SHAPE).double()
+    mask[..., :14] = 1
+    row, x0 = Row("half", Pixelwise(mask), mask=mask), 0.2 * images(50)
+    measurement = row.measure(x0, 0.05, range(50))
     assert measurement.y.dtype == torch.float32
     assert bool((measurement.y[..., 14:] == 0).all())
     assert float(row.misfit(measurement, x0).mean()) == pytest.approx(1, abs=0.02)
-    again = row.measured(x0[7:9], 0.05, [7, 8])
+    again = row.measure(x0[7:9], 0.05, [7, 8])
     torch.testing.assert_close(again.y, measurement.y[7:9])
-    exact = row.measured(x0, 0.0, range(50))
+    exact = row.measure(x0, 0.0, range(50))
     torch.testing.assert_close(row.misfit(exact, x0 + 2 / 255), torch.full((50,), 2.0).double(), rtol=1e-3, atol=0)
 
 
 def test_the_interval_over_normal_samples_covers_nine_tenths() -> None:
-    drawn = images(9 * 400).view(400, 9, *SHAPE)
-    shares = restoring.coverage(drawn[:, :8], drawn[:, 8])
+    samples = images(9 * 400).view(400, 9, *SHAPE)
+    shares = restoring.coverage(samples[:, :8], samples[:, 8])
     mean, error = restoring.mean_and_error(restoring.moments(shares))
     assert abs(mean - 0.9) < 3 * error
     assert error < 0.005
-    narrow = restoring.coverage(0.5 * drawn[:, :8], drawn[:, 8])
+    narrow = restoring.coverage(0.5 * samples[:, :8], samples[:, 8])
     assert float(narrow.mean()) < 0.75
 
 
 def test_sums_that_are_added_have_the_mean_and_the_error_of_all_values() -> None:
     values = torch.rand(50, generator=torch.Generator().manual_seed(0)).double()
-    kept = restoring.added(restoring.moments(values[:20]), restoring.moments(values[20:]))
-    mean, error = restoring.mean_and_error(kept)
+    total = restoring.sum_of(restoring.moments(values[:20]), restoring.moments(values[20:]))
+    mean, error = restoring.mean_and_error(total)
     assert mean == pytest.approx(float(values.mean()), rel=1e-6)
     assert error == pytest.approx(float(values.std()) / math.sqrt(50), rel=1e-4)
-    assert restoring.score_text(kept) == f"{mean:.3f} ± {error:.3f}"
+    assert restoring.score_text(total) == f"{mean:.3f} ± {error:.3f}"
     assert restoring.score_text([4, 80.0, 1610.0]) == "20.00 ± 0.91"
     assert restoring.score_text([8, 8.0, 8.0]) == "1"
 
@@ -108,21 +108,21 @@ def problem() -> Problem:
     denoiser.degradation = noise  # type: ignore[attr-defined]
     row = Row("motion", operator_of(Motion(), 1))
     prior: Any = SimpleNamespace(denoiser=denoiser)
-    return Problem(row.measured(0.2 * images(3), 0.05, range(3)), torch.full((3,), -1), prior)
+    return Problem(row.measure(0.2 * images(3), 0.05, range(3)), torch.full((3,), -1), prior)
 
 
 def test_peers_see_the_same_network_and_the_same_measurement() -> None:
     pytest.importorskip("azula")
     pytest.importorskip("deepinv")
-    asked, x0 = problem(), 0.2 * images(3)
-    denoiser = azula_denoiser(asked)
+    case, x0 = problem(), 0.2 * images(3)
+    denoiser = azula_denoiser(case)
     alpha, sigma = denoiser.schedule(torch.tensor(0.5))
     assert float(alpha**2 + sigma**2) == pytest.approx(1)
     torch.testing.assert_close(denoiser(alpha * x0, torch.tensor(0.5)).mean, x0)
 
-    torch.testing.assert_close(deepinv_denoiser(asked)(x0 + 0.5, torch.tensor(0.3)), x0 + 0.5)
-    y, physics = deepinv_physics(asked)
-    residual = asked.measurement.residual(x0)
+    torch.testing.assert_close(deepinv_denoiser(case)(x0 + 0.5, torch.tensor(0.3)), x0 + 0.5)
+    y, physics = deepinv_physics(case)
+    residual = case.measurement.residual(x0)
     torch.testing.assert_close((y - physics.A(x0 + 0.5)).double(), residual, rtol=0, atol=1e-5)
     assert float(physics.noise_model.sigma) == pytest.approx(0.05)
 
@@ -130,30 +130,30 @@ def test_peers_see_the_same_network_and_the_same_measurement() -> None:
 def test_each_way_of_ours_restores_as_many_images_and_tells_what_it_took() -> None:
     row = restoring.all_rows()["blur, t = 20"]
     x0 = 0.2 * images(2)
-    asked = measured_problem(row, x0, torch.tensor([3, -1]), restoring.model("mnist-fast"), sigma=0.01, indices=[4, 9])
+    case = measured_problem(row, x0, torch.tensor([3, -1]), restoring.model("mnist-fast"), sigma=0.01, indices=[4, 9])
     ways = {
         "two steps": ours(sampler={"name": "ddim", "eta": 1.0, "steps": 2}),
         "cold: one step": cold(restoring.model("blur-fast"), one_step=True),
     }
     assert row.undone_by(restoring.model("blur-fast"))
     assert not row.undone_by(restoring.model("pixelate-fast"))
-    made = {name: restore_and_count(way, asked, 0) for name, way in ways.items()}
-    assert all(images_.shape == x0.shape for images_, _, _ in made.values())
+    results = {name: restore_and_count(way, case, 0) for name, way in ways.items()}
+    assert all(images_.shape == x0.shape for images_, _, _ in results.values())
     # A gradient for the conjugate direction, and one for the trace where x_t says enough: at t = 500, not at T.
-    assert made["two steps"][1:] == (2, 3)
-    assert made["cold: one step"][1:] == (1, 0)
+    assert results["two steps"][1:] == (2, 3)
+    assert results["cold: one step"][1:] == (1, 0)
 
 
 def test_a_cold_model_is_told_of_the_noise_that_it_was_trained_for() -> None:
     row, model = restoring.all_rows()["blur, t = 20"], restoring.model("blur-fast")
     assert model.denoiser.measurement_noise == 0.01
     x0 = 0.2 * images(2)
-    for sigma, told in ((0.0, 0.0), (1 / 255, 1 / 255), (0.05, 0.01)):
-        asked = measured_problem(
+    for sigma, level in ((0.0, 0.0), (1 / 255, 1 / 255), (0.05, 0.01)):
+        case = measured_problem(
             row, x0, torch.full((2,), -1), restoring.model("mnist-fast"), sigma=sigma, indices=[0, 1]
         )
-        one = cold(model, one_step=True).restore(asked, 0)
-        torch.testing.assert_close(to_uint8(one), model.estimate(asked.measurement.y, 20, sigma=told), rtol=0, atol=0)
+        one = cold(model, one_step=True).restore(case, 0)
+        torch.testing.assert_close(to_uint8(one), model.estimate(case.measurement.y, 20, sigma=level), rtol=0, atol=0)
     columns = restoring.restorers(row, ["blur-fast", "pixelate-fast"])
     assert [name for name in columns if name.startswith("cold")] == [
         "cold, trained with noise: one step",
