@@ -24,34 +24,34 @@ HOME = "127.0.0.1"
 
 
 @pytest.fixture(scope="module")
-def shown_models(guided: Path, blurred: Path) -> Models:
+def shown_models(guided_run: Path, blur_run: Path) -> Models:
     """A hot and a cold model."""
     import diffcli
 
     on = diffcli.Devices("cpu", "1")
-    return {"hot": diffcli.load(guided, devices=on), "cold": diffcli.load(blurred, devices=on)}
+    return {"hot": diffcli.load(guided_run, devices=on), "cold": diffcli.load(blur_run, devices=on)}
 
 
 @pytest.fixture(scope="module")
 def strangers() -> Iterator[list[Any]]:
     """The addresses outside this machine that this process, the server's, connects to or asks a name server for."""
-    found: list[Any] = []
+    addresses: list[Any] = []
     connect, look_up = socket.socket.connect, socket.getaddrinfo
 
-    def connected(self: socket.socket, address: Any) -> None:
+    def connect_and_note(self: socket.socket, address: Any) -> None:
         if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (HOME, "localhost", "::1"):
-            found.append(address)
+            addresses.append(address)
         connect(self, address)
 
-    def looked_up(host: Any, *rest: Any, **named: Any) -> Any:
+    def look_up_and_note(host: Any, *rest: Any, **options: Any) -> Any:
         if host not in (HOME, "localhost", "::1"):
-            found.append(host)
-        return look_up(host, *rest, **named)
+            addresses.append(host)
+        return look_up(host, *rest, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", connected)
-        patch.setattr(socket, "getaddrinfo", looked_up)
-        yield found
+        patch.setattr(socket.socket, "connect", connect_and_note)
+        patch.setattr(socket, "getaddrinfo", look_up_and_note)
+        yield addresses
 
 
 @pytest.fixture(scope="module")
@@ -74,24 +74,24 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield launched
-        launched.close()
+        instance = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield instance
+        instance.close()
 
 
 @pytest.fixture
 def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     """Opens the page as a visitor of its own; at the end, all that it asked for was there and on this machine."""
-    asked: list[str] = []
+    requests: list[str] = []
     wrong: list[str] = []
     contexts = []
 
-    def opened(**settings: Any) -> Any:
+    def open_page(**settings: Any) -> Any:
         context = browser.new_context(**settings)
         context.set_default_timeout(120_000)
         contexts.append(context)
         page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: requests.append(request.url))
         page.on("response", lambda answer: wrong.append(answer.url) if answer.status >= 400 else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
@@ -99,9 +99,9 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         page.get_by_role("button", name="Generate").wait_for()
         return page
 
-    yield opened
+    yield open_page
     for context in contexts:
         context.close()
-    assert asked
-    assert [url for url in asked if not url.startswith((address + "/", "data:"))] == []
+    assert requests
+    assert [url for url in requests if not url.startswith((address + "/", "data:"))] == []
     assert wrong == []

@@ -19,12 +19,12 @@ class Reader(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        held = dict(attrs)
+        attributes = dict(attrs)
         if tag == "img":
-            self.sources.append(str(held["src"]))
-        self.links += [str(held[key]) for key in ("href", "srcset", "data") if key in held]
+            self.sources.append(str(attributes["src"]))
+        self.links += [str(attributes[key]) for key in ("href", "srcset", "data") if key in attributes]
         assert tag not in ("script", "link", "iframe", "object")
-        if tag == "td" and "data-key" in held:
+        if tag == "td" and "data-key" in attributes:
             self.cells.append("")
             self.in_cell = True
         elif tag in ("td", "small"):

@@ -68,10 +68,10 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
     def call(*arguments: object) -> Result:
         capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
+        with pytest.raises(SystemExit) as error:
             main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Result(int(caught.value.code or 0), captured.out, captured.err)
+        streams = capsys.readouterr()
+        return Result(int(error.value.code or 0), streams.out, streams.err)
 
     return call
 
@@ -88,7 +88,7 @@ def workplace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypa
 
 
 @pytest.fixture
-def rounded() -> Iterator[None]:
+def tf32() -> Iterator[None]:
     """Products may be rounded, as they may on a GPU; afterwards that is still so."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
@@ -210,9 +210,9 @@ def trained_in(place: Path, preset: str) -> Path:
     (place / "tiny.yaml").write_text(preset)
     run = place / "run"
     words = ["train", "--preset", place / "tiny.yaml", "--out", run, "--accelerator", "cpu", "--quiet"]
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit) as error:
         main([str(word) for word in words])
-    assert not caught.value.code
+    assert not error.value.code
     return run
 
 
@@ -230,32 +230,32 @@ def shared(factory: pytest.TempPathFactory, name: str, preset: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a tiny model trained for two epochs on digits; tests must not change it."""
     return shared(tmp_path_factory, "trained", TINY)
 
 
 @pytest.fixture(scope="session")
-def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As ``trained``, of ``GUIDED``."""
+def guided_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``hot_run``, of ``GUIDED``."""
     return shared(tmp_path_factory, "guided", GUIDED)
 
 
 @pytest.fixture(scope="session")
 def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As ``trained``, of ``TRANSFORMER``."""
+    """As ``hot_run``, of ``TRANSFORMER``."""
     return shared(tmp_path_factory, "transformer", TRANSFORMER)
 
 
 @pytest.fixture(scope="session")
-def blurred(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As ``trained``, of ``BLURRED``."""
+def blur_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``hot_run``, of ``BLURRED``."""
     return shared(tmp_path_factory, "blurred", BLURRED)
 
 
 @pytest.fixture(scope="session")
 def cluster_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As ``trained``, of ``CLUSTERED``."""
+    """As ``hot_run``, of ``CLUSTERED``."""
     return shared(tmp_path_factory, "clustered", CLUSTERED)
 
 
@@ -278,8 +278,8 @@ def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw.mkdir(parents=True)
     digits = load_digits()
     images = np.pad(np.kron(digits.images, np.ones((3, 3))), [(0, 0), (2, 2), (2, 2)]) * (255 / 16)
-    for part, chosen in (("train", slice(0, 300)), ("t10k", slice(300, 360))):
-        pixels, labels = images[chosen].astype(np.uint8), digits.target[chosen].astype(np.uint8)
+    for part, span in (("train", slice(0, 300)), ("t10k", slice(300, 360))):
+        pixels, labels = images[span].astype(np.uint8), digits.target[span].astype(np.uint8)
         for kind, array in (("images-idx3", pixels), ("labels-idx1", labels)):
             header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
             (raw / f"{part}-{kind}-ubyte").write_bytes(header + array.tobytes())

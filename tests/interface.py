@@ -42,11 +42,11 @@ from diffcli.utils.devices import ACCELERATORS, ENGINES, STRATEGIES
 from diffcli.utils.former_names import FormerAttribute
 
 RECORD = Path(__file__).parent / "old" / "interface.json"
-REMOVED = """\
+REMOVAL = """\
 {names} of diffcli {version} is gone: {what}.
 docs/stability.md: a name goes with a warning for one minor version. Keep it as a FormerAttribute or a FormerOption
 (diffcli/utils/former_names.py), and a key of presets or studies as one that is read."""
-CHANGED = """\
+CHANGE = """\
 What worked with diffcli {version} fails now, or means something else: {what}.
 docs/stability.md: give a new argument or key a default, and put it behind the others; a default stays as it is."""
 VALUES: dict[str, Iterable[str]] = {
@@ -96,8 +96,8 @@ def _members(name: str, kind: type) -> Iterator[str]:
         if base.__module__.startswith("diffcli."):
             source = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(base))))
             own = [node for node in source if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
-            stored = [node.attr for node in own if isinstance(node.value, ast.Name) and node.value.id == "self"]
-            for member in {*vars(base), *stored, *vars(base).get("__annotations__", {})}:
+            attributes = [node.attr for node in own if isinstance(node.value, ast.Name) and node.value.id == "self"]
+            for member in {*vars(base), *attributes, *vars(base).get("__annotations__", {})}:
                 if not member.startswith("_"):
                     yield f"{name}.{member}"
 
@@ -155,15 +155,15 @@ def _commands() -> Iterator[str]:
 
 
 def _fields(
-    where: str, model: type[BaseModel], seen: tuple[type[BaseModel], ...] = ()
+    where: str, model: type[BaseModel], parents: tuple[type[BaseModel], ...] = ()
 ) -> Iterator[tuple[str, FieldInfo]]:
     """The keys of a mapping, and of the mappings in it."""
     for name, field in model.model_fields.items():
         key = f"{where}{field.alias or name}"
         yield key, field
         for inner in _models(field.annotation):
-            if inner not in seen:
-                yield from _fields(f"{key}.", inner, (*seen, inner))
+            if inner not in parents:
+                yield from _fields(f"{key}.", inner, (*parents, inner))
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -243,35 +243,35 @@ def calls() -> dict[str, dict[str, Any]]:
     """The arguments and keys that functions, commands, components and mappings need (``needs``), what the others are
     where they are not given (``defaults``), and the arguments of functions that may be given without their name
     (``order``)."""
-    found: dict[str, dict[str, Any]] = {}
+    records: dict[str, dict[str, Any]] = {}
     for name, function in _functions():
         parameters = [one for one in inspect.signature(function).parameters.values() if one.name != "self"]
-        found[f"{name}()"] = {
+        records[f"{name}()"] = {
             "needs": _without_default(parameters),
             "defaults": _defaults((one.name, one.default) for one in parameters if one.default is not one.empty),
             "order": [one.name for one in parameters if one.kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD],
         }
     for name, command in _parsers():
-        found[name] = {
+        records[name] = {
             "needs": [words[0] for words, parameter in _words(command) if parameter.required],
             "defaults": _defaults(
                 (words[0], parameter.default) for words, parameter in _words(command) if not parameter.required
             ),
         }
     for name, _, parameters in _settable():
-        found[name] = {
+        records[name] = {
             "needs": _without_default(parameters),
             "defaults": _defaults((one.name, one.default) for one in parameters if one.default is not one.empty),
         }
     for title, model in (("preset", Preset), ("study", Study)):
         for key, field in _fields("", model):
             mapping = f"{title} {key.rpartition('.')[0]}".strip()
-            call = found.setdefault(mapping, {"needs": [], "defaults": {}})
+            call = records.setdefault(mapping, {"needs": [], "defaults": {}})
             if field.is_required():
                 call["needs"].append(key)
             else:
                 call["defaults"] |= _defaults([(key, field.get_default(call_default_factory=True))])
-    return found
+    return records
 
 
 def _defaults(pairs: Iterable[tuple[str, Any]]) -> dict[str, str]:
@@ -316,34 +316,34 @@ def nested_keys(content: Any, where: str = "") -> Iterator[str]:
 
 def former_names() -> dict[str, str]:
     """By former name, the version that has it no more."""
-    found: dict[str, str] = {}
+    ends: dict[str, str] = {}
     for module in pkgutil.walk_packages(diffcli.__path__, "diffcli."):
         if module.name != "diffcli.__main__":
             for kind in filter(inspect.isclass, vars(import_module(module.name)).values()):
                 if kind.__module__.startswith("diffcli."):
                     for name, value in vars(kind).items():
                         if isinstance(value, FormerAttribute):
-                            found[f"{kind.__name__}.{name}"] = value.until
+                            ends[f"{kind.__name__}.{name}"] = value.until
                     for one in fields(kind) if is_dataclass(kind) else ():
                         if "flag" in one.metadata and (former := one.metadata["flag"].former):
-                            found[f"({former.name})"] = found[f"--{former.name.replace('_', '-')}"] = former.until
-    return found
+                            ends[f"({former.name})"] = ends[f"--{former.name.replace('_', '-')}"] = former.until
+    return ends
 
 
-def gone(record: dict[str, Any]) -> dict[str, list[str]]:
+def removals(record: dict[str, Any]) -> dict[str, list[str]]:
     """By kind, the recorded names that are there no more, whose time was not over."""
     today, former = interface(), former_names()
     missing = {}
     for kind, names in record["names"].items():
-        left = [name for name in names if name not in today[kind]]
+        gaps = [name for name in names if name not in today[kind]]
         over = {name for name, until in record["former"].items() if numbers(until) <= numbers(diffcli.__version__)}
-        left = [name for name in left if not any(name.endswith(end) for end in {*over, *former})]
-        if left:
-            missing[kind] = left
+        gaps = [name for name in gaps if not any(name.endswith(end) for end in {*over, *former})]
+        if gaps:
+            missing[kind] = gaps
     return missing
 
 
-def changed(record: dict[str, Any]) -> Iterator[str]:
+def changes(record: dict[str, Any]) -> Iterator[str]:
     """Recorded calls that fail today, or mean something else: an argument is needed that was not, has another place, or
     is another one where it is not given."""
     today, former = calls(), former_names()
@@ -362,10 +362,10 @@ def changed(record: dict[str, Any]) -> Iterator[str]:
 
 
 def check(record: dict[str, Any]) -> None:
-    if failures := list(changed(record)):
-        raise AssertionError(CHANGED.format(version=record["version"], what=", ".join(failures)))
-    for kind, names in gone(record).items():
-        raise AssertionError(REMOVED.format(names=kind, version=record["version"], what=", ".join(names)))
+    if failures := list(changes(record)):
+        raise AssertionError(CHANGE.format(version=record["version"], what=", ".join(failures)))
+    for kind, names in removals(record).items():
+        raise AssertionError(REMOVAL.format(names=kind, version=record["version"], what=", ".join(names)))
 
 
 def read() -> dict[str, Any]:
@@ -378,13 +378,13 @@ def write() -> None:
     check(before)
     former = former_names()
     names = {
-        kind: sorted(name for name in found if not any(name.endswith(end) for end in former))
-        for kind, found in interface().items()
+        kind: sorted(name for name in entries if not any(name.endswith(end) for end in former))
+        for kind, entries in interface().items()
     }
     with tempfile.TemporaryDirectory() as place:
         keys = run_folder_keys(small_run(Path(place) / "run"))
-    if lost := set(before.get("run folder", [])) - keys:
-        raise AssertionError(f"a run folder has no {', '.join(sorted(lost))} any more; docs/stability.md: none goes")
+    if missing := set(before.get("run folder", [])) - keys:
+        raise AssertionError(f"a run folder has no {', '.join(sorted(missing))} any more; docs/stability.md: none goes")
     content = {
         "version": diffcli.__version__,
         "former": former,

@@ -45,7 +45,7 @@ def start(folder: Path, *arguments: object, seconds_between: float = 0.05) -> Ba
     return _process(folder, arguments, seconds_between, folder / "messages.txt", folder / "messages.txt")
 
 
-def ended(folder: Path, *arguments: object) -> Result:
+def run_to_end(folder: Path, *arguments: object) -> Result:
     """``diffcli ARGUMENTS`` in ``folder``, to its end, with the environment of the test."""
     with tempfile.TemporaryDirectory() as place:
         out, err = Path(place, "out"), Path(place, "err")

@@ -109,10 +109,10 @@ class PixelMixture:
     def draw(self, count: int, seed: int) -> Tensor:
         """Images, float64 (count, C, H, W)."""
         generator = torch.Generator().manual_seed(seed)
-        chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        components = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         normal = torch.randn(count, self.means.shape[1], generator=generator, dtype=torch.float64)
-        offsets = torch.einsum("bij,bj->bi", torch.linalg.cholesky(self.covariances)[chosen], normal)
-        return (self.means[chosen] + offsets).view(count, *self.image_shape)
+        offsets = torch.einsum("bij,bj->bi", torch.linalg.cholesky(self.covariances)[components], normal)
+        return (self.means[components] + offsets).view(count, *self.image_shape)
 
 
 def smooth_mixture(components: int, image_shape: tuple[int, int, int], apart: float, seed: int = 0) -> PixelMixture:
@@ -124,8 +124,8 @@ def smooth_mixture(components: int, image_shape: tuple[int, int, int], apart: fl
     place = torch.cartesian_prod(torch.arange(height), torch.arange(width)).double().repeat(image_shape[0], 1)
     near = torch.exp(-torch.cdist(place, place))
     shapes = torch.randn(components, size, size, generator=generator, dtype=torch.float64)
-    mixed = shapes @ shapes.mT / size
-    covariances = 0.04 * (0.8 * near + 0.2 * mixed) + 1e-4 * torch.eye(size, dtype=torch.float64)
+    coupling = shapes @ shapes.mT / size
+    covariances = 0.04 * (0.8 * near + 0.2 * coupling) + 1e-4 * torch.eye(size, dtype=torch.float64)
     means = apart * 0.2 * torch.randn(components, size, generator=generator, dtype=torch.float64)
     weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)[:components]
     return PixelMixture(weights / weights.sum(), means, covariances, image_shape)

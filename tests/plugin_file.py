@@ -75,8 +75,8 @@ class Grey(diffcli.Prior):
         self.level = signal.mean().view(1)
 
     def forward(self, generators, shape, device="cpu", labels=None):
-        drawn = torch.stack([torch.randn(1, generator=generator) for generator in generators])
-        return (self.level + self.spread * drawn).view(-1, 1, 1, 1).expand(-1, *shape).to(device)
+        normal = torch.stack([torch.randn(1, generator=generator) for generator in generators])
+        return (self.level + self.spread * normal).view(-1, 1, 1, 1).expand(-1, *shape).to(device)
 
 
 @diffcli.register("sampler", "jump")
@@ -95,5 +95,7 @@ def stripes(count: int = 60):
     rows = torch.arange(8).view(1, 1, 8, 1) + torch.arange(count).view(-1, 1, 1, 1)
     images = (rows % 3 * 100).to(torch.uint8).expand(count, 3, 8, 10).contiguous()
     labels = torch.arange(count) % 3
-    cut = count * 4 // 5
-    return diffcli.Source(diffcli.ImageSet(images[:cut], labels[:cut]), diffcli.ImageSet(images[cut:], labels[cut:]))
+    border = count * 4 // 5
+    return diffcli.Source(
+        diffcli.ImageSet(images[:border], labels[:border]), diffcli.ImageSet(images[border:], labels[border:])
+    )

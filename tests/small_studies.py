@@ -19,8 +19,8 @@ claims: [{better: long, than: short, metric: fid}]
 HOW = ["--extractor", "classifier", "--accelerator", "cpu", "-q"]
 
 
-def story(measured: str, **changes: Any) -> Any:
-    """A claim whose bound was 0.75, then 0.9, then 0.8, of a number of the date ``measured``."""
+def story(date: str, **changes: Any) -> Any:
+    """A claim whose bound was 0.75, then 0.9, then 0.8, of a number of the date ``date``."""
     earlier = [
         {"claim": {"of": "a", "metric": "class_kept", "at_least": 0.75}, "since": "2026-01-01", "until": "2026-01-03",
          "why": "It said less than its source."},
@@ -29,6 +29,6 @@ def story(measured: str, **changes: Any) -> Any:
     ]  # fmt: skip
     claim = {"of": "a", "metric": "class_kept", "at_least": 0.8, "since": "2026-01-04", "history": earlier} | changes
     scores = {"class_kept": 0.84, "class_kept_error": 0.001}
-    evaluation = {"scores": scores, "settings": {"n_test": 10**6, "date": f"{measured}T10:00:00"}}
-    (found,) = check([StudyClaim.model_validate(claim)], {"a": [RunResults(evaluation)]})
-    return found
+    evaluation = {"scores": scores, "settings": {"n_test": 10**6, "date": f"{date}T10:00:00"}}
+    (result,) = check([StudyClaim.model_validate(claim)], {"a": [RunResults(evaluation)]})
+    return result

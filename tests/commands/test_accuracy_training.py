@@ -35,22 +35,22 @@ def test_a_training_takes_as_long_as_its_images_need(monkeypatch: pytest.MonkeyP
     cycles: list[int] = []
     real = fitting.fit_steps
 
-    def watched(network: Classifier, images: ImageSet, steps: int, *others: Any) -> Iterator[float]:
+    def record(network: Classifier, images: ImageSet, steps: int, *others: Any) -> Iterator[float]:
         cycles.append(steps)
         return real(network, images, steps, *others)
 
-    monkeypatch.setattr(fitting, "fit_steps", watched)
+    monkeypatch.setattr(fitting, "fit_steps", record)
     few = source.development[torch.arange(300)]
-    done: list[int] = []
-    assert fitting.accuracy_after_training(few, source.test, cpu, 0, done.append) > 0.8
+    counts: list[int] = []
+    assert fitting.accuracy_after_training(few, source.test, cpu, 0, counts.append) > 0.8
     learning = list(cycles)
     assert learning == [10 * 2**number for number in range(len(learning))]  # each twice the one before
     assert 30 < sum(learning) < fitting.SCORE_STEPS / 4
-    assert sum(done) == fitting.SCORE_STEPS  # a bar ends at its end
+    assert sum(counts) == fitting.SCORE_STEPS  # a bar ends at its end
     # Where labels say nothing of the images there is nothing to learn, and the training is over sooner.
     cycles.clear()
-    shuffled = ImageSet(few.images, few.labels[torch.randperm(300, generator=torch.Generator().manual_seed(0))])
-    fitting.accuracy_after_training(shuffled, source.test, cpu, 0, done.append)
+    noise = ImageSet(few.images, few.labels[torch.randperm(300, generator=torch.Generator().manual_seed(0))])
+    fitting.accuracy_after_training(noise, source.test, cpu, 0, counts.append)
     assert sum(cycles) < sum(learning)
 
 

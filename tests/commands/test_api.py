@@ -19,32 +19,32 @@ CPU = diffcli.Devices("cpu", "1")
 
 
 @pytest.fixture(scope="module")
-def model(trained: Path) -> diffcli.Model:
-    return diffcli.load(trained, devices=CPU)
+def model(hot_run: Path) -> diffcli.Model:
+    return diffcli.load(hot_run, devices=CPU)
 
 
-def test_the_images_are_those_of_the_command(cli: Cli, workplace: Path, trained: Path, model: diffcli.Model) -> None:
-    assert cli("sample", "--run", trained, "--n", 5, "--seed", 3, "--out", "s.npz", "--accelerator", "cpu").code == 0
+def test_the_images_are_those_of_the_command(cli: Cli, workplace: Path, hot_run: Path, model: diffcli.Model) -> None:
+    assert cli("sample", "--run", hot_run, "--n", 5, "--seed", 3, "--out", "s.npz", "--accelerator", "cpu").code == 0
     ours = model.sample(5, seed=3, batch_size=2)
     assert ours.dtype == torch.uint8
     assert np.array_equal(np.load("s.npz")["images"], ours.permute(0, 2, 3, 1).numpy())
     assert not torch.equal(model.sample(5, seed=4), ours)
 
 
-def test_scores_are_those_of_the_command(cli: Cli, workplace: Path, trained: Path, model: diffcli.Model) -> None:
+def test_scores_are_those_of_the_command(cli: Cli, workplace: Path, hot_run: Path, model: diffcli.Model) -> None:
     evaluation = diffcli.evaluate(model, ["rmse", "nearest"], n_test=5, n_fid=5, steps=3)
     options = ["--rmse", "--nearest", "--n-test", 5, "--n-fid", 5, "--steps", 3, "--accelerator", "cpu", "--json"]
-    assert cli("eval", "--checkpoint", Run(trained).best, *options).out.count(str(evaluation.scores["rmse"])) == 1
-    reconstructed = {f"rmse{beside}" for beside in ("", "_error", "_direct")}
-    assert evaluation.scores.keys() == {*reconstructed, "nearest", "nearest_error", "nearest_test"}
+    assert cli("eval", "--checkpoint", Run(hot_run).best, *options).out.count(str(evaluation.scores["rmse"])) == 1
+    names = {f"rmse{beside}" for beside in ("", "_error", "_direct")}
+    assert evaluation.scores.keys() == {*names, "nearest", "nearest_error", "nearest_test"}
 
 
-def test_a_model_is_found_by_run_folder_preset_and_checkpoint(workplace: Path, trained: Path) -> None:
-    run = Run(trained)
-    for name in (run, trained, str(trained), run.best, str(run.best)):
-        found = diffcli.load(name, devices=CPU)
-        assert (found.checkpoint, found.run) == (run.best, run)
-    assert found.T == 20
+def test_a_model_is_found_by_run_folder_preset_and_checkpoint(workplace: Path, hot_run: Path) -> None:
+    run = Run(hot_run)
+    for name in (run, hot_run, str(hot_run), run.best, str(run.best)):
+        model_of_name = diffcli.load(name, devices=CPU)
+        assert (model_of_name.checkpoint, model_of_name.run) == (run.best, run)
+    assert model_of_name.T == 20
     trained_here = diffcli.train("quickstart", {"training.epochs": 1}, limit_batches=1, devices=CPU, quiet=True)
     assert diffcli.load("quickstart", devices=CPU).run == diffcli.load(devices=CPU).run == trained_here
 
@@ -101,19 +101,19 @@ def test_errors_name_the_argument(model: diffcli.Model, workplace: Path, call, e
         with pytest.raises(AttributeError, match="module 'diffcli' has no attribute 'Nothing'"):
             call(model)
         return
-    with pytest.raises(diffcli.UserError) as caught:
+    with pytest.raises(diffcli.UserError) as error:
         call(model)
-    assert expected in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert "--" not in str(caught.value)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "--" not in str(error.value)
     assert list(workplace.iterdir()) == []
 
 
 def test_messages_are_shown_with_flags() -> None:
-    shown = with_flags(
+    text = with_flags(
         "`n_fid` must be at least 2; a lower `training.lr` or `training.clip_norm` may help, not `x`.png` or C"
     )
-    assert shown == "--n-fid must be at least 2; a lower --lr or --set training.clip_norm may help, not --x.png` or C"
+    assert text == "--n-fid must be at least 2; a lower --lr or --set training.clip_norm may help, not --x.png` or C"
 
 
 def test_a_training_runs_in_a_thread(workplace: Path) -> None:

@@ -35,7 +35,7 @@ def slopes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained_in(place, LABELLED.replace("{name: digits}", data))
 
 
-def sampled(cli: Cli, run: Path, *words: object) -> dict[str, np.ndarray]:
+def sample(cli: Cli, run: Path, *words: object) -> dict[str, np.ndarray]:
     result = cli("sample", "--run", run, "--n", 6, "--steps", 4, *words, "--out", "s.npz", *CPU)
     assert (result.code, result.out) == (0, "s.npz\n"), result.err
     with np.load("s.npz") as content:
@@ -43,7 +43,7 @@ def sampled(cli: Cli, run: Path, *words: object) -> dict[str, np.ndarray]:
 
 
 def test_samples_are_arrays_in_the_range_of_the_data(cli: Cli, slopes: Path) -> None:
-    arrays = sampled(cli, slopes, "--label", 7, "--label", 9)
+    arrays = sample(cli, slopes, "--label", 7, "--label", 9)
     images = arrays["images"]
     assert images.dtype == np.float32
     assert images.shape == (6, SIDE, SIDE, 2)
@@ -59,8 +59,8 @@ def test_samples_are_arrays_in_the_range_of_the_data(cli: Cli, slopes: Path) -> 
     assert np.abs(model.arrays(model.sample(6, **options)) - images).max() <= 4 / 255 / 2 + 1e-6
 
 
-def test_samples_of_pictures_stay_bytes(cli: Cli, trained: Path) -> None:
-    result = cli("sample", "--run", trained, "--n", 3, "--steps", 2, "--out", "s.npz", *CPU)
+def test_samples_of_pictures_stay_bytes(cli: Cli, hot_run: Path) -> None:
+    result = cli("sample", "--run", hot_run, "--n", 3, "--steps", 2, "--out", "s.npz", *CPU)
     assert result.code == 0, result.err
     with np.load("s.npz") as content:
         assert set(content) == {"images"}
@@ -68,7 +68,7 @@ def test_samples_of_pictures_stay_bytes(cli: Cli, trained: Path) -> None:
 
 
 def test_channels_stand_side_by_side_in_pictures(cli: Cli, slopes: Path) -> None:
-    images = sampled(cli, slopes)["images"]
+    images = sample(cli, slopes)["images"]
     words = ["--run", slopes, "--n", 6, "--steps", 4, *CPU]
     for out in ("one.png", "folder"):
         assert cli("sample", *words, "--out", out, "--trajectory", "t.gif").code == 0
@@ -110,7 +110,7 @@ def test_arrays_are_restored_in_their_own_range(cli: Cli, slopes: Path) -> None:
     assert "p.png: a picture is grey or has three colours, and this model's images have 2 channels" in result.err
 
 
-def restored(cli: Cli, *words: object) -> dict[str, np.ndarray]:
+def restore(cli: Cli, *words: object) -> dict[str, np.ndarray]:
     result = cli("restore", *words, "--out", "r.npz", *CPU)
     assert (result.code, result.out) == (0, "r.npz\n"), result.err
     with np.load("r.npz") as content:
@@ -118,22 +118,24 @@ def restored(cli: Cli, *words: object) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", ["arrays", "pictures"])
-def test_arrays_that_are_degraded_are_neither_rounded_nor_cut(cli: Cli, slopes: Path, blurred: Path, kind: str) -> None:
-    run, images = (slopes, gradients()[:4]) if kind == "arrays" else (blurred, np.eye(8, dtype=np.uint8)[None] * 255)
+def test_arrays_that_are_degraded_are_neither_rounded_nor_cut(
+    cli: Cli, slopes: Path, blur_run: Path, kind: str
+) -> None:
+    run, images = (slopes, gradients()[:4]) if kind == "arrays" else (blur_run, np.eye(8, dtype=np.uint8)[None] * 255)
     t = 15 if kind == "arrays" else 7
     np.save("some.npy", images)
-    first = restored(cli, "some.npy", "--run", run, "--t", t)
+    first = restore(cli, "some.npy", "--run", run, "--t", t)
     degraded = first["degraded"]
     if kind == "arrays":
         assert np.abs(degraded).max() > 2.1  # noise leads out of the range of the data
     np.save("degraded.npy", degraded)
     np.savez("degraded.npz", images=np.zeros_like(degraded), degraded=degraded)
     for name in ("degraded.npy", "degraded.npz"):
-        again = restored(cli, name, "--run", run, "--degraded", "--t", t)
+        again = restore(cli, name, "--run", run, "--degraded", "--t", t)
         assert again.keys() == {"degraded", "one_step", "images"}
         assert np.abs(again["degraded"] - degraded).max() <= 1e-6
         assert np.abs(again["images"].astype(float) - first["images"]).max() <= (4 / 255 + 1e-6 if run == slopes else 1)
-    negative = restored(cli, "degraded.npy", "--run", run, "--degraded", "--t", t, "--invert")
+    negative = restore(cli, "degraded.npy", "--run", run, "--degraded", "--t", t, "--invert")
     assert np.abs(negative["degraded"] - degraded).max() <= 1e-6  # shown as it came
     assert not np.array_equal(negative["images"], first["images"])
 
@@ -142,14 +144,14 @@ def test_a_measurement_by_arrays_is_as_exact_as_they_are(cli: Cli, slopes: Path)
     np.save("some.npy", gradients()[:2])
     kind = "{name: pixelate, block: 2, T: 1}"
     words = ["--run", slopes, "--degradation", kind, "--steps", 4, "--quiet"]
-    first = restored(cli, "some.npy", *words, "--sigma", 0.2)
+    first = restore(cli, "some.npy", *words, "--sigma", 0.2)
     np.save("degraded.npy", first["degraded"])
-    again = restored(cli, "degraded.npy", *words, "--degraded", "--sigma", 0.2)
+    again = restore(cli, "degraded.npy", *words, "--degraded", "--sigma", 0.2)
     assert np.abs(again["images"] - first["images"]).max() <= 4 / 255 + 1e-6
     # Without a word on noise numbers are exact, where the bytes of a file are known to half a level.
-    exact = restored(cli, "some.npy", *words)
+    exact = restore(cli, "some.npy", *words)
     np.save("degraded.npy", exact["degraded"])
-    again = restored(cli, "degraded.npy", *words, "--degraded")
+    again = restore(cli, "degraded.npy", *words, "--degraded")
     assert np.abs(again["degraded"] - exact["degraded"]).max() <= 1e-6
     assert np.abs(again["images"] - exact["images"]).max() <= 4 / 255 + 1e-6
 
@@ -203,6 +205,6 @@ def test_five_channels_of_a_folder_are_trained_and_drawn(cli: Cli) -> None:
     Path("five.yaml").write_text(text)
     assert cli("train", "--preset", "five.yaml", "--out", "run", "-q", *CPU).code == 0
     assert Image.open("run/samples/epoch-001-unconditional.png").width > 5 * 12
-    images = sampled(cli, Path("run"))["images"]
+    images = sample(cli, Path("run"))["images"]
     assert images.shape == (6, 5, 12, 12)
     assert torch.equal(diffcli.load("run").read(["arrays"])[:1], diffcli.load("run").read(["arrays/0.npy"]))

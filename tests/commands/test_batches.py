@@ -38,33 +38,33 @@ class Accelerator:
 
 
 @pytest.mark.parametrize(("holds", "expected"), [(1, 1), (100, 64), (128, 128), (10**6, LARGEST_BATCH)])
-def test_the_largest_batch_is_found(trained: Path, monkeypatch: pytest.MonkeyPatch, holds: int, expected: int) -> None:
-    model = load(trained)
+def test_the_largest_batch_is_found(hot_run: Path, monkeypatch: pytest.MonkeyPatch, holds: int, expected: int) -> None:
+    model = load(hot_run)
     sampling = model.sampling(SamplerOptions())
     small: Any = Small(sampling.denoiser, holds)
     places = iter([Accelerator()])
     monkeypatch.setattr(Sampling, "device", property(lambda self: next(places, torch.device("cpu"))))
-    found = replace(sampling, denoiser=small, guide=None).with_largest_batches()
-    assert found.batch_size == expected
+    largest = replace(sampling, denoiser=small, guide=None).with_largest_batches()
+    assert largest.batch_size == expected
 
 
-def test_a_cpu_takes_a_fixed_number(trained: Path) -> None:
-    sampling = load(trained).sampling(SamplerOptions(batch_size="auto"))
+def test_a_cpu_takes_a_fixed_number(hot_run: Path) -> None:
+    sampling = load(hot_run).sampling(SamplerOptions(batch_size="auto"))
     assert sampling.processes == Processes(torch.device("cpu"))
     assert sampling.batch_size == CPU_BATCH
 
 
-def test_auto_draws_the_same_images(cli: Cli, trained: Path, workplace: Path) -> None:
+def test_auto_draws_the_same_images(cli: Cli, hot_run: Path, workplace: Path) -> None:
     for size in ("auto", "3"):
         words = ["--n", 5, "--steps", 2, "--batch-size", size, "--out", f"{size}.npz", "-q"]
-        assert cli("sample", "--run", trained, *words).code == 0
+        assert cli("sample", "--run", hot_run, *words).code == 0
     assert Path("auto.npz").read_bytes() == Path("3.npz").read_bytes()
 
 
 @pytest.mark.parametrize("size", ["many", "0", "-1", "1.5"])
-def test_other_sizes_are_refused(cli: Cli, trained: Path, workplace: Path, size: str) -> None:
+def test_other_sizes_are_refused(cli: Cli, hot_run: Path, workplace: Path, size: str) -> None:
     for command in ("sample", "eval"):
-        result = cli(command, "--run", trained, f"--batch-size={size}")
+        result = cli(command, "--run", hot_run, f"--batch-size={size}")
         assert result.code == 2
         assert result.err.startswith("error: --batch-size must be")
         assert result.err.count("\n") == 1

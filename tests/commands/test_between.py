@@ -24,18 +24,18 @@ CPU = diffcli.Devices("cpu", "1")
 
 
 @pytest.fixture(scope="module")
-def hot(trained: Path) -> diffcli.Model:
-    return diffcli.load(trained, devices=CPU)
+def hot(hot_run: Path) -> diffcli.Model:
+    return diffcli.load(hot_run, devices=CPU)
 
 
 @pytest.fixture(scope="module")
-def labelled(guided: Path) -> diffcli.Model:
-    return diffcli.load(guided, devices=CPU)
+def labelled(guided_run: Path) -> diffcli.Model:
+    return diffcli.load(guided_run, devices=CPU)
 
 
 @pytest.fixture(scope="module")
-def cold(blurred: Path) -> diffcli.Model:
-    return diffcli.load(blurred, devices=CPU)
+def cold(blur_run: Path) -> diffcli.Model:
+    return diffcli.load(blur_run, devices=CPU)
 
 
 @pytest.mark.parametrize("sampler", ["{name: ddim, eta: 0}", "{name: ddim, eta: 1}", "ancestral", "dpm-solver++"])
@@ -73,30 +73,30 @@ def test_between_draws_of_other_priors_there_is_nothing(cold: diffcli.Model, pri
 
 @pytest.mark.parametrize(("label", "expected"), [("3", "uniform or gaussian"), ("none", "uniform")])
 def test_a_hint_names_the_priors_that_lead_there(cold: diffcli.Model, label: str, expected: str) -> None:
-    asked: dict[str, Any] = {"between": (3, 7), "steps_between": 2, "label": label, "steps": 2}
+    options: dict[str, Any] = {"between": (3, 7), "steps_between": 2, "label": label, "steps": 2}
     with pytest.raises(diffcli.UserError, match=f"take `prior` {expected}$"):
-        cold.sample(prior="mixture", **asked)
+        cold.sample(prior="mixture", **options)
     for name in expected.split(" or "):
-        assert len(cold.sample(prior=name, **asked)) == 3
+        assert len(cold.sample(prior=name, **options)) == 3
 
 
-def test_a_hint_names_no_prior_that_is_not_stored(cli: Cli, workplace: Path, blurred: Path) -> None:
-    only = replace(read_stored(find_checkpoint(blurred)[1]), file=Path("only.safetensors"))
+def test_a_hint_names_no_prior_that_is_not_stored(cli: Cli, workplace: Path, blur_run: Path) -> None:
+    only = replace(read_stored(find_checkpoint(blur_run)[1]), file=Path("only.safetensors"))
     state = {"mixture": only.prior_states["mixture"]}
     write_model_file(only.file, replace(only, prior_states=state))
     words = ["sample", "--checkpoint", "only.safetensors", "--between", 3, 7, "--prior", "mixture", "--steps", 2]
-    for label, fitted in (("3", "gaussian"), ("none", "uniform")):
+    for label, prior in (("3", "gaussian"), ("none", "uniform")):
         result = cli(*words, "--label", label)
         assert (result.code, result.err.count("\n")) == (2, 1), result
-        assert result.err.endswith(f"take --prior {fitted}, which is fitted to the training images first\n")
-        assert cli(*words, "--label", label, "--prior", fitted, "--out", "row.png", "--quiet").code == 0
+        assert result.err.endswith(f"take --prior {prior}, which is fitted to the training images first\n")
+        assert cli(*words, "--label", label, "--prior", prior, "--out", "row.png", "--quiet").code == 0
     result = cli("export", "only.safetensors", "--prior", "blurred-data", "--out", "m.pt2")
     assert (result.code, result.err.endswith("; take --prior mixture\n")) == (2, True), result
 
 
 def test_what_lies_between_draws_of_a_gaussian_has_its_spread(cold: diffcli.Model) -> None:
-    asked = DrawOptions(between=(3, 7), steps_between=2, label="3")
-    walk, count = images_drawn(cold.sampling(asked, cold.prior("gaussian")), asked, 400)
+    options = DrawOptions(between=(3, 7), steps_between=2, label="3")
+    walk, count = images_drawn(cold.sampling(options, cold.prior("gaussian")), options, 400)
     assert count == 1200
     xT, _, _ = walk.start(range(1200), cold.image_shape)
     ends, middle = xT[::3].flatten(1), xT[1::3].flatten(1)
@@ -119,16 +119,16 @@ def test_between_images_of_different_labels_there_is_nothing(labelled: diffcli.M
 
 
 def test_the_trajectory_ends_at_the_row(hot: diffcli.Model) -> None:
-    asked: dict[str, Any] = {"between": (3, 7), "steps_between": 2, "steps": 3}
-    end = to_uint8(last(hot.trajectory(**asked)))
-    assert torch.equal(end, hot.sample(**asked))
+    options: dict[str, Any] = {"between": (3, 7), "steps_between": 2, "steps": 3}
+    end = to_uint8(last(hot.trajectory(**options)))
+    assert torch.equal(end, hot.sample(**options))
 
 
-def test_the_command_writes_rows(cli: Cli, workplace: Path, guided: Path, labelled: diffcli.Model) -> None:
+def test_the_command_writes_rows(cli: Cli, workplace: Path, guided_run: Path, labelled: diffcli.Model) -> None:
     words = [
         "sample",
         "--run",
-        guided,
+        guided_run,
         "--between",
         3,
         7,
@@ -169,9 +169,9 @@ def test_the_command_writes_rows(cli: Cli, workplace: Path, guided: Path, labell
     ],
 )
 def test_what_does_not_go_together_is_refused(
-    cli: Cli, workplace: Path, trained: Path, words: list[object], line: str
+    cli: Cli, workplace: Path, hot_run: Path, words: list[object], line: str
 ) -> None:
-    result = cli("sample", "--run", trained, *words)
+    result = cli("sample", "--run", hot_run, *words)
     assert (result.code, result.out) == (2, "")
     assert result.err.removeprefix("error: ").startswith(line)
     assert not list(workplace.iterdir())

@@ -70,7 +70,7 @@ def write_pipeline(folder: Path) -> Path:
     return folder
 
 
-def changed(name: str, **values: Any) -> Callable[[Path], None]:
+def change_of(name: str, **values: Any) -> Callable[[Path], None]:
     """Changes the values of a file; None takes them away."""
 
     def change(folder: Path) -> None:
@@ -80,14 +80,14 @@ def changed(name: str, **values: Any) -> Callable[[Path], None]:
     return change
 
 
-def written(name: str, content: bytes) -> Callable[[Path], None]:
+def overwriting(name: str, content: bytes) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         (folder / name).write_bytes(content)
 
     return write
 
 
-def removed(*names: str) -> Callable[[Path], None]:
+def removal(*names: str) -> Callable[[Path], None]:
     def remove(folder: Path) -> None:
         for name in names:
             (folder / name).unlink() if (folder / name).is_file() else shutil.rmtree(folder / name)
@@ -95,111 +95,120 @@ def removed(*names: str) -> Callable[[Path], None]:
     return remove
 
 
-def stored(**values: Tensor | None) -> Callable[[Path], None]:
+def other_weights(**values: Tensor | None) -> Callable[[Path], None]:
     return lambda folder: save_file(weights(**values), folder / WEIGHTS)
 
 
-def pickled(name: str, *others: str) -> Callable[[Path], None]:
+def pickle_of(name: str, *others: str) -> Callable[[Path], None]:
     """Weights as a pickle in place of the safetensors file."""
 
-    def put(folder: Path) -> None:
+    def replacement(folder: Path) -> None:
         (folder / WEIGHTS).unlink()
         (folder / name).write_bytes(pickle.dumps(Marker()))
 
-    return put
+    return replacement
 
 
-def sharded(folder: Path) -> None:
+def sharding(folder: Path) -> None:
     for part in ("00001-of-00002", "00002-of-00002"):
         shutil.copy(folder / WEIGHTS, folder / f"unet/diffusion_pytorch_model-{part}.safetensors")
     (folder / WEIGHTS).unlink()
 
 
-def truncated(folder: Path) -> None:
+def truncation(folder: Path) -> None:
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(content[: len(content) // 2])
 
 
 SOLVER = {"_class_name": "DPMSolverMultistepScheduler"}
 BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
-    "no index": (removed(INDEX), "model_index.json is missing"),
-    "no configuration": (removed(UNET), "unet/config.json is missing"),
-    "no scheduler": (removed(SCHEDULER), "scheduler_config.json is missing"),
-    "no weights": (removed(WEIGHTS), "diffusion_pytorch_model.safetensors is missing"),
-    "no network": (removed("unet"), "ddpm/config.json is missing"),
-    "index is no JSON": (written(INDEX, b"{"), "model_index.json cannot be read as JSON"),
-    "index is no text": (written(INDEX, b"\xff\xfe\x00"), "model_index.json cannot be read as JSON"),
-    "index is a list": (written(INDEX, b"[]"), "must hold a mapping, and holds a list"),
-    "nested": (written(INDEX, b"[" * 100_000), "model_index.json cannot be read as JSON"),
-    "large": (written(UNET, b" " * 10_000_001), "larger than 10,000,000 bytes"),
+    "no index": (removal(INDEX), "model_index.json is missing"),
+    "no configuration": (removal(UNET), "unet/config.json is missing"),
+    "no scheduler": (removal(SCHEDULER), "scheduler_config.json is missing"),
+    "no weights": (removal(WEIGHTS), "diffusion_pytorch_model.safetensors is missing"),
+    "no network": (removal("unet"), "ddpm/config.json is missing"),
+    "index is no JSON": (overwriting(INDEX, b"{"), "model_index.json cannot be read as JSON"),
+    "index is no text": (overwriting(INDEX, b"\xff\xfe\x00"), "model_index.json cannot be read as JSON"),
+    "index is a list": (overwriting(INDEX, b"[]"), "must hold a mapping, and holds a list"),
+    "nested": (overwriting(INDEX, b"[" * 100_000), "model_index.json cannot be read as JSON"),
+    "large": (overwriting(UNET, b" " * 10_000_001), "larger than 10,000,000 bytes"),
     "another pipeline": (
-        changed(INDEX, _class_name="StableDiffusionPipeline"),
+        change_of(INDEX, _class_name="StableDiffusionPipeline"),
         "pipeline StableDiffusionPipeline is not",
     ),
-    "no class": (changed(INDEX, _class_name=None), "pipeline None is not read"),
+    "no class": (change_of(INDEX, _class_name=None), "pipeline None is not read"),
     "code of its own": (
-        changed(INDEX, _class_name=["pipeline", "Mine"]),
+        change_of(INDEX, _class_name=["pipeline", "Mine"]),
         "code of its own (['pipeline', 'Mine']), which",
     ),
-    "a VAE": (changed(INDEX, vae=["diffusers", "AutoencoderKL"]), "the pipeline has vae: it draws what is decoded"),
-    "a text": (changed(INDEX, text_encoder=["transformers", "CLIPTextModel"]), "has text_encoder: it is not read"),
-    "another network": (changed(INDEX, unet=["diffusers", "UNet2DConditionModel"]), "UNet2DConditionModel is not read"),
-    "network's code": (changed(INDEX, unet=["pipeline", "Mine"]), "unet ['pipeline', 'Mine'] is code of its own"),
-    "no network named": (changed(INDEX, unet=None), "model_index.json: unet is missing"),
-    "class of the network": (changed(UNET, _class_name="VQModel"), "unet/config.json: network VQModel is not read"),
-    "unknown parameter": (changed(UNET, gates=3), "gates is no parameter of UNet2DModel that is known here"),
+    "a VAE": (change_of(INDEX, vae=["diffusers", "AutoencoderKL"]), "the pipeline has vae: it draws what is decoded"),
+    "a text": (change_of(INDEX, text_encoder=["transformers", "CLIPTextModel"]), "has text_encoder: it is not read"),
+    "another network": (
+        change_of(INDEX, unet=["diffusers", "UNet2DConditionModel"]),
+        "UNet2DConditionModel is not read",
+    ),
+    "network's code": (change_of(INDEX, unet=["pipeline", "Mine"]), "unet ['pipeline', 'Mine'] is code of its own"),
+    "no network named": (change_of(INDEX, unet=None), "model_index.json: unet is missing"),
+    "class of the network": (change_of(UNET, _class_name="VQModel"), "unet/config.json: network VQModel is not read"),
+    "unknown parameter": (change_of(UNET, gates=3), "gates is no parameter of UNet2DModel that is known here"),
     "unknown block": (
-        changed(UNET, down_block_types=["DownBlock2D", "MyBlock"]),
+        change_of(UNET, down_block_types=["DownBlock2D", "MyBlock"]),
         "block MyBlock is not read; known: Down",
     ),
-    "block of text": (changed(UNET, up_block_types=["CrossAttnUpBlock2D"] * 2), "block CrossAttnUpBlock2D is not read"),
-    "levels": (changed(UNET, block_out_channels=[8, 16, 32]), "must be equally many"),
-    "variances": (changed(UNET, out_channels=2), "it predicts variances, too"),
-    "channels": (changed(UNET, in_channels=9, out_channels=9), "images have 1 to 8 channels, got in_channels 9"),
-    "no channels": (changed(UNET, in_channels=0, out_channels=0), "images have 1 to 8 channels, got in_channels 0"),
-    "size": (changed(UNET, sample_size=None), "sample_size must be one side or [height, width]"),
-    "fourier": (changed(UNET, time_embedding_type="fourier"), "fourier is of variance-exploding noise"),
-    "labels without a table": (changed(UNET, class_embed_type="identity"), "class_embed_type identity is not read"),
-    "a type": (changed(UNET, norm_num_groups="eight"), "network.norm_num_groups"),
+    "block of text": (
+        change_of(UNET, up_block_types=["CrossAttnUpBlock2D"] * 2),
+        "block CrossAttnUpBlock2D is not read",
+    ),
+    "levels": (change_of(UNET, block_out_channels=[8, 16, 32]), "must be equally many"),
+    "variances": (change_of(UNET, out_channels=2), "it predicts variances, too"),
+    "channels": (change_of(UNET, in_channels=9, out_channels=9), "images have 1 to 8 channels, got in_channels 9"),
+    "no channels": (change_of(UNET, in_channels=0, out_channels=0), "images have 1 to 8 channels, got in_channels 0"),
+    "size": (change_of(UNET, sample_size=None), "sample_size must be one side or [height, width]"),
+    "fourier": (change_of(UNET, time_embedding_type="fourier"), "fourier is of variance-exploding noise"),
+    "labels without a table": (change_of(UNET, class_embed_type="identity"), "class_embed_type identity is not read"),
+    "a type": (change_of(UNET, norm_num_groups="eight"), "network.norm_num_groups"),
     "pickle": (
-        pickled(BIN),
+        pickle_of(BIN),
         "diffusion_pytorch_model.bin is a pickle, which can run code where it is read, and is refused",
     ),
-    "checkpoint": (pickled("unet/model.ckpt"), "model.ckpt is a pickle"),
-    "shards": (sharded, "diffusion_pytorch_model-00001-of-00002.safetensors is there: write the weights as one file"),
-    "truncated": (truncated, "diffusion_pytorch_model.safetensors is damaged"),
-    "empty": (written(WEIGHTS, b""), "diffusion_pytorch_model.safetensors is damaged"),
-    "renamed pickle": (written(WEIGHTS, pickle.dumps(Marker())), "diffusion_pytorch_model.safetensors is damaged"),
+    "checkpoint": (pickle_of("unet/model.ckpt"), "model.ckpt is a pickle"),
+    "shards": (sharding, "diffusion_pytorch_model-00001-of-00002.safetensors is there: write the weights as one file"),
+    "truncated": (truncation, "diffusion_pytorch_model.safetensors is damaged"),
+    "empty": (overwriting(WEIGHTS, b""), "diffusion_pytorch_model.safetensors is damaged"),
+    "renamed pickle": (overwriting(WEIGHTS, pickle.dumps(Marker())), "diffusion_pytorch_model.safetensors is damaged"),
     "wrong shape": (
-        stored(**{"conv_in.weight": torch.zeros(8, 3, 3, 3)}),
+        other_weights(**{"conv_in.weight": torch.zeros(8, 3, 3, 3)}),
         "conv_in.weight is (8, 3, 3, 3) and must be (8, 1, 3, 3)",
     ),
-    "no last layer": (stored(**{"conv_out.weight": None}), "conv_out.weight is none and must be (1, 8, 3, 3)"),
-    "labels": (changed(UNET, num_class_embeds=4), "class_embedding.weight is (3, 32) and must be (4, 32)"),
-    "labels not named": (changed(UNET, num_class_embeds=None), "names none (num_class_embeds)"),
+    "no last layer": (other_weights(**{"conv_out.weight": None}), "conv_out.weight is none and must be (1, 8, 3, 3)"),
+    "labels": (change_of(UNET, num_class_embeds=4), "class_embedding.weight is (3, 32) and must be (4, 32)"),
+    "labels not named": (change_of(UNET, num_class_embeds=None), "names none (num_class_embeds)"),
     "not finite": (
-        stored(**{"conv_in.weight": torch.full((8, 1, 3, 3), torch.nan)}),
+        other_weights(**{"conv_in.weight": torch.full((8, 1, 3, 3), torch.nan)}),
         "something else than finite numbers",
     ),
-    "integers": (stored(**{"conv_in.weight": torch.ones(8, 1, 3, 3, dtype=torch.int64)}), "something else than finite"),
+    "integers": (
+        other_weights(**{"conv_in.weight": torch.ones(8, 1, 3, 3, dtype=torch.int64)}),
+        "something else than finite",
+    ),
     "another scheduler": (
-        changed(SCHEDULER, _class_name="EulerDiscreteScheduler"),
+        change_of(SCHEDULER, _class_name="EulerDiscreteScheduler"),
         "scheduler EulerDiscreteScheduler is not read; save the pipeline with one of DDPMScheduler, DDIMScheduler",
     ),
     "prediction": (
-        changed(SCHEDULER, prediction_type="flow_prediction"),
+        change_of(SCHEDULER, prediction_type="flow_prediction"),
         "prediction_type flow_prediction is not read",
     ),
-    "schedule": (changed(SCHEDULER, beta_schedule="laplace"), "beta_schedule laplace is not read"),
-    "betas": (changed(SCHEDULER, trained_betas=[0.1, 0.2]), "trained_betas are 2, and num_train_timesteps is 1,000"),
-    "no betas": (changed(SCHEDULER, trained_betas="linear"), "trained_betas must be a list of numbers"),
-    "beta": (changed(SCHEDULER, beta_end=1.5), "beta must lie in (0, 1), got"),
-    "steps": (changed(SCHEDULER, num_train_timesteps=0), "num_train_timesteps must be a whole number"),
-    "text for a number": (changed(SCHEDULER, beta_start="0.1"), "beta_start must be a number, got '0.1'"),
-    "no truth": (changed(SCHEDULER, clip_sample="yes"), "clip_sample must be true or false, got 'yes'"),
-    "variance": (changed(SCHEDULER, variance_type="learned_range"), "variance_type learned_range is not read"),
-    "zero SNR and noise": (changed(SCHEDULER, rescale_betas_zero_snr=True), "eps needs something of the image at T"),
-    "odd solver": (changed(SCHEDULER, **SOLVER, solver_order="two"), "solver_order must be a number, got 'two'"),
+    "schedule": (change_of(SCHEDULER, beta_schedule="laplace"), "beta_schedule laplace is not read"),
+    "betas": (change_of(SCHEDULER, trained_betas=[0.1, 0.2]), "trained_betas are 2, and num_train_timesteps is 1,000"),
+    "no betas": (change_of(SCHEDULER, trained_betas="linear"), "trained_betas must be a list of numbers"),
+    "beta": (change_of(SCHEDULER, beta_end=1.5), "beta must lie in (0, 1), got"),
+    "steps": (change_of(SCHEDULER, num_train_timesteps=0), "num_train_timesteps must be a whole number"),
+    "text for a number": (change_of(SCHEDULER, beta_start="0.1"), "beta_start must be a number, got '0.1'"),
+    "no truth": (change_of(SCHEDULER, clip_sample="yes"), "clip_sample must be true or false, got 'yes'"),
+    "variance": (change_of(SCHEDULER, variance_type="learned_range"), "variance_type learned_range is not read"),
+    "zero SNR and noise": (change_of(SCHEDULER, rescale_betas_zero_snr=True), "eps needs something of the image at T"),
+    "odd solver": (change_of(SCHEDULER, **SOLVER, solver_order="two"), "solver_order must be a number, got 'two'"),
 }
 
 
@@ -218,9 +227,9 @@ def test_a_broken_folder_costs_a_line(cli: Cli, workplace: Path, name: str) -> N
     assert message in result.err
     assert result.err.startswith("error: ")
     assert content(workplace) == before
-    loaded = cli("sample", "--checkpoint", "ddpm", "--out", "x.png")
-    assert loaded.code == 2
-    assert message in loaded.err
+    sample = cli("sample", "--checkpoint", "ddpm", "--out", "x.png")
+    assert sample.code == 2
+    assert message in sample.err
     assert content(workplace) == before
 
 
@@ -273,10 +282,10 @@ def test_what_their_sampling_does_otherwise_is_said(workplace: Path) -> None:
         ({**SOLVER, "num_train_timesteps": 999}, ["20 steps do not divide T = 999"]),
     ):
         before = (folder / SCHEDULER).read_text()
-        changed(SCHEDULER, **values)(folder)
-        found = read_pipeline(folder).notes
-        assert len(found) == len(notes), found
-        assert all(part in line and line.startswith("note: ") for part, line in zip(notes, found, strict=True)), found
+        change_of(SCHEDULER, **values)(folder)
+        lines = read_pipeline(folder).notes
+        assert len(lines) == len(notes), lines
+        assert all(part in line and line.startswith("note: ") for part, line in zip(notes, lines, strict=True)), lines
         (folder / SCHEDULER).write_text(before)
 
 
@@ -301,9 +310,9 @@ def test_without_the_library_a_line_names_the_extra(cli: Cli, workplace: Path, m
         line = result.err.splitlines()[-1]
         assert line.startswith("error: network diffusers-unet needs the library")
         assert line.endswith("install it with: pip install 'diffcli[diffusers]'")
-    trained = cli("train", "--preset", "quickstart", "--set", "network={name: diffusers-unet}")
-    assert (trained.code, trained.err.count("\n")) == (2, 1)
-    assert "pip install 'diffcli[diffusers]'" in trained.err
+    refusal = cli("train", "--preset", "quickstart", "--set", "network={name: diffusers-unet}")
+    assert (refusal.code, refusal.err.count("\n")) == (2, 1)
+    assert "pip install 'diffcli[diffusers]'" in refusal.err
     assert content(workplace) == before
 
 

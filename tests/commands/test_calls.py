@@ -33,12 +33,12 @@ class Calls:
 
     ends: set[CodeType]
     counts: Counter[CodeType] = field(default_factory=Counter)
-    ended: bool = False
+    over: bool = False
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         code = frame.f_code
-        self.ended = self.ended or code in self.ends
-        if event == "call" and not self.ended and code.co_filename.startswith(PACKAGE):
+        self.over = self.over or code in self.ends
+        if event == "call" and not self.over and code.co_filename.startswith(PACKAGE):
             self.counts[code] += 1
 
     @property
@@ -59,7 +59,7 @@ class Calls:
 
 
 @contextmanager
-def recorded(*ends: Any) -> Iterator[Calls]:
+def recording(*ends: Any) -> Iterator[Calls]:
     calls = Calls({end.__code__ for end in ends})
     sys.setprofile(calls)
     try:
@@ -90,22 +90,22 @@ def test_a_sample_is_near_to_its_drawing(cli: Cli, quickstart: None, autoguidanc
 
     sample()  # what is imported, and made once a process
     for name, ends in {"generate": [generate], "sampler": SAMPLERS.values()}.items():
-        with recorded(*ends) as calls:
+        with recording(*ends) as calls:
             sample()
         functions, files = FARTHEST[autoguidance][name]
-        assert calls.ended
+        assert calls.over
         assert (calls.of(resolve), calls.of(build_degradation)) == (1, 1)
         assert calls.networks == 2  # the early average is the second
         assert len(calls.functions) <= functions
         assert len(calls.files) <= files
 
 
-def test_an_evaluation_resolves_and_builds_once(cli: Cli, guided: Path, workplace: Path) -> None:
+def test_an_evaluation_resolves_and_builds_once(cli: Cli, guided_run: Path, workplace: Path) -> None:
     def evaluate() -> None:
-        assert cli("eval", "--run", guided, "--n-test", "4", "--loss", "--rmse", "--out", "x.json").code == 0
+        assert cli("eval", "--run", guided_run, "--n-test", "4", "--loss", "--rmse", "--out", "x.json").code == 0
 
     evaluate()
-    with recorded() as calls:
+    with recording() as calls:
         evaluate()
     assert (calls.of(resolve), calls.of(build_degradation)) == (1, 1)
     assert calls.networks == 2
@@ -113,9 +113,9 @@ def test_an_evaluation_resolves_and_builds_once(cli: Cli, guided: Path, workplac
     assert len(calls.files) <= 50
 
 
-def test_a_slider_of_the_page_resolves_nothing(guided: Path) -> None:
-    model = diffcli.load(guided)
-    with recorded() as calls:
+def test_a_slider_of_the_page_resolves_nothing(guided_run: Path) -> None:
+    model = diffcli.load(guided_run)
+    with recording() as calls:
         choices_of(model)
         time_steps_of(model, {"sampler": "ddim", "steps": 2})
         model.sampling_from(2, SamplerOptions())

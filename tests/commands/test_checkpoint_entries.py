@@ -37,11 +37,11 @@ def entries_of(run: Path) -> set[str]:
 
 
 def test_the_table_has_exactly_the_entries_of_a_trained_checkpoint(
-    trained: Path, guided: Path, blurred: Path, cluster_run: Path
+    hot_run: Path, guided_run: Path, blur_run: Path, cluster_run: Path
 ) -> None:
-    assert entries_of(trained) == expected()
-    assert entries_of(blurred) == expected("with labels")
-    assert entries_of(guided) == expected("with labels", "with `ema`", "from `guide_at` on")
+    assert entries_of(hot_run) == expected()
+    assert entries_of(blur_run) == expected("with labels")
+    assert entries_of(guided_run) == expected("with labels", "with `ema`", "from `guide_at` on")
     assert entries_of(cluster_run) == expected("with labels", "with `labels.clusters`")
     # A scale of the gradients needs an accelerator.
     whens = {when for _, when, _, _ in table()}
@@ -62,8 +62,8 @@ def test_each_file_of_the_table_names_the_entry() -> None:
             assert re.search(rf"\b{re.escape(entry)}\b", (ROOT / "diffcli" / file).read_text()), (entry, file)
 
 
-def test_a_checkpoint_needs_a_preset_and_its_name(trained: Path, workplace: Path) -> None:
-    content = torch.load(Run(trained).best, weights_only=True)
+def test_a_checkpoint_needs_a_preset_and_its_name(hot_run: Path, workplace: Path) -> None:
+    content = torch.load(Run(hot_run).best, weights_only=True)
     about = content["hyper_parameters"]
     for key, needed in (("preset", True), ("preset_name", True), ("plugins", False), ("image_shape", False)):
         file = workplace / f"{key}.ckpt"

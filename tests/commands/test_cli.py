@@ -22,7 +22,7 @@ from diffcli.cli.train import train
 from diffcli.config.schema import Training
 from diffcli.training.options import KEYS
 
-RECONSTRUCTED = ("rmse", "ssim", "psnr", "class_kept")
+RECONSTRUCTION_SCORES = ("rmse", "ssim", "psnr", "class_kept")
 
 
 def test_help_names_every_command(cli) -> None:
@@ -47,9 +47,9 @@ def test_dry_run_writes_nothing(cli, workplace: Path, tiny: Path) -> None:
     assert {path.name for path in workplace.iterdir()} == {"tiny.yaml"}
 
 
-def test_samples_in_every_format(cli, workplace: Path, trained: Path) -> None:
+def test_samples_in_every_format(cli, workplace: Path, hot_run: Path) -> None:
     for out in ("grid.png", "images.npz", "files"):
-        result = cli("sample", "--run", trained, "--n", 5, "--out", out, "--quiet")
+        result = cli("sample", "--run", hot_run, "--n", 5, "--out", out, "--quiet")
         assert result.code == 0, result.err
         assert result.out.strip() == out
     images = np.load("images.npz")["images"]
@@ -59,16 +59,16 @@ def test_samples_in_every_format(cli, workplace: Path, trained: Path) -> None:
     assert Image.open("grid.png").size == (3 * 66 + 2, 2 * 66 + 2)
 
 
-def test_reconstructions_and_animation(cli, workplace: Path, trained: Path) -> None:
-    assert cli("sample", "--run", trained, "--conditional", "--n", 3, "--out", "c.png", "--quiet").code == 0
+def test_reconstructions_and_animation(cli, workplace: Path, hot_run: Path) -> None:
+    assert cli("sample", "--run", hot_run, "--conditional", "--n", 3, "--out", "c.png", "--quiet").code == 0
     assert Image.open("c.png").size[0] > 100
     options = ["--n", 4, "--steps", 10, "--trajectory", "walk.gif", "--quiet"]
-    assert cli("sample", "--run", trained, *options).out.split() == ["samples.png", "walk.gif"]
+    assert cli("sample", "--run", hot_run, *options).out.split() == ["samples.png", "walk.gif"]
     assert Image.open("walk.gif").n_frames > 3
 
 
-def test_eval_gives_a_table_json_and_a_file(cli, trained: Path) -> None:
-    options = ["eval", "--run", trained, "--n-test", 20, "--n-fid", 20, "--extractor", "classifier", "--quiet"]
+def test_eval_gives_a_table_json_and_a_file(cli, hot_run: Path) -> None:
+    options = ["eval", "--run", hot_run, "--n-test", 20, "--n-fid", 20, "--extractor", "classifier", "--quiet"]
     result = cli(*options, "--json")
     assert result.code == 0, result.err
     report = json.loads(result.out)
@@ -80,14 +80,14 @@ def test_eval_gives_a_table_json_and_a_file(cli, trained: Path) -> None:
         "nll_kl",
         "nll_error",
     }
-    expected |= {name + suffix for name in RECONSTRUCTED for suffix in ("", "_direct", "_error")}
+    expected |= {name + suffix for name in RECONSTRUCTION_SCORES for suffix in ("", "_direct", "_error")}
     expected |= {"loss_error", "nearest_error"}
-    judged = ("fid", "kid", "sample_precision", "sample_recall", "density", "coverage")
-    keys = {f"{name}_{judge}" for name in judged for judge in ("classifier", "resnet")}
+    metrics = ("fid", "kid", "sample_precision", "sample_recall", "density", "coverage")
+    keys = {f"{name}_{judge}" for name in metrics for judge in ("classifier", "resnet")}
     expected |= {key + suffix for key in keys for suffix in ("", "_floor", "_error")}
     assert set(report["scores"]) == expected
     assert report["settings"]["n_test"] == report["settings"]["n_fid"] == 20
-    assert json.loads(Run(trained).eval_file.read_text()) == report
+    assert json.loads(Run(hot_run).eval_file.read_text()) == report
     assert all(np.isfinite(value) for value in report["scores"].values())
     table = cli(*options, "--rmse").out
     assert "rmse" in table
@@ -128,9 +128,9 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(cli, workplace: Path, tiny
     histories = [Run(Path(run)).metrics_file.read_text().splitlines() for run in ("whole", "parts")]
     losses = [[line.split(",")[:4] for line in lines] for lines in histories]
     assert losses[0] == losses[1]
-    done = cli("train", "--resume", "parts", *options)
-    assert done.code == 2
-    assert "is done: 3 epochs" in done.err
+    refusal = cli("train", "--resume", "parts", *options)
+    assert refusal.code == 2
+    assert "is done: 3 epochs" in refusal.err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -191,12 +191,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_costs_one_line(case: str, cli, workplace: Path, tiny: Path, trained: Path) -> None:
+def test_bad_input_costs_one_line(case: str, cli, workplace: Path, tiny: Path, hot_run: Path) -> None:
     (workplace / "full").mkdir()
     (workplace / "full" / "thesis.txt").write_text("precious")
     arguments, expected = BAD[case]
     before = sorted(workplace.rglob("*"))
-    result = cli(*[str(trained) if word == "RUN" else word for word in arguments])
+    result = cli(*[str(hot_run) if word == "RUN" else word for word in arguments])
     assert result.code == 2, result
     assert expected in result.err
     assert result.err.startswith("error: ")

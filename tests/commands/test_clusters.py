@@ -27,9 +27,9 @@ def test_an_image_belongs_to_the_nearest_centre_in_pixels(centres: torch.Tensor)
     images = digits().test.images
     flat = images.flatten(1).double() / 255 - 0.5
     distances = (flat[:, None] - centres.double()[None]).square().sum(dim=2)
-    found = nearest_centres(images, centres)
-    assert torch.equal(found, distances.argmin(dim=1))
-    assert len(found.unique()) == 12
+    clusters = nearest_centres(images, centres)
+    assert torch.equal(clusters, distances.argmin(dim=1))
+    assert len(clusters.unique()) == 12
 
 
 def test_clusters_are_the_same_again_and_tell_digits_apart(centres: torch.Tensor) -> None:
@@ -55,20 +55,20 @@ def test_a_checkpoint_holds_the_centres_and_resumes_with_them(
     assert content["clusters"].shape == (12, 64)
     assert len(content["class_shares"]) == 12
     assert sum(content["class_shares"]) == pytest.approx(1)
-    changed = content["clusters"] + 0.01
-    torch.save(content | {"clusters": changed}, Run(trained_by_cluster).last)
+    new_centres = content["clusters"] + 0.01
+    torch.save(content | {"clusters": new_centres}, Run(trained_by_cluster).last)
     assert cli("train", "--resume", "run", "--epochs", "3", "--quiet").code == 0
-    assert torch.equal(read_checkpoint(Run(trained_by_cluster).last)["clusters"], changed)
+    assert torch.equal(read_checkpoint(Run(trained_by_cluster).last)["clusters"], new_centres)
     assert (trained_by_cluster / "samples" / "epoch-001-conditional.png").is_file()
 
 
 def test_a_model_file_holds_the_centres(cli: Cli, trained_by_cluster: Path) -> None:
     assert cli("export", "run", "--out", "clusters.safetensors").code == 0
-    model, stored = read_model(Run(trained_by_cluster).best), read_model(Path("clusters.safetensors"))
+    model, copy = read_model(Run(trained_by_cluster).best), read_model(Path("clusters.safetensors"))
     assert model.clusters is not None
-    assert stored.clusters is not None
-    assert torch.equal(model.clusters, stored.clusters)
-    assert torch.equal(model.sample(4, label=3), stored.sample(4, label=3))
+    assert copy.clusters is not None
+    assert torch.equal(model.clusters, copy.clusters)
+    assert torch.equal(model.sample(4, label=3), copy.sample(4, label=3))
 
 
 def test_samples_of_a_cluster_are_asked_for_by_number(cli: Cli, trained_by_cluster: Path) -> None:
@@ -76,9 +76,9 @@ def test_samples_of_a_cluster_are_asked_for_by_number(cli: Cli, trained_by_clust
         assert cli("sample", "--run", "run", "--n", "4", "--label", label, "--out", f"{label}.png", "--quiet").code == 0
     assert Path("3.png").read_bytes() != Path("11.png").read_bytes()
     assert cli("sample", "--run", "run", "--conditional", "--n", "4", "--out", "rows.png", "--quiet").code == 0
-    refused = cli("sample", "--run", "run", "--label", "12", "--out", "no.png")
-    assert refused.code == 2
-    assert "0..11" in refused.err
+    refusal = cli("sample", "--run", "run", "--label", "12", "--out", "no.png")
+    assert refusal.code == 2
+    assert "0..11" in refusal.err
     assert not Path("no.png").exists()
 
 
@@ -90,18 +90,18 @@ def test_reconstructions_are_told_the_clusters_of_test_images(trained_by_cluster
 
 
 def test_scores_that_need_the_classes_are_left_out_or_refused(cli: Cli, trained_by_cluster: Path) -> None:
-    done = cli(
+    result = cli(
         "eval", "--run", "run", "--extractor", "classifier", "--n-fid", "64", "--n-test", "32", "--json", "--quiet"
     )
-    assert done.code == 0, done.err
-    scores = json.loads(done.out)["scores"]
+    assert result.code == 0, result.err
+    scores = json.loads(result.out)["scores"]
     assert "fid_classifier" in scores
     assert "class_kept" in scores
     assert "label_kept" not in scores
     for flag in ("--label-kept", "--per-label"):
-        refused = cli("eval", "--run", "run", flag, "--n-fid", "64")
-        assert refused.code == 2
-        assert "clusters of the training images" in refused.err
+        refusal = cli("eval", "--run", "run", flag, "--n-fid", "64")
+        assert refusal.code == 2
+        assert "clusters of the training images" in refusal.err
 
 
 def test_a_blur_model_starts_where_a_cluster_does(cli: Cli, workplace: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_folder_without_classes_can_have_clusters(cli: Cli, workplace: Path) -
     for number, image in enumerate(digits().test.images[:40]):
         Image.fromarray(image[0].numpy()).save(f"photos/{number}.png")
     data = "data={name: folder, path: photos, size: 8, channels: 1}"
-    done = cli(
+    result = cli(
         "train",
         "--preset",
         "quickstart",
@@ -129,7 +129,7 @@ def test_a_folder_without_classes_can_have_clusters(cli: Cli, workplace: Path) -
         "run",
         "--quiet",
     )
-    assert done.code == 0, done.err
+    assert result.code == 0, result.err
     assert len(read_model(Run(Path("run")).last).class_shares) == 4
 
 
@@ -145,7 +145,7 @@ BAD = {
 def test_bad_clusters_cost_one_line(cli: Cli, workplace: Path, assignment: str) -> None:
     import re
 
-    refused = cli("train", "--preset", "quickstart", "--set", assignment, "--out", "run")
-    assert refused.code == 2
-    assert re.search(BAD[assignment], refused.err.replace("\n", " "))
+    refusal = cli("train", "--preset", "quickstart", "--set", assignment, "--out", "run")
+    assert refusal.code == 2
+    assert re.search(BAD[assignment], refusal.err.replace("\n", " "))
     assert not Path("run").exists()

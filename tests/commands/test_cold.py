@@ -28,9 +28,9 @@ def cold_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     place = tmp_path_factory.mktemp("cold")
     (place / "cold.yaml").write_text(COLD)
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit) as error:
         main(["train", "--preset", str(place / "cold.yaml"), "--out", str(place / "run"), "--accelerator", "cpu", "-q"])
-    assert not caught.value.code
+    assert not error.value.code
     return place / "run"
 
 

@@ -24,11 +24,11 @@ from diffcli.studies.comparison_view import Page, html_page, markdown_page
 
 
 @pytest.fixture(scope="module")
-def runs(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def runs(hot_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two copies of the trained run, free to be evaluated."""
     place = tmp_path_factory.mktemp("compared")
     fresh = shutil.ignore_patterns("eval.json", "compare")
-    return [shutil.copytree(trained, place / name, ignore=fresh) for name in ("one", "two")]
+    return [shutil.copytree(hot_run, place / name, ignore=fresh) for name in ("one", "two")]
 
 
 def evaluation_of(run: Path) -> Path:
@@ -42,9 +42,9 @@ def page(runs: list[Path]) -> Path:
     from diffcli.cli import main
 
     out = runs[0].parent / "page.html"
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit) as error:
         main([str(word) for word in ["compare", *runs, "--out", out, *OPTIONS]])
-    assert not caught.value.code
+    assert not error.value.code
     return out
 
 
@@ -63,8 +63,8 @@ def test_the_page_holds_the_numbers_of_the_evaluations(page: Path, runs: list[Pa
     expected = []
     for run in runs:
         scores = json.loads(evaluation_of(run).read_text())["scores"]
-        shown = [key for key in scores if not is_beside(key)]
-        expected += [f"{scores[key]:.4g}" for key in shown]
+        keys = [key for key in scores if not is_beside(key)]
+        expected += [f"{scores[key]:.4g}" for key in keys]
     assert cells == expected
 
 
@@ -80,14 +80,14 @@ def test_the_page_says_what_each_model_is_and_shows_them_side_by_side(
     models = text[text.index("<h2>Models</h2>") : text.index("<h2>Samples</h2>")]
     for fact in (f"run {runs[0]}", "model file mine.safetensors", "a tiny model for the tests", "ancestral, 4 steps"):
         assert fact in models, fact
-    held = json.loads(cli("compare", runs[0], "mine.safetensors", "--json", *few, "--quiet").out)
-    for run in held["runs"]:
+    report = json.loads(cli("compare", runs[0], "mine.safetensors", "--json", *few, "--quiet").out)
+    for run in report["runs"]:
         assert f"cnn, {run['parameters']:,} parameters" in models
         assert run["settings"]["sample_seconds"] > 0
     samples = text[text.index("<h2>Samples</h2>") : text.index("<h2>Reconstructions")]
     assert samples.count("<img") == 2
     # What real images score stands below a distance.
-    scores = held["runs"][0]["scores"]
+    scores = report["runs"][0]["scores"]
     fid, real = scores["fid_classifier"], scores["fid_classifier_floor"]
     floor = f"floor {real:.3g} ({fid / real:.2f} times that)"
     assert f"<small>{floor}</small>" in text
@@ -115,8 +115,8 @@ def test_the_page_says_where_a_model_comes_from(file: str, training: dict, expec
     assert origin_of(Run(Path("runs/a")), ready_models()["emoji"], {}) == "ready model, comes with diffcli"
 
 
-def test_models_with_the_same_labels_are_drawn_label_by_label(cli, guided: Path, workplace: Path) -> None:
-    assert cli("export", guided, "--out", "mine.safetensors", "--quiet").code == 0
+def test_models_with_the_same_labels_are_drawn_label_by_label(cli, guided_run: Path, workplace: Path) -> None:
+    assert cli("export", guided_run, "--out", "mine.safetensors", "--quiet").code == 0
     few = ["--label-kept", "--n-fid", 10, "--steps", 2, "--accelerator", "cpu", "--quiet"]
     result = cli("compare", "mine.safetensors", "--out", "page.html", *few)
     assert result.code == 0, result.err
@@ -124,12 +124,12 @@ def test_models_with_the_same_labels_are_drawn_label_by_label(cli, guided: Path,
     assert "8 samples of each label, seed 0" in text
     # A model file knows no losses by epoch, so that there is nothing to draw of them.
     assert "training and validation loss" not in text
-    drawn = next(Path("runs/.models").rglob("samples-by-label.png"))
+    picture = next(Path("runs/.models").rglob("samples-by-label.png"))
     again = cli(
         "sample", "--checkpoint", "mine.safetensors", "--steps", 2, "--label", "0-9", "--row-labels", "--out", "a.png"
     )
     assert again.code == 0, again.err
-    assert drawn.read_bytes() == Path("a.png").read_bytes()
+    assert picture.read_bytes() == Path("a.png").read_bytes()
 
 
 def test_chromium_shows_every_picture_and_asks_for_nothing(page: Path, tmp_path: Path) -> None:
@@ -147,21 +147,21 @@ def test_chromium_shows_every_picture_and_asks_for_nothing(page: Path, tmp_path:
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     count = page.read_text().count("<img")
     assert f"<title>loaded {count} of {count}</title>" in result.stdout, result.stderr[-500:]
-    asked = re.findall(r'"initiator":"([^"]*)"[^}]*"url":"(https?://[^"]+)"', log.read_text())
-    assert not [url for initiator, url in asked if initiator.startswith("file")]
+    requests = re.findall(r'"initiator":"([^"]*)"[^}]*"url":"(https?://[^"]+)"', log.read_text())
+    assert not [url for initiator, url in requests if initiator.startswith("file")]
 
 
 def test_json_markdown_and_the_table_agree(cli, runs: list[Path], page: Path) -> None:
     for suffix in ("json", "md"):
         result = cli("compare", *runs, "--out", f"out.{suffix}", *OPTIONS)
         assert result.code == 0, result.err
-    held = json.loads(Path("out.json").read_text())
-    assert len(held["runs"]) == 2
-    assert held["claims"] == []  # none is about these runs
-    scores = held["runs"][0]["scores"]
+    report = json.loads(Path("out.json").read_text())
+    assert len(report["runs"]) == 2
+    assert report["claims"] == []  # none is about these runs
+    scores = report["runs"][0]["scores"]
     assert f"{scores['rmse']:.4g}" in Path("out.md").read_text()
     assert f"{scores['rmse']:.4g}" in cli("compare", *runs, *OPTIONS).out
-    assert json.loads(cli("compare", *runs, "--json", *OPTIONS).out) == held
+    assert json.loads(cli("compare", *runs, "--json", *OPTIONS).out) == report
 
 
 def test_bad_input_costs_one_line(cli, runs: list[Path], workplace: Path) -> None:

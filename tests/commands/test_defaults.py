@@ -21,34 +21,34 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 
 
 @pytest.fixture
-def model(guided: Path) -> diffcli.Model:
-    return diffcli.load(guided)
+def model(guided_run: Path) -> diffcli.Model:
+    return diffcli.load(guided_run)
 
 
-def sampled(cli: Cli, run: Path, *options: object) -> np.ndarray:
+def sample(cli: Cli, run: Path, *options: object) -> np.ndarray:
     result = cli("sample", "--run", run, "--steps", 2, "--out", "s.npz", "--quiet", *options)
     assert result.code == 0, result.err
     images: np.ndarray = np.load("s.npz")["images"]
     return images
 
 
-def test_as_many_samples_as_python_draws(cli: Cli, guided: Path, model: diffcli.Model) -> None:
-    images = sampled(cli, guided)
+def test_as_many_samples_as_python_draws(cli: Cli, guided_run: Path, model: diffcli.Model) -> None:
+    images = sample(cli, guided_run)
     assert len(images) == N_SAMPLES
     assert np.array_equal(images, model.sample(steps=2, quiet=True).permute(0, 2, 3, 1).numpy())
     first = next(model.trajectory(steps=2))
     assert len(first.xs) == N_SAMPLES
 
 
-def test_some_of_each_label(cli: Cli, guided: Path) -> None:
-    assert len(sampled(cli, guided, "--label", "0-2")) == 3 * N_PER_LABEL
-    assert len(sampled(cli, guided, "--label", 3)) == N_SAMPLES
+def test_some_of_each_label(cli: Cli, guided_run: Path) -> None:
+    assert len(sample(cli, guided_run, "--label", "0-2")) == 3 * N_PER_LABEL
+    assert len(sample(cli, guided_run, "--label", 3)) == N_SAMPLES
 
 
-def test_a_few_reconstructions(cli: Cli, guided: Path) -> None:
+def test_a_few_reconstructions(cli: Cli, guided_run: Path) -> None:
     pictures = []
     for count in ([], ["--n", N_RECONSTRUCTIONS], ["--n", N_RECONSTRUCTIONS - 1]):
-        result = cli("sample", "--run", guided, "--steps", 2, "--conditional", "--out", "r.png", "--quiet", *count)
+        result = cli("sample", "--run", guided_run, "--steps", 2, "--conditional", "--out", "r.png", "--quiet", *count)
         assert result.code == 0, result.err
         pictures.append(np.asarray(Image.open("r.png")))
     assert np.array_equal(pictures[0], pictures[1])
@@ -57,7 +57,7 @@ def test_a_few_reconstructions(cli: Cli, guided: Path) -> None:
 
 @pytest.mark.parametrize("command", ["eval", "compare"])
 def test_the_help_names_every_metric_that_has_to_be_asked_for(command: str) -> None:
-    said = re.search(r"no metric named: ([^.)]*)", COMMANDS[command].help, flags=re.IGNORECASE)
-    assert said is not None
+    match = re.search(r"no metric named: ([^.)]*)", COMMANDS[command].help, flags=re.IGNORECASE)
+    assert match is not None
     left_out = {f"--{metric.name}" for metric in METRICS.values() if metric.costly or metric.for_own}
-    assert set(re.findall(r"--\w+", said[1])) == left_out
+    assert set(re.findall(r"--\w+", match[1])) == left_out

@@ -101,7 +101,7 @@ def theirs(
     return zt
 
 
-def compared(
+def compare(
     folder: Path, network: Any, scheduler: Any, steps: int, step: Callable[..., Tensor], **options: Any
 ) -> None:
     """Both ways from one x_T with one noise: the same within 1e-5 of pixels in [-0.5, 0.5], and a level of grey."""
@@ -125,8 +125,8 @@ def compared(
 
 
 def ddim_step(eta: float, clip: bool = False) -> Callable[..., Tensor]:
-    def step(scheduler: Any, output: Tensor, t: Tensor, zt: Tensor, drawn: Tensor) -> Tensor:
-        more = {"variance_noise": drawn} if eta else {}
+    def step(scheduler: Any, output: Tensor, t: Tensor, zt: Tensor, eps: Tensor) -> Tensor:
+        more = {"variance_noise": eps} if eta else {}
         return scheduler.step(output, t, zt, eta=eta, use_clipped_model_output=clip or None, **more).prev_sample
 
     return step
@@ -135,8 +135,8 @@ def ddim_step(eta: float, clip: bool = False) -> Callable[..., Tensor]:
 def other_step(monkeypatch: pytest.MonkeyPatch, module: str) -> Callable[..., Tensor]:
     """A step of a scheduler that draws by itself, of the noise that is wanted."""
 
-    def step(scheduler: Any, output: Tensor, t: Tensor, zt: Tensor, drawn: Tensor) -> Tensor:
-        monkeypatch.setattr(f"diffusers.schedulers.{module}.randn_tensor", lambda *shape, **options: drawn)
+    def step(scheduler: Any, output: Tensor, t: Tensor, zt: Tensor, eps: Tensor) -> Tensor:
+        monkeypatch.setattr(f"diffusers.schedulers.{module}.randn_tensor", lambda *shape, **options: eps)
         return scheduler.step(output, t, zt).prev_sample
 
     return step
@@ -147,7 +147,7 @@ def other_step(monkeypatch: pytest.MonkeyPatch, module: str) -> Callable[..., Te
 def test_every_network_and_prediction_draws_the_same(workplace: Path, kind: str, prediction: str) -> None:
     network = small_network(**NETWORKS[kind])
     scheduler = diffusers.DDIMScheduler(**NOISY, **TRAILING, prediction_type=prediction)
-    compared(workplace / "theirs", network, scheduler, 10, ddim_step(1.0), sampler={"name": "ddim", "eta": 1.0})
+    compare(workplace / "theirs", network, scheduler, 10, ddim_step(1.0), sampler={"name": "ddim", "eta": 1.0})
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -158,7 +158,7 @@ def test_ddim_draws_the_same_of_every_schedule(workplace: Path, schedule: str, e
     scheduler = diffusers.DDIMScheduler(**settings)
     for steps in (1, 5, 20):
         folder = workplace / f"{steps}"
-        compared(folder, small_network(), scheduler, steps, ddim_step(eta, clip), sampler={"name": "ddim", "eta": eta})
+        compare(folder, small_network(), scheduler, steps, ddim_step(eta, clip), sampler={"name": "ddim", "eta": eta})
 
 
 @pytest.mark.parametrize("schedule", [*SCHEDULES, "sigmoid"])
@@ -172,7 +172,7 @@ def test_ancestral_draws_the_same(
     scheduler = diffusers.DDPMScheduler(**settings, variance_type=variance)
     step = other_step(monkeypatch, "scheduling_ddpm")
     for steps in (4, scheduler.config.num_train_timesteps if schedule == "linear" else 20):
-        compared(workplace / f"{steps}", small_network(), scheduler, steps, step)
+        compare(workplace / f"{steps}", small_network(), scheduler, steps, step)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -182,7 +182,7 @@ def test_dpm_solver_draws_the_same(workplace: Path, monkeypatch: pytest.MonkeyPa
     scheduler = diffusers.DPMSolverMultistepScheduler(**settings, solver_order=order)
     step = other_step(monkeypatch, "scheduling_dpmsolver_multistep")
     for steps in (1, 5, 20):
-        compared(workplace / f"{steps}", small_network(), scheduler, steps, step)
+        compare(workplace / f"{steps}", small_network(), scheduler, steps, step)
 
 
 def digits_pipeline(folder: str, **changes: Any) -> Path:
@@ -193,8 +193,8 @@ def digits_pipeline(folder: str, **changes: Any) -> Path:
 
 def test_everything_that_is_done_with_a_model_is_done_with_theirs(cli: Cli, workplace: Path) -> None:
     digits_pipeline("theirs")
-    imported = cli("import", "theirs", "--data", "digits", "--unlabelled", 10)
-    assert (imported.code, imported.out) == (0, "model.safetensors\n"), imported.err
+    import_result = cli("import", "theirs", "--data", "digits", "--unlabelled", 10)
+    assert (import_result.code, import_result.out) == (0, "model.safetensors\n"), import_result.err
     save_own_images()
     model = diffcli.load("theirs")
     assert model.sample(2, label=[3], steps=2).shape == (2, 1, 8, 8)
@@ -215,9 +215,10 @@ def test_everything_that_is_done_with_a_model_is_done_with_theirs(cli: Cli, work
         assert result.code == 0, (words, result.err)
     run = Path(result.out.strip())
     assert diffcli.load(run).preset.network.name == "diffusers-unet"
-    named = cli("sample", "--run", "theirs", "--label", "3", "--steps", 2)  # a run comes first, and a line says so
+    run_result = cli("sample", "--run", "theirs", "--label", "3", "--steps", 2)  # a run comes first, and a line says so
     assert (
-        f"note: your run {run.relative_to(workplace) if run.is_absolute() else run} is used; the pipeline" in named.err
+        f"note: your run {run.relative_to(workplace) if run.is_absolute() else run} is used; the pipeline"
+        in run_result.err
     )
     page = cli("compare", "model.safetensors", run, "--rmse", "--out", "page.html", *few)
     assert page.code == 0, page.err

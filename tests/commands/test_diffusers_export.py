@@ -102,19 +102,19 @@ def test_labels_come_with_a_pipeline_that_is_told_them(cli: Cli, workplace: Path
     with pytest.raises(ValueError, match="trust_remote_code"):
         diffusers.DiffusionPipeline.from_pretrained("theirs")
     pipeline = diffusers.DiffusionPipeline.from_pretrained("theirs", trust_remote_code=True)
-    model, imported = diffcli.load(run), diffcli.load("theirs")
-    assert imported.classes == model.classes
-    assert imported.works_without_label == model.works_without_label == (dropped > 0)
+    model, copy = diffcli.load(run), diffcli.load("theirs")
+    assert copy.classes == model.classes
+    assert copy.works_without_label == model.works_without_label == (dropped > 0)
     labels: list[Any] = ["3", 7] + ([None] if dropped else [])
-    told = pipeline(labels, torch.Generator().manual_seed(0), 10, "pt").images
+    pictures = pipeline(labels, torch.Generator().manual_seed(0), 10, "pt").images
     zT = torch.randn(len(labels), 1, 8, 8, generator=torch.Generator().manual_seed(0))
     numbers = torch.tensor([-1 if label is None else int(label) for label in labels])
-    for one in (model, imported):
+    for one in (model, copy):
         images = [
             ours(one, zT[i : i + 1] / factor(one, one.T), [], int(numbers[i]), steps=10, sampler="ddim")
             for i in range(len(labels))
         ]
-        assert int((diffcli.to_uint8(torch.cat(images)).int() - level(told)).abs().max()) <= 1
+        assert int((diffcli.to_uint8(torch.cat(images)).int() - level(pictures)).abs().max()) <= 1
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "{name: ancestral, variance: posterior}"])
@@ -152,10 +152,10 @@ def test_a_ready_model_is_a_pipeline_that_draws_what_it_does(cli: Cli, workplace
     out = cli("export", name, "--out", "theirs", "--format", "diffusers")
     assert (out.code, out.out) == (0, "theirs\n"), out.err
     model = diffcli.load(name)
-    asked = [model.classes[1], None, len(model.classes) - 1]
-    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, "theirs", json.dumps(asked), "drawn.npy"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-500:]
+    classes = [model.classes[1], None, len(model.classes) - 1]
+    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, "theirs", json.dumps(classes), "drawn.npy"]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-500:]
     labels = torch.tensor([1, -1, len(model.classes) - 1])
     sampling, generator = model.sampling(SamplerOptions(), model.prior(None)), torch.Generator().manual_seed(0)
     uniform = torch.rand(3, generator=generator)
@@ -236,16 +236,16 @@ def test_images_of_other_channels_are_arrays(cli: Cli, workplace: Path, channels
         assert out.code == 0, out.err
         words = ["sample", "--checkpoint", "ours.safetensors", "--n", 2, "--steps", 10, "--quiet"]
         assert cli(*words, "--out", "theirs.npz").code == 0
-        drawn = np.load("theirs.npz")["images"]
-        assert drawn.dtype == np.float32
-        drawn = drawn if layout == "CHW" else np.moveaxis(drawn, -1, 1)
+        images = np.load("theirs.npz")["images"]
+        assert images.dtype == np.float32
+        images = images if layout == "CHW" else np.moveaxis(images, -1, 1)
         model = diffcli.load("ours.safetensors")
         library = f"first, a DDIMPipeline of diffusers {diffusers.__version__}: UNet2DModel and DDIMScheduler"
         assert model.preset.description == library
         xT, *_ = model.sampling(SamplerOptions(steps=10), model.prior(None)).start(range(2), model.image_shape)
         pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
         b = drawn_there(pipeline, model, xT, ddim_step(eta=0.0), [torch.zeros_like(xT)] * 10)
-        torch.testing.assert_close(torch.from_numpy(drawn), b.clamp(-1, 1), atol=1e-4, rtol=0)
+        torch.testing.assert_close(torch.from_numpy(images), b.clamp(-1, 1), atol=1e-4, rtol=0)
         # And back: a grid of channels is no picture there, which the line says.
         back = cli(
             "export",
@@ -266,8 +266,8 @@ def test_images_of_other_channels_are_arrays(cli: Cli, workplace: Path, channels
     words = ["train", "--init", folder, "--set", "data={name: npz, path: x.npz, low: -1, high: 1}", "--epochs", 1]
     out = cli(*words, "--limit-batches", 1, "--set", "training.batch_size=4", "--quiet")
     assert out.code == 0, out.err
-    begun = json.loads(Path(out.out.strip(), "run.json").read_text())["init"]
-    assert (begun["weights"], begun["anew"]) == (len(network.state_dict()), [])
+    init = json.loads(Path(out.out.strip(), "run.json").read_text())["init"]
+    assert (init["weights"], init["anew"]) == (len(network.state_dict()), [])
     result = cli("import", folder, "--data", "mnist", "--out", "no.safetensors")
     assert (result.code, result.err.count("\n")) == (2, 1), result
     assert f"images of mnist are 1x28x28, and the model's are {channels}x16x16" in result.err

@@ -74,13 +74,13 @@ def test_a_damaged_file_of_data_is_named(cli: Cli, workplace: Path) -> None:
 def test_a_pytorch_that_does_not_load_is_told_of(workplace: Path, form: list[str]) -> None:
     (workplace / "torch.py").write_text("raise ImportError('libcudart.so.99: cannot open shared object file')")
     code = "import sys; sys.path.insert(0, '.'); from diffcli.cli import main; main(sys.argv[1:])"
-    done = subprocess.run([sys.executable, "-c", code, "doctor", *form], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "ImportError: libcudart.so.99" in done.stdout
-    assert "Traceback" not in done.stderr
-    assert diffcli.__version__ in done.stdout
+    process = subprocess.run([sys.executable, "-c", code, "doctor", *form], capture_output=True, text=True)
+    assert process.returncode == 1
+    assert "ImportError: libcudart.so.99" in process.stdout
+    assert "Traceback" not in process.stderr
+    assert diffcli.__version__ in process.stdout
     if form:
-        assert set(json.loads(done.stdout)["devices"]) == {"error"}
+        assert set(json.loads(process.stdout)["devices"]) == {"error"}
 
 
 def test_an_installation_without_metadata_is_told_of(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,9 +67,9 @@ def test_an_evaluation_and_a_restoration_take_it(cli: Cli, workplace: Path) -> N
     assert "--engine" in cli("eval", "--help").out
 
 
-def test_small_networks_are_left_to_pytorch_unless_it_is_asked_for(trained: Path) -> None:
+def test_small_networks_are_left_to_pytorch_unless_it_is_asked_for(hot_run: Path) -> None:
     from diffcli.utils.engine import Onnx
 
     for name, graphs in (("auto", False), ("onnxruntime", True), ("torch", False)):
-        model = diffcli.load(trained, devices=Devices("cpu", "1", engine=name))
+        model = diffcli.load(hot_run, devices=Devices("cpu", "1", engine=name))
         assert isinstance(model.denoiser.network, Onnx) == graphs

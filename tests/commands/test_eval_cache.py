@@ -20,31 +20,31 @@ TEST_IMAGES, TRAINING_IMAGES = 359, 5 * 40
 """Of the digits; and those of the floor, five for each of 40 samples."""
 
 
-def flipped(file: Path) -> None:
+def flip_byte(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-3] ^= 1
     file.write_bytes(content)
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+def image_counts(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """How many images were shown to the extractor and to the classifier, and searched for among the training images."""
     counts = dict.fromkeys(("features", "read", "nearest"), 0)
 
-    def counting(name: str, function: Callable[..., Any], which: int) -> Callable[..., Any]:
+    def counter(name: str, function: Callable[..., Any], which: int) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             counts[name] += len(arguments[which])
             return function(*arguments)
 
         return call
 
-    monkeypatch.setattr(DigitClassifier, "features", counting("features", DigitClassifier.features, 1))
-    monkeypatch.setattr(distances, "probabilities", counting("read", distances.probabilities, 1))
-    monkeypatch.setattr(distances, "nearest_errors", counting("nearest", distances.nearest_errors, 0))
+    monkeypatch.setattr(DigitClassifier, "features", counter("features", DigitClassifier.features, 1))
+    monkeypatch.setattr(distances, "probabilities", counter("read", distances.probabilities, 1))
+    monkeypatch.setattr(distances, "nearest_errors", counter("nearest", distances.nearest_errors, 0))
     return counts
 
 
-def scored(run: Path, **changes: Any) -> Evaluation:
+def score(run: Path, **changes: Any) -> Evaluation:
     options: dict[str, Any] = {
         "metrics": ("fid", "kid", "nearest"),
         "n_fid": 40,
@@ -57,37 +57,37 @@ def scored(run: Path, **changes: Any) -> Evaluation:
 
 
 def test_a_second_evaluation_pays_for_its_own_samples_only(
-    trained: Path, workplace: Path, counted: dict[str, int]
+    hot_run: Path, workplace: Path, image_counts: dict[str, int]
 ) -> None:
-    run = Path(shutil.copytree(trained, workplace / "run"))
-    first = scored(run)
-    assert counted["features"] == 40 + TEST_IMAGES + TRAINING_IMAGES
-    assert counted["nearest"] == 40 + TEST_IMAGES
-    counted.update(features=0, nearest=0)
-    assert scored(run).scores == first.scores
-    assert (counted["features"], counted["nearest"]) == (40, 40)
-    counted.update(features=0, nearest=0)
-    scored(run, seed=1)  # training images in another order, as many as there are
-    assert (counted["features"], counted["nearest"]) == (40 + TRAINING_IMAGES, 40)
+    run = Path(shutil.copytree(hot_run, workplace / "run"))
+    first = score(run)
+    assert image_counts["features"] == 40 + TEST_IMAGES + TRAINING_IMAGES
+    assert image_counts["nearest"] == 40 + TEST_IMAGES
+    image_counts.update(features=0, nearest=0)
+    assert score(run).scores == first.scores
+    assert (image_counts["features"], image_counts["nearest"]) == (40, 40)
+    image_counts.update(features=0, nearest=0)
+    score(run, seed=1)  # training images in another order, as many as there are
+    assert (image_counts["features"], image_counts["nearest"]) == (40 + TRAINING_IMAGES, 40)
 
 
 def test_other_weights_of_an_extractor_have_features_of_their_own(
-    trained: Path, workplace: Path, counted: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    hot_run: Path, workplace: Path, image_counts: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Path(shutil.copytree(trained, workplace / "run"))
-    scored(run, metrics=("fid",))
-    counted["features"] = 0
+    run = Path(shutil.copytree(hot_run, workplace / "run"))
+    score(run, metrics=("fid",))
+    image_counts["features"] = 0
     settings = classifier.classifier_settings
     monkeypatch.setattr(classifier, "classifier_settings", lambda *of: settings(*of) | {"weights_sha256": "other"})
-    scored(run, metrics=("fid",))
-    assert counted["features"] == 40 + TEST_IMAGES + TRAINING_IMAGES
+    score(run, metrics=("fid",))
+    assert image_counts["features"] == 40 + TEST_IMAGES + TRAINING_IMAGES
 
 
-def test_a_metric_is_the_same_from_a_damaged_cache(trained: Path, workplace: Path) -> None:
-    run = Path(shutil.copytree(trained, workplace / "run"))
-    first = scored(run)
+def test_a_metric_is_the_same_from_a_damaged_cache(hot_run: Path, workplace: Path) -> None:
+    run = Path(shutil.copytree(hot_run, workplace / "run"))
+    first = score(run)
     files = list((cache_folder() / "evaluation").iterdir())
     assert len(files) == 5  # the features of two sets by two judges, and what is nearest
     for file in files:
-        flipped(file)
-    assert scored(run).scores == first.scores
+        flip_byte(file)
+    assert score(run).scores == first.scores

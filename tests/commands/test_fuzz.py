@@ -17,7 +17,7 @@ from fuzzing import check_refused
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-counted: dict[str, int] = {"presets": 0, "options": 0}
+counts: dict[str, int] = {"presets": 0, "options": 0}
 
 
 def examples(slow: int) -> settings:
@@ -73,8 +73,8 @@ BLUR = {
 def test_changed_presets(data: st.DataObject, cli: Cli, workplace: Path) -> None:
     base = data.draw(st.sampled_from([RESOLVED, COMPACT, UNET, BLUR]))
     path = data.draw(st.sampled_from(leaves(base)))
-    changed = yaml.safe_load(yaml.safe_dump(base))
-    target = changed
+    preset = yaml.safe_load(yaml.safe_dump(base))
+    target = preset
     for key in path[:-1]:
         target = target[key]
     how = data.draw(st.sampled_from(["set", "set", "set", "remove", "rename", "add"]))
@@ -86,14 +86,14 @@ def test_changed_presets(data: st.DataObject, cli: Cli, workplace: Path) -> None
         target[data.draw(st.text(min_size=1, max_size=10))] = data.draw(VALUES)
     else:
         target[path[-1]] = data.draw(VALUES)
-    Path("changed.yaml").write_bytes(yaml.safe_dump(changed, allow_unicode=True).encode("utf-8", "surrogatepass"))
+    Path("changed.yaml").write_bytes(yaml.safe_dump(preset, allow_unicode=True).encode("utf-8", "surrogatepass"))
     before = sorted(workplace.rglob("*"))
     result = cli("train", "--preset", "changed.yaml", "--dry-run")
     if result.code == 0:  # some changes are harmless
         assert "epochs:" in result.out
         assume(False)
     check_refused(result, workplace, before)
-    counted["presets"] += 1
+    counts["presets"] += 1
 
 
 DAMAGED_YAML = [
@@ -130,7 +130,7 @@ def test_files_that_are_no_presets(number: int, cli: Cli, workplace: Path) -> No
     Path("damaged.yaml").write_bytes(DAMAGED_YAML[number])
     before = sorted(workplace.rglob("*"))
     check_refused(cli("train", "--preset", "damaged.yaml", "--dry-run"), workplace, before)
-    counted["presets"] += 1
+    counts["presets"] += 1
 
 
 JUNK = st.one_of(
@@ -164,10 +164,10 @@ GOOD = {
 
 @examples(250)
 @given(data=st.data())
-def test_options(data: st.DataObject, cli: Cli, workplace: Path, trained: Path) -> None:
+def test_options(data: st.DataObject, cli: Cli, workplace: Path, hot_run: Path) -> None:
     Path("tiny.yaml").write_text(TINY)
     command = data.draw(st.sampled_from(list(GOOD)))
-    words = [str(trained) if word == "RUN" else word for word in GOOD[command]]
+    words = [str(hot_run) if word == "RUN" else word for word in GOOD[command]]
     for option in data.draw(st.lists(st.sampled_from(BAD_OPTIONS[command]), min_size=1, max_size=2, unique=True)):
         value = data.draw(JUNK)
         # More processes are not a mistake, but starting them for a hundred examples takes long.
@@ -182,11 +182,11 @@ def test_options(data: st.DataObject, cli: Cli, workplace: Path, trained: Path) 
             file.unlink(missing_ok=True)
         assume(False)
     check_refused(result, workplace, before)
-    counted["options"] += 1
+    counts["options"] += 1
 
 
 def test_enough_of_each_kind_was_bad() -> None:
     if os.environ.get("PYTEST_XDIST_WORKER"):
         pytest.skip("the tests of this file may have run in several processes")
-    assert counted["presets"] + counted["options"] >= (300 if SLOW else 30), counted
-    print(f"bad input: {counted}")
+    assert counts["presets"] + counts["options"] >= (300 if SLOW else 30), counts
+    print(f"bad input: {counts}")

@@ -21,7 +21,7 @@ from PIL import Image
 from diffcli.checkpoints.runs import Run
 
 
-def stuffed(good: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+def rewrite(good: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
     """A checkpoint that is a sound file with a wrong content."""
     content = torch.load(io.BytesIO(good), weights_only=True)
     change(content)
@@ -30,7 +30,7 @@ def stuffed(good: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
     return stream.getvalue()
 
 
-STUFFED: list[Callable[[dict[str, Any]], object]] = [
+REWRITES: list[Callable[[dict[str, Any]], object]] = [
     lambda content: content.pop("state_dict"),
     lambda content: content.update(state_dict={}),
     lambda content: content.update(state_dict={"denoiser.network.head.bias": "x"}),
@@ -47,8 +47,8 @@ STUFFED: list[Callable[[dict[str, Any]], object]] = [
 
 
 @pytest.fixture(scope="module")
-def intact(trained: Path) -> bytes:
-    return Run(trained).best.read_bytes()
+def intact(hot_run: Path) -> bytes:
+    return Run(hot_run).best.read_bytes()
 
 
 def test_damaged_checkpoints(cli: Cli, workplace: Path, intact: bytes) -> None:
@@ -56,9 +56,9 @@ def test_damaged_checkpoints(cli: Cli, workplace: Path, intact: bytes) -> None:
     command = ["sample", "--checkpoint", "damaged.ckpt", "--n", 1, "--steps", 1, "--out", "out.npz", "-q"]
     assert cli(*command).code == 0
     expected = np.load("out.npz")["images"]
-    refused = 0
+    refusals = 0
     versions = [damage(intact, seed) for seed in range(130 if SLOW else 15)]
-    versions += [stuffed(intact, change) for change in STUFFED]
+    versions += [rewrite(intact, change) for change in REWRITES]
     for version in versions:
         Path("out.npz").unlink(missing_ok=True)
         Path("damaged.ckpt").write_bytes(version)
@@ -68,8 +68,8 @@ def test_damaged_checkpoints(cli: Cli, workplace: Path, intact: bytes) -> None:
             assert np.array_equal(np.load("out.npz")["images"], expected)
             continue
         check_refused(result, workplace, before)
-        refused += 1
-    assert refused >= (100 if SLOW else 10)
+        refusals += 1
+    assert refusals >= (100 if SLOW else 10)
 
 
 def _png(size: tuple[int, int] = (9, 9), mode: str = "L") -> bytes:
@@ -91,7 +91,7 @@ def _bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + _png()[33:]
 
 
-def _saved(array: np.ndarray, mode: str, suffix: str) -> bytes:
+def _content(array: np.ndarray, mode: str, suffix: str) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(array).convert(mode).save(stream, format=suffix)
     return stream.getvalue()
@@ -116,8 +116,8 @@ BAD_IMAGES: dict[str, bytes] = {
     "huge-bomb.png": _bomb(60_000),
     "wrong-size.png": _bomb(500),
     "no-pixels.png": _bomb(0),
-    "float.tif": _saved(np.full((9, 9), 0.5, np.float32), "F", "TIFF"),
-    "integers.tif": _saved(np.full((9, 9), 70_000, np.int32), "I", "TIFF"),
+    "float.tif": _content(np.full((9, 9), 0.5, np.float32), "F", "TIFF"),
+    "integers.tif": _content(np.full((9, 9), 70_000, np.int32), "I", "TIFF"),
     "crc.png": _png()[:40] + bytes([_png()[40] ^ 255]) + _png()[41:],
     **{f"cut-{share}.png": _png()[: int(len(_png()) * share / 100)] for share in (10, 40, 60, 80)},
     **{f"cut-{share}.jpg": _jpeg()[: int(len(_jpeg()) * share / 100)] for share in (1, 10, 50, 70)},
@@ -160,7 +160,7 @@ def test_every_bad_image_is_skipped_where_asked(cli: Cli, photos: Path) -> None:
         (photos / name).write_bytes(content)
     result = cli(*OF_PHOTOS, "--on-bad-image", "skip", "--set", "training.sample_epochs=[]")
     assert result.code == 0, result.err
-    skipped = [line for line in result.err.splitlines() if "skipped: " in line]
-    assert len(skipped) == len(BAD_IMAGES)
+    notes = [line for line in result.err.splitlines() if "skipped: " in line]
+    assert len(notes) == len(BAD_IMAGES)
     for name in BAD_IMAGES:
-        assert any(f"skipped: photos/{name} " in line for line in skipped), name
+        assert any(f"skipped: photos/{name} " in line for line in notes), name

@@ -29,7 +29,7 @@ pytest.importorskip("onnxscript", reason="the extra export is not installed")
 Run = Callable[..., list[np.ndarray]]
 
 
-def loaded(file: Path) -> tuple[Run, dict[str, Any]]:
+def load(file: Path) -> tuple[Run, dict[str, Any]]:
     """A graph as a function of NumPy arrays, and its metadata."""
     if file.suffix == ".onnx":
         session = onnxruntime.InferenceSession(file)
@@ -47,9 +47,9 @@ def loaded(file: Path) -> tuple[Run, dict[str, Any]]:
     return run, json.loads(extra["diffcli.json"])
 
 
-def looped(files: Sequence[Path], xT: np.ndarray, noise: Sequence[np.ndarray], label: np.ndarray) -> np.ndarray:
+def loop(files: Sequence[Path], xT: np.ndarray, noise: Sequence[np.ndarray], label: np.ndarray) -> np.ndarray:
     """What the first two graphs draw from x_T: uint8 (B, C, H, W)."""
-    (network, about), (step, _) = map(loaded, files[:2])
+    (network, about), (step, _) = map(load, files[:2])
     xt, images = xT, np.empty(0)
     for time, new in zip(about["times"], noise, strict=True):
         t = np.full(len(xt), time)
@@ -61,12 +61,12 @@ def looped(files: Sequence[Path], xT: np.ndarray, noise: Sequence[np.ndarray], l
 @pytest.mark.parametrize(
     ("kind", "suffix", "options"),
     [
-        ("guided", ".onnx", {}),  # autoguided in a part of the trajectory
-        ("guided", ".pt2", {"guidance": 1.5, "autoguidance": 1.0, "steps": 3, "sampler": "ancestral"}),
+        ("guided_run", ".onnx", {}),  # autoguided in a part of the trajectory
+        ("guided_run", ".pt2", {"guidance": 1.5, "autoguidance": 1.0, "steps": 3, "sampler": "ancestral"}),
         ("transformer", ".onnx", {}),
         ("transformer", ".pt2", {"guidance": 1.5, "steps": 3}),
-        ("blurred", ".onnx", {"guidance": 1.5}),
-        ("blurred", ".pt2", {"prior": "gaussian", "steps": 4}),
+        ("blur_run", ".onnx", {"guidance": 1.5}),
+        ("blur_run", ".pt2", {"prior": "gaussian", "steps": 4}),
     ],
 )
 def test_the_loop_draws_the_images_of_the_model(
@@ -85,25 +85,25 @@ def test_the_loop_draws_the_images_of_the_model(
     xT = draw_xT(sampling, generators, model.image_shape, labels).numpy()
     steps = len(sampling.steps) - 1
     noise = [randn_images(generators, model.image_shape).numpy() for _ in range(steps)]
-    images = looped(files, xT, noise, labels.numpy())
+    images = loop(files, xT, noise, labels.numpy())
     assert images.dtype == np.uint8
     assert np.abs(images.astype(int) - expected.numpy()).max() <= 1
     assert len(np.unique(images)) > 20, "no flat images"
-    _start, about = loaded(files[2])
+    _start, about = load(files[2])
     assert about["image_shape"] == [1, 8, 8]
     assert about["sampler"]["guidance"] == options.get("guidance", 1.0)
     for count in (1, 6):  # of any batch size, in PyTorch and in the graph
         graph = graphs.graphs_of(sampling, model.image_shape)[2]
         inputs = graph.example(count)
-        (drawn,) = _start(**{name: value.numpy() for name, value in inputs.items()})
-        assert np.allclose(drawn, graph.module(**inputs).numpy(), atol=1e-5)
+        (start_image,) = _start(**{name: value.numpy() for name, value in inputs.items()})
+        assert np.allclose(start_image, graph.module(**inputs).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 def test_a_graph_says_nothing_of_the_computer_that_made_it(
-    cli: Cli, workplace: Path, trained: Path, suffix: str
+    cli: Cli, workplace: Path, hot_run: Path, suffix: str
 ) -> None:
-    result = cli("export", trained, "--out", f"model{suffix}", "--steps", 2, "-q")
+    result = cli("export", hot_run, "--out", f"model{suffix}", "--steps", 2, "-q")
     assert result.code == 0, result.err
     source = Path(diffcli.__file__).parent
     for file in workplace.glob(f"*{suffix}"):
@@ -116,10 +116,10 @@ def test_a_graph_says_nothing_of_the_computer_that_made_it(
 
 
 def test_a_graph_that_differs_from_pytorch_is_not_kept(
-    cli: Cli, workplace: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, workplace: Path, hot_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graphs, "TOLERANCE", -1.0)
-    result = cli("export", trained, "--out", "m.pt2")
+    result = cli("export", hot_run, "--out", "m.pt2")
     check_refused(result, workplace, [])
     assert (result.code, "from PyTorch; nothing was written" in result.err) == (1, True), result.err
 
@@ -145,24 +145,24 @@ def test_a_graph_that_differs_from_pytorch_is_not_kept(
         (["--out", "m.pth"], "unknown extension '.pth'; use .safetensors, .onnx, .pt2"),
     ],
 )
-def test_wrong_input_is_named(cli: Cli, workplace: Path, trained: Path, words: list[Any], expected: str) -> None:
-    result = cli("export", trained, *words)
+def test_wrong_input_is_named(cli: Cli, workplace: Path, hot_run: Path, words: list[Any], expected: str) -> None:
+    result = cli("export", hot_run, *words)
     check_refused(result, workplace, [])
     assert (result.code, expected in result.err) == (2, True), result.err
 
 
-def test_copies_of_training_images_are_no_graph(cli: Cli, workplace: Path, blurred: Path) -> None:
-    result = cli("export", blurred, "--prior", "blurred-data", "--out", "m.pt2")
+def test_copies_of_training_images_are_no_graph(cli: Cli, workplace: Path, blur_run: Path) -> None:
+    result = cli("export", blur_run, "--prior", "blurred-data", "--out", "m.pt2")
     check_refused(result, workplace, [])
     assert "this --prior cannot be a graph: it draws copies of training images" in result.err
 
 
 def test_what_is_not_installed_is_named(
-    cli: Cli, workplace: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, workplace: Path, hot_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else found(name))
-    result = cli("export", trained, "--out", "m.onnx")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else find_spec(name))
+    result = cli("export", hot_run, "--out", "m.onnx")
     check_refused(result, workplace, [])
     assert result.err.endswith(
         "needs onnx, onnxscript, onnxruntime; install them with: pip install 'diffcli[export]'\n"
@@ -194,6 +194,6 @@ def test_a_plugins_model_is_exported_where_it_can_be(cli: Cli, workplace: Path, 
     result = cli("--plugin", "mine.py", "export", "run", "--out", "m.pt2")
     assert (result.code, result.err.count("\n"), sorted(workplace.rglob("*"))) == (2, 1, before), result.err
     assert result.err.startswith("error: the model cannot be a graph: ")
-    kept = cli("--plugin", "mine.py", "export", "run", "--out", "m.safetensors")
-    assert (kept.code, kept.out) == (0, "m.safetensors\n")
-    assert kept.err == "note: the file can be used where plug-in mine, which has the network looks, is loaded\n"
+    export = cli("--plugin", "mine.py", "export", "run", "--out", "m.safetensors")
+    assert (export.code, export.out) == (0, "m.safetensors\n")
+    assert export.err == "note: the file can be used where plug-in mine, which has the network looks, is loaded\n"

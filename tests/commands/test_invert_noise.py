@@ -21,9 +21,9 @@ RESTORE = ["restore", "own", "--accelerator", "cpu", "--tile", "off"]
 
 
 @pytest.fixture(scope="module")
-def labelled(guided: Path) -> diffcli.Model:
+def labelled(guided_run: Path) -> diffcli.Model:
     """A guided model whose sampler draws noise at every step."""
-    return diffcli.load(guided, devices=CPU)
+    return diffcli.load(guided_run, devices=CPU)
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def own(workplace: Path) -> torch.Tensor:
 
 
 def test_what_is_written_are_the_images_their_noise_and_what_it_draws(
-    cli: Cli, own: torch.Tensor, guided: Path, labelled: diffcli.Model
+    cli: Cli, own: torch.Tensor, guided_run: Path, labelled: diffcli.Model
 ) -> None:
-    words = [*RESTORE, "--run", guided, "--invert-noise", "--label", "3", "--steps", 10]
+    words = [*RESTORE, "--run", guided_run, "--invert-noise", "--label", "3", "--steps", 10]
     result = cli(*words, "--out", "r.npz")
     assert (result.code, result.out) == (0, "r.npz\n"), result.err
     content = {name: torch.from_numpy(row).movedim(3, 1) for name, row in np.load("r.npz").items()}
@@ -70,14 +70,14 @@ def test_the_noise_leads_back_to_the_image(own: torch.Tensor, labelled: diffcli.
     assert error(again) < 0.25 * error(other)
 
 
-def test_a_picture_shows_the_noise_and_negatives_keep_it(cli: Cli, own: torch.Tensor, guided: Path) -> None:
-    words = [*RESTORE, "--run", guided, "--invert-noise", "--steps", 4, "-q"]
+def test_a_picture_shows_the_noise_and_negatives_keep_it(cli: Cli, own: torch.Tensor, guided_run: Path) -> None:
+    words = [*RESTORE, "--run", guided_run, "--invert-noise", "--steps", 4, "-q"]
     assert cli(*words, "--zoom", 1, "--out", "r.png").code == 0
     assert cli(*words, "--out", "r.npz").code == 0
     picture, noise = np.asarray(Image.open("r.png")), np.load("r.npz")["noise"]
     assert picture.shape[0] == 3 * 10 + 2
-    shown = np.clip(np.round((noise[-1, ..., 0] / 6 + 0.5) * 255), 0, 255)
-    assert np.array_equal(picture[12:20, -10:-2], shown)
+    levels = np.clip(np.round((noise[-1, ..., 0] / 6 + 0.5) * 255), 0, 255)
+    assert np.array_equal(picture[12:20, -10:-2], levels)
     # The model is shown the negatives; their noise is kept as it is.
     for image in Path("own").iterdir():
         Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
@@ -103,17 +103,17 @@ def test_a_picture_shows_the_noise_and_negatives_keep_it(cli: Cli, own: torch.Te
     ],
 )
 def test_what_does_not_go_with_it_is_refused(
-    cli: Cli, own: torch.Tensor, guided: Path, words: list[object], line: str
+    cli: Cli, own: torch.Tensor, guided_run: Path, words: list[object], line: str
 ) -> None:
-    result = cli(*RESTORE, "--run", guided, "--invert-noise", *words)
+    result = cli(*RESTORE, "--run", guided_run, "--invert-noise", *words)
     assert (result.code, result.out) == (2, "")
     assert re.match(rf"error: (--)?{re.escape(line.removeprefix('--'))}", result.err)
     assert not Path("restored.png").exists()
 
 
-def test_a_cold_model_has_no_noise_to_lead_back_to(cli: Cli, own: torch.Tensor, blurred: Path) -> None:
-    result = cli(*RESTORE, "--run", blurred, "--invert-noise")
+def test_a_cold_model_has_no_noise_to_lead_back_to(cli: Cli, own: torch.Tensor, blur_run: Path) -> None:
+    result = cli(*RESTORE, "--run", blur_run, "--invert-noise")
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("error: only models of gaussian-noise lead from an image back to noise")
     with pytest.raises(diffcli.UserError, match="this one undoes a gaussian-blur: its x_T is what is left of an image"):
-        diffcli.load(blurred, devices=CPU).invert(own)
+        diffcli.load(blur_run, devices=CPU).invert(own)

@@ -40,29 +40,29 @@ def test_numbers_that_json_does_not_have_become_null(workplace: Path) -> None:
 
 def test_json_is_written_in_one_place() -> None:
     # Others: what is hashed and never read.
-    hashed = {"utils/cache.py", "evaluation/protocol.py", "utils/hashing.py"}
+    hashes = {"utils/cache.py", "evaluation/protocol.py", "utils/hashing.py"}
     makers = {
         str(file.relative_to(SOURCE))
         for file in SOURCE.rglob("*.py")
         if re.search(r"\bjson\.dumps?\(", file.read_text(encoding="utf-8"))
     }
-    assert makers == {"utils/files.py", *hashed}
+    assert makers == {"utils/files.py", *hashes}
 
 
-def test_one_test_image_has_no_standard_errors(cli: Cli, trained: Path, workplace: Path) -> None:
+def test_one_test_image_has_no_standard_errors(cli: Cli, hot_run: Path, workplace: Path) -> None:
     options = ["--n-test", 1, "--accelerator", "cpu", "-q", "--steps", 2]
     metrics = ["--nll", "--loss", "--rmse", "--psnr", "--ssim"]
-    result = cli("eval", "--run", trained, *metrics, *options, "--json")
+    result = cli("eval", "--run", hot_run, *metrics, *options, "--json")
     assert result.code == 0, result.err
     scores = strictly(result.out)["scores"]
     assert {"nll", "nll_kl", "loss", "rmse", "psnr", "ssim"} <= set(scores)
     assert not [key for key in scores if key.endswith("_error")]
-    assert strictly((trained / "eval.json").read_text())["scores"] == scores
-    assert "standard error" not in cli("eval", "--run", trained, *metrics, *options).out
+    assert strictly((hot_run / "eval.json").read_text())["scores"] == scores
+    assert "standard error" not in cli("eval", "--run", hot_run, *metrics, *options).out
 
 
-def test_a_model_that_draws_nan_leaves_its_scores_out_and_says_so(trained: Path) -> None:
-    model = diffcli.load(trained, devices=CPU)
+def test_a_model_that_draws_nan_leaves_its_scores_out_and_says_so(hot_run: Path) -> None:
+    model = diffcli.load(hot_run, devices=CPU)
     with torch.no_grad():
         next(model.denoiser.network.parameters()).fill_(math.nan)
     result = diffcli.evaluate(
@@ -75,14 +75,14 @@ def test_a_model_that_draws_nan_leaves_its_scores_out_and_says_so(trained: Path)
     assert strictly(result.file.read_text())["scores"] == result.scores
 
 
-def test_what_an_older_version_left_is_shown_as_json(cli: Cli, trained: Path, workplace: Path) -> None:
+def test_what_an_older_version_left_is_shown_as_json(cli: Cli, hot_run: Path, workplace: Path) -> None:
     import shutil
 
-    run = shutil.copytree(trained, workplace / "runs" / "tiny" / "one")
+    run = shutil.copytree(hot_run, workplace / "runs" / "tiny" / "one")
     scores = {"nll": 3.5, "nll_error": math.nan, "psnr": math.inf}
     Run(run).eval_file.write_text(json.dumps({"scores": scores, "settings": {"n_floor": None}}))
-    listed = strictly(cli("runs", "--json").out)
-    assert listed[0]["scores"] == {"nll": 3.5, "nll_error": None, "psnr": None}
+    runs = strictly(cli("runs", "--json").out)
+    assert runs[0]["scores"] == {"nll": 3.5, "nll_error": None, "psnr": None}
     Run(run).eval_file.write_text(json_text({"scores": scores, "settings": {"n_floor": None}}))
     result = cli("runs")
     assert (result.code, result.err) == (0, "")

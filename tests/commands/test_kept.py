@@ -21,9 +21,9 @@ def test_the_weights_of_the_sample_epochs_are_kept(cli, tiny: Path) -> None:
     assert cli(*TRAIN, "--out", "one", "--epochs", 1).code == 0
     run = Run(Path("two"))
     assert list(run.milestones()) == [1]
-    kept, then = read_checkpoint(run.milestones()[1]), read_checkpoint(Run(Path("one")).last)
-    assert all(torch.equal(kept["state_dict"][name], weight) for name, weight in then["state_dict"].items())
-    assert not {"optimizer_states", "loops", "callbacks"} & set(kept)
+    milestone, then = read_checkpoint(run.milestones()[1]), read_checkpoint(Run(Path("one")).last)
+    assert all(torch.equal(milestone["state_dict"][name], weight) for name, weight in then["state_dict"].items())
+    assert not {"optimizer_states", "loops", "callbacks"} & set(milestone)
     result = cli("eval", "--checkpoint", run.milestones()[1], "--rmse", "--n-test", 4, "--steps", 2, "--json", "-q")
     assert result.code == 0, result.err
     assert json.loads(result.out)["settings"]["epoch"] == 1
@@ -33,19 +33,19 @@ def test_the_average_is_kept_where_there_is_one(cli, workplace: Path) -> None:
     Path("tiny.yaml").write_text(TINY.replace("sample_n: 4}", "sample_n: 4, ema: 0.9, guide_at: 0.1}"))
     assert cli(*TRAIN, "--out", "run", "--epochs", 1).code == 0
     run = Run(Path("run"))
-    kept, last = read_checkpoint(run.milestones()[1]), read_checkpoint(run.last)
-    assert all(torch.equal(kept["state_dict"][name], weight) for name, weight in last["state_dict"].items())
-    assert set(kept["guide"]) == {name.removeprefix("denoiser.") for name in kept["state_dict"]}
+    milestone, last = read_checkpoint(run.milestones()[1]), read_checkpoint(run.last)
+    assert all(torch.equal(milestone["state_dict"][name], weight) for name, weight in last["state_dict"].items())
+    assert set(milestone["guide"]) == {name.removeprefix("denoiser.") for name in milestone["state_dict"]}
 
 
 def test_weights_kept_along_a_training_with_clusters_are_a_model(cli, workplace: Path) -> None:
     Path("tiny.yaml").write_text(TINY + "labels: {clusters: 4}\n")
     assert cli(*TRAIN, "--out", "run", "--epochs", 1).code == 0
-    kept, last = read_model(Run(Path("run")).milestones()[1]), read_model(Run(Path("run")).last)
-    assert kept.clusters is not None
+    milestone, last = read_model(Run(Path("run")).milestones()[1]), read_model(Run(Path("run")).last)
+    assert milestone.clusters is not None
     assert last.clusters is not None
-    assert torch.equal(kept.clusters, last.clusters)
-    assert torch.equal(kept.sample(3, label=2, steps=2, quiet=True), last.sample(3, label=2, steps=2, quiet=True))
+    assert torch.equal(milestone.clusters, last.clusters)
+    assert torch.equal(milestone.sample(3, label=2, steps=2, quiet=True), last.sample(3, label=2, steps=2, quiet=True))
 
 
 def test_kept_weights_are_all_that_a_model_is_read_from(cli, workplace: Path) -> None:
@@ -54,10 +54,10 @@ def test_kept_weights_are_all_that_a_model_is_read_from(cli, workplace: Path) ->
     )
     assert cli(*TRAIN, "--out", "run", "--epochs", 1).code == 0
     run = Run(Path("run"))
-    kept, last = read_stored(run.milestones()[1]), read_stored(run.last)
+    milestone, last = read_stored(run.milestones()[1]), read_stored(run.last)
     for field in fields(StoredModel):
         if field.name != "file":
-            assert same(getattr(kept, field.name), getattr(last, field.name)), field.name
+            assert same(getattr(milestone, field.name), getattr(last, field.name)), field.name
 
 
 def same(a: object, b: object) -> bool:

@@ -38,10 +38,10 @@ def test_labels_decide_the_images_whatever_the_batch_size(cli: Cli, workplace: P
     assert np.array_equal(images_of(cli, labelled, "--n", 5, "--label", 7, "--batch-size", 2), sevens)
     assert not np.array_equal(images_of(cli, labelled, "--n", 5, "--label", 3), sevens)
     assert not np.array_equal(images_of(cli, labelled, "--n", 5, "--label", "none"), sevens)
-    mixed = images_of(cli, labelled, "--n", 4, "--label", 7, "--label", "3")
-    assert np.array_equal(mixed[::2], sevens[[0, 2]])
-    drawn = images_of(cli, labelled, "--n", 5)
-    assert np.array_equal(images_of(cli, labelled, "--n", 5, "--batch-size", 1), drawn)
+    images = images_of(cli, labelled, "--n", 4, "--label", 7, "--label", "3")
+    assert np.array_equal(images[::2], sevens[[0, 2]])
+    whole = images_of(cli, labelled, "--n", 5)
+    assert np.array_equal(images_of(cli, labelled, "--n", 5, "--batch-size", 1), whole)
 
 
 @pytest.mark.parametrize("sampler", ON_NOISE)
@@ -87,18 +87,18 @@ def test_a_picture_is_restored_as_another_label(cli: Cli, workplace: Path, label
     assert torch.equal(model.restore(xt, t=10, label="none"), model.restore(xt, t=10))
 
 
-def test_scores_of_labels(cli: Cli, workplace: Path, labelled: Path, trained: Path) -> None:
+def test_scores_of_labels(cli: Cli, workplace: Path, labelled: Path, hot_run: Path) -> None:
     def evaluate(**options: object) -> diffcli.Evaluation:
         return diffcli.evaluate(labelled, n_test=8, n_fid=60, steps=3, extractor="classifier", devices=CPU, **options)  # type: ignore[arg-type]
 
-    drawn = evaluate(metrics=["fid", "label_kept", "loss", "class_kept"], per_label=True)
-    assert 0 <= drawn.scores["label_kept"] < drawn.scores["label_kept_test"] <= 1
-    assert drawn.by_label
-    assert set(drawn.by_label) <= set("0123456789")
-    assert (drawn.settings["label"], drawn.settings["evaluations"]) == ("data", 3)
+    evaluation = evaluate(metrics=["fid", "label_kept", "loss", "class_kept"], per_label=True)
+    assert 0 <= evaluation.scores["label_kept"] < evaluation.scores["label_kept_test"] <= 1
+    assert evaluation.by_label
+    assert set(evaluation.by_label) <= set("0123456789")
+    assert (evaluation.settings["label"], evaluation.settings["evaluations"]) == ("data", 3)
     none = evaluate(metrics=["fid", "label_kept"], label="none", guidance=1.0)
     assert "label_kept" not in none.scores
-    assert none.scores["fid_classifier"] != drawn.scores["fid_classifier"]
+    assert none.scores["fid_classifier"] != evaluation.scores["fid_classifier"]
     assert evaluate(metrics=["fid"], label=3, guidance=2).settings["evaluations"] == 6
     options = ["--n-test", 4, "--n-fid", 12, "--steps", 2, "--accelerator", "cpu", "-q"]
     table = cli(
@@ -108,7 +108,7 @@ def test_scores_of_labels(cli: Cli, workplace: Path, labelled: Path, trained: Pa
     assert "evaluations" not in table
     guided = cli("eval", "--run", labelled, "--label-kept", "--guidance", 2, *options).out
     assert "2 steps, 4 network evaluations" in guided
-    result = cli("compare", labelled, trained, *options)
+    result = cli("compare", labelled, hot_run, *options)
     assert result.code == 0, result.err
 
 
@@ -132,16 +132,16 @@ def test_labels_that_are_none_cost_one_line(
     assert list(workplace.iterdir()) == []
 
 
-def test_a_model_without_labels_is_asked_for_none(cli: Cli, workplace: Path, trained: Path) -> None:
+def test_a_model_without_labels_is_asked_for_none(cli: Cli, workplace: Path, hot_run: Path) -> None:
     for options, expected in (
         (["--label", "7"], "--label: this model was trained without labels"),
         (["--guidance", "2"], "sampler.guidance needs a model with labels"),
         (["--autoguidance", "2"], "sampler.autoguidance needs an early average"),
     ):
-        result = cli(*SAMPLE, "--run", trained, *options)
+        result = cli(*SAMPLE, "--run", hot_run, *options)
         assert (result.code, result.err.count("\n")) == (2, 1), result
         assert expected in result.err
-    result = cli("eval", "--run", trained, "--per-label", "--accelerator", "cpu")
+    result = cli("eval", "--run", hot_run, "--per-label", "--accelerator", "cpu")
     assert (result.code, "--per-label: this model was trained without labels" in result.err) == (2, True)
     assert list(workplace.iterdir()) == []
 

@@ -24,12 +24,12 @@ LABELLED = TINY + "labels: {dropped: 0.3}\n"
 
 @pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"diffusers-unet"}))  # a slow test has the library
 def test_networks_take_labels_where_they_have_classes(name: str) -> None:
-    def built(classes: int) -> nn.Module:
+    def build(classes: int) -> nn.Module:
         torch.manual_seed(0)
         network = NETWORKS[name](image_shape=SHAPE, classes=classes).eval()
         return network
 
-    plain, labelled = built(0), built(4)
+    plain, labelled = build(0), build(4)
     assert not any("label" in key for key in plain.state_dict())
     for key, weight in plain.state_dict().items():
         assert torch.equal(weight, labelled.state_dict()[key]), "the labels' embedding is drawn last"
@@ -38,10 +38,10 @@ def test_networks_take_labels_where_they_have_classes(name: str) -> None:
     xt, time = torch.randn(3, *SHAPE), torch.tensor([0.1, 0.5, 1.0])
     none = labelled(xt, time)
     assert torch.equal(labelled(xt, time, torch.tensor([-1, -1, -1])), none)
-    mixed = labelled(xt, time, torch.tensor([0, -1, 3]))
-    assert torch.allclose(mixed[1], none[1], atol=1e-6)
-    assert not torch.allclose(mixed[0], none[0], atol=1e-4)
-    assert not torch.allclose(mixed[0], labelled(xt, time, torch.tensor([1, -1, 3]))[0], atol=1e-4)
+    outputs = labelled(xt, time, torch.tensor([0, -1, 3]))
+    assert torch.allclose(outputs[1], none[1], atol=1e-6)
+    assert not torch.allclose(outputs[0], none[0], atol=1e-4)
+    assert not torch.allclose(outputs[0], labelled(xt, time, torch.tensor([1, -1, 3]))[0], atol=1e-4)
 
 
 BAD = {

@@ -14,11 +14,11 @@ from conftest import TINY
 
 
 @pytest.fixture(scope="module")
-def namesakes(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def namesakes(hot_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two runs of one preset, n1/run and n2/run."""
     place = tmp_path_factory.mktemp("namesakes")
     for name in ("n1", "n2"):
-        shutil.copytree(trained, place / name / "run", ignore=shutil.ignore_patterns("eval.json", "compare"))
+        shutil.copytree(hot_run, place / name / "run", ignore=shutil.ignore_patterns("eval.json", "compare"))
     return place
 
 
@@ -31,8 +31,8 @@ def test_two_runs_of_one_name_are_two_columns(cli, namesakes: Path, monkeypatch:
         for label in labels:
             assert label in Path(file).read_text()
             assert label.split()[1] in result.out
-    held = json.loads(Path("out.json").read_text())
-    assert [run["name"] for run in held["runs"]] == labels
+    report = json.loads(Path("out.json").read_text())
+    assert [run["name"] for run in report["runs"]] == labels
 
 
 def test_schedule_plot_keeps_two_files_of_one_name_apart(cli, workplace: Path) -> None:

@@ -29,8 +29,8 @@ def trained_in_two_parts(cli: Cli, tiny: Path, *names: str) -> Path:
     flags = [word for name in names for word in ("--logger", name)]
     first = cli(*TRAIN, "--preset", tiny, "--out", "run", *flags)
     assert (first.code, first.err) == (0, "")
-    resumed = cli("train", "--resume", "run", "--epochs", 4, "--accelerator", "cpu", "-q")
-    assert (resumed.code, resumed.err) == (0, "")
+    result = cli("train", "--resume", "run", "--epochs", 4, "--accelerator", "cpu", "-q")
+    assert (result.code, result.err) == (0, "")
     return Path("run")
 
 
@@ -58,9 +58,9 @@ def test_a_resume_without_the_runs_logger_says_so(cli: Cli, tiny: Path, monkeypa
     Run(Path("run")).info_file.write_text(json.dumps(info | {"loggers": ["mlflow"]}))
     monkeypatch.setattr(loggers, "find_spec", lambda package: None if package == "mlflow" else package)
     resume = ["train", "--resume", "run", "--epochs", 3, "--accelerator", "cpu", "-q"]
-    refused = cli(*resume)
-    assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert "diffcli[mlflow]" in refused.err
+    refusal = cli(*resume)
+    assert (refusal.code, refusal.err.count("\n")) == (2, 1)
+    assert "diffcli[mlflow]" in refusal.err
     assert cli(*resume, "--logger", "csv").code == 0
     assert Run(Path("run")).info()["loggers"] == ["csv"]
 
@@ -117,9 +117,9 @@ class StandIn:
     """What is used of wandb, and what it was given."""
 
     def __init__(self) -> None:
-        self.begun: list[dict[str, Any]] = []
-        self.logged: list[dict[str, float]] = []
-        self.ended = 0
+        self.starts: list[dict[str, Any]] = []
+        self.rows: list[dict[str, float]] = []
+        self.ends = 0
 
     def module(self) -> ModuleType:
         """A module ``wandb`` that keeps what it is given."""
@@ -127,17 +127,17 @@ class StandIn:
 
         class OneRun:
             def __init__(self, **options: Any) -> None:
-                owner.begun.append(options)
+                owner.starts.append(options)
                 self.id, self.name = options["id"], options["name"]
                 self.config = SimpleNamespace(update=lambda *values, **options: None)
 
             def define_metric(self, *names: str, **options: Any) -> None: ...
 
             def log(self, values: dict[str, float]) -> None:
-                owner.logged.append(values)
+                owner.rows.append(values)
 
             def finish(self, exit_code: int) -> None:
-                owner.ended += 1
+                owner.ends += 1
 
         module = ModuleType("wandb")
         lib, of_runs = ModuleType("wandb.sdk.lib"), ModuleType("wandb.wandb_run")
@@ -159,11 +159,11 @@ def test_wandb_is_given_the_curves_offline_and_the_same_run_on_a_resume(
     monkeypatch.setattr(loggers, "find_spec", lambda package: package)
     monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", True)
     run = trained_in_two_parts(cli, tiny, "wandb")
-    first, second = stand_in.begun
+    first, second = stand_in.starts
     assert first["id"] == second["id"] == Run(run).info()["id"]
     assert (first["mode"], first["name"], first["project"]) == ("offline", "tiny/run", "diffcli")
-    assert stand_in.ended == 2
-    losses = [values["val_loss"] for values in stand_in.logged if "val_loss" in values]
+    assert stand_in.ends == 2
+    losses = [values["val_loss"] for values in stand_in.rows if "val_loss" in values]
     assert losses == pytest.approx(expected_losses(run))
 
 
@@ -185,10 +185,10 @@ def test_mlflow_keeps_one_run_in_a_local_store(cli: Cli, tiny: Path, monkeypatch
     run = trained_in_two_parts(cli, tiny, "mlflow", "csv")
     client = MlflowClient(f"sqlite:///{run.absolute()}/logs/mlflow.db")
     experiment = client.get_experiment_by_name("diffcli")
-    (found,) = client.search_runs([experiment.experiment_id])
-    assert found.info.status == "FINISHED"
-    assert found.data.params["preset/network/name"] == "cnn"
-    history = client.get_metric_history(found.info.run_id, "val_loss")
+    (record,) = client.search_runs([experiment.experiment_id])
+    assert record.info.status == "FINISHED"
+    assert record.data.params["preset/network/name"] == "cnn"
+    history = client.get_metric_history(record.info.run_id, "val_loss")
     assert [metric.value for metric in history] == pytest.approx(expected_losses(run))
     assert (run / "logs" / "csv" / "metrics.csv").is_file()
 
@@ -196,8 +196,8 @@ def test_mlflow_keeps_one_run_in_a_local_store(cli: Cli, tiny: Path, monkeypatch
 def test_a_server_that_does_not_answer_costs_one_line(
     cli: Cli, workplace: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(logged: loggers.LoggedRun) -> Any:
-        (logged.run.folder / "logs").mkdir()
+    def refuse(entry: loggers.LoggedRun) -> Any:
+        (entry.run.folder / "logs").mkdir()
         raise ConnectionError("no server at http://127.0.0.1:1\nlong story")
 
     monkeypatch.setitem(loggers.LOGGERS, "mlflow", ("lightning", refuse))

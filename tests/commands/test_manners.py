@@ -101,10 +101,10 @@ def test_every_command_has_a_group_and_examples() -> None:
 
 
 def test_options_are_grouped(cli: Cli) -> None:
-    shown = cli("train", "--help").out
-    positions = [shown.index(f"─ {group} ─") for group in ("Options", "Model", "Training", "Data", "Devices")]
+    text = cli("train", "--help").out
+    positions = [text.index(f"─ {group} ─") for group in ("Options", "Model", "Training", "Data", "Devices")]
     assert positions == sorted(positions)
-    assert positions[2] < shown.index("--epochs") < positions[3] < shown.index("--data-dir") < positions[4]
+    assert positions[2] < text.index("--epochs") < positions[3] < text.index("--data-dir") < positions[4]
     assert "--fid" in cli("eval", "--help").out.partition("─ Metrics ─")[2].partition("─ Model ─")[0]
 
 
@@ -112,15 +112,15 @@ def completions(line: str) -> list[str]:
     """What bash is given for an unfinished line."""
     words = line.split(" ")
     environment = {"_DIFFCLI_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "diffcli"], capture_output=True, text=True, env=os.environ | environment
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.split()
+    assert (process.returncode, process.stderr) == (0, "")
+    return process.stdout.split()
 
 
-def test_a_shell_completes_commands_options_and_names(workplace: Path, trained: Path) -> None:
-    shutil.copytree(trained, workplace / "runs" / "mine" / "first")
+def test_a_shell_completes_commands_options_and_names(workplace: Path, hot_run: Path) -> None:
+    shutil.copytree(hot_run, workplace / "runs" / "mine" / "first")
     assert completions("diffcli tr") == ["train"]
     assert completions("diffcli train --ep") == ["--epochs"]
     assert completions("diffcli train --preset quickstart-b") == ["quickstart-blur"]
@@ -140,13 +140,13 @@ def test_the_script_for_bash_completes_in_bash(cli: Cli, workplace: Path, monkey
     Path("diffcli").chmod(0o755)
     function = re.search(r"complete .*-F (\S+) diffcli", script)
     assert function is not None
-    typed = (
+    call = (
         f"source ./completion.sh; COMP_WORDS=(diffcli schedule); COMP_CWORD=1; {function[1]} diffcli; echo "
         "${COMPREPLY[@]}"
     )
     path = f"{workplace}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, env=os.environ | {"PATH": path})
-    assert done.stdout.strip() == "schedule-plot", done
+    process = subprocess.run(["bash", "-c", call], capture_output=True, text=True, env=os.environ | {"PATH": path})
+    assert process.stdout.strip() == "schedule-plot", process
 
 
 NEXT = {
@@ -165,15 +165,15 @@ NEXT = {
 
 
 @pytest.mark.parametrize("case", NEXT)
-def test_errors_offer_the_next_command(case: str, cli: Cli, tiny: Path, trained: Path) -> None:
-    shutil.copytree(trained, "a run")
+def test_errors_offer_the_next_command(case: str, cli: Cli, tiny: Path, hot_run: Path) -> None:
+    shutil.copytree(hot_run, "a run")
     if case == "an unknown run":
-        shutil.copytree(trained, "runs/mine/first")
-    arguments, offered = NEXT[case]
+        shutil.copytree(hot_run, "runs/mine/first")
+    arguments, hint = NEXT[case]
     result = cli(*arguments)
     assert (result.code, result.err.count("\n")) == (2, 1)
-    assert offered in result.err
-    _, *words = shlex.split(offered)
+    assert hint in result.err
+    _, *words = shlex.split(hint)
     if "--help" in words:
         assert cli(*words).code == 0
     else:
@@ -187,10 +187,10 @@ def test_a_bug_says_what_its_report_needs(workplace: Path) -> None:
         "from diffcli.cli import main\n"
         "main(['presets'])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "ZeroDivisionError" in done.stderr.splitlines()[-2]
-    assert "'diffcli doctor'" in done.stderr.splitlines()[-1]
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 1
+    assert "ZeroDivisionError" in process.stderr.splitlines()[-2]
+    assert "'diffcli doctor'" in process.stderr.splitlines()[-1]
 
 
 def test_a_pipe_gets_lines_of_progress_only_where_asked(cli: Cli, workplace: Path, tiny: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_pipe_gets_lines_of_progress_only_where_asked(cli: Cli, workplace: Pat
     assert cli(*sample).err == ""
     lines = cli(*sample, "--progress").err.splitlines()
     assert [line.partition(",")[0] for line in lines] == [
-        f"sampling 40 images: {done} of 20 steps" for done in range(2, 21, 2)
+        f"sampling 40 images: {step} of 20 steps" for step in range(2, 21, 2)
     ]
     assert lines[-1].endswith(" 0:00 left")
     assert cli(*sample).err == ""  # one command's wish is not the next one's

@@ -40,28 +40,30 @@ PACKAGE = Path(diffcli.__file__).parent
 QUICK: dict[str, Any] = {"n_test": 5, "n_fid": 5, "steps": 2, "extractor": "classifier", "devices": CPU, "quiet": True}
 
 
-@pytest.mark.parametrize("kind", ["trained", "guided", "blurred"])
+@pytest.mark.parametrize("kind", ["hot_run", "guided_run", "blur_run"])
 def test_a_model_file_draws_what_its_run_draws(
     cli: Cli, workplace: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     run = request.getfixturevalue(kind)
     result = cli("export", run, "--out", "model.safetensors")
     assert (result.code, result.out, result.err) == (0, "model.safetensors\n", "")
-    moved = shutil.move("model.safetensors", workplace / "elsewhere.safetensors")
-    ours, theirs = (diffcli.load(name, devices=CPU) for name in (moved, run))
+    place = shutil.move("model.safetensors", workplace / "elsewhere.safetensors")
+    ours, theirs = (diffcli.load(name, devices=CPU) for name in (place, run))
     assert ours.run is None
     assert (ours.preset, ours.epoch, ours.class_shares) == (theirs.preset, theirs.epoch, theirs.class_shares)
     assert torch.equal(ours.sample(5, quiet=True), theirs.sample(5, quiet=True))
     label = {"label": "0-2"} if ours.classes else {}
     for prior in ours.prior_states:
         assert torch.equal(*(model.sample(5, prior=prior, **label, quiet=True) for model in (ours, theirs)))
-    sample = ["sample", "--n", 5, "--out", "images.npz", "--accelerator", "cpu", "--checkpoint", moved]
+    sample = ["sample", "--n", 5, "--out", "images.npz", "--accelerator", "cpu", "--checkpoint", place]
     assert cli(*sample).code == 0
     assert np.array_equal(np.load("images.npz")["images"], ours.sample(5, quiet=True).permute(0, 2, 3, 1).numpy())
 
 
-def test_its_metadata_tell_of_the_training_and_hold_the_scores_of_these_weights(workplace: Path, guided: Path) -> None:
-    run = Run(Path(shutil.copytree(guided, "run")))
+def test_its_metadata_tell_of_the_training_and_hold_the_scores_of_these_weights(
+    workplace: Path, guided_run: Path
+) -> None:
+    run = Run(Path(shutil.copytree(guided_run, "run")))
     evaluation = diffcli.evaluate(run, ["rmse", "fid"], **QUICK)
     diffcli.export(run, Path("model.safetensors"))
     about = read_metadata(Path("model.safetensors"))
@@ -78,8 +80,8 @@ def test_its_metadata_tell_of_the_training_and_hold_the_scores_of_these_weights(
     assert again.file is None
 
 
-def test_scores_of_other_weights_are_left_out(cli: Cli, workplace: Path, guided: Path) -> None:
-    run = Run(Path(shutil.copytree(guided, "run")))
+def test_scores_of_other_weights_are_left_out(cli: Cli, workplace: Path, guided_run: Path) -> None:
+    run = Run(Path(shutil.copytree(guided_run, "run")))
     diffcli.evaluate(run, ["rmse"], **QUICK)
     for words in (["run", "--half"], ["--checkpoint", run.last]):
         if words[0] == "--checkpoint":
@@ -90,18 +92,18 @@ def test_scores_of_other_weights_are_left_out(cli: Cli, workplace: Path, guided:
         assert read_metadata(Path("model.safetensors"))["evaluation"] == {}
 
 
-def test_half_precision_takes_half_the_space_and_is_rounded_once(cli: Cli, workplace: Path, guided: Path) -> None:
-    diffcli.export(guided, Path("full.safetensors"))
-    diffcli.export(guided, Path("half.safetensors"), half=True)
+def test_half_precision_takes_half_the_space_and_is_rounded_once(cli: Cli, workplace: Path, guided_run: Path) -> None:
+    diffcli.export(guided_run, Path("full.safetensors"))
+    diffcli.export(guided_run, Path("half.safetensors"), half=True)
     full, half = (load_file(f"{name}.safetensors") for name in ("full", "half"))
     assert full.keys() == half.keys()
     assert {tensor.dtype for tensor in half.values()} == {torch.float16}
     assert all(torch.equal(full[name].half(), half[name]) for name in full)
-    stored = read_stored(Path("half.safetensors"))
-    scored = replace(stored, evaluation=diffcli.evaluate(Path("half.safetensors"), ["rmse"], **QUICK).as_dict())
-    write_model_file(Path("scored.safetensors"), scored)
+    content = read_stored(Path("half.safetensors"))
+    copy = replace(content, evaluation=diffcli.evaluate(Path("half.safetensors"), ["rmse"], **QUICK).as_dict())
+    write_model_file(Path("scored.safetensors"), copy)
     diffcli.export(Path("scored.safetensors"), Path("again.safetensors"), half=True)
-    assert read_metadata(Path("again.safetensors"))["evaluation"]["scores"] == scored.evaluation["scores"]
+    assert read_metadata(Path("again.safetensors"))["evaluation"]["scores"] == copy.evaluation["scores"]
     assert fingerprint(Path("again.safetensors")) == fingerprint(Path("half.safetensors"))
 
 
@@ -127,9 +129,9 @@ def test_wrong_input_is_named(cli: Cli, workplace: Path, words: list[str], expec
 
 
 @pytest.fixture(scope="module")
-def intact(blurred: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def intact(blur_run: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     file = tmp_path_factory.mktemp("intact") / "model.safetensors"
-    diffcli.export(blurred, file)
+    diffcli.export(blur_run, file)
     return file.read_bytes()
 
 
@@ -144,7 +146,7 @@ def test_damaged_model_files(cli: Cli, workplace: Path, intact: bytes) -> None:
         assert result.code == 2, "every bit counts: the file has checksums"
 
 
-def _stuffed(intact: bytes, change: Callable[[dict[str, Any]], object], place: Path) -> bytes:
+def _rewrite(intact: bytes, change: Callable[[dict[str, Any]], object], place: Path) -> bytes:
     """A sound file with a wrong content, its checksums right."""
     place.write_bytes(intact)
     with safe_open(place, framework="pt") as content:
@@ -155,7 +157,7 @@ def _stuffed(intact: bytes, change: Callable[[dict[str, Any]], object], place: P
     return save(tensors, {"diffcli": _with_checksum(about)})
 
 
-STUFFED: list[Callable[[dict[str, Any]], object]] = [
+REWRITES: list[Callable[[dict[str, Any]], object]] = [
     lambda about: about.update(format=2),
     lambda about: about.update(format="new"),
     lambda about: about.pop("preset"),
@@ -172,12 +174,12 @@ STUFFED: list[Callable[[dict[str, Any]], object]] = [
 ]
 
 
-@pytest.mark.parametrize("change", STUFFED)
+@pytest.mark.parametrize("change", REWRITES)
 def test_stuffed_model_files(
     cli: Cli, workplace: Path, intact: bytes, change: Callable[[dict[str, Any]], object]
 ) -> None:
     file = Path("stuffed.safetensors")
-    file.write_bytes(_stuffed(intact, change, file))
+    file.write_bytes(_rewrite(intact, change, file))
     before = sorted(workplace.rglob("*"))
     result = cli("sample", "--checkpoint", file, "--n", 1, "--steps", 1, "--out", "out.npz", "-q")
     check_refused(result, workplace, before)
@@ -206,11 +208,11 @@ def test_files_of_other_programs(workplace: Path, content: bytes, expected: str)
         read_model(Path("other.safetensors"))
 
 
-def test_an_exported_model_can_be_read_by_whom_the_umask_allows(workplace: Path, trained: Path) -> None:
+def test_an_exported_model_can_be_read_by_whom_the_umask_allows(workplace: Path, hot_run: Path) -> None:
     """save_file of safetensors 0.8 writes private files (findings/safetensors-private-files.sh)."""
     before = os.umask(0o027)
     try:
-        diffcli.export(trained, workplace / "shared.safetensors")
+        diffcli.export(hot_run, workplace / "shared.safetensors")
     finally:
         os.umask(before)
     assert (workplace / "shared.safetensors").stat().st_mode & 0o777 == 0o640
@@ -223,29 +225,29 @@ for out in sys.argv[2:]:
 """
 
 
-def exported(run: Path, place: Path, seed: int, *names: str) -> list[bytes]:
+def export_files(run: Path, place: Path, seed: int, *names: str) -> list[bytes]:
     """The bytes that a process of its own exports a run into, with a seed for Python's hashes."""
     place.mkdir()
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", EXPORT_TWICE, run, *names],
         cwd=place,
         env=os.environ | {"PYTHONHASHSEED": str(seed)},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     return [file.read_bytes() for file in sorted(place.iterdir())]
 
 
-def test_an_export_is_the_same_bytes_again(workplace: Path, blurred: Path) -> None:
+def test_an_export_is_the_same_bytes_again(workplace: Path, blur_run: Path) -> None:
     names = [f"{number}.safetensors" for number in range(4)]  # two entries would be in the same order in one of sixteen
-    first, second = (exported(blurred, workplace / str(seed), seed, *names) for seed in (1, 2))
+    first, second = (export_files(blur_run, workplace / str(seed), seed, *names) for seed in (1, 2))
     assert len({*first, *second}) == 1
     assert len(first) == len(second) == 4
 
 
-def test_every_file_of_ours_has_one_entry_of_metadata(workplace: Path, blurred: Path) -> None:
-    diffcli.export(blurred, Path("model.safetensors"))
+def test_every_file_of_ours_has_one_entry_of_metadata(workplace: Path, blur_run: Path) -> None:
+    diffcli.export(blur_run, Path("model.safetensors"))
     Cache(workplace).save({"a": 1}, torch.ones(3))
     files = [Path("model.safetensors"), *(workplace / "evaluation").iterdir()]
     assert len(files) == 2

@@ -15,8 +15,8 @@ CPU = diffcli.Devices("cpu", "1")
 
 
 @pytest.fixture(scope="module")
-def model(trained: Path) -> diffcli.Model:
-    return diffcli.load(trained, devices=CPU)
+def model(hot_run: Path) -> diffcli.Model:
+    return diffcli.load(hot_run, devices=CPU)
 
 
 @pytest.fixture
@@ -29,19 +29,19 @@ LOWER = (torch.arange(8) >= 4).view(8, 1).expand(8, 8)
 
 @pytest.mark.parametrize("sampler", ON_NOISE)
 def test_a_model_paints_what_is_marked_and_nothing_else(model: diffcli.Model, images: Tensor, sampler: str) -> None:
-    painted = model.inpaint(images, LOWER, 2, sampler=sampler, steps=5)
-    assert painted.dtype == torch.uint8
-    assert torch.equal(painted[:, :, :4], images[:, :, :4])
-    assert not torch.equal(painted[:, :, 4:], images[:, :, 4:])
+    painting = model.inpaint(images, LOWER, 2, sampler=sampler, steps=5)
+    assert painting.dtype == torch.uint8
+    assert torch.equal(painting[:, :, :4], images[:, :, :4])
+    assert not torch.equal(painting[:, :, 4:], images[:, :, 4:])
 
 
 def test_the_same_seed_paints_the_same_whatever_the_batch_size(model: diffcli.Model, images: Tensor) -> None:
-    painted = model.inpaint(images, LOWER, seed=3)
+    painting = model.inpaint(images, LOWER, seed=3)
     for size in (1, 2):
         apart = model.inpaint(images, LOWER, seed=3, batch_size=size)
-        assert int((apart.int() - painted.int()).abs().max()) <= 1  # rounding
-    assert not torch.equal(model.inpaint(images, LOWER, seed=4), painted)
-    assert not torch.equal(model.inpaint(images, LOWER, seed=3, resampling=1), painted)
+        assert int((apart.int() - painting.int()).abs().max()) <= 1  # rounding
+    assert not torch.equal(model.inpaint(images, LOWER, seed=4), painting)
+    assert not torch.equal(model.inpaint(images, LOWER, seed=3, resampling=1), painting)
 
 
 def test_what_is_under_the_mask_does_not_matter(model: diffcli.Model, images: Tensor) -> None:
@@ -51,9 +51,9 @@ def test_what_is_under_the_mask_does_not_matter(model: diffcli.Model, images: Te
 
 def test_each_image_may_have_its_own_mask(model: diffcli.Model, images: Tensor) -> None:
     masks = torch.stack([LOWER, ~LOWER, LOWER.T, LOWER, LOWER])
-    painted = model.inpaint(images, masks, 1)
-    assert torch.equal(painted[~masks.unsqueeze(1)], images[~masks.unsqueeze(1)])
-    assert torch.equal(painted[0], model.inpaint(images, LOWER, 1)[0])
+    painting = model.inpaint(images, masks, 1)
+    assert torch.equal(painting[~masks.unsqueeze(1)], images[~masks.unsqueeze(1)])
+    assert torch.equal(painting[0], model.inpaint(images, LOWER, 1)[0])
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_each_image_may_have_its_own_mask(model: diffcli.Model, images: Tensor) 
     ],
 )
 def test_a_mask_that_is_none_is_refused(model: diffcli.Model, images: Tensor, mask: Tensor, expected: str) -> None:
-    with pytest.raises(diffcli.UserError) as caught:
+    with pytest.raises(diffcli.UserError) as error:
         model.inpaint(images, mask)
-    assert expected in str(caught.value)
+    assert expected in str(error.value)

@@ -28,7 +28,7 @@ def save_pictures(place: Path, seed: int = 0) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project: a folder of pictures, a preset that names it as it is seen from there, and a run; tests must not
     change it."""
     place = tmp_path_factory.mktemp("made") / "project"
@@ -43,10 +43,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(made: Path, workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(original: Path, workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, trained anew where it is; from the folder beside it."""
     place = workplace / "project"
-    shutil.copytree(made, place)
+    shutil.copytree(original, place)
     shutil.rmtree(place / "runs")
     monkeypatch.chdir(place)
     assert cli(*TRAIN, "--out", "runs/mine").code == 0
@@ -86,26 +86,26 @@ def test_an_evaluation_needs_no_working_folder(cli: Cli, project: Path) -> None:
     assert "path: pics" in (project / "runs/mine/preset.yaml").read_text()
 
 
-def test_a_moved_project_still_works(cli: Cli, project: Path, made: Path) -> None:
-    moved = project.rename(project.with_name("moved"))
-    assert cli(*EVAL, "--run", moved / "runs/mine").code == 0
+def test_a_moved_project_still_works(cli: Cli, project: Path, original: Path) -> None:
+    place = project.rename(project.with_name("moved"))
+    assert cli(*EVAL, "--run", place / "runs/mine").code == 0
     # As seen from the run, also where a link leads to it.
     link = project.with_name("link")
-    link.symlink_to(moved / "runs" / "mine", target_is_directory=True)
+    link.symlink_to(place / "runs" / "mine", target_is_directory=True)
     assert cli(*EVAL, "--run", link).code == 0
     # A checkpoint that has left its run, and a run of before, know what the preset says.
-    shutil.copy(moved / "runs/mine/checkpoints/best.ckpt", "alone.ckpt")
+    shutil.copy(place / "runs/mine/checkpoints/best.ckpt", "alone.ckpt")
     result = cli(*EVAL, "--checkpoint", "alone.ckpt")
     assert (result.code, "(looked for: pics); name their folder with --data" in result.err) == (2, True), result
-    assert cli(*EVAL, "--checkpoint", "alone.ckpt", "--data", moved / "pics").code == 0
+    assert cli(*EVAL, "--checkpoint", "alone.ckpt", "--data", place / "pics").code == 0
 
 
 def test_images_that_are_gone_are_asked_for(cli: Cli, project: Path) -> None:
-    gone = (project / "pics").rename(project / "photos")
+    photos = (project / "pics").rename(project / "photos")
     run = project / "runs/mine"
     (run / "eval.json").unlink(missing_ok=True)
     before = sorted(project.rglob("*"))
-    looked = (
+    message = (
         f"the images of the training are not there any more (looked for: {project}/pics, pics); name their folder with"
     )
     for words, option in (
@@ -114,23 +114,23 @@ def test_images_that_are_gone_are_asked_for(cli: Cli, project: Path) -> None:
         (["compare", "--rmse"], "--data"),
         (["train", "--resume"], "--set data.path"),
     ):
-        named = [run] if words[0] in ("compare", "train") else ["--run", run]
-        result = cli(*words, *named, *(["--epochs", 2] if words[0] == "train" else []))
+        run_words = [run] if words[0] in ("compare", "train") else ["--run", run]
+        result = cli(*words, *run_words, *(["--epochs", 2] if words[0] == "train" else []))
         assert (result.code, result.out) == (2, ""), result
-        assert result.err == f"error: {looked} {option}\n"
+        assert result.err == f"error: {message} {option}\n"
     assert sorted(project.rglob("*")) == before
     for words in (
-        [*EVAL, "--run", run, "--data", gone],
-        ["sample", "--run", run, "--conditional", "--n", 2, "--steps", 2, "--data", gone, "-q"],
-        ["compare", run, "--rmse", "--n-test", 2, "--steps", 2, "--data", gone, "-q"],
-        ["train", "--resume", run, "--epochs", 2, "--set", f"data.path={gone}", "-q"],
+        [*EVAL, "--run", run, "--data", photos],
+        ["sample", "--run", run, "--conditional", "--n", 2, "--steps", 2, "--data", photos, "-q"],
+        ["compare", run, "--rmse", "--n-test", 2, "--steps", 2, "--data", photos, "-q"],
+        ["train", "--resume", run, "--epochs", 2, "--set", f"data.path={photos}", "-q"],
     ):
         result = cli(*words)
         assert result.code == 0, result
     # From now on the run knows.
     assert cli(*EVAL, "--run", run).code == 0
-    assert diffcli.evaluate(run, ["loss"], data=gone, devices=CPU, quiet=True).notes == []
-    assert len(diffcli.load(run, data=gone, devices=CPU).source().test) == 6
+    assert diffcli.evaluate(run, ["loss"], data=photos, devices=CPU, quiet=True).notes == []
+    assert len(diffcli.load(run, data=photos, devices=CPU).source().test) == 6
 
 
 def test_other_images_are_named_as_such(cli: Cli, project: Path) -> None:
@@ -149,7 +149,7 @@ def test_other_images_are_named_as_such(cli: Cli, project: Path) -> None:
     )
 
 
-def test_images_that_do_not_fit_cost_a_line(cli: Cli, project: Path, trained: Path) -> None:
+def test_images_that_do_not_fit_cost_a_line(cli: Cli, project: Path, hot_run: Path) -> None:
     run = project / "runs/mine"
     Path("few").mkdir()
     for words, expected in (
@@ -157,11 +157,11 @@ def test_images_that_do_not_fit_cost_a_line(cli: Cli, project: Path, trained: Pa
         ([*EVAL, "--run", run, "--data", "few"], "holds 0 images; at least 10 are needed"),
         (["compare", run, "--data", "few"], "holds 0 images; at least 10 are needed"),
         (
-            [*EVAL, "--run", trained, "--data", "few"],
+            [*EVAL, "--run", hot_run, "--data", "few"],
             "--data is for models of a folder of images; data digits is looked for",
         ),
         (
-            ["compare", run, trained, "--data", project / "pics"],
+            ["compare", run, hot_run, "--data", project / "pics"],
             "--data is for models of a folder of images; data digits",
         ),
         (["sample", "--run", run, "--data", "nowhere", "--conditional"], "--data nowhere does not exist"),
@@ -179,7 +179,7 @@ def test_images_that_do_not_fit_cost_a_line(cli: Cli, project: Path, trained: Pa
         assert (result.code, result.out, result.err.count("\n")) == (2, "", 1), result
         assert expected in result.err
     with pytest.raises(diffcli.UserError, match="`data` is for models of a folder"):
-        diffcli.load(trained, data="few")
+        diffcli.load(hot_run, data="few")
 
 
 def test_images_of_other_classes_are_refused(cli: Cli, project: Path) -> None:

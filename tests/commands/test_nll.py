@@ -25,9 +25,9 @@ NOISE = {"noise": {"name": "constant", "sigma": 0.05}}
 
 
 @pytest.fixture(scope="module")
-def model(trained: Path) -> diffcli.Model:
+def model(hot_run: Path) -> diffcli.Model:
     """The trained model without its run, so that nothing is written."""
-    return replace(diffcli.load(trained, devices=CPU), run=None)
+    return replace(diffcli.load(hot_run, devices=CPU), run=None)
 
 
 def preset_of(file: Path, **changes: object) -> Path:
@@ -44,8 +44,8 @@ def bits(model: diffcli.Model, **options: object) -> dict[str, float]:
     return diffcli.evaluate(model, ["nll"], quiet=True, **{"n_test": 12, **options}).scores  # type: ignore[arg-type]
 
 
-def test_by_command_and_in_python_and_the_same_for_every_batch_size(cli: Cli, trained: Path, model) -> None:
-    result = cli("eval", "--checkpoint", Run(trained).best, *NLL)
+def test_by_command_and_in_python_and_the_same_for_every_batch_size(cli: Cli, hot_run: Path, model) -> None:
+    result = cli("eval", "--checkpoint", Run(hot_run).best, *NLL)
     assert result.code == 0, result.err
     report = json.loads(result.out)
     ours = bits(model, batch_size=5)
@@ -56,7 +56,7 @@ def test_by_command_and_in_python_and_the_same_for_every_batch_size(cli: Cli, tr
     assert report["settings"]["nll_steps"] == min(NLL_EVALUATIONS, model.T)
     assert report["settings"]["decoder_width"] > 0
     assert bits(model, seed=1)["nll"] != ours["nll"]
-    table = cli("eval", "--checkpoint", Run(trained).best, *[word for word in NLL if word != "--json"]).out
+    table = cli("eval", "--checkpoint", Run(hot_run).best, *[word for word in NLL if word != "--json"]).out
     assert "standard error" in table
 
 
@@ -98,14 +98,14 @@ def test_blur_with_noise_has_one_and_blur_without_has_none(cli: Cli, workplace: 
     assert float(row.split("│")[2].split("±")[0]) > 0
 
 
-def test_what_is_out_of_range_or_has_no_density_costs_one_line(cli: Cli, workplace: Path, trained: Path) -> None:
+def test_what_is_out_of_range_or_has_no_density_costs_one_line(cli: Cli, workplace: Path, hot_run: Path) -> None:
     for options, expected in (
         (["--nll", "--nll-steps", 1], "--nll-steps must be in 2..20 (T of this model), got 1"),
         (["--nll", "--nll-steps", 21], "--nll-steps must be in 2..20 (T of this model), got 21"),
         (["--nll", "--prior", "blurred-data"], "--nll: prior blurred-data has no density; use one of standard-normal"),
         (["--label-kept"], "--label-kept: this model was trained without labels"),
     ):
-        run = shutil.copytree(trained, workplace / "run", ignore=shutil.ignore_patterns("eval.json"))
+        run = shutil.copytree(hot_run, workplace / "run", ignore=shutil.ignore_patterns("eval.json"))
         result = cli("eval", "--run", run, *options, *QUIET)
         assert (result.code, result.err.count("\n")) == (2, 1), result
         assert expected in result.err
@@ -123,8 +123,8 @@ def test_a_hint_names_no_prior_that_does_not_fit_the_degradation() -> None:
 def test_a_label_that_is_told_saves_bits_or_costs_them(workplace: Path) -> None:
     changes = {"network": {"name": "compact-unet", "width": 8, "blocks": 1}, "labels": {}}
     labelled = replace(diffcli.load(run_of(workplace, "labelled", **changes), devices=CPU), run=None)
-    told, wrong = bits(labelled), bits(labelled, label=3)
-    assert told["nll"] != wrong["nll"]
+    right, wrong = bits(labelled), bits(labelled, label=3)
+    assert right["nll"] != wrong["nll"]
 
 
 def test_of_one_step_it_is_prior_and_pixels(workplace: Path) -> None:

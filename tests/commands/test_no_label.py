@@ -39,11 +39,11 @@ def told_always(tmp_path_factory: pytest.TempPathFactory) -> diffcli.Model:
 
 
 def test_a_model_works_without_a_label_where_its_training_had_images_without_one(
-    told_always: diffcli.Model, trained: Path, guided: Path, workplace: Path
+    told_always: diffcli.Model, hot_run: Path, guided_run: Path, workplace: Path
 ) -> None:
     assert not told_always.works_without_label
-    assert diffcli.load(trained, devices=CPU).works_without_label
-    assert diffcli.load(guided, devices=CPU).works_without_label
+    assert diffcli.load(hot_run, devices=CPU).works_without_label
+    assert diffcli.load(guided_run, devices=CPU).works_without_label
     make_images(workplace / "images" / "a", 20)
     make_images(workplace / "images" / "b", 20, 50)
     make_images(workplace / "images", 40, 100)
@@ -75,7 +75,7 @@ def drawing(workplace: Path) -> str:
     return "drawing.png"
 
 
-def refused(result: Result, expected: str) -> None:
+def check_refusal(result: Result, expected: str) -> None:
     """Checks that a command was refused in a line, and wrote nothing."""
     assert (result.code, result.out, result.err.count("\n")) == (2, "", 1), result
     assert expected in result.err
@@ -108,7 +108,7 @@ def test_a_model_that_never_did_without_a_label_is_not_asked_to(
     command = [words[0], *words[1:], "--run", told_always.run.folder, *options]
     if words[0] == "export":
         command = [words[0], told_always.run.folder, *words[1:]]
-    refused(cli(*command), expected)
+    check_refusal(cli(*command), expected)
 
 
 def test_a_model_that_never_did_without_a_label_does_all_the_rest(
@@ -143,14 +143,14 @@ def test_python_asks_for_the_label_too(told_always: diffcli.Model) -> None:
         assert call(label=3).shape == images.shape
 
 
-def test_guidance_towards_no_label_is_refused(cli: Cli, guided: Path, drawing: str) -> None:
-    run = ["--run", guided, "--accelerator", "cpu"]
+def test_guidance_towards_no_label_is_refused(cli: Cli, guided_run: Path, drawing: str) -> None:
+    run = ["--run", guided_run, "--accelerator", "cpu"]
     line = "--guidance 5 is towards a label, and none is given: say which with --label"
-    refused(cli("restore", drawing, *run, "--guidance", 5), line)
-    refused(cli("restore", drawing, *run, "--guidance", 5, "--label", "none"), line)
-    refused(cli("sample", *run, "--guidance", 5, "--label", "none"), line)
-    refused(cli("eval", *run, "--guidance", 5, "--label", "none", "--rmse"), line)
-    model = diffcli.load(guided, devices=CPU)
+    check_refusal(cli("restore", drawing, *run, "--guidance", 5), line)
+    check_refusal(cli("restore", drawing, *run, "--guidance", 5, "--label", "none"), line)
+    check_refusal(cli("sample", *run, "--guidance", 5, "--label", "none"), line)
+    check_refusal(cli("eval", *run, "--guidance", 5, "--label", "none", "--rmse"), line)
+    model = diffcli.load(guided_run, devices=CPU)
     images = model.sample(2, label=3, quiet=True)
     for call in (partial(model.reconstruct, images), partial(model.restore, images / 255 - 0.5, 12)):
         with pytest.raises(diffcli.UserError, match="`guidance` 5 is towards a label"):
@@ -176,8 +176,8 @@ def test_a_preset_that_guides_towards_labels_hides_some(cli: Cli, workplace: Pat
     recipe = TINY.replace("{name: ancestral}", "{name: ancestral, guidance: 1.5}") + "labels: {dropped: 0}\n"
     Path("labelled.yaml").write_text(recipe)
     line = "sampler.guidance needs an estimate without label, which labels.dropped: 0 does not train"
-    refused(cli("train", "--preset", "labelled.yaml", "--accelerator", "cpu"), line)
-    refused(cli("train", "--preset", "labelled.yaml", "--dry-run"), line)
+    check_refusal(cli("train", "--preset", "labelled.yaml", "--accelerator", "cpu"), line)
+    check_refusal(cli("train", "--preset", "labelled.yaml", "--dry-run"), line)
 
 
 def pictures_of(
@@ -202,7 +202,9 @@ def pictures_of(
 
     seed = next(seed for seed in range(50) if fits((data := split(seed)).train, data.val))
     calls: list[tuple[Any, torch.Tensor | None]] = []
-    monkeypatch.setattr(EpochSamples, "_draw", lambda self, sampling, images, told, *_: calls.append((images, told)))
+    monkeypatch.setattr(
+        EpochSamples, "_draw", lambda self, sampling, images, labels, *_: calls.append((images, labels))
+    )
     diffcli.train("recipe.yaml", {"training.seed": seed}, out=workplace / "run", devices=CPU, quiet=True)
     (call,) = calls
     return call
@@ -214,10 +216,10 @@ def test_pictures_along_a_training_tell_no_label_that_was_not_trained(
     def only_validated(train: Any, val: Any) -> bool:
         return bool((train.labels >= 0).all()) and bool((val.labels < 0).any())
 
-    images, told = pictures_of(workplace, monkeypatch, {"a": 6, "b": 6, "": 3}, only_validated)
-    assert told is not None
-    assert torch.equal(told, images.labels)
-    assert bool((told >= 0).all())
+    images, labels = pictures_of(workplace, monkeypatch, {"a": 6, "b": 6, "": 3}, only_validated)
+    assert labels is not None
+    assert torch.equal(labels, images.labels)
+    assert bool((labels >= 0).all())
     notes = plan(TrainOptions("recipe.yaml", {"training.seed": diffcli.load("run").preset.training.seed})).first_notes
     assert any("validation images have no label that training images have" in line for line in notes)
 
@@ -225,14 +227,14 @@ def test_pictures_along_a_training_tell_no_label_that_was_not_trained(
 def test_pictures_along_a_training_tell_no_label_of_a_class_without_training_images(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images, told = pictures_of(
+    images, labels = pictures_of(
         workplace, monkeypatch, {"a": 6, "b": 6, "c": 1}, lambda train, val: 2 in val.labels and 2 not in train.labels
     )
-    assert told is not None
-    assert torch.equal(told, images.labels)
-    assert 2 not in told
+    assert labels is not None
+    assert torch.equal(labels, images.labels)
+    assert 2 not in labels
 
 
 def test_pictures_along_a_training_tell_none_where_scores_do(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, told = pictures_of(workplace, monkeypatch, {"a": 6, "b": 6, "": 6}, lambda train, val: -1 in train.labels)
-    assert told is None
+    _, labels = pictures_of(workplace, monkeypatch, {"a": 6, "b": 6, "": 6}, lambda train, val: -1 in train.labels)
+    assert labels is None

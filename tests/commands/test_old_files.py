@@ -22,7 +22,7 @@ from diffcli.config.presets import load_preset
 
 ARCHIVE = TESTS / "old" / "0.3.0.tar.xz"
 HOT, COLD = "studies/mine/hot", "studies/mine/cold"
-DRAWN: dict[str, list[object]] = {
+SAMPLES: dict[str, list[object]] = {
     "hot": ["--run", HOT],
     "hot-labels": ["--run", HOT, "--label", "0-9", "--guidance", 1.5],
     "hot-epoch": ["--checkpoint", f"{HOT}/checkpoints/epoch-002.ckpt"],
@@ -38,7 +38,7 @@ DRAWN: dict[str, list[object]] = {
     "cold-file": ["--checkpoint", "cold.safetensors"],
 }
 """By the file of the images that 0.3.0 drew, the words with which it did."""
-ROUNDED = {"hot-ancestral": "0.7.0: `ancestral` computes its mean from the estimate of the image, not of the noise"}
+ROUNDINGS = {"hot-ancestral": "0.7.0: `ancestral` computes its mean from the estimate of the image, not of the noise"}
 """Where the algorithm is another one since, the line of the changelog that says so."""
 EXTRACTOR = "settings.extractor"
 """Of ``eval.json``; a list since 0.4.0, ``settings.extractors``, which its changelog says."""
@@ -76,16 +76,16 @@ def checksums(folder: str) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", SAMPLES)
 def test_the_images_are_those_that_it_drew(cli: Cli, old: None, name: str) -> None:
     # PyTorch computed them: other engines round differently, which docs/scaling.md says.
-    result = cli("sample", *DRAWN[name], "--n", 16, "--seed", 5, "--out", "now.npz", "--engine", "torch", *HOW)
+    result = cli("sample", *SAMPLES[name], "--n", 16, "--seed", 5, "--out", "now.npz", "--engine", "torch", *HOW)
     assert result.code == 0, result.err
     then, now = np.load(f"drawn/{name}.npz")["images"], np.load("now.npz")["images"]
     assert then.shape == now.shape == (16, 8, 8, 1)
     assert then.dtype == now.dtype == np.uint8
     assert then.std() > 20
-    if name in ROUNDED or not IS_LIKE_THE_MAKER:
+    if name in ROUNDINGS or not IS_LIKE_THE_MAKER:
         assert np.abs(then.astype(int) - now).max() <= 1
     else:
         assert np.array_equal(then, now)
@@ -93,7 +93,7 @@ def test_the_images_are_those_that_it_drew(cli: Cli, old: None, name: str) -> No
 
 def test_the_changelog_says_where_the_algorithm_changed() -> None:
     changes = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", (ROOT / "CHANGELOG.md").read_text(), re.M | re.S))
-    for version, line in (reason.split(": ", 1) for reason in ROUNDED.values()):
+    for version, line in (reason.split(": ", 1) for reason in ROUNDINGS.values()):
         assert line in changes[version]
 
 
@@ -116,10 +116,10 @@ def test_a_preset_trains_as_it_trained_then(cli: Cli, old: None) -> None:
 
 @pytest.mark.parametrize("name", ["hot", "cold"])
 def test_a_run_has_the_preset_of_its_file(old: None, name: str) -> None:
-    stored = run_preset(Run(f"studies/mine/{name}"))
+    preset = run_preset(Run(f"studies/mine/{name}"))
     changes = {"sampler.steps": 4} | ({"training.lr": 4e-3} if name == "cold" else {})  # which the study sets
     _, values = load_preset(f"{name}.yaml", changes)
-    assert resolve(stored, network=False).preset == resolve(values, network=False).preset
+    assert resolve(preset, network=False).preset == resolve(values, network=False).preset
 
 
 def test_a_finished_run_is_trained_on_and_begun_from(cli: Cli, old: None) -> None:
@@ -128,11 +128,11 @@ def test_a_finished_run_is_trained_on_and_begun_from(cli: Cli, old: None) -> Non
     assert [row["epoch"] for row in losses(f"{HOT}/logs/metrics.csv")][-1] == 5
     for name, source in (("compact", "compact.safetensors"), ("cold", COLD)):
         begin = ["--preset", f"{name}.yaml", "--init", source, "--epochs", 1, "--limit-batches", 1]
-        begun = cli("train", *begin, "--out", f"new/{name}", *HOW)
-        assert begun.code == 0, begun.err
-        taken = Run(f"new/{name}").info()["init"]
-        assert (taken["preset"], taken["anew"], taken["left"]) == (name, [], [])
-        assert taken["weights"] == len(list(diffcli.load(source).denoiser.network.parameters()))
+        result = cli("train", *begin, "--out", f"new/{name}", *HOW)
+        assert result.code == 0, result.err
+        init = Run(f"new/{name}").info()["init"]
+        assert (init["preset"], init["anew"], init["left"]) == (name, [], [])
+        assert init["weights"] == len(list(diffcli.load(source).denoiser.network.parameters()))
 
 
 def test_runs_are_measured_listed_and_exported(cli: Cli, old: None) -> None:
@@ -141,8 +141,8 @@ def test_runs_are_measured_listed_and_exported(cli: Cli, old: None) -> None:
         result = cli("eval", *words, "--fid", "--rmse", "--class-kept", *measure, *HOW)
         assert result.code == 0, result.err
     (then,) = map(json.loads, [file.read_text() for file in Path(HOT).glob("compare/*/eval.json")])
-    gone = set(nested_keys(then)) - set(nested_keys(Run(HOT).evaluations()[0]))
-    assert {key for key in gone if not key.startswith(EXTRACTOR)} == set()
+    keys = set(nested_keys(then)) - set(nested_keys(Run(HOT).evaluations()[0]))
+    assert {key for key in keys if not key.startswith(EXTRACTOR)} == set()
     for file in (f"{HOT}/eval.json", "cold.json"):
         assert {"fid_classifier", "fid_resnet", "rmse", "class_kept"} <= set(
             json.loads(Path(file).read_text())["scores"]

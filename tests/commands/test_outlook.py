@@ -34,7 +34,7 @@ def photos(count: int = 20, channels: int = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "epochs", "told"),
+    ("limit", "epochs", "message"),
     [
         (
             "10m",
@@ -45,11 +45,11 @@ def photos(count: int = 20, channels: int = 1) -> None:
         ("1s", 100_000, r"ended by max_time 1s, in epoch \d+ of 100000\n"),
     ],
 )
-def test_the_limit_that_ended_a_training_is_told(cli: Cli, tiny: Path, limit: str, epochs: int, told: str) -> None:
+def test_the_limit_that_ended_a_training_is_told(cli: Cli, tiny: Path, limit: str, epochs: int, message: str) -> None:
     words = ["--out", "run", "--max-time", limit, "--epochs", epochs, *CPU]
     result = cli("train", "--preset", tiny, *words, "--set", "training.sample_epochs=[]")
     assert result.code == 0, result.err
-    assert re.search(told, result.err), result.err
+    assert re.search(message, result.err), result.err
     assert result.out == "run\n"
 
 
@@ -88,14 +88,14 @@ def test_a_step_that_is_timed_is_one_of_the_preset(workplace: Path, registries: 
         "val_every": 3,
         "ema": 0.9,
     }
-    planned = plan(TrainOptions(values, devices=diffcli.Devices("cpu")))
+    training = plan(TrainOptions(values, devices=diffcli.Devices("cpu")))
     slow.seen.clear()
-    estimate = planned.outlook()
+    estimate = training.outlook()
     assert estimate is not None
     assert estimate.step_seconds >= 0.05
     assert set(slow.seen) == {((100, 1, 8, 8), True, True), ((100, 1, 8, 8), False, True)}
     assert sum(grad for _, grad, _ in slow.seen) == estimate.measured_steps + 1
-    batches = planned.data.batches_per_epoch
+    batches = training.data.batches_per_epoch
     assert (estimate.steps, estimate.validations) == (7 * batches, 2)
     assert estimate.total_seconds >= 7 * batches * 0.05
     assert estimate.precision == "bf16-mixed"
@@ -118,7 +118,7 @@ def test_a_first_step_that_is_slow_is_not_the_one_that_is_timed(monkeypatch: pyt
     assert len(calls) == 1
 
 
-def made(**changes: Any) -> Outlook:
+def outlook_of(**changes: Any) -> Outlook:
     values: dict[str, Any] = {
         "step_seconds": 0.5,
         "measured_steps": 3,
@@ -136,11 +136,11 @@ def made(**changes: Any) -> Outlook:
 
 
 def test_an_estimate_adds_up() -> None:
-    assert made().total_seconds == 100
-    assert made().steps_done == made(limit=100.0).steps_done == 100
-    assert made(limit=50.0).steps_done == 50
-    assert "time: 1 min 40 s for 10 epochs, 500 ms a step, 5 validations; fitting the prior" in made().describe()
-    assert "ends by max_time 50 s, in about epoch 5 of 10" in made(limit=50.0).describe()
+    assert outlook_of().total_seconds == 100
+    assert outlook_of().steps_done == outlook_of(limit=100.0).steps_done == 100
+    assert outlook_of(limit=50.0).steps_done == 50
+    assert "time: 1 min 40 s for 10 epochs, 500 ms a step, 5 validations; fitting the prior" in outlook_of().describe()
+    assert "ends by max_time 50 s, in about epoch 5 of 10" in outlook_of(limit=50.0).describe()
     assert [clock(seconds) for seconds in (0.1, 59.4, 60, 3599.6, 7500)] == ["1 s", "59 s", "1 min", "1 h", "2 h 5 min"]
 
 
@@ -178,8 +178,8 @@ def test_what_a_replaced_part_no_longer_holds_is_told(cli: Cli, workplace: Path,
 def test_a_folder_in_place_of_cifar_is_not_mirrored_and_that_is_told(cli: Cli, workplace: Path) -> None:
     photos(channels=3)
     words = ["train", "--preset", "cifar-fast", "--set", "labels=null", "--dry-run", *CPU, "--set"]
-    told = "data is replaced as a whole, so these of the preset no longer hold: mirrored: true (now false)"
-    assert told in cli(*words, "data={name: folder, path: photos, size: 8}").err
+    message = "data is replaced as a whole, so these of the preset no longer hold: mirrored: true (now false)"
+    assert message in cli(*words, "data={name: folder, path: photos, size: 8}").err
     assert "note" not in cli(*words, "data={name: folder, path: photos, size: 8, mirrored: true}").err
 
 
@@ -202,8 +202,8 @@ def test_too_few_steps_are_told_before_a_training(cli: Cli, workplace: Path) -> 
     # The preset for more than 32x32 needs sides that 8 divides.
     for side, recipe in ((40, ", or the preset colour-64-fast with these images"), (36, "")):
         large = f"data={{name: folder, path: photos, size: {side}}}"
-        told = cli("train", "--preset", "ddpm-linear", "--set", large, "--dry-run", "--epochs", 1, *CPU).err
-        assert told.endswith(f"take 750 epochs or more{recipe}\n"), told
+        message = cli("train", "--preset", "ddpm-linear", "--set", large, "--dry-run", "--epochs", 1, *CPU).err
+        assert message.endswith(f"take 750 epochs or more{recipe}\n"), message
     small = ["--set", "training.sample_epochs=[]", "--set", "network.channels=[2]", *CPU]
     words = ["train", "--preset", "ddpm-linear", "--set", data, *small, "--epochs", 1]
     assert "warning: 2 steps" in cli(*words, "--out", "run").err
@@ -234,23 +234,23 @@ def test_a_preset_may_be_a_mapping(workplace: Path) -> None:
     assert (model.epoch, model.preset_name) == (1, "preset")
     again = diffcli.train(resume=run, overrides={"training.epochs": 2}, devices=diffcli.Devices("cpu"), quiet=True)
     assert diffcli.load(again).epoch == 2
-    for wrong, told in (
+    for wrong, message in (
         ({}, "preset preset: data is missing"),
         (values | {"trainin": 1}, "unknown key 'trainin'; did you mean 'training'"),
         (3, "`preset` is a name, a YAML file or a mapping of keys to values, got int"),
         ([values], "got list"),
     ):
-        with pytest.raises(diffcli.UserError, match=re.escape(told)):
+        with pytest.raises(diffcli.UserError, match=re.escape(message)):
             diffcli.train(wrong)
     with pytest.raises(diffcli.UserError, match="a model is named by a run, a file or folder, or a name; dict is none"):
         diffcli.load(values)
 
 
-def test_a_model_and_a_data_set_are_shown_in_a_line(trained: Path) -> None:
-    model = diffcli.load(trained)
-    shown = repr(model)
-    assert len(shown.replace(str(model.checkpoint), "")) < 200
-    assert "\n" not in shown
+def test_a_model_and_a_data_set_are_shown_in_a_line(hot_run: Path) -> None:
+    model = diffcli.load(hot_run)
+    text = repr(model)
+    assert len(text.replace(str(model.checkpoint), "")) < 200
+    assert "\n" not in text
     for part in ("Model tiny, epoch 2", "images 1x8x8", "gaussian-noise T 20", "cnn of ", " weights"):
-        assert part in shown
+        assert part in text
     assert repr(model.training_split()) == "ImageSet(1,150 images of 1x8x8, labels 0..9)"

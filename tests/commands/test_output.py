@@ -37,14 +37,14 @@ def test_every_command_takes_and_shows_a_name_as_it_is(cli: Cli, workplace: Path
     stem = name.replace("/", "")
     Path("p").mkdir()
     Path(f"p/{stem}.yaml").write_text(TINY)
-    trained = cli(*TRAIN, "--preset", f"p/{stem}.yaml")
-    assert trained.code == 0, trained
-    folder = trained.out.strip("\n")
+    training = cli(*TRAIN, "--preset", f"p/{stem}.yaml")
+    assert training.code == 0, training
+    folder = training.out.strip("\n")
     assert folder.startswith(f"runs/{stem}/")
     assert folder in cli("runs").out
-    compared = cli("compare", folder, "--out", f"{stem}.html", *EFFORT)
-    assert compared.code == 0, compared
-    assert (stem in compared.out, compared.err) == (True, "")
+    comparison = cli("compare", folder, "--out", f"{stem}.html", *EFFORT)
+    assert comparison.code == 0, comparison
+    assert (stem in comparison.out, comparison.err) == (True, "")
     for command in (
         ["sample", "--run", folder, "--n", 2, "--steps", 2, "--out", f"{stem}/grid.png", "-q"],
         ["eval", "--run", folder, "--rmse", *EFFORT],
@@ -57,22 +57,22 @@ def test_every_command_takes_and_shows_a_name_as_it_is(cli: Cli, workplace: Path
 
 
 def test_a_description_and_a_note_are_shown_as_they_are(
-    cli: Cli, workplace: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, workplace: Path, hot_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "a [bold]b[/bold] [/] :smile: c"
     Path("mine.yaml").write_text(TINY.replace("a tiny model for the tests", f"'{text}'"))
     monkeypatch.setattr("diffcli.config.presets.preset_files", lambda: {"[x]": Path("mine.yaml").absolute()})
     assert text in cli("presets").out
     monkeypatch.undo()
-    result = cli("eval", "--run", trained, "--extractor", "inception", "--inception-weights", "[/red].pth", *EFFORT[:6])
+    result = cli("eval", "--run", hot_run, "--extractor", "inception", "--inception-weights", "[/red].pth", *EFFORT[:6])
     assert "[/red].pth" in result.out + result.err
 
 
 def test_a_preset_is_copied_byte_for_byte(workplace: Path) -> None:
     file = workplace / "mine.yaml"
     file.write_bytes(TINY.replace("tiny", "数字 é").encode() + b"\r\n")
-    copied = diffcli("presets", "./mine.yaml", PYTHONIOENCODING="cp1252")
-    assert (copied.returncode, copied.stdout) == (0, file.read_bytes())
+    result = diffcli("presets", "./mine.yaml", PYTHONIOENCODING="cp1252")
+    assert (result.returncode, result.stdout) == (0, file.read_bytes())
 
 
 def test_progress_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_an_encoding_that_lacks_a_character_stops_nothing(
     from diffcli.cli import main
 
     (workplace / "数.yaml").write_text(TINY)
-    for command, code, shown in (
+    for command, code, text in (
         ([*TRAIN, "--preset", "数.yaml"], 0, "runs/\\u6570/"),
         ([*TRAIN[:3], *TRAIN[4:], "--preset", "数.yaml", "--out", "字"], 0, "\\u5b57\n"),
         (["runs"], 0, "runs/\\u6570/"),
@@ -100,34 +100,34 @@ def test_an_encoding_that_lacks_a_character_stops_nothing(
         (["compare", "字", *EFFORT], 0, "\\u6570"),
         (["train", "--preset", "图.yaml"], 2, "\\u56fe"),
     ):
-        printed = io.BytesIO()
+        stream = io.BytesIO()
         for name in ("stdout", "stderr"):
-            monkeypatch.setattr(sys, name, io.TextIOWrapper(printed, encoding=encoding, write_through=True))
-        with pytest.raises(SystemExit) as caught:
+            monkeypatch.setattr(sys, name, io.TextIOWrapper(stream, encoding=encoding, write_through=True))
+        with pytest.raises(SystemExit) as error:
             main([str(word) for word in command])
-        assert (caught.value.code, shown in printed.getvalue().decode(encoding)) == (code, True), printed.getvalue()
+        assert (error.value.code, text in stream.getvalue().decode(encoding)) == (code, True), stream.getvalue()
     assert (workplace / "图.png").is_file()
 
 
 def test_an_old_locale_stops_nothing(workplace: Path) -> None:
     (workplace / "数.yaml").write_text(TINY)
-    finished = diffcli(*TRAIN, "--preset", "数.yaml", PYTHONIOENCODING="ascii", LANG="C", PYTHONUTF8="0", LC_ALL="")
-    assert (finished.returncode, finished.stderr) == (0, b"")
-    assert finished.stdout.startswith(b"runs/\\u6570/")
-    drawn = diffcli("schedule-plot", "--preset", "数.yaml")  # no word of characters that the font lacks
-    assert (drawn.returncode, drawn.stdout, drawn.stderr) == (0, b"schedule.png\n", b"")
+    process = diffcli(*TRAIN, "--preset", "数.yaml", PYTHONIOENCODING="ascii", LANG="C", PYTHONUTF8="0", LC_ALL="")
+    assert (process.returncode, process.stderr) == (0, b"")
+    assert process.stdout.startswith(b"runs/\\u6570/")
+    plot = diffcli("schedule-plot", "--preset", "数.yaml")  # no word of characters that the font lacks
+    assert (plot.returncode, plot.stdout, plot.stderr) == (0, b"schedule.png\n", b"")
 
 
 def test_bytes_that_are_no_text_are_refused_before_a_training_else_shown_as_they_are(workplace: Path) -> None:
     (workplace / "tiny.yaml").write_text(TINY)
     name = os.fsdecode(b"caf\xe9")
-    refused = diffcli(*TRAIN, "--preset", "tiny.yaml", "--out", name)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith(b"error: caf\xe9 is not text in utf-8")
-    assert refused.stderr.count(b"\n") == 1
+    refusal = diffcli(*TRAIN, "--preset", "tiny.yaml", "--out", name)
+    assert refusal.returncode == 2
+    assert refusal.stderr.startswith(b"error: caf\xe9 is not text in utf-8")
+    assert refusal.stderr.count(b"\n") == 1
     assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
-    shown = diffcli("presets", name)
-    assert (shown.returncode, shown.stderr.startswith(b"error: unknown preset 'caf\xe9'")) == (2, True)
+    listing = diffcli("presets", name)
+    assert (listing.returncode, listing.stderr.startswith(b"error: unknown preset 'caf\xe9'")) == (2, True)
 
 
 def test_a_pipe_gets_whole_values_on_one_line_each(cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,12 +139,12 @@ def test_a_pipe_gets_whole_values_on_one_line_each(cli: Cli, workplace: Path, mo
     assert [line for line in cli("runs").out.splitlines() if folder in line and "not evaluated" in line]
     table = cli("eval", "--run", folder, *EFFORT)
     assert f"{'p' * 90}, epoch 1, ancestral, 2 steps" in table.out.splitlines()
-    compared = cli("compare", folder, *EFFORT)
-    assert [line for line in compared.out.splitlines() if "p" * 90 in line and "metric" in line]
-    described = {
+    comparison = cli("compare", folder, *EFFORT)
+    assert [line for line in comparison.out.splitlines() if "p" * 90 in line and "metric" in line]
+    descriptions = {
         name: next(line for line in cli("presets").out.splitlines() if f" {name} " in line) for name in preset_files()
     }
-    assert "offline" in described["quickstart"]
+    assert "offline" in descriptions["quickstart"]
 
 
 class Terminal(io.StringIO):

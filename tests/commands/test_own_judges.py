@@ -88,7 +88,7 @@ def test_a_judge_trained_twice_orders_three_models_alike(short: None) -> None:
             tensors = judges.train_judge(name, source.development, source.test, True, device=ALONE.device, seed=seed)
             judge = judges._judge(data, name, tensors)
             assert judge.test_accuracy > 0.9, (name, seed)
-            scores = {model: judged(source, judge, name, samples, labels) for model, samples in models().items()}
+            scores = {model: judge_scores(source, judge, name, samples, labels) for model, samples in models().items()}
             for key, better in ((f"fid_{name}", 1), (f"kid_{name}", 1), (f"coverage_{name}", -1), ("swd", 1)):
                 values = [better * one[key] for one in scores.values()]
                 assert values == sorted(values), (key, seed, values)
@@ -101,7 +101,9 @@ def test_a_judge_trained_twice_orders_three_models_alike(short: None) -> None:
             assert scores["noise"][f"fid_{name}"] > 10 * scores["real"][f"fid_{name}_floor"]
 
 
-def judged(source: Source, judge: TrainedClassifier, name: str, samples: Tensor, labels: Tensor) -> dict[str, float]:
+def judge_scores(
+    source: Source, judge: TrainedClassifier, name: str, samples: Tensor, labels: Tensor
+) -> dict[str, float]:
     return Distances(
         train=source.development,
         test=source.test,
@@ -173,8 +175,8 @@ def test_eval_judges_a_folder_by_its_classes_offline(cli: Cli, workplace: Path, 
     assert result.code == 0, result.err
     content = json.loads(result.out)
     metrics = ("fid", "kid", "sample_precision", "sample_recall", "density", "coverage")
-    judged = [f"{metric}_{judge}" for metric in metrics for judge in JUDGES]
-    for key in (*judged, "swd", "swd_12"):
+    keys = [f"{metric}_{judge}" for metric in metrics for judge in JUDGES]
+    for key in (*keys, "swd", "swd_12"):
         assert {key, f"{key}_floor", f"{key}_error"} <= set(content["scores"]), key
     assert {"label_kept", "label_kept_test", "label_kept_error", "class_kept"} <= set(content["scores"])
     assert "cas" not in content["scores"]

@@ -79,12 +79,12 @@ def test_python_and_variables_mean_the_home_folder_too(home: Path, monkeypatch: 
     assert not list(Path().iterdir())
 
 
-def test_outputs_go_into_the_home_folder(home: Path, cli: Cli, trained: Path) -> None:
+def test_outputs_go_into_the_home_folder(home: Path, cli: Cli, hot_run: Path) -> None:
     Image.fromarray(np.arange(120, dtype=np.uint8).reshape(10, 12)).save(home / "a.png")
     for words in (
-        ["sample", "--run", trained, "--n", 4, "--steps", 2, "--out=~/s.png", "--trajectory=~/t.gif"],
-        ["restore", "~/a.png", "--run", trained, "--steps", 2, "--out=~/r.png"],
-        ["export", trained, "--out=~/m.safetensors"],
+        ["sample", "--run", hot_run, "--n", 4, "--steps", 2, "--out=~/s.png", "--trajectory=~/t.gif"],
+        ["restore", "~/a.png", "--run", hot_run, "--steps", 2, "--out=~/r.png"],
+        ["export", hot_run, "--out=~/m.safetensors"],
         ["schedule-plot", "--preset", "~/../../here/tiny.yaml", "--out=~/p.csv"],
         ["degradation-report", "--preset", "tiny.yaml", "--n", 10, "--out=~/d.png"],
     ):
@@ -97,15 +97,15 @@ def test_outputs_go_into_the_home_folder(home: Path, cli: Cli, trained: Path) ->
 
 
 def test_every_path_of_the_command_line_is_a_users() -> None:
-    found = 0
+    count = 0
     for command in app.registered_commands:
         assert command.callback is not None
         for name, parameter in inspect.signature(command.callback, eval_str=True).parameters.items():
             kind, *settings = get_args(parameter.annotation)
             if kind is Path or Path in get_args(kind):
                 assert settings[0].parser is user_path, f"{command.callback.__name__}: {name}"
-                found += 1
-    assert found > 20
+                count += 1
+    assert count > 20
 
 
 NAMES_OF_RUNS = {"run", "runs", "preset", "resume", "init", "teacher", "study", "files"}
@@ -124,8 +124,8 @@ def option_classes() -> list[type[Any]]:
 
 @pytest.mark.parametrize("kind", option_classes(), ids=lambda kind: kind.__name__)
 def test_every_path_of_the_options_is_expanded(kind: type[Any], home: Path) -> None:
-    needed = {"TrainOptions": {"preset": "quickstart"}, "RestoreOptions": {"files": ["a.png"]}}
-    needed |= {"CompareOptions": {"runs": ["last"]}, "ExportOptions": {"out": "m.pt2"}}
+    arguments = {"TrainOptions": {"preset": "quickstart"}, "RestoreOptions": {"files": ["a.png"]}}
+    arguments |= {"CompareOptions": {"runs": ["last"]}, "ExportOptions": {"out": "m.pt2"}}
     suffixes = {"trajectory": ".gif", "page": ".html", "out": ".png"}
     suffixes |= {"EvaluateOptions": {"out": ".json"}, "ExportOptions": {"out": ".pt2"}}.get(kind.__name__, {})
     suffixes |= {"CompareOptions": {"out": ".html"}}.get(kind.__name__, {})
@@ -134,7 +134,7 @@ def test_every_path_of_the_options_is_expanded(kind: type[Any], home: Path) -> N
     assert set(names) - NAMES_OF_RUNS
     for name in set(names) - NAMES_OF_RUNS:
         path = f"~/x{suffixes.get(name, '')}"
-        options = kind(**(needed.get(kind.__name__, {}) | {name: path}))
+        options = kind(**(arguments.get(kind.__name__, {}) | {name: path}))
         assert getattr(options, name) == home / path[2:], name
 
 
@@ -148,13 +148,13 @@ def test_names_that_begin_with_a_tilde_are_no_homes(home: Path) -> None:
     assert user_path("~nobody/x") == Path("~nobody/x")
 
 
-def test_a_home_that_is_unknown_costs_a_line(homeless: Path, cli: Cli, tiny: Path, trained: Path) -> None:
+def test_a_home_that_is_unknown_costs_a_line(homeless: Path, cli: Cli, tiny: Path, hot_run: Path) -> None:
     for words in (
         [*TRAIN, "--out=~/run"],
-        ["sample", "--run", trained, "--out=~/s.png"],
+        ["sample", "--run", hot_run, "--out=~/s.png"],
         ["sample", "--run", "~/run"],
-        ["restore", "~/a.png", "--run", trained],
-        ["compare", trained, "--out=~/c.html"],
+        ["restore", "~/a.png", "--run", hot_run],
+        ["compare", hot_run, "--out=~/c.html"],
         ["train", "--preset", "~/x.yaml"],
         [*TRAIN, "--set", "data={name: folder, path: ~/pics, size: 8}"],
     ):
@@ -192,7 +192,7 @@ def test_without_a_home_nothing_is_cached(homeless: Path, monkeypatch: pytest.Mo
     assert not list(homeless.iterdir())
 
 
-def test_an_evaluation_without_a_home_makes_no_folder_of_that_name(homeless: Path, trained: Path) -> None:
+def test_an_evaluation_without_a_home_makes_no_folder_of_that_name(homeless: Path, hot_run: Path) -> None:
     environment = {
         key: value for key, value in os.environ.items() if key not in ("HOME", "DIFFCLI_CACHE", "TORCH_HOME")
     }
@@ -201,10 +201,10 @@ def test_an_evaluation_without_a_home_makes_no_folder_of_that_name(homeless: Pat
         "def nobody(user): raise KeyError(user)\n"
         "pwd.getpwuid = nobody\n"
         "import diffcli, shutil\n"
-        f"shutil.copytree({str(trained)!r}, 'run')\n"
+        f"shutil.copytree({str(hot_run)!r}, 'run')\n"
         "print(diffcli.evaluate('run', ['fid'], 10, 10, devices=diffcli.Devices('cpu', '1'), quiet=True).scores)\n"
     )
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert finished.returncode == 0, finished.stderr
-    assert "classifier" in finished.stdout
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert process.returncode == 0, process.stderr
+    assert "classifier" in process.stdout
     assert [path.name for path in homeless.iterdir()] == ["run"]

@@ -46,8 +46,8 @@ CPU = diffcli.Devices("cpu", "1")
 
 
 @pytest.fixture(scope="module")
-def models(guided: Path, blurred: Path, trained: Path) -> Models:
-    runs = {"hot": guided, "cold": blurred, "plain": trained}
+def models(guided_run: Path, blur_run: Path, hot_run: Path) -> Models:
+    runs = {"hot": guided_run, "cold": blur_run, "plain": hot_run}
     return {name: diffcli.load(run, devices=CPU) for name, run in runs.items()}
 
 
@@ -61,11 +61,11 @@ def pixels(url: str) -> torch.Tensor:
 
 
 def test_models_are_called_as_they_were_asked_for(
-    guided: Path, blurred: Path, trained: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+    guided_run: Path, blur_run: Path, hot_run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, run in (("hot", guided), ("cold", blurred)):
+    for name, run in (("hot", guided_run), ("cold", blur_run)):
         diffcli.export(run, workplace / "made" / f"{name}.safetensors")
-    names = [str(guided), str(trained), str(workplace / "made" / "cold.safetensors"), str(guided)]
+    names = [str(guided_run), str(hot_run), str(workplace / "made" / "cold.safetensors"), str(guided_run)]
     assert list(load_models(names, CPU)) == ["tiny", "tiny (run)", "tiny (cold)"]
     monkeypatch.setattr(model_file, "READY_MODELS", workplace / "made")
     assert list(load_models([], CPU)) == ["cold", "hot"]
@@ -105,22 +105,22 @@ def test_classes_called_like_words_of_the_page_can_be_chosen(models: Models) -> 
     hot = models["hot"]
     resolved = replace(hot.resolved, preset=hot.preset.model_copy(update={"labels": labels}))
     model = replace(hot, resolved=resolved, class_shares=())
-    shown = label_choices([model])
-    assert shown == [ANY, EACH_IN_TURN, "none", "A", "a", "none (class)", "any (class)", "not said (class)"]
-    numbers = [label_numbers(label_of(model, chosen), model.classes) for chosen in shown]
+    choices = label_choices([model])
+    assert choices == [ANY, EACH_IN_TURN, "none", "A", "a", "none (class)", "any (class)", "not said (class)"]
+    numbers = [label_numbers(label_of(model, choice), model.classes) for choice in choices]
     assert numbers == [(), (0, 1, 2, 3, 4), (-1,), (0,), (1,), (2,), (3,), (4,)]
-    said = shown_classes({"hot": model}, "hot")
-    assert said == [NOT_SAID, *shown[3:]]
-    assert [label_of(model, chosen) for chosen in said] == [None, *model.classes]
+    restore_choices = shown_classes({"hot": model}, "hot")
+    assert restore_choices == [NOT_SAID, *choices[3:]]
+    assert [label_of(model, choice) for choice in restore_choices] == [None, *model.classes]
 
 
 def test_another_model_keeps_the_label_that_it_knows(models: Models) -> None:
     for controls, other in ((why_tab._controls_shown(models), ANY), (restore_tab._controls_shown(models), NOT_SAID)):
         for name, label, expected in (("hot", "7", "7"), ("hot", "no such", other), ("plain", "7", other)):
-            (shown,) = [
+            (control,) = [
                 one for one in controls(name, label) if getattr(one, "choices", None) and expected in dict(one.choices)
             ]
-            assert shown.value == expected
+            assert control.value == expected
 
 
 def test_what_a_model_was_not_trained_with_is_not_offered(models: Models) -> None:
@@ -138,12 +138,12 @@ def test_what_a_model_was_not_trained_with_is_not_offered(models: Models) -> Non
 def test_a_label_that_is_none_is_drawn_whatever_the_guidance(models: Models) -> None:
     column: Any = Column("model", "sampler", "steps", "guidance", "settings", "picture")  # type: ignore[arg-type]
     tab = Tab("label", "count", "seed", [column], "said", "to")  # type: ignore[arg-type]
-    given = {"model": "hot", "sampler": "ddim", "steps": 2, "guidance": 3.0, "count": 2, "seed": 0, "to": None}
+    request = {"model": "hot", "sampler": "ddim", "steps": 2, "guidance": 3.0, "count": 2, "seed": 0, "to": None}
     pictures = {}
     for label, guidance in (("none", 3.0), ("none", 1.0), ("7", 3.0), ("7", 1.0)):
-        *_, (picture, said) = answers_of(models, tab, given | {"label": label, "guidance": guidance})
+        *_, (picture, note) = answers_of(models, tab, request | {"label": label, "guidance": guidance})
         pictures[label, guidance] = picture
-        assert "seed 0" in said
+        assert "seed 0" in note
     assert pictures["none", 3.0] == pictures["none", 1.0]
     assert len(set(pictures.values())) == 3
 
@@ -165,11 +165,11 @@ def test_a_row_of_no_label_starts_from_a_prior_that_has_something_between(models
 def test_the_tab_answers_a_request_for_a_row(models: Models) -> None:
     column: Any = Column("model", "sampler", "steps", "guidance", "settings", "picture")  # type: ignore[arg-type]
     tab = Tab("label", "count", "seed", [column], "said", "to")  # type: ignore[arg-type]
-    given = {"model": "hot", "sampler": "ddim", "steps": 2, "guidance": 1.0, "count": 3, "seed": 5, "label": "4"}
-    *_, (picture, said) = answers_of(models, tab, given | {"to": 6})
+    request = {"model": "hot", "sampler": "ddim", "steps": 2, "guidance": 1.0, "count": 3, "seed": 5, "label": "4"}
+    *_, (picture, note) = answers_of(models, tab, request | {"to": 6})
     row = models["hot"].sample(between=(5, 6), steps_between=2, label="4", steps=2, sampler="ddim", guidance=1.0)
     assert of_grid(row, "").url in picture
-    assert "from seed 5 to 6" in said
+    assert "from seed 5 to 6" in note
     for wrong, line in (
         ({"to": 5}, "`between` must be two different seeds"),
         ({"to": 6, "count": 1}, "a row between two seeds is of two images at least"),
@@ -177,7 +177,7 @@ def test_the_tab_answers_a_request_for_a_row(models: Models) -> None:
         ({"to": 6, "label": ANY}, "`between`: the labels of image 0 are"),
     ):
         with pytest.raises(diffcli.UserError, match=line):
-            list(answers_of(models, tab, given | wrong))
+            list(answers_of(models, tab, request | wrong))
 
 
 @pytest.mark.parametrize("name", ["hot", "cold", "plain"])
@@ -199,9 +199,9 @@ def test_what_is_drawn_ends_as_the_models_samples(models: Models, name: str) -> 
     ],
 )
 def test_what_cannot_be_drawn_is_refused_at_once(models: Models, count: int, options: dict, line: str) -> None:
-    with pytest.raises(diffcli.UserError, match=r"must|trained") as caught:
+    with pytest.raises(diffcli.UserError, match=r"must|trained") as error:
         frames_of(models["plain"], count, options)
-    assert str(caught.value).startswith(line)
+    assert str(error.value).startswith(line)
 
 
 def test_two_trajectories_go_side_by_side() -> None:
@@ -223,9 +223,9 @@ def test_a_small_upload_reaches_the_model_as_it_is(models: Models) -> None:
     image = torch.randint(256, (8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     content = content_of(png_url(Image.fromarray(image.numpy())))
     pad = uploaded("digit.png", as_url(content), "white")
-    found = pad_image(pad, models["hot"].image_shape)
-    assert found is not None
-    assert torch.equal(found, image[None, None])
+    upload = pad_image(pad, models["hot"].image_shape)
+    assert upload is not None
+    assert torch.equal(upload, image[None, None])
 
 
 def test_a_large_upload_fits_the_pad() -> None:
@@ -248,9 +248,9 @@ def test_a_large_upload_fits_the_pad() -> None:
     ids=["text", "damaged", "no base64", "path", "address", "empty", "large"],
 )
 def test_a_broken_upload_is_named(url: str, line: str) -> None:
-    with pytest.raises(diffcli.UserError) as caught:
+    with pytest.raises(diffcli.UserError) as error:
         uploaded("x.png", url, "white")
-    assert str(caught.value) == line
+    assert str(error.value) == line
 
 
 def test_an_empty_pad_shows_nothing(models: Models) -> None:
@@ -275,8 +275,8 @@ def test_a_restoration_is_that_of_the_model(models: Models, name: str) -> None:
     assert torch.equal(second.restored, model.restore(xt, t=6, seed=1, label=label, quiet=True))
 
 
-def test_a_restoration_is_quick_enough_for_a_slider(trained: Path) -> None:
-    model = diffcli.load(trained, devices=CPU)
+def test_a_restoration_is_quick_enough_for_a_slider(hot_run: Path) -> None:
+    model = diffcli.load(hot_run, devices=CPU)
     model.denoiser.degradation = GaussianNoise(cosine(2000))
     assert [restoring_steps(model, t) for t in (1, 40, 60, 2000)] == [1, 40, MOST_STEPS, MOST_STEPS]
 
@@ -299,16 +299,16 @@ def test_an_explanation_follows_one_of_eight_images(models: Models, name: str) -
 
 def test_what_the_degradation_leaves_begins_with_the_image(models: Models) -> None:
     image = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8) * 4
-    left = left_of(models["cold"], image)
-    assert torch.equal(diffcli.to_uint8(left[0].xt), image[0])
-    spans = [float(moment.xt.max() - moment.xt.min()) for moment in left]
+    moments = left_of(models["cold"], image)
+    assert torch.equal(diffcli.to_uint8(moments[0].xt), image[0])
+    spans = [float(moment.xt.max() - moment.xt.min()) for moment in moments]
     assert spans == sorted(spans, reverse=True)
 
 
 def test_a_faint_image_is_stretched_to_all_of_black_to_white() -> None:
     faint = 0.3 + torch.tensor([[[0.0, 0.01], [0.02, 0.005]]])
-    raised, times = stretch_contrast(faint)
-    assert (float(raised.min()), float(raised.max())) == (-0.5, 0.5)
+    stretch, times = stretch_contrast(faint)
+    assert (float(stretch.min()), float(stretch.max())) == (-0.5, 0.5)
     assert times == pytest.approx(50, rel=1e-4)
     flat, times = stretch_contrast(torch.full((1, 2, 2), 0.3))
     assert float(flat.abs().max()) == 0
@@ -319,9 +319,9 @@ def test_pictures_are_in_the_page_itself() -> None:
     images = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
     assert torch.equal(pixels(of_image(images[1], "x").url), images[1, 0])
     assert of_grid(images, "x").url == png_url(diffcli.grid(images))
-    shown = figure([of_image(images[0], 'a "quoted" <name>')], "a < b")
-    assert 'alt="a &quot;quoted&quot; &lt;name&gt;"' in shown
-    assert "<figcaption>a &lt; b</figcaption>" in shown
+    html = figure([of_image(images[0], 'a "quoted" <name>')], "a < b")
+    assert 'alt="a &quot;quoted&quot; &lt;name&gt;"' in html
+    assert "<figcaption>a &lt; b</figcaption>" in html
     assert message("`seed` <b>", is_error=True) == '<p role="alert" class="wrong">seed &lt;b&gt;</p>'
 
 

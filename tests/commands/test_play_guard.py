@@ -79,8 +79,8 @@ def test_a_port_that_cannot_be_had_is_named(cli: Cli) -> None:
     assert result.err.startswith("error: --host no.such.host.invalid is no address of this machine; take 127.0.0.1")
 
 
-def test_the_page_is_served_until_ctrl_c(trained: Path) -> None:
-    command = [sys.executable, "-m", "diffcli", "play", str(trained), "--port", "0", "--accelerator", "cpu"]
+def test_the_page_is_served_until_ctrl_c(hot_run: Path) -> None:
+    command = [sys.executable, "-m", "diffcli", "play", str(hot_run), "--port", "0", "--accelerator", "cpu"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()

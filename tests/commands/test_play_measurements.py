@@ -38,7 +38,7 @@ from diffcli.play.restoring import content_of
 
 TAB: Any = restore_tab.Tab("pad", "model", "degradation", "strength", "sigma", "samples", "label")  # type: ignore[arg-type]
 SQUARE = F.pad(torch.full((1, 1, 4, 3), 200, dtype=torch.uint8), (2, 3, 2, 2))
-CHOSEN = {
+REQUEST = {
     "pad": of_image(SQUARE[0], "").url,
     "model": "hot",
     "degradation": BLUR,
@@ -50,14 +50,14 @@ CHOSEN = {
 
 
 @pytest.fixture(scope="module")
-def models(guided: Path, blurred: Path, trained: Path) -> Models:
-    runs = {"hot": guided, "cold": blurred, "plain": trained}
+def models(guided_run: Path, blur_run: Path, hot_run: Path) -> Models:
+    runs = {"hot": guided_run, "cold": blur_run, "plain": hot_run}
     return {name: diffcli.load(run, devices=diffcli.Devices("cpu", "1")) for name, run in runs.items()}
 
 
-def restored_on(models: Models, **chosen: Any) -> list[tuple[Any, str]]:
+def restored_on(models: Models, **changes: Any) -> list[tuple[Any, str]]:
     """The answers of the tab Restore to what a visitor chose."""
-    return list(answers_of(lambda: restore_tab._restoration(models, TAB, CHOSEN | chosen), 1))
+    return list(answers_of(lambda: restore_tab._restoration(models, TAB, REQUEST | changes), 1))
 
 
 def captions(content: str) -> list[str]:
@@ -93,22 +93,22 @@ def test_a_chosen_degradation_is_that_of_the_words(
     models: Models, choice: str, strength: float, degradation: Any, t: int
 ) -> None:
     model = models["hot"]
-    chosen = degradation_at(model, choice, strength)
+    selection = degradation_at(model, choice, strength)
     expected = degradation_named(degradation, model.image_shape)
-    y, other = (draw_measurements(one, SQUARE, step, 0.1, 0) for one, step in (chosen[:2], (expected, t)))
+    y, other = (draw_measurements(one, SQUARE, step, 0.1, 0) for one, step in (selection[:2], (expected, t)))
     assert torch.equal(y, other)
     slider = strength_of(model, choice)
     assert slider["minimum"] <= strength <= slider["maximum"]
     assert slider["visible"] == (choice != NOISE)
 
 
-def test_answers_are_those_of_the_command(models: Models, guided: Path, cli: Cli) -> None:
+def test_answers_are_those_of_the_command(models: Models, guided_run: Path, cli: Cli) -> None:
     Image.fromarray(SQUARE[0, 0].numpy()).save("square.png")
     words = ["--degradation", "quickstart-pixelate", "--t", 15, "--sigma", 0.05, "--samples", 3, "--out", "a.npz"]
-    ran = cli("restore", "square.png", "--run", guided, *words, "--accelerator", "cpu")
+    ran = cli("restore", "square.png", "--run", guided_run, *words, "--accelerator", "cpu")
     assert ran.code == 0, ran.err
     arrays = np.load("a.npz")
-    first, (content, said) = restored_on(models, degradation="pixelation, as quickstart-pixelate", strength=15)
+    first, (content, note) = restored_on(models, degradation="pixelation, as quickstart-pixelate", strength=15)
     assert captions(first[0]) == captions(content)[:2]
     assert captions(content) == [
         "original",
@@ -117,23 +117,23 @@ def test_answers_are_those_of_the_command(models: Models, guided: Path, cli: Cli
         "standard deviation",
         *(f"answer {number}" for number in (1, 2, 3)),
     ]
-    shown = [np.array(Image.open(io.BytesIO(content_of(url)))) for url in urls(content)]
+    pixels = [np.array(Image.open(io.BytesIO(content_of(url)))) for url in urls(content)]
     deviation = deviation_picture(torch.from_numpy(arrays["standard_deviation"]))
     rows = [arrays["original"], arrays["images"], deviation.numpy(), *arrays["samples"].swapaxes(0, 1)]
-    for picture, images in zip(shown[:1] + shown[2:], rows, strict=True):
+    for picture, images in zip(pixels[:1] + pixels[2:], rows, strict=True):
         np.testing.assert_array_equal(picture, images[0, ..., 0])
     assert float(deviation.max()) > 0
-    found = re.search(r"taken for (label \S+ \(0[.]\d\d\))", ran.err)
-    assert found is not None
-    assert f"The picture is taken for {found[1]}" in said
-    assert "White: what the pixelation hides; black: where all 3 answers agree" in said
+    match = re.search(r"taken for (label \S+ \(0[.]\d\d\))", ran.err)
+    assert match is not None
+    assert f"The picture is taken for {match[1]}" in note
+    assert "White: what the pixelation hides; black: where all 3 answers agree" in note
 
 
 def test_one_answer_has_no_doubt_and_a_label_that_is_said_is_not_looked_for(models: Models) -> None:
-    *_, (content, said) = restored_on(models, samples=1, label="7")
+    *_, (content, note) = restored_on(models, samples=1, label="7")
     assert captions(content) == ["original", "degraded: a blur of 1.5 pixels", "answer 1"]
-    assert "taken for" not in said
-    assert "White" not in said
+    assert "taken for" not in note
+    assert "White" not in note
     y = draw_measurements(degradation_at(models["hot"], BLUR, 1.5).degradation, SQUARE, 1, 0.05, 0)
     blur = degradation_at(models["hot"], BLUR, 1.5).degradation
     posterior = models["hot"].posterior(y, blur, sigma=0.05, label="7", quiet=True)
@@ -141,14 +141,14 @@ def test_one_answer_has_no_doubt_and_a_label_that_is_said_is_not_looked_for(mode
 
 
 def test_a_model_without_labels_answers_too(models: Models) -> None:
-    *_, (content, said) = restored_on(models, model="plain", degradation=NOISE, sigma=0.2, samples=2)
+    *_, (content, note) = restored_on(models, model="plain", degradation=NOISE, sigma=0.2, samples=2)
     assert len(captions(content)) == 6
-    assert "taken for" not in said
-    assert "what the noise hides" in said
+    assert "taken for" not in note
+    assert "what the noise hides" in note
 
 
 @pytest.mark.parametrize(
-    ("chosen", "line"),
+    ("changes", "line"),
     [
         ({"samples": 9}, "samples must be in 1..8, got 9"),
         ({"samples": None}, "the number of answers is missing: a number"),
@@ -163,9 +163,9 @@ def test_a_model_without_labels_answers_too(models: Models) -> None:
         ({"model": "cold"}, "a model of gaussian-blur without noise cannot weigh a measurement"),
     ],
 )
-def test_what_cannot_be_measured_is_told_in_a_line(models: Models, chosen: dict[str, Any], line: str) -> None:
-    ((_, said),) = restored_on(models, **chosen)
-    assert said.startswith(f'<p role="alert" class="wrong">{line}')
+def test_what_cannot_be_measured_is_told_in_a_line(models: Models, changes: dict[str, Any], line: str) -> None:
+    ((_, note),) = restored_on(models, **changes)
+    assert note.startswith(f'<p role="alert" class="wrong">{line}')
 
 
 def test_what_fails_is_told_in_a_line_and_printed_for_the_server(
@@ -175,18 +175,18 @@ def test_what_fails_is_told_in_a_line_and_printed_for_the_server(
         raise RuntimeError("out of memory\nTried to allocate")
 
     monkeypatch.setattr(diffcli.Model, "posterior", fails)
-    _, (_, said) = restored_on(models)
-    assert said == '<p role="alert" class="wrong">this failed: out of memory</p>'
+    _, (_, note) = restored_on(models)
+    assert note == '<p role="alert" class="wrong">this failed: out of memory</p>'
     assert "RuntimeError: out of memory" in capsys.readouterr().err
 
 
 def test_another_degradation_brings_its_controls(models: Models) -> None:
-    shown = restore_tab._measurement_shown(models)
-    strength, sigma, samples, _ = shown("hot", NOT_SAID, MODELS_OWN)
+    controls = restore_tab._measurement_shown(models)
+    strength, sigma, samples, _ = controls("hot", NOT_SAID, MODELS_OWN)
     assert (strength.label, strength.maximum, sigma.visible, samples.visible) == ("t", 20, False, False)
-    strength, sigma, samples, _ = shown("hot", NOT_SAID, DOWN_SAMPLING)
+    strength, sigma, samples, _ = controls("hot", NOT_SAID, DOWN_SAMPLING)
     assert (strength.minimum, strength.maximum, sigma.visible, samples.visible) == (2, 4, True, True)
-    strength, sigma, _, _ = shown("hot", NOT_SAID, NOISE)
+    strength, sigma, _, _ = controls("hot", NOT_SAID, NOISE)
     assert (strength.visible, sigma.value) == (False, restore_tab.LARGE_NOISE)
     # A model that has no measurements goes back to its own degradation.
     _, degradation, strength, sigma, _, _ = restore_tab._controls_shown(models)("cold", NOT_SAID, BLUR)
@@ -198,24 +198,24 @@ def test_another_degradation_brings_its_controls(models: Models) -> None:
 def test_a_model_that_must_be_told_a_label_finds_that_of_a_measurement(models: Models) -> None:
     labels = LabelSettings(dropped=0, classes=list("0123456789"))
     preset = models["hot"].preset.model_copy(update={"labels": labels})
-    told = {"hot": replace(models["hot"], resolved=replace(models["hot"].resolved, preset=preset))}
-    assert NOT_SAID not in restore_tab._labels(told, "hot", MODELS_OWN)
-    assert restore_tab._labels(told, "hot", BLUR)[0] == NOT_SAID
-    *_, (_, said) = restored_on(told)
-    assert "The picture is taken for label" in said
+    others = {"hot": replace(models["hot"], resolved=replace(models["hot"].resolved, preset=preset))}
+    assert NOT_SAID not in restore_tab._labels(others, "hot", MODELS_OWN)
+    assert restore_tab._labels(others, "hot", BLUR)[0] == NOT_SAID
+    *_, (_, note) = restored_on(others)
+    assert "The picture is taken for label" in note
 
 
 def test_a_picture_has_a_noise_that_it_is_drawn_from(models: Models) -> None:
     assert INVERSION in degradation_choices(models["hot"])["choices"]
     assert not strength_of(models["hot"], INVERSION)["visible"]
-    shown = restore_tab._measurement_shown(models)("hot", NOT_SAID, INVERSION)
-    assert [one.visible for one in shown[:3]] == [False] * 3
-    [(picture, said)] = restored_on(models, degradation=INVERSION, strength=None)
+    controls = restore_tab._measurement_shown(models)("hot", NOT_SAID, INVERSION)
+    assert [one.visible for one in controls[:3]] == [False] * 3
+    [(picture, note)] = restored_on(models, degradation=INVERSION, strength=None)
     noise = models["hot"].invert(SQUARE, steps=6)
-    redrawn = models["hot"].restore(
+    copy = models["hot"].restore(
         noise, models["hot"].T, steps=6, sampler={"name": "ddim", "eta": 0}, guidance=1, autoguidance=1
     )
-    for image, what in ((SQUARE, "original"), (to_uint8(noise / 6), "its noise"), (redrawn, "drawn from the noise")):
+    for image, what in ((SQUARE, "original"), (to_uint8(noise / 6), "its noise"), (copy, "drawn from the noise")):
         assert of_image(image[0], what).url in picture
         assert what in picture
-    assert f"hot: redrawn at {float(psnr(to_model(redrawn), to_model(SQUARE))):.1f} dB" in said
+    assert f"hot: redrawn at {float(psnr(to_model(copy), to_model(SQUARE))):.1f} dB" in note

@@ -80,7 +80,7 @@ def ours():
     return diffcli.Source(images, images)
 """,
 }
-TOLD = {
+MESSAGES = {
     "prior": "prior ours: forward must return finite images (2, 1, 8, 8), got (2, 3) (mine.py, line 9)",
     "sampler": "sampler ours: the xs of its steps must be finite images (2, 1, 8, 8), got (2, 1, 7, 8)",
     "schedule": "schedule ours: it must return betas, finite float64 (T + 1,) with betas[0] = 0",
@@ -91,12 +91,12 @@ TOLD = {
 }
 
 
-def check_refusal(cli: Cli, preset: str, told: str) -> None:
+def check_refusal(cli: Cli, preset: str, message: str) -> None:
     Path("mine.yaml").write_text(preset)
     for words in (["--dry-run"], ["--out", "run"]):
         result = cli("train", "--preset", "mine.yaml", *SMALL, *words, "--plugin", "mine.py")
         assert (result.code, result.err.count("\n")) == (2, 1), result
-        assert told in result.err
+        assert message in result.err
         assert not Path("run").exists()
 
 
@@ -125,7 +125,7 @@ def test_the_mistake_of_another_component_costs_one_line_and_no_run_folder(
             "{name: ancestral}", "{name: cold}"
         )
         preset = "\n".join(line for line in preset.splitlines() if not line.startswith("schedule:")) + "\n"
-    check_refusal(cli, preset, TOLD[kind])
+    check_refusal(cli, preset, MESSAGES[kind])
 
 
 def test_a_mistake_that_shows_later_is_the_plugins_too(cli: Cli, workplace: Path, registries: None) -> None:
@@ -312,9 +312,11 @@ def digits_like(
     generator = torch.Generator()
     generator.manual_seed(seed) if seed is not None else generator.seed()
     images = torch.randint(0, 256, (count, 1, 8, 8), generator=generator, dtype=torch.int64).to(kind)
-    made = diffcli.ImageSet(images, torch.arange(count) % 3)
+    images_of_both = diffcli.ImageSet(images, torch.arange(count) % 3)
     first, last = torch.arange(count - 10), torch.arange(count - 10, count)
-    return diffcli.Source(made[first], made[first[:10] if shared else last], classes=("a", "b", "c"))
+    return diffcli.Source(
+        images_of_both[first], images_of_both[first[:10] if shared else last], classes=("a", "b", "c")
+    )
 
 
 GOOD = diffcli.of_shape(1, 8, 8, classes=["a", "b", "c"])
@@ -340,17 +342,17 @@ BROKEN_DATA = {
 }
 
 
-@pytest.mark.parametrize("told", BROKEN_DATA)
-def test_a_broken_data_set_is_told_what_is_wrong(told: str) -> None:
-    channels, classes, parameters = BROKEN_DATA[told]
+@pytest.mark.parametrize("rule", BROKEN_DATA)
+def test_a_broken_data_set_is_told_what_is_wrong(rule: str) -> None:
+    channels, classes, parameters = BROKEN_DATA[rule]
 
     def load(**others: Any) -> diffcli.Source:
         return digits_like(**{**parameters, **others})
 
     diffcli.of_shape(channels, 8, 8, classes=classes)(load)
-    with pytest.raises(AssertionError, match="load: broken rule: ") as caught:
+    with pytest.raises(AssertionError, match="load: broken rule: ") as error:
         check_data(load)
-    assert told in str(caught.value)
+    assert rule in str(error.value)
     assert len(DATA_RULES) == 2
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import PLUGIN, TINY, Cli
-from killing import ended
+from killing import run_to_end
 
 import diffcli
 from diffcli.checkpoints.model_file import read_checkpoint
@@ -88,7 +88,7 @@ def test_a_strangers_run_runs_no_code(workplace: Path) -> None:
     plugin = workplace / "mine.py"
     plugin.write_text(PLUGIN.read_text() + "\nopen('ran', 'a').write('x')\n")
     preset = preset_of(OURS["a network"], workplace / "mine.yaml")
-    assert ended(workplace, "--plugin", "mine.py", "train", "--preset", preset, "--out", "run", *SMALL).code == 0
+    assert run_to_end(workplace, "--plugin", "mine.py", "train", "--preset", preset, "--out", "run", *SMALL).code == 0
     (workplace / "ran").unlink()
     shutil.copy(plugin, "run/mine.py")
     for words in (
@@ -98,7 +98,7 @@ def test_a_strangers_run_runs_no_code(workplace: Path) -> None:
         ["eval", "--run", "run"],
         ["compare", "run"],
     ):
-        result = ended(workplace, *words)
+        result = run_to_end(workplace, *words)
         assert result.code == 2, result
         assert result.err.count("\n") == 1, result.err
         assert "network 'one-layer' of plug-in mine, which is not loaded; name its file with --plugin" in result.err
@@ -111,10 +111,10 @@ def test_plugins_come_from_the_environment_and_from_installed_packages(
 ) -> None:
     preset = preset_of(OURS["a network"], workplace / "mine.yaml")
     words = ["train", "--preset", preset, "--dry-run"]
-    assert ended(workplace, *words).code == 2
+    assert run_to_end(workplace, *words).code == 2
     with monkeypatch.context() as environment:
         environment.setenv("DIFFCLI_PLUGINS", str(PLUGIN))
-        assert ended(workplace, *words).code == 0
+        assert run_to_end(workplace, *words).code == 0
     package = workplace / "site"
     package.mkdir()
     shutil.copy(PLUGIN, package / "their_plugin.py")
@@ -124,7 +124,7 @@ def test_plugins_come_from_the_environment_and_from_installed_packages(
     points = "[diffcli.plugins]\nbroken = broken_plugin\ntheirs = their_plugin\n"
     (package / "theirs-1.0.dist-info" / "entry_points.txt").write_text(points)
     monkeypatch.setenv("PYTHONPATH", str(package))
-    result = ended(workplace, *words)
+    result = run_to_end(workplace, *words)
     assert result.code == 0, result.err
     first, *others = result.err.splitlines()
     assert first == "warning: left out: plug-in broken_plugin fails: ZeroDivisionError: division by zero"

@@ -18,8 +18,8 @@ from diffcli.inference.sampling import fit_prior
 
 
 @pytest.fixture
-def model(blurred: Path) -> diffcli.Model:
-    return diffcli.load(blurred)
+def model(blur_run: Path) -> diffcli.Model:
+    return diffcli.load(blur_run)
 
 
 def fitted_to(model: diffcli.Model, component: Component, images: ImageSet) -> dict[str, torch.Tensor]:
@@ -43,8 +43,8 @@ def test_a_training_fits_priors_to_its_training_split(model: diffcli.Model, name
     for others in (val, model.source().test, train[torch.arange(len(train) // 2)]):
         assert not equal(model.prior_states[name], fitted_to(model, component, others))
     if name != "uniform":
-        mixed = ImageSet(train.images, train.labels.roll(1))
-        assert not equal(model.prior_states[name], fitted_to(model, component, mixed))
+        mismatch = ImageSet(train.images, train.labels.roll(1))
+        assert not equal(model.prior_states[name], fitted_to(model, component, mismatch))
 
 
 def draws(prior: Prior, model: diffcli.Model, labels: torch.Tensor) -> torch.Tensor:
@@ -54,13 +54,13 @@ def draws(prior: Prior, model: diffcli.Model, labels: torch.Tensor) -> torch.Ten
 
 def test_blurred_data_are_training_images_of_the_label(model: diffcli.Model) -> None:
     labels = torch.arange(200) % 10
-    drawn = draws(model.prior("blurred-data"), model, labels)
+    points = draws(model.prior("blurred-data"), model, labels)
     source = model.source()
     train, val = splits(model.preset, source)
 
     def nearest(images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
         """(distance to the nearest degraded image, its label) of each draw."""
-        distances = torch.cdist(drawn.double(), model.degrade(images.images, model.T).flatten(1).double())
+        distances = torch.cdist(points.double(), model.degrade(images.images, model.T).flatten(1).double())
         return distances.min(dim=1).values, images.labels[distances.argmin(dim=1)]
 
     distance, label = nearest(train)

@@ -24,21 +24,21 @@ PACKAGED = model_file.ready_models()
 
 
 @pytest.fixture(scope="module")
-def made(guided: Path, blurred: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ready_folder(guided_run: Path, blur_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two models, ``hot`` with its scores and ``cold`` without."""
     place = tmp_path_factory.mktemp("ready")
-    for name, run in (("hot", guided), ("cold", blurred)):
+    for name, run in (("hot", guided_run), ("cold", blur_run)):
         diffcli.export(run, place / f"{name}.safetensors", half=True)
     hot = place / "hot.safetensors"
-    measured = diffcli.evaluate(hot, n_test=5, n_fid=6, steps=2, extractor="classifier", devices=CPU, quiet=True)
-    write_model_file(hot, replace(read_stored(hot), evaluation=measured.as_dict()))
+    evaluation = diffcli.evaluate(hot, n_test=5, n_fid=6, steps=2, extractor="classifier", devices=CPU, quiet=True)
+    write_model_file(hot, replace(read_stored(hot), evaluation=evaluation.as_dict()))
     return place
 
 
 @pytest.fixture
-def models(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(model_file, "READY_MODELS", made)
-    return made
+def models(ready_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(model_file, "READY_MODELS", ready_folder)
+    return ready_folder
 
 
 def test_a_model_is_taken_by_name_and_it_is_said(cli: Cli, workplace: Path, models: Path) -> None:
@@ -50,17 +50,17 @@ def test_a_model_is_taken_by_name_and_it_is_said(cli: Cli, workplace: Path, mode
 
 
 def test_a_run_of_its_name_comes_first_and_it_is_said(
-    cli: Cli, workplace: Path, models: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+    cli: Cli, workplace: Path, models: Path, hot_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = Path(shutil.copytree(trained, workplace / "runs" / "hot" / "first"))
+    run = Path(shutil.copytree(hot_run, workplace / "runs" / "hot" / "first"))
     assert diffcli.load("hot", devices=CPU).checkpoint.is_relative_to(run.relative_to(workplace))
-    told = capsys.readouterr().err
-    assert told == f"note: your run runs/hot/first is used; the ready model of that name is {models}/hot.safetensors\n"
+    note = capsys.readouterr().err
+    assert note == f"note: your run runs/hot/first is used; the ready model of that name is {models}/hot.safetensors\n"
     assert diffcli.load("last", devices=CPU).run is not None
     assert diffcli.load("cold", devices=CPU).run is None
 
 
-def test_names_that_are_neither_are_told_of_both(cli: Cli, workplace: Path, models: Path, trained: Path) -> None:
+def test_names_that_are_neither_are_told_of_both(cli: Cli, workplace: Path, models: Path, hot_run: Path) -> None:
     unknown = cli("sample", "--model", "hott")
     assert (
         unknown.err
@@ -69,24 +69,24 @@ def test_names_that_are_neither_are_told_of_both(cli: Cli, workplace: Path, mode
     )
     none = cli("sample")
     assert none.err.endswith("make one with: diffcli train --preset quickstart, or take a ready model: cold, hot\n")
-    shutil.copytree(trained, workplace / "runs" / "mine" / "first")
+    shutil.copytree(hot_run, workplace / "runs" / "mine" / "first")
     assert "known: cold, hot, last, mine, tiny;" in cli("sample", "--run", "nothing").err
     assert (unknown.code, none.code) == (2, 2)
 
 
 def test_the_scores_of_the_metadata_are_those_that_eval_prints(cli: Cli, workplace: Path, models: Path) -> None:
-    recorded = read_metadata(models / "hot.safetensors")["evaluation"]
+    evaluation = read_metadata(models / "hot.safetensors")["evaluation"]
     result = cli("eval", "--model", "hot", *EFFORT, "--json")
     assert result.code == 0, result.err
-    assert json.loads(result.out)["scores"] == recorded["scores"]
+    assert json.loads(result.out)["scores"] == evaluation["scores"]
     assert list(workplace.iterdir()) == []
 
 
 def test_models_are_listed_with_their_scores(cli: Cli, workplace: Path, models: Path) -> None:
-    shown = cli("models")
-    assert shown.code == 0
+    listing = cli("models")
+    assert listing.code == 0
     fid = read_metadata(models / "hot.safetensors")["evaluation"]["scores"]["fid_classifier"]
-    cold, hot = shown.out.splitlines()[-2:]
+    cold, hot = listing.out.splitlines()[-2:]
     assert hot.split()[0] == "hot"
     assert f"fid_classifier {fid:.4g}" in hot
     assert "a tiny blur model for the tests" in cold
@@ -98,19 +98,19 @@ def test_models_are_listed_with_their_scores(cli: Cli, workplace: Path, models: 
 
 
 def test_a_damaged_one_is_listed_as_that(
-    cli: Cli, workplace: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, workplace: Path, ready_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_file, "READY_MODELS", workplace)
     assert "no ready models came with this diffcli" in cli("models").out
-    content = (made / "hot.safetensors").read_bytes()
+    content = (ready_folder / "hot.safetensors").read_bytes()
     Path("cut.safetensors").write_bytes(content[:50])
     assert "damaged: model file" in cli("models").out
 
 
 def test_a_comparison_takes_models_and_finds_their_scores(
-    cli: Cli, workplace: Path, models: Path, trained: Path
+    cli: Cli, workplace: Path, models: Path, hot_run: Path
 ) -> None:
-    shutil.copytree(trained, workplace / "runs" / "mine" / "first")
+    shutil.copytree(hot_run, workplace / "runs" / "mine" / "first")
     result = cli("compare", "hot", "mine", *EFFORT, "--out", "page.html")
     assert result.code == 0, result.err
     rows = {row.split("│")[1].strip(): row for row in result.out.splitlines() if row.startswith("│")}
@@ -129,8 +129,8 @@ def test_a_comparison_takes_models_and_finds_their_scores(
 def test_a_comparison_measures_what_a_model_lacks_once(cli: Cli, workplace: Path, models: Path) -> None:
     for _ in range(2):
         assert cli("compare", "cold", *EFFORT).code == 0
-    (measured,) = (workplace / "runs").glob(".models/cold-*/compare/*/eval.json")
-    assert "mixture" in json.loads(measured.read_text())["by_prior"]
+    (file,) = (workplace / "runs").glob(".models/cold-*/compare/*/eval.json")
+    assert "mixture" in json.loads(file.read_text())["by_prior"]
     assert json.loads(cli("runs", "--json").out) == [], "what is kept of model files is no run"
 
 
@@ -143,18 +143,18 @@ def test_a_model_needs_no_folder_of_runs(workplace: Path, models: Path) -> None:
 
 
 def test_the_tool_writes_half_precision_with_its_own_scores(
-    workplace: Path, guided: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workplace: Path, guided_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from benchmarks import models as tool
 
-    run = Path(shutil.copytree(guided, workplace / "runs" / "mine" / "first"))
+    run = Path(shutil.copytree(guided_run, workplace / "runs" / "mine" / "first"))
     effort = {"n_test": 5, "n_fid": 6, "steps": 2, "extractor": "classifier"}
     tool.write([str(run)], workplace / "ready", devices=CPU, quiet=True, **effort)
     file = workplace / "ready" / "tiny.safetensors"
     monkeypatch.setattr(model_file, "READY_MODELS", file.parent)
-    measured = diffcli.evaluate(file, devices=CPU, quiet=True, **effort)
+    evaluation = diffcli.evaluate(file, devices=CPU, quiet=True, **effort)
     about = read_metadata(file)
-    assert about["evaluation"]["scores"] == measured.scores
+    assert about["evaluation"]["scores"] == evaluation.scores
     assert read_stored(file).weights["network.head.weight"].dtype == torch.float16
     table = capsys.readouterr().out
     assert "float32" in table

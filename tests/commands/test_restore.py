@@ -39,9 +39,9 @@ def save_all_kinds(place: Path) -> None:
     """Ten images, grey and colour, of odd sizes, as cameras, scanners and drawing programs write them."""
     place.mkdir()
     photo = Image.fromarray(gradient(37, 61))
-    turned = Image.Exif()
-    turned[274] = 6
-    photo.save(place / "turned.jpg", exif=turned)
+    exif = Image.Exif()
+    exif[274] = 6
+    photo.save(place / "turned.jpg", exif=exif)
     photo.convert("P", palette=Image.Palette.ADAPTIVE).save(place / "palette.png")
     photo.convert("L").save(place / "grey.bmp")
     photo.convert("CMYK").save(place / "print.jpg")
@@ -56,8 +56,8 @@ def save_all_kinds(place: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def model(trained: Path) -> diffcli.Model:
-    return diffcli.load(trained, devices=CPU)
+def model(hot_run: Path) -> diffcli.Model:
+    return diffcli.load(hot_run, devices=CPU)
 
 
 def trained_as(place: Path, changes: dict[str, str]) -> Path:
@@ -71,13 +71,13 @@ def trained_as(place: Path, changes: dict[str, str]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def blurred(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def blur_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a tiny blur model."""
     return trained_as(tmp_path_factory.mktemp("blurred"), BLUR)
 
 
 @pytest.fixture(scope="module")
-def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def colour_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a tiny model of colour images that are not square, with labels, trained over a black
     background."""
     place = tmp_path_factory.mktemp("coloured")
@@ -106,41 +106,43 @@ def as_array(images: Tensor) -> np.ndarray:  # type: ignore[type-arg]
     return images.permute(0, 2, 3, 1).numpy()
 
 
-@pytest.mark.parametrize("which", ["trained", "blurred", "coloured"])
+@pytest.mark.parametrize("which", ["hot_run", "blur_run", "colour_run"])
 def test_what_is_written_is_what_a_notebook_gets(
     which: str, cli: Cli, own: Path, request: pytest.FixtureRequest
 ) -> None:
     run = request.getfixturevalue(which)
     options = ["--sampler", "cold", "--steps", 4, "--seed", 3, "--batch-size", 4]
-    options += ["--label", "b"] if which == "coloured" else []
-    written = arrays(cli, own, "--run", run, "--t", 12, *options)
+    options += ["--label", "b"] if which == "colour_run" else []
+    output = arrays(cli, own, "--run", run, "--t", 12, *options)
     model = diffcli.load(run, devices=CPU)
-    label = "b" if which == "coloured" else None
+    label = "b" if which == "colour_run" else None
     images = model.read([own])
     xt = model.degrade(images, 12, seed=3)
-    restored = model.restore(xt, 12, sampler="cold", steps=4, seed=3, batch_size=4, label=label)
-    expected = {"original": images, "degraded": xt, "one_step": model.estimate(xt, 12, label), "images": restored}
-    assert written.keys() == expected.keys()
+    answers = model.restore(xt, 12, sampler="cold", steps=4, seed=3, batch_size=4, label=label)
+    expected = {"original": images, "degraded": xt, "one_step": model.estimate(xt, 12, label), "images": answers}
+    assert output.keys() == expected.keys()
     for name, value in expected.items():
-        assert np.array_equal(written[name], as_array(value)), name
-        assert written[name].dtype == (np.float32 if name == "degraded" else np.uint8)
+        assert np.array_equal(output[name], as_array(value)), name
+        assert output[name].dtype == (np.float32 if name == "degraded" else np.uint8)
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, [8, 12])])
 def test_images_are_read_as_those_of_a_training(channels: int, size: int | list[int], own: Path) -> None:
     source = folder(str(own), size=size, channels=channels, background="red")  # type: ignore[arg-type]
     height, width = [size, size] if isinstance(size, int) else size
-    given = open_pictures([own], "red").in_shape((channels, height, width))
-    assert [file.name for file in given.files] == sorted(file.name for file in own.iterdir())
-    assert given.sizes[-1] == (37, 61)  # turned upright
+    pictures = open_pictures([own], "red").in_shape((channels, height, width))
+    assert [file.name for file in pictures.files] == sorted(file.name for file in own.iterdir())
+    assert pictures.sizes[-1] == (37, 61)  # turned upright
     trained_on = torch.cat([source.development.images, source.test.images])
-    assert sorted(image.numpy().tobytes() for image in trained_on) == sorted(i.numpy().tobytes() for i in given.images)
+    assert sorted(image.numpy().tobytes() for image in trained_on) == sorted(
+        i.numpy().tobytes() for i in pictures.images
+    )
 
 
-def test_what_is_transparent_shows_the_background_of_the_training(own: Path, coloured: Path, trained: Path) -> None:
+def test_what_is_transparent_shows_the_background_of_the_training(own: Path, colour_run: Path, hot_run: Path) -> None:
     drawing = [own / "drawing.png"]
-    assert int(diffcli.load(coloured, devices=CPU).read(drawing).max()) == 0
-    model = diffcli.load(trained, devices=CPU)
+    assert int(diffcli.load(colour_run, devices=CPU).read(drawing).max()) == 0
+    model = diffcli.load(hot_run, devices=CPU)
     assert int(model.read(drawing).max()) == 255
     assert int(model.read(drawing, background="black").max()) == 0
 
@@ -174,49 +176,49 @@ def test_a_perfect_denoiser_restores_exactly(
     assert torch.equal(perfect.estimate(xt, t), images)
 
 
-def test_the_same_seed_restores_the_same_whatever_the_batch_size(cli: Cli, own: Path, trained: Path) -> None:
+def test_the_same_seed_restores_the_same_whatever_the_batch_size(cli: Cli, own: Path, hot_run: Path) -> None:
     mask = np.zeros((8, 8), np.uint8)
     mask[2:5] = 255
     Image.fromarray(mask).save("mask.png")
     for options in (["--t", 9], ["--mask", "mask.png", "--resampling", 2, "--steps", 5]):
-        whole = arrays(cli, own, "--run", trained, *options)
-        apart = arrays(cli, own, "--run", trained, *options, "--batch-size", 1)
-        other = arrays(cli, own, "--run", trained, *options, "--seed", 1)
+        whole = arrays(cli, own, "--run", hot_run, *options)
+        apart = arrays(cli, own, "--run", hot_run, *options, "--batch-size", 1)
+        other = arrays(cli, own, "--run", hot_run, *options, "--seed", 1)
         for name, value in whole.items():
             assert np.abs(apart[name].astype(float) - value.astype(float)).max() <= 1, name
         assert not np.array_equal(other["images"], whole["images"])
 
 
-def test_without_t_it_is_half_of_T_and_a_picture_has_four_rows(cli: Cli, own: Path, trained: Path) -> None:
-    result = cli(*RESTORE, own, "--run", trained)
+def test_without_t_it_is_half_of_T_and_a_picture_has_four_rows(cli: Cli, own: Path, hot_run: Path) -> None:
+    result = cli(*RESTORE, own, "--run", hot_run)
     assert (result.code, result.out) == (0, "restored.png\n"), result
     picture = Image.open("restored.png")
     tile = 64 + 2
     assert (picture.mode, picture.height) == ("L", 4 * tile + 2)
-    assert arrays(cli, own, "--run", trained).keys() == {"original", "degraded", "one_step", "images"}
+    assert arrays(cli, own, "--run", hot_run).keys() == {"original", "degraded", "one_step", "images"}
     assert np.array_equal(
-        arrays(cli, own, "--run", trained)["images"], arrays(cli, own, "--run", trained, "--t", 10)["images"]
+        arrays(cli, own, "--run", hot_run)["images"], arrays(cli, own, "--run", hot_run, "--t", 10)["images"]
     )
-    original = arrays(cli, own, "--run", trained)["original"]
+    original = arrays(cli, own, "--run", hot_run)["original"]
     margin = picture.width - 10 * tile - 2
     first = np.asarray(picture)[2 : 2 + 64, margin + 2 : margin + 2 + 64]
     assert np.array_equal(first[::8, ::8], original[0, :, :, 0])
 
 
-def test_more_images_than_a_row_holds_go_on_below(cli: Cli, workplace: Path, coloured: Path) -> None:
+def test_more_images_than_a_row_holds_go_on_below(cli: Cli, workplace: Path, colour_run: Path) -> None:
     Image.fromarray(gradient(20, 20)).save("one.png")
-    assert cli(*RESTORE, *["one.png"] * 17, "--run", coloured, "--steps", 1).code == 0
+    assert cli(*RESTORE, *["one.png"] * 17, "--run", colour_run, "--steps", 1).code == 0
     picture = Image.open("restored.png")
     assert (picture.mode, picture.height) == ("RGB", 2 * (4 * (48 + 2) + 2))
-    result = cli(*RESTORE, *["one.png"] * 65, "--run", coloured, "--out", "no.png")
+    result = cli(*RESTORE, *["one.png"] * 65, "--run", colour_run, "--out", "no.png")
     assert (result.code, "a picture shows at most 64 images, and 65 are given" in result.err) == (2, True)
 
 
-def test_a_folder_gets_an_image_for_each_file_by_name(cli: Cli, own: Path, trained: Path) -> None:
+def test_a_folder_gets_an_image_for_each_file_by_name(cli: Cli, own: Path, hot_run: Path) -> None:
     (own / "deeper").mkdir()
     (own / "notes.txt").write_text("no image")
     Image.new("L", (9, 9), 7).save(own / "deeper" / "grey.png")
-    result = cli(*RESTORE, own, own / "grey.bmp", "--run", trained, "--out", "restored")
+    result = cli(*RESTORE, own, own / "grey.bmp", "--run", hot_run, "--out", "restored")
     assert result.out == "restored\n"
     names = {path.name for path in Path("restored").iterdir()}
     expected = {f"{path.stem}.png" for path in own.iterdir() if path.suffix not in ("", ".txt")}
@@ -225,37 +227,37 @@ def test_a_folder_gets_an_image_for_each_file_by_name(cli: Cli, own: Path, train
     assert sizes == {(8, 8)}
 
 
-def test_degraded_images_are_taken_as_they_are(cli: Cli, workplace: Path, blurred: Path) -> None:
-    model = diffcli.load(blurred, devices=CPU)
+def test_degraded_images_are_taken_as_they_are(cli: Cli, workplace: Path, blur_run: Path) -> None:
+    model = diffcli.load(blur_run, devices=CPU)
     levels = model.sample(2)
     for number, image in enumerate(levels):
         Image.fromarray(image[0].numpy()).save(f"{number}.png")
-    written = arrays(cli, "0.png", "1.png", "--run", blurred, "--degraded", "--t", 7)
-    assert written.keys() == {"degraded", "one_step", "images"}
-    assert np.array_equal(written["degraded"], as_array(levels / 255 - 0.5))
-    assert np.array_equal(written["images"], as_array(model.restore(levels / 255 - 0.5, 7)))
+    output = arrays(cli, "0.png", "1.png", "--run", blur_run, "--degraded", "--t", 7)
+    assert output.keys() == {"degraded", "one_step", "images"}
+    assert np.array_equal(output["degraded"], as_array(levels / 255 - 0.5))
+    assert np.array_equal(output["images"], as_array(model.restore(levels / 255 - 0.5, 7)))
 
 
-def test_dark_on_light_is_shown_to_the_model_as_light_on_dark(cli: Cli, workplace: Path, blurred: Path) -> None:
+def test_dark_on_light_is_shown_to_the_model_as_light_on_dark(cli: Cli, workplace: Path, blur_run: Path) -> None:
     light = gradient(8, 8)[..., 1]
     Image.fromarray(light).save("light.png")
     Image.fromarray(255 - light).save("dark.png")
-    written = arrays(cli, "light.png", "--run", blurred, "--t", 9)
-    inverted = arrays(cli, "dark.png", "--run", blurred, "--t", 9, "--invert")
+    output = arrays(cli, "light.png", "--run", blur_run, "--t", 9)
+    negatives = arrays(cli, "dark.png", "--run", blur_run, "--t", 9, "--invert")
     for name in ("original", "one_step", "images"):
-        assert np.array_equal(inverted[name], 255 - written[name]), name
-    assert np.array_equal(inverted["degraded"], -written["degraded"])
+        assert np.array_equal(negatives[name], 255 - output[name]), name
+    assert np.array_equal(negatives["degraded"], -output["degraded"])
 
 
-def test_a_mask_is_cropped_as_its_image_is(cli: Cli, workplace: Path, trained: Path) -> None:
+def test_a_mask_is_cropped_as_its_image_is(cli: Cli, workplace: Path, hot_run: Path) -> None:
     Image.fromarray(gradient(40, 80)[..., 1]).save("wide.png")
     mask = np.zeros((40, 80), np.uint8)
     mask[:, :10] = 255  # cropped away
     mask[10:15, 40:45] = 255
     mask[36, 59] = 200  # touches the last column but one, in the last row
     Image.fromarray(mask).save("mask.png")
-    written = arrays(cli, "wide.png", "--run", trained, "--mask", "mask.png", "--steps", 2, "--resampling", 1)
-    painted = np.zeros((8, 8), bool)
-    painted[2, 4] = painted[7, 7] = True
-    assert np.array_equal(written["known"][0, ..., 0] == 128, painted)
-    assert np.array_equal(written["images"][0, ..., 0][~painted], written["original"][0, ..., 0][~painted])
+    output = arrays(cli, "wide.png", "--run", hot_run, "--mask", "mask.png", "--steps", 2, "--resampling", 1)
+    hole = np.zeros((8, 8), bool)
+    hole[2, 4] = hole[7, 7] = True
+    assert np.array_equal(output["known"][0, ..., 0] == 128, hole)
+    assert np.array_equal(output["images"][0, ..., 0][~hole], output["original"][0, ..., 0][~hole])

@@ -16,7 +16,7 @@ CPU = diffcli.Devices("cpu", "1")
 
 
 @pytest.fixture(scope="module")
-def runs(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def runs(hot_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Run folders by name: a model of noise, of blur, and of blur with noise."""
     place = tmp_path_factory.mktemp("blurred")
     blur = TINY.replace("gaussian-noise", "gaussian-blur").replace("prediction: eps", "prediction: x0")
@@ -26,7 +26,7 @@ def runs(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         .replace("standard-normal", "mixture")
     )
     noisy = blur + "noise: {name: constant, sigma: 0.05}\n"
-    folders = {"RUN": str(trained)}
+    folders = {"RUN": str(hot_run)}
     for name, text in (("BLUR", blur), ("NOISY", noisy)):
         (place / f"{name}.yaml").write_text(text)
         overrides = {"training.epochs": 1}
@@ -64,7 +64,7 @@ def prepare(place: Path) -> None:
 
 
 GOOD = ["good.png", "--run", "RUN"]
-MEASURED = [*GOOD, "--degradation", "{name: pixelate, block: 4, T: 1}"]
+OPERATOR = [*GOOD, "--degradation", "{name: pixelate, block: 4, T: 1}"]
 BAD = {
     "no file": (["--run", "RUN"], "Missing argument 'FILE_OR_FOLDER...'"),
     "missing file": (["nothere.png", "--run", "RUN"], "nothere.png cannot be read: No such file or directory"),
@@ -130,23 +130,23 @@ BAD = {
         "say with --t how far the images are degraded, in 1..100 (T of gaussian-blur)"),
     "degradation with mask": ([*GOOD, "--degradation", "mask", "--mask", "mask.png"],
         "--degradation is of the whole images, and --mask says which part is unknown; give one"),
-    "sigma negative": ([*MEASURED, "--sigma", "-0.1"], "--sigma must be in 0..1, got -0.1: pixels have a range of 1"),
-    "sigma too large": ([*MEASURED, "--sigma", "25"], "--sigma must be in 0..1, got 25.0: pixels have a range of 1"),
-    "sigma nan": ([*MEASURED, "--sigma", "nan"], "--sigma must be in 0..1, got nan: pixels have a range of 1"),
-    "sigma 0 of 8 bits": ([*MEASURED, "--degraded", "--sigma", "0"], "--sigma 0 is no noise, and 8 bits round by"),
+    "sigma negative": ([*OPERATOR, "--sigma", "-0.1"], "--sigma must be in 0..1, got -0.1: pixels have a range of 1"),
+    "sigma too large": ([*OPERATOR, "--sigma", "25"], "--sigma must be in 0..1, got 25.0: pixels have a range of 1"),
+    "sigma nan": ([*OPERATOR, "--sigma", "nan"], "--sigma must be in 0..1, got nan: pixels have a range of 1"),
+    "sigma 0 of 8 bits": ([*OPERATOR, "--degraded", "--sigma", "0"], "--sigma 0 is no noise, and 8 bits round by"),
     "sigma without degradation": ([*GOOD, "--sigma", "0.1"], "--sigma is of measurements; add --degradation"),
     "samples without degradation": ([*GOOD, "--samples", "3"], "--samples is of measurements; add --degradation"),
     "method without degradation": ([*GOOD, "--method", "dps"], "--method is of measurements; add --degradation"),
     "samples of the model's own blur": (["good.png", "--run", "BLUR", "--blur", "1", "--samples", "3"],
         "--samples is of measurements; add --degradation"),
-    "samples 0": ([*MEASURED, "--samples", "0"], "--samples must be in 1..1,000, got 0"),
-    "unknown method": ([*MEASURED, "--method", "pigdm"], "--method: unknown method 'pigdm'; known: dps, isotropic"),
+    "samples 0": ([*OPERATOR, "--samples", "0"], "--samples must be in 1..1,000, got 0"),
+    "unknown method": ([*OPERATOR, "--method", "pigdm"], "--method: unknown method 'pigdm'; known: dps, isotropic"),
     "method of noise on noisy blur": (
         ["good.png", "--run", "NOISY", "--degradation", "mask", "--method", "moments"],
         "--method moments needs a model of gaussian-noise, and this one undoes a gaussian-blur: take isotropic",
     ),
-    "label auto without labels": ([*MEASURED, "--label", "auto"], "--label: this model was trained without labels"),
-    "steps beyond T with degradation": ([*MEASURED, "--steps", "21"], "steps must be in 1..20"),
+    "label auto without labels": ([*OPERATOR, "--label", "auto"], "--label: this model was trained without labels"),
+    "steps beyond T with degradation": ([*OPERATOR, "--steps", "21"], "steps must be in 1..20"),
     "blur 0": ([*GOOD, "--blur", "0"], "--blur must be in 0.01..1,000, got 0.0"),
     "blur nan": ([*GOOD, "--blur", "nan"], "--blur must be in 0.01..1,000, got nan"),
     "blur and t": ([*GOOD, "--blur", "2", "--t", "3"], "--blur says how far the images are blurred, and so does --t"),
@@ -223,13 +223,13 @@ def test_python_names_arguments(runs: dict[str, str]) -> None:
         (lambda: model.posterior(images, "blur-fast", 5, smaples=3), "did you mean 'samples'?"),
         (lambda: model.posterior(images, diffcli.GaussianNoise, 5), "`degradation`"),
     ):
-        with pytest.raises(diffcli.UserError) as caught:
+        with pytest.raises(diffcli.UserError) as error:
             call()
-        assert expected in str(caught.value)
-        assert "--" not in str(caught.value)
+        assert expected in str(error.value)
+        assert "--" not in str(error.value)
 
 
 def test_help_shows_examples(cli: Cli) -> None:
-    shown = cli("restore", "--help").out
-    assert "diffcli restore photo.jpg" in shown
-    assert "--mask" in shown
+    text = cli("restore", "--help").out
+    assert "diffcli restore photo.jpg" in text
+    assert "--mask" in text

@@ -37,13 +37,13 @@ def noisy_blur(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared(tmp_path_factory, "noisy-blur", preset)
 
 
-def test_a_large_picture_keeps_its_size(cli: Cli, workplace: Path, trained: Path) -> None:
+def test_a_large_picture_keeps_its_size(cli: Cli, workplace: Path, hot_run: Path) -> None:
     picture(21, 34).save("wave.png")
-    result = cli(*RESTORE, "wave.png", "--run", trained, "--t", 5, "--out", "own")
+    result = cli(*RESTORE, "wave.png", "--run", hot_run, "--t", 5, "--out", "own")
     assert result.code == 0, result.err
     assert "note: 34x21 pixels are restored in tiles of 8x8\n" in result.err
     assert Image.open("own/wave.png").size == (34, 21)
-    assert cli(*RESTORE, "wave.png", "--run", trained, "--t", 5, "--out", "small", "--tile", "off").code == 0
+    assert cli(*RESTORE, "wave.png", "--run", hot_run, "--t", 5, "--out", "small", "--tile", "off").code == 0
     assert Image.open("small/wave.png").size == (8, 8)
 
 
@@ -63,26 +63,26 @@ def test_a_width_in_percent_is_of_a_tile_whatever_the_picture(cli: Cli, workplac
     assert "t = 5: a blur of 2 pixels" in result.err
 
 
-def test_a_picture_of_a_tiles_size_is_restored_as_ever(cli: Cli, workplace: Path, trained: Path) -> None:
+def test_a_picture_of_a_tiles_size_is_restored_as_ever(cli: Cli, workplace: Path, hot_run: Path) -> None:
     picture(8, 8).save("wave.png")
     for tile in ("on", "off"):
-        assert cli(*RESTORE, "wave.png", "--run", trained, "--t", 5, "--out", f"{tile}.npz", "--tile", tile).code == 0
+        assert cli(*RESTORE, "wave.png", "--run", hot_run, "--t", 5, "--out", f"{tile}.npz", "--tile", tile).code == 0
     assert all(
         np.array_equal(*(np.load(f"{tile}.npz")[name] for tile in ("on", "off"))) for name in ("images", "degraded")
     )
 
 
-def test_pictures_of_several_sizes_go_into_a_folder(cli: Cli, workplace: Path, trained: Path) -> None:
+def test_pictures_of_several_sizes_go_into_a_folder(cli: Cli, workplace: Path, hot_run: Path) -> None:
     for name, size in {"a": (20, 30), "b": (9, 9), "c": (16, 16)}.items():
         picture(*size).save(f"{name}.png")
     files = ["a.png", "b.png", "c.png"]
-    result = cli(*RESTORE, *files, "--run", trained, "--t", 3, "--out", "all.png")
+    result = cli(*RESTORE, *files, "--run", hot_run, "--t", 3, "--out", "all.png")
     assert result.code == 2
     assert (
         "all.png is of one size, and pictures are restored at 30x20, 8x8, 16x16 pixels; write them into" in result.err
     )
     assert not Path("all.png").exists()
-    assert cli(*RESTORE, *files, "--run", trained, "--t", 3, "--out", "all").code == 0
+    assert cli(*RESTORE, *files, "--run", hot_run, "--t", 3, "--out", "all").code == 0
     assert [Image.open(f"all/{file}").size for file in files] == [(30, 20), (8, 8), (16, 16)]
 
 
@@ -106,34 +106,34 @@ def test_a_picture_of_another_program_is_restored_by_a_measurement(cli: Cli, wor
 
 
 def test_a_picture_in_tiles_is_estimated_once_and_by_itself(
-    cli: Cli, workplace: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, workplace: Path, hot_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Copies would fill a batch, as of small images, at sixteen times the time and the memory."""
     from diffcli.diffusion.tiles import TiledDenoiser
 
     counts, forward = [], TiledDenoiser.forward
 
-    def counted(self: TiledDenoiser, xt: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def record(self: TiledDenoiser, xt: torch.Tensor, *rest: Any) -> torch.Tensor:
         counts.append(len(xt))
         return forward(self, xt, *rest)
 
-    monkeypatch.setattr(TiledDenoiser, "forward", counted)
+    monkeypatch.setattr(TiledDenoiser, "forward", record)
     picture(12, 20).save("a.png")
     picture(12, 20).rotate(180).save("b.png")
-    words = ["--run", trained, "--degraded", "--degradation", HEAT, "--sigma", 0.02, "--tile", "on", "--steps", 3]
+    words = ["--run", hot_run, "--degraded", "--degradation", HEAT, "--sigma", 0.02, "--tile", "on", "--steps", 3]
     assert cli(*RESTORE, "a.png", *words, "--out", "one.npz").code == 0
     assert counts == [1, 1, 1]
     assert cli(*RESTORE, "a.png", "b.png", *words, "--out", "two.npz").code == 0
     assert np.array_equal(np.load("two.npz")["images"][0], np.load("one.npz")["images"][0])
 
 
-def test_the_api_and_the_command_agree(cli: Cli, workplace: Path, trained: Path) -> None:
+def test_the_api_and_the_command_agree(cli: Cli, workplace: Path, hot_run: Path) -> None:
     from diffcli.config.build import build_degradation
     from diffcli.inference.tiling import tiled_model
 
     picture(20, 30).save("wave.png")
-    assert cli(*RESTORE, "wave.png", "--run", trained, "--t", 5, "--degraded", "--out", "own.npz").code == 0
-    model = diffcli.load(trained, devices=diffcli.Devices("cpu", "1"))
+    assert cli(*RESTORE, "wave.png", "--run", hot_run, "--t", 5, "--degraded", "--out", "own.npz").code == 0
+    model = diffcli.load(hot_run, devices=diffcli.Devices("cpu", "1"))
     tiled = tiled_model(model, build_degradation(model.preset, (1, 20, 30)))
     xt = torch.from_numpy(np.asarray(Image.open("wave.png"))[None, None] / 255 - 0.5).float()
     ours = tiled.restore(xt, 5)
@@ -147,9 +147,9 @@ def test_the_api_and_the_command_agree(cli: Cli, workplace: Path, trained: Path)
         (["--tile", "yes", "--t", 3], "--tile must be one of auto, on, off, got yes"),
     ],
 )
-def test_a_tile_that_cannot_be(cli: Cli, workplace: Path, trained: Path, words: list[object], line: str) -> None:
+def test_a_tile_that_cannot_be(cli: Cli, workplace: Path, hot_run: Path, words: list[object], line: str) -> None:
     picture(30, 7).save("narrow.png")
-    result = cli(*RESTORE, "narrow.png", "--run", trained, *words)
+    result = cli(*RESTORE, "narrow.png", "--run", hot_run, *words)
     assert (result.code, result.err) == (2, f"error: {line.replace('`tile`', '--tile')}\n")
     assert [file.name for file in workplace.iterdir()] == ["narrow.png"]
 

@@ -25,20 +25,20 @@ class Witness(Callback):
     """Notes what the steps of a training were really done with."""
 
     def __init__(self) -> None:
-        self.seen: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         group = trainer.optimizers[0].param_groups[0]
-        self.seen |= {"lr": group["lr"], "weight_decay": group["weight_decay"], "clip_norm": trainer.gradient_clip_val}
-        self.seen["precision"] = trainer.precision
+        self.facts |= {"lr": group["lr"], "weight_decay": group["weight_decay"], "clip_norm": trainer.gradient_clip_val}
+        self.facts["precision"] = trainer.precision
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.seen["validated"] = self.seen.get("validated", 0) + 1
+        self.facts["validated"] = self.facts.get("validated", 0) + 1
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.seen["epochs"] = trainer.current_epoch
+        self.facts["epochs"] = trainer.current_epoch
 
 
 @pytest.fixture
@@ -46,28 +46,28 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
     witness = Witness()
     build = command.build_trainer
 
-    def built(*arguments: Any, **named: Any) -> Any:
-        trainer = build(*arguments, **named)
+    def build_with_witness(*arguments: Any, **options: Any) -> Any:
+        trainer = build(*arguments, **options)
         trainer.callbacks.append(witness)
         return trainer
 
-    monkeypatch.setattr(command, "build_trainer", built)
+    monkeypatch.setattr(command, "build_trainer", build_with_witness)
     return witness
 
 
 APPLIED: dict[str, tuple[Any, Callable[[dict[str, Any], Run], Any]]] = {
-    "training.epochs": (4, lambda seen, run: seen["epochs"]),
-    "training.precision": ("bf16-mixed", lambda seen, run: seen["precision"]),
-    "training.lr": (1e-5, lambda seen, run: seen["lr"]),
-    "training.weight_decay": (0.5, lambda seen, run: seen["weight_decay"]),
-    "training.clip_norm": (0.25, lambda seen, run: seen["clip_norm"]),
-    "training.val_every": (3, lambda seen, run: 3 if seen["validated"] == 1 else None),
-    "training.sample_epochs": ([3], lambda seen, run: [3] if list(run.samples.glob("epoch-003-*")) else None),
-    "training.sample_n": (9, lambda seen, run: 9 if big_grid(run) else None),
+    "training.epochs": (4, lambda facts, run: facts["epochs"]),
+    "training.precision": ("bf16-mixed", lambda facts, run: facts["precision"]),
+    "training.lr": (1e-5, lambda facts, run: facts["lr"]),
+    "training.weight_decay": (0.5, lambda facts, run: facts["weight_decay"]),
+    "training.clip_norm": (0.25, lambda facts, run: facts["clip_norm"]),
+    "training.val_every": (3, lambda facts, run: 3 if facts["validated"] == 1 else None),
+    "training.sample_epochs": ([3], lambda facts, run: [3] if list(run.samples.glob("epoch-003-*")) else None),
+    "training.sample_n": (9, lambda facts, run: 9 if big_grid(run) else None),
 }
 """Keys that a resume may change: a new value, and what was seen of it in the training (of epoch 3) or the run
 folder."""
-REFUSED = {
+REFUSALS = {
     "training.seed": 5,
     "training.val_share": 0.1,
     "training.batch_size": 64,
@@ -95,9 +95,9 @@ def big_grid(run: Run) -> bool:
 
 
 def test_every_key_of_the_table_is_tried() -> None:
-    untried = {"description", "training.max_time", "data.path", "data.on_bad_image"}
-    assert set(APPLIED) | untried == MAY_CHANGE
-    assert set(REASONS) <= {key.partition(".")[0] for key in REFUSED} | set(REFUSED) | {
+    exceptions = {"description", "training.max_time", "data.path", "data.on_bad_image"}
+    assert set(APPLIED) | exceptions == MAY_CHANGE
+    assert set(REASONS) <= {key.partition(".")[0] for key in REFUSALS} | set(REFUSALS) | {
         "data",
         "measurement_noise",  # of other presets than this: see test_restored_files.py
         "degradation",
@@ -115,13 +115,13 @@ def test_a_random_change_on_a_resume_is_applied_or_refused(
     rng = random.Random(f"{seed} {decay}")
     Path("tiny.yaml").write_text(TINY.replace("sample_epochs: [1]", f"sample_epochs: [3], lr_decay: {decay}"))
     assert cli(*TRAIN, "--preset", "tiny.yaml", "--out", "run").code == 0
-    untouched = {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()}
-    for key in rng.sample([*APPLIED, *REFUSED], 5):
-        witness.seen.clear()
-        value = APPLIED[key][0] if key in APPLIED else REFUSED[key]
+    files = {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()}
+    for key in rng.sample([*APPLIED, *REFUSALS], 5):
+        witness.facts.clear()
+        value = APPLIED[key][0] if key in APPLIED else REFUSALS[key]
         epochs = [] if key == "training.epochs" else ["--epochs", 3]
         result = cli(*TRAIN, "--resume", "run", *epochs, "--set", f"{key}={value}")
-        if key in REFUSED:
+        if key in REFUSALS:
             if decay == "true" and key == "training.lr_decay":  # no change
                 assert result.code == 0, result.err
             else:
@@ -129,24 +129,24 @@ def test_a_random_change_on_a_resume_is_applied_or_refused(
                 assert f"{key.split('.')[0]}" in result.err
                 assert "cannot change on a resume: " in result.err or key == "network.kernel_size"
                 assert result.err.count("\n") == 1
-                assert {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()} == untouched
+                assert {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()} == files
                 continue
         else:
             assert result.code == 0, (key, result)
-            seen = APPLIED[key][1](witness.seen, Run(Path("run")))
+            outcome = APPLIED[key][1](witness.facts, Run(Path("run")))
             if key == "training.lr" and decay == "true":
-                assert 0 < seen < value
+                assert 0 < outcome < value
             else:
-                assert seen == value, key
-            recorded = run_preset(Run(Path("run"))).model_dump()["training"][key.split(".")[1]]
-            assert recorded == value
+                assert outcome == value, key
+            setting = run_preset(Run(Path("run"))).model_dump()["training"][key.split(".")[1]]
+            assert setting == value
         shutil.rmtree("run")
         assert cli(*TRAIN, "--preset", "tiny.yaml", "--out", "run").code == 0
-        untouched = {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()}
+        files = {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()}
 
 
-def test_a_preset_file_changed_by_hand_counts_as_a_change(cli: Cli, workplace: Path, trained: Path) -> None:
-    shutil.copytree(trained, "run")
+def test_a_preset_file_changed_by_hand_counts_as_a_change(cli: Cli, workplace: Path, hot_run: Path) -> None:
+    shutil.copytree(hot_run, "run")
     file = Run(Path("run")).preset_file
     file.write_text(file.read_text().replace("seed: 0", "seed: 7"))
     result = cli(*TRAIN, "--resume", "run", "--epochs", 3)
@@ -185,8 +185,8 @@ def test_other_images_than_at_the_beginning_are_noticed(cli: Cli, workplace: Pat
     assert "are not those that the run began with" in result.err
 
 
-def test_a_checkpoint_of_weights_alone_goes_on_with_nothing(cli: Cli, workplace: Path, trained: Path) -> None:
-    shutil.copytree(trained, "run")
+def test_a_checkpoint_of_weights_alone_goes_on_with_nothing(cli: Cli, workplace: Path, hot_run: Path) -> None:
+    shutil.copytree(hot_run, "run")
     last = Run(Path("run")).last
     whole = torch.load(last, weights_only=True)
     weights = ("epoch", "global_step", "state_dict", "hyper_parameters", "priors")
@@ -199,10 +199,10 @@ def test_a_checkpoint_of_weights_alone_goes_on_with_nothing(cli: Cli, workplace:
     assert last.read_bytes() == before
 
 
-def test_two_resumes_of_one_run_do_not_mix(cli: Cli, workplace: Path, trained: Path) -> None:
+def test_two_resumes_of_one_run_do_not_mix(cli: Cli, workplace: Path, hot_run: Path) -> None:
     from diffcli.checkpoints.runs import lock_run
 
-    shutil.copytree(trained, "run")
+    shutil.copytree(hot_run, "run")
     with lock_run(Run(Path("run"))):
         result = cli(*TRAIN, "--resume", "run", "--epochs", 3)
     assert result.code == 2

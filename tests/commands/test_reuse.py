@@ -23,13 +23,13 @@ FAST = ["--n-test", 10, "--n-fid", 20, "--extractor", "classifier", "--accelerat
 
 
 @pytest.fixture
-def run(trained: Path, workplace: Path) -> Path:
+def run(hot_run: Path, workplace: Path) -> Path:
     """A copy of the trained run without any evaluation."""
-    return shutil.copytree(trained, workplace / "run", ignore=shutil.ignore_patterns("eval.json", "compare"))
+    return shutil.copytree(hot_run, workplace / "run", ignore=shutil.ignore_patterns("eval.json", "compare"))
 
 
 @pytest.fixture
-def compared(cli) -> Callable[..., dict[str, Any]]:
+def compare(cli) -> Callable[..., dict[str, Any]]:
     """What ``compare --json`` prints."""
 
     def call(*arguments: object) -> dict[str, Any]:
@@ -44,28 +44,30 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that are evaluated from now on, in their order."""
     from diffcli.studies import compare_runs as module
 
-    seen, real = [], module.measure
+    calls, real = [], module.measure
 
     def measure(subject, *rest):
-        seen.append(str(subject.model.run.folder))
+        calls.append(str(subject.model.run.folder))
         return real(subject, *rest)
 
     monkeypatch.setattr(module, "measure", measure)
-    return seen
+    return calls
 
 
 def settings_of(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    return [held["settings"] for held in comparison["runs"]]
+    return [member["settings"] for member in comparison["runs"]]
 
 
-def test_an_evaluation_with_another_sampler_is_not_shown(cli, compared, run: Path, workplace: Path) -> None:
+def test_an_evaluation_with_another_sampler_is_not_shown(cli, compare, run: Path, workplace: Path) -> None:
     shutil.copytree(run, "other")
     own = [*OPTIONS[:-1], "--run", run, "--sampler", "ddim", "--steps", 3, "--seed", 5]
     assert cli("eval", *own, "-q").code == 0
     before = (run / "eval.json").read_bytes()
-    both = settings_of(compared(run, "other", *OPTIONS))
-    assert [held["sampler"]["name"] for held in both] == ["ancestral", "ancestral"]
-    assert [(held["sampler"]["steps"], held["seed"], held["n_test"]) for held in both] == [(4, 0, 10)] * 2
+    both = settings_of(compare(run, "other", *OPTIONS))
+    assert [settings["sampler"]["name"] for settings in both] == ["ancestral", "ancestral"]
+    assert [(settings["sampler"]["steps"], settings["seed"], settings["n_test"]) for settings in both] == [
+        (4, 0, 10)
+    ] * 2
     assert (run / "eval.json").read_bytes() == before  # what the user measured stays
 
 
@@ -83,43 +85,43 @@ def test_an_evaluation_with_another_sampler_is_not_shown(cli, compared, run: Pat
     ids=lambda words: words[0].strip("-") + (str(words[1]).strip("{-") if len(words) > 1 else "")[:10],
 )
 def test_only_the_very_same_settings_are_reused(
-    cli, compared, run: Path, monkeypatch: pytest.MonkeyPatch, other: list[object]
+    cli, compare, run: Path, monkeypatch: pytest.MonkeyPatch, other: list[object]
 ) -> None:
-    seen = evaluations(monkeypatch)
+    calls = evaluations(monkeypatch)
     assert cli("eval", "--run", run, "--steps", 4, *FAST, *other).code == 0
-    compared(run, *OPTIONS)
-    assert seen == [str(run)]
-    compared(run, *OPTIONS)
-    assert seen == [str(run)]
+    compare(run, *OPTIONS)
+    assert calls == [str(run)]
+    compare(run, *OPTIONS)
+    assert calls == [str(run)]
 
 
 def test_what_eval_measured_is_reused_where_it_is_the_same(
-    cli, compared, run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+    cli, compare, run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = evaluations(monkeypatch)
+    calls = evaluations(monkeypatch)
     assert cli("eval", "--run", run, "--steps", 4, *FAST, "--batch-size", 7).code == 0
-    first = compared(run, *OPTIONS)
-    assert not seen
+    first = compare(run, *OPTIONS)
+    assert not calls
     # A run is a whole: copied and touched, its evaluation is still of this checkpoint.
-    moved = shutil.move(run, workplace / "elsewhere")
-    for file in Path(moved).rglob("*.ckpt"):
+    place = shutil.move(run, workplace / "elsewhere")
+    for file in Path(place).rglob("*.ckpt"):
         file.touch()
-    second = compared(moved, *OPTIONS)
-    assert not seen
+    second = compare(place, *OPTIONS)
+    assert not calls
     assert first["runs"][0]["scores"] == second["runs"][0]["scores"]
 
 
-def test_settings_taken_in_turn_are_each_measured_once(compared, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = evaluations(monkeypatch)
+def test_settings_taken_in_turn_are_each_measured_once(compare, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = evaluations(monkeypatch)
     for steps in (2, 3, 2, 3):
-        (settings,) = settings_of(compared(run, *FAST, "--steps", steps))
+        (settings,) = settings_of(compare(run, *FAST, "--steps", steps))
         assert settings["sampler"]["steps"] == steps
-    assert len(seen) == 2
+    assert len(calls) == 2
 
 
-def test_another_checkpoint_is_evaluated_again(compared, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = evaluations(monkeypatch)
-    before = compared(run, *OPTIONS)
+def test_another_checkpoint_is_evaluated_again(compare, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = evaluations(monkeypatch)
+    before = compare(run, *OPTIONS)
     best = Run(run).best
     times = best.stat()
     content = torch.load(best, weights_only=True)
@@ -127,13 +129,13 @@ def test_another_checkpoint_is_evaluated_again(compared, run: Path, monkeypatch:
         weight.mul_(1.5)
     torch.save(content, best)
     os.utime(best, ns=(times.st_atime_ns, times.st_mtime_ns))  # as from an archive that keeps the times
-    after = compared(run, *OPTIONS)
-    assert len(seen) == 2
+    after = compare(run, *OPTIONS)
+    assert len(calls) == 2
     assert before["runs"][0]["scores"] != after["runs"][0]["scores"]
 
 
 def test_other_images_under_the_same_name_are_evaluated_again(
-    cli, compared, workplace: Path, monkeypatch: pytest.MonkeyPatch
+    cli, compare, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill(seed: int) -> None:
         draw = np.random.default_rng(seed)
@@ -144,41 +146,41 @@ def test_other_images_under_the_same_name_are_evaluated_again(
     fill(0)
     Path("mine.yaml").write_text(TINY.replace("{name: digits}", "{name: folder, path: images, size: 8, channels: 1}"))
     assert cli("train", "--preset", "mine.yaml", "--out", "run", "--epochs", 1, "--accelerator", "cpu", "-q").code == 0
-    seen = evaluations(monkeypatch)
+    calls = evaluations(monkeypatch)
     options = ["--n-fid", 4, "--steps", 2, "--accelerator", "cpu"]
     for _ in range(2):
-        compared("run", *options)
-    assert len(seen) == 1
+        compare("run", *options)
+    assert len(calls) == 1
     fill(1)
-    compared("run", *options)
-    assert len(seen) == 2
+    compare("run", *options)
+    assert len(calls) == 2
     # Where the images are not at hand, what was measured on them is still there.
     shutil.rmtree("images")
-    compared("run", *options)
-    assert len(seen) == 2
+    compare("run", *options)
+    assert len(calls) == 2
 
 
 DAMAGES: list[Callable[[Any], Any]] = [
-    lambda held: [],
-    lambda held: {**held, "scores": {"rmse": "one"}},
-    lambda held: {**held, "scores": None},
-    lambda held: {**held, "by_prior": {"standard-normal": 3}},
-    lambda held: {**held, "settings": {**held["settings"], "epoch": None} | {"n_test": 11}},
-    lambda held: {**held, "settings": {key: v for key, v in held["settings"].items() if key != "epoch"}},
-    lambda held: {**held, "settings": {**held["settings"], "sampler": "ancestral"}},
-    lambda held: {**held, "settings": 7},
+    lambda content: [],
+    lambda content: {**content, "scores": {"rmse": "one"}},
+    lambda content: {**content, "scores": None},
+    lambda content: {**content, "by_prior": {"standard-normal": 3}},
+    lambda content: {**content, "settings": {**content["settings"], "epoch": None} | {"n_test": 11}},
+    lambda content: {**content, "settings": {key: v for key, v in content["settings"].items() if key != "epoch"}},
+    lambda content: {**content, "settings": {**content["settings"], "sampler": "ancestral"}},
+    lambda content: {**content, "settings": 7},
 ]
 
 
-def test_a_damaged_evaluation_is_made_again(compared, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = compared(run, *OPTIONS)
+def test_a_damaged_evaluation_is_made_again(compare, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = compare(run, *OPTIONS)
     (file,) = run.glob("compare/*/eval.json")
     whole = json.loads(file.read_text())
-    seen = evaluations(monkeypatch)
+    calls = evaluations(monkeypatch)
     for number, damage in enumerate(DAMAGES, 1):
         file.write_text(json.dumps(damage(whole)))
-        assert compared(run, *OPTIONS)["runs"][0]["scores"] == before["runs"][0]["scores"]
-        assert len(seen) == number
+        assert compare(run, *OPTIONS)["runs"][0]["scores"] == before["runs"][0]["scores"]
+        assert len(calls) == number
 
 
 def test_pictures_are_made_with_the_settings_of_the_page(cli, run: Path, workplace: Path) -> None:
@@ -192,7 +194,7 @@ def test_pictures_are_made_with_the_settings_of_the_page(cli, run: Path, workpla
 def test_bad_options_cost_no_evaluation(cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(run, "short")
     text = Run(Path("short")).preset_file.read_text()
-    seen = evaluations(monkeypatch)
+    calls = evaluations(monkeypatch)
     for arguments, expected in [
         (["--steps", 21], "20"),
         (["--n-test", 0], "--n-test"),
@@ -205,12 +207,12 @@ def test_bad_options_cost_no_evaluation(cli, run: Path, monkeypatch: pytest.Monk
         result = cli("compare", run, "short", "--accelerator", "cpu", *arguments)
         assert (result.code, result.err.count("\n")) == (2, 1), result
         assert expected in result.err
-    assert not seen
+    assert not calls
     assert Run(Path("short")).preset_file.read_text() == text
 
 
 def test_inception_weights_that_come_between_two_runs_count_for_both(
-    compared, run: Path, monkeypatch: pytest.MonkeyPatch
+    compare, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # `auto` stands for the same extractors in the whole comparison, also where the weights were fetched for the second
     # run.
@@ -225,10 +227,10 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     auto = ["--n-test", 10, "--n-fid", 20, "--steps", 4, "--accelerator", "cpu"]
     shutil.copytree(run, "other")
-    (before,) = settings_of(compared(run, *auto))
+    (before,) = settings_of(compare(run, *auto))
     assert [one["name"] for one in before["extractors"]] == ["classifier", "resnet"]
 
-    def fetched(
+    def fetch(
         name: str, data: JudgedData, weights: Path | None, processes: Processes, quiet: bool
     ) -> list[extractors.Extractor]:
         cache = extractors.inception_cache()
@@ -238,18 +240,18 @@ def test_inception_weights_that_come_between_two_runs_count_for_both(
         inception = extractors.Extractor(features, extractors.inception_settings(cache))
         return [inception, *extractors.choose_extractors("classifier", data, None, processes)]
 
-    monkeypatch.setattr(evaluate, "choose_extractors", fetched)
-    seen = evaluations(monkeypatch)
-    both = compared(run, "other", *auto)
-    assert [held["extractors"][0]["name"] for held in settings_of(both)] == ["inception", "inception"]
-    assert seen == ["other", str(run)]
+    monkeypatch.setattr(evaluate, "choose_extractors", fetch)
+    calls = evaluations(monkeypatch)
+    both = compare(run, "other", *auto)
+    assert [settings["extractors"][0]["name"] for settings in settings_of(both)] == ["inception", "inception"]
+    assert calls == ["other", str(run)]
     assert set(both["best"]["fid_inception"]) == {"tiny (run)", "tiny (other)"}
 
 
-def test_a_run_that_is_still_training_is_evaluated_once(compared, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_still_training_is_evaluated_once(compare, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from diffcli.studies import compare_runs as module
 
-    seen = evaluations(monkeypatch)
+    calls = evaluations(monkeypatch)
     real = module.measure
 
     def measure(*arguments):
@@ -260,7 +262,7 @@ def test_a_run_that_is_still_training_is_evaluated_once(compared, run: Path, mon
         return result
 
     monkeypatch.setattr(module, "measure", measure)
-    compared(run, *OPTIONS)
-    assert len(seen) == 1
-    compared(run, *OPTIONS)
-    assert len(seen) == 2
+    compare(run, *OPTIONS)
+    assert len(calls) == 1
+    compare(run, *OPTIONS)
+    assert len(calls) == 2

@@ -72,7 +72,7 @@ def test_a_run_of_a_version_that_is_read_is_not_refused(tmp_path: Path) -> None:
 
 
 def test_resumes_that_were_not_counted_are_not_denied() -> None:
-    begun = UNCOUNTED["sessions"][0] | {"step": 0}
-    assert story(UNCOUNTED | {"sessions": [begun]})[0] == "begun 2026-11-01"
+    session = UNCOUNTED["sessions"][0] | {"step": 0}
+    assert story(UNCOUNTED | {"sessions": [session]})[0] == "begun 2026-11-01"
     assert story(UNCOUNTED)[0] == "begun 2026-11-01, resumed at least 1 time, last on 2026-11-02"
     assert story({}) == ["begun unknown"]

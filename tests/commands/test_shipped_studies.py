@@ -19,7 +19,7 @@ from diffcli.studies.study_page import paragraphs
 HOW = ["--extractor", "classifier", "--accelerator", "cpu", "-q"]
 
 
-def shortened(name: str, models: list[str], **evaluation: object) -> None:
+def shorten(name: str, models: list[str], **evaluation: object) -> None:
     """A shipped study of some of its models, trained for a batch or two."""
     values = yaml.safe_load(study_files()[name].read_text())
     left_out = [label for label in values["models"] if label not in models]
@@ -34,7 +34,7 @@ def shortened(name: str, models: list[str], **evaluation: object) -> None:
 def test_the_reports_study_shows_its_figures_and_claims(cli, workplace: Path, small_presets: None) -> None:
     write_idx_files(workplace, train=60, test=12)
     along = {"n_test": 4, "n_fid": 4, "steps": 2, "metrics": ["fid", "sample_recall", "class_kept"]}
-    shortened("report", ["low beta", "high beta", "blur"], n_test=4, n_fid=4, steps=2, by_epoch=along)
+    shorten("report", ["low beta", "high beta", "blur"], n_test=4, n_fid=4, steps=2, by_epoch=along)
     result = cli("study", "report.yaml", "--data-dir", workplace, "--out", "study", *HOW)
     assert result.code == 0, result.err
     page = Path("study/report.html").read_text()
@@ -64,16 +64,16 @@ def test_the_reports_study_shows_its_figures_and_claims(cli, workplace: Path, sm
 def test_the_published_page_is_of_the_study_that_comes_along(name: str, page: str) -> None:
     content, text = load_study(name), (ROOT / "docs" / page).read_text()
     rows = re.findall(r"^\| \d+ \| (.*?) \| \*\*(.*?)\*\* \| (.*?) \|", text, flags=re.MULTILINE)
-    assert [said for said, *_ in rows] == [markdown_text(str(claim.text)) for claim in content.claims]
+    assert [claim_text for claim_text, *_ in rows] == [markdown_text(str(claim.text)) for claim in content.claims]
     verdicts = {verdict for _, verdict, _ in rows}
     assert verdicts <= {
         "confirmed", "not confirmed", "not settled", "the judges disagree", "true by construction", "not measured",
     }  # fmt: skip
     # What is not measured is what nobody can measure before the blur is trained again: docs/trainings says so.
-    gone = [numbers for _, verdict, numbers in rows if verdict == "not measured"]
-    assert all(numbers.startswith("no weights of blur were kept along its training") for numbers in gone), gone
+    evidence = [numbers for _, verdict, numbers in rows if verdict == "not measured"]
+    assert all(numbers.startswith("no weights of blur were kept along its training") for numbers in evidence), evidence
     assert (
-        not gone
+        not evidence
         or "The blur's weights after epochs 3 and 5 are gone" in (ROOT / "docs/trainings/README.md").read_text()
     )
     for paragraph in paragraphs(content.answer):
@@ -89,23 +89,23 @@ def test_the_teachers_studies_run_as_they_are(cli, workplace: Path, name: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "models", "said"),
+    ("name", "models", "message"),
     [
         ("degradations", ["noise", "hole"], "What noise and the hole leave does not"),
         ("learnt", ["hot", "cold"], "lies in bits that a picture file lacks"),
     ],
 )
 def test_the_teachers_studies_run_in_short(
-    cli, workplace: Path, small_presets: None, name: str, models: list[str], said: str
+    cli, workplace: Path, small_presets: None, name: str, models: list[str], message: str
 ) -> None:
-    shortened(name, models, n_test=4, n_fid=6, steps=2)
+    shorten(name, models, n_test=4, n_fid=6, steps=2)
     result = cli("study", f"{name}.yaml", *HOW)
     assert result.code == 0, result.err
-    assert said in result.out
+    assert message in result.out
 
 
 def test_the_six_lines_of_the_documentation_run(cli, workplace: Path, small_presets: None) -> None:
-    ((_, file, text),) = [found for found in snippets(ROOT / "docs" / "studies.md") if found[1]]
+    ((_, file, text),) = [snippet for snippet in snippets(ROOT / "docs" / "studies.md") if snippet[1]]
     assert len(text.splitlines()) == 6
     Path(file).write_text(text.replace("epochs: 10", "epochs: 1, limit_batches: 1, evaluation: {n_test: 4, n_fid: 6}"))
     result = cli("study", file, *HOW)

@@ -34,7 +34,7 @@ def mine(tiny: Path) -> list[object]:
 
 
 @dataclass
-class Studied:
+class StudyRun:
     """The study of ``mine`` when it is done: where it ran, and what it printed."""
 
     place: Path
@@ -42,7 +42,7 @@ class Studied:
 
 
 @pytest.fixture(scope="module")
-def studied(tmp_path_factory: pytest.TempPathFactory) -> Studied:
+def study_run(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
     """Tests must not change it: they take copies of its folder ``studies``."""
     from diffcli.cli import main
 
@@ -54,16 +54,16 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Studied:
         patch.chdir(place)
         patch.setenv("DIFFCLI_CACHE", str(place / "cache"))
         patch.setenv("TORCH_HOME", str(place / "torch"))
-        with pytest.raises(SystemExit) as caught:
+        with pytest.raises(SystemExit) as error:
             main(["study", "mine.yaml", *HOW])
-        assert not caught.value.code
-    return Studied(place, out.getvalue())
+        assert not error.value.code
+    return StudyRun(place, out.getvalue())
 
 
 @pytest.fixture
-def done(mine: list[object], studied: Studied) -> list[object]:
+def study_command(mine: list[object], study_run: StudyRun) -> list[object]:
     """As ``mine``, whose study is done."""
-    shutil.copytree(studied.place / "studies", "studies")
+    shutil.copytree(study_run.place / "studies", "studies")
     return mine
 
 
@@ -71,20 +71,20 @@ def weights_of(folder: str) -> dict[str, torch.Tensor]:
     return read_checkpoint(Run(Path(folder)).last)["state_dict"]
 
 
-def test_six_lines_make_a_study(done: list[object], studied: Studied) -> None:
-    assert studied.out.splitlines()[-3:] == [f"studies/mine/mine.{suffix}" for suffix in ("html", "md", "json")]
-    held = json.loads(Path("studies/mine/mine.json").read_text())
-    assert [run["label"] for run in held["runs"]] == ["short", "long"]
-    (claim,) = held["claims"]
+def test_six_lines_make_a_study(study_command: list[object], study_run: StudyRun) -> None:
+    assert study_run.out.splitlines()[-3:] == [f"studies/mine/mine.{suffix}" for suffix in ("html", "md", "json")]
+    report = json.loads(Path("studies/mine/mine.json").read_text())
+    assert [run["label"] for run in report["runs"]] == ["short", "long"]
+    (claim,) = report["claims"]
     assert claim["verdict"] in ("confirmed", "not confirmed", "not settled")
-    assert f"{claim['verdict']}: long has a better fid than short." in studied.out
+    assert f"{claim['verdict']}: long has a better fid than short." in study_run.out
     page, text = Path("studies/mine/mine.html").read_text(), Path("studies/mine/mine.md").read_text()
-    for run in held["runs"]:
+    for run in report["runs"]:
         assert Path(run["run"]).parent == Path("studies/mine")
         scores = run["scores"]
-        shown = f"{scores['fid_classifier']:.4g}"
-        assert f"{shown}<small>± {scores['fid_classifier_error']:.2g}</small>" in page
-        assert f"{shown} (± {scores['fid_classifier_error']:.2g})" in text.replace("**", "")
+        value = f"{scores['fid_classifier']:.4g}"
+        assert f"{value}<small>± {scores['fid_classifier_error']:.2g}</small>" in page
+        assert f"{value} (± {scores['fid_classifier_error']:.2g})" in text.replace("**", "")
         # Where each number comes from: folder, epoch, n, seed, extractor.
         assert f"mine/{run['label']}" in page
         assert f"sha256 {run['settings']['checkpoint_sha256'][:8]}" in text
@@ -96,12 +96,12 @@ def test_six_lines_make_a_study(done: list[object], studied: Studied) -> None:
 
 
 def test_a_study_goes_on_where_it_was_and_repeats_nothing(cli, mine: list[object], monkeypatch) -> None:
-    real, trained = study_runs.run_plan, []
+    real, calls = study_runs.run_plan, []
 
     def train_one(plan, *rest):
-        if trained:
+        if calls:
             raise RunError("interrupted by the test")
-        trained.append(plan.options.out.name)
+        calls.append(plan.options.out.name)
         return real(plan, *rest)
 
     monkeypatch.setattr(study_runs, "run_plan", train_one)
@@ -109,19 +109,19 @@ def test_a_study_goes_on_where_it_was_and_repeats_nothing(cli, mine: list[object
     first = Run(Path("studies/mine/short")).last.stat().st_mtime_ns
 
     def train(plan, *rest):
-        trained.append(plan.options.out.name)
+        calls.append(plan.options.out.name)
         return real(plan, *rest)
 
     monkeypatch.setattr(study_runs, "run_plan", train)
     for _ in range(2):
         result = cli(*mine)
         assert result.code == 0, result.err
-    assert trained == ["short", "long"]
+    assert calls == ["short", "long"]
     assert Run(Path("studies/mine/short")).last.stat().st_mtime_ns == first
     # The claims and the words may change; the runs stay.
     Path("mine.yaml").write_text(MINE.replace("metric: fid", "metric: rmse, text: Nearer.").replace("Two", "2"))
     assert "Nearer." in cli(*mine).out
-    assert trained == ["short", "long"]
+    assert calls == ["short", "long"]
 
 
 @pytest.mark.parametrize("moment", range(4 if SLOW else 1))
@@ -144,8 +144,8 @@ def test_a_killed_study_goes_on_and_ends_as_one_that_was_not(
     assert result.code == 0, result.err
     assert steps < read_checkpoint(Run(Path("killed/long")).last)["global_step"]
     for label in ("short", "long"):
-        whole, killed = weights_of(f"whole/{label}"), weights_of(f"killed/{label}")
-        assert all(torch.equal(whole[name], killed[name]) for name in whole)
+        whole, pieces = weights_of(f"whole/{label}"), weights_of(f"killed/{label}")
+        assert all(torch.equal(whole[name], pieces[name]) for name in whole)
     claims = [json.loads(Path(f"{out}/mine.json").read_text())["claims"] for out in ("whole", "killed")]
     assert claims[0] == claims[1]
 
@@ -177,8 +177,8 @@ def test_runs_at_hand_are_taken_as_they_are(cli, mine: list[object]) -> None:
     assert Run(Path("there")).last.stat().st_mtime_ns == before
     assert not Path("studies/mine/long").exists()
     assert Path("pages/mine.md").is_file()
-    held = json.loads(Path("pages/mine.json").read_text())
-    assert [run["run"] for run in held["runs"]] == ["studies/mine/short", "there"]
+    report = json.loads(Path("pages/mine.json").read_text())
+    assert [run["run"] for run in report["runs"]] == ["studies/mine/short", "there"]
     other = ["--set", "prediction=x0", "--limit-batches", 1, "--accelerator", "cpu", "-q"]
     assert cli("train", "--preset", "tiny.yaml", "--out", "other", *other).code == 0
     for text, expected in [
@@ -192,18 +192,18 @@ def test_runs_at_hand_are_taken_as_they_are(cli, mine: list[object]) -> None:
         assert expected in result.err
 
 
-def test_a_folder_of_another_study_is_refused(cli, done: list[object]) -> None:
+def test_a_folder_of_another_study_is_refused(cli, study_command: list[object]) -> None:
     for change in (
         MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, set: {prediction: x0}}"),
         MINE + "budget: {limit_batches: 1}\n",
     ):
         Path("mine.yaml").write_text(change)
-        result = cli(*done)
+        result = cli(*study_command)
         assert (result.code, result.err.count("\n")) == (2, 1), result
         assert "holds a run of another study or budget" in result.err
     # More of the same training is none: it goes on.
     Path("mine.yaml").write_text(MINE + "budget: {epochs: 3}\n")
-    assert cli(*done).code == 0
+    assert cli(*study_command).code == 0
     assert {read_checkpoint(Run(Path(f"studies/mine/{label}")).last)["epoch"] for label in ("short", "long")} == {2}
 
 
@@ -219,13 +219,13 @@ def test_the_precision_of_a_studys_evaluation_is_taken_and_told(cli, mine: list[
         assert precisions() == [expected] * 2
         assert f", {expected}, diffcli" in Path("studies/mine/mine.md").read_text()
     Path("mine.yaml").write_text(MINE.replace("n_test: 10,", "n_test: 10, precision: bf17,"))
-    refused = cli(*mine)
-    assert refused.code == 2
-    assert "evaluation.precision" in refused.err
+    refusal = cli(*mine)
+    assert refusal.code == 2
+    assert "evaluation.precision" in refusal.err
 
 
-def test_json_and_show(cli, done: list[object]) -> None:
-    result = cli(*done, "--json")
+def test_json_and_show(cli, study_command: list[object]) -> None:
+    result = cli(*study_command, "--json")
     assert json.loads(result.out) == json.loads(Path("studies/mine/mine.json").read_text())
     for name, file in study_files().items():
         assert cli("study", name, "--show").out == file.read_text()
@@ -278,16 +278,16 @@ def test_a_study_of_two_processes_is_that_of_one_and_writes_once(cli, mine: list
     Path("small.py").write_text(SMALL_STUDY)
     for _ in range(2):  # the second time there is nothing to train and to evaluate
         command = [sys.executable, "small.py", *mine, "--out", "two", "--devices", "2", "--strategy", "ddp"]
-        finished = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert (finished.returncode, finished.stderr) == (0, "")
-        assert finished.stdout.count("mine.html") == 1
+        process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert (process.returncode, process.stderr) == (0, "")
+        assert process.stdout.count("mine.html") == 1
     one, two = (json.loads(Path(f"{out}/mine.json").read_text())["runs"] for out in ("one", "two"))
     for a, b in zip(one, two, strict=True):
         assert (a["settings"]["processes"], b["settings"]["processes"]) == (1, 2)
         assert a["scores"] == pytest.approx(b["scores"], rel=1e-3)
-    written = [line.split() for line in Path("written.txt").read_text().splitlines()]
-    assert {rank for rank, _ in written} == {"0"}
-    times = Counter(target for _, target in written)
+    entries = [line.split() for line in Path("written.txt").read_text().splitlines()]
+    assert {rank for rank, _ in entries} == {"0"}
+    times = Counter(target for _, target in entries)
     assert times["two/mine.html"] == 2
     assert {count for target, count in times.items() if target.endswith("eval.json")} == {1}
 
@@ -300,22 +300,22 @@ def few_beside(place: str) -> None:
         file.write_text(json.dumps(content))
 
 
-def test_pages_mark_floors_of_fewer_images(cli, done: list[object]) -> None:
-    before = cli(*done).out
+def test_pages_mark_floors_of_fewer_images(cli, study_command: list[object]) -> None:
+    before = cli(*study_command).out
     few_beside("studies/mine")
-    result = cli(*done)
+    result = cli(*study_command)
     assert result.code == 0, result.err
     page, text = Path("studies/mine/mine.html").read_text(), Path("studies/mine/mine.md").read_text()
-    said = "short: beside the 20 samples stand 17 real training images: some labels have no more"
+    line = "short: beside the 20 samples stand 17 real training images: some labels have no more"
     along = "short, epoch 1: beside the 10 samples stand 7 real training images"
-    for shown in (page, text, " ".join(result.out.split())):
-        assert said in shown
-        assert along in shown
+    for output in (page, text, " ".join(result.out.split())):
+        assert line in output
+        assert along in output
     assert "beside the" not in before
-    compared = ["compare", "studies/mine/short", "studies/mine/long", "--n-test", 10, "--n-fid", 20, "--steps", 4, *HOW]
+    command = ["compare", "studies/mine/short", "studies/mine/long", "--n-test", 10, "--n-fid", 20, "--steps", 4, *HOW]
     for name in ("page.html", "page.md"):
-        assert cli(*compared, "--out", name).code == 0
+        assert cli(*command, "--out", name).code == 0
         few_beside("studies/mine")
-        shown = cli(*compared, "--out", name)
-        assert "tiny (short): beside the 20 samples stand 17" in shown.out
+        listing = cli(*command, "--out", name)
+        assert "tiny (short): beside the 20 samples stand 17" in listing.out
         assert "tiny (short): beside the 20 samples stand 17" in Path(name).read_text()

@@ -43,11 +43,11 @@ def test_every_bound_that_was_changed_stands_on_the_page_with_its_verdict_of_now
 
 
 def test_a_bound_that_is_younger_than_its_numbers_is_listed_though_nobody_says_so() -> None:
-    (said,), table = bounds([story("2026-01-03", history=[])])
-    assert "1 had a bound set or changed" in said
+    (line,), table = bounds([story("2026-01-03", history=[])])
+    assert "1 had a bound set or changed" in line
     assert [cell.text for cell in table.rows[0]][3] == "measured on 2026-01-03, before"
-    (said,), table = bounds([story("2026-01-05", history=[])])
-    assert "Of 1 claims with a date, none had a bound set or changed after numbers of it were known." in said
+    (line,), table = bounds([story("2026-01-05", history=[])])
+    assert "Of 1 claims with a date, none had a bound set or changed after numbers of it were known." in line
     assert not table.rows
 
 
@@ -56,10 +56,10 @@ def test_claims_without_dates_are_shown_without_them() -> None:
     for text in (html_study(page([PLAIN])), markdown_study(page([PLAIN]))):
         assert "no date" not in text
         assert "bounds were fixed" not in text
-    mixed = [PLAIN, story("2026-01-05", history=[])]
-    assert bounds(mixed)[0][1] == "1 have no date: nobody can tell."
-    assert "| x 1 | no date |" in markdown_study(page(mixed))
-    assert "Bound fixed: no date." in html_study(page(mixed))
+    claims = [PLAIN, story("2026-01-05", history=[])]
+    assert bounds(claims)[0][1] == "1 have no date: nobody can tell."
+    assert "| x 1 | no date |" in markdown_study(page(claims))
+    assert "Bound fixed: no date." in html_study(page(claims))
 
 
 def test_a_study_says_since_when_its_bounds_stand_and_how_long_its_models_were_trained(cli, tiny: Path) -> None:
@@ -77,16 +77,16 @@ def test_a_study_says_since_when_its_bounds_stand_and_how_long_its_models_were_t
     result = cli("study", "mine.yaml", *HOW)
     assert result.code == 0, result.err
     page, markdown = (Path(f"studies/mine/mine.{suffix}").read_text() for suffix in ("html", "md"))
-    (held,) = json.loads(Path("studies/mine/mine.json").read_text())["claims"]
-    assert (held["since"], held["history"][0]["until"]) == ("2999-01-01", "2026-01-31")
-    assert held["history"][0]["verdict"] == "confirmed"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", held["measured"])
-    trained = (
+    (entry,) = json.loads(Path("studies/mine/mine.json").read_text())["claims"]
+    assert (entry["since"], entry["history"][0]["until"]) == ("2999-01-01", "2026-01-31")
+    assert entry["history"][0]["verdict"] == "confirmed"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", entry["measured"])
+    line = (
         "Trained: short 3 of 3 epochs of 1 batches each (its preset: 1); long 3 of 3 epochs of 1 batches each "
         "(its preset: 2, for a look)."
     )
     for text in (page, markdown):
-        assert trained in text
+        assert line in text
         assert "long has a fid of at most 1e+09." in text
         assert "no date to 2026-01-31" in text
     assert "## How it was computed\n\nAs said.\n\nTen images.\n\n| of | ssim |" in markdown

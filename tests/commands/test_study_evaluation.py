@@ -83,7 +83,7 @@ def test_a_model_with_labels_is_told_what_the_study_says(cli, mine: list[object]
     assert runs["long"]["scores"]["loss"] != runs["data"]["scores"]["loss"]
     assert "Told the label none." in Path("studies/mine/mine.html").read_text()
     pictures = [Path(run["run"], "compare").glob("*/samples.png") for run in (runs["long"], runs["data"])]
-    assert len({next(found).read_bytes() for found in pictures}) == 2  # the same weights, told something else
+    assert len({next(files).read_bytes() for files in pictures}) == 2  # the same weights, told something else
 
 
 @pytest.mark.parametrize(("label", "differing"), [("none", False), ("3", True)])

@@ -45,24 +45,24 @@ def mine(tiny: Path) -> list[object]:
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def measurements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is measured, by the folder of the run, as it happens."""
-    real, found = compare_runs.measure, []
+    real, names = compare_runs.measure, []
 
     def measure(subject, options, *rest):
-        found.append(subject.model.run.folder.name)
+        names.append(subject.model.run.folder.name)
         return real(subject, options, *rest)
 
     monkeypatch.setattr(compare_runs, "measure", measure)
-    return found
+    return names
 
 
 def test_reconstructions_from_other_zt_are_measured_once_shown_and_claimed(
-    cli, mine: list[object], measured: list[str]
+    cli, mine: list[object], measurements: list[str]
 ) -> None:
     result = cli(*mine)
     assert result.code == 0, result.err
-    assert Counter(measured) == {"short": 1, "long": 1 + 3 * 2 + 1}
+    assert Counter(measurements) == {"short": 1, "long": 1 + 3 * 2 + 1}
     short, long = json.loads(Path("studies/mine/mine.json").read_text())["runs"]
     assert short["by_start"] == []
     starts = [one["settings"]["reconstruction"] for one in long["by_start"]]
@@ -91,33 +91,33 @@ def test_reconstructions_from_other_zt_are_measured_once_shown_and_claimed(
     assert [claim["verdict"] == "not measured" for claim in claims] == [False, False, False, True, True]
     assert claims[3]["evidence"] == "no reconstructions of long from z_7 were measured"
     # Made again, nothing is measured again.
-    del measured[:]
+    del measurements[:]
     assert cli(*mine).code == 0
-    assert measured == []
+    assert measurements == []
     # Runs of other models may stand in the line of one.
     runs = ["--run", "long=studies/mine/long", "--run", "short=studies/mine/short"]
     result = cli(*mine, *runs, "--only", "short", "--out", "elsewhere")
-    assert (result.code, measured) == (0, []), result.err
+    assert (result.code, measurements) == (0, []), result.err
     assert not Path("elsewhere").exists()
     # An evaluation of the whole of T is that of z_T, by whatever name.
     Path("mine.yaml").write_text(BITS.replace("[5, 10, null]", "[5, 10, 20]").replace("t: 7", "t: 20"))
     result = cli(*mine)
-    assert (result.code, measured) == (0, []), result.err
+    assert (result.code, measurements) == (0, []), result.err
     claims = json.loads(Path("studies/mine/mine.json").read_text())["claims"]
     assert claims[3]["evidence"].startswith("rmse: long from z_T ")
 
 
 def test_what_is_measured_without_samples_is_found_again_whatever_the_prior(
-    cli, mine: list[object], measured: list[str]
+    cli, mine: list[object], measurements: list[str]
 ) -> None:
     text = MINE.replace("long: tiny.yaml", "long: {preset: tiny.yaml, priors: [standard-normal]}")
     text = text.replace("by_epoch: {", "metrics: [rmse], by_epoch: {").replace("metric: fid", "metric: rmse")
     Path("mine.yaml").write_text(text)
     assert cli(*mine).code == 0
-    assert measured
-    del measured[:]
+    assert measurements
+    del measurements[:]
     assert cli(*mine).code == 0
-    assert measured == []
+    assert measurements == []
 
 
 @pytest.mark.parametrize(
@@ -145,17 +145,17 @@ def test_a_start_that_cannot_be_costs_a_line_before_anything_is_trained(
     assert not Path("studies").exists()
 
 
-def test_a_model_can_be_measured_alone_before_the_study(cli, mine: list[object], measured: list[str]) -> None:
+def test_a_model_can_be_measured_alone_before_the_study(cli, mine: list[object], measurements: list[str]) -> None:
     result = cli(*mine, "--only", "long")
     assert result.code == 0, result.err
-    assert set(measured) == {"long"}
+    assert set(measurements) == {"long"}
     assert not Path("studies/mine/short").exists()
     assert not list(Path("studies/mine").glob("mine.*"))
     assert "no run of short" not in result.out
     assert "long from z_5 has a better class_kept" in result.out
-    del measured[:]
+    del measurements[:]
     assert cli(*mine).code == 0
-    assert measured == ["short"]
+    assert measurements == ["short"]
     for wrong, expected in (
         (["--only", "lang"], "--only: unknown model 'lang'; did you mean 'long'"),
         (["--only", "long", "--page", "x.html"], "--page is of a whole study; leave it or --only out"),
@@ -168,19 +168,19 @@ def test_a_model_can_be_measured_alone_before_the_study(cli, mine: list[object],
 def test_an_evaluation_that_is_interrupted_costs_itself_alone(
     cli, mine: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, begun = compare_runs.measure, []
+    real, calls = compare_runs.measure, []
 
     def measure(subject, options, *rest):
-        begun.append((subject.model.run.folder.name, options.t, options.zt_bits))
-        if len(begun) == 4:
+        calls.append((subject.model.run.folder.name, options.t, options.zt_bits))
+        if len(calls) == 4:
             raise RunError("interrupted by the test")
         return real(subject, options, *rest)
 
     monkeypatch.setattr(compare_runs, "measure", measure)
     assert cli(*mine).code == 1
     assert cli(*mine).code == 0
-    assert begun[3] == begun[4]
-    assert len(begun) == 1 + (1 + 3 * 2 + 1) + 1
+    assert calls[3] == calls[4]
+    assert len(calls) == 1 + (1 + 3 * 2 + 1) + 1
     assert len(Run(Path("studies/mine/long")).evaluations()) == 1 + 3 * 2 + 1
 
 

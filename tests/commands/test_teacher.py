@@ -53,8 +53,8 @@ def test_a_student_begins_as_its_teacher_and_draws_in_few_steps(cli: Cli, teache
     stored_model = read_stored(run / "checkpoints" / "last.ckpt")
     teachers = read_stored(teacher / "checkpoints" / "best.ckpt")
     assert set(stored_model.weights) == set(teachers.weights)
-    moved = [not torch.equal(stored_model.weights[key], value) for key, value in teachers.weights.items()]
-    assert any(moved)
+    changes = [not torch.equal(stored_model.weights[key], value) for key, value in teachers.weights.items()]
+    assert any(changes)
     assert cli("sample", "--run", run, "--n", 4, "--label", 3, "--out", "few.npz", "-q").code == 0
     assert cli("export", run, "--out", "few.safetensors").code == 0
     assert torch.equal(
@@ -99,9 +99,9 @@ def test_a_resumed_student_is_one_that_never_stopped(cli: Cli, teacher: Path) ->
         assert torch.equal(weights(part)[key], value), key
     # Without its teacher nothing can be learnt.
     shutil.move(teacher, "elsewhere")
-    gone = cli("train", "--resume", part, "--epochs", 3, *QUICK)
-    assert (gone.code, gone.err.count("\n")) == (2, 1)
-    assert "the model that it began from is not what it was, or not there" in gone.err
+    refusal = cli("train", "--resume", part, "--epochs", 3, *QUICK)
+    assert (refusal.code, refusal.err.count("\n")) == (2, 1)
+    assert "the model that it began from is not what it was, or not there" in refusal.err
 
 
 def test_other_step_counts_are_drawn_with_a_note(cli: Cli, teacher: Path) -> None:
@@ -113,10 +113,10 @@ def test_other_step_counts_are_drawn_with_a_note(cli: Cli, teacher: Path) -> Non
 
 def test_what_cannot_be_distilled_is_one_line(cli: Cli, teacher: Path) -> None:
     Path("blurred.yaml").write_text(BLURRED)
-    blurred = train(cli, "--preset", "blurred.yaml", "--limit-batches", 1, "--out", "runs/blurred")
+    blur = train(cli, "--preset", "blurred.yaml", "--limit-batches", 1, "--out", "runs/blurred")
     before = sorted(Path("runs").rglob("*"))
     cases: list[tuple[list[object], str]] = [
-        (["--teacher", blurred], "distillation needs noise at every t, which gaussian-blur has not: a model of it"),
+        (["--teacher", blur], "distillation needs noise at every t, which gaussian-blur has not: a model of it"),
         (["--teacher", "nothing"], "unknown run 'nothing'"),
         (["--teacher", teacher, "--init", teacher], "--teacher does not go with --init, for a student begins"),
         (["--teacher", teacher, "--resume", teacher], "--teacher does not go with --resume, which goes on"),

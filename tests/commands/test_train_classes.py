@@ -25,8 +25,8 @@ def test_a_checkpoint_knows_its_classes_without_the_images(cli: Cli, workplace: 
     xt = torch.zeros(2, 1, 8, 12)
     assert model.denoiser(xt, torch.tensor([1, 2]), torch.tensor([0, 1])).shape == xt.shape
     Path("moved").rename("images")
-    resumed = cli("train", "--resume", "run", "--epochs", 2, "--accelerator", "cpu", "-q")
-    assert resumed.code == 0, resumed.err
+    result = cli("train", "--resume", "run", "--epochs", 2, "--accelerator", "cpu", "-q")
+    assert result.code == 0, result.err
 
 
 def test_labels_of_images_without_classes_are_refused(cli: Cli, workplace: Path) -> None:

@@ -41,8 +41,8 @@ def resolved(cli: Cli, *words: object) -> tuple[dict[str, Any], str]:
     """The preset that a dry run prints, and all that it says beside it."""
     result = cli("train", *words, "--dry-run", *CPU)
     assert result.code == 0, result.err
-    said = "".join(line + "\n" for line in result.out.splitlines() if line.startswith("#"))
-    return yaml.safe_load(result.out), said + result.err
+    notes = "".join(line + "\n" for line in result.out.splitlines() if line.startswith("#"))
+    return yaml.safe_load(result.out), notes + result.err
 
 
 def test_the_first_fitting_row_of_the_table_is_taken() -> None:
@@ -54,7 +54,7 @@ def test_the_first_fitting_row_of_the_table_is_taken() -> None:
 def test_classes_sizes_and_transparency_are_seen(cli: Cli, workplace: Path, small_presets: None) -> None:
     for name in ("cats & dogs", "birds"):
         pictures(f"pets/{name}", 160, size=(64, 64), alpha=True)
-    preset, said = resolved(cli, "--images", "pets", "--max-time", "10s")
+    preset, notes = resolved(cli, "--images", "pets", "--max-time", "10s")
     assert preset["data"]["path"] == "pets"
     assert (preset["data"]["size"], preset["data"]["channels"], preset["data"]["background"]) == (64, 3, "white")
     assert preset["labels"]["classes"] == ["birds", "cats & dogs"]
@@ -63,84 +63,84 @@ def test_classes_sizes_and_transparency_are_seen(cli: Cli, workplace: Path, smal
     recipe = recipe_for(3, 64, 320)
     assert preset["description"].endswith(f"in 2 sub-folders, by {recipe.preset}")
     line = f"pets: 320 colour pictures of 64x64 in 2 sub-folders: preset {recipe.preset}, for {recipe.purpose}"
-    assert f"# {line}\n" in said
-    assert "# they are read as 64x64, transparent ones on white, by class, which are the 2 sub-folders\n" in said
-    assert "warning: 320 pictures are few" not in said
-    small, said = resolved(cli, "--images", "pets", "--size", 32)
+    assert f"# {line}\n" in notes
+    assert "# they are read as 64x64, transparent ones on white, by class, which are the 2 sub-folders\n" in notes
+    assert "warning: 320 pictures are few" not in notes
+    small, notes = resolved(cli, "--images", "pets", "--size", 32)
     assert small["data"]["size"] == 32
-    assert f"preset {recipe_for(3, 32, 320).preset}, for {recipe_for(3, 32, 320).purpose}\n" in said
+    assert f"preset {recipe_for(3, 32, 320).preset}, for {recipe_for(3, 32, 320).purpose}\n" in notes
 
 
 def test_grey_pictures_of_their_own_size(cli: Cli, workplace: Path, small_presets: None) -> None:
     pictures("scans", 401, size=(30, 28), colour=False, suffix="jpg")
-    preset, said = resolved(cli, "--images", "scans")
+    preset, notes = resolved(cli, "--images", "scans")
     assert (preset["data"]["size"], preset["data"]["channels"]) == (28, 1)
     assert preset["labels"]["clusters"] == 2
-    assert "scans: 401 grey pictures of 30x28: preset mnist-fast, for many small grey pictures\n" in said
-    assert "they are read as 28x28, cropped, by 2 clusters of pictures that are alike (labels.clusters)\n" in said
-    in_colour, said = resolved(cli, "--images", "scans", "--set", "data.channels=3", "--set", "labels=null")
+    assert "scans: 401 grey pictures of 30x28: preset mnist-fast, for many small grey pictures\n" in notes
+    assert "they are read as 28x28, cropped, by 2 clusters of pictures that are alike (labels.clusters)\n" in notes
+    in_colour, notes = resolved(cli, "--images", "scans", "--set", "data.channels=3", "--set", "labels=null")
     assert in_colour["data"]["channels"] == 3
-    assert f"preset {recipe_for(3, 28, 401).preset}" in said
-    assert "without labels" in said
+    assert f"preset {recipe_for(3, 28, 401).preset}" in notes
+    assert "without labels" in notes
 
 
 def test_a_few_in_colour_make_no_folder_of_colour(cli: Cli, workplace: Path, small_presets: None) -> None:
     pictures("scans", 310, colour=False)
     pictures("scans/more", 4, size=(20, 20))
-    preset, said = resolved(cli, "--images", "scans")
+    preset, notes = resolved(cli, "--images", "scans")
     assert preset["data"]["channels"] == 1
     assert preset["labels"] is None
-    assert "scans: 314 grey pictures with sides of 20 to 32 pixels: preset mnist-fast" in said
-    assert "they are read as 32x32, smaller ones enlarged, colour as grey, without labels\n" in said
+    assert "scans: 314 grey pictures with sides of 20 to 32 pixels: preset mnist-fast" in notes
+    assert "they are read as 32x32, smaller ones enlarged, colour as grey, without labels\n" in notes
 
 
 def test_sub_folders_of_a_picture_or_two_are_no_classes(cli: Cli, workplace: Path, small_presets: None) -> None:
     for day in range(8):
         pictures(f"album/day {day}", 2)
-    preset, said = resolved(cli, "--images", "album")
+    preset, notes = resolved(cli, "--images", "album")
     assert preset["labels"] is None
-    assert "without labels: most sub-folders hold fewer than 5 pictures\n" in said
+    assert "without labels: most sub-folders hold fewer than 5 pictures\n" in notes
 
 
 def test_few_pictures_are_warned_of_and_what_is_said_is_done(cli: Cli, workplace: Path, small_presets: None) -> None:
     pictures("few", 40)
-    preset, said = resolved(cli, "--images", "few")
+    preset, notes = resolved(cli, "--images", "few")
     warning = re.search(
         r"warning: 40 pictures are few, and a model may copy them; against that the training ends after ([\d,]+) "
         r"steps at most, the checkpoint of the lowest validation loss is used, pictures are mirrored, too \(of text: "
         r"data.mirrored=false\). See the nearest of 'diffcli eval'",
-        said,
+        notes,
     )
     assert warning
     assert preset["data"]["mirrored"] is True
     assert preset["training"]["epochs"] == int(warning[1].replace(",", ""))  # of one batch each
     assert preset["training"]["val_share"] == 0.1
-    plain, said = resolved(
+    plain, notes = resolved(
         cli, "--images", "few", "--set", "data.mirrored=false", "--epochs", 7, "--set", "training.val_share=0.3"
     )
-    assert "ends after 7 steps at most" in said
-    assert "mirrored" not in said
+    assert "ends after 7 steps at most" in notes
+    assert "mirrored" not in notes
     assert (plain["data"]["mirrored"], plain["training"]["val_share"]) == (False, 0.3)
 
 
 def test_a_preset_of_ones_own_keeps_what_it_says_of_folders(cli: Cli, workplace: Path, small_presets: None) -> None:
     pictures("few", 20, alpha=True)
     words = ["--preset", "quickstart", "--images", "few"]
-    preset, said = resolved(cli, *words)
+    preset, notes = resolved(cli, *words)
     assert (preset["data"]["size"], preset["data"]["channels"], preset["labels"]) == (32, 3, None)
     assert preset["schedule"]["T"] == 100
-    assert "preset quickstart, as asked for\n" in said
-    assert "no longer hold" not in said
+    assert "preset quickstart, as asked for\n" in notes
+    assert "no longer hold" not in notes
     assert resolved(cli, *words, "--size", 16)[0]["data"]["size"] == 16
     guided = yaml.safe_load(diffcli_preset("blur-fast")) | {
         "data": {"name": "folder", "path": "nowhere", "size": [8, 12], "background": "red", "channels": 1}
     }
     Path("mine.yaml").write_text(yaml.safe_dump(guided))
-    preset, said = resolved(cli, "--preset", "mine.yaml", "--images", "few", "--set", "schedule.T=70")
+    preset, notes = resolved(cli, "--preset", "mine.yaml", "--images", "few", "--set", "schedule.T=70")
     assert preset["data"]["size"] == [8, 12]
     assert preset["data"]["background"] == "red"
     assert preset["data"]["channels"] == 3
-    assert "transparent ones on red" in said
+    assert "transparent ones on red" in notes
     assert (preset["schedule"]["T"], preset["sampler"]["guidance"]) == (70, 1.0)  # no labels to be guided towards
 
 
@@ -242,9 +242,9 @@ def test_what_is_left_out_is_named(cli: Cli, workplace: Path, small_presets: Non
     assert "mixed: 12 images of 14 files; passed over: 1 .txt; 1 unusable, skipped\n" in result.err
 
 
-def test_a_checkpoint_from_before_its_early_average_is_drawn_from(cli: Cli, workplace: Path, guided: Path) -> None:
+def test_a_checkpoint_from_before_its_early_average_is_drawn_from(cli: Cli, workplace: Path, guided_run: Path) -> None:
     # The lowest validation loss comes early where pictures are few.
-    content = torch.load(Run(guided).best, weights_only=True)
+    content = torch.load(Run(guided_run).best, weights_only=True)
     del content["guide"]
     torch.save(content, "early.ckpt")
     draw = ["sample", "--checkpoint", "early.ckpt", "--n", 2, "--steps", 2, "--out", "s.npz", *CPU]
@@ -254,6 +254,6 @@ def test_a_checkpoint_from_before_its_early_average_is_drawn_from(cli: Cli, work
     images = np.load("s.npz")["images"]
     assert cli(*draw, "--autoguidance", 1).code == 0
     assert np.array_equal(np.load("s.npz")["images"], images)
-    asked = cli(*draw, "--autoguidance", 1.5)
-    assert asked.code == 2
-    assert "no early average to be guided by" in asked.err
+    refusal = cli(*draw, "--autoguidance", 1.5)
+    assert refusal.code == 2
+    assert "no early average to be guided by" in refusal.err

@@ -29,38 +29,38 @@ def write_preset(name: str, **changes: object) -> Path:
     return Path(name)
 
 
-def trained(cli: Cli, preset: Path, *more: str) -> Path:
+def train(cli: Cli, preset: Path, *more: str) -> Path:
     result = cli("train", "--preset", preset, *QUICK, "--quiet", *more)
     assert result.code == 0, result.err
     return Path(result.out.strip())
 
 
-def planned(preset: Path | str | None, init: Path | str, **overrides: object) -> Plan:
+def plan_of(preset: Path | str | None, init: Path | str, **overrides: object) -> Plan:
     return plan(TrainOptions(preset, overrides, init=init))
 
 
-def state(planned: Plan) -> dict[str, Tensor]:
-    return planned.module.denoiser.state_dict()
+def state(training: Plan) -> dict[str, Tensor]:
+    return training.module.denoiser.state_dict()
 
 
 def test_a_training_begins_from_the_weights_of_another(cli: Cli, workplace: Path) -> None:
-    run = trained(cli, write_preset("first.yaml"))
+    run = train(cli, write_preset("first.yaml"))
     weights = read_stored(run / "checkpoints" / "best.ckpt").weights
     assert cli("export", run, "--out", "first.safetensors").code == 0
     for init in (run, str(run), "first", "first.safetensors", run / "checkpoints" / "best.ckpt"):
-        begun = planned("first.yaml", init, **{"training.seed": 7})
-        assert all(torch.equal(state(begun)[key], value) for key, value in weights.items())
-        assert begun.beginning is not None
-        assert begun.beginning.facts["weights"] == len(weights)
-        assert (begun.beginning.facts["anew"], begun.beginning.facts["left"]) == ([], [])
+        training = plan_of("first.yaml", init, **{"training.seed": 7})
+        assert all(torch.equal(state(training)[key], value) for key, value in weights.items())
+        assert training.beginning is not None
+        assert training.beginning.facts["weights"] == len(weights)
+        assert (training.beginning.facts["anew"], training.beginning.facts["left"]) == ([], [])
     # Another degradation and prediction are taken, and said.
-    begun = planned(write_preset("blur.yaml", prediction="x0"), run)
-    assert any("its prediction was eps, and is x0 here" in line for line in begun.first_notes)
-    assert not any("degradation" in line for line in begun.first_notes)
+    training = plan_of(write_preset("blur.yaml", prediction="x0"), run)
+    assert any("its prediction was eps, and is x0 here" in line for line in training.first_notes)
+    assert not any("degradation" in line for line in training.first_notes)
 
 
 def test_the_first_step_is_taken_from_there(cli: Cli, workplace: Path) -> None:
-    run = trained(cli, write_preset("first.yaml"))
+    run = train(cli, write_preset("first.yaml"))
     result = cli("train", "--init", run, *QUICK, "--set", "training.lr=1e-9", "--out", "again")
     assert (result.code, result.out) == (0, "again\n"), result.err
     before, after = (read_stored(Path(place) / "checkpoints" / "best.ckpt").weights for place in (run, "again"))
@@ -72,22 +72,22 @@ def test_the_first_step_is_taken_from_there(cli: Cli, workplace: Path) -> None:
     assert (facts["weights"], facts["anew"], facts["left"]) == (len(before), [], [])
     assert facts["preset"] == "first"
     assert diffcli.load("again").preset_name == "first"
-    resumed = cli("train", "--resume", "again", "--epochs", "2", "--quiet")
-    assert resumed.code == 0, resumed.err
+    resumption = cli("train", "--resume", "again", "--epochs", "2", "--quiet")
+    assert resumption.code == 0, resumption.err
     assert json.loads(Path("again/run.json").read_text())["init"] == facts
     dry = cli("train", "--preset", "first.yaml", "--init", run, "--dry-run")
     assert "# note: begins from checkpoint" in dry.out
 
 
 def test_rows_of_labels_are_taken_by_their_names(cli: Cli, workplace: Path) -> None:
-    run = trained(cli, write_preset("first.yaml", **LABELLED))
+    run = train(cli, write_preset("first.yaml", **LABELLED))
     table = read_stored(run / "checkpoints" / "best.ckpt").weights["network.label.table.weight"]
     # Without labels the table is left out; clusters are others each time.
-    none = planned("first.yaml", run, labels=None)
+    none = plan_of("first.yaml", run, labels=None)
     assert none.beginning is not None
     assert none.beginning.facts["left"] == ["network.label.table.weight"]
     assert any("1 weights are left out: network.label.table.weight" in line for line in none.first_notes)
-    clusters = planned("first.yaml", run, labels={"clusters": 10}, **{"training.seed": 7})
+    clusters = plan_of("first.yaml", run, labels={"clusters": 10}, **{"training.seed": 7})
     rows = state(clusters)["network.label.table.weight"]
     assert torch.equal(rows[0], table[0])
     assert not (rows[1:] == table[1:]).any()
@@ -95,8 +95,8 @@ def test_rows_of_labels_are_taken_by_their_names(cli: Cli, workplace: Path) -> N
 
 
 def test_labels_and_channels_that_differ_are_named(cli: Cli, workplace: Path) -> None:
-    run = trained(cli, write_preset("first.yaml", **LABELLED))
-    stored = read_stored(run / "checkpoints" / "best.ckpt")
+    run = train(cli, write_preset("first.yaml", **LABELLED))
+    content = read_stored(run / "checkpoints" / "best.ckpt")
     pictures = Path("pictures")
     from PIL import Image
 
@@ -105,9 +105,9 @@ def test_labels_and_channels_that_differ_are_named(cli: Cli, workplace: Path) ->
         for number in range(12):
             Image.new("RGB", (8, 8), (number * 20, 9 * len(name), 200)).save(pictures / name / f"{number}.png")
     folder = {"name": "folder", "path": "pictures", "size": 8}
-    begun = planned(write_preset("mine.yaml", **LABELLED, data=folder), run)
-    assert begun.beginning is not None
-    anew = begun.beginning.facts["anew"]
+    training = plan_of(write_preset("mine.yaml", **LABELLED, data=folder), run)
+    assert training.beginning is not None
+    anew = training.beginning.facts["anew"]
     assert [line.split(",")[0].split(" of ")[0] for line in anew] == [
         "network.stem.1.weight",
         "network.head.2.weight",
@@ -116,18 +116,18 @@ def test_labels_and_channels_that_differ_are_named(cli: Cli, workplace: Path) ->
     ]
     assert "network.stem.1.weight, (8, 4, 3, 3) there and (8, 12, 3, 3) here" in anew
     assert "network.label.table.weight of cat" in anew
-    rows = state(begun)["network.label.table.weight"]
-    assert torch.equal(rows[:2], stored.weights["network.label.table.weight"][[0, 8]])
-    assert torch.equal(state(begun)["network.join.weight"], stored.weights["network.join.weight"])
+    rows = state(training)["network.label.table.weight"]
+    assert torch.equal(rows[:2], content.weights["network.label.table.weight"][[0, 8]])
+    assert torch.equal(state(training)["network.join.weight"], content.weights["network.join.weight"])
     # The model's own preset on these pictures, which have other classes; the run is called as the folder.
     own = plan(TrainOptions(init=run, images="pictures"))
     assert (own.name, own.preset.network.name, own.preset.prediction) == ("pictures", "compact-unet", "eps")
     assert own.beginning is not None
-    assert torch.equal(state(own)["network.join.weight"], stored.weights["network.join.weight"])
+    assert torch.equal(state(own)["network.join.weight"], content.weights["network.join.weight"])
 
 
 def test_where_nothing_fits_nothing_is_begun(cli: Cli, workplace: Path) -> None:
-    run = trained(cli, write_preset("first.yaml"))
+    run = train(cli, write_preset("first.yaml"))
     before = sorted(Path("runs").rglob("*"))
     for words, message in (
         (["--preset", "quickstart", "--init", run], "--init runs/first/"),
@@ -146,11 +146,11 @@ def test_where_nothing_fits_nothing_is_begun(cli: Cli, workplace: Path) -> None:
     assert sorted(Path("runs").rglob("*")) == before
     save_file({"a": torch.zeros(1)}, "other.safetensors")
     with pytest.raises(UserError, match="was not written by diffcli"):
-        planned("first.yaml", "other.safetensors")
+        plan_of("first.yaml", "other.safetensors")
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_there_again(cli: Cli, workplace: Path) -> None:
-    run = trained(cli, write_preset("first.yaml"))
+    run = train(cli, write_preset("first.yaml"))
     result = cli("train", "--init", run, *QUICK, "--set", "training.lr=1e-9", "--out", "again")
     assert result.code == 0, result.err
     for file in Path("again/checkpoints").iterdir():
@@ -162,6 +162,6 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_there_again(cl
         torch.testing.assert_close(after[key], value, atol=1e-7, rtol=0)
     for file in [*Path("again/checkpoints").iterdir(), run / "checkpoints" / "best.ckpt"]:
         file.unlink()
-    gone = cli("train", "--resume", "again", "--quiet")
-    assert (gone.code, gone.err.count("\n")) == (2, 1)
-    assert "again cannot go on: the model that it began from is not what it was, or not there" in gone.err
+    refusal = cli("train", "--resume", "again", "--quiet")
+    assert (refusal.code, refusal.err.count("\n")) == (2, 1)
+    assert "again cannot go on: the model that it began from is not what it was, or not there" in refusal.err

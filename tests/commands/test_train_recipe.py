@@ -25,14 +25,14 @@ def test_the_average_is_in_state_dict_and_the_weights_beside_it(cli, workplace: 
     Path("recipe.yaml").write_text(RECIPE)
     assert cli("train", "--preset", "recipe.yaml", "--out", "run", "--accelerator", "cpu", "-q").code == 0
     content = torch.load(Run(Path("run")).last, weights_only=True)
-    averaged, current = content["state_dict"], content["current_model_state"]
-    key = next(key for key in averaged if key.endswith("weight"))
-    assert not torch.equal(averaged[key], current[key])
-    assert (averaged[key] - current[key]).abs().max() < 0.1
+    averages, current = content["state_dict"], content["current_model_state"]
+    key = next(key for key in averages if key.endswith("weight"))
+    assert not torch.equal(averages[key], current[key])
+    assert (averages[key] - current[key]).abs().max() < 0.1
     from diffcli.inference.loading import read_model
 
     sampled_with = read_model(Run(Path("run")).last).denoiser.state_dict()[key.removeprefix("denoiser.")]
-    assert torch.equal(sampled_with, averaged[key])
+    assert torch.equal(sampled_with, averages[key])
 
 
 def test_a_resumed_recipe_ends_where_an_uninterrupted_one_does(cli, workplace: Path) -> None:

@@ -31,8 +31,8 @@ def test_the_newest_training_is_sampled_listed_and_resumed(cli: Cli, workplace: 
     assert (result.out, "note: the run runs/mine is used" in result.err) == ("runs/mine\n", True)
 
 
-def test_a_trained_run_holds_what_it_promises(trained: Path) -> None:
-    run = Run(trained)
+def test_a_trained_run_holds_what_it_promises(hot_run: Path) -> None:
+    run = Run(hot_run)
     info = run.info()
     assert info["preset"] == "tiny"
     assert info["seed"] == 0
@@ -43,13 +43,13 @@ def test_a_trained_run_holds_what_it_promises(trained: Path) -> None:
         "epoch-001-conditional.png",
     }
     assert len(run.metrics_file.read_text().splitlines()) == 3
-    assert list((trained / "logs").glob("events.out.tfevents.*"))
+    assert list((hot_run / "logs").glob("events.out.tfevents.*"))
     assert best_checkpoint(run) == run.best
 
 
-def test_a_checkpoint_loads_into_the_same_weights(trained: Path) -> None:
-    model = read_model(Run(trained).last)
-    state = read_checkpoint(Run(trained).last)["state_dict"]
+def test_a_checkpoint_loads_into_the_same_weights(hot_run: Path) -> None:
+    model = read_model(Run(hot_run).last)
+    state = read_checkpoint(Run(hot_run).last)["state_dict"]
     assert (model.preset_name, model.image_shape, model.epoch) == ("tiny", (1, 8, 8), 2)
     for key, value in model.denoiser.state_dict().items():
         assert torch.equal(value, state[f"denoiser.{key}"])
@@ -63,8 +63,8 @@ class Trap:
         return (Path.touch, (self.mark,))
 
 
-def test_bad_checkpoints_are_refused_in_one_line(workplace: Path, trained: Path) -> None:
-    good = Run(trained).last.read_bytes()
+def test_bad_checkpoints_are_refused_in_one_line(workplace: Path, hot_run: Path) -> None:
+    good = Run(hot_run).last.read_bytes()
     mark = workplace / "executed"
     Path("truncated.ckpt").write_bytes(good[: len(good) // 2])
     Path("noise.ckpt").write_bytes(b"\x00\x01\x02 not a checkpoint")
@@ -75,14 +75,14 @@ def test_bad_checkpoints_are_refused_in_one_line(workplace: Path, trained: Path)
     with Path("pickle.ckpt").open("wb") as stream:
         pickle.dump(Trap(mark), stream)
     for name in ("truncated", "noise", "empty", "other", "list", "code", "pickle", "missing"):
-        with pytest.raises(UserError, match=rf"checkpoint {name}\.ckpt ") as caught:
+        with pytest.raises(UserError, match=rf"checkpoint {name}\.ckpt ") as error:
             read_model(Path(f"{name}.ckpt"))
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(error.value)
     assert not mark.exists()
 
 
-def test_a_checkpoint_of_another_network_is_refused(workplace: Path, trained: Path) -> None:
-    content = torch.load(Run(trained).last, weights_only=True)
+def test_a_checkpoint_of_another_network_is_refused(workplace: Path, hot_run: Path) -> None:
+    content = torch.load(Run(hot_run).last, weights_only=True)
     content["hyper_parameters"]["preset"]["network"]["channels"] = [4, 6]
     torch.save(content, "changed.ckpt")
     with pytest.raises(UserError, match=r"is of another network: network\.blocks"):
@@ -99,9 +99,9 @@ def test_four_trainings_started_together_are_four_runs(workplace: Path, tiny: Pa
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4, (workplace / "messages.txt").read_text()
-    finished = [run.folder for run in all_runs() if run.last.is_file()]
-    assert len(set(finished)) == 4
-    assert set((workplace / "messages.txt").read_text().split()) == {str(folder) for folder in finished}
+    folders = [run.folder for run in all_runs() if run.last.is_file()]
+    assert len(set(folders)) == 4
+    assert set((workplace / "messages.txt").read_text().split()) == {str(folder) for folder in folders}
 
 
 def test_a_training_deep_below_the_runs_is_listed_and_sampled(cli: Cli, workplace: Path, tiny: Path) -> None:

@@ -26,18 +26,18 @@ def validation_losses(preset: Path, folder: Path) -> list[float]:
 def test_a_training_draws_for_its_validations_once(
     tiny: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[int] = []
+    numbers: list[int] = []
 
-    def counted(degradation: Degradation, indices: list[int], *rest: Any, **named: Any) -> Draws:
-        drawn.extend(indices)
-        return fixed_draws(degradation, indices, *rest, **named)
+    def record(degradation: Degradation, indices: list[int], *rest: Any, **options: Any) -> Draws:
+        numbers.extend(indices)
+        return fixed_draws(degradation, indices, *rest, **options)
 
-    monkeypatch.setattr(training_module, "fixed_draws", counted)
+    monkeypatch.setattr(training_module, "fixed_draws", record)
     once = validation_losses(tiny, workplace / "once")
     assert len(once) == 3
-    assert drawn == sorted(set(drawn))
-    images = len(drawn)
-    drawn.clear()
+    assert numbers == sorted(set(numbers))
+    images = len(numbers)
+    numbers.clear()
     monkeypatch.setattr(training_module, "KeptDraws", lambda: losses.KeptDraws(limit=0))
     assert validation_losses(tiny, workplace / "anew") == once
-    assert len(drawn) == 3 * images
+    assert len(numbers) == 3 * images

@@ -31,9 +31,9 @@ def test_tiles_are_64_pixels_wide_while_the_grid_fits_a_screen(width: int, colum
 
 @pytest.mark.parametrize("zoom", [1, 3, 11])
 def test_a_grid_and_a_trajectory_have_pixels_as_large_as_asked(
-    cli: Cli, workplace: Path, trained: Path, zoom: int
+    cli: Cli, workplace: Path, hot_run: Path, zoom: int
 ) -> None:
-    sample = [*SAMPLE, "--run", trained, "--n", 4]
+    sample = [*SAMPLE, "--run", hot_run, "--n", 4]
     assert cli(*sample, "--out", "s.npz").code == 0
     assert cli(*sample, "--out", "g.png", "--trajectory", "g.gif", "--zoom", zoom).code == 0
     side, images = 8 * zoom + 2, np.load("s.npz")["images"][..., 0]
@@ -55,11 +55,11 @@ def test_a_grid_in_python_has_it_too() -> None:
         diffcli.grid(images, zoom=0)
 
 
-def test_rows_of_restored_pictures_have_it_too(cli: Cli, workplace: Path, trained: Path) -> None:
+def test_rows_of_restored_pictures_have_it_too(cli: Cli, workplace: Path, hot_run: Path) -> None:
     Path("own").mkdir()
     for number in range(3):
         Image.new("L", (8, 8), 50 * number).save(f"own/{number}.png")
-    restore = ["restore", "own", "--run", trained, "--accelerator", "cpu", "--steps", 2, "--quiet"]
+    restore = ["restore", "own", "--run", hot_run, "--accelerator", "cpu", "--steps", 2, "--quiet"]
     heights = []
     for zoom in ([], ["--zoom", 1], ["--zoom", 16]):
         assert cli(*restore, "--out", "r.png", *zoom).code == 0
@@ -90,31 +90,31 @@ BAD: dict[str, tuple[list[Any], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_has_no_grid_is_refused(cli: Cli, workplace: Path, guided: Path, case: str) -> None:
+def test_what_has_no_grid_is_refused(cli: Cli, workplace: Path, guided_run: Path, case: str) -> None:
     words, expected = BAD[case]
-    result = cli(*SAMPLE, "--run", guided, *words)
+    result = cli(*SAMPLE, "--run", guided_run, *words)
     assert result.code == 2, result.err
     assert result.err.count("\n") == 1
     assert expected in result.err
     assert list(workplace.iterdir()) == []
 
 
-def test_an_array_beside_a_trajectory_may_have_it(cli: Cli, workplace: Path, trained: Path) -> None:
-    words = ["--run", trained, "--n", 1, "--out", "s.npz", "--trajectory", "t.gif", "--zoom", 2]
+def test_an_array_beside_a_trajectory_may_have_it(cli: Cli, workplace: Path, hot_run: Path) -> None:
+    words = ["--run", hot_run, "--n", 1, "--out", "s.npz", "--trajectory", "t.gif", "--zoom", 2]
     assert cli(*SAMPLE, *words).code == 0
     assert Image.open("t.gif").size == (16, 16)
 
 
-def test_rows_are_named_on_request(cli: Cli, workplace: Path, guided: Path) -> None:
-    words = ["--run", guided, "--label", 3, "--label", "none", "--n", 5, "--zoom", 2]
+def test_rows_are_named_on_request(cli: Cli, workplace: Path, guided_run: Path) -> None:
+    words = ["--run", guided_run, "--label", 3, "--label", "none", "--n", 5, "--zoom", 2]
     assert cli(*SAMPLE, *words, "--out", "plain.png").code == 0
     assert cli(*SAMPLE, *words, "--out", "named.png", "--row-labels").code == 0
-    plain, named = pixels("plain.png"), pixels("named.png")
-    assert named.shape[0] == plain.shape[0]
-    margin = named.shape[1] - plain.shape[1]
+    plain, captions = pixels("plain.png"), pixels("named.png")
+    assert captions.shape[0] == plain.shape[0]
+    margin = captions.shape[1] - plain.shape[1]
     assert margin > 12
-    assert np.array_equal(named[:, margin:], plain)
-    beside = named[:, : margin - 1] != named[0, 0]
+    assert np.array_equal(captions[:, margin:], plain)
+    beside = captions[:, : margin - 1] != captions[0, 0]
     assert all(row.any() for row in (beside[: len(beside) // 2], beside[len(beside) // 2 :]))
     assert not beside[len(beside) // 2 - 2 : len(beside) // 2 + 2].any()
     one_row = [*words[:-4], "--n", 1, "--row-labels", "--out", "one.png"]

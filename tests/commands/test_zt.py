@@ -22,9 +22,9 @@ CPU = Devices("cpu")
 
 
 @pytest.fixture(scope="module")
-def blur(blurred: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def blur(blur_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A blur model that was trained for a moment, T = 10, with labels."""
-    return shutil.copytree(blurred, tmp_path_factory.mktemp("zt") / "run")
+    return shutil.copytree(blur_run, tmp_path_factory.mktemp("zt") / "run")
 
 
 def scores(run: Path, **options: object) -> dict[str, float]:
@@ -38,11 +38,11 @@ def test_rounding_is_that_of_a_picture_file(bits: int) -> None:
     levels = torch.arange(2**bits, dtype=torch.float64) / (2**bits - 1) - 0.5
     # The nearest level of each pixel, by looking at all of them: few at a time, as there may be 65,536.
     nearest = torch.stack([levels[(levels - pixel).abs().argmin()] for pixel in pixels.double()])
-    found = quantize(pixels, bits).double()
+    values = quantize(pixels, bits).double()
     ties = ((pixels.double() + 0.5) * (2**bits - 1) % 1 - 0.5).abs() < 1e-3
-    assert ((found - nearest).abs() < 1e-6)[~ties].all()
-    assert len(found.unique()) <= 2**bits
-    assert (float(found.min()), float(found.max())) == (-0.5, 0.5)
+    assert ((values - nearest).abs() < 1e-6)[~ties].all()
+    assert len(values.unique()) <= 2**bits
+    assert (float(values.min()), float(values.max())) == (-0.5, 0.5)
 
 
 def test_noise_belongs_to_an_image_and_not_to_a_batch() -> None:
@@ -75,8 +75,10 @@ def test_scores_are_those_of_that_zt(blur: Path, t: int | None, bits: int | None
 
     model = diffcli.load(blur, devices=CPU)
     test = load_source(model.preset, None).test
-    made = reference(blur, test.images, t or model.T, bits)
-    errors = (test.images.double() / 255 - (made.double() + 0.5).clamp(0, 1)).square().flatten(1).mean(dim=1).sqrt()
+    estimates = reference(blur, test.images, t or model.T, bits)
+    errors = (
+        (test.images.double() / 255 - (estimates.double() + 0.5).clamp(0, 1)).square().flatten(1).mean(dim=1).sqrt()
+    )
     result = diffcli.evaluate(blur, metrics=["rmse"], t=t, zt_bits=bits, label="none", seed=3, devices=CPU, quiet=True)
     assert result.scores["rmse_direct"] == pytest.approx(float(errors.mean()), rel=1e-4)
     assert result.settings["reconstruction"] == {"t": t, "bits": bits, "noise": 0.0}
@@ -95,9 +97,9 @@ def test_T_itself_is_the_same_as_none(blur: Path) -> None:
     def evaluation(**options: object) -> diffcli.Evaluation:
         return diffcli.evaluate(blur, metrics=["rmse"], n_test=20, devices=CPU, quiet=True, **options)  # type: ignore[arg-type]
 
-    whole, named = evaluation(), evaluation(t=10)
-    assert whole.scores == named.scores
-    assert whole.settings["reconstruction"] == named.settings["reconstruction"]
+    whole, explicit = evaluation(), evaluation(t=10)
+    assert whole.scores == explicit.scores
+    assert whole.settings["reconstruction"] == explicit.settings["reconstruction"]
 
 
 def test_steps_are_fewer_in_proportion(blur: Path) -> None:
@@ -114,8 +116,8 @@ def test_the_command_line_measures_and_says_it(cli: Cli, blur: Path, workplace: 
     result = cli("eval", *options, "--t", 6, "--zt-bits", 8, "--zt-noise", 0.002)
     assert result.code == 0, result.err
     assert "reconstructions from z_6, rounded to 8 bits, with noise 0.002" in " ".join(result.out.split())
-    kept = json.loads((blur / "eval.json").read_text())["settings"]["reconstruction"]
-    assert kept == {"t": 6, "bits": 8, "noise": 0.002}
+    settings = json.loads((blur / "eval.json").read_text())["settings"]["reconstruction"]
+    assert settings == {"t": 6, "bits": 8, "noise": 0.002}
     assert "reconstructions from" not in cli("eval", *options).out
 
 

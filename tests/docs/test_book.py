@@ -44,9 +44,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("book") / "site"
     nowhere = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https")} | {"NO_MKDOCS_2_WARNING": "1"}
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(place)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | nowhere)
-    assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | nowhere)
+    assert process.returncode == 0, process.stderr
+    assert "WARNING" not in process.stderr
     return place
 
 
@@ -55,18 +55,18 @@ class Requests(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.addresses: list[str] = []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        given = dict(attributes)
-        if tag != "a" and (tag != "link" or given.get("rel") != "canonical"):
-            self.found += [value for name in ("src", "href", "data") if (value := given.get(name))]
+        values = dict(attributes)
+        if tag != "a" and (tag != "link" or values.get("rel") != "canonical"):
+            self.addresses += [value for name in ("src", "href", "data") if (value := values.get(name))]
 
 
 def requests(page: Path) -> list[str]:
     parser = Requests()
     parser.feed(page.read_text(encoding="utf-8"))
-    return parser.found
+    return parser.addresses
 
 
 def test_no_page_asks_another_server_for_anything(site: Path) -> None:
@@ -111,9 +111,9 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     for name in set(diffcli.__all__) - {"__version__"}:
         value = getattr(diffcli, name)
         assert f'id="{value.__module__}.{value.__qualname__}"' in pages, name
-    trained = pages[pages.index('id="diffcli.training.run.train"') :][:20000]
+    entry_of_train = pages[pages.index('id="diffcli.training.run.train"') :][:20000]
     for argument in ("preset", "overrides", "resume", "limit_batches", "logger"):  # of TrainOptions
-        assert f">{argument}<" in trained or f"{argument}:" in trained, argument
+        assert f">{argument}<" in entry_of_train or f"{argument}:" in entry_of_train, argument
     for method in ("sample", "trajectory", "restore", "reconstruct", "inpaint"):
         entry = pages[pages.index(f'id="diffcli.inference.model.Model.{method}"') :]
         entry = entry[: entry.index('id="diffcli.inference.model.Model.', 10)]
@@ -145,9 +145,9 @@ def test_notebooks_run_from_the_top_to_the_bottom(
     from book.notebooks import cells, run
 
     outputs = run(file, **SHORT[file.stem])
-    kept = [cell.get("outputs", []) for cell in cells(file)]
-    kinds = [[sorted(output.get("data", {"text": 0})) for output in found] for found in outputs]
-    assert kinds == [[sorted(output.get("data", {"text": 0})) for output in found] for found in kept]
+    published_outputs = [cell.get("outputs", []) for cell in cells(file)]
+    kinds = [[sorted(output.get("data", {"text": 0})) for output in results] for results in outputs]
+    assert kinds == [[sorted(output.get("data", {"text": 0})) for output in results] for results in published_outputs]
     assert not [path for path in ROOT.glob("*.yaml") if path.name == "melt.yaml"]
 
 
@@ -157,8 +157,8 @@ def test_a_parameter_that_a_notebook_lacks_is_an_error(workplace: Path, monkeypa
 
     cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": ["N = 1\n", "print(N)\n", "N + 1"]}
     Path("n.ipynb").write_text(json.dumps({"cells": [cell | {"outputs": []}]}))
-    (found,) = run(Path("n.ipynb"))
-    assert ["".join(found[0]["text"]), found[1]["data"]["text/plain"]] == ["1\n", "2"]
+    (results,) = run(Path("n.ipynb"))
+    assert ["".join(results[0]["text"]), results[1]["data"]["text/plain"]] == ["1\n", "2"]
     with pytest.raises(ValueError, match="no parameter M"):
         run(Path("n.ipynb"), M=3)
 
@@ -184,7 +184,7 @@ def blocks(page: Path) -> list[tuple[str, str, str]]:
     return re.findall(r"^```(\w*)( .*)?\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_naive_sampler_of_the_page_is_the_naive_sampler(trained: Path) -> None:
+def test_the_naive_sampler_of_the_page_is_the_naive_sampler(hot_run: Path) -> None:
     import torch
 
     from diffcli.diffusion.degradations import GaussianBlur

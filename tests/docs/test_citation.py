@@ -73,8 +73,8 @@ def test_every_paper_is_one_that_the_pages_or_the_code_cite() -> None:
 
 
 def test_every_paper_that_the_code_cites_is_there() -> None:
-    known = {(reference["authors"][0]["family-names"], reference["year"]) for reference in FILE["references"]}
+    works = {(reference["authors"][0]["family-names"], reference["year"]) for reference in FILE["references"]}
     citation = re.compile(r"([\w-]+) (?:et al\.|(?:&|and) [A-Z][\w-]+),? \(?((?:19|20)\d\d)\b")
     for file in (ROOT / "diffcli").rglob("*.py"):
         for first, year in citation.findall(" ".join(file.read_text(encoding="utf-8").split())):
-            assert (first, int(year)) in known, f"{file}: {first} {year}"
+            assert (first, int(year)) in works, f"{file}: {first} {year}"

@@ -62,8 +62,8 @@ def test_the_commands_that_restore_run(cli, workplace: Path, small_presets: None
         ("quickstart-blur", "quickstart-blur", 20, ()),
     ):
         words = ["--preset", preset, "--set", f"schedule.T={T}", *more, "--out", f"runs/{name}/a", *steps]
-        trained = cli("train", *words)
-        assert trained.code == 0, trained.err
+        training = cli("train", *words)
+        assert training.code == 0, training.err
     save_own_images()
     shutil.copytree("drawings", "digits")
     Image.new("L", (24, 20), 99).save("blurred.png")
@@ -151,5 +151,5 @@ def test_the_table_of_networks_names_every_key_and_its_default() -> None:
             if key not in KINDS["network"].context
         }
         for key, default in defaults.items():
-            shown = str(default).lower() if isinstance(default, bool) else str(default)
-            assert f"`{key}` {'' if default is None else shown}" in rows[name], (name, key)
+            text = str(default).lower() if isinstance(default, bool) else str(default)
+            assert f"`{key}` {'' if default is None else text}" in rows[name], (name, key)

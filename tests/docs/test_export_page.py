@@ -25,7 +25,7 @@ def test_the_page_does_what_it_says(cli: Cli, workplace: Path, small_presets: No
     for language, file, text in snippets(PAGE):
         assert (language, bool(file)) == ("python", True)
         Path(file).write_text(text)
-        done = subprocess.run([sys.executable, "-c", WITHOUT_DIFFCLI, file], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        said = next(iter(re.findall(r"# (\(8, 1, 8, 8\) [\w.]+)", text)))
-        assert done.stdout.strip() == said
+        process = subprocess.run([sys.executable, "-c", WITHOUT_DIFFCLI, file], capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        line = next(iter(re.findall(r"# (\(8, 1, 8, 8\) [\w.]+)", text)))
+        assert process.stdout.strip() == line

@@ -31,10 +31,10 @@ def test_each_of_a_dozen_says_what_one_guesses_what_was_measured_how_to_see_it_a
 def test_the_kept_numbers_are_those_of_the_study_as_it_is() -> None:
     study, models = load_study("learnt"), learnt.models()
     assert set(models) == set(study.models)
-    (disturbed,) = study.evaluation.reconstructions
+    (reconstruction,) = study.evaluation.reconstructions
     for label, one in models.items():
         assert set(one["by_bits"]) == (
-            {str(bits) for bits in disturbed.bits} if label in disturbed.models else set()
+            {str(bits) for bits in reconstruction.bits} if label in reconstruction.models else set()
         ), label
         assert {"fid_classifier", "fid_resnet", "class_kept"} <= set(one["scores"])
     assert set(models["cold"]["by_prior"]) == set(study.models["cold"].priors)

@@ -56,8 +56,8 @@ def test_the_lines_of_the_readme_train_and_draw_ones_own_pictures(
     assert f"80 colour pictures of 16x16 in 2 sub-folders: preset {recipe.preset}, for {recipe.purpose}\n" in result.err
     assert re.search(r"time: about \d+ s .*; memory: at least \d+\.\d\d GiB", result.err)
     assert "warning: 80 pictures are few" in result.err
-    drawn = cli(*shlex.split(sample)[1:], "--steps", 8, "--accelerator", "cpu")
-    assert (drawn.code, drawn.out) == (0, "mine.png\n"), drawn.err
+    drawing = cli(*shlex.split(sample)[1:], "--steps", 8, "--accelerator", "cpu")
+    assert (drawing.code, drawing.out) == (0, "mine.png\n"), drawing.err
     tile = 16 * 4 + 2
     assert Image.open("mine.png").size == (6 * tile + 2, 6 * tile + 2)
     # The folders are classes: what is asked for is drawn.
@@ -86,8 +86,8 @@ def test_the_commands_of_the_page_run(cli: Cli, workplace: Path, small_presets: 
         Path("pets", old).rename(Path("pets", new))
     quick = ["--epochs", 1, "--limit-batches", 1, "--set", "training.sample_epochs=[]"]
     if name != "train":
-        trained = cli("train", "--images", "pets", *quick, "--accelerator", "cpu")
-        assert trained.code == 0, trained.err
+        training = cli("train", "--images", "pets", *quick, "--accelerator", "cpu")
+        assert training.code == 0, training.err
     quick = {"sample": ["--steps", 2], "eval": ["--n-test", 5, "--n-fid", 5, "--steps", 2], "train": quick}[name]
     result = cli(name, *words, *quick, "--accelerator", "cpu")
     assert result.code == 0, result.err

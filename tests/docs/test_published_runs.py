@@ -32,24 +32,24 @@ def test_there_are_runs() -> None:
 @each_run
 def test_a_published_run_has_an_unbroken_table_and_the_weights_of_its_best_epoch(run: Run) -> None:
     rows = run.history()
-    wanted = run_preset(run).training
+    settings = run_preset(run).training
     assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
-    assert 10 <= len(rows) <= (wanted.epochs or 0)
+    assert 10 <= len(rows) <= (settings.epochs or 0)
     best = min(rows, key=lambda row: float(row["val_loss"]))
     assert torch.load(run.best, weights_only=True)["global_step"] == int(best["step"])
-    assert set(run.milestones()) <= set(wanted.sample_epochs)
+    assert set(run.milestones()) <= set(settings.sample_epochs)
     if run.folder.name in WHOLE:
-        assert (len(rows), list(run.milestones())) == (wanted.epochs, wanted.sample_epochs)
+        assert (len(rows), list(run.milestones())) == (settings.epochs, settings.sample_epochs)
     for epoch, file in run.milestones().items():
         assert torch.load(file, weights_only=True)["global_step"] == int(rows[epoch - 1]["step"])
 
 
 @each_run
 def test_the_table_of_trainings_says_how_many_epochs_of_how_many(run: Run) -> None:
-    (said,) = re.findall(
+    (cell,) = re.findall(
         rf"^\| `{run.folder.name}/` \| (.*?) \|", (TRAININGS / "README.md").read_text(), flags=re.MULTILINE
     )
-    assert said == f"{len(run.history())} of {run_preset(run).training.epochs}"
+    assert cell == f"{len(run.history())} of {run_preset(run).training.epochs}"
 
 
 def test_nothing_is_called_trained_in_full_while_a_training_of_the_report_is_not() -> None:
@@ -61,12 +61,12 @@ def test_nothing_is_called_trained_in_full_while_a_training_of_the_report_is_not
         *root.glob("diffcli/studies/*.yaml"),
         *root.glob("diffcli/studies/templates/*"),
     ]
-    said = [
+    claims = [
         str(page)
         for page in pages
         if re.search(r"trained\s+in\s+full|fully\s+trained|whole\s+trainings", page.read_text())
     ]
-    assert not (ended_early and said), (ended_early, said)
+    assert not (ended_early and claims), (ended_early, claims)
 
 
 @each_run

@@ -65,9 +65,9 @@ def test_a_cold_model_is_far_nearer_with_one_evaluation_than_a_hot_one() -> None
 
 def test_no_table_divides_by_a_floor_of_its_own() -> None:
     """A distance over that of real images stands only where the script writes it."""
-    written = "|".join(quality.TABLES)
+    names = "|".join(quality.TABLES)
     for page in PAGES:
-        text = re.sub(rf"<!-- ({written}) -->.*?<!-- /\1 -->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        text = re.sub(rf"<!-- ({names}) -->.*?<!-- /\1 -->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         for line in text.splitlines():
             if line.startswith("|"):
                 assert not re.search(r"times (the floor|that of real|0\.0\d)", line), f"{page}: {line}"

@@ -32,8 +32,8 @@ def commands_in_tables(page: Path) -> list[str]:
 def commands_in_text(page: Path) -> list[str]:
     """The commands that stand as code in a page's sentences and tables; a capital letter there stands for a number."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    found = [" ".join(command.split()).split(" (")[0] for command in re.findall(r"`(diffcli [^`]+)`", text)]
-    return [re.sub(r" [A-Z]$", " 1", command) for command in found if not command.startswith("diffcli --")]
+    lines = [" ".join(command.split()).split(" (")[0] for command in re.findall(r"`(diffcli [^`]+)`", text)]
+    return [re.sub(r" [A-Z]$", " 1", command) for command in lines if not command.startswith("diffcli --")]
 
 
 def test_the_readme_is_short_and_begins_with_what_diffcli_is() -> None:
@@ -79,18 +79,18 @@ def test_every_key_and_sampler_that_a_command_names_is_one(page: Path) -> None:
         after = [(word, following) for word, following in pairwise(words) if word in ("--set", "--preset", "--sampler")]
         for sampler in [value for word, value in after if word == "--sampler"]:
             sampler_named(parse_argument(sampler, "--sampler"))
-        changed = dict(value.split("=", 1) for word, value in after if word == "--set")
-        overrides = {key: parse_value(value, key) for key, value in changed.items()}
-        named = [value for word, value in after if word == "--preset" and value in preset_files()]
-        for preset in named or (["quickstart"] if overrides else []):
-            _, loaded = load_preset(preset, overrides)
-            if loaded.data.name != "npz":  # whose shape is that of a file
-                resolve(loaded, network=False)
+        assignments = dict(value.split("=", 1) for word, value in after if word == "--set")
+        overrides = {key: parse_value(value, key) for key, value in assignments.items()}
+        presets = [value for word, value in after if word == "--preset" and value in preset_files()]
+        for preset in presets or (["quickstart"] if overrides else []):
+            _, content = load_preset(preset, overrides)
+            if content.data.name != "npz":  # whose shape is that of a file
+                resolve(content, network=False)
 
 
 def test_the_readme_shows_all_four_commands() -> None:
-    shown = {shlex.split(command)[1] for command in commands(ROOT / "README.md")}
-    assert {"train", "sample", "eval", "schedule-plot"} <= shown
+    names = {shlex.split(command)[1] for command in commands(ROOT / "README.md")}
+    assert {"train", "sample", "eval", "schedule-plot"} <= names
 
 
 def test_the_four_commands_run_one_after_another(cli, workplace: Path, small_presets: None) -> None:
@@ -120,8 +120,8 @@ def test_the_four_commands_run_one_after_another(cli, workplace: Path, small_pre
 
 def test_every_preset_is_in_the_table() -> None:
     text = (ROOT / "docs" / "presets.md").read_text().split("## ")[0]
-    packaged = {path.stem for path in (ROOT / "presets").glob("*.yaml")}
-    assert packaged == set(re.findall(r"^\| `([a-z0-9-]+)` \|", text, flags=re.MULTILINE))
+    names = {path.stem for path in (ROOT / "presets").glob("*.yaml")}
+    assert names == set(re.findall(r"^\| `([a-z0-9-]+)` \|", text, flags=re.MULTILINE))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

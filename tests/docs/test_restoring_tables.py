@@ -18,12 +18,12 @@ def test_the_page_shows_what_was_measured() -> None:
 
 
 def test_what_was_measured_is_of_the_ready_models_and_all_of_the_same_digits() -> None:
-    known = {setting.key for setting in restoring.settings()}
+    keys = {setting.key for setting in restoring.settings()}
     models = {fingerprint(file) for file in READY_MODELS.glob(f"*{SUFFIX}")}
     cells = restoring.read_cells()
     assert cells
     for key, own in cells.items():
-        assert key in known
+        assert key in keys
         # The columns of a former model are marked as that, and no others are of one.
         former = {name for name, cell in own.items() if cell["source"]["model"] in restoring.FORMER}
         assert former <= {"cold: one step", "cold: sampler"}
@@ -43,8 +43,8 @@ def test_diffcli_is_nearer_than_moment_matching_by_azula_in_a_quarter_of_its_tim
 def test_the_page_says_which_columns_are_of_a_former_model() -> None:
     models = {fingerprint(file) for file in READY_MODELS.glob(f"*{SUFFIX}")}
     assert not models & set(restoring.FORMER)
-    measured = {cell["source"]["model"] for own in restoring.read_cells().values() for cell in own.values()}
-    assert set(restoring.FORMER) <= measured, "what no cell is of any more is forgotten"
+    sources = {cell["source"]["model"] for own in restoring.read_cells().values() for cell in own.values()}
+    assert set(restoring.FORMER) <= sources, "what no cell is of any more is forgotten"
     lines = restoring.page_tables().splitlines()
     assert [line.split("|")[1].strip() for line in lines if "before version" in line] == [
         "cold, one step",

@@ -20,7 +20,7 @@ from diffcli.training.resume import MAY_CHANGE
 
 PACKAGE = ROOT / "diffcli"
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"runs"}
-GONE = {"benchmarks/convolutions.cpp"}
+FORMER_FILES = {"benchmarks/convolutions.cpp"}
 """What a page says an earlier version had."""
 ROLE = re.compile(r":(?:class|func|data|meth|mod|attr):`~?([\w.]+)`")
 
@@ -30,7 +30,7 @@ def named_files(page: Path) -> list[str]:
     paths = re.findall(r"`([\w.-]+(?:/[\w.-]*)+|[\w-]+\.py)`", FENCE.sub("", page.read_text()))
     return [
         path
-        for path in set(paths) - GONE
+        for path in set(paths) - FORMER_FILES
         if path.split("/")[0] in FOLDERS
         or (path.split("/")[0] in ORDER and path.endswith((".py", "/")))
         or ("/" not in path and page.name == "contributing.md")
@@ -57,7 +57,7 @@ def test_what_the_page_says_is_in_a_file_is_in_it() -> None:
         assert re.search(rf"\b{name}\b", (PACKAGE / file).read_text()), (name, file)
 
 
-def described() -> Iterator[tuple[str, Any, Any]]:
+def descriptions() -> Iterator[tuple[str, Any, Any]]:
     """(name, module or class that it is defined in, the object) of each module, class, function and method with a
     docstring."""
     for name in set(MODULES) - {"diffcli.__main__"}:
@@ -83,7 +83,7 @@ def arguments(text: str) -> list[str]:
     return re.findall(r"^    \*{0,2}(\w+): ", section[1], flags=re.MULTILINE) if section else []
 
 
-def taken(value: Any) -> set[str]:
+def arguments_of(value: Any) -> set[str]:
     """The names of what a function or a class takes."""
     names = set(inspect.signature(value).parameters)
     if inspect.isclass(value):
@@ -93,12 +93,14 @@ def taken(value: Any) -> set[str]:
 
 
 def test_what_stands_under_args_is_an_argument_or_a_field() -> None:
-    seen = 0
-    for name, _, value in described():
+    count = 0
+    for name, _, value in descriptions():
         for argument in [] if inspect.ismodule(value) else arguments(value.__doc__):
-            seen += 1
-            assert argument in taken(value), f"{name} describes {argument}, and takes {', '.join(sorted(taken(value)))}"
-    assert seen > 400
+            count += 1
+            assert argument in arguments_of(value), (
+                f"{name} describes {argument}, and takes {', '.join(sorted(arguments_of(value)))}"
+            )
+    assert count > 400
 
 
 def leads_somewhere(path: str, module: Any, owner: Any) -> bool:
@@ -121,13 +123,13 @@ def leads_somewhere(path: str, module: Any, owner: Any) -> bool:
 
 
 def test_references_of_docstrings_lead_somewhere() -> None:
-    seen = 0
-    for name, owner, value in described():
+    count = 0
+    for name, owner, value in descriptions():
         module = importlib.import_module(value.__name__ if inspect.ismodule(value) else value.__module__)
         for path in ROLE.findall(value.__doc__):
-            seen += 1
+            count += 1
             assert leads_somewhere(path, module, value if inspect.isclass(value) else owner), f"{name}: {path}"
-    assert seen > 80
+    assert count > 80
 
 
 @pytest.mark.parametrize("page", ["samplers.md", "ideas/samplers.md", "how-to/sample.md"])

@@ -50,10 +50,10 @@ def test_the_names_are_those_of_this_version() -> None:
 )
 def test_a_removal_fails_and_says_what_to_do(kind: str, name: str) -> None:
     record = {"version": "0.1.0", "former": {}, "names": {kind: [name]}}
-    with pytest.raises(AssertionError) as caught:
+    with pytest.raises(AssertionError) as error:
         interface.check(record)
-    assert name in str(caught.value)
-    assert "docs/stability.md" in str(caught.value)
+    assert name in str(error.value)
+    assert "docs/stability.md" in str(error.value)
     interface.check(record | {"former": {name: "0.2.0"}})  # it was announced, and its time is over
     with pytest.raises(AssertionError):
         interface.check(record | {"former": {name: "99.0.0"}})
@@ -74,7 +74,7 @@ def test_a_call_that_worked_and_fails_now_is_named() -> None:
         "evaluate()": {"needs": ["run"], "order": ["run", "metrics"]},  # needs less today, and takes more
         "Model.old_method()": {"needs": [], "order": ["t"]},  # is gone: its name is recorded, too
     }
-    assert list(interface.changed({"calls": then})) == [
+    assert list(interface.changes({"calls": then})) == [
         "load() has devices in another place, or takes it by name alone",
         "load() has name in another place, or takes it by name alone",
         "Model.sample() has seed in another place, or takes it by name alone",
@@ -87,10 +87,10 @@ def test_a_call_that_worked_and_fails_now_is_named() -> None:
         "preset needs sampler",
         "study claims.than needs claims.than.model",
     ]
-    with pytest.raises(AssertionError, match=r"worked with diffcli .* fails now, or means something else") as caught:
+    with pytest.raises(AssertionError, match=r"worked with diffcli .* fails now, or means something else") as error:
         interface.check({"version": "0.1.0", "former": {}, "names": {}, "calls": then})
-    assert "preset needs sampler" in str(caught.value)
-    assert not list(interface.changed({"calls": interface.calls()}))
+    assert "preset needs sampler" in str(error.value)
+    assert not list(interface.changes({"calls": interface.calls()}))
 
 
 def test_the_values_of_keys_and_options_are_those_that_the_page_means() -> None:
@@ -146,5 +146,5 @@ def test_a_run_folder_has_the_files_of_the_page() -> None:
     paths = [run.preset_file, run.info_file, run.metrics_file, run.best, run.last, run.milestone_file(5), run.samples]
     files = {str(path.relative_to("folder")) for path in [*paths, run.eval_file]}
     table = PAGE.split("| file | what |")[1].split("\n\n")[0]
-    named = {name.rstrip("/") for row in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
-    assert named == files
+    names = {name.rstrip("/") for row in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    assert names == files

@@ -97,19 +97,19 @@ def test_files_and_parameter_lists_are_short() -> None:
 
 
 def test_unit_tests_lie_by_package_and_take_no_trained_model() -> None:
-    trained = {"trained", "guided", "blurred", "cluster_run"}
+    runs = {"hot_run", "guided_run", "blur_run", "cluster_run"}
     for file in (TESTS / "unit").rglob("test_*.py"):
         assert file.parent.name in ORDER, file
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.FunctionDef):
-                assert not trained & {argument.arg for argument in node.args.args}, f"{file}: {node.name}"
+                assert not runs & {argument.arg for argument in node.args.args}, f"{file}: {node.name}"
 
 
 def test_every_long_form_is_part_of_make_test_slow() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    listed = re.search(r"^SLOW := ((?:.*\\\n)*.*)$", makefile, flags=re.MULTILINE)
-    assert listed is not None
-    files = {TESTS / f"{name}.py" for name in listed[1].replace("\\", " ").split()}
+    match = re.search(r"^SLOW := ((?:.*\\\n)*.*)$", makefile, flags=re.MULTILINE)
+    assert match is not None
+    files = {TESTS / f"{name}.py" for name in match[1].replace("\\", " ").split()}
     long = {file for file in TESTS.rglob("test_*.py") if re.search(r"\bSLOW\b|mark\.slow", file.read_text())}
     assert files == long - {Path(__file__)}
 

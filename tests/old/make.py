@@ -53,7 +53,7 @@ claims: [{better: hot, than: cold, metric: fid}]
 """
 STEP = 25
 """The step of the second epoch at which the training in ``stopped`` is told to stop."""
-DRAWN = {
+SAMPLES = {
     "hot": ["--run", "studies/mine/hot"],
     "hot-labels": ["--run", "studies/mine/hot", "--label", "0-9", "--guidance", "1.5"],
     "hot-epoch": ["--checkpoint", "studies/mine/hot/checkpoints/epoch-002.ckpt"],
@@ -97,7 +97,7 @@ diffcli("export", "compact", "--half")
 Path("model.safetensors").rename("compact.safetensors")
 shutil.rmtree("compact")
 Path("drawn").mkdir()
-for name, words in DRAWN.items():
+for name, words in SAMPLES.items():
     diffcli("sample", *words, "--n", "16", "--seed", "5", "--accelerator", "cpu", "--out", f"drawn/{name}.npz")
 with patch.object(DiffusionModule, "training_step", stopping):
     diffcli("train", "--preset", "cold.yaml", "--out", "stopped", "--accelerator", "cpu", "--logger", "csv")

@@ -19,8 +19,8 @@ def save_and_load(folder: Path) -> bool:
     sound = True
     for _ in range(20):
         cache.save(KEY, VALUES)
-        loaded = cache.load(KEY)
-        sound &= loaded is not None and torch.equal(loaded, VALUES)
+        content = cache.load(KEY)
+        sound &= content is not None and torch.equal(content, VALUES)
     return sound
 
 

@@ -23,9 +23,9 @@ EVAL = ["eval", "--run", "run", *OPTIONS]
 
 
 @pytest.fixture
-def place(trained: Path, workplace: Path) -> Path:
+def place(hot_run: Path, workplace: Path) -> Path:
     """The folder that the commands work in, with a run."""
-    shutil.copytree(trained, workplace / "run", ignore=shutil.ignore_patterns("eval.json", "compare"))
+    shutil.copytree(hot_run, workplace / "run", ignore=shutil.ignore_patterns("eval.json", "compare"))
     return workplace
 
 
@@ -60,9 +60,9 @@ def test_commands_that_write_one_file_at_once_leave_it_whole(place: Path) -> Non
 
 def test_two_evaluations_of_one_run_leave_one_whole_file(place: Path) -> None:
     together(place, [*EVAL, "--seed", 1], [*EVAL, "--seed", 2])
-    held = json.loads(Path("run/eval.json").read_text())
-    assert held["settings"]["seed"] in (1, 2)
-    assert held["scores"]["rmse"] > 0
+    report = json.loads(Path("run/eval.json").read_text())
+    assert report["settings"]["seed"] in (1, 2)
+    assert report["scores"]["rmse"] > 0
     assert not leftovers(place)
 
 
@@ -95,7 +95,7 @@ def test_of_two_that_fill_one_folder_one_says_where_its_images_are(place: Path) 
 
 
 @pytest.mark.parametrize(
-    ("path", "mine", "theirs", "kept"),
+    ("path", "mine", "theirs", "aside"),
     [
         ("out", "a.png", "b.png", "out-2"),
         ("out", "a.png", None, "out-2"),
@@ -103,7 +103,7 @@ def test_of_two_that_fill_one_folder_one_says_where_its_images_are(place: Path) 
     ],
 )
 def test_what_cannot_take_its_place_is_kept_beside_it(
-    workplace: Path, path: str, mine: str | None, theirs: str | None, kept: str
+    workplace: Path, path: str, mine: str | None, theirs: str | None, aside: str
 ) -> None:
     def make(place: Path, content: str | None) -> None:
         if content is None:
@@ -117,8 +117,8 @@ def test_what_cannot_take_its_place_is_kept_beside_it(
             make(part, mine)
             make(Path(path), theirs)
 
-    with pytest.raises(RunError, match=rf"{path} was made by another command meanwhile; .* in {kept}$"):
+    with pytest.raises(RunError, match=rf"{path} was made by another command meanwhile; .* in {aside}$"):
         work()
-    for place, content in ((Path(kept), mine), (Path(path), theirs)):
+    for place, content in ((Path(aside), mine), (Path(path), theirs)):
         assert place.is_file() if content is None else os.listdir(place) == [content]
     assert not leftovers(workplace)

@@ -29,10 +29,10 @@ TRAIN = ["train", "--accelerator", "cpu", "-q", "--preset", "tiny.yaml"]
 def disk_of(kibibytes: int, place: Path) -> Iterator[Path]:
     """A disk of that size."""
     place.mkdir(exist_ok=True)
-    mounted = shutil.which("mount") and subprocess.run(
+    mount = shutil.which("mount") and subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", place], capture_output=True, check=False
     )
-    if not mounted or mounted.returncode:
+    if not mount or mount.returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
         yield place
@@ -96,11 +96,11 @@ OUTPUTS = {
 @pytest.mark.parametrize("size", [4, 8])
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_an_output_ends_in_one_line(
-    cli: Cli, workplace: Path, tiny: Path, trained: Path, output: str, size: int
+    cli: Cli, workplace: Path, tiny: Path, hot_run: Path, output: str, size: int
 ) -> None:
     command, name = OUTPUTS[output]
     with disk_of(size, workplace / "disk") as disk:
-        result = cli(*[str(trained) if word == "RUN" else word for word in command], disk / name)
+        result = cli(*[str(hot_run) if word == "RUN" else word for word in command], disk / name)
         assert result.code in (1, 2), result
         assert result.err.startswith("error: ")
         assert result.err.count("\n") == 1, result
@@ -108,8 +108,8 @@ def test_an_output_ends_in_one_line(
         assert not any(disk.iterdir())
 
 
-def test_a_comparison_ends_in_one_line(cli: Cli, workplace: Path, trained: Path) -> None:
-    shutil.copytree(trained, "run")
+def test_a_comparison_ends_in_one_line(cli: Cli, workplace: Path, hot_run: Path) -> None:
+    shutil.copytree(hot_run, "run")
     effort = ["--n-test", 8, "--n-fid", 8, "--steps", 2, "--extractor", "classifier", "-q"]
     for suffix in (".html", ".json", ".md"):
         with disk_of(4, workplace / "disk") as disk:
@@ -125,11 +125,11 @@ def test_a_comparison_ends_in_one_line(cli: Cli, workplace: Path, trained: Path)
 @pytest.mark.parametrize("command", [["runs"], ["presets"], ["presets", "quickstart"], ["presets", "--json"]])
 def test_results_that_cannot_be_printed_end_in_one_line(workplace: Path, command: list[str]) -> None:
     with open("/dev/full", "w") as full:
-        finished = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "diffcli", *command], stdout=full, stderr=subprocess.PIPE, text=True, env=os.environ
         )
-    assert finished.returncode == 1, finished
-    assert finished.stderr == "error: a file cannot be written: No space left on device\n"
+    assert process.returncode == 1, process
+    assert process.stderr == "error: a file cannot be written: No space left on device\n"
 
 
 @pytest.fixture

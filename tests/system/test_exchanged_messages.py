@@ -38,14 +38,14 @@ def test_two_processes_exchange_a_message_every_ten_steps(workplace: Path) -> No
     (workplace / "tiny.yaml").write_text(preset)
     (workplace / "counting.py").write_text(COUNTING)
     command = [sys.executable, "counting.py", "train", "--preset", "tiny.yaml", "--epochs", "1", "--out", "run", "-q"]
-    finished = subprocess.run(
+    process = subprocess.run(
         [*command, "--devices", "2", "--strategy", "ddp", "--accelerator", "cpu"],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert finished.returncode == 0, finished.stderr
+    assert process.returncode == 0, process.stderr
     (_, before), (_, after) = (line.split() for line in (workplace / "counted.txt").read_text().splitlines())
     # In fifty steps five agreements, and one question whether the losses are finite: each a barrier and a reduction.
     assert int(after) - int(before) == 2 * 6

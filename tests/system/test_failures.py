@@ -48,17 +48,17 @@ main(sys.argv[3:])
 TWO = ["--devices", "2", "--strategy", "ddp", "--accelerator", "cpu", "-q"]
 
 
-def failed(place: Path, rank: str, how: str, *command: str) -> subprocess.CompletedProcess[str]:
+def failure(place: Path, rank: str, how: str, *command: str) -> subprocess.CompletedProcess[str]:
     """``command`` in two processes, of which ``rank`` fails."""
     (place / "tiny.yaml").write_text(TINY)
     (place / "failing.py").write_text(FAILING)
     words = [sys.executable, "failing.py", rank, how, *command, *TWO]
-    finished = subprocess.run(
+    process = subprocess.run(
         words, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
-    assert finished.returncode != 0
-    assert finished.stdout == ""
-    return finished
+    assert process.returncode != 0
+    assert process.stdout == ""
+    return process
 
 
 TRAIN = ("train", "--preset", "tiny.yaml", "--out", "run")
@@ -79,31 +79,31 @@ ALL = [(command, case) for command in (TRAIN, SAMPLE) for case in CASES]
     ("command", "case"), [pytest.param(*one, marks=[] if one in QUICK else pytest.mark.slow) for one in ALL]
 )
 def test_a_process_that_fails_is_told_of_once(
-    workplace: Path, trained: Path, command: tuple[str, ...], case: str
+    workplace: Path, hot_run: Path, command: tuple[str, ...], case: str
 ) -> None:
     rank, how, expected = CASES[case]
-    words = command if command is TRAIN else (*command, "--run", str(trained))
-    error = failed(workplace, rank, how, *words).stderr
+    words = command if command is TRAIN else (*command, "--run", str(hot_run))
+    error = failure(workplace, rank, how, *words).stderr
     assert error.startswith(expected), error
     assert error.count("\n") == 1, error
     if command is TRAIN:
         assert str(Run(Path("run")).last) in error
-        kept = {file.name for file in Run(workplace / "run").checkpoints.iterdir()} - {"epoch-001.ckpt"}
-        assert kept == {"best.ckpt", "last.ckpt"}
+        names = {file.name for file in Run(workplace / "run").checkpoints.iterdir()} - {"epoch-001.ckpt"}
+        assert names == {"best.ckpt", "last.ckpt"}
     assert not (workplace / "grid.png").exists()
     assert not list(workplace.glob(".*"))
 
 
 @pytest.mark.slow
 def test_what_all_processes_find_is_told_of_once(workplace: Path) -> None:
-    error = failed(workplace, "all", "nan", *TRAIN).stderr
+    error = failure(workplace, "all", "nan", *TRAIN).stderr
     assert "finite" in error
     assert (error.startswith("error: "), error.count("\n")) == (True, 1), error
 
 
 @pytest.mark.slow
 def test_a_bug_shows_itself_where_it_is_and_nowhere_else(workplace: Path) -> None:
-    error = failed(workplace, "1", "bug", *TRAIN).stderr
+    error = failure(workplace, "1", "bug", *TRAIN).stderr
     assert error.count("AssertionError: a bug") == 1
     assert error.count("Traceback") == 1
     assert "gloo" not in error
@@ -111,7 +111,7 @@ def test_a_bug_shows_itself_where_it_is_and_nowhere_else(workplace: Path) -> Non
 
 @pytest.mark.slow
 def test_a_process_that_fails_while_the_first_cannot_notice_is_told_of(workplace: Path) -> None:
-    finished = failed(workplace, "1", "kill unseen", *TRAIN)
-    assert finished.returncode == 1
-    assert finished.stderr.startswith("error: process 2 was ended by SIGKILL; the last good checkpoint is run/")
-    assert finished.stderr.count("\n") == 1
+    process = failure(workplace, "1", "kill unseen", *TRAIN)
+    assert process.returncode == 1
+    assert process.stderr.startswith("error: process 2 was ended by SIGKILL; the last good checkpoint is run/")
+    assert process.stderr.count("\n") == 1

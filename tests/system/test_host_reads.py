@@ -83,13 +83,13 @@ def blur() -> Degradation:
 
 
 def sampling_of(
-    degradation: Degradation, sampler: dict[str, Any], guided: dict[str, Any], device: torch.device = META
+    degradation: Degradation, sampler: dict[str, Any], guidance: dict[str, Any], device: torch.device = META
 ) -> Sampling:
     good, bad = (Denoiser(CompactUNet(SHAPE, 16, 1, classes=3), degradation, "x0", 3).to(device) for _ in range(2))
     return Sampling(
         denoiser=good,
         prior=None,
-        sampler=Sampler(**sampler, **guided),
+        sampler=Sampler(**sampler, **guidance),
         steps=timesteps(12, 4),
         seed=0,
         batch_size=5,
@@ -99,7 +99,7 @@ def sampling_of(
     )
 
 
-def drawn(sampling: Sampling) -> list[int]:
+def steps_of(sampling: Sampling) -> list[int]:
     """The steps of a trajectory of five images."""
     generators = image_generators(0, Stream.SAMPLE, range(5))
     trajectory = sampling.trajectory(torch.zeros(5, *SHAPE, device=META), generators, sampling.labels_of(range(5)))
@@ -116,18 +116,18 @@ SAMPLINGS: list[tuple[Callable[[], Degradation], dict[str, Any]]] = [
 
 
 @pytest.mark.usefixtures("meta")
-@pytest.mark.parametrize("guided", [{}, GUIDED])
+@pytest.mark.parametrize("guidance", [{}, GUIDED])
 @pytest.mark.parametrize(("degradation", "sampler"), SAMPLINGS)
 def test_no_sampler_reads_from_the_device_in_a_step(
     degradation: Callable[[], Degradation],
     sampler: dict[str, Any],
-    guided: dict[str, Any],
+    guidance: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # What the cold sampler asks for before its first step.
     taus = samplers._new_noise(degradation(), timesteps(12, 4), sampler.get("eta", 0.0))
     monkeypatch.setattr(samplers, "_new_noise", lambda *_: taus)
-    assert drawn(sampling_of(degradation(), sampler, guided)) == [12, 9, 6, 3, 0]
+    assert steps_of(sampling_of(degradation(), sampler, guidance)) == [12, 9, 6, 3, 0]
 
 
 @pytest.mark.usefixtures("meta")
@@ -138,16 +138,16 @@ def test_a_read_in_a_samplers_step_would_be_found(
     noise_from = Degradation.noise_from
     monkeypatch.setattr(Degradation, "noise_from", lambda self, xt, t, x0: (read(xt), noise_from(self, xt, t, x0))[1])
     with pytest.raises((RuntimeError, NotImplementedError)):
-        drawn(sampling_of(noise(), {"name": "ddim"}, {}))
+        steps_of(sampling_of(noise(), {"name": "ddim"}, {}))
 
 
-class Done(Exception):
+class EpochEnd(Exception):
     """The steps of an epoch are done."""
 
 
 def epoch_on_meta(preset: Path | str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> int:
     """Trains for an epoch of three steps with all that ``diffcli train`` does beside them; returns the steps done."""
-    made: list[Trainer] = []
+    trainers: list[Trainer] = []
 
     class OnMeta(SingleDeviceStrategy):
         def teardown(self) -> None:
@@ -158,19 +158,19 @@ def epoch_on_meta(preset: Path | str, folder: Path, monkeypatch: pytest.MonkeyPa
             assert device == META
 
     def trainer_on_meta(**options: Any) -> Trainer:
-        made.append(Trainer(**options | {"accelerator": MetaAccelerator(), "strategy": OnMeta(META)}))
-        return made[-1]
+        trainers.append(Trainer(**options | {"accelerator": MetaAccelerator(), "strategy": OnMeta(META)}))
+        return trainers[-1]
 
-    def done(*_: Any) -> None:
-        raise Done
+    def stop(*_: Any) -> None:
+        raise EpochEnd
 
     monkeypatch.setattr(LastCheckpoint, "_save", lambda *_: None)  # due where the machine is slow
     # What is done once, before the first step.
     monkeypatch.setattr("lightning.pytorch.loops.fit_loop.has_len_all_ranks", lambda *_, **__: True)
     monkeypatch.setattr(training_module, "fit_prior", lambda prior, *_: prior)
     monkeypatch.setattr(training_trainer, "Trainer", trainer_on_meta)
-    monkeypatch.setattr(History, "on_train_epoch_end", done)
-    with pytest.raises(Done):
+    monkeypatch.setattr(History, "on_train_epoch_end", stop)
+    with pytest.raises(EpochEnd):
         train(
             str(preset),
             {"training.val_every": 1000, "training.sample_epochs": []} | changes,
@@ -179,7 +179,7 @@ def epoch_on_meta(preset: Path | str, folder: Path, monkeypatch: pytest.MonkeyPa
             devices=Devices("cpu", "1"),
             quiet=True,
         )
-    return int(made[-1].global_step)  # one before it may only have been asked for its devices
+    return int(trainers[-1].global_step)  # one before it may only have been asked for its devices
 
 
 RECIPES: list[tuple[str, dict[str, Any]]] = [

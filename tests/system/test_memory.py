@@ -29,8 +29,8 @@ def mebibytes() -> float:
 
 
 @LINUX
-def test_sampling_again_and_again_leaks_nothing(workplace: Path, trained: Path) -> None:
-    options = SampleOptions(trained, 1, Path("image.png"), devices=Devices("cpu", "1"), steps=2, quiet=True)
+def test_sampling_again_and_again_leaks_nothing(workplace: Path, hot_run: Path) -> None:
+    options = SampleOptions(hot_run, 1, Path("image.png"), devices=Devices("cpu", "1"), steps=2, quiet=True)
 
     def again(times: int) -> float:
         for _ in range(times):
@@ -39,9 +39,9 @@ def test_sampling_again_and_again_leaks_nothing(workplace: Path, trained: Path) 
         return mebibytes()
 
     before = again(30)  # caches fill
-    grown = again(1000 if SLOW else 60) - before
-    print(f"{1000 if SLOW else 60} x sample --n 1: {grown:+.1f} MiB")
-    assert grown < (20 if SLOW else 8)
+    growth = again(1000 if SLOW else 60) - before
+    print(f"{1000 if SLOW else 60} x sample --n 1: {growth:+.1f} MiB")
+    assert growth < (20 if SLOW else 8)
 
 
 PEAK = """
@@ -60,12 +60,12 @@ for count in counts:
 
 @LINUX
 @pytest.mark.parametrize("out", ["images.npz", "images"])
-def test_memory_is_flat_in_the_number_of_images(workplace: Path, trained: Path, out: str) -> None:
+def test_memory_is_flat_in_the_number_of_images(workplace: Path, hot_run: Path, out: str) -> None:
     few, many = 200, 20_000 if SLOW else 2_000
     # The highest of a process so far: what many images take beyond a few shows in the same one.
-    command = [sys.executable, "-c", PEAK, str(trained), out, str(few), str(many)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    peaks = [int(line) / 1024 for line in printed.split()]
+    command = [sys.executable, "-c", PEAK, str(hot_run), out, str(few), str(many)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    peaks = [int(line) / 1024 for line in output.split()]
     assert len(peaks) == 2
     print(f"peak memory for {few} and {many} images to {out}: {peaks[0]:.0f} and {peaks[1]:.0f} MiB")
     assert peaks[1] - peaks[0] < 10
@@ -79,6 +79,6 @@ def test_memory_is_flat_in_the_number_of_images(workplace: Path, trained: Path, 
 def test_an_array_is_written_batch_by_batch_and_read_as_one(tmp_path: Path) -> None:
     images = torch.randint(0, 256, (7, 3, 4, 5), dtype=torch.uint8)
     save_arrays(map(BYTES.of, images.split(3)), 7, tmp_path / "images.npz", "a label")
-    held = np.load(tmp_path / "images.npz")
-    assert np.array_equal(held["images"], images.permute(0, 2, 3, 1).numpy())
-    assert str(held["label"]) == "a label"
+    content = np.load(tmp_path / "images.npz")
+    assert np.array_equal(content["images"], images.permute(0, 2, 3, 1).numpy())
+    assert str(content["label"]) == "a label"

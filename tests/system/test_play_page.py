@@ -57,7 +57,7 @@ def draw_seven(page: Any) -> None:
     page.mouse.up()
 
 
-SEEN = """() => {
+CAPTION_RECORD = """() => {
   window.seen = [];
   new MutationObserver(() => document.querySelectorAll("figcaption")
     .forEach((one) => window.seen.push(one.textContent)))
@@ -68,7 +68,7 @@ SEEN = """() => {
 @pytest.mark.parametrize("size", SIZES)
 def test_a_visitor_generates_draws_and_restores(visit, shown_models: Models, strangers: list[Any], size: str) -> None:
     page = visit(**SIZES[size])
-    page.evaluate(SEEN)
+    page.evaluate(CAPTION_RECORD)
     page.get_by_role("button", name="Generate").click()
     page.get_by_text("seed 0,").wait_for()
     for url, model in zip(pictures(page), shown_models.values(), strict=True):
@@ -87,11 +87,11 @@ def test_a_visitor_generates_draws_and_restores(visit, shown_models: Models, str
     assert 0.05 < float((image > 128).float().mean()) < 0.5
     until(page, lambda: pictures(page)[:1] == [of_image(image[0], "").url])  # what was shown before was half a stroke
     until(page, lambda: len(pictures(page)) == 4)
-    _, degraded, one_step, restored = pictures(page)
+    _, degraded, one_step, restoration = pictures(page)
     xt = shown_models["hot"].degrade(image, 10)
     assert degraded == of_image(xt[0], "").url
     assert one_step == of_image(shown_models["hot"].estimate(xt, 10)[0], "").url
-    assert restored == of_image(shown_models["hot"].restore(xt, t=10, quiet=True)[0], "").url
+    assert restoration == of_image(shown_models["hot"].restore(xt, t=10, quiet=True)[0], "").url
     shot(page, f"{size}-restore")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert strangers == []
@@ -153,8 +153,8 @@ def test_a_measurement_is_answered_several_times(visit, shown_models: Models) ->
     half = {"name": "pixelate", "block": 4, "T": 1}
     y = draw_measurements(degradation_named(half, (1, 8, 8)), levels[None, None], 1, 0.01, 0)
     answers = shown_models["hot"].posterior(y, half, sigma=0.01, samples=2, quiet=True)
-    made = [answers.mean, deviation_picture(answers.standard_deviation), *answers.samples]
-    assert pictures(page)[2:] == [of_image(images[0], "").url for images in made]
+    tensors = [answers.mean, deviation_picture(answers.standard_deviation), *answers.samples]
+    assert pictures(page)[2:] == [of_image(images[0], "").url for images in tensors]
     shot(page, "phone-measured")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     choose(page, "Model", "cold")
@@ -213,8 +213,8 @@ def test_what_is_set_is_what_is_drawn(visit, shown_models: Models) -> None:
     page.get_by_role("button", name="Another").click()
     page.get_by_text("seed 1,").wait_for()
     options = {"seed": 1, "label": 7, "sampler": "heun", "steps": 3, "guidance": 2.0}
-    made = shown_models["hot"].sample(2, quiet=True, **options)
-    assert pictures(page) == [of_grid(made, "").url]
+    images = shown_models["hot"].sample(2, quiet=True, **options)
+    assert pictures(page) == [of_grid(images, "").url]
     choose(page, "Model", "cold")  # whose sampler, steps and guidance are others
     page.get_by_role("button", name="Generate").click()
     page.get_by_text("cold: drawn").wait_for()
@@ -245,8 +245,8 @@ def test_why_is_shown(visit, shown_models: Models) -> None:
     page.get_by_role("button", name="Show").click()
     page.get_by_text("hot, prior standard-normal, seed 0").wait_for()
     assert len(pictures(page)) == 2 * 6 + 2 * 8 + 3 * 8
-    made = shown_models["hot"].sample(8, seed=0, quiet=True)
-    assert pictures(page)[-1] == of_image(made[-1], "").url
+    images = shown_models["hot"].sample(8, seed=0, quiet=True)
+    assert pictures(page)[-1] == of_image(images[-1], "").url
     shot(page, "phone-why")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
@@ -271,5 +271,5 @@ def test_no_file_is_read_that_a_visitor_names(address: str, workplace: Path) -> 
     event = {"data": [file], "fn_index": 0, "session_hash": "abc"}
     assert answer(address, "/gradio_api/queue/join", event) == 400
     assert answer(address, "/gradio_api/upload", event) == 404
-    encoded = base64.b64encode(b"x" * 32_000_000).decode()
-    assert answer(address, "/gradio_api/queue/join", {"data": [encoded]}) == 413
+    content = base64.b64encode(b"x" * 32_000_000).decode()
+    assert answer(address, "/gradio_api/queue/join", {"data": [content]}) == 413

@@ -20,14 +20,14 @@ from diffcli.utils.compile import precision_of
 from diffcli.utils.devices import Devices
 
 PRESETS = sorted(preset_files())
-MIXED = ("bf16-mixed", "16-mixed")
+HALVES = ("bf16-mixed", "16-mixed")
 RECIPES = [
     {"training.clip_norm": clip, "training.ema": ema, "training.lr_decay": decay} | more
     for clip, ema, decay, more in itertools.product(
         ("0.5", "null"), ("0.9", "null"), ("true", "false"), ({"training.optimizer": "muon", "labels": "{}"}, {})
     )
 ]
-CASES = list(itertools.product(PRESETS, MIXED, RECIPES))
+CASES = list(itertools.product(PRESETS, HALVES, RECIPES))
 SHORT = [case for case in CASES if case[0] in ("quickstart", "mnist-fast", "blur-fast") and "true" in str(case[2])]
 
 
@@ -47,8 +47,8 @@ def test_a_precision_trains_a_preset(
     monkeypatch.setenv("DIFFCLI_DATA", str(small_mnist))
     save_pictures()
     small = ["--limit-batches", 2, "--batch-size", 4, "--epochs", 1, "--set", "training.sample_epochs=[]"]
-    changed = [f"--set={key}={value}" for key, value in recipe.items()]
-    command = ["train", "--preset", name, *small, *changed, "--out", "run", "--accelerator", "cpu", "-q"]
+    assignments = [f"--set={key}={value}" for key, value in recipe.items()]
+    command = ["train", "--preset", name, *small, *assignments, "--out", "run", "--accelerator", "cpu", "-q"]
     result = cli(*command, "--precision", precision)
     assert result.code == 0, result.err
     content = torch.load(Run(Path("run")).last, weights_only=True)
@@ -102,8 +102,8 @@ def test_auto_on_cuda(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, in
     assert precision_of(Devices("cuda", precision="auto")) == expected
 
 
-def test_samples_and_scores_in_bfloat16(cli: Cli, trained: Path, workplace: Path) -> None:
-    shutil.copytree(trained, "run")
+def test_samples_and_scores_in_bfloat16(cli: Cli, hot_run: Path, workplace: Path) -> None:
+    shutil.copytree(hot_run, "run")
     words = ["--run", "run", "--steps", 3, "--accelerator", "cpu", "-q"]
     images, scores = {}, {}
     for precision in ("32-true", "bf16-mixed"):
@@ -122,33 +122,33 @@ def test_samples_and_scores_in_bfloat16(cli: Cli, trained: Path, workplace: Path
         assert 0 < abs(scores["bf16-mixed"][key] - value) < 0.05 * value, key
 
 
-def test_bfloat16_changes_the_network_alone(trained: Path) -> None:
-    model = load(trained, devices=Devices("cpu", "1", precision="bf16-mixed"))
-    seen = []
+def test_bfloat16_changes_the_network_alone(hot_run: Path) -> None:
+    model = load(hot_run, devices=Devices("cpu", "1", precision="bf16-mixed"))
+    dtypes = []
     module = next(m for m in model.denoiser.network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear))
-    module.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
+    module.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
     step = list(model.trajectory(2, steps=2))[-1]
-    assert set(seen) == {torch.bfloat16}
+    assert set(dtypes) == {torch.bfloat16}
     assert step.xs.dtype == step.x0_hat.dtype == torch.float32
     assert {weight.dtype for weight in model.denoiser.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("command", ["sample", "eval"])
-def test_other_precisions_are_refused_there_too(cli: Cli, trained: Path, workplace: Path, command: str) -> None:
-    result = cli(command, "--run", trained, "--precision", "half")
+def test_other_precisions_are_refused_there_too(cli: Cli, hot_run: Path, workplace: Path, command: str) -> None:
+    result = cli(command, "--run", hot_run, "--precision", "half")
     assert (result.code, result.err.count("\n")) == (2, 1)
     assert "--precision: unknown precision" in result.err
     assert not list(workplace.iterdir())
 
 
 def test_compile_without_a_compiler_is_refused(
-    cli: Cli, trained: Path, workplace: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, hot_run: Path, workplace: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_compiler(*_: object, **__: object) -> None:
         raise RuntimeError("No working C++ compiler found in cpp.cxx: (None, 'g++')\nSet TORCHDYNAMO_VERBOSE=1")
 
     monkeypatch.setattr(torch, "compile", lambda function: no_compiler)
-    for command in (["train", "--preset", tiny], ["sample", "--run", trained], ["eval", "--run", trained]):
+    for command in (["train", "--preset", tiny], ["sample", "--run", hot_run], ["eval", "--run", hot_run]):
         result = cli(*command, "--compile")
         assert result.code == 2
         assert "No working C++ compiler found" in result.err

@@ -37,11 +37,11 @@ RECIPE = (
 def diffcli(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, which may start others."""
     command = [sys.executable, "-m", "diffcli", *map(str, arguments), "--accelerator", "cpu", "-q"]
-    finished = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment
     )
-    assert finished.returncode == 0, finished.stderr
-    return finished
+    assert process.returncode == 0, process.stderr
+    return process
 
 
 def history(run: str) -> list[dict[str, str]]:
@@ -85,28 +85,28 @@ class Both:
 
 
 @pytest.fixture(scope="module")
-def both(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Both:
+def both(hot_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Both:
     place = tmp_path_factory.mktemp("both")
     (place / "recipe.yaml").write_text(RECIPE)
     (place / "several.py").write_text(SEVERAL)
-    run = ["--run", str(trained)]
+    run = ["--run", str(hot_run)]
     commands = [
         ["train", "--preset", "recipe.yaml", "--out", "two"],
         ["sample", *run, *SAMPLE, "--out", "two.npz"],
         [*READY, "--batch-size", "7", "--out", "ready.npz"],
         ["eval", *run, *MEASURE],
     ]
-    typed = json.dumps([[*command, *TWO, "--accelerator", "cpu", "-q"] for command in commands])
-    finished = subprocess.run(
-        [sys.executable, "several.py", typed],
+    text = json.dumps([[*command, *TWO, "--accelerator", "cpu", "-q"] for command in commands])
+    process = subprocess.run(
+        [sys.executable, "several.py", text],
         cwd=place,
         capture_output=True,
         text=True,
         timeout=300,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    assert finished.returncode == 0, finished.stderr
-    return Both(place, finished.stdout.splitlines())
+    assert process.returncode == 0, process.stderr
+    return Both(place, process.stdout.splitlines())
 
 
 def test_two_processes_train_like_one(cli: Cli, workplace: Path, both: Both) -> None:
@@ -127,8 +127,8 @@ def test_two_processes_train_like_one(cli: Cli, workplace: Path, both: Both) -> 
     assert history("two")[-1]["epoch"] == "3"
 
 
-def test_two_processes_sample_the_same_images(cli: Cli, workplace: Path, trained: Path, both: Both) -> None:
-    alone(cli, "sample", "--run", trained, *SAMPLE, "--out", "one.npz")
+def test_two_processes_sample_the_same_images(cli: Cli, workplace: Path, hot_run: Path, both: Both) -> None:
+    alone(cli, "sample", "--run", hot_run, *SAMPLE, "--out", "one.npz")
     assert both.lines[1] == "two.npz"
     one, two = np.load("one.npz")["images"], np.load(both.place / "two.npz")["images"]
     assert one.shape == (64, 8, 8, 1)
@@ -151,8 +151,8 @@ def test_two_processes_sample_the_bytes_of_one_with_two_threads_from_a_ready_mod
     assert np.array_equal(one, two)
 
 
-def test_two_processes_measure_the_same(cli: Cli, workplace: Path, trained: Path, both: Both) -> None:
-    reports = [json.loads(alone(cli, "eval", "--run", trained, *MEASURE)), json.loads("\n".join(both.lines[3:]))]
+def test_two_processes_measure_the_same(cli: Cli, workplace: Path, hot_run: Path, both: Both) -> None:
+    reports = [json.loads(alone(cli, "eval", "--run", hot_run, *MEASURE)), json.loads("\n".join(both.lines[3:]))]
     assert reports[1]["settings"]["processes"] == 2
     assert reports[0]["scores"] == pytest.approx(reports[1]["scores"], rel=1e-6)
     assert reports[0]["loss_by_t"] == reports[1]["loss_by_t"]
@@ -170,13 +170,13 @@ def test_two_processes_fit_a_prior_once_and_share_it(cli: Cli, workplace: Path) 
 
 
 @pytest.mark.slow
-def test_two_processes_restore_the_same_images(cli: Cli, workplace: Path, trained: Path) -> None:
+def test_two_processes_restore_the_same_images(cli: Cli, workplace: Path, hot_run: Path) -> None:
     (workplace / "own").mkdir()
     for number, image in enumerate(np.random.default_rng(0).integers(0, 256, (7, 9, 12), np.uint8)):
         Image.fromarray(image).save(workplace / "own" / f"{number}.png")
     Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), [5, 4], axis=0).repeat(12, axis=1)).save("mask.png")
     for options in (["--t", 8], ["--mask", "mask.png", "--steps", 4, "--resampling", 2]):
-        command = ["restore", "own", "--run", trained, "--batch-size", 2, *options]
+        command = ["restore", "own", "--run", hot_run, "--batch-size", 2, *options]
         alone(cli, *command, "--out", "one.npz")
         assert diffcli(*command, "--out", "two.npz", *TWO).stdout == "two.npz\n"
         with np.load("one.npz") as one, np.load("two.npz") as two:
@@ -186,19 +186,19 @@ def test_two_processes_restore_the_same_images(cli: Cli, workplace: Path, traine
 
 
 @pytest.mark.slow
-def test_torchrun_starts_the_processes_as_well(cli: Cli, workplace: Path, trained: Path) -> None:
+def test_torchrun_starts_the_processes_as_well(cli: Cli, workplace: Path, hot_run: Path) -> None:
     code = "import sys; from diffcli.cli import main; main(sys.argv[1:])"
     (workplace / "run.py").write_text(code)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     # Without the two dashes torchrun takes --run and --n for abbreviations of its own options.
     command = [*launcher, "--", "run.py", "sample"]
-    options = ["--run", str(trained), "--n", "20", "--devices", "2", "--out", "two.npz", "--accelerator", "cpu", "-q"]
-    finished = subprocess.run(
+    options = ["--run", str(hot_run), "--n", "20", "--devices", "2", "--out", "two.npz", "--accelerator", "cpu", "-q"]
+    process = subprocess.run(
         [*command, *options], capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout == "two.npz\n"
-    alone(cli, "sample", "--run", trained, "--n", 20, "--out", "one.npz")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == "two.npz\n"
+    alone(cli, "sample", "--run", hot_run, "--n", 20, "--out", "one.npz")
     assert np.array_equal(np.load("one.npz")["images"], np.load("two.npz")["images"])
 
 
@@ -212,27 +212,27 @@ def test_torchrun_starts_the_processes_as_well(cli: Cli, workplace: Path, traine
         ["train", "--preset", "tiny.yaml", "--strategy", "ddp_spawn", "--devices", "2"],
     ],
 )
-def test_a_strategy_that_cannot_work_is_refused(cli: Cli, workplace: Path, tiny: Path, trained: Path, words) -> None:
-    before = sorted(workplace.rglob("*")), sorted(trained.rglob("*"))
-    result = cli(*[str(trained) if word == "RUN" else word for word in words], "--accelerator", "cpu", "-q")
+def test_a_strategy_that_cannot_work_is_refused(cli: Cli, workplace: Path, tiny: Path, hot_run: Path, words) -> None:
+    before = sorted(workplace.rglob("*")), sorted(hot_run.rglob("*"))
+    result = cli(*[str(hot_run) if word == "RUN" else word for word in words], "--accelerator", "cpu", "-q")
     assert (result.code, result.err.count("\n")) == (2, 1), result
     assert f"--strategy {words[words.index('--strategy') + 1]}: " in result.err
     assert "ddp" in result.err
-    assert (sorted(workplace.rglob("*")), sorted(trained.rglob("*"))) == before
+    assert (sorted(workplace.rglob("*")), sorted(hot_run.rglob("*"))) == before
 
 
-STARTED = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0"}
+ENVIRONMENT = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0"}
 
 
 @pytest.mark.parametrize("case", itertools.product(["train", "sample"], ["1", "4"]), ids=str)
 def test_other_processes_than_were_started_are_refused(
-    cli: Cli, workplace: Path, tiny: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str]
+    cli: Cli, workplace: Path, tiny: Path, hot_run: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str]
 ) -> None:
     command, devices = case
-    for name, value in STARTED.items():
+    for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     before = sorted(workplace.rglob("*"))
-    words = {"train": ["--preset", tiny, "--out", "run"], "sample": ["--run", trained, "--n", 2]}[command]
+    words = {"train": ["--preset", tiny, "--out", "run"], "sample": ["--run", hot_run, "--n", 2]}[command]
     result = cli(command, *words, "--devices", devices, "--accelerator", "cpu")
     assert (result.code, result.err.count("\n")) == (2, 1), result
     assert "--devices" in result.err
@@ -309,30 +309,30 @@ def test_slurm_requeues_a_job_of_two_processes(workplace: Path) -> None:
     (workplace / "scontrol").chmod(0o755)
     job = {"JOB_ID": str(os.getpid()), "JOB_NAME": "night", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NODEID": "0"}
     command = [sys.executable, "slow.py", "train", "--preset", "recipe.yaml", "--epochs", "5000", "--out", "run"]
-    started = []
+    jobs = []
     for rank in "01":
         slurm = {f"SLURM_{key}": value for key, value in (job | {"PROCID": rank, "LOCALID": rank}).items()}
         environment = os.environ | slurm | {"PATH": f"{workplace}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         words = [*command, *TWO, "--accelerator", "cpu", "-q"]
-        started.append(subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True))
+        jobs.append(subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True))
     try:
         deadline = time.monotonic() + 100
         while not Run(workplace / "run").metrics_file.is_file() and time.monotonic() < deadline:
             time.sleep(0.1)
-        for process in started:
+        for process in jobs:
             process.send_signal(signal.SIGUSR1)
         while not (workplace / "requeued").is_file() and time.monotonic() < deadline:
             time.sleep(0.1)
         assert (workplace / "requeued").read_text() == f"requeue {os.getpid()}\n"
-        for process in started:  # pre-empted
+        for process in jobs:  # pre-empted
             process.send_signal(signal.SIGTERM)
-        errors = [process.communicate(timeout=60)[1] for process in started]
+        errors = [process.communicate(timeout=60)[1] for process in jobs]
     finally:
-        for process in started:
+        for process in jobs:
             process.kill()
-    assert [process.returncode for process in started] == [143, 0]
+    assert [process.returncode for process in jobs] == [143, 0]
     assert errors[0].count("\n") == 1, errors[0]
     assert errors[1] == ""
-    (saved,) = (workplace / "run").glob("hpc_ckpt_*.ckpt")
-    content = torch.load(saved, weights_only=True)
+    (checkpoint,) = (workplace / "run").glob("hpc_ckpt_*.ckpt")
+    content = torch.load(checkpoint, weights_only=True)
     assert int(content["averaging_state"]["n_averaged"]) == content["global_step"]

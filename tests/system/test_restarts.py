@@ -44,39 +44,39 @@ if DONE:
 CALLS = ("train", "number", "evaluate", "study")
 
 
-def told(run: Path, how: list[str], sources: str = "[sys.argv[0]]", done: str = "") -> list[str]:
+def lines_of(run: Path, how: list[str], sources: str = "[sys.argv[0]]", out: str = "") -> list[str]:
     """What the program prints, line by line; it is given to Python as an argument or as its input."""
-    program = PROGRAM.replace("RUN", repr(str(run))).replace("SOURCES", sources).replace("DONE", repr(done))
+    program = PROGRAM.replace("RUN", repr(str(run))).replace("SOURCES", sources).replace("DONE", repr(out))
     words, text = ([*how, program], None) if how == ["-c"] else (how, program)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *words], input=text, capture_output=True, text=True, timeout=300, env=environment
     )
-    assert (finished.returncode, finished.stderr) == (0, "")
-    return finished.stdout.splitlines()
+    assert (process.returncode, process.stderr) == (0, "")
+    return process.stdout.splitlines()
 
 
-def refusal(came: str) -> str:
+def refusal(origin: str) -> str:
     return (
-        f"2 processes are asked for, and each of them starts this program again, which came {came}: write it into a "
+        f"2 processes are asked for, and each of them starts this program again, which came {origin}: write it into a "
         "file and run that, or take `devices` 1"
     )
 
 
-def test_a_program_of_the_command_line_takes_one_process(workplace: Path, tiny: Path, trained: Path) -> None:
-    *refused, done = told(trained, ["-c"], done="x.json")
-    assert refused == [f"{name} {refusal('from python -c')}" for name in CALLS]
-    assert done == "x.json"  # one process needs no file
+def test_a_program_of_the_command_line_takes_one_process(workplace: Path, tiny: Path, hot_run: Path) -> None:
+    *refusals, answer = lines_of(hot_run, ["-c"], out="x.json")
+    assert refusals == [f"{name} {refusal('from python -c')}" for name in CALLS]
+    assert answer == "x.json"  # one process needs no file
     assert {path.name for path in workplace.iterdir()} == {"tiny.yaml", "x.json"}
 
 
 def test_a_program_of_standard_input_or_whose_file_is_gone_takes_one_process(
-    workplace: Path, tiny: Path, trained: Path
+    workplace: Path, tiny: Path, hot_run: Path
 ) -> None:
     # Python calls a program of its input by a dash where that was asked for, and by nothing where it was not.
-    lines = told(trained, ["-"], sources="[sys.argv[0], '', 'gone.py']")
-    came = ["from standard input", "from standard input", "from gone.py, which is no file here"]
-    assert lines == [f"{name} {refusal(source)}" for name in CALLS for source in came]
+    lines = lines_of(hot_run, ["-"], sources="[sys.argv[0], '', 'gone.py']")
+    origins = ["from standard input", "from standard input", "from gone.py, which is no file here"]
+    assert lines == [f"{name} {refusal(source)}" for name in CALLS for source in origins]
     assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
 
 
@@ -93,18 +93,18 @@ def read_only(folder: Path) -> Iterator[None]:
     """A folder that cannot be written; in place of chmod, which does not bind root."""
     temporary = tempfile.TemporaryFile
 
-    def refused(*args: Any, **kwargs: Any) -> Any:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
         if Path(kwargs.get("dir") or ".").resolve().is_relative_to(folder.resolve()):
             raise OSError(30, "Read-only file system")
         return temporary(*args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "TemporaryFile", refused)
+        patch.setattr(tempfile, "TemporaryFile", refuse)
         yield
 
 
-def test_the_scores_of_a_run_that_cannot_be_written_go_into_a_file(cli: Cli, workplace: Path, trained: Path) -> None:
-    run = shutil.copytree(trained, workplace / "run")
+def test_the_scores_of_a_run_that_cannot_be_written_go_into_a_file(cli: Cli, workplace: Path, hot_run: Path) -> None:
+    run = shutil.copytree(hot_run, workplace / "run")
     (run / "eval.json").unlink(missing_ok=True)
     before = sorted(run.rglob("*"))
     words = ["eval", "--run", run, "--loss", "--n-test", 5, "--accelerator", "cpu", "-q"]
@@ -130,17 +130,17 @@ def test_the_scores_of_a_run_that_cannot_be_written_go_into_a_file(cli: Cli, wor
         assert expected in result.err
 
 
-def test_a_model_files_scores_go_where_they_are_asked_for(cli: Cli, workplace: Path, trained: Path) -> None:
-    assert cli("export", trained, "--out", "m.safetensors", "-q").code == 0
+def test_a_model_files_scores_go_where_they_are_asked_for(cli: Cli, workplace: Path, hot_run: Path) -> None:
+    assert cli("export", hot_run, "--out", "m.safetensors", "-q").code == 0
     result = cli("eval", "--model", "m.safetensors", "--loss", "--n-test", 5, "--out", "scores.json", "-q")
     assert result.out.splitlines()[-1] == "scores.json"
     assert json.loads(Path("scores.json").read_text())["settings"]["n_test"] == 5
 
 
 def test_runs_that_cannot_be_written_are_told_of_before_others_are_measured(
-    cli: Cli, workplace: Path, trained: Path, guided: Path
+    cli: Cli, workplace: Path, hot_run: Path, guided_run: Path
 ) -> None:
-    first, second = (shutil.copytree(run, workplace / run.parent.name) for run in (trained, guided))
+    first, second = (shutil.copytree(run, workplace / run.parent.name) for run in (hot_run, guided_run))
     shutil.rmtree(first / "compare", ignore_errors=True)
     with read_only(second):
         result = cli("compare", first, second, "--loss", "--n-test", 5, "--accelerator", "cpu", "-q")

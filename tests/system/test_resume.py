@@ -39,10 +39,10 @@ HOOKS = (
     "on_save_checkpoint",
 )
 TRAIN = ("train", "--accelerator", "cpu", "-q")
-Struck = Callable[[Callback], None]
+Sender = Callable[[Callback], None]
 
 
-class Killed(BaseException):
+class Kill(BaseException):
     """Stands for SIGKILL: nothing is saved or said after it."""
 
 
@@ -61,7 +61,7 @@ class Blow(Callback):
 
 
 def kill() -> None:
-    raise Killed
+    raise Kill
 
 
 STRIKES: dict[str, Callable[[], None]] = {
@@ -73,19 +73,19 @@ CODES = {"SIGINT": 130, "SIGTERM": 143}
 
 
 @pytest.fixture
-def struck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Struck]:
+def send(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender]:
     """Sends a blow into the next trainings; checkpoints are then written at every moment at which one may be."""
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(checkpoints, "SECONDS_BEFORE_EPOCH_END", 0.0)
     build = command.build_trainer
 
     def put(blow: Callback) -> None:
-        def built(*arguments: Any, **named: Any) -> Any:
-            trainer = build(*arguments, **named)
+        def build_with_blow(*arguments: Any, **options: Any) -> Any:
+            trainer = build(*arguments, **options)
             trainer.callbacks.insert(getattr(blow, "moment", 0) % (len(trainer.callbacks) + 1), blow)
             return trainer
 
-        monkeypatch.setattr(command, "build_trainer", built)
+        monkeypatch.setattr(command, "build_trainer", build_with_blow)
 
     yield put
     monkeypatch.setattr(command, "build_trainer", build)
@@ -169,25 +169,25 @@ def random_preset(rng: random.Random) -> str:
     return preset + rng.choice(["", "labels: {dropped: 0.2}\n"])
 
 
-def check(cli: Cli, struck: Struck, start: list[object], rng: random.Random, strikes: int) -> None:
+def check(cli: Cli, send: Sender, start: list[object], rng: random.Random, strikes: int) -> None:
     """Trains to the end once; then again and again with a blow, going on as the message says, and compares."""
     counter = Blow(0, kill)
-    struck(counter)
+    send(counter)
     result = cli(*TRAIN, *start, "--out", "whole")
     assert result.code == 0, result.err
     total = counter.count
     for _ in range(strikes):
         name = rng.choice(list(STRIKES))
         blow = Blow(rng.randint(1, total), STRIKES[name])
-        struck(blow)
+        send(blow)
         if name == "SIGKILL":
-            with pytest.raises(Killed):
+            with pytest.raises(Kill):
                 cli(*TRAIN, *start, "--out", "parts")
         else:
             result = cli(*TRAIN, *start, "--out", "parts")
             assert result.code in (CODES[name], 0), (result, blow.moment)
             assert result.code or blow.moment > 0.8 * total  # a blow at the very end may find nothing left to stop
-        struck(Blow(0, kill))
+        send(Blow(0, kill))
         again = ["--resume", "parts"] if Run(Path("parts")).preset_file.is_file() else [*start, "--out", "parts"]
         result = cli(*TRAIN, *again)
         assert result.code == 0 or "is done" in result.err, (result, name, blow.moment)
@@ -198,17 +198,17 @@ def check(cli: Cli, struck: Struck, start: list[object], rng: random.Random, str
 # The three recipes have, together, all that a random one may have, and each kind of blow.
 @pytest.mark.parametrize("seed", range(20) if SLOW else (1, 8, 19))
 def test_a_random_recipe_survives_an_interrupt_at_a_random_moment(
-    cli: Cli, struck: Struck, workplace: Path, seed: int
+    cli: Cli, send: Sender, workplace: Path, seed: int
 ) -> None:
     rng = random.Random(seed)
     Path("recipe.yaml").write_text(random_preset(rng))
-    check(cli, struck, ["--preset", "recipe.yaml"], rng, strikes=3)
+    check(cli, send, ["--preset", "recipe.yaml"], rng, strikes=3)
 
 
 @pytest.mark.parametrize("name", sorted(preset_files()) if SLOW else OF_EACH_KIND)
 def test_every_preset_survives_an_interrupt_at_a_random_moment(
     cli: Cli,
-    struck: Struck,
+    send: Sender,
     workplace: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
@@ -226,11 +226,11 @@ def test_every_preset_survives_an_interrupt_at_a_random_moment(
         small += ["--set", "training.max_time=null"]
     if "unlabelled" in name:  # more clusters than these few images are refused
         small += ["--set", "labels.clusters=10"]
-    check(cli, struck, ["--preset", name, *small], random.Random(name), strikes=4 if SLOW else 1)
+    check(cli, send, ["--preset", name, *small], random.Random(name), strikes=4 if SLOW else 1)
 
 
 def test_an_interrupt_in_an_epoch_without_validation_is_resumed_as_the_message_says(
-    cli: Cli, struck: Struck, workplace: Path, small_presets: None
+    cli: Cli, send: Sender, workplace: Path, small_presets: None
 ) -> None:
     start = ["--preset", "quickstart", "--limit-batches", 3, "--epochs", 12, "--data-dir", "my data"]
     assert cli(*TRAIN, *start, "--out", "whole").code == 0
@@ -241,13 +241,13 @@ def test_an_interrupt_in_an_epoch_without_validation_is_resumed_as_the_message_s
             if trainer.global_step == step:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    struck(AtStep())
+    send(AtStep())
     result = cli(*TRAIN, *start)
     assert result.code == 130
     assert "the work so far is saved" in result.err
     words = shlex.split(result.err.rsplit("diffcli ", 1)[1])
     assert words[-2:] == ["--data-dir", "my data"]
-    struck(Blow(0, kill))
+    send(Blow(0, kill))
     result = cli(*words, "-q", "--accelerator", "cpu")
     assert result.code == 0, result.err
     assert_equal_runs(Path("whole"), Path(result.out.strip()))
@@ -256,7 +256,7 @@ def test_an_interrupt_in_an_epoch_without_validation_is_resumed_as_the_message_s
     assert min(speeds) > 1.0  # an epoch resumed near its end once counted the images of its rest alone: 0.1
 
 
-def test_a_run_ended_by_its_time_goes_on_in_the_middle_of_the_epoch(cli: Cli, struck: Struck, workplace: Path) -> None:
+def test_a_run_ended_by_its_time_goes_on_in_the_middle_of_the_epoch(cli: Cli, send: Sender, workplace: Path) -> None:
     Path("recipe.yaml").write_text(TINY.replace("epochs: 2", "epochs: 10, max_time: 9h, val_every: 5"))
     assert cli(*TRAIN, "--preset", "recipe.yaml", "--out", "whole").code == 0
 
@@ -264,9 +264,9 @@ def test_a_run_ended_by_its_time_goes_on_in_the_middle_of_the_epoch(cli: Cli, st
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
             trainer.should_stop = trainer.global_step == 50
 
-    struck(AtStep())
+    send(AtStep())
     assert cli(*TRAIN, "--preset", "recipe.yaml", "--out", "parts").code == 0
-    struck(Blow(0, kill))
+    send(Blow(0, kill))
     assert torch.load(Run(Path("parts")).last, weights_only=True)["global_step"] == 50
     assert cli(*TRAIN, "--resume", "parts").code == 0
     assert table(Path("whole")) == table(Path("parts"))

@@ -25,7 +25,7 @@ RECIPE = TINY.replace("epochs: 2", "epochs: 4").replace(
 TRAIN = ["train", "--accelerator", "cpu", "-q"]
 
 
-def begun(folder: Path) -> Run:
+def new_run(folder: Path) -> Run:
     """A run folder as a training finds it when it saves."""
     folder.mkdir(exist_ok=True)
     (folder / "preset.yaml").touch()
@@ -47,11 +47,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     place = tmp_path_factory.mktemp("whole")
     (place / "recipe.yaml").write_text(RECIPE)
     start(place, "train", "--preset", "recipe.yaml", "--dry-run").join()  # imports, once for all
-    started = time.monotonic()
+    moment = time.monotonic()
     process = start(place, *TRAIN, "--preset", "recipe.yaml", "--out", "run")
     process.join()
     assert process.exitcode == 0, (place / "messages.txt").read_text()
-    return place / "run", time.monotonic() - started
+    return place / "run", time.monotonic() - moment
 
 
 def finish(place: Path) -> None:
@@ -76,20 +76,20 @@ def test_a_kill_at_any_moment_costs_nothing_but_time(workplace: Path, whole: tup
     finish(workplace)
     for ours, theirs in zip(states_of(workplace / "run"), states_of(run), strict=True):
         assert torch.equal(ours, theirs)
-    held = {file.name for file in Run(workplace / "run").checkpoints.iterdir()}
-    assert held == {"best.ckpt", "last.ckpt", "epoch-001.ckpt"}
+    names = {file.name for file in Run(workplace / "run").checkpoints.iterdir()}
+    assert names == {"best.ckpt", "last.ckpt", "epoch-001.ckpt"}
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_again(cli, workplace: Path, trained: Path) -> None:
-    shutil.copytree(trained, "run")
+def test_a_run_killed_before_its_first_checkpoint_starts_again(cli, workplace: Path, hot_run: Path) -> None:
+    shutil.copytree(hot_run, "run")
     shutil.rmtree("run/checkpoints")
     assert cli(*TRAIN, "--resume", "run").code == 0
-    both = [torch.load(Run(run).last, weights_only=True)["state_dict"] for run in (trained, Path("run"))]
+    both = [torch.load(Run(run).last, weights_only=True)["state_dict"] for run in (hot_run, Path("run"))]
     assert all(torch.equal(both[0][key], both[1][key]) for key in both[0])
 
 
-def test_a_run_can_be_moved_and_resumed(cli, workplace: Path, trained: Path) -> None:
-    shutil.copytree(trained, workplace / "elsewhere" / "renamed")
+def test_a_run_can_be_moved_and_resumed(cli, workplace: Path, hot_run: Path) -> None:
+    shutil.copytree(hot_run, workplace / "elsewhere" / "renamed")
     result = cli(*TRAIN, "--resume", "elsewhere/renamed", "--epochs", 3)
     assert result.code == 0, result.err
     assert torch.load(Run(Path("elsewhere/renamed")).last, weights_only=True)["epoch"] == 2
@@ -140,7 +140,7 @@ def test_a_second_interrupt_stops_at_once(workplace: Path) -> None:
 
 
 def test_a_failed_save_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = begun(tmp_path / "run")
+    run = new_run(tmp_path / "run")
     AtomicCheckpointIO(run).save_checkpoint({"step": 1}, run.last)
 
     def half(content: object, stream) -> None:
@@ -161,14 +161,14 @@ def test_a_diverged_training_ends_in_one_line_and_keeps_the_last_good_checkpoint
     key = next(key for key in content["state_dict"] if key.endswith("weight"))
     content["state_dict"][key].fill_(float("inf"))
     torch.save(content, Run(Path("run")).last)
-    spoilt = Run(Path("run")).last.read_bytes()
-    assert spoilt != good
+    last = Run(Path("run")).last.read_bytes()
+    assert last != good
     result = cli(*TRAIN, "--resume", "run", "--epochs", 4)
     assert result.code == 1
     assert "finite" in result.err
     assert "last.ckpt" in result.err
     assert result.err.count("\n") == 1
-    assert Run(Path("run")).last.read_bytes() == spoilt  # nothing was saved over it
+    assert Run(Path("run")).last.read_bytes() == last  # nothing was saved over it
 
 
 def test_a_vanished_run_folder_ends_in_one_line(cli, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,10 +195,10 @@ def test_a_vanished_run_folder_ends_in_one_line(cli, tiny: Path, monkeypatch: py
         ),
     ],
 )
-def test_out_of_memory_ends_in_one_line(cli, tiny: Path, trained: Path, monkeypatch, error: Exception) -> None:
+def test_out_of_memory_ends_in_one_line(cli, tiny: Path, hot_run: Path, monkeypatch, error: Exception) -> None:
     from diffcli.diffusion.denoiser import Denoiser
 
-    shutil.copytree(trained, "run")
+    shutil.copytree(hot_run, "run")
 
     def fail(*_: object) -> None:
         raise error
@@ -213,11 +213,11 @@ def test_out_of_memory_ends_in_one_line(cli, tiny: Path, trained: Path, monkeypa
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_named(cli, tiny: Path, workplace: Path, trained: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(cli, tiny: Path, workplace: Path, hot_run: Path) -> None:
     (workplace / "locked").mkdir(mode=0o500)
     for command in (
         [*TRAIN, "--preset", tiny, "--out", "locked/run"],
-        ["sample", "--run", trained, "--n", 1, "--out", "locked/grid.png"],
+        ["sample", "--run", hot_run, "--n", 1, "--out", "locked/grid.png"],
     ):
         result = cli(*command)
         assert (result.code, result.err.count("\n")) == (2, 1)

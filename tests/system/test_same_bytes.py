@@ -61,7 +61,7 @@ def test_a_trained_model_draws_the_same_whatever_the_batch_size(
     check_same(of_sizes(model, draw, steps=steps))
 
 
-def untrained(name: str, engine: str) -> Model:
+def fresh_model(name: str, engine: str) -> Model:
     """A preset's model with random weights, those that begin as zeros, too."""
     resolved = resolve(load_preset(name)[1])
     torch.manual_seed(0)
@@ -76,7 +76,7 @@ def untrained(name: str, engine: str) -> Model:
 @pytest.mark.parametrize("name", PRESETS if SLOW else OF_EACH_KIND)
 @pytest.mark.parametrize("engine", CPU)
 def test_a_presets_network_restores_the_same_whatever_the_batch_size(name: str, engine: str) -> None:
-    model = untrained(name, engine)
+    model = fresh_model(name, engine)
     xT = torch.randn(max(IMAGES.values()), *model.image_shape, generator=torch.Generator().manual_seed(1)) / 2
 
     def draw(model: Model, count: int, options: SamplerOptions) -> Iterator[Tensor]:
@@ -86,26 +86,26 @@ def test_a_presets_network_restores_the_same_whatever_the_batch_size(name: str, 
     check_same(of_sizes(model, draw, steps=2, autoguidance=1.0))
 
 
-class Recorded(nn.Module):
-    """Adds 1; the sizes of the batches that it was given are in ``seen``."""
+class Recorder(nn.Module):
+    """Adds 1; the sizes of the batches that it was given are in ``sizes``."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[int] = []
+        self.sizes: list[int] = []
 
     def forward(self, xt: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
         assert len(time) == len(xt)
         assert labels is None or len(labels) == len(xt)
-        self.seen.append(len(xt))
+        self.sizes.append(len(xt))
         return xt + time.view(-1, 1, 1, 1) + (0 if labels is None else labels.view(-1, 1, 1, 1))
 
 
 @pytest.mark.parametrize("count", [1, 7, 15, 16, 17, 32, 50])
 @pytest.mark.parametrize("labelled", [False, True])
 def test_a_network_is_given_batches_of_one_size(count: int, labelled: bool) -> None:
-    network = Recorded()
+    network = Recorder()
     xt, time = torch.randn(count, 1, 4, 4), torch.rand(count)
     labels = torch.arange(count) if labelled else None
     answer = FixedBatches(network)(xt, time, labels)
-    assert torch.equal(answer, Recorded()(xt, time, labels))
-    assert network.seen == [FIXED_BATCH] * -(-count // FIXED_BATCH)
+    assert torch.equal(answer, Recorder()(xt, time, labels))
+    assert network.sizes == [FIXED_BATCH] * -(-count // FIXED_BATCH)

@@ -44,27 +44,27 @@ OF_DIGITS = {"sklearn", "scipy", "rich.progress"}
 
 
 @pytest.fixture
-def copied(trained: Path, workplace: Path) -> Path:
+def run_copy(hot_run: Path, workplace: Path) -> Path:
     """A run that an evaluation may write into; beside it an image and a mask."""
     for name, levels in (("photo", [90] * 4), ("mask", [0, 255] * 2)):
         Image.frombytes("L", (2, 2), bytes(levels)).save(workplace / f"{name}.png")
-    return Path(shutil.copytree(trained, workplace / "run"))
+    return Path(shutil.copytree(hot_run, workplace / "run"))
 
 
-def loaded(*commands: Sequence[object]) -> list[set[str]]:
+def packages_of(*commands: Sequence[object]) -> list[set[str]]:
     """The heavy packages that a new process has loaded after each of its commands."""
     words = [[str(word) for word in command] for command in commands]
     argument = json.dumps([sorted(HEAVY), words])
-    done = subprocess.run([sys.executable, "-c", CODE, argument], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = [line.removeprefix("loaded ") for line in done.stdout.splitlines() if line.startswith("loaded [")]
+    process = subprocess.run([sys.executable, "-c", CODE, argument], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    lines = [line.removeprefix("loaded ") for line in process.stdout.splitlines() if line.startswith("loaded [")]
     assert len(lines) == len(commands)
     return [set(json.loads(line)) for line in lines]
 
 
 # In one process, commands that may load the same: what any of them loads is there after it.
 @pytest.mark.parametrize(
-    ("commands", "allowed"),
+    ("commands", "packages"),
     [
         ([["runs"], ["presets"], ["models"]], set()),
         (
@@ -81,19 +81,19 @@ def loaded(*commands: Sequence[object]) -> list[set[str]]:
     ],
     ids=lambda value: value[0][0] if isinstance(value, list) else "",
 )
-def test_a_command_loads_what_it_uses(copied: Path, commands: list[list[str]], allowed: set[str]) -> None:
-    run = ["--run", str(copied), "--steps", "2", "--accelerator", "cpu"]
-    typed = [[part for word in words for part in (run if word == "RUN" else [word])] for words in commands]
-    for command, heavy in zip(typed, loaded(*typed), strict=True):
-        assert heavy <= allowed, command
+def test_a_command_loads_what_it_uses(run_copy: Path, commands: list[list[str]], packages: set[str]) -> None:
+    run = ["--run", str(run_copy), "--steps", "2", "--accelerator", "cpu"]
+    calls = [[part for word in words for part in (run if word == "RUN" else [word])] for words in commands]
+    for command, heavy in zip(calls, packages_of(*calls), strict=True):
+        assert heavy <= packages, command
 
 
-def test_an_evaluation_and_a_comparison_of_evaluated_runs_load_no_metrics(cli: Cli, copied: Path) -> None:
+def test_an_evaluation_and_a_comparison_of_evaluated_runs_load_no_metrics(cli: Cli, run_copy: Path) -> None:
     effort = ["--n-test", "2", "--n-fid", "4", "--steps", "2", "--extractor", "classifier", "--accelerator", "cpu"]
-    compared = ["compare", copied, *effort]
-    assert cli(*compared).code == 0
-    evaluated = ["eval", "--run", copied, "--rmse", "--loss", *effort[:2], *effort[4:6], *effort[-2:]]
-    for heavy in loaded(compared, evaluated):
+    comparison = ["compare", run_copy, *effort]
+    assert cli(*comparison).code == 0
+    evaluation = ["eval", "--run", run_copy, "--rmse", "--loss", *effort[:2], *effort[4:6], *effort[-2:]]
+    for heavy in packages_of(comparison, evaluation):
         assert heavy <= {"torch"} | OF_DIGITS
 
 
@@ -107,7 +107,7 @@ SPINS = (
 
 
 @pytest.mark.parametrize(
-    ("chosen", "expected"),
+    ("settings", "expected"),
     [
         ({}, {"OMP_WAIT_POLICY": None, "GOMP_SPINCOUNT": "1000"}),
         ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": None}),
@@ -115,12 +115,12 @@ SPINS = (
     ],
 )
 def test_waiting_threads_yield_unless_the_user_says_otherwise(
-    chosen: dict[str, str], expected: dict[str, str | None]
+    settings: dict[str, str], expected: dict[str, str | None]
 ) -> None:
     outside = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     command = [sys.executable, "-c", SPINS]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=outside | chosen)
-    assert done.stdout.splitlines()[-1] == f"{expected} False"
+    process = subprocess.run(command, capture_output=True, text=True, check=True, env=outside | settings)
+    assert process.stdout.splitlines()[-1] == f"{expected} False"
 
 
 def test_the_spins_are_not_set_once_pytorch_is_loaded() -> None:

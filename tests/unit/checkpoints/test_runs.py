@@ -13,11 +13,11 @@ from diffcli.utils.errors import UserError
 from diffcli.utils.files import written_whole
 
 
-def make_run(name: str, started: str) -> Run:
-    run = Run(Path("runs") / name / started.replace(":", "-"))
+def make_run(name: str, date: str) -> Run:
+    run = Run(Path("runs") / name / date.replace(":", "-"))
     run.folder.mkdir(parents=True)
     run.preset_file.write_text("description: x\n")
-    run.info_file.write_text(json.dumps({"started": started}))
+    run.info_file.write_text(json.dumps({"started": date}))
     return run
 
 
@@ -41,12 +41,12 @@ def test_unknown_runs_are_named(workplace: Path) -> None:
         find_run("empty")
 
 
-def make_run_in(folder: str, preset: str, started: str) -> Run:
+def make_run_in(folder: str, preset: str, date: str) -> Run:
     """A run of ``--out``: its folder's name says nothing of its preset."""
     run = Run(Path(folder))
     run.folder.mkdir(parents=True, exist_ok=True)
     run.preset_file.write_text("description: x\n")
-    run.info_file.write_text(json.dumps({"started": started, "preset": preset}))
+    run.info_file.write_text(json.dumps({"started": date, "preset": preset}))
     return run
 
 
@@ -87,12 +87,12 @@ def test_a_run_may_hold_another(workplace: Path) -> None:
 def test_the_time_of_a_run_is_that_of_its_training(workplace: Path) -> None:
     new = make_run_in("runs/b", "x", "2026-01-02T10:00:00+00:00")
     old = make_run_in("runs/a", "x", "2026-01-01T10:00:00+00:00")
-    moved = Run(old.folder.rename(workplace / "runs" / "z").relative_to(workplace))
-    os.utime(moved.folder)
-    assert all_runs() == [moved, new]
+    other = Run(old.folder.rename(workplace / "runs" / "z").relative_to(workplace))
+    os.utime(other.folder)
+    assert all_runs() == [other, new]
     # Copies began at the same time: always the same one is taken.
-    copied = make_run_in("runs/c", "x", "2026-01-02T10:00:00+00:00")
-    assert all_runs() == [moved, new, copied]
+    copy = make_run_in("runs/c", "x", "2026-01-02T10:00:00+00:00")
+    assert all_runs() == [other, new, copy]
 
 
 def test_a_link_to_a_run_elsewhere_is_that_run(workplace: Path) -> None:
@@ -135,13 +135,13 @@ def test_a_run_without_a_readable_start_is_the_oldest(workplace: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(workplace: Path) -> None:
-    def interrupted() -> None:
+    def interrupt() -> None:
         with written_whole(Path("out.png")) as part:
             part.write_text("half")
             raise KeyboardInterrupt
 
     Path("out.png").write_text("before")
     with pytest.raises(KeyboardInterrupt):
-        interrupted()
+        interrupt()
     assert [path.name for path in workplace.iterdir() if "out" in path.name] == ["out.png"]
     assert Path("out.png").read_text() == "before"

@@ -47,18 +47,18 @@ def values(**changes: Any) -> dict[str, Any]:
     return nothing | {"fid": False, "kid": False, "accelerator": "auto", "devices": "1"} | changes
 
 
-def shown() -> dict[str, Any]:
+def toy_flags() -> dict[str, Any]:
     return {parameter.name: parameter.annotation.__metadata__[0] for parameter in Parameters(toy).signature}
 
 
 def test_the_flags_are_the_fields_and_the_command_s_own() -> None:
-    assert set(shown()) == set(values())
+    assert set(toy_flags()) == set(values())
     defaults = {parameter.name: parameter.default for parameter in Parameters(toy).signature}
     assert defaults == {name: inspect.Parameter.empty if name == "name" else values()[name] for name in values()}
 
 
 def test_the_help_names_flags_and_its_groups_stand_in_order() -> None:
-    about = shown()
+    about = toy_flags()
     assert about["n"].help == "Images; see --out-dir."
     assert (about["devices"].help, about["accelerator"].help) == ("How many.", "auto, cpu, cuda or mps.")
     panels = [one.rich_help_panel for one in about.values()]
@@ -71,8 +71,8 @@ def test_what_was_not_said_is_left_to_the_defaults() -> None:
 
 
 def test_what_was_said_is_the_value() -> None:
-    said = values(n=2, weight=0.5, many=["x"], loud=True, kid=True, accelerator="cpu", json_=True)
-    arguments = Parameters(toy).arguments(said)
+    given_values = values(n=2, weight=0.5, many=["x"], loud=True, kid=True, accelerator="cpu", json_=True)
+    arguments = Parameters(toy).arguments(given_values)
     expected = ToyOptions(
         "a", 2, weight=0.5, many=["x"], loud=True, metrics=["kid"], devices=Devices("cpu", devices="1")
     )
@@ -89,9 +89,9 @@ def test_what_was_said_is_the_value() -> None:
     ],
 )
 def test_a_check_holds_in_python_and_on_the_command_line(arguments: dict[str, Any], line: str) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         call("a", **arguments)
-    assert line in str(caught.value)
+    assert line in str(error.value)
     if arguments.keys() <= {"n", "weight"}:
         with pytest.raises(UserError, match=line):
             Parameters(toy).arguments(values(**arguments))

@@ -38,13 +38,13 @@ def test_a_preset_adds_noise_to_what_draws_none() -> None:
 
 
 def test_enough_noise_on_a_blur_ends_in_a_standard_normal() -> None:
-    drowned = load_preset("quickstart-blur")[1].model_copy(
+    noisy = load_preset("quickstart-blur")[1].model_copy(
         update={
             "noise": preset(noise={"name": "linear", "sigma_max": 1.0}).noise,
             "prior": preset(prior={"name": "standard-normal"}).prior,
         }
     )
-    assert list(candidate_priors(resolve(drowned).preset)) == ["standard-normal"]
+    assert list(candidate_priors(resolve(noisy).preset)) == ["standard-normal"]
 
 
 def test_one_preset_blurs_images_of_any_size_alike() -> None:
@@ -59,9 +59,9 @@ def test_one_preset_blurs_images_of_any_size_alike() -> None:
 
 def test_a_width_that_is_none_is_named_with_what_would_be_right() -> None:
     for width in ("wide", "14", True):
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError) as error:
             resolve(load_preset("colour-fast", {"schedule.width_max": width})[1])
-        assert str(caught.value).startswith("schedule.width_max: a width is a number of pixels, or a percentage of the")
+        assert str(error.value).startswith("schedule.width_max: a width is a number of pixels, or a percentage of the")
     with pytest.raises(
         UserError, match=r"schedule log-widths: width_max must be more than width_min, got 0\.5% <= 0\.3"
     ):
@@ -95,10 +95,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_does_not_fit_costs_one_line(case: str) -> None:
     changes, expected = BAD[case]
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         resolve(preset(**changes))
-    assert expected in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_noise_on_noise_is_refused() -> None:

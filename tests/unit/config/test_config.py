@@ -48,12 +48,12 @@ def test_resolved_presets_survive_yaml(name: str, tmp_path: Path) -> None:
 def test_some_presets_stand_for_all_in_long_tests() -> None:
     def kinds(names: list[str]) -> set[tuple[str, object]]:
         presets = [load_preset(name)[1] for name in names]
-        found = {("shape", resolve(preset).image_shape) for preset in presets}
+        parts = {("shape", resolve(preset).image_shape) for preset in presets}
         for part in ("network", "degradation", "noise", "prior", "sampler"):
-            found |= {(part, getattr(preset, part).name) for preset in presets if getattr(preset, part) is not None}
-        found |= {("prediction", preset.prediction) for preset in presets}
-        found |= {("attention", preset.network.parameters.get("attention", False)) for preset in presets}
-        return found | {("clusters", preset.labels is not None and bool(preset.labels.clusters)) for preset in presets}
+            parts |= {(part, getattr(preset, part).name) for preset in presets if getattr(preset, part) is not None}
+        parts |= {("prediction", preset.prediction) for preset in presets}
+        parts |= {("attention", preset.network.parameters.get("attention", False)) for preset in presets}
+        return parts | {("clusters", preset.labels is not None and bool(preset.labels.clusters)) for preset in presets}
 
     assert kinds(OF_EACH_KIND) == kinds(PRESETS)
 
@@ -136,9 +136,9 @@ BAD = {
 
 @pytest.mark.parametrize("assignment", BAD)
 def test_bad_values_are_named(assignment: str, tiny: Path) -> None:
-    with pytest.raises(UserError, match=BAD[assignment]) as caught:
+    with pytest.raises(UserError, match=BAD[assignment]) as error:
         build_denoiser(resolve(load_preset(str(tiny), overrides([assignment]))[1]))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_unknown_preset_names_the_nearest() -> None:
@@ -177,6 +177,6 @@ def test_missing_binary_and_huge_files_are_named(workplace: Path) -> None:
 
 
 def test_validate_reports_one_line() -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         validate(yaml.safe_load("description: 3"), "here")
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)

@@ -67,9 +67,9 @@ def test_an_argument_is_a_number_or_yaml_or_the_text_as_it_stands(text: str) -> 
     "text", ["[1", "{a: 1", "[a] b", "'a", '"a" b', "{a: 1, a: 2}", "[&a 1, *a]", "[!!python/name:os 1]"]
 )
 def test_what_begins_as_yaml_is_yaml(text: str) -> None:
-    with pytest.raises(UserError, match="here is not valid YAML") as caught:
+    with pytest.raises(UserError, match="here is not valid YAML") as error:
         parse_argument(text, "here")
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_file_has_comments_and_the_same_scalars() -> None:
@@ -151,5 +151,5 @@ def test_a_sampler_is_read_as_other_arguments_are() -> None:
     "text", ["1e-3", "08", "0123", "yes", "1:30", "null", "", "pics #2", "2024-01-01", "0x10", ".5", "<<", "=", "~"]
 )
 def test_text_is_written_as_text_for_every_reader(text: str) -> None:
-    written = as_yaml({"path": text, "classes": [text]})
-    assert parse_value(written, "here") == yaml.safe_load(written) == {"path": text, "classes": [text]}
+    document = as_yaml({"path": text, "classes": [text]})
+    assert parse_value(document, "here") == yaml.safe_load(document) == {"path": text, "classes": [text]}

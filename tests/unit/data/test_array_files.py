@@ -28,7 +28,7 @@ LABELS = np.arange(20) % 4
 TEN = np.arange(10)
 
 
-def loaded(**data: Any) -> tuple[dict[str, Any], Source]:
+def load(**data: Any) -> tuple[dict[str, Any], Source]:
     """The parameters of the resolved preset, and the images."""
     _, values = load_preset("quickstart", {"data": {"path": "a.npz", "name": "npz", **data}, "labels": None})
     preset = resolve(values, network=False)
@@ -44,7 +44,7 @@ def test_a_file_of_medmnist_is_read_as_it_is() -> None:
     arrays: dict[str, Any] = {f"{name}_images": images for name, images in parts.items()}
     arrays |= {f"{name}_labels": LABELS[: len(images), None] for name, images in parts.items()}
     np.savez_compressed("a.npz", **arrays)
-    parameters, source = loaded()
+    parameters, source = load()
     assert (parameters["images"], parameters["layout"]) == ("train_images", "HW")
     assert (parameters["size"], parameters["channels"]) == ([8, 9], 1)
     assert np.array_equal(source.development.images[:, 0].numpy(), np.concatenate([GREY, GREY[:6]]))
@@ -59,14 +59,14 @@ def test_a_file_of_medmnist_is_read_as_it_is() -> None:
 
 def test_a_file_of_keras_has_its_own_test_images() -> None:
     np.savez("a.npz", x_train=GREY, y_train=LABELS.astype(np.uint8), x_test=GREY[:5], y_test=LABELS[:5])
-    _, source = loaded()
+    _, source = load()
     assert (len(source.development), len(source.test)) == (20, 5)
     assert np.array_equal(source.test.labels.numpy(), LABELS[:5])
 
 
 def test_labels_keep_their_numbers_as_names_and_minus_one_is_none() -> None:
     np.savez("a.npz", images=GREY, labels=np.where(LABELS == 3, -1, 10 * (LABELS + 1)))
-    _, source = loaded()
+    _, source = load()
     assert source.classes == ("10", "20", "30")
     assert sorted(set(torch.cat([source.development.labels, source.test.labels]).tolist())) == [-1, 0, 1, 2]
     # No test images in the file: a fifth is held out, by class.
@@ -78,7 +78,7 @@ def test_labels_keep_their_numbers_as_names_and_minus_one_is_none() -> None:
 def test_the_only_images_of_a_file_are_taken(names: tuple[str, str]) -> None:
     arrays: dict[str, Any] = {names[0]: GREY, names[1]: LABELS}
     np.savez("a.npz", **arrays)
-    parameters, source = loaded()
+    parameters, source = load()
     assert parameters["images"] == names[0]
     assert bool(source.classes) == (names != ("pictures", "kinds"))
 
@@ -88,7 +88,7 @@ def test_the_only_images_of_a_file_are_taken(names: tuple[str, str]) -> None:
 def test_channels_are_first_or_last(channels: int, layout: str) -> None:
     images = RNG.integers(0, 256, (12, channels, 9, 10), np.uint8)
     np.savez("a.npz", images=images if layout == "CHW" else images.transpose(0, 2, 3, 1))
-    parameters, source = loaded()
+    parameters, source = load()
     assert (parameters["layout"], parameters["channels"], parameters["size"]) == (layout, channels, [9, 10])
     assert sorted(map(bytes, all_images(source))) == sorted(map(bytes, images))
 
@@ -97,8 +97,8 @@ def test_a_shape_that_can_be_read_in_two_ways_needs_a_layout() -> None:
     images = RNG.integers(0, 256, (12, 8, 8, 8), np.uint8)
     np.savez("a.npz", images=images)
     with pytest.raises(UserError, match=r"first or last: say which, data\.layout=CHW or HWC"):
-        loaded()
-    _, source = loaded(layout="HWC")
+        load()
+    _, source = load(layout="HWC")
     assert sorted(map(bytes, all_images(source))) == sorted(map(bytes, images.transpose(0, 3, 1, 2)))
 
 
@@ -109,7 +109,7 @@ def test_values_are_scaled_by_their_range_and_come_back_in_it(dtype: str) -> Non
     values = (values if floats else np.rint(abs(values))).astype(dtype)
     np.savez("a.npz", images=values, labels=np.arange(20))
     low, high = (0, 1) if dtype == "?" else (-3, 5.5)
-    parameters, source = loaded(low=low, high=high)
+    parameters, source = load(low=low, high=high)
     form = ArrayFormat(parameters["layout"], parameters["low"], parameters["high"])
     back = form.of(torch.from_numpy(all_images(source)))
     assert (back.dtype, back.shape) == (np.float32, (20, 8, 8, 2))
@@ -120,7 +120,7 @@ def test_values_are_scaled_by_their_range_and_come_back_in_it(dtype: str) -> Non
 def test_a_limit_that_is_rounded_in_the_file_is_no_value_out_of_range() -> None:
     # 0.1 in float32 is more than 0.1: what was written in a range can be read in it.
     np.savez("a.npz", images=np.full((12, 8, 8), 0.1, np.float32))
-    _, source = loaded(low=0, high=0.1)
+    _, source = load(low=0, high=0.1)
     assert bool((source.test.images == 255).all())
 
 
@@ -128,15 +128,15 @@ def test_values_outside_are_refused_by_number_or_clipped_aloud() -> None:
     np.savez("a.npz", images=FLOATS)
     outside = int((abs(FLOATS) > 0.5).sum())
     with pytest.raises(UserError, match=rf"{outside:,} of 2,880 values \(0\.\d+ of them\) lie outside"):
-        loaded(low=-0.5, high=0.5)
-    _, source = loaded(low=-0.5, high=0.5, out_of_range="clip")
+        load(low=-0.5, high=0.5)
+    _, source = load(low=-0.5, high=0.5, out_of_range="clip")
     assert f"note: {outside:,} of 2,880 values of images are clipped to -0.5 to 0.5" in source.notes
     assert np.mean((all_images(source) % 255) == 0) > outside / 2880 - 0.01
 
 
 def test_values_that_need_few_of_the_levels_are_said_to_lose() -> None:
     np.savez("a.npz", images=FLOATS / 100)
-    _, source = loaded(low=-1, high=1)
+    _, source = load(low=-1, high=1)
     assert "kept in 256 levels, 0.00784 apart; their standard deviation is 0.8" in source.notes[-1]
 
 
@@ -151,7 +151,7 @@ def folder_of(arrays: dict[str, np.ndarray], root: str = "arrays") -> str:
 def test_a_folder_of_arrays_has_its_sub_folders_as_classes() -> None:
     folder_of({f"{('cats', 'dogs')[i % 2]}/{i:02}.npy": image for i, image in enumerate(FLOATS)})
     Path("arrays/notes.txt").write_text("no array")
-    parameters, source = loaded(name="npy", path="arrays", low=-1, high=1)
+    parameters, source = load(name="npy", path="arrays", low=-1, high=1)
     assert (parameters["layout"], parameters["channels"], parameters["size"]) == ("HWC", 2, [8, 9])
     assert source.classes == ("cats", "dogs")
     assert str(source.inventory) == "arrays: 20 images of 21 files; passed over: 1 .txt"
@@ -273,7 +273,7 @@ def test_what_cannot_be_read_costs_a_line_and_nothing_is_executed(case: str) -> 
     save, data, line = BAD[case]
     save()
     with pytest.raises(UserError) as error:
-        loaded(**data)
+        load(**data)
     assert line in str(error.value)
     assert "\n" not in str(error.value)
     assert not Path("executed").exists()
@@ -281,7 +281,7 @@ def test_what_cannot_be_read_costs_a_line_and_nothing_is_executed(case: str) -> 
 
 def test_labels_that_are_no_classes_and_were_not_asked_for_are_left_out_aloud() -> None:
     np.savez("a.npz", images=GREY, labels=np.eye(20, dtype=int))
-    _, source = loaded()
+    _, source = load()
     assert source.classes == ()
     assert (
         "note: labels is no label for each image, (N,) or (N, 1), but (20, 20) int64: it is left out" in source.notes[1]
@@ -310,7 +310,7 @@ def test_a_folder_that_cannot_be_read_costs_a_line(case: str) -> None:
     if case == "damaged":
         Path("arrays/3.npy").write_bytes(Path("arrays/3.npy").read_bytes()[:-5])
     with pytest.raises(UserError) as error:
-        loaded(name="npy", path="arrays")
+        load(name="npy", path="arrays")
     assert line in str(error.value)
 
 
@@ -351,10 +351,10 @@ def test_arrays_of_ones_own_are_taken_in_the_shape_of_a_model() -> None:
     np.save("first.npy", FLOATS[:3].transpose(0, 3, 1, 2))
     np.savez("many.npz", images=FLOATS)
     expected, _ = form.pixels(FLOATS)
-    given = open_images(["one.npy", "first.npy", "many.npz"], "white", form, shape).in_shape(shape)
-    assert torch.equal(given.images, torch.cat([expected[:1], expected[:3], expected]))
-    assert [file.name for file in given.files] == ["one.npy"] + ["first.npy"] * 3 + ["many.npz"] * 20
-    assert given.sizes == [(9, 8)] * 24
+    pictures = open_images(["one.npy", "first.npy", "many.npz"], "white", form, shape).in_shape(shape)
+    assert torch.equal(pictures.images, torch.cat([expected[:1], expected[:3], expected]))
+    assert [file.name for file in pictures.files] == ["one.npy"] + ["first.npy"] * 3 + ["many.npz"] * 20
+    assert pictures.sizes == [(9, 8)] * 24
 
 
 @pytest.mark.parametrize(

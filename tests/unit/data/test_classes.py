@@ -59,19 +59,19 @@ def test_built_in_sets_know_their_classes_without_their_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of_file", "size", "kept"),
+    ("of_file", "size", "part"),
     [((12, 6), [6, 12], (12, 6)), ((12, 12), [4, 8], (12, 6)), ((20, 6), [4, 4], (6, 6)), ((5, 9), [8, 4], (4, 9)),
      ((3, 100), [4, 8], (3, 2))],
 )  # fmt: skip
 def test_images_are_cropped_to_the_shape_asked_for(
-    tmp_path: Path, of_file: tuple[int, int], size: list[int], kept: tuple[int, int]
+    tmp_path: Path, of_file: tuple[int, int], size: list[int], part: tuple[int, int]
 ) -> None:
     width, height = of_file
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8))
     for i in range(10):
         image.save(tmp_path / f"{i}.png")
-    left, top = (width - kept[0]) // 2, (height - kept[1]) // 2
-    box = (left, top, left + kept[0], top + kept[1])
+    left, top = (width - part[0]) // 2, (height - part[1]) // 2
+    box = (left, top, left + part[0], top + part[1])
     expected = np.asarray(image.resize((size[1], size[0]), Image.Resampling.LANCZOS, box=box))
     source = folder(str(tmp_path), size=size, channels=1)
     assert (
@@ -145,9 +145,9 @@ def test_cifar10_is_read_as_it_comes(tmp_path: Path, archived: bool) -> None:
 def test_damaged_cifar_files_are_named(tmp_path: Path, archived: bool, change: dict, message: str) -> None:
     files = {name: content for name, content in (cifar_files() | change).items() if content is not None}
     write_cifar(tmp_path, files, archived)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as error:
         DATASETS["cifar10"](data_dir=tmp_path)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_cifar_archive_that_is_damaged_or_missing_is_named(tmp_path: Path) -> None:

@@ -81,13 +81,13 @@ def test_folder_errors_name_the_culprit(tmp_path: Path) -> None:
 def test_batches_gather_by_index_and_cover_the_epoch_once() -> None:
     images = digits().test
     batches = Batches(images, 100, lambda: Epoch(epoch_order(len(images), seed=0, epoch=0)))
-    seen = list(batches)
-    assert [batch.size for batch in seen] == [100, 100, 100, 59]
+    epoch = list(batches)
+    assert [batch.size for batch in epoch] == [100, 100, 100, 59]
     assert len(batches) == 4
-    index = torch.cat([batch.indices for batch in seen])
+    index = torch.cat([batch.indices for batch in epoch])
     assert sorted(index.tolist()) == list(range(len(images)))
-    assert torch.equal(torch.cat([batch.images for batch in seen]), images.images[index])
-    assert torch.equal(torch.cat([batch.labels for batch in seen]), images.labels[index])
+    assert torch.equal(torch.cat([batch.images for batch in epoch]), images.images[index])
+    assert torch.equal(torch.cat([batch.labels for batch in epoch]), images.labels[index])
 
 
 def test_processes_share_every_batch() -> None:
@@ -122,10 +122,10 @@ def test_epochs_have_their_own_order() -> None:
 
 def test_pixels_survive_the_round_trip() -> None:
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    scaled = to_model(pixels)
-    assert (float(scaled.min()), float(scaled.max())) == (-0.5, 0.5)
-    assert torch.equal(to_uint8(scaled), pixels)
-    assert (float(to_unit(scaled * 3).min()), float(to_unit(scaled * 3).max())) == (0.0, 1.0)
+    values = to_model(pixels)
+    assert (float(values.min()), float(values.max())) == (-0.5, 0.5)
+    assert torch.equal(to_uint8(values), pixels)
+    assert (float(to_unit(values * 3).min()), float(to_unit(values * 3).max())) == (0.0, 1.0)
 
 
 def test_mirrored_images_are_a_function_of_seed_and_epoch() -> None:
@@ -137,10 +137,12 @@ def test_mirrored_images_are_a_function_of_seed_and_epoch() -> None:
     order = epoch_order(17, seed=0, epoch=3)
     expected = torch.where(mirrored.view(-1, 1, 1, 1), images.images[order].flip(-1), images.images[order])
 
-    def shown(rank: int, processes: int, first: int = 0) -> Tensor:
+    def images_of(rank: int, processes: int, first: int = 0) -> Tensor:
         batches = Batches(images, 4, lambda: Epoch(order, first, mirrored), rank, processes)
         return torch.cat([batch.images for batch in batches])
 
-    assert torch.equal(shown(0, 1), expected)
-    assert torch.equal(shown(0, 1, first=2), expected[8:])
-    assert sorted(torch.cat([shown(0, 2), shown(1, 2)]).flatten(1).tolist()) == sorted(expected.flatten(1).tolist())
+    assert torch.equal(images_of(0, 1), expected)
+    assert torch.equal(images_of(0, 1, first=2), expected[8:])
+    assert sorted(torch.cat([images_of(0, 2), images_of(1, 2)]).flatten(1).tolist()) == sorted(
+        expected.flatten(1).tolist()
+    )

@@ -86,7 +86,7 @@ def test_broken_links_and_what_is_no_file_are_named(tmp_path: Path) -> None:
 def test_files_and_folders_that_may_not_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = make_images(tmp_path / "photos")
     make_images(photos / "locked", range(20, 22))
-    opened, listed = Image.open, os.scandir
+    open_image, scan = Image.open, os.scandir
 
     def deny(function):  # type: ignore[no-untyped-def]
         def denying(path, *rest, **options):  # type: ignore[no-untyped-def]
@@ -97,8 +97,8 @@ def test_files_and_folders_that_may_not_be_read_are_named(tmp_path: Path, monkey
         return denying
 
     # In place of chmod, which does not bind root.
-    monkeypatch.setattr(Image, "open", deny(opened))
-    monkeypatch.setattr(os, "scandir", deny(listed))
+    monkeypatch.setattr(Image, "open", deny(open_image))
+    monkeypatch.setattr(os, "scandir", deny(scan))
     with pytest.raises(UserError, match=r"locked cannot be read: Permission denied"):
         read(photos)
     source = read(photos, on_bad_image="skip")
@@ -162,8 +162,8 @@ def test_too_few_images_say_what_else_is_there(tmp_path: Path) -> None:
 def test_what_is_no_folder_is_refused(path: str, workplace: Path, cli: Cli) -> None:
     (workplace / "file.png").write_bytes(b"x")
     (workplace / "mine.yaml").write_text(TINY.replace("{name: digits}", "{name: folder, path: x, size: 8}"))
-    escaped = path.replace("\0", "\\0")
-    result = cli("train", "--preset", "mine.yaml", "--dry-run", "--set", f'data.path="{escaped}"')
+    text = path.replace("\0", "\\0")
+    result = cli("train", "--preset", "mine.yaml", "--dry-run", "--set", f'data.path="{text}"')
     assert result.code == 2, result.err
     assert "data.path" in result.err
     assert "Traceback" not in result.err

@@ -20,10 +20,10 @@ def counts(images: ImageSet) -> dict[int, int]:
 @pytest.mark.parametrize("seed", range(5))
 def test_each_class_gives_its_share(seed: int) -> None:
     images = images_with([0] * 50 + [1] * 20 + [2] * 5 + [NO_LABEL] * 25)
-    kept, held_out = split(images, 0.2, seed, by_class=True)
+    train, held_out = split(images, 0.2, seed, by_class=True)
     assert counts(held_out) == {0: 10, 1: 4, 2: 1, NO_LABEL: 5}
-    assert counts(kept) == {0: 40, 1: 16, 2: 4, NO_LABEL: 20}
-    both = torch.cat([kept.images, held_out.images]).flatten(1)
+    assert counts(train) == {0: 40, 1: 16, 2: 4, NO_LABEL: 20}
+    both = torch.cat([train.images, held_out.images]).flatten(1)
     assert len(both.unique(dim=0)) == 100
     again = split(images, 0.2, seed, by_class=True)[1]
     assert torch.equal(again.images, held_out.images)
@@ -35,17 +35,17 @@ def test_each_class_gives_its_share(seed: int) -> None:
 def test_the_last_image_of_a_class_is_kept_where_that_is_possible(share: float, sizes: list[int]) -> None:
     labels = [label for label, size in enumerate(sizes) for _ in range(size)]
     for seed in range(20):
-        kept, held_out = split(images_with(labels), share, seed, by_class=True)
+        train, held_out = split(images_with(labels), share, seed, by_class=True)
         assert len(held_out) == round(share * len(labels))
-        missing = len(sizes) - len(counts(kept))
+        missing = len(sizes) - len(counts(train))
         assert missing == max(0, len(held_out) - sum(size - 1 for size in sizes))
 
 
 def test_small_classes_are_held_out_by_chance_not_by_name() -> None:
     labels = [label for label in range(50) for _ in range(2)]
-    chosen = [sorted(counts(split(images_with(labels), 0.2, seed, by_class=True)[1])) for seed in range(20)]
-    assert len({tuple(one) for one in chosen}) == 20
-    assert {label for one in chosen for label in one} == set(range(50))
+    choices = [sorted(counts(split(images_with(labels), 0.2, seed, by_class=True)[1])) for seed in range(20)]
+    assert len({tuple(one) for one in choices}) == 20
+    assert {label for one in choices for label in one} == set(range(50))
 
 
 def test_images_without_classes_are_split_as_before() -> None:
@@ -61,5 +61,5 @@ def test_folders_called_by_numbers_are_in_their_order(workplace: Path) -> None:
     assert source.classes == ("-1", "1", "02", "2", "10", "A", "b")
     for part in (source.development, source.test):
         first = part.images[:, 0, 0, 0] // 5  # which of the folders above
-        named = [source.classes[label] for label in part.labels.tolist()]
-        assert named == [["10", "2", "b", "1", "-1", "A", "02"][number] for number in first.tolist()]
+        names = [source.classes[label] for label in part.labels.tolist()]
+        assert names == [["10", "2", "b", "1", "-1", "A", "02"][number] for number in first.tolist()]

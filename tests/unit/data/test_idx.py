@@ -80,7 +80,7 @@ def test_what_is_compressed_is_told_by_its_bytes(tmp_path: Path) -> None:
     assert len(mnist(data_dir=tmp_path, download=False).development) == 50
 
 
-def _cut(content: bytes, other: bytes) -> bytes:
+def _prefix(content: bytes, other: bytes) -> bytes:
     return content[:-1]
 
 
@@ -94,8 +94,8 @@ DAMAGES: dict[str, tuple[str, Callable[[bytes, bytes], bytes], str]] = {
         "is not an idx file of bytes",
     ),
     "a header's half": (NAMES[0], lambda content, other: content[:7], "ends within its header"),
-    "truncated": (NAMES[0], _cut, "ends after 39,215 of 39,216 bytes"),
-    "truncated labels": (NAMES[3], _cut, "ends after 27 of 28 bytes"),
+    "truncated": (NAMES[0], _prefix, "ends after 39,215 of 39,216 bytes"),
+    "truncated labels": (NAMES[3], _prefix, "ends after 27 of 28 bytes"),
     "too long": (NAMES[2], lambda content, other: content + b"12345", "has 5 bytes more than its header says"),
     "labels for images": (NAMES[0], lambda content, other: other, "holds labels, not images"),
     "images for labels": (NAMES[1], lambda content, other: other, "holds images, not labels"),
@@ -142,9 +142,9 @@ def test_damaged_files_are_named_with_what_is_wrong(case: str, suffix: str, tmp_
     file = raw / (name + suffix)
     file.write_bytes(content)
     for download in (False, True):
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError) as error:
             mnist(data_dir=tmp_path, download=download)
-        message = str(caught.value)
+        message = str(error.value)
         assert message.startswith(f"{file} {problem}"), message
         assert "\n" not in message
         assert f"MNIST's {name}" in message  # what would be right
@@ -190,14 +190,14 @@ def test_a_folder_in_a_files_place_and_a_broken_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_missing_files_are_named_with_the_folder_and_the_options(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"{FOLDERS[name]}/raw.*`data_dir` or DIFFCLI_DATA") as caught:
+    with pytest.raises(UserError, match=rf"{FOLDERS[name]}/raw.*`data_dir` or DIFFCLI_DATA") as error:
         DATASETS[name](data_dir=tmp_path, download=False)
-    assert all(file in str(caught.value) for file in NAMES)
+    assert all(file in str(error.value) for file in NAMES)
     raw = write_idx_files(tmp_path, folder=FOLDERS[name])
     (raw / NAMES[3]).unlink()
-    with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte is missing.*`data_dir` or DIFFCLI_DATA") as caught:
+    with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte is missing.*`data_dir` or DIFFCLI_DATA") as error:
         DATASETS[name](data_dir=tmp_path, download=False)
-    assert not any(file in str(caught.value) for file in NAMES[:3])
+    assert not any(file in str(error.value) for file in NAMES[:3])
 
 
 def test_a_download_fills_in_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,9 +229,9 @@ def test_a_download_that_fails_is_one_line(error: Exception, tmp_path: Path, mon
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", fail)
     with pytest.raises(
         UserError, match=r"missing.* could not be downloaded \(.+\).*`data_dir` or DIFFCLI_DATA"
-    ) as caught:
+    ) as refusal:
         mnist(data_dir=tmp_path, download=True)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(refusal.value)
 
 
 def test_the_command_says_it_in_one_line(cli: Cli, workplace: Path) -> None:

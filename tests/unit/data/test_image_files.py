@@ -23,13 +23,13 @@ ALPHA = np.repeat(np.array([[255] * 8 + [0] * 8], np.uint8), 16, axis=0)
 """16x16: the left half opaque, the right one transparent."""
 
 
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+def file_of(image: Image.Image, kind: str, **options: object) -> bytes:
     stream = BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
 
 
-def decoded(place: Path, content: bytes, size: int = 16, channels: int = 1, suffix: str = ".png", **options: object):  # type: ignore[no-untyped-def]
+def decode(place: Path, content: bytes, size: int = 16, channels: int = 1, suffix: str = ".png", **options: object):  # type: ignore[no-untyped-def]
     """What the data set makes of one file: uint8 (C, size, size)."""
     photos = place / "photos"
     photos.mkdir(exist_ok=True)
@@ -46,8 +46,8 @@ def tiff(values: np.ndarray, bits: int = 8, photometric: int = 1, extra: int = 2
     pixels = values.astype("<u2" if bits == 16 else np.uint8).tobytes()
     if bits == 12:
         pairs = values.reshape(-1, 2).astype(int)
-        packed = [pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255]
-        pixels = np.stack(packed, axis=1).astype(np.uint8).tobytes()
+        octets = [pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255]
+        pixels = np.stack(octets, axis=1).astype(np.uint8).tobytes()
     sample_bits = bits | bits << 16 if samples else bits  # two short values fill the field
     entries = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 1 + bool(samples), sample_bits), (259, 3, 1, 1)]
     entries += [(262, 3, 1, photometric), (273, 4, 1, 8), (277, 3, 1, 1 + bool(samples)), (278, 3, 1, height)]
@@ -72,24 +72,24 @@ def palette(colours: list[tuple[int, int, int]]) -> Image.Image:
 KEYED = np.where(ALPHA == 255, 0, 7).astype(np.uint8)
 BLACK = [(0, 0, 0), (0, 0, 0)]
 TRANSPARENT: dict[str, bytes] = {
-    "RGBA.png": saved(with_alpha("RGBA"), "PNG"),
-    "LA.png": saved(with_alpha("LA"), "PNG"),
-    "RGBA.tiff": saved(with_alpha("RGBA"), "TIFF"),
+    "RGBA.png": file_of(with_alpha("RGBA"), "PNG"),
+    "LA.png": file_of(with_alpha("LA"), "PNG"),
+    "RGBA.tiff": file_of(with_alpha("RGBA"), "TIFF"),
     # Which Pillow reads from 13 on.
     **({"La.tiff": tiff(np.stack([0 * ALPHA, ALPHA], axis=2), extra=1)} if Image.__version__ >= "13" else {}),
-    "LA.tiff": saved(with_alpha("LA"), "TIFF"),
-    "RGBA.ico": saved(with_alpha("RGBA"), "ICO", sizes=[(16, 16)]),
-    "RGBA.jp2": saved(with_alpha("RGBA"), "JPEG2000", irreversible=False),
-    "P-int.png": saved(palette(BLACK), "PNG", transparency=1),
-    "P-bytes.png": saved(palette(BLACK), "PNG", transparency=b"\xff\x00"),
-    "P-int.gif": saved(palette([(0, 0, 0), (9, 9, 9)]), "GIF", transparency=1),
-    "L-key.png": saved(Image.fromarray(KEYED), "PNG", transparency=7),
-    "RGB-key.png": saved(Image.fromarray(KEYED).convert("RGB"), "PNG", transparency=(7, 7, 7)),
-    "1-key.png": saved(Image.fromarray(KEYED > 0), "PNG", transparency=1),
-    "I16-key.png": saved(Image.fromarray(KEYED.astype(np.uint16)), "PNG", transparency=7),
+    "LA.tiff": file_of(with_alpha("LA"), "TIFF"),
+    "RGBA.ico": file_of(with_alpha("RGBA"), "ICO", sizes=[(16, 16)]),
+    "RGBA.jp2": file_of(with_alpha("RGBA"), "JPEG2000", irreversible=False),
+    "P-int.png": file_of(palette(BLACK), "PNG", transparency=1),
+    "P-bytes.png": file_of(palette(BLACK), "PNG", transparency=b"\xff\x00"),
+    "P-int.gif": file_of(palette([(0, 0, 0), (9, 9, 9)]), "GIF", transparency=1),
+    "L-key.png": file_of(Image.fromarray(KEYED), "PNG", transparency=7),
+    "RGB-key.png": file_of(Image.fromarray(KEYED).convert("RGB"), "PNG", transparency=(7, 7, 7)),
+    "1-key.png": file_of(Image.fromarray(KEYED > 0), "PNG", transparency=1),
+    "I16-key.png": file_of(Image.fromarray(KEYED.astype(np.uint16)), "PNG", transparency=7),
 }
 if features.check("webp"):
-    TRANSPARENT["RGBA.webp"] = saved(with_alpha("RGBA"), "WEBP", lossless=True, exact=True)
+    TRANSPARENT["RGBA.webp"] = file_of(with_alpha("RGBA"), "WEBP", lossless=True, exact=True)
 
 
 @pytest.mark.parametrize("name", TRANSPARENT)
@@ -99,7 +99,7 @@ if features.check("webp"):
 def test_what_is_transparent_shows_the_background(
     name: str, options: dict[str, str], level: int, tmp_path: Path
 ) -> None:
-    image = decoded(tmp_path, TRANSPARENT[name], suffix=Path(name).suffix, **options)[0]
+    image = decode(tmp_path, TRANSPARENT[name], suffix=Path(name).suffix, **options)[0]
     # A margin of two columns, for the resampling of lossy formats.
     assert (image[:, :6] == 0).all()
     assert (image[:, 10:] == level).all()
@@ -118,7 +118,7 @@ def test_every_mode_with_alpha_is_composited(mode: str) -> None:
 def test_colours_hidden_under_alpha_do_not_show_and_half_alpha_mixes(tmp_path: Path) -> None:
     image = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
     image.paste((0, 0, 255, 128), (0, 0, 16, 8))
-    red, green, blue = decoded(tmp_path, saved(image, "PNG"), channels=3)
+    red, green, blue = decode(tmp_path, file_of(image, "PNG"), channels=3)
     assert (red[10:] == 255).all()
     assert (green[10:] == 255).all()
     assert (blue == 255).all()
@@ -126,7 +126,7 @@ def test_colours_hidden_under_alpha_do_not_show_and_half_alpha_mixes(tmp_path: P
 
 
 def test_a_grey_image_of_a_coloured_background(tmp_path: Path) -> None:
-    grey = decoded(tmp_path, TRANSPARENT["RGBA.png"], background="red")[0]
+    grey = decode(tmp_path, TRANSPARENT["RGBA.png"], background="red")[0]
     assert (grey[:, 10:] == 76).all()  # 0.299 of 255
 
 
@@ -138,7 +138,7 @@ def test_a_background_that_is_no_colour_is_refused(value: str) -> None:
 
 
 UPRIGHT = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((16, 16), np.uint8))
-STORED = {
+ORIENTATIONS = {
     1: UPRIGHT,
     2: np.fliplr(UPRIGHT),
     3: np.rot90(UPRIGHT, 2),
@@ -151,14 +151,14 @@ STORED = {
 """By EXIF orientation: how an upright image lies in the file (EXIF 2.3, tag 274)."""
 
 
-@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("TIFF", ".tif"), ("WEBP", ".webp")])
 def test_the_exif_orientation_is_applied(orientation: int, kind: str, suffix: str, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = orientation
     options = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}}.get(kind, {})
-    content = saved(Image.fromarray(np.ascontiguousarray(STORED[orientation])), kind, exif=exif, **options)
-    image = decoded(tmp_path, content, size=32, suffix=suffix)[0]
+    content = file_of(Image.fromarray(np.ascontiguousarray(ORIENTATIONS[orientation])), kind, exif=exif, **options)
+    image = decode(tmp_path, content, size=32, suffix=suffix)[0]
     assert np.abs(image.astype(int) - UPRIGHT).max() <= 2
 
 
@@ -172,13 +172,13 @@ def test_damaged_exif_data_do_no_harm(tmp_path: Path) -> None:
     picture = Image.fromarray(UPRIGHT)
     rng = random.Random(0)
     for number in range(60):
-        damaged = bytearray(whole[: rng.randrange(6, len(whole) + 1)])
+        content = bytearray(whole[: rng.randrange(6, len(whole) + 1)])
         for _ in range(rng.randrange(4)):
-            damaged[rng.randrange(6, len(damaged) + 1) - 1] = rng.randrange(256)
+            content[rng.randrange(6, len(content) + 1) - 1] = rng.randrange(256)
         photos = tmp_path / "photos"
         photos.mkdir(exist_ok=True)
-        (photos / f"{number}.jpg").write_bytes(saved(picture, "JPEG", exif=bytes(damaged), quality=100))
-        (photos / f"{number}.png").write_bytes(saved(picture, "PNG", exif=bytes(damaged)))
+        (photos / f"{number}.jpg").write_bytes(file_of(picture, "JPEG", exif=bytes(content), quality=100))
+        (photos / f"{number}.png").write_bytes(file_of(picture, "PNG", exif=bytes(content)))
     images = folder(str(photos), size=32, channels=1)
     assert len(images.development) + len(images.test) == 120
 
@@ -196,13 +196,13 @@ SHALLOW = [0, 0, 1, 100, 100, 101, 254, 255]
 def test_sixteen_bits_are_scaled_to_eight(name: str, tmp_path: Path) -> None:
     image = deep(DEEP)
     content = {
-        "deep.png": saved(image, "PNG"),
-        "deep.tif": saved(image, "TIFF"),
-        "big-endian.tif": saved(Image.frombytes("I;16B", (8, 8), DEEP.astype(">u2").tobytes()), "TIFF"),
-        "deep.jp2": saved(image, "JPEG2000", irreversible=False),
+        "deep.png": file_of(image, "PNG"),
+        "deep.tif": file_of(image, "TIFF"),
+        "big-endian.tif": file_of(Image.frombytes("I;16B", (8, 8), DEEP.astype(">u2").tobytes()), "TIFF"),
+        "deep.jp2": file_of(image, "JPEG2000", irreversible=False),
         "deep.pgm": b"P5 8 8 65535 " + DEEP.astype(">u2").tobytes(),
     }[name]
-    assert decoded(tmp_path, content, size=8, suffix=Path(name).suffix)[0].tolist() == [SHALLOW] * 8
+    assert decode(tmp_path, content, size=8, suffix=Path(name).suffix)[0].tolist() == [SHALLOW] * 8
 
 
 TWELVE = np.repeat(np.array([[0, 2048, 4095, 4095]]), 4, axis=0)
@@ -219,7 +219,7 @@ TWELVE = np.repeat(np.array([[0, 2048, 4095, 4095]]), 4, axis=0)
     ids=["pgm of 12 bits", "tiff of 12 bits", "white is zero, 16 bits", "white is zero, 8 bits"],
 )
 def test_levels_mean_what_their_file_says(content: bytes, suffix: str, expected: list[int], tmp_path: Path) -> None:
-    assert decoded(tmp_path, content, size=4, suffix=suffix)[0, 0].tolist() == expected
+    assert decode(tmp_path, content, size=4, suffix=suffix)[0, 0].tolist() == expected
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
@@ -227,14 +227,14 @@ def test_pixels_of_no_known_range_are_refused_by_name(mode: str, tmp_path: Path)
     with pytest.raises(
         UserError, match=rf"0\.tif has pixels of unknown range \(Pillow's mode {mode}\); .*8 or 16 bits"
     ):
-        decoded(tmp_path, saved(Image.new(mode, (8, 8), 1), "TIFF"), suffix=".tif")
+        decode(tmp_path, file_of(Image.new(mode, (8, 8), 1), "TIFF"), suffix=".tif")
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "RGB", "L"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_jpegs_of_every_colour_mode(mode: str, channels: int, tmp_path: Path) -> None:
     image = Image.new("RGB", (16, 16), (255, 0, 0)).convert(mode)
-    pixels = decoded(tmp_path, saved(image, "JPEG", quality=100), channels=channels, suffix=".jpg")
+    pixels = decode(tmp_path, file_of(image, "JPEG", quality=100), channels=channels, suffix=".jpg")
     expected = [76, 76, 76] if channels == 1 or mode == "L" else [255, 0, 0]
     assert np.abs(pixels.reshape(channels, -1).mean(axis=1) - expected[:channels]).max() <= 3
 
@@ -242,23 +242,23 @@ def test_jpegs_of_every_colour_mode(mode: str, channels: int, tmp_path: Path) ->
 def frames(kind: str) -> bytes:
     red, blue = (Image.new("RGB", (16, 16), colour) for colour in ((255, 0, 0), (0, 0, 255)))
     options = {"WEBP": {"lossless": True}}.get(kind, {})
-    return saved(red, kind, save_all=True, append_images=[blue], **options)
+    return file_of(red, kind, save_all=True, append_images=[blue], **options)
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("GIF", ".gif"), ("WEBP", ".webp"), ("PNG", ".png"), ("TIFF", ".tiff")])
 def test_of_several_frames_the_first_is_read(kind: str, suffix: str, tmp_path: Path) -> None:
-    pixels = decoded(tmp_path, frames(kind), channels=3, suffix=suffix)
+    pixels = decode(tmp_path, frames(kind), channels=3, suffix=suffix)
     assert pixels[:, 0, 0].tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (1, 1), (3, 700)])
 def test_elongated_images_are_read(shape: tuple[int, int], tmp_path: Path) -> None:
-    assert (decoded(tmp_path, saved(Image.new("L", shape, 90), "PNG")) == 90).all()
+    assert (decode(tmp_path, file_of(Image.new("L", shape, 90), "PNG")) == 90).all()
 
 
 def test_a_palette_of_fewer_colours_than_its_indices(tmp_path: Path) -> None:
     image = palette([(50, 50, 50), (60, 60, 60)])
-    assert decoded(tmp_path, saved(image, "PNG", bits=8))[0, 0, 0] == 50
+    assert decode(tmp_path, file_of(image, "PNG", bits=8))[0, 0, 0] == 50
 
 
 def test_no_program_is_run_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,7 @@ def test_no_program_is_run_for_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(subprocess, name, refuse)
     content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n%%EOF\n"
     with pytest.raises(UserError, match=r"0\.png is not a readable image"):
-        decoded(tmp_path, content)
+        decode(tmp_path, content)
 
 
 def test_damaged_files_of_every_format_are_named(tmp_path: Path) -> None:
@@ -289,13 +289,13 @@ def test_damaged_files_of_every_format_are_named(tmp_path: Path) -> None:
     }
     kinds |= {"JPEG2000": ".jp2", "ICO": ".ico"} | ({"AVIF": ".avif"} if features.check("avif") else {})
     for kind, suffix in kinds.items():
-        whole = saved(noise, kind)
+        whole = file_of(noise, kind)
         (photos / f"whole{suffix}").write_bytes(whole)
         for number in range(40):
-            damaged = bytearray(whole[: rng.randrange(1, len(whole) + 1)] if number % 2 else whole)
+            content = bytearray(whole[: rng.randrange(1, len(whole) + 1)] if number % 2 else whole)
             for _ in range(rng.randrange(1, 6)):
-                damaged[rng.randrange(min(len(damaged), 200))] = rng.randrange(256)
-            (photos / f"{number}{suffix}").write_bytes(damaged)
+                content[rng.randrange(min(len(content), 200))] = rng.randrange(256)
+            (photos / f"{number}{suffix}").write_bytes(content)
     source = folder(str(photos), size=8, on_bad_image="skip")
     assert len(source.development) + len(source.test) + len(source.skipped) == len(list(photos.iterdir()))
     assert not any("whole" in line for line in source.skipped)

@@ -70,15 +70,15 @@ def test_a_name_comes_before_a_place(classes: list[str], label: Any, expected: t
     ],
 )
 def test_what_is_no_label_or_could_be_several_is_refused(classes: list[str], label: Any, expected: str) -> None:
-    with pytest.raises(UserError, match=expected) as caught:
+    with pytest.raises(UserError, match=expected) as error:
         label_numbers(label, classes)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_what_could_be_taken_in_two_ways_is_told() -> None:
-    taken = "numbers are names here, not places"
-    assert label_notes(["1-2", 10], NUMBERED) == [f"note: label 1-2 means class 1, 2: {taken}"]
-    assert label_notes([1, 2], NUMBERED) == [f"note: label 1, 2 means class 1, 2: {taken}"]
+    reason = "numbers are names here, not places"
+    assert label_notes(["1-2", 10], NUMBERED) == [f"note: label 1-2 means class 1, 2: {reason}"]
+    assert label_notes([1, 2], NUMBERED) == [f"note: label 1, 2 means class 1, 2: {reason}"]
     assert label_notes("none", ["none", "x"]) == ["note: label none is the class of that name; -1 is no label"]
     assert label_notes(-1, ["-1", "0"])[0] == "note: label -1 is the class of that name; none is no label"
     assert label_notes("0-1", ["0-1", "x"]) == ["note: label 0-1 is the class of that name, not a range"]
@@ -104,7 +104,7 @@ DIGITS = ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize(
-    ("classes", "untrained", "works_without", "expected"),
+    ("classes", "missing", "works_without", "expected"),
     [
         (DIGITS, [], False, "`label` 12: this model's labels are 0..3, or a range such as 0-3"),
         (DIGITS, ["2"], True, "`label` 12: this model's labels are 0, 1, 3, or none"),
@@ -115,8 +115,8 @@ DIGITS = ["0", "1", "2", "3"]
     ],
 )
 def test_a_refusal_names_what_the_model_can_be_asked_for(
-    classes: list[str], untrained: list[str], works_without: bool, expected: str
+    classes: list[str], missing: list[str], works_without: bool, expected: str
 ) -> None:
-    with pytest.raises(UserError) as caught:
-        label_numbers("12", classes, untrained_classes=untrained, works_without=works_without)
-    assert str(caught.value) == expected
+    with pytest.raises(UserError) as error:
+        label_numbers("12", classes, untrained_classes=missing, works_without=works_without)
+    assert str(error.value) == expected

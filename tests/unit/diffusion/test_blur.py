@@ -60,8 +60,8 @@ def test_flips_and_transposes_commute(blur: GaussianBlur) -> None:
 def test_a_circular_shift_commutes() -> None:
     blur = GaussianBlur(constant(10, 1.0), (1, 12, 12), padding="circular")
     x0 = torch.rand(2, 1, 12, 12)
-    moved = blur.degrade(x0.roll(5, dims=3), at(10, x0))
-    assert torch.allclose(moved, blur.degrade(x0, at(10, x0)).roll(5, dims=3), atol=1e-6)
+    shift = blur.degrade(x0.roll(5, dims=3), at(10, x0))
+    assert torch.allclose(shift, blur.degrade(x0, at(10, x0)).roll(5, dims=3), atol=1e-6)
 
 
 def test_surviving_modes_are_those_of_the_design() -> None:

@@ -51,8 +51,8 @@ def new_share(degradation: Degradation, t: int, s: int) -> float:
     x0 = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0)) - 0.5
     snr = {}
     for step in (t, s):
-        left = degradation.signal(x0, torch.tensor([step])).double()
-        snr[step] = float(left.square().sum() / degradation.sigmas[step] ** 2)
+        signal = degradation.signal(x0, torch.tensor([step])).double()
+        snr[step] = float(signal.square().sum() / degradation.sigmas[step] ** 2)
     return math.sqrt(1 - snr[t] / snr[s])
 
 
@@ -79,8 +79,8 @@ def test_it_is_its_formula_in_float64(kind: str, eta: float) -> None:
         signals = [degradation.signal(x0_hat.float(), torch.full((3,), at)).double() for at in (t, s)]
         sigma_t, sigma_s = float(degradation.sigmas[t]), float(degradation.sigmas[s])
         tau = eta * new_share(degradation, t, s) * sigma_s if s else 0.0
-        kept = math.sqrt(sigma_s**2 - tau**2)
-        xt = signals[1] + kept * (xt - signals[0]) / sigma_t + (tau * draw().double() if s else 0)
+        spread = math.sqrt(sigma_s**2 - tau**2)
+        xt = signals[1] + spread * (xt - signals[0]) / sigma_t + (tau * draw().double() if s else 0)
     assert torch.allclose(end.double(), xt, atol=1e-4)
 
 
@@ -96,14 +96,14 @@ def test_a_perfect_denoiser_keeps_the_distribution_of_every_step(kind: str, eta:
     assert torch.allclose(end.xs, x0, atol=1e-5)
     before = (xT - degradation.signal(x0, at_T)) / 0.5
     for step in between:
-        left = step.xs - degradation.signal(x0, torch.full((400,), step.s))
+        noise = step.xs - degradation.signal(x0, torch.full((400,), step.s))
         sigma = float(degradation.sigmas[step.s])
-        assert float(left.std()) == pytest.approx(sigma, rel=0.05)
+        assert float(noise.std()) == pytest.approx(sigma, rel=0.05)
         # What is kept of the noise before, as eta says.
-        kept = float((left / sigma * before).mean())
+        correlation = float((noise / sigma * before).mean())
         share = eta * new_share(degradation, step.s + 5, step.s)
-        assert kept == pytest.approx(math.sqrt(1 - share**2), abs=0.04)
-        before = left / sigma
+        assert correlation == pytest.approx(math.sqrt(1 - share**2), abs=0.04)
+        before = noise / sigma
 
 
 def test_power_is_what_is_left_of_white_noise() -> None:

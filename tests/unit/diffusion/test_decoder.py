@@ -38,5 +38,5 @@ def test_the_cost_of_a_pixel_is_its_intervals() -> None:
 def test_the_width_is_that_of_the_errors() -> None:
     x0 = ((torch.rand(50, *SHAPE) * 0.5 + 0.25) * 255).round() / 255 - 0.5
     for spread in (0.01, 0.1):
-        found = fit_width(x0, x0 + spread * torch.randn(50, *SHAPE, generator=torch.Generator().manual_seed(0)))
-        assert found == pytest.approx(spread, rel=0.06)
+        width = fit_width(x0, x0 + spread * torch.randn(50, *SHAPE, generator=torch.Generator().manual_seed(0)))
+        assert width == pytest.approx(spread, rel=0.06)

@@ -64,10 +64,10 @@ def test_other_paddings_are_their_reference(padding: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(DEGRADATIONS))
 def test_nothing_leaves_the_range_of_pixels(name: str) -> None:
-    supplied = {"image_shape": (3, 9, 9), "betas": linear(20, 0.01, 0.3), "T": 20}
+    context = {"image_shape": (3, 9, 9), "betas": linear(20, 0.01, 0.3), "T": 20}
     kind = DEGRADATIONS[name]
-    asked = getattr(kind, "__init__").__annotations__  # noqa: B009
-    degradation = kind(**{key: value for key, value in supplied.items() if key in asked})
+    parameters = getattr(kind, "__init__").__annotations__  # noqa: B009
+    degradation = kind(**{key: value for key, value in context.items() if key in parameters})
     t = torch.arange(degradation.T + 1)
     for x0 in (torch.rand(len(t), 3, 9, 9) - 0.5, torch.full((len(t), 3, 9, 9), 0.5)):
         assert float(degradation.degrade(x0, t, torch.zeros_like(x0)).abs().max()) <= 0.5 + 1e-5
@@ -96,9 +96,9 @@ class Right(Degradation):
         return self.share(t) * x0
 
     def step(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        kept = self.share(t) / self.share(t - 1)
+        ratio = self.share(t) / self.share(t - 1)
         sigma, before = (self.sigmas[at].float().view(-1, 1, 1, 1) for at in (t, t - 1))
-        return kept * x + (sigma.square() - (kept * before).square()).sqrt() * noise
+        return ratio * x + (sigma.square() - (ratio * before).square()).sqrt() * noise
 
     def step_norms(self) -> Tensor:
         t = torch.arange(self.T + 1)
@@ -148,8 +148,8 @@ class OneStep(Right):
 
 class OwnNoise(Right):
     def degrade(self, x0: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
-        drawn = torch.randn_like(x0) if noise is None else noise
-        return self.signal(x0, t) + 1.1 * self.sigma(t) * drawn
+        normal = torch.randn_like(x0) if noise is None else noise
+        return self.signal(x0, t) + 1.1 * self.sigma(t) * normal
 
 
 class OwnSteps(Right):

@@ -75,11 +75,11 @@ class Fading(Degradation):
     def __init__(self, T: int, sigmas: Tensor | None = None, as_buffers: bool = False) -> None:
         super().__init__()
         self.T = T
-        left = torch.linspace(1, 0, T + 1, dtype=torch.float64)
+        shares = torch.linspace(1, 0, T + 1, dtype=torch.float64)
         if as_buffers:
-            self.register_buffer("left", left)
+            self.register_buffer("left", shares)
         else:
-            self.left = left
+            self.left = shares
         if sigmas is not None and as_buffers:
             self.register_buffer("sigmas", sigmas)
         elif sigmas is not None:
@@ -124,9 +124,9 @@ def test_noise_is_a_table(as_buffers: bool) -> None:
     assert fading.stochastic
     xt = fading.degrade(x0, t, noise)
     assert torch.allclose(xt[4], noise[4])
-    found = fading.noise_from(xt, t, x0)
-    assert not found[:2].any()  # where none is drawn, none is implied
-    assert torch.allclose(found[2:], noise[2:], atol=1e-4)
+    estimate = fading.noise_from(xt, t, x0)
+    assert not estimate[:2].any()  # where none is drawn, none is implied
+    assert torch.allclose(estimate[2:], noise[2:], atol=1e-4)
     assert not torch.equal(fading.degrade(x0, t), fading.degrade(x0, t))
     assert fading.ends_in_noise()
     assert set(fading.describe()) == {"signal", "change", "sigma"}
@@ -193,9 +193,9 @@ def test_what_a_degradation_must_keep_to(wrong: Callable[[], Degradation], messa
 
 @pytest.mark.parametrize("name", sorted(DEGRADATIONS))
 def test_tables_are_not_weights(name: str) -> None:
-    supplied = {"betas": linear(10), "image_shape": (1, 12, 12)}
-    asked = inspect.signature(DEGRADATIONS[name]).parameters
-    degradation = DEGRADATIONS[name](**{key: value for key, value in supplied.items() if key in asked})
+    context = {"betas": linear(10), "image_shape": (1, 12, 12)}
+    parameters = inspect.signature(DEGRADATIONS[name]).parameters
+    degradation = DEGRADATIONS[name](**{key: value for key, value in context.items() if key in parameters})
     assert not list(degradation.parameters())
     assert not degradation.state_dict()
     assert {buffer.dtype for buffer in degradation.buffers()} == {torch.float32}

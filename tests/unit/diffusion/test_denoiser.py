@@ -17,10 +17,10 @@ class Answers(nn.Module):
     def __init__(self, answer: Tensor) -> None:
         super().__init__()
         self.answer = answer
-        self.asked: list[Tensor] = []
+        self.calls: list[Tensor] = []
 
     def forward(self, xt: Tensor, t_fraction: Tensor) -> Tensor:
-        self.asked.append(t_fraction)
+        self.calls.append(t_fraction)
         return self.answer
 
 
@@ -51,7 +51,7 @@ def test_loss_is_the_mean_square_per_image() -> None:
 def test_the_network_is_asked_about_t_over_T() -> None:
     network = Answers(torch.zeros(3, 1, 2, 2))
     Denoiser(network, GaussianNoise(linear(10)), "eps")(torch.zeros(3, 1, 2, 2), torch.tensor([1, 5, 10]))
-    assert torch.allclose(network.asked[0], torch.tensor([0.1, 0.5, 1.0]))
+    assert torch.allclose(network.calls[0], torch.tensor([0.1, 0.5, 1.0]))
 
 
 def test_eps_without_noise_is_refused() -> None:
@@ -74,7 +74,7 @@ def test_unknown_prediction_is_refused() -> None:
 
 def test_autocast_reaches_the_network_alone() -> None:
     blur = GaussianBlur(constant(20, 0.4), (1, 8, 8), kernel_size=5)
-    seen: list[Tensor] = []
+    inputs: list[Tensor] = []
 
     class Network(nn.Module):
         def __init__(self) -> None:
@@ -82,7 +82,7 @@ def test_autocast_reaches_the_network_alone() -> None:
             self.layer = nn.Linear(8, 8)
 
         def forward(self, xt: Tensor, t_fraction: Tensor) -> Tensor:
-            seen.append(xt)
+            inputs.append(xt)
             output = self.layer(xt)
             assert output.dtype == torch.bfloat16
             return output
@@ -93,4 +93,4 @@ def test_autocast_reaches_the_network_alone() -> None:
         loss = denoiser.loss(x0, t)
         x0_hat = denoiser(x0, t)
     assert loss.dtype == x0_hat.dtype == torch.float32
-    assert torch.equal(seen[0], blur.degrade(x0, t))
+    assert torch.equal(inputs[0], blur.degrade(x0, t))

@@ -15,7 +15,7 @@ from diffcli.diffusion.schedules import cosine, log_widths
 SHAPE = (1, 8, 8)
 
 
-def seeded(seed: int = 0) -> torch.Generator:
+def generator_of(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -32,14 +32,14 @@ def heat_with_noise() -> Heat:
 
 
 def test_intervals_cover_every_step() -> None:
-    t, s = draw_intervals(timesteps(40, 4), 4000, seeded())
+    t, s = draw_intervals(timesteps(40, 4), 4000, generator_of())
     assert set(t.tolist()) == {40, 30, 20, 10}
     assert float((t == 10).float().mean()) == pytest.approx(1 / 4, abs=0.03)
     for start in (40, 30, 20, 10):  # s is drawn evenly on the way to the step's end; at 0 nothing is left to compare
         assert set(s[t == start].tolist()) == set(range(max(start - 10, 1), start))
-    t, s = draw_intervals([2, 1, 0], 100, seeded())
+    t, s = draw_intervals([2, 1, 0], 100, generator_of())
     assert set(zip(t.tolist(), s.tolist(), strict=True)) == {(2, 1), (1, 1)}
-    again = draw_intervals([2, 1, 0], 100, seeded())
+    again = draw_intervals([2, 1, 0], 100, generator_of())
     assert torch.equal(again.s, s)
 
 
@@ -49,7 +49,7 @@ def test_intervals_cover_every_step() -> None:
     ids=["ddim", "cold", "heat"],
 )
 def test_a_step_back_is_that_of_the_sampler(degradation: Degradation, sampler: object) -> None:
-    x0, xt, new = (torch.randn(3, *SHAPE, generator=seeded(seed)) for seed in range(3))
+    x0, xt, new = (torch.randn(3, *SHAPE, generator=generator_of(seed)) for seed in range(3))
     for t, s in ((40, 20), (30, 29), (2, 1)):
         path = [t, s, 0]
         expected = next(sampler(lambda xt, t: x0, degradation, xt, path, lambda: new, eta=1.0)).xs  # type: ignore[operator]
@@ -95,7 +95,7 @@ def test_a_student_learns_the_distribution_and_not_its_mean(steps: int) -> None:
     path = timesteps(degradation.T, steps)
 
     def samples(student: Denoiser) -> Tensor:
-        generator = seeded(7)
+        generator = generator_of(7)
         xT = torch.randn(500, *SHAPE, generator=generator)
         draws = ddim(student, degradation, xT, path, lambda: torch.randn(xT.shape, generator=generator), eta=1.0)
         return last(draws).detach()
@@ -103,7 +103,7 @@ def test_a_student_learns_the_distribution_and_not_its_mean(steps: int) -> None:
     student, auxiliary = denoiser(), denoiser()
     before = float(samples(student).std())
     assert before < 0.1  # the mean of all images, more or less
-    powers, generator = powers_of(degradation), seeded(1)
+    powers, generator = powers_of(degradation), generator_of(1)
     optimizer = torch.optim.Adam([*student.parameters(), *auxiliary.parameters()], lr=5e-3, betas=(0.0, 0.99))
     for step in range(600):
         optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / 600)
@@ -125,7 +125,7 @@ def test_a_student_learns_the_distribution_and_not_its_mean(steps: int) -> None:
 def test_the_value_is_the_auxiliarys_loss_and_the_gradient_is_of_both() -> None:
     degradation = noise()
     student, auxiliary = (Denoiser(Line(degradation.T), degradation, "x0") for _ in range(2))
-    xt, new = (torch.randn(4, *SHAPE, generator=seeded(seed)) for seed in range(2))
+    xt, new = (torch.randn(4, *SHAPE, generator=generator_of(seed)) for seed in range(2))
     interval = Interval(torch.tensor([40, 40, 20, 10]), torch.tensor([30, 1, 12, 9]))
     loss = moment_matching(
         student,

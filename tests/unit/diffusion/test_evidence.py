@@ -30,14 +30,14 @@ def test_it_is_the_density_of_a_normal_distribution(kind: str, white: float) -> 
     x0 = smooth_mixture(2, SHAPE, 1.0).draw(3, 2)
     y = degradation.degrade(x0, torch.full((3,), t)) + sigma * torch.randn(x0.shape, dtype=torch.float64)
     measurement = measurement_at(degradation, t, y, sigma=sigma)
-    found = log_evidence(measurement, images, white=white)
+    logs = log_evidence(measurement, images, white=white)
     A = matrix_of(measurement.operator, SHAPE)
     flat = images.flatten(1)
     variance = float((flat - flat.mean(dim=0)).square().mean())
     covariance = (1 - white) * flat.T.cov() + white * variance * torch.eye(30)
     mean = A @ flat.mean(dim=0) + torch.as_tensor(measurement.constant).expand(1, *SHAPE).flatten()
     exact = torch.distributions.MultivariateNormal(mean, A @ covariance @ A.T + sigma**2 * torch.eye(30))
-    torch.testing.assert_close(found, exact.log_prob(y.flatten(1)), rtol=1e-6, atol=1e-3)
+    torch.testing.assert_close(logs, exact.log_prob(y.flatten(1)), rtol=1e-6, atol=1e-3)
 
 
 def test_it_finds_the_width_of_a_blur() -> None:
@@ -54,8 +54,8 @@ def test_it_finds_the_width_of_a_blur() -> None:
         [log_evidence(measurement_at(degradation, s, y, sigma=0.01), samples, white=0.05) for s in steps]
     )
     assert int(logs.sum(dim=1).argmax()) + 1 == t
-    found = logs.argmax(dim=0) + 1
-    assert float((found - t).double().abs().mean()) < 1.0
+    t_hat = logs.argmax(dim=0) + 1
+    assert float((t_hat - t).double().abs().mean()) < 1.0
     # A blur of another width is told apart in most single images.
     assert float((logs[t - 1] > logs[t + 3]).double().mean()) > 0.9
 

@@ -31,7 +31,7 @@ XT = torch.linspace(-1, 1, 3 * 64).view(3, *SHAPE)
 T3 = torch.tensor([1, 5, 10])
 
 
-class Counted:
+class Counter:
     """x0_hat = (label + 2) xt / t, and how many calls and images it was asked for."""
 
     def __init__(self, factor: float = 1.0) -> None:
@@ -55,7 +55,7 @@ def test_guidance_is_extrapolation_within_its_interval(
 ) -> None:
     monkeypatch.setattr(guidance, "CPU_BATCH", cpu_batch)  # one call, or two
     labels = torch.tensor([3, 0, NO_LABEL])
-    good, bad = Counted(), Counted(0.5)
+    good, bad = Counter(), Counter(0.5)
     labelled, none = good(XT, T3, labels), good(XT, T3)
     low, high = interval or (0, 10)
     inside = ((low <= T3) & (high >= T3)).view(-1, 1, 1, 1)
@@ -68,10 +68,10 @@ def test_guidance_is_extrapolation_within_its_interval(
 
 @pytest.mark.parametrize(("weight", "of_good", "of_bad"), [(1.0, 3, 0), (0.0, 0, 3), (1.5, 3, 3)])
 def test_only_what_is_needed_is_evaluated(weight: float, of_good: int, of_bad: int) -> None:
-    labels, (good, bad) = torch.tensor([1, 2, 3]), (Counted(), Counted())
+    labels, (good, bad) = torch.tensor([1, 2, 3]), (Counter(), Counter())
     with_autoguidance(with_labels(good, labels), with_labels(bad, labels), weight)(XT, T3)
     assert (good.images, bad.images) == (of_good, of_bad)
-    alone = Counted()
+    alone = Counter()
     guided = classifier_free(alone, labels, weight)
     expected = alone(XT, T3, labels) if weight == 1 else alone(XT, T3)
     alone.calls = alone.images = 0
@@ -79,13 +79,13 @@ def test_only_what_is_needed_is_evaluated(weight: float, of_good: int, of_bad: i
     assert (alone.calls, alone.images) == (1, of_good + of_bad)
     if weight in (0, 1):
         assert torch.equal(result, expected)
-    outside = Counted()
+    outside = Counter()
     classifier_free(outside, labels, 1.5, (20, 30))(XT, T3)
     assert outside.images == 3
 
 
 def test_guidance_composes_with_clipping_and_with_itself() -> None:
-    labels, (good, bad) = torch.tensor([3, 0, 1]), (Counted(), Counted(0.5))
+    labels, (good, bad) = torch.tensor([3, 0, 1]), (Counter(), Counter(0.5))
     free = classifier_free(good, labels, 2.0)
     both = with_clipping(with_autoguidance(free, with_labels(bad, labels), 1.5))(XT, T3)
     worse = bad(XT, T3, labels)
@@ -134,16 +134,16 @@ def test_labels_are_repeated_or_drawn_from_the_shares() -> None:
     assert SampleLabels(labels=(7, 1)).of(0, range(1, 5)).tolist() == [1, 7, 1, 7]
     shares = shares_of(torch.tensor([0, 2, 2, -1, 2]), 3)
     assert shares == (0.25, 0.0, 0.75)
-    drawn = SampleLabels(shares=shares).of(3, range(2000))
-    assert torch.equal(drawn[40:50], SampleLabels(shares=shares).of(3, range(40, 50)))
-    assert not torch.equal(drawn, SampleLabels(shares=shares).of(4, range(2000)))
-    assert int((drawn == 1).sum()) == 0
+    numbers = SampleLabels(shares=shares).of(3, range(2000))
+    assert torch.equal(numbers[40:50], SampleLabels(shares=shares).of(3, range(40, 50)))
+    assert not torch.equal(numbers, SampleLabels(shares=shares).of(4, range(2000)))
+    assert int((numbers == 1).sum()) == 0
     for count in (1, 10, 64, 2000):
-        assert int((drawn[:count] == 2).sum()) == pytest.approx(0.75 * count, abs=2)
+        assert int((numbers[:count] == 2).sum()) == pytest.approx(0.75 * count, abs=2)
     assert shares_of(torch.tensor([-1]), 2) == (0.5, 0.5)
 
 
-def untrained(seed: int = 0, **options: Any) -> Denoiser:
+def fresh_denoiser(seed: int = 0, **options: Any) -> Denoiser:
     resolved = resolve(load_preset("quickstart", overrides([f"{key}={value}" for key, value in options.items()]))[1])
     torch.manual_seed(seed)
     denoiser = build_denoiser(resolved).eval().requires_grad_(False)
@@ -161,24 +161,24 @@ def sampling_of(denoiser: Denoiser, sampler: dict[str, Any], batch_size: int = 8
 
 @pytest.mark.parametrize("name", ON_NOISE)
 def test_guided_images_belong_to_their_seed_whatever_the_batch_size(name: str) -> None:
-    denoiser, guide = untrained(labels="{}"), untrained(1, labels="{}")
+    denoiser, guide = fresh_denoiser(labels="{}"), fresh_denoiser(1, labels="{}")
     sampler = {"name": name, "guidance": 1.5, "autoguidance": 1.3, "guided_t": [0.2, 0.8], "clip": True}
     shares = (0.1,) * 10
 
-    def drawn(**changes: Any) -> Tensor:
+    def draw(**changes: Any) -> Tensor:
         more = {"labels": SampleLabels(shares=shares), "guide": guide} | changes
         return torch.cat(list(generate(sampling_of(denoiser, sampler, **more), 7, SHAPE)))
 
-    whole = drawn()
+    whole = draw()
     for size in (1, 3):
-        assert torch.allclose(drawn(batch_size=size), whole, atol=1e-4)
+        assert torch.allclose(draw(batch_size=size), whole, atol=1e-4)
     plain = torch.cat(
         list(generate(sampling_of(denoiser, {"name": name}, labels=SampleLabels(shares=shares)), 7, SHAPE))
     )
     assert not torch.allclose(plain, whole, atol=1e-3)
-    asked = drawn(labels=SampleLabels(labels=(3,)))
+    threes = draw(labels=SampleLabels(labels=(3,)))
     of_label = SampleLabels(shares=shares).of(0, range(7)) == 3
-    assert torch.allclose(asked[of_label], whole[of_label], atol=1e-4)
+    assert torch.allclose(threes[of_label], whole[of_label], atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -194,21 +194,21 @@ def test_guided_images_belong_to_their_seed_whatever_the_batch_size(name: str) -
     ],
 )
 def test_evaluations_are_counted(sampler: dict[str, Any], labels: SampleLabels | None, count: int) -> None:
-    guide = untrained(1, labels="{}")
+    guide = fresh_denoiser(1, labels="{}")
     assert (
-        evaluations(sampling_of(untrained(labels="{}"), {"name": "ddim"} | sampler, labels=labels, guide=guide))
+        evaluations(sampling_of(fresh_denoiser(labels="{}"), {"name": "ddim"} | sampler, labels=labels, guide=guide))
         == count
     )
 
 
 def test_the_guided_interval_is_of_t_over_T_wherever_sampling_starts() -> None:
-    denoiser = untrained(labels="{}")
+    denoiser = fresh_denoiser(labels="{}")
     sampling = sampling_of(denoiser, {"name": "ddim", "guidance": 1.5, "guided_t": [0.4, 0.8]})
     assert replace(sampling, steps=[50, 20, 0]).guided_t == (40, 80)
 
 
 def test_without_a_label_a_labelled_model_is_not_guided_by_any() -> None:
-    denoiser = untrained(labels="{}")
+    denoiser = fresh_denoiser(labels="{}")
     none = torch.cat(list(generate(sampling_of(denoiser, {"name": "ddim"}), 3, SHAPE)))
     for labels in (None, SampleLabels(labels=(NO_LABEL,))):
         guided = sampling_of(denoiser, {"name": "ddim", "guidance": 1.5}, labels=labels)
@@ -217,14 +217,14 @@ def test_without_a_label_a_labelled_model_is_not_guided_by_any() -> None:
 
 def test_reconstructions_are_told_their_labels() -> None:
     images = torch.randint(0, 256, (4, *SHAPE), dtype=torch.uint8)
-    sampling = sampling_of(untrained(labels="{}"), {"name": "ddim"}, batch_size=3)
+    sampling = sampling_of(fresh_denoiser(labels="{}"), {"name": "ddim"}, batch_size=3)
     labels = torch.tensor([1, 2, 3, 4])
-    told = [torch.cat(parts) for parts in zip(*reconstruct(sampling, images, labels=labels), strict=True)]
+    results = [torch.cat(parts) for parts in zip(*reconstruct(sampling, images, labels=labels), strict=True)]
     for which, untold in enumerate(zip(*reconstruct(sampling, images), strict=True)):
-        assert not torch.allclose(told[which], torch.cat(untold), atol=1e-3)
+        assert not torch.allclose(results[which], torch.cat(untold), atol=1e-3)
     rows = reconstruction_rows(sampling, images, labels=labels)
-    assert torch.allclose(rows[-1][1], told[0], atol=1e-5)
-    assert torch.allclose(rows[-2][1], told[1], atol=1e-5)
+    assert torch.allclose(rows[-1][1], results[0], atol=1e-5)
+    assert torch.allclose(rows[-2][1], results[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -239,4 +239,4 @@ def test_reconstructions_are_told_their_labels() -> None:
 )
 def test_what_a_model_cannot_do_is_refused(options: Any, sampler: Any, more: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        sampling_of(untrained(**options), {"name": "ddim"} | sampler, **more)
+        sampling_of(fresh_denoiser(**options), {"name": "ddim"} | sampler, **more)

@@ -23,7 +23,7 @@ IMAGES = digits().development.images
 COUNT = 4000
 
 
-def drawn(name: str, noise: GaussianNoise) -> Tensor:
+def draw(name: str, noise: GaussianNoise) -> Tensor:
     prior = fit_prior(PRIORS[name](), noise, IMAGES)
     denoiser = Denoiser(nn.Identity(), noise, "x0")
     sampling = Sampling(denoiser, prior, Sampler(name="ddim"), [noise.T, 0], 0, 8, Processes(torch.device("cpu")))
@@ -39,7 +39,7 @@ def test_x_T_has_the_moments_of_degraded_images_and_a_standard_normal_has_not(na
     mean = alpha**0.5 * x0.mean(dim=0)
     _, _, modes = torch.linalg.svd(x0 - x0.mean(dim=0), full_matrices=False)
     variances = alpha * ((x0 - x0.mean(dim=0)) @ modes[:5].T).var(dim=0) + (1 - alpha)
-    xT, normal = drawn(name, noise), drawn("standard-normal", noise)
+    xT, normal = draw(name, noise), draw("standard-normal", noise)
     assert torch.allclose(xT.mean(dim=0), mean, atol=0.08)
     assert torch.allclose((xT @ modes[:5].T).var(dim=0), variances, rtol=0.12)
     assert float((normal.mean(dim=0) - mean).abs().max()) > 0.15
@@ -50,6 +50,6 @@ def test_x_T_has_the_moments_of_degraded_images_and_a_standard_normal_has_not(na
 
 def test_where_nothing_is_left_it_is_a_standard_normal() -> None:
     noise = GaussianNoise(constant(200, 0.1))
-    xT = drawn("mixture", noise)
+    xT = draw("mixture", noise)
     assert float(xT.mean()) == pytest.approx(0, abs=0.01)
     assert float(xT.std()) == pytest.approx(1, abs=0.01)

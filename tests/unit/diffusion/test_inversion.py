@@ -60,12 +60,12 @@ def test_what_is_drawn_from_the_noise_is_the_image(name: str) -> None:
     noise, path, x0 = GaussianNoise(schedules[name]), timesteps(100, 10), images()
     estimate = rough_denoiser(noise)
 
-    def missed(iterations: int) -> float:
+    def error_of(iterations: int) -> float:
         xT = last(inversion_steps(estimate, noise, x0, path, iterations=iterations))
         assert bool(torch.isfinite(xT).all())
         return float((last(ddim(estimate, noise, xT, path, no_noise)) - x0).square().mean().sqrt())
 
-    errors = [missed(iterations) for iterations in (0, 4, 30)]
+    errors = [error_of(iterations) for iterations in (0, 4, 30)]
     assert errors[1] < 0.5 * errors[0]
     assert errors[2] < 0.2 * errors[1]
 

@@ -92,14 +92,16 @@ def test_a_mask_is_the_product_of_its_steps_holes(start: str) -> None:
     farthest = max(map(max, distance))
     sums = [sum(math.exp(-((farthest / farthest) ** 2) / (2 * (0.6 * i / T) ** 2)) for i in range(1, T + 1))]
     rate = math.log(0.05) / sums[0]
-    left = [[1.0] * width for _ in range(height)]
+    shares = [[1.0] * width for _ in range(height)]
     for t in range(1, T + 1):
         for y in range(height):
             for x in range(width):
-                left[y][x] *= math.exp(rate * math.exp(-((distance[y][x] / farthest) ** 2) / (2 * (0.6 * t / T) ** 2)))
-        found = mask.degrade(one, torch.tensor([t]))[0, 0]
-        assert torch.allclose(found.double(), torch.tensor(left).double(), atol=1e-6)
-    assert float(found.max()) == pytest.approx(0.05, rel=1e-4)
+                shares[y][x] *= math.exp(
+                    rate * math.exp(-((distance[y][x] / farthest) ** 2) / (2 * (0.6 * t / T) ** 2))
+                )
+        result = mask.degrade(one, torch.tensor([t]))[0, 0]
+        assert torch.allclose(result.double(), torch.tensor(shares).double(), atol=1e-6)
+    assert float(result.max()) == pytest.approx(0.05, rel=1e-4)
 
 
 def test_fading_ends_near_its_colour() -> None:
@@ -132,9 +134,9 @@ def test_fading_ends_near_its_colour() -> None:
 )
 def test_step_norms_are_those_of_the_steps_matrices(name: str, parameters: dict[str, str]) -> None:
     kind = DEGRADATIONS[name]
-    supplied = {"betas": linear(5, 0.05, 0.4), "image_shape": (3, 6, 6), "T": 5, "kernel_size": 5, "grid": 2}
-    asked = inspect.signature(kind).parameters
-    degradation = kind(**{key: value for key, value in supplied.items() if key in asked}, **parameters)
+    context = {"betas": linear(5, 0.05, 0.4), "image_shape": (3, 6, 6), "T": 5, "kernel_size": 5, "grid": 2}
+    names = inspect.signature(kind).parameters
+    degradation = kind(**{key: value for key, value in context.items() if key in names}, **parameters)
     norms = degradation.step_norms()
     assert norms is not None
     units = torch.eye(108).view(108, 3, 6, 6)

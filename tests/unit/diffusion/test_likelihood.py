@@ -59,8 +59,8 @@ def matrices(degradation: Degradation) -> Tensor:
     units, nothing = torch.eye(D).view(D, *SHAPE), torch.zeros(1, *SHAPE)
     tables = []
     for t in range(degradation.T + 1):
-        left = degradation.signal(units, torch.full((D,), t)) - degradation.signal(nothing, torch.tensor([t]))
-        tables.append(left.flatten(1).T.double())
+        signals = degradation.signal(units, torch.full((D,), t)) - degradation.signal(nothing, torch.tensor([t]))
+        tables.append(signals.flatten(1).T.double())
     return torch.stack(tables)
 
 
@@ -74,10 +74,10 @@ class GaussianData:
         self.covariance = modes.T @ (variances[:, None] * modes)
         self.distribution = MultivariateNormal(torch.zeros(D).double(), self.covariance)
         A, noise = matrices(degradation), degradation.sigmas.double().square()
-        seen = A @ self.covariance @ A.mT + noise[:, None, None] * torch.eye(D)
-        seen[0] = torch.eye(D)
-        self.posterior_means = self.covariance @ A.mT @ torch.linalg.inv(seen)
-        self.at_T = MultivariateNormal(torch.zeros(D).double(), seen[-1])
+        covariances = A @ self.covariance @ A.mT + noise[:, None, None] * torch.eye(D)
+        covariances[0] = torch.eye(D)
+        self.posterior_means = self.covariance @ A.mT @ torch.linalg.inv(covariances)
+        self.at_T = MultivariateNormal(torch.zeros(D).double(), covariances[-1])
 
     def images(self, count: int, seed: int = 0) -> Tensor:
         noise = torch.randn(count, D, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -96,7 +96,7 @@ class GaussianData:
         return self.at_T.log_prob(xT.flatten(1).double())
 
 
-def measured(data: GaussianData, degradation: Degradation, x0: Tensor, evaluations: int, seed: int = 0) -> Tensor:
+def estimate(data: GaussianData, degradation: Degradation, x0: Tensor, evaluations: int, seed: int = 0) -> Tensor:
     """The bound of each image, bits per dimension."""
     fitting = data.images(100, seed=1)
     noise = randn_images(image_generators(seed, Stream.DECODER, range(100)), SHAPE)
@@ -111,7 +111,7 @@ def test_the_bound_of_the_exact_denoiser_is_the_likelihood_of_gaussian_data(kind
     degradation = KINDS[kind](300)
     data = GaussianData(degradation)
     x0 = data.images(150)
-    exact, bound = float(data.bits(x0).mean()), float(measured(data, degradation, x0, 300).mean())
+    exact, bound = float(data.bits(x0).mean()), float(estimate(data, degradation, x0, 300).mean())
     assert bound == pytest.approx(exact, rel=0.01)
     assert bound > exact * 0.999
 
@@ -120,9 +120,9 @@ def test_a_worse_denoiser_has_a_higher_bound() -> None:
     degradation = KINDS["heat"](40)
     data = GaussianData(degradation)
     x0 = data.images(100)
-    exact = measured(data, degradation, x0, 40).mean()
+    exact = estimate(data, degradation, x0, 40).mean()
     data.posterior_means = 0.97 * data.posterior_means
-    assert float(measured(data, degradation, x0, 40).mean()) > float(exact) + 0.01
+    assert float(estimate(data, degradation, x0, 40).mean()) > float(exact) + 0.01
 
 
 def dense_kl(degradation: Degradation, t: int, gain: float, error: Tensor) -> Tensor:
@@ -144,8 +144,8 @@ def test_a_term_is_the_divergence_of_two_gaussians(kind: str, t: int) -> None:
         degradation.sigmas = degradation.sigmas * (1 + 0.02 * torch.arange(13))
     x0 = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0)) - 0.5
     x0_hat = (x0 + 0.05 * torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(1))).clamp(-0.5, 0.5)
-    found = LikelihoodBound(degradation, 12).kl(x0, x0_hat, torch.full((4,), t))
-    assert torch.allclose(found, dense_kl(degradation, t, 1.0, x0 - x0_hat), rtol=2e-3)
+    divergence = LikelihoodBound(degradation, 12).kl(x0, x0_hat, torch.full((4,), t))
+    assert torch.allclose(divergence, dense_kl(degradation, t, 1.0, x0 - x0_hat), rtol=2e-3)
 
 
 def test_where_a_step_enlarges_something_it_is_no_less_than_the_divergence() -> None:
@@ -157,13 +157,13 @@ def test_where_a_step_enlarges_something_it_is_no_less_than_the_divergence() -> 
     gain = float(norms[2])
     assert gain > 1.01
     for other in (x0_hat, x0 + flat):
-        found = LikelihoodBound(degradation, 12).kl(x0, other, torch.full((6,), 2))
+        divergence = LikelihoodBound(degradation, 12).kl(x0, other, torch.full((6,), 2))
         exact = dense_kl(degradation, 2, gain, x0 - other)
-        assert bool((found >= exact).all())
-        assert bool((found >= 0).all())
+        assert bool((divergence >= exact).all())
+        assert bool((divergence >= 0).all())
 
 
-class Turned(Degradation):
+class Rotation(Degradation):
     """A plug-in whose steps are not known to shrink: it shifts the image by a part of a pixel, and fades it."""
 
     def __init__(self, T: int) -> None:
@@ -184,19 +184,19 @@ class Hidden(GaussianNoise):
 
 
 def test_without_known_norms_it_is_the_cold_samplers_gaussian() -> None:
-    turned = Turned(30)
-    a, b, c = error_weights(turned)[10]
+    rotation = Rotation(30)
+    a, b, c = error_weights(rotation)[10]
     m = float(b / a)
     x0, x0_hat = (torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(seed)) - 0.5 for seed in (0, 1))
-    s, q = ((turned.signal(x0 - x0_hat, torch.full((3,), t)).flatten(1).double() / 0.05) for t in (9, 10))
+    s, q = ((rotation.signal(x0 - x0_hat, torch.full((3,), t)).flatten(1).double() / 0.05) for t in (9, 10))
     both = ((s - m * q, torch.zeros_like(s)), math.sqrt(1 - m * m))
     exact = kl_divergence(*(Normal(mean, both[1]) for mean in both[0])).sum(dim=1)
-    assert torch.allclose(LikelihoodBound(turned, 30).kl(x0, x0_hat, torch.full((3,), 10)), exact, rtol=1e-4)
+    assert torch.allclose(LikelihoodBound(rotation, 30).kl(x0, x0_hat, torch.full((3,), 10)), exact, rtol=1e-4)
     assert 0 < m < 1
     assert float(c) == pytest.approx(m * m * float(a))
-    data = GaussianData(turned)
+    data = GaussianData(rotation)
     x0 = data.images(100)
-    ratio = float(measured(data, turned, x0, 30).mean() / data.bits(x0).mean())
+    ratio = float(estimate(data, rotation, x0, 30).mean() / data.bits(x0).mean())
     assert 1 < ratio < 1.5
 
 
@@ -207,13 +207,13 @@ def test_on_noise_that_gaussian_is_the_chains() -> None:
     chain, sampler = (LikelihoodBound(kind(betas), 30).kl(x0, x0_hat, t) for kind in (GaussianNoise, Hidden))
     noise = GaussianNoise(betas)
     snr = noise.alphas_cumprod / (1 - noise.alphas_cumprod)
-    weighted = 0.5 * (snr[t - 1] - snr[t]) * (x0 - x0_hat).double().square().flatten(1).sum(dim=1)
-    assert torch.allclose(chain, weighted, rtol=1e-4)
-    assert torch.allclose(sampler, weighted, rtol=1e-3)
+    errors = 0.5 * (snr[t - 1] - snr[t]) * (x0 - x0_hat).double().square().flatten(1).sum(dim=1)
+    assert torch.allclose(chain, errors, rtol=1e-4)
+    assert torch.allclose(sampler, errors, rtol=1e-3)
 
 
 def test_a_step_that_changes_nothing_costs_nothing() -> None:
-    still = Turned(6)
+    still = Rotation(6)
     still.signal = lambda x0, t: 0.5 * x0  # type: ignore[method-assign]
     x0 = torch.rand(3, *SHAPE) - 0.5
     assert float(LikelihoodBound(still, 6).kl(x0, -x0, torch.full((3,), 4)).max()) < 1e-2
@@ -223,21 +223,21 @@ def test_a_few_evaluations_estimate_the_sum_without_bias() -> None:
     degradation = KINDS["heat"](60)
     data = GaussianData(degradation)
     x0 = data.images(1).expand(600, *SHAPE)
-    exact = float(measured(data, degradation, x0, 60).mean())
+    exact = float(estimate(data, degradation, x0, 60).mean())
     for evaluations in (2, 8, 25):
-        found = measured(data, degradation, x0, evaluations)
-        error = float(found.std() / math.sqrt(len(found)))
-        assert float(found.mean()) == pytest.approx(exact, abs=4 * error)
+        estimates = estimate(data, degradation, x0, evaluations)
+        error = float(estimates.std() / math.sqrt(len(estimates)))
+        assert float(estimates.mean()) == pytest.approx(exact, abs=4 * error)
         assert error < 0.05
-    few, many = (float(measured(data, degradation, x0, evaluations).std()) for evaluations in (2, 25))
+    few, many = (float(estimate(data, degradation, x0, evaluations).std()) for evaluations in (2, 25))
     assert many < few / 5
 
 
 def test_every_step_is_drawn_and_t_evaluations_take_each_once() -> None:
     bound = LikelihoodBound(KINDS["noise"](12), 4)
-    drawn = [bound.steps(generator_for(seed, Stream.LIKELIHOOD)) for seed in range(3000)]
+    pairs = [bound.steps(generator_for(seed, Stream.LIKELIHOOD)) for seed in range(3000)]
     counts = torch.zeros(13).double()
-    for t, weight in drawn:
+    for t, weight in pairs:
         assert t.shape == (3,)
         counts.index_add_(0, t, weight)
     assert torch.allclose(counts / 3000, torch.tensor([0.0, 0.0] + [1.0] * 11).double(), atol=0.25)

@@ -28,27 +28,27 @@ def test_draws_belong_to_the_image(degradation: Degradation) -> None:
 
 
 def test_what_is_kept_is_drawn_once_and_takes_no_more_than_its_bytes() -> None:
-    drawn: list[int] = []
+    calls: list[int] = []
 
-    def of(kept: KeptDraws, batch: int) -> Draws:
-        return kept.of(batch, lambda: drawn.append(batch) or Draws(torch.full((4,), batch), torch.zeros(4, *SHAPE)))  # type: ignore[func-returns-value]
+    def of(store: KeptDraws, batch: int) -> Draws:
+        return store.of(batch, lambda: calls.append(batch) or Draws(torch.full((4,), batch), torch.zeros(4, *SHAPE)))  # type: ignore[func-returns-value]
 
-    kept = KeptDraws(limit=2 * (4 * 8 + 4 * 64 * 4))
+    store = KeptDraws(limit=2 * (4 * 8 + 4 * 64 * 4))
     for _ in range(3):
-        assert [int(of(kept, batch).t[0]) for batch in (0, 1, 2)] == [0, 1, 2]
-    assert drawn == [0, 1, 2, 2, 2]
+        assert [int(of(store, batch).t[0]) for batch in (0, 1, 2)] == [0, 1, 2]
+    assert calls == [0, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("labels", [None, torch.tensor([2, 0])])
 def test_a_fixed_loss_is_of_the_draws_and_of_the_labels(labels: torch.Tensor | None) -> None:
-    seen: list[tuple[torch.Tensor | None, ...]] = []
+    calls: list[tuple[torch.Tensor | None, ...]] = []
 
-    def loss(*given: torch.Tensor | None) -> torch.Tensor:
-        seen.append(given)
+    def loss(*arguments: torch.Tensor | None) -> torch.Tensor:
+        calls.append(arguments)
         return torch.tensor([1.0, 2.0])
 
     denoiser: Any = SimpleNamespace(loss=loss)
     x0, draws = torch.rand(2, *SHAPE), Draws(torch.tensor([3, 4]), torch.ones(2, *SHAPE))
     assert fixed_loss(denoiser, x0, draws, labels).tolist() == [1.0, 2.0]
-    for given, expected in zip(seen[0], (x0, draws.t, draws.noise, labels, draws.sigma), strict=True):
-        assert given is expected is None or torch.equal(given, expected)  # type: ignore[arg-type]
+    for argument, expected in zip(calls[0], (x0, draws.t, draws.noise, labels, draws.sigma), strict=True):
+        assert argument is expected is None or torch.equal(argument, expected)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ SHAPE = (1, 8, 12)
 LARGEST = 0.02
 
 
-class Told(nn.Module):
+class LevelNetwork(nn.Module):
     """Answers with its input, and keeps what it was told."""
 
     def __init__(self) -> None:
@@ -35,18 +35,18 @@ class Told(nn.Module):
 
 
 def blur(sigma: float = 0.0) -> GaussianBlur:
-    made = GaussianBlur(torch.cat([torch.zeros(1), torch.full((6,), 0.5)]).double(), SHAPE, kernel_size=5)
+    result = GaussianBlur(torch.cat([torch.zeros(1), torch.full((6,), 0.5)]).double(), SHAPE, kernel_size=5)
     if sigma:
-        made.sigmas = torch.cat([torch.zeros(1), torch.full((6,), sigma)]).double()
-    return made
+        result.sigmas = torch.cat([torch.zeros(1), torch.full((6,), sigma)]).double()
+    return result
 
 
 def denoiser(degradation: Degradation, classes: int = 0, input: str = "degraded") -> Denoiser:
-    return Denoiser(Told(), degradation, "x0", classes, input, measurement_noise=LARGEST)
+    return Denoiser(LevelNetwork(), degradation, "x0", classes, input, measurement_noise=LARGEST)
 
 
 def calls_of(model: Denoiser) -> list[tuple[Tensor, ...]]:
-    assert isinstance(model.network, Told)
+    assert isinstance(model.network, LevelNetwork)
     return model.network.calls
 
 
@@ -68,9 +68,9 @@ def test_the_linear_estimate_of_noise_that_is_told_is_that_of_a_degradation_with
     torch.testing.assert_close(blur().wiener(xt, t, torch.full((3,), 0.01)), noisy, rtol=1e-4, atol=1e-4)
     both = blur(0.006).wiener(xt, t, torch.full((3,), 0.008))
     torch.testing.assert_close(both, noisy, rtol=1e-4, atol=1e-4)
-    mixed = blur().wiener(xt, t, torch.tensor([0.01, 0.0, 0.01]))
-    torch.testing.assert_close(mixed[::2], noisy[::2], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(mixed[1], blur().wiener(xt, t)[1], rtol=1e-4, atol=1e-4)
+    estimates = blur().wiener(xt, t, torch.tensor([0.01, 0.0, 0.01]))
+    torch.testing.assert_close(estimates[::2], noisy[::2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(estimates[1], blur().wiener(xt, t)[1], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("own", [0.0, 0.05])
@@ -108,7 +108,7 @@ def test_sampling_tells_one_level_for_all_images_and_shares_the_weights() -> Non
 
 
 def test_a_denoiser_of_exact_images_tells_its_network_nothing() -> None:
-    network = Told()
+    network = LevelNetwork()
     model = Denoiser(network, blur(), "x0", input="wiener")
     xt, t = torch.rand(2, *SHAPE) - 0.5, torch.tensor([2, 5])
     model(xt, t)
@@ -151,12 +151,12 @@ def test_the_compact_unet_listens_to_the_level() -> None:
 
 def test_a_preset_builds_it_and_what_cannot_be_is_refused() -> None:
     _, preset = load_preset("quickstart-blur", {"measurement_noise": 0.01})
-    built = build_denoiser(resolve(preset))
-    assert built.measurement_noise == 0.01
+    assembly = build_denoiser(resolve(preset))
+    assert assembly.measurement_noise == 0.01
     _, plain = load_preset("quickstart-blur")
-    added = built.network.state_dict().keys() - build_denoiser(resolve(plain)).network.state_dict().keys()
-    assert added
-    assert all(name.startswith("level.") for name in added)
+    names = assembly.network.state_dict().keys() - build_denoiser(resolve(plain)).network.state_dict().keys()
+    assert names
+    assert all(name.startswith("level.") for name in names)
     with pytest.raises(UserError, match=r"^measurement_noise needs prediction x0"):
         resolve(load_preset("quickstart", {"measurement_noise": 0.01, "prediction": "eps"})[1])
     fitting = {"compact-unet", "dit"}

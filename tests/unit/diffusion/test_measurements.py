@@ -52,8 +52,8 @@ class Swirl(Degradation):
         out = []
         for image, step in zip(x0, t.tolist(), strict=True):
             rows = [row.roll(step * i, dims=-1) for i, row in enumerate(image.unbind(dim=1))]
-            moved = torch.stack(rows, dim=1)
-            out.append(moved if step == 0 else 0.5 * moved + 0.5 * moved.roll(1, dims=1))
+            rotation = torch.stack(rows, dim=1)
+            out.append(rotation if step == 0 else 0.5 * rotation + 0.5 * rotation.roll(1, dims=1))
         return torch.stack(out)
 
 
@@ -85,8 +85,8 @@ class Brighter(Heat):
         return super().signal(x0, t) + 0.1 * t.view(-1, 1, 1, 1)
 
 
-def built(name: str, shape: tuple[int, int, int]) -> Degradation:
-    made: dict[str, Degradation] = {
+def degradation_of(name: str, shape: tuple[int, int, int]) -> Degradation:
+    kinds: dict[str, Degradation] = {
         "gaussian-noise": GaussianNoise(betas(T)),
         "gaussian-blur": GaussianBlur(betas(T), shape, kernel_size=5),
         "heat": Heat(betas(T), shape),
@@ -99,8 +99,8 @@ def built(name: str, shape: tuple[int, int, int]) -> Degradation:
         "float32 alone": Narrow(shape),
         "subclass": Brighter(betas(T), shape),
     }
-    made[name].image_shape = COLOUR if name == "fade to grey" else shape
-    return made[name]
+    kinds[name].image_shape = COLOUR if name == "fade to grey" else shape
+    return kinds[name]
 
 
 NAMES = [*DEGRADATIONS, "fade to a colour", "fade to grey", "plug-in", "float32 alone", "subclass"]
@@ -128,7 +128,7 @@ def white(shape: tuple[int, int, int], count: int, seed: int = 0) -> Tensor:
 def test_an_operator_is_the_linear_part_of_the_degradation_and_has_its_adjoint(
     name: str, shape: tuple[int, int, int]
 ) -> None:
-    degradation = built(name, shape)
+    degradation = degradation_of(name, shape)
     x, y = white(degradation.image_shape, 4), white(degradation.image_shape, 4, 1)
     for t in (0, 1, T // 2, T):
         operator = operator_of(degradation, t)
@@ -142,7 +142,7 @@ def test_an_operator_is_the_linear_part_of_the_degradation_and_has_its_adjoint(
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("sigma", [1 / 255, 0.05])
 def test_closed_forms_and_conjugate_gradients_are_the_dense_solution(name: str, sigma: float) -> None:
-    degradation = built(name, GREY)
+    degradation = degradation_of(name, GREY)
     operator, shape = operator_of(degradation, T // 2), degradation.image_shape
     b = operator(0.3 * white(shape, 3)) + sigma * white(shape, 3, 1)
     variance = torch.tensor([0.09, 0.01, 1e-4], dtype=torch.float64).view(-1, 1, 1, 1)
@@ -155,8 +155,8 @@ def test_closed_forms_and_conjugate_gradients_are_the_dense_solution(name: str, 
         ]
     ).view(b.shape)
     for solve in (operator.solve, partial(Operator.solve, operator)):
-        given = variance * operator.adjoint(solve(b, variance, sigma**2))
-        assert float((given - dense).abs().max()) < (1e-5 if name != "float32 alone" else 1e-4)
+        solution = variance * operator.adjoint(solve(b, variance, sigma**2))
+        assert float((solution - dense).abs().max()) < (1e-5 if name != "float32 alone" else 1e-4)
 
 
 def test_a_plug_in_of_small_images_is_one_matrix_and_of_larger_ones_is_differentiated() -> None:
@@ -175,7 +175,7 @@ def test_a_plug_in_of_small_images_is_one_matrix_and_of_larger_ones_is_different
 
 
 def test_conjugate_gradients_stop_image_by_image() -> None:
-    operator = operator_of(built("heat", GREY), T)
+    operator = operator_of(degradation_of("heat", GREY), T)
     b = white(GREY, 3) * torch.tensor([1.0, 0.0, 1e-8], dtype=torch.float64).view(-1, 1, 1, 1)
     together, image = conjugate_gradients(operator, operator.adjoint, 0.01, b)
     torch.testing.assert_close(image, operator.adjoint(together))
@@ -195,30 +195,30 @@ def test_pixelation_to_a_grid_of_quarters_is_down_sampling_by_two_and_four(t: in
     x0 = white((3, 28, 28), 2).float()
     degradation = Pixelate((3, 28, 28), T=2, grid=7)
     small = F.avg_pool2d(x0, factor)
-    shown = small.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
-    torch.testing.assert_close(degradation.signal(x0, torch.full((2,), t)), shown, rtol=0, atol=1e-6)
+    blocks = small.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+    torch.testing.assert_close(degradation.signal(x0, torch.full((2,), t)), blocks, rtol=0, atol=1e-6)
     # A picture of 28 / factor pixels with noise of s each says as much as the one at full size with noise of factor s.
-    measurement = measurement_at(degradation, t, shown, sigma=0.1 * factor)
-    gained = 0.09 * measurement.operator.adjoint(measurement.operator.solve(shown, 0.09, measurement.noise))
+    measurement = measurement_at(degradation, t, blocks, sigma=0.1 * factor)
+    estimate = 0.09 * measurement.operator.adjoint(measurement.operator.solve(blocks, 0.09, measurement.noise))
     prior = 0.09 / factor**2  # variance of a block's mean
-    of_means = prior / (prior + 0.1**2) * shown
-    torch.testing.assert_close(gained.float(), of_means, rtol=1e-5, atol=1e-6)
+    of_means = prior / (prior + 0.1**2) * blocks
+    torch.testing.assert_close(estimate.float(), of_means, rtol=1e-5, atol=1e-6)
 
 
 def test_a_measurement_knows_what_it_does_not_explain() -> None:
-    degradation = built("fade to a colour", GREY)
+    degradation = degradation_of("fade to a colour", GREY)
     x0, noise = white(GREY, 5) * 0.2, white(GREY, 5, 1)
     y = degradation._signal(x0, torch.full((5,), 4)) + 0.02 * noise
     measurement = measurement_at(degradation, 4, y, sigma=0.02)
     torch.testing.assert_close(measurement.residual(x0), 0.02 * noise, rtol=0, atol=1e-6)
     torch.testing.assert_close(measurement.misfit(x0), noise.square().flatten(1).mean(dim=1).sqrt(), rtol=1e-4, atol=0)
-    noisy = built("heat", GREY)
+    noisy = degradation_of("heat", GREY)
     noisy.sigmas = torch.linspace(0, 0.3, T + 1).double()
     assert measurement_at(noisy, 4, y).sigma == pytest.approx(0.2)
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
-    heat = built("heat", GREY)
+    heat = degradation_of("heat", GREY)
     y = white(GREY, 2)
     for t in (-1, T + 1):
         with pytest.raises(ValueError, match=rf"^t must be in 0\.\.6 \(T of Heat\), got {t}$"):
@@ -247,7 +247,7 @@ def test_some_images_of_a_measurement_are_one_too() -> None:
     some = measurement.of(rows)
     x = white(GREY, 4, 1)
     torch.testing.assert_close(some.residual(x[rows]), measurement.residual(x)[rows])
-    shared = measurement_at(built("heat", GREY), 2, white(GREY, 4), sigma=0.1)
+    shared = measurement_at(degradation_of("heat", GREY), 2, white(GREY, 4), sigma=0.1)
     assert shared.of(rows).operator is shared.operator
     torch.testing.assert_close(shared.of(rows).residual(x[rows]), shared.residual(x)[rows])
 
@@ -257,8 +257,8 @@ def test_down_sampling_is_pixelation_to_blocks_of_a_size(block: int) -> None:
     shape = (3, 8, 12)
     x0 = white(shape, 2).float()
     degradation = Pixelate(shape, T=1, block=block)
-    shown = F.avg_pool2d(x0, block).repeat_interleave(block, dim=2).repeat_interleave(block, dim=3)
-    torch.testing.assert_close(degradation.signal(x0, torch.ones(2, dtype=torch.int64)), shown, rtol=0, atol=1e-6)
+    blocks = F.avg_pool2d(x0, block).repeat_interleave(block, dim=2).repeat_interleave(block, dim=3)
+    torch.testing.assert_close(degradation.signal(x0, torch.ones(2, dtype=torch.int64)), blocks, rtol=0, atol=1e-6)
     degradation.image_shape = shape
     assert isinstance(operator_of(degradation, 1), Axes)
     for wrong in (3, 8, 16):

@@ -66,9 +66,9 @@ def test_draws_vary_as_the_images_whatever_way_their_modes_are_found(
     images = 0.05 * (torch.randn(count, 80) @ torch.randn(80, shape[0] * shape[1] * shape[2])).view(-1, *shape)
     prior = Gaussian()
     prior.fit(images, None, sigma)
-    drawn = prior(image_generators(0, Stream.SAMPLE, range(500)), shape).flatten(1)
+    samples = prior(image_generators(0, Stream.SAMPLE, range(500)), shape).flatten(1)
     modes = torch.nn.functional.normalize(prior.modes)
-    expected, spread = ((part.flatten(1) @ modes.T).std(dim=0) for part in (images, drawn))
+    expected, spread = ((part.flatten(1) @ modes.T).std(dim=0) for part in (images, samples))
     assert torch.allclose(spread, expected, rtol=0.15)
 
 
@@ -95,9 +95,9 @@ def noisy_pixels() -> Degradation:
 @pytest.mark.parametrize("labelled", [False, True])
 def test_real_images_are_likelier_than_by_a_fit_that_ignores_the_noise(labelled: bool) -> None:
     data, degradation = digits(), noisy_pixels()
-    train, held = data.development, data.test
-    labels, held_labels = (train.labels, held.labels) if labelled else (None, None)
-    x0 = to_model(held.images)
+    train, test = data.development, data.test
+    labels, held_labels = (train.labels, test.labels) if labelled else (None, None)
+    x0 = to_model(test.images)
     at_T = torch.full((len(x0),), degradation.T)
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
     xT = degradation.degrade(x0, at_T, noise)

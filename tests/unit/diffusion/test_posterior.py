@@ -25,7 +25,7 @@ PIXELS = 16
 EXACT = partial(moments, iterations=PIXELS, tolerance=1e-10)
 
 
-def shaped(degradation: Degradation, sigmas: Tensor | None = None) -> Degradation:
+def with_shape(degradation: Degradation, sigmas: Tensor | None = None) -> Degradation:
     degradation.image_shape = SHAPE
     if sigmas is not None:
         degradation.sigmas = sigmas
@@ -114,8 +114,8 @@ def test_where_nothing_of_the_image_is_left_at_T_the_mean_is_that_of_the_measure
     weights = measurement.operator.solve(residual, spread, measurement.noise)
     exact_there = rough(white(6), t) + spread * measurement.operator.adjoint(weights)
     for one in (wrapper, METHODS[method]):
-        moved = one(rough, degradation, measurement)(white(6), t)
-        torch.testing.assert_close(moved, exact_there, rtol=0, atol=1e-5)
+        result = one(rough, degradation, measurement)(white(6), t)
+        torch.testing.assert_close(result, exact_there, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MEASUREMENTS)
@@ -128,7 +128,7 @@ def test_a_blur_with_noise_is_a_prior_too(kind: str, name: str) -> None:
         "pixelate": Pixelate(SHAPE, T=T, grid=1),
         "mask": Mask(SHAPE, T=T),
     }
-    degradation = shaped(kinds[kind], torch.linspace(0, 1, T + 1).double())
+    degradation = with_shape(kinds[kind], torch.linspace(0, 1, T + 1).double())
     mixture = white_mixture()
     measurement = measurement_of(mixture, name, 0.02, 5)
     exact = mixture.conditional_mixture(measurement).denoiser(degradation)
@@ -136,12 +136,12 @@ def test_a_blur_with_noise_is_a_prior_too(kind: str, name: str) -> None:
     estimate = isotropic(plain, degradation, measurement)
     assert worst(estimate, exact, degradation, white(5)) < 1e-5
 
-    def mixed(one: X0Function, xt: Tensor, t: Tensor) -> Tensor:
+    def blend(one: X0Function, xt: Tensor, t: Tensor) -> Tensor:
         return torch.cat([one(xt[i : i + 1], t[i : i + 1]) for i in range(len(xt))])
 
     t = torch.tensor([1, 3, T, 3, 2])
-    estimate = isotropic(partial(mixed, plain), degradation, measurement)
-    torch.testing.assert_close(estimate(white(5), t), mixed(exact, white(5), t), rtol=0, atol=1e-5)
+    estimate = isotropic(partial(blend, plain), degradation, measurement)
+    torch.testing.assert_close(estimate(white(5), t), blend(exact, white(5), t), rtol=0, atol=1e-5)
 
 
 def law(
@@ -175,7 +175,7 @@ def test_samples_have_the_posterior_mean_and_covariance(method: str, name: str, 
 
 def test_samples_of_a_blur_with_noise_have_the_posterior_mean_and_covariance() -> None:
     T = 200
-    degradation = shaped(Heat(linear(T, 0.001, 0.01), SHAPE), torch.linspace(0, 1, T + 1).double())
+    degradation = with_shape(Heat(linear(T, 0.001, 0.01), SHAPE), torch.linspace(0, 1, T + 1).double())
     mixture = white_mixture()
     measurement = measurement_of(mixture, "pixelate", 0.1, PIXELS + 1)
     posterior = mixture.conditional_mixture(measurement)
@@ -207,22 +207,22 @@ def test_moments_are_calibrated_on_a_mixture(name: str, sigma: float, sampler: C
     measurement = measurement_of(mixture, name, sigma, count)
     posterior = mixture.conditional_mixture(measurement)
 
-    def drawn(estimate: X0Function) -> Tensor:
+    def draw(estimate: X0Function) -> Tensor:
         seeds = iter(range(10, 1000))
         with torch.no_grad():
             steps = sampler(estimate, degradation, white(count, 9), timesteps(40), lambda: white(count, next(seeds)))
             return last(steps).flatten(1)
 
-    exact = drawn(posterior.denoiser(degradation))
+    exact = draw(posterior.denoiser(degradation))
 
     def errors(samples: Tensor) -> tuple[float, float]:
         mean = (samples.mean(dim=0) - exact.mean(dim=0)).norm() / posterior.mean.norm()
         return float(mean), float((samples.T.cov() - exact.T.cov()).norm() / posterior.covariance.norm())
 
-    mean, covariance = errors(drawn(moments(mixture.denoiser(degradation), degradation, measurement)))
+    mean, covariance = errors(draw(moments(mixture.denoiser(degradation), degradation, measurement)))
     assert mean < 0.03
     assert covariance < 0.03
-    assert max(errors(drawn(isotropic(mixture.denoiser(degradation), degradation, measurement)))) > 0.03
+    assert max(errors(draw(isotropic(mixture.denoiser(degradation), degradation, measurement)))) > 0.03
     assert float(posterior.weights.max()) < 0.9  # more than one Gaussian is left
 
 
@@ -233,11 +233,11 @@ def test_the_mean_variance_is_the_trace_over_the_pixels_and_belongs_to_t() -> No
         return (v.flatten(1) @ covariance).view(v.shape)
 
     t = torch.arange(1, 2001)
-    probed = mean_variance(times, torch.zeros(2000, *SHAPE), t)
-    assert probed.shape == (2000, 1, 1, 1)
-    assert float(probed.mean()) == pytest.approx(float(covariance.diagonal().mean()), rel=0.03)
+    estimates = mean_variance(times, torch.zeros(2000, *SHAPE), t)
+    assert estimates.shape == (2000, 1, 1, 1)
+    assert float(estimates.mean()) == pytest.approx(float(covariance.diagonal().mean()), rel=0.03)
     alone = mean_variance(times, torch.zeros(1, *SHAPE), t[41:42])
-    torch.testing.assert_close(alone, probed[41:42])
+    torch.testing.assert_close(alone, estimates[41:42])
 
 
 def test_errors_smaller_than_those_of_independent_pixels_are_told_apart_from_noise() -> None:
@@ -269,11 +269,13 @@ def test_dps_moves_where_each_step_ends_by_the_gradient() -> None:
     estimate = dps(plain, degradation, measurement, timesteps=steps, zeta=0.3)
     xt = white(4)
     for t, s in ([40, 30], [30, 7], [7, 0]):
-        (moved,), (kept,) = ([*ddim(one, degradation, xt, [t, s], lambda: noise, eta=1.0)] for one in (estimate, plain))
+        (end,), (plain_end,) = (
+            [*ddim(one, degradation, xt, [t, s], lambda: noise, eta=1.0)] for one in (estimate, plain)
+        )
         source = xt.clone().requires_grad_()
         residual = measurement.y - measurement.operator(plain(source, torch.full((4,), t)))
         (gradient,) = torch.autograd.grad(residual.flatten(1).norm(dim=1).sum(), source)
-        torch.testing.assert_close(moved.xs, kept.xs - 0.3 * gradient, rtol=0, atol=1e-6)
+        torch.testing.assert_close(end.xs, plain_end.xs - 0.3 * gradient, rtol=0, atol=1e-6)
 
 
 class Small(nn.Module):
@@ -302,22 +304,22 @@ def test_an_image_has_the_same_samples_whatever_the_batch(method: str) -> None:
     degradation = hot(20)
     denoiser = Denoiser(Small(), degradation, "v", classes=2)
     y = measurement_of(smooth_mixture(3, SHAPE, 0.5), "mask", 0.01, 1).y.float()
-    known = MEASUREMENTS["mask"]
+    mask = MEASUREMENTS["mask"]
 
     @torch.inference_mode()
-    def drawn(indices: list[int]) -> Tensor:
+    def draw(indices: list[int]) -> Tensor:
         labels = torch.tensor(indices) % 3 - 1
         ys = torch.cat([y + 0.1 * index for index in indices])
         generators = image_generators(0, Stream.RESTORATION, indices)
         xT = randn_images(generators, SHAPE)
-        measurement = measurement_at(known, known.T, ys, sigma=0.01)
+        measurement = measurement_at(mask, mask.T, ys, sigma=0.01)
         estimate = METHODS[method](lambda xt, t: denoiser(xt, t, labels), degradation, measurement)
         return last(ddim(estimate, degradation, xT, [20, 15, 10, 5, 0], Noise(generators, SHAPE), eta=1.0))
 
-    together = drawn([0, 1, 2, 3, 4])
+    together = draw([0, 1, 2, 3, 4])
     assert together.dtype == torch.float32
     assert not together.requires_grad
-    apart = torch.cat([drawn([0]), drawn([1, 2]), drawn([3, 4])])
+    apart = torch.cat([draw([0]), draw([1, 2]), draw([3, 4])])
     torch.testing.assert_close(together, apart, rtol=0, atol=2e-6)
     assert float((together[0] - together[1]).abs().max()) > 0.01
 
@@ -346,7 +348,7 @@ def test_models_that_cannot_be_a_prior_are_refused() -> None:
     for method in (moments, METHODS["dps"]):
         with pytest.raises(ValueError, match=r"needs a model of gaussian-noise.*undoes a Heat$"):
             method(nothing, blur, measurement)
-    noisy = shaped(Heat(betas(5), SHAPE), torch.linspace(0, 1, 6).double())
+    noisy = with_shape(Heat(betas(5), SHAPE), torch.linspace(0, 1, 6).double())
     with pytest.raises(ValueError, match=r"undoes a Heat: isotropic serves it$"):
         moments(nothing, noisy, measurement)
 
@@ -354,7 +356,7 @@ def test_models_that_cannot_be_a_prior_are_refused() -> None:
 def test_a_start_is_fitted_to_the_measurement() -> None:
     """Of a blur with noise: what a prior drew for another image gives way to what was measured."""
     T = 20
-    degradation = shaped(Heat(linear(T, 0.01, 0.02), SHAPE), torch.full((T + 1,), 0.05).double())
+    degradation = with_shape(Heat(linear(T, 0.01, 0.02), SHAPE), torch.full((T + 1,), 0.05).double())
     degradation.sigmas[0] = 0
     mixture = white_mixture()
     measurement = measurement_of(mixture, "pixelate", 0.01, 30)
@@ -366,6 +368,6 @@ def test_a_start_is_fitted_to_the_measurement() -> None:
         return float(measurement.misfit(xT).mean())
 
     noises = iter(range(20, 40))
-    fitted = fit_to_measurement(other, estimate, degradation, lambda: white(30, next(noises)), 3)
-    assert misfit(other) > 5 * misfit(fitted)
+    start = fit_to_measurement(other, estimate, degradation, lambda: white(30, next(noises)), 3)
+    assert misfit(other) > 5 * misfit(start)
     assert torch.equal(fit_to_measurement(other, estimate, degradation, lambda: white(30), 0), other)

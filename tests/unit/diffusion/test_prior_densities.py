@@ -19,18 +19,18 @@ from diffcli.inference.sampling import fit_prior
 
 SHAPE = (1, 8, 8)
 SIGMA = 0.05
-SEEN = digits().development
+DEVELOPMENT = digits().development
 HEAT = DEGRADATIONS["heat"](betas=log_widths(10, 0.3, 3.0), image_shape=SHAPE)
 
 
-def fitted(name: str, labels: bool = False, **parameters: int) -> Prior:
-    return fit_prior(PRIORS[name](**parameters), HEAT, SEEN.images, SEEN.labels if labels else None)
+def prior_of(name: str, labels: bool = False, **parameters: int) -> Prior:
+    return fit_prior(PRIORS[name](**parameters), HEAT, DEVELOPMENT.images, DEVELOPMENT.labels if labels else None)
 
 
-def left() -> Tensor:
+def degraded_images() -> Tensor:
     """x_T of twenty images."""
     at_T = torch.full((20,), 10)
-    x0 = SEEN.images[:20].float() / 255 - 0.5
+    x0 = DEVELOPMENT.images[:20].float() / 255 - 0.5
     noise = torch.randn(20, *SHAPE, generator=torch.Generator().manual_seed(0))
     return HEAT.degrade(x0, at_T) + SIGMA * noise
 
@@ -49,20 +49,20 @@ def dense(prior: Mixture, xT: Tensor, which: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", ["gaussian", "mixture"])
 def test_a_fitted_prior_has_the_density_of_its_gaussians(name: str) -> None:
-    prior, xT = fitted(name), left()
+    prior, xT = prior_of(name), degraded_images()
     assert isinstance(prior, Mixture)
-    found = prior.log_density(xT, SIGMA)
-    assert found.dtype == torch.float64
-    assert torch.allclose(found, dense(prior, xT, torch.ones(len(prior.weights))), rtol=1e-6)
+    densities = prior.log_density(xT, SIGMA)
+    assert densities.dtype == torch.float64
+    assert torch.allclose(densities, dense(prior, xT, torch.ones(len(prior.weights))), rtol=1e-6)
 
 
 def test_with_labels_it_is_the_density_of_the_label() -> None:
-    prior, xT = fitted("mixture", labels=True, components=30), left()
+    prior, xT = prior_of("mixture", labels=True, components=30), degraded_images()
     assert isinstance(prior, Mixture)
     labels = torch.tensor([3, -1] * 10)
-    found = prior.log_density(xT, SIGMA, labels)
-    assert torch.allclose(found[::2], dense(prior, xT[::2], (prior.labels == 3).double()), rtol=1e-6)
-    assert torch.allclose(found[1::2], dense(prior, xT[1::2], torch.ones(len(prior.weights))), rtol=1e-6)
+    densities = prior.log_density(xT, SIGMA, labels)
+    assert torch.allclose(densities[::2], dense(prior, xT[::2], (prior.labels == 3).double()), rtol=1e-6)
+    assert torch.allclose(densities[1::2], dense(prior, xT[1::2], torch.ones(len(prior.weights))), rtol=1e-6)
 
 
 def test_the_uniform_prior_is_a_gaussian_of_flat_images() -> None:
@@ -93,11 +93,11 @@ def test_images_that_are_all_alike_leave_noise_alone() -> None:
 
 def test_a_prior_is_nearer_to_its_own_draws_than_to_anothers() -> None:
     # E_p[log p - log q] is a divergence: positive, for draws of either of two.
-    priors = {name: fitted(name) for name in ("uniform", "mixture")}
+    priors = {name: prior_of(name) for name in ("uniform", "mixture")}
     for name, other in (("uniform", "mixture"), ("mixture", "uniform")):
         generators = image_generators(0, Stream.SAMPLE, range(400))
-        drawn = priors[name](generators, SHAPE) + SIGMA * torch.randn(400, *SHAPE)
-        assert float((priors[name].log_density(drawn, SIGMA) - priors[other].log_density(drawn, SIGMA)).mean()) > 1
+        points = priors[name](generators, SHAPE) + SIGMA * torch.randn(400, *SHAPE)
+        assert float((priors[name].log_density(points, SIGMA) - priors[other].log_density(points, SIGMA)).mean()) > 1
 
 
 def test_in_one_dimension_it_integrates_to_one() -> None:

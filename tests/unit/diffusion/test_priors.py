@@ -39,17 +39,17 @@ def draw(prior: Prior, n: int, seed: int = 0, shape: tuple[int, int, int] = SHAP
 def test_samples_have_the_moments_of_z_T_in_the_kept_modes(kind: type[Mixture], xT: Tensor) -> None:
     prior = kind()
     prior.fit(xT)
-    drawn = draw(prior, 20_000)
+    samples = draw(prior, 20_000)
     # The rows of modes are orthogonal, each as long as z_T's standard deviation along it.
     inverse = (prior.modes / prior.modes.square().sum(dim=1, keepdim=True)).T
-    for images in (drawn, xT):
+    for images in (samples, xT):
         coordinates = (images.flatten(1) - prior.mean) @ inverse
         assert torch.allclose(coordinates.mean(dim=0), torch.zeros(len(prior.modes)), atol=0.05)
         assert torch.allclose(coordinates.T.cov(), torch.eye(len(prior.modes)), atol=0.08)
 
 
 def test_the_dropped_modes_are_below_the_residual(xT: Tensor) -> None:
-    kept = []
+    counts = []
     for residual in (1e-2, 1e-4, 1e-6):
         prior = Gaussian(residual=residual)
         prior.fit(xT)
@@ -57,8 +57,8 @@ def test_the_dropped_modes_are_below_the_residual(xT: Tensor) -> None:
         basis = torch.nn.functional.normalize(prior.modes.double(), dim=1)
         rest = flat - flat @ basis.T @ basis
         assert float(rest.square().mean().sqrt()) < residual * 1.01 + 1e-7
-        kept.append(len(prior.modes))
-    assert kept[0] < kept[1] < kept[2]
+        counts.append(len(prior.modes))
+    assert counts[0] < counts[1] < counts[2]
 
 
 def test_a_mixture_follows_what_one_gaussian_cannot() -> None:
@@ -74,11 +74,11 @@ def test_a_mixture_follows_what_one_gaussian_cannot() -> None:
 def test_uniform_is_the_reports(xT: Tensor) -> None:
     prior = Uniform(noise=0.0)
     prior.fit(xT)
-    drawn = draw(prior, 5000)
+    samples = draw(prior, 5000)
     levels = xT.mean(dim=(1, 2, 3))
-    assert torch.equal(drawn.amax(dim=(1, 2, 3)), drawn.amin(dim=(1, 2, 3)))
-    assert float(drawn.mean()) == pytest.approx(float(levels.mean()), abs=0.005)
-    assert float(drawn[:, 0, 0, 0].std()) == pytest.approx(float(levels.std()), rel=0.05)
+    assert torch.equal(samples.amax(dim=(1, 2, 3)), samples.amin(dim=(1, 2, 3)))
+    assert float(samples.mean()) == pytest.approx(float(levels.mean()), abs=0.005)
+    assert float(samples[:, 0, 0, 0].std()) == pytest.approx(float(levels.std()), rel=0.05)
     noisy = Uniform(noise=0.01)
     noisy.fit(xT)
     assert float(draw(noisy, 500).var(dim=(1, 2, 3)).mean().sqrt()) == pytest.approx(0.01, rel=0.05)
@@ -88,15 +88,15 @@ def test_uniform_colours_vary_together() -> None:
     grey = torch.rand(400, 1, 4, 4).expand(-1, 3, -1, -1)
     prior = Uniform(noise=0.0)
     prior.fit(grey)
-    drawn = draw(prior, 50, shape=(3, 4, 4))[:, :, 0, 0]
-    assert torch.allclose(drawn[:, 0], drawn[:, 1], atol=1e-3)
+    samples = draw(prior, 50, shape=(3, 4, 4))[:, :, 0, 0]
+    assert torch.allclose(samples[:, 0], samples[:, 1], atol=1e-3)
 
 
 def test_blurred_data_draws_copies_and_says_so(xT: Tensor) -> None:
     prior = BlurredData()
     prior.fit(xT)
-    drawn = draw(prior, 20)
-    assert all(bool((image == xT).flatten(1).all(dim=1).any()) for image in drawn)
+    samples = draw(prior, 20)
+    assert all(bool((image == xT).flatten(1).all(dim=1).any()) for image in samples)
     assert [name for name, kind in PRIORS.items() if kind.restores] == ["blurred-data"]
     assert not prior.state_dict()
 
@@ -131,15 +131,15 @@ def test_a_prior_that_saw_labels_draws_by_label(kind: type[Prior]) -> None:
     prior = kind()
     prior.fit(images, labels)
     generators = image_generators(0, Stream.SAMPLE, range(400))
-    asked = torch.tensor([0, 2, NO_LABEL, 1]).repeat(100)
-    levels = prior(generators, SHAPE, "cpu", asked).mean(dim=(1, 2, 3)).round()
-    assert torch.equal(levels[asked == 0], torch.zeros(100))
-    assert torch.equal(levels[asked == 2], torch.full((100,), 2.0))
+    sample_labels = torch.tensor([0, 2, NO_LABEL, 1]).repeat(100)
+    levels = prior(generators, SHAPE, "cpu", sample_labels).mean(dim=(1, 2, 3)).round()
+    assert torch.equal(levels[sample_labels == 0], torch.zeros(100))
+    assert torch.equal(levels[sample_labels == 2], torch.full((100,), 2.0))
     # Without a label, or with one that was never seen, the shares of the labels are kept.
     for label in (NO_LABEL, 1):
-        assert 0.6 < float((levels[asked == label] == 2).float().mean()) < 0.9
-        assert set(levels[asked == label].tolist()) == {0.0, 2.0}
-    again = prior(image_generators(0, Stream.SAMPLE, [5]), SHAPE, "cpu", asked[5:6])
+        assert 0.6 < float((levels[sample_labels == label] == 2).float().mean()) < 0.9
+        assert set(levels[sample_labels == label].tolist()) == {0.0, 2.0}
+    again = prior(image_generators(0, Stream.SAMPLE, [5]), SHAPE, "cpu", sample_labels[5:6])
     assert torch.equal(again.mean(dim=(1, 2, 3)).round(), levels[5:6])
 
 
@@ -160,8 +160,8 @@ def test_one_image_of_a_label_stands_for_itself() -> None:
     images, labels = torch.randn(41, *SHAPE), torch.tensor([0] * 40 + [1])
     prior = Mixture()
     prior.fit(images, labels)
-    drawn = prior(image_generators(0, Stream.SAMPLE, [0]), SHAPE, "cpu", torch.tensor([1]))
-    assert torch.allclose(drawn[0], images[40], atol=0.1)
+    samples = prior(image_generators(0, Stream.SAMPLE, [0]), SHAPE, "cpu", torch.tensor([1]))
+    assert torch.allclose(samples[0], images[40], atol=0.1)
 
 
 def test_a_fit_repeats(xT: Tensor) -> None:
@@ -189,7 +189,7 @@ def test_a_fit_sees_the_first_images_up_to_a_limit(monkeypatch: pytest.MonkeyPat
     assert torch.equal(prior.labels, images.labels[:20])
 
 
-class Halved(Degradation):
+class Half(Degradation):
     """Half the image after four steps: no tables, no buffers."""
 
     T = 4
@@ -200,24 +200,24 @@ class Halved(Degradation):
 
 @pytest.mark.parametrize("sigma", [0.0, 0.3])
 def test_fit_sees_the_signal_alone_of_any_degradation(sigma: float) -> None:
-    halved, images = Halved(), digits().development.images[:30]
-    halved.sigmas = torch.linspace(0, sigma, 5)
-    prior = fit_prior(BlurredData(), halved, images)
+    half, images = Half(), digits().development.images[:30]
+    half.sigmas = torch.linspace(0, sigma, 5)
+    prior = fit_prior(BlurredData(), half, images)
     assert isinstance(prior, BlurredData)
     assert torch.equal(prior.images, to_model(images) / 2)
 
 
 def test_noise_is_added_to_a_prior_of_the_signal_and_to_no_other() -> None:
-    halved = Halved()
-    halved.sigmas = torch.linspace(0, 0.3, 5)
+    half = Half()
+    half.sigmas = torch.linspace(0, 0.3, 5)
     images = digits().development.images[:1]
     flat = to_model(images) / 2
 
     def drawn_by(prior: Prior) -> Tensor:
-        denoiser = Denoiser(torch.nn.Identity(), halved, "x0")
+        denoiser = Denoiser(torch.nn.Identity(), half, "x0")
         sampling = Sampling(
             denoiser,
-            fit_prior(prior, halved, images),
+            fit_prior(prior, half, images),
             Sampler(name="cold"),
             [4, 0],
             0,
@@ -266,14 +266,14 @@ def test_images_with_little_or_no_variance_are_fitted(name: str, kind: str) -> N
     images = degenerate(kind)
     prior = PRIORS[name]()
     prior.fit(images)
-    drawn = draw(prior, 50)
-    assert bool(drawn.isfinite().all())
+    samples = draw(prior, 50)
+    assert bool(samples.isfinite().all())
     # Nothing lies far from what was seen, and where all images are equal, that image comes out.
-    assert float(drawn.min()) > float(images.min()) - 1
-    assert float(drawn.max()) < float(images.max()) + 1
+    assert float(samples.min()) > float(images.min()) - 1
+    assert float(samples.max()) < float(images.max()) + 1
     if kind in ("black", "all equal", "equal up to rounding", "one image") and name != "uniform":
-        assert torch.allclose(drawn, images[:1].expand_as(drawn), atol=1e-6)
+        assert torch.allclose(samples, images[:1].expand_as(samples), atol=1e-6)
     copy = PRIORS[name]()
     copy.load_state_dict(prior.state_dict())
     if prior.state_dict():
-        assert torch.equal(draw(copy, 2), drawn[:2])
+        assert torch.equal(draw(copy, 2), samples[:2])

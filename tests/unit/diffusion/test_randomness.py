@@ -29,9 +29,9 @@ def test_seeds_streams_and_indices_all_matter() -> None:
 
 
 def test_standard_normal_has_mean_0_and_variance_1() -> None:
-    drawn = StandardNormal()(image_generators(0, Stream.SAMPLE, range(200)), (1, 16, 16))
-    assert abs(float(drawn.mean())) < 0.02
-    assert abs(float(drawn.var()) - 1) < 0.02
+    samples = StandardNormal()(image_generators(0, Stream.SAMPLE, range(200)), (1, 16, 16))
+    assert abs(float(samples.mean())) < 0.02
+    assert abs(float(samples.var()) - 1) < 0.02
 
 
 SHAPES = [(1, 1, 1), (1, 3, 3), (1, 4, 4), (3, 5, 5), (1, 7, 7), (1, 8, 8), (3, 6, 8), (1, 28, 28), (3, 32, 32)]
@@ -51,15 +51,15 @@ def test_noise_drawn_ahead_is_that_of_one_call_after_another(shape: tuple[int, .
 
 
 def test_noise_is_drawn_in_as_few_calls_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[int] = []
+    counts: list[int] = []
     randn = torch.randn
-    monkeypatch.setattr(torch, "randn", lambda *size, **options: drawn.append(size[0]) or randn(*size, **options))
+    monkeypatch.setattr(torch, "randn", lambda *size, **options: counts.append(size[0]) or randn(*size, **options))
     monkeypatch.setattr(randomness, "AHEAD_BYTES", 2 * 64 * 4 * 3)  # three calls for two images of 8x8
     noise = Noise(image_generators(0, Stream.SAMPLE, range(2)), (1, 8, 8), calls=5)
     for _ in range(5):
         noise()
-    assert drawn == [3, 3, 2, 2]
+    assert counts == [3, 3, 2, 2]
     monkeypatch.setattr(randomness, "AHEAD_BYTES", 0)
     noise = Noise(image_generators(0, Stream.SAMPLE, range(2)), (1, 8, 8), calls=5)
     assert noise().shape == (2, 1, 8, 8)
-    assert drawn[4:] == [1, 1]
+    assert counts[4:] == [1, 1]

@@ -22,7 +22,7 @@ from diffcli.diffusion.randomness import Stream, image_generators
 from diffcli.diffusion.sampler_formulas import SamplerStep, step_factors
 from diffcli.diffusion.samplers import Step, cold, ddim, timesteps
 
-TAKEN = [
+STEPS = [
     ("quickstart", {"name": "ancestral"}),
     ("quickstart", {"name": "ancestral", "variance": "posterior"}),
     ("quickstart", {"name": "ddim", "eta": 0.7}),
@@ -44,25 +44,25 @@ def bound(component: dict[str, Any]):
     return bind_sampler(Sampler(**component))
 
 
-@pytest.mark.parametrize(("preset", "component"), TAKEN, ids=lambda value: str(value))
+@pytest.mark.parametrize(("preset", "component"), STEPS, ids=lambda value: str(value))
 def test_the_sums_are_the_samplers_steps(preset: str, component: dict[str, Any]) -> None:
     degradation, steps = degradation_of(preset), timesteps(degradation_of(preset).T, 9)
     sampler = bound(component)
     step = SamplerStep(degradation, step_factors(sampler, degradation, steps), steps)
     generator = torch.Generator().manual_seed(0)
-    xT, *drawn = (torch.randn(3, *degradation.image_shape, generator=generator) for _ in steps)
+    xT, *noises = (torch.randn(3, *degradation.image_shape, generator=generator) for _ in steps)
 
     def estimate(xt: Tensor, t: Tensor) -> Tensor:
         return 0.5 * torch.tanh(xt + t.view(-1, 1, 1, 1) / degradation.T)
 
-    noise = iter(drawn)
-    reached = {at.s: at.xs for at in sampler(estimate, degradation, xT, steps, lambda: next(noise))}
-    xt, noise = xT, iter(drawn)
+    noise = iter(noises)
+    ends = {at.s: at.xs for at in sampler(estimate, degradation, xT, steps, lambda: next(noise))}
+    xt, noise = xT, iter(noises)
     for t, s in pairwise(steps):
         at_t = torch.full((3,), t)
         new = next(noise) if step.factors[t, -1] != 0 else torch.full_like(xt, 1e9)
         xt = step(xt, estimate(xt, at_t), at_t, new)
-        assert torch.allclose(xt, reached[s], atol=1e-4), (t, s)
+        assert torch.allclose(xt, ends[s], atol=1e-4), (t, s)
 
 
 def test_the_factors_are_those_of_the_paper() -> None:
@@ -138,11 +138,11 @@ def test_starts_are_distributed_as_the_priors_draws(prior: Prior, label: int, si
     expected = prior(image_generators(0, Stream.SAMPLE, range(count)), (1, 4, 4), "cpu", labels)
     generator = torch.Generator().manual_seed(1)
     normal, noise = torch.randn(2, count, 1, 4, 4, generator=generator)
-    drawn = StartGraph(prior, degradation)(torch.rand(count, generator=generator), normal, noise, labels)
-    assert drawn.shape == expected.shape
+    starts = StartGraph(prior, degradation)(torch.rand(count, generator=generator), normal, noise, labels)
+    assert starts.shape == expected.shape
     spread = max(float(expected.std()), 0.05)
-    assert torch.allclose(drawn.mean(dim=0), expected.mean(dim=0), atol=0.08 * spread)
-    ours, theirs = (images.flatten(1).T.cov() for images in (drawn, expected))
+    assert torch.allclose(starts.mean(dim=0), expected.mean(dim=0), atol=0.08 * spread)
+    ours, theirs = (images.flatten(1).T.cov() for images in (starts, expected))
     assert torch.allclose(ours, theirs, atol=0.1 * spread**2)
 
 

@@ -196,16 +196,16 @@ def test_naive_sampler_draws_fresh_noise_where_there_is_any() -> None:
 
 def test_every_step_is_yielded_and_none_is_taken_before_it_is_asked_for() -> None:
     noise = GaussianNoise(constant(10, 0.1))
-    asked: list[int] = []
+    calls: list[int] = []
 
     def denoiser(xt: Tensor, t: Tensor) -> Tensor:
-        asked.append(int(t[0]))
+        calls.append(int(t[0]))
         return as_denoiser(noise)(xt, t)
 
     steps = cold(denoiser, noise, torch.randn(2, 1, 4, 4), timesteps(10, 5), no_noise)
-    assert asked == []
+    assert calls == []
     assert next(steps).s == 8
-    assert asked == [10]
+    assert calls == [10]
     assert [step.s for step in steps] == [6, 4, 2, 0]
 
 
@@ -269,10 +269,10 @@ def test_every_sampler_has_a_reference() -> None:
 def test_every_sampler_ends_at_a_perfect_estimate_and_draws_once_a_step_at_most(name: str, steps: int | None) -> None:
     # Noise is drawn ahead for so many calls, see Draw.
     noise, path, x0 = GaussianNoise(cosine(60)), timesteps(60, steps), torch.rand(3, 1, 6, 6) - 0.5
-    normal, asked = draws(0, 3, (1, 6, 6)), [0]
+    normal, counts = draws(0, 3, (1, 6, 6)), [0]
 
     def draw() -> Tensor:
-        asked[-1] += 1
+        counts[-1] += 1
         return normal()
 
     options = {"eta": 1.0} if "eta" in inspect.signature(SAMPLERS[name]).parameters else {}
@@ -280,8 +280,8 @@ def test_every_sampler_ends_at_a_perfect_estimate_and_draws_once_a_step_at_most(
     ends = []
     for step in SAMPLERS[name](lambda xt, t: x0 + 0 * xt, noise, xT, path, draw, **options):
         ends.append(step.xs)
-        asked.append(0)
-    *between, in_the_last = asked[:-1]
+        counts.append(0)
+    *between, in_the_last = counts[:-1]
     assert (len(between), in_the_last) == (len(path) - 2, 0)
     assert max(between, default=0) <= 1
     # A long ancestral step divides by sqrt(alpha_t / alpha_s), and its rounding with it.
@@ -317,5 +317,5 @@ def test_a_perfect_denoiser_undoes_a_blur_with_noise(sampler, steps: int | None)
     assert torch.allclose(end.xs, x0, atol=1e-5)
     # On the way, x_s keeps the noise level of its step.
     for step in between:
-        left = step.xs - blur.signal(x0, torch.full((3,), step.s))
-        assert float(left.std()) == pytest.approx(0.5 * step.s / 40, rel=0.15)
+        noise = step.xs - blur.signal(x0, torch.full((3,), step.s))
+        assert float(noise.std()) == pytest.approx(0.5 * step.s / 40, rel=0.15)

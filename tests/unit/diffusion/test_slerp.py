@@ -30,8 +30,8 @@ def test_an_arc_turns_evenly(angle: float, share: float) -> None:
     first = torch.zeros(5)
     first[1] = 2.0
     second = torch.tensor([0.0, math.cos(angle), 0.0, math.sin(angle), 0.0]) * 2
-    turned = torch.tensor([0.0, math.cos(share * angle), 0.0, math.sin(share * angle), 0.0]) * 2
-    assert torch.allclose(slerp(first, second, share), turned, atol=1e-6)
+    point = torch.tensor([0.0, math.cos(share * angle), 0.0, math.sin(share * angle), 0.0]) * 2
+    assert torch.allclose(slerp(first, second, share), point, atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [1.0, 3.0, 0.0, -1.0])

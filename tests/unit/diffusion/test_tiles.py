@@ -50,15 +50,15 @@ def test_an_estimate_of_pixels_is_that_of_the_picture(stride: tuple[int, int] | 
 
 def test_each_tile_gets_the_label_of_its_picture() -> None:
     labels = torch.tensor([1.0, 7.0])
-    seen: list[int] = []
+    counts: list[int] = []
 
     def estimate_of(count: int):
-        seen.append(count)
+        counts.append(count)
         return lambda xt, t: labels.repeat(count).view(-1, 1, 1, 1).expand_as(xt)
 
     x0_hat = tiled(estimate_of, (4, 4), tiles=6)(torch.zeros(2, 1, 8, 12), torch.tensor([1, 1]))
     torch.testing.assert_close(x0_hat, labels.view(2, 1, 1, 1).expand(2, 1, 8, 12))
-    assert seen == [3, 3, 3, 3, 3]  # fifteen places of two pictures, six tiles at a time
+    assert counts == [3, 3, 3, 3, 3]  # fifteen places of two pictures, six tiles at a time
 
 
 def test_tiles_that_disagree_leave_no_seam() -> None:

@@ -21,10 +21,10 @@ def betas() -> torch.Tensor:
 
 
 def blurs(sigma: float) -> list[Separable]:
-    made: list[Separable] = [GaussianBlur(betas(), SHAPE, kernel_size=5), Heat(betas(), SHAPE)]
-    for blur in made:
+    degradations: list[Separable] = [GaussianBlur(betas(), SHAPE, kernel_size=5), Heat(betas(), SHAPE)]
+    for blur in degradations:
         blur.sigmas = torch.linspace(0, sigma, T + 1).double()
-    return made
+    return degradations
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.05])
@@ -50,11 +50,11 @@ def test_a_blur_that_leaves_all_modes_is_undone() -> None:
 
 
 def test_a_network_is_given_the_estimate_in_training_and_sampling() -> None:
-    given = []
+    inputs = []
 
     class Network(torch.nn.Module):
         def forward(self, xt: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-            given.append(xt)
+            inputs.append(xt)
             return xt
 
     blur, x0, t = blurs(0.0)[0], torch.rand(2, *SHAPE) - 0.5, torch.tensor([2, 5])
@@ -62,8 +62,8 @@ def test_a_network_is_given_the_estimate_in_training_and_sampling() -> None:
     with torch.inference_mode():
         denoiser(blur.degrade(x0, t), t)
     denoiser.loss(x0.requires_grad_(), t).sum().backward()
-    for seen in given:
-        torch.testing.assert_close(seen, blur.wiener(blur.degrade(x0, t), t))
+    for estimate in inputs:
+        torch.testing.assert_close(estimate, blur.wiener(blur.degrade(x0, t), t))
     assert torch.equal(denoiser.to("cpu").degradation.wiener(x0, t), blur.wiener(x0, t))
 
 

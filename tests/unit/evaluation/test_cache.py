@@ -34,18 +34,18 @@ def file_of(cache: Cache) -> Path:
 
 
 def test_a_tensor_comes_back_for_its_key_alone(cache: Cache) -> None:
-    loaded = cache.load(KEY)
-    assert loaded is not None
-    assert torch.equal(loaded, VALUES)
+    tensor = cache.load(KEY)
+    assert tensor is not None
+    assert torch.equal(tensor, VALUES)
     assert cache.load(KEY | {"images": "abd"}) is None
     assert cache.load(KEY | {"more": 1}) is None
 
 
-def truncated(file: Path) -> None:
+def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-5])
 
 
-def flipped(file: Path) -> None:
+def flip_byte(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-3] ^= 1
     file.write_bytes(content)
@@ -67,7 +67,7 @@ def of_other_names(file: Path) -> None:
     save_file({"weights": VALUES}, file, metadata)
 
 
-def pickled(file: Path) -> None:
+def write_pickle(file: Path) -> None:
     torch.save(VALUES, file)
 
 
@@ -76,15 +76,15 @@ def empty(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [truncated, flipped, of_another_key, without_metadata, of_other_names, pickled, empty]
+    "damage", [truncate, flip_byte, of_another_key, without_metadata, of_other_names, write_pickle, empty]
 )
 def test_a_damaged_or_foreign_file_is_not_used_and_replaced(cache: Cache, damage: Callable[[Path], None]) -> None:
     damage(file_of(cache))
     assert cache.load(KEY) is None
     cache.save(KEY, VALUES)
-    loaded = cache.load(KEY)
-    assert loaded is not None
-    assert torch.equal(loaded, VALUES)
+    tensor = cache.load(KEY)
+    assert tensor is not None
+    assert torch.equal(tensor, VALUES)
 
 
 def test_a_folder_that_cannot_be_used_is_as_an_empty_one(workplace: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_was_used_least_recently_goes_first(workplace: Path, monkeypatch: p
 def test_features_are_kept_as_they_are(cache: Cache) -> None:
     for tensor in (torch.arange(5), torch.tensor([float("inf"), 1e-30]), torch.zeros(0, 3)):
         cache.save({"tensor": 1}, tensor)
-        loaded: Tensor | None = cache.load({"tensor": 1})
-        assert loaded is not None
-        assert loaded.dtype == tensor.dtype
-        assert torch.equal(loaded, tensor)
+        copy: Tensor | None = cache.load({"tensor": 1})
+        assert copy is not None
+        assert copy.dtype == tensor.dtype
+        assert torch.equal(copy, tensor)

@@ -28,7 +28,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
-class Scaled(Degradation):
+class Scale(Degradation):
     """shares[t] of the image, whatever they are."""
 
     def __init__(self, shares: list[float]) -> None:
@@ -51,35 +51,35 @@ class LeftHalf(Degradation):
 def test_steps_are_as_large_as_what_they_change() -> None:
     x0 = images()
     size = float(x0.square().mean().sqrt())
-    found = step_sizes(Scaled([1, 0.9, 0.5, 0.5]), x0)
-    assert found.tolist() == pytest.approx([0.1 * size, 0.4 * size, 0], rel=1e-5)
-    measured = conditions(Scaled([1, 0.9, 0.5, 0.5]), x0, 0.0, generator())
-    assert (measured.largest_step, measured.largest_at) == (pytest.approx(0.4 * size, rel=1e-5), 2)
-    assert measured.unevenness == pytest.approx(0.4 / (0.5 / 3), rel=1e-5)
-    even = conditions(Scaled([1, 0.75, 0.5, 0.25]), x0, 0.0, generator())
+    sizes = step_sizes(Scale([1, 0.9, 0.5, 0.5]), x0)
+    assert sizes.tolist() == pytest.approx([0.1 * size, 0.4 * size, 0], rel=1e-5)
+    numbers = conditions(Scale([1, 0.9, 0.5, 0.5]), x0, 0.0, generator())
+    assert (numbers.largest_step, numbers.largest_at) == (pytest.approx(0.4 * size, rel=1e-5), 2)
+    assert numbers.unevenness == pytest.approx(0.4 / (0.5 / 3), rel=1e-5)
+    even = conditions(Scale([1, 0.75, 0.5, 0.25]), x0, 0.0, generator())
     assert even.unevenness == pytest.approx(1, rel=1e-5)
-    nothing = conditions(Scaled([1, 1, 1]), x0, 0.0, generator())
+    nothing = conditions(Scale([1, 1, 1]), x0, 0.0, generator())
     assert (nothing.largest_step, nothing.unevenness) == (0, 0)
 
 
 def test_the_signal_is_measured_not_the_noise() -> None:
-    quiet, loud = Scaled([1, 0.5]), Scaled([1, 0.5])
+    quiet, loud = Scale([1, 0.5]), Scale([1, 0.5])
     loud.sigmas = torch.tensor([0.0, 3.0])
     assert torch.equal(step_sizes(quiet, images()), step_sizes(loud, images()))
 
 
 def test_the_identity_is_measured_with_noise() -> None:
     x0 = images()
-    assert identity_error(Scaled([1, 0]), x0) == 0
-    assert identity_error(Scaled([0.9, 0]), x0) == pytest.approx(0.1 * float(x0.abs().max()), rel=1e-4)
-    noisy = Scaled([1, 0])
+    assert identity_error(Scale([1, 0]), x0) == 0
+    assert identity_error(Scale([0.9, 0]), x0) == pytest.approx(0.1 * float(x0.abs().max()), rel=1e-4)
+    noisy = Scale([1, 0])
     noisy.sigmas = torch.tensor([0.2, 1.0])
     assert identity_error(noisy, x0) == pytest.approx(0.2, rel=1e-4)
 
 
 def test_what_ends_in_one_image_identifies_none() -> None:
     for disturbance in (0.0, 0.1):
-        assert uniqueness(Scaled([1, 0]), images(), disturbance, generator()) == (0, 0)
+        assert uniqueness(Scale([1, 0]), images(), disturbance, generator()) == (0, 0)
 
 
 def test_the_margin_is_the_distance_to_the_nearest_other_image() -> None:
@@ -87,13 +87,13 @@ def test_the_margin_is_the_distance_to_the_nearest_other_image() -> None:
     distances = [
         min(math.sqrt(float((a - b).square().mean())) for j, b in enumerate(x0) if i != j) for i, a in enumerate(x0)
     ]
-    identified, margin = uniqueness(Scaled([1, 1e-6]), x0, 0.0, generator())
-    assert identified == 1
+    share, margin = uniqueness(Scale([1, 1e-6]), x0, 0.0, generator())
+    assert share == 1
     assert margin == pytest.approx(1e-6 * sorted(distances)[19], rel=0.05)
 
 
 def test_disturbed_as_far_as_to_the_next_image_it_is_no_longer_identified() -> None:
-    shares = [uniqueness(Scaled([1, 1e-6]), images(), d, generator())[0] for d in (1e-9, 1e-6, 1e-4)]
+    shares = [uniqueness(Scale([1, 1e-6]), images(), d, generator())[0] for d in (1e-9, 1e-6, 1e-4)]
     assert shares[0] == 1
     assert 0.1 < shares[1] < 0.99
     assert shares[2] < 0.15  # one of 40 is chance
@@ -101,8 +101,8 @@ def test_disturbed_as_far_as_to_the_next_image_it_is_no_longer_identified() -> N
 
 def test_noise_of_the_degradation_counts_as_a_disturbance() -> None:
     noise = GaussianNoise(constant(1, 0.5))
-    identified, _ = uniqueness(noise, images(200), 0.0, generator())
-    assert 0.02 < identified < 0.9
+    share, _ = uniqueness(noise, images(200), 0.0, generator())
+    assert 0.02 < share < 0.9
     noise = GaussianNoise(constant(40, 0.5))
     assert uniqueness(noise, images(200), 0.0, generator())[0] < 0.05
 
@@ -137,12 +137,12 @@ def test_the_command_measures_presets_and_plugins(cli, workplace: Path, registri
     assert result.code == 0, result.err
     assert "z_T identifies" in result.out
     result = cli("--plugin", "mine.py", "degradation-report", *options, "--json")
-    found = json.loads(result.out)
-    assert list(found) == ["dim", "quickstart-blur"]
+    report = json.loads(result.out)
+    assert list(report) == ["dim", "quickstart-blur"]
     # A tenth of three stripe patterns is left, so none of the twelve images is alone.
-    assert found["dim"]["identified"] == 0
-    assert found["dim"]["unevenness"] == pytest.approx(1, rel=1e-4)
-    assert found["quickstart-blur"]["identified"] == 1
+    assert report["dim"]["identified"] == 0
+    assert report["dim"]["unevenness"] == pytest.approx(1, rel=1e-4)
+    assert report["quickstart-blur"]["identified"] == 1
     assert result.out == cli("--plugin", "mine.py", "degradation-report", *options, "--json").out
     assert sorted(path.name for path in workplace.iterdir()) == ["dim.yaml", "mine.py"]
 
@@ -157,10 +157,10 @@ def test_the_command_draws_an_image_over_t(cli, workplace: Path) -> None:
     from diffcli.inference.figures import strip
 
     x0 = images(1)[0]
-    drawn, steps = strip(Scaled([1, 0.75, 0.5, 0.25, 0]), x0, torch.zeros(9, *SHAPE))
+    row, steps = strip(Scale([1, 0.75, 0.5, 0.25, 0]), x0, torch.zeros(9, *SHAPE))
     assert steps == [0, 0, 1, 2, 2, 2, 3, 4, 4]  # of four steps, each is drawn about twice
-    assert torch.allclose(drawn[2], 0.75 * x0)
-    assert torch.equal(drawn[0], x0)
+    assert torch.allclose(row[2], 0.75 * x0)
+    assert torch.equal(row[0], x0)
 
 
 BAD = {

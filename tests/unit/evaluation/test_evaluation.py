@@ -84,20 +84,20 @@ def test_kid_is_unbiased_and_repeats() -> None:
 
 @pytest.mark.parametrize("judge", JUDGES)
 def test_digits_classifiers_read_real_test_digits(judge: str) -> None:
-    trained = load_classifier("digits", judge)
+    judge_model = load_classifier("digits", judge)
     test = digits().test
-    read = probabilities(trained.network, test.images / 255).argmax(dim=1)
-    assert float((read == test.labels).float().mean()) == pytest.approx(trained.test_accuracy, abs=1e-6)
-    assert trained.test_accuracy > 0.98
+    readings = probabilities(judge_model.network, test.images / 255).argmax(dim=1)
+    assert float((readings == test.labels).float().mean()) == pytest.approx(judge_model.test_accuracy, abs=1e-6)
+    assert judge_model.test_accuracy > 0.98
 
 
 @pytest.mark.skipif(not os.environ.get("DIFFCLI_TEST_DATA"), reason="the real MNIST is not here: set DIFFCLI_TEST_DATA")
 @pytest.mark.parametrize("judge", JUDGES)
 def test_mnist_classifiers_read_real_test_digits(judge: str) -> None:
-    trained = load_classifier("mnist", judge)
+    judge_model = load_classifier("mnist", judge)
     test = mnist(data_dir=Path(os.environ["DIFFCLI_TEST_DATA"]), download=False).test
-    read = probabilities(trained.network, test.images / 255).argmax(dim=1)
-    assert float((read == test.labels).float().mean()) == pytest.approx(trained.test_accuracy, abs=1e-4)
+    readings = probabilities(judge_model.network, test.images / 255).argmax(dim=1)
+    assert float((readings == test.labels).float().mean()) == pytest.approx(judge_model.test_accuracy, abs=1e-4)
 
 
 def test_shipped_weights_are_small_and_as_accurate_as_promised() -> None:
@@ -180,20 +180,20 @@ def test_auto_without_classifier_names_file_and_option(no_network: None) -> None
 
 @pytest.mark.parametrize("name", ["auto", "inception", "classifier"])
 def test_data_without_a_judge_are_told_all_ways_and_are_not_sent_in_a_circle(no_network: None, name: str) -> None:
-    with pytest.raises(extractors.Unavailable) as caught:
+    with pytest.raises(extractors.Unavailable) as error:
         extractors.choose_extractors(name, JudgedData("cifar10"), None, ALONE)
-    told = str(caught.value)
-    assert extractors.INCEPTION_FILE in told
-    assert "torch-fidelity's release" in told
-    assert f"sha256 begins with {extractors.INCEPTION_HASH}" in told
-    assert "`inception_weights` FILE" in told
-    assert "`swd` needs no network" in told
+    message = str(error.value)
+    assert extractors.INCEPTION_FILE in message
+    assert "torch-fidelity's release" in message
+    assert f"sha256 begins with {extractors.INCEPTION_HASH}" in message
+    assert "`inception_weights` FILE" in message
+    assert "`swd` needs no network" in message
     if name == "inception":
-        assert "`extractor` classifier" in told
+        assert "`extractor` classifier" in message
     else:
-        assert "no classifier of cifar10 comes along" in told
-        assert "`extractor` classifier" not in told
-    assert "`extractor` inception" not in told
+        assert "no classifier of cifar10 comes along" in message
+        assert "`extractor` classifier" not in message
+    assert "`extractor` inception" not in message
 
 
 def test_auto_takes_inception_from_the_cache(stand_in_weights: Path, no_network: None) -> None:

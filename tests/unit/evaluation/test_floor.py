@@ -14,13 +14,13 @@ ANY = torch.full((200,), -1)
 
 def test_the_floor_hardly_depends_on_which_images_are_drawn() -> None:
     generator = torch.Generator().manual_seed(0)
-    real, known = torch.randn(4000, 8, generator=generator), torch.randn(4000, 8, generator=generator)
+    real, training = torch.randn(4000, 8, generator=generator), torch.randn(4000, 8, generator=generator)
     distance = Reference.of(real).distance
-    single = torch.tensor([distance(known[k * 200 : (k + 1) * 200]) for k in range(20)])
+    single = torch.tensor([distance(training[k * 200 : (k + 1) * 200]) for k in range(20)])
 
     def floor(seed: int) -> float:
         pool = Pool.like(ANY, torch.zeros(4000), seed)
-        return floor_of(distance, known[pool.indices], pool.sets(ANY, FLOORS, seed))
+        return floor_of(distance, training[pool.indices], pool.sets(ANY, FLOORS, seed))
 
     means = torch.tensor([floor(seed) for seed in range(10)])
     assert abs(means.mean() - single.mean()) < 0.1 * single.mean()
@@ -28,14 +28,14 @@ def test_the_floor_hardly_depends_on_which_images_are_drawn() -> None:
     assert floor(3) == floor(3)
 
 
-@pytest.mark.parametrize("asked", [50, 90])
-def test_images_that_are_no_more_than_asked_for_are_the_floor_as_they_are(asked: int) -> None:
-    known = torch.randn(50, 4, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("count", [50, 90])
+def test_images_that_are_no_more_than_asked_for_are_the_floor_as_they_are(count: int) -> None:
+    training = torch.randn(50, 4, generator=torch.Generator().manual_seed(1))
     distance = Reference.of(torch.randn(60, 4, generator=torch.Generator().manual_seed(2))).distance
-    pool = Pool.like(ANY[:asked], torch.zeros(50), 0)
-    sets = pool.sets(ANY[:asked], FLOORS, 0)
+    pool = Pool.like(ANY[:count], torch.zeros(50), 0)
+    sets = pool.sets(ANY[:count], FLOORS, 0)
     assert [len(one) for one in sets] == [50]
-    assert floor_of(distance, known[pool.indices], sets) == pytest.approx(distance(known), rel=1e-9)
+    assert floor_of(distance, training[pool.indices], sets) == pytest.approx(distance(training), rel=1e-9)
 
 
 def test_real_images_have_the_labels_of_the_samples() -> None:
@@ -51,8 +51,8 @@ def test_real_images_have_the_labels_of_the_samples() -> None:
         assert len(positions.unique()) == 400
     assert not torch.equal(sets[0], sets[1])
     # Samples without a label stand for any image; a label that the training images hardly have gives what there is.
-    mixed = torch.tensor([-1] * 30 + [3] * 10)
-    (positions,) = Pool.like(mixed, training[:60], seed=0).sets(mixed, 1, seed=0)
+    labels = torch.tensor([-1] * 30 + [3] * 10)
+    (positions,) = Pool.like(labels, training[:60], seed=0).sets(labels, 1, seed=0)
     assert 30 < len(positions) <= 40
 
 
@@ -65,8 +65,8 @@ def test_a_floor_of_even_labels_is_lower_than_one_of_independent_images() -> Non
     distance, training = Reference.of(images[3000:]).distance, images[:3000]
     even = SampleLabels(shares=tuple((labels.bincount() / 6000).tolist())).of(0, range(300))
 
-    def floor(asked: torch.Tensor) -> float:
-        pool = Pool.like(asked, labels[:3000], 0)
-        return floor_of(distance, training[pool.indices], pool.sets(asked, FLOORS, 0))
+    def floor(classes: torch.Tensor) -> float:
+        pool = Pool.like(classes, labels[:3000], 0)
+        return floor_of(distance, training[pool.indices], pool.sets(classes, FLOORS, 0))
 
     assert floor(even) < 0.7 * floor(torch.full((300,), -1))

@@ -18,9 +18,9 @@ def test_a_process_takes_what_is_kept_only_where_the_other_does(theirs: bool, tm
     mine: Any = SimpleNamespace(
         cache=Cache(tmp_path),
         processes=SimpleNamespace(
-            count=2, first=True, device=torch.device("cpu"), map_in_order=lambda items, found: [found(0), theirs]
+            count=2, first=True, device=torch.device("cpu"), map_in_order=lambda items, work: [work(0), theirs]
         ),
     )
     mine.cache.save({"images": "abc", "device": "cpu"}, torch.zeros(3))
-    made = Distances._from_cache(mine, {"images": "abc"}, lambda: torch.ones(3))
-    assert made.tolist() == ([0.0] * 3 if theirs else [1.0] * 3)
+    features = Distances._from_cache(mine, {"images": "abc"}, lambda: torch.ones(3))
+    assert features.tolist() == ([0.0] * 3 if theirs else [1.0] * 3)

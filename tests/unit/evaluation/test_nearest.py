@@ -38,11 +38,11 @@ def nearest(samples: torch.Tensor, *, mirrored: bool) -> dict[str, float]:
 def test_a_mirrored_copy_is_one_where_the_training_was_mirrored(mirrored: bool) -> None:
     copies = pictures(30, 0).images
     assert nearest(copies, mirrored=mirrored)["nearest"] == pytest.approx(0, abs=1e-3)
-    turned = nearest(copies.flip(-1), mirrored=mirrored)
+    scores = nearest(copies.flip(-1), mirrored=mirrored)
     if mirrored:
-        assert turned["nearest"] == pytest.approx(0, abs=1e-3)
+        assert scores["nearest"] == pytest.approx(0, abs=1e-3)
     else:
-        assert turned["nearest"] > 0.5 * turned["nearest_test"]
+        assert scores["nearest"] > 0.5 * scores["nearest_test"]
 
 
 def test_test_images_are_measured_alike() -> None:

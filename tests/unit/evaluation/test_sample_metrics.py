@@ -29,16 +29,16 @@ from diffcli.evaluation.scores import nearest_errors
 def shares(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, float]:
     """Precision and recall by scikit-learn's search and plain loops, in float64."""
 
-    def covered(points: np.ndarray, members: np.ndarray) -> float:
+    def coverage(points: np.ndarray, members: np.ndarray) -> float:
         # Each member is its own first neighbour.
         limits = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(members).kneighbors(members)[0][:, k]
-        found = 0
+        count = 0
         for point in points:
-            found += any(math.dist(point, member) <= limit for member, limit in zip(members, limits, strict=True))
-        return found / len(points)
+            count += any(math.dist(point, member) <= limit for member, limit in zip(members, limits, strict=True))
+        return count / len(points)
 
     a, b = real.double().numpy(), fake.double().numpy()
-    return covered(b, a), covered(a, b)
+    return coverage(b, a), coverage(a, b)
 
 
 def precision(real: Tensor, fake: Tensor) -> float:
@@ -115,10 +115,10 @@ def test_frechet_distance_equals_the_textbook_formula(count: int) -> None:
 def test_the_error_is_that_of_a_mean() -> None:
     values = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     usual = float(values.std()) / math.sqrt(1000)
-    assert standard_error(lambda kept: float(kept.mean()), values, seed=0) == pytest.approx(usual, rel=0.4)
+    assert standard_error(lambda subset: float(subset.mean()), values, seed=0) == pytest.approx(usual, rel=0.4)
     by_ones = torch.tensor([3.0, 1.0, 7.0, 4.0])  # a group for each: the textbook jackknife, exact for a mean
-    assert standard_error(lambda kept: float(kept.mean()), by_ones, 0) == pytest.approx(float(by_ones.std()) / 2)
-    assert standard_error(lambda kept: float(kept.mean()), values[:2], 0) is None
+    assert standard_error(lambda subset: float(subset.mean()), by_ones, 0) == pytest.approx(float(by_ones.std()) / 2)
+    assert standard_error(lambda subset: float(subset.mean()), values[:2], 0) is None
     assert mean_and_error(values) == pytest.approx((float(values.mean()), usual))
     assert with_error("x", values[:1]) == {"x": float(values[0])}
     assert with_error("x", values[:0]) == {}
@@ -128,25 +128,25 @@ def test_the_error_does_not_follow_the_order_of_the_samples() -> None:
     # Labels in turn: groups by position would each hold one label.
     values = torch.arange(10.0).repeat(200)
     usual = float(values.std()) / math.sqrt(2000)
-    assert standard_error(lambda kept: float(kept.mean()), values, seed=0) == pytest.approx(usual, rel=0.5)
+    assert standard_error(lambda subset: float(subset.mean()), values, seed=0) == pytest.approx(usual, rel=0.5)
     sizes = []
-    standard_error(lambda kept: float(sizes.append(len(kept)) or 0), values, seed=0)
+    standard_error(lambda subset: float(sizes.append(len(subset)) or 0), values, seed=0)
     assert sizes == [1900] * GROUPS
 
 
 def test_the_error_of_a_frechet_distance_is_its_spread_over_sets() -> None:
     generator = torch.Generator().manual_seed(0)
     reference = Reference.of(torch.randn(2000, 6, generator=generator))
-    distances, errors, doubled = [], [], []
+    distances, errors, repeats = [], [], []
     for _ in range(60):
         fake = 1.2 * torch.randn(200, 6, generator=generator) + 0.2
         distances.append(reference.distance(fake))
         errors.append(standard_error(reference.distance, fake, seed=0))
-        doubled.append(reference.distance(fake[torch.randint(200, (200,), generator=generator)]))
+        repeats.append(reference.distance(fake[torch.randint(200, (200,), generator=generator)]))
     spread = float(np.std(distances, ddof=1))
     assert 0.8 * spread < float(np.mean(errors)) < 1.4 * spread
     # What a bootstrap would add: its sets are further away than the set that they are drawn from.
-    assert np.mean(doubled) > np.mean(distances) + 0.3 * spread
+    assert np.mean(repeats) > np.mean(distances) + 0.3 * spread
 
 
 def test_the_kernel_distance_equals_the_sum_over_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,15 +194,15 @@ def test_errors_are_the_spread_over_sets_whose_labels_are_fixed_or_drawn(even: b
     errors: dict[str, list[float]] = {name: [] for name in scores}
     for _ in range(80):
         labels = torch.arange(300) % 10 if even else torch.randint(10, (300,), generator=generator)
-        fake, fixed = 1.1 * images(labels), labels if even else None
-        kept = (torch.rand(300, generator=generator) < labels / 10).double()
+        fake, strata = 1.1 * images(labels), labels if even else None
+        hits = (torch.rand(300, generator=generator) < labels / 10).double()
         for name, score in (("fid", frechet.distance), ("kid", kernel.distance), ("density", balls.density)):
             scores[name].append(score(fake))
             if name != "kid":
-                errors[name].append(standard_error(score, fake, 0, fixed))
-        errors["kid"].append(kernel.error(fake, fixed))
-        scores["share"].append(float(kept.mean()))
-        errors["share"].append(stratified_error(kept, labels) if even else mean_and_error(kept)[1])
+                errors[name].append(standard_error(score, fake, 0, strata))
+        errors["kid"].append(kernel.error(fake, strata))
+        scores["share"].append(float(hits.mean()))
+        errors["share"].append(stratified_error(hits, labels) if even else mean_and_error(hits)[1])
     for name, values in scores.items():
         ratio = float(np.mean(errors[name])) / float(np.std(values, ddof=1))
         assert 0.75 < ratio < 1.3, (name, ratio)
@@ -228,14 +228,14 @@ def test_the_error_of_a_stratified_mean_pools_labels_with_one_value() -> None:
 
 def test_the_nearest_distance_tells_of_copies_only_where_they_are_many() -> None:
     source = digits()
-    known, unseen = (part.images.float() / 255 for part in (source.development, source.test))
-    own = nearest_errors(unseen, known)
+    training, unseen = (part.images.float() / 255 for part in (source.development, source.test))
+    own = nearest_errors(unseen, training)
 
     def ratio(share: float) -> float:
         copies = round(share * len(unseen))
-        return float(nearest_errors(torch.cat([known[:copies], unseen[copies:]]), known).median() / own.median())
+        return float(nearest_errors(torch.cat([training[:copies], unseen[copies:]]), training).median() / own.median())
 
-    assert nearest_errors(known[:50], known).max() < 1e-3
+    assert nearest_errors(training[:50], training).max() < 1e-3
     assert 0.9 < ratio(0.1) < 1
     assert ratio(0.1) > ratio(0.3) > ratio(0.45) > 0.3
     assert ratio(0.55) < 0.01

@@ -25,8 +25,8 @@ GENERATOR, CPU = torch.Generator(), torch.device("cpu")
 def textures(count: int, side: int, seed: int, smooth: float = 1.0) -> Tensor:
     """Colour images of smoothed noise in [0, 1], (count, 3, side, side)."""
     noise = np.random.default_rng(seed).normal(size=(count, 3, side, side))
-    smoothed = ndimage.gaussian_filter(noise, (0, 0, smooth, smooth))
-    return torch.from_numpy(np.clip(0.5 + 0.15 * smoothed / smoothed.std(), 0, 1)).float()
+    texture = ndimage.gaussian_filter(noise, (0, 0, smooth, smooth))
+    return torch.from_numpy(np.clip(0.5 + 0.15 * texture / texture.std(), 0, 1)).float()
 
 
 def bytes_of(images: Tensor) -> Tensor:
@@ -61,8 +61,8 @@ def test_the_pyramid_holds_the_images_and_its_filter_is_the_papers(size: tuple[i
         whole = band + sliced._double(whole, *band.shape[-2:])
     assert torch.allclose(whole, images, atol=1e-12)
     taps = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
-    blurred = ndimage.convolve(images[0, 0].numpy(), taps, mode="mirror")
-    assert np.allclose(sliced._blur(images)[0, 0].numpy(), blurred, atol=1e-12)
+    blur = ndimage.convolve(images[0, 0].numpy(), taps, mode="mirror")
+    assert np.allclose(sliced._blur(images)[0, 0].numpy(), blur, atol=1e-12)
     # A uniform image is in the last band alone.
     for band in laplacian_pyramid(torch.full((1, 1, *size), 0.7).double())[:-1]:
         assert band.abs().max() < 1e-12
@@ -96,9 +96,9 @@ def test_the_distance_equals_the_reference(monkeypatch: pytest.MonkeyPatch) -> N
         )
         for subset in subsets
     ]
-    found = distances_of(real, images, subsets)[:, 0]
-    assert found[1] == pytest.approx(expected[1], rel=1e-5)  # as many patches: exact
-    assert found[0] == pytest.approx(expected[0], rel=1e-2)  # by as many quantiles as real patches
+    distances = distances_of(real, images, subsets)[:, 0]
+    assert distances[1] == pytest.approx(expected[1], rel=1e-5)  # as many patches: exact
+    assert distances[0] == pytest.approx(expected[0], rel=1e-2)  # by as many quantiles as real patches
     assert expected[0] != pytest.approx(expected[1], rel=0.02)
 
 
@@ -109,8 +109,8 @@ def test_each_scale_sees_its_own_fault() -> None:
         return distances_of(real, images)[0].tolist()
 
     floor = distances(others)
-    blurred = torch.from_numpy(ndimage.gaussian_filter(others.numpy(), (0, 0, 0.7, 0.7)))
-    fine, coarse = distances(blurred)
+    blur = torch.from_numpy(ndimage.gaussian_filter(others.numpy(), (0, 0, 0.7, 0.7)))
+    fine, coarse = distances(blur)
     assert fine > 5 * floor[0]
     assert coarse < 3 * floor[1]
     dark = distances(others * 0.8)
@@ -125,7 +125,7 @@ def test_each_scale_sees_its_own_fault() -> None:
 
 def of_digits(samples: Tensor, labels: Tensor | None, n: int) -> dict[str, float]:
     source = digits()
-    made = Distances(
+    judge = Distances(
         train=source.development,
         test=source.test,
         metrics=frozenset({"swd"}),
@@ -137,7 +137,7 @@ def of_digits(samples: Tensor, labels: Tensor | None, n: int) -> dict[str, float
         quiet=True,
         cache=Cache(None),
     )
-    return made.of(samples, labels)
+    return judge.of(samples, labels)
 
 
 def test_scores_stand_beside_floors_and_errors() -> None:

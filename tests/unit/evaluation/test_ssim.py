@@ -46,8 +46,8 @@ def reference(a: np.ndarray, b: np.ndarray) -> float:
     weights /= weights.sum()
 
     def mean(image: np.ndarray) -> np.ndarray:
-        blurred = correlate1d(correlate1d(image, weights, axis=0), weights, axis=1)
-        return blurred[radius : a.shape[0] - radius, radius : a.shape[1] - radius]
+        blur = correlate1d(correlate1d(image, weights, axis=0), weights, axis=1)
+        return blur[radius : a.shape[0] - radius, radius : a.shape[1] - radius]
 
     both = mean(a * b) - mean(a) * mean(b)
     spread = mean(a * a) - mean(a) ** 2 + mean(b * b) - mean(b) ** 2
@@ -73,12 +73,12 @@ def test_of_colours_and_strokes_it_is_the_mean_of_the_channels() -> None:
     strokes = (random.random((6, 3, 28, 28)) > 0.8) * random.random((6, 3, 28, 28))
     noisy = np.clip(strokes + 0.2 * random.standard_normal(strokes.shape), 0, 1)
     noisy[0], noisy[1] = strokes[0], 0
-    found = ssim(torch.from_numpy(strokes).float(), torch.from_numpy(noisy).float())
+    scores = ssim(torch.from_numpy(strokes).float(), torch.from_numpy(noisy).float())
     expected = [
         np.mean([reference(a, b) for a, b in zip(*images, strict=True)]) for images in zip(strokes, noisy, strict=True)
     ]
-    assert found.tolist() == pytest.approx(expected, abs=1e-5)
-    assert found[0] == pytest.approx(1.0, abs=1e-6)
+    assert scores.tolist() == pytest.approx(expected, abs=1e-5)
+    assert scores[0] == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("side", [1, 2])

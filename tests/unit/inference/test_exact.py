@@ -20,11 +20,11 @@ from diffcli.utils.compile import Copied, compile_in_place, full_precision, use_
 CPU = torch.device("cpu")
 SHAPE = (1, 8, 8)
 
-pytestmark = pytest.mark.usefixtures("rounded")
+pytestmark = pytest.mark.usefixtures("tf32")
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], set[tuple[str, bool]]]:
+def watch_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], set[tuple[str, bool]]]:
     """Watches a function: in which precisions it was called."""
 
     def watch(place: Any, name: str) -> set[tuple[str, bool]]:
@@ -50,30 +50,30 @@ EXACT = {("highest", False)}
     [GaussianBlur(constant(4, 0.3), SHAPE, 7), Heat(constant(4, 0.3), SHAPE), Pixelate(SHAPE, T=4), Fade(SHAPE, T=4)],
     ids=lambda degradation: type(degradation).__name__,
 )
-def test_no_degradation_is_rounded(degradation: Degradation, seen: Watch) -> None:
-    precisions = seen(type(degradation), "signal")
+def test_no_degradation_is_rounded(degradation: Degradation, watch_calls: Watch) -> None:
+    precisions = watch_calls(type(degradation), "signal")
     degradation.degrade(torch.zeros(2, *SHAPE), torch.tensor([1, 4]))
     assert precisions == EXACT
 
 
-def test_no_filter_is_rounded(seen: Watch) -> None:
+def test_no_filter_is_rounded(watch_calls: Watch) -> None:
     blur = GaussianBlur(constant(4, 0.3), SHAPE, 7)
-    precisions = seen(Tensor, "__matmul__")
+    precisions = watch_calls(Tensor, "__matmul__")
     blur.wiener(torch.zeros(2, *SHAPE), torch.tensor([1, 4]))
     assert precisions == EXACT
 
 
-def test_no_score_is_rounded(seen: Watch) -> None:
+def test_no_score_is_rounded(watch_calls: Watch) -> None:
     images, features = torch.rand(20, *SHAPE), torch.rand(20, 8)
     classifier = load_classifier("digits").network
-    watched = [
-        seen(torch, "cdist"),
-        seen(DigitClassifier, "features"),
+    precisions = [
+        watch_calls(torch, "cdist"),
+        watch_calls(DigitClassifier, "features"),
     ]
     nearest_errors(images, images)
     probabilities(classifier, images)
     extractors.of_judge("classifier", load_classifier("digits"), CPU).features(images)
-    assert watched == [EXACT] * 2
+    assert precisions == [EXACT] * 2
     assert KernelReference.of(features).features.dtype == torch.float64  # which no device rounds
 
 
@@ -106,10 +106,10 @@ def test_distances_are_summed_where_there_is_float64() -> None:
 def test_graphs_are_recorded_for_inference_on_cuda(
     kind: str, graphs: bool, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: asked.append(options))
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: calls.append(options))
     compile_in_place(nn.Linear(2, 2), torch.device(kind), graphs)
-    assert asked == [expected]
+    assert calls == [expected]
 
 
 def test_what_a_graph_overwrites_is_copied() -> None:

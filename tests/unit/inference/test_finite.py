@@ -210,5 +210,5 @@ def test_every_kind_samples_finite_images_or_is_refused(degradation: dict[str, A
                 "prior": {"name": prior},
                 "sampler": sampler,
             }
-            accepted = check_finite_or_refused(changes, steps)
-            assert accepted or prior == "standard-normal" or "eta" in sampler or "e-" in str(degradation)
+            verdict = check_finite_or_refused(changes, steps)
+            assert verdict or prior == "standard-normal" or "eta" in sampler or "e-" in str(degradation)

@@ -62,8 +62,8 @@ def test_the_label_that_explains_the_measurement_is_found(method: str) -> None:
     y = pixelate.degrade(x0, torch.ones(3 * count, dtype=torch.int64)) + sigma * noise
     pixelate.image_shape = SHAPE
     measurement = measurement_at(pixelate, 1, y, sigma=sigma)
-    found = label_log_likelihoods(sampling_of(64), measurement, method, [0, 1, 2])
-    probabilities = label_probabilities(found, [0, 1, 2], [1 / 3] * 3)
+    logs = label_log_likelihoods(sampling_of(64), measurement, method, [0, 1, 2])
+    probabilities = label_probabilities(logs, [0, 1, 2], [1 / 3] * 3)
     # Bayes' rule with the true densities, which nobody does better than.
     exact = torch.stack([_density(mixture, pixelate, y, sigma) for mixture in labelled()], dim=1).softmax(dim=1)
     right = float((probabilities.argmax(dim=1) == labels).double().mean())
@@ -72,7 +72,7 @@ def test_the_label_that_explains_the_measurement_is_found(method: str) -> None:
     sure = float(probabilities.amax(dim=1).mean())
     assert abs(sure - right) < 0.2
     for size in (1, 7):
-        assert torch.equal(label_log_likelihoods(sampling_of(size), measurement, method, [0, 1, 2]), found)
+        assert torch.equal(label_log_likelihoods(sampling_of(size), measurement, method, [0, 1, 2]), logs)
 
 
 def _density(mixture: PixelMixture, pixelate: Pixelate, y: Tensor, sigma: float) -> Tensor:

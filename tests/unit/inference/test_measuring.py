@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("chosen", "name", "T"),
+    ("description", "name", "T"),
     [
         ("blur-fast", "gaussian-blur", 100),  # a preset, and a ready model
         ("pixelate", "pixelate", 60),
@@ -28,12 +28,12 @@ CPU = torch.device("cpu")
         ({"name": "mask", "T": 7, "noise": {"name": "constant", "sigma": 0.1}}, "mask", 7),
     ],
 )
-def test_a_degradation_is_built_for_the_models_images(chosen: Any, name: str, T: int) -> None:
-    found = degradation_named(chosen, SHAPE)
-    assert (found.name, found.T, found.image_shape) == (name, T, SHAPE)
+def test_a_degradation_is_built_for_the_models_images(description: Any, name: str, T: int) -> None:
+    degradation = degradation_named(description, SHAPE)
+    assert (degradation.name, degradation.T, degradation.image_shape) == (name, T, SHAPE)
     x0 = torch.zeros(1, *SHAPE)
-    assert found.degrade(x0, torch.tensor([T])).shape == x0.shape
-    assert found.stochastic == ("noise" in chosen)
+    assert degradation.degrade(x0, torch.tensor([T])).shape == x0.shape
+    assert degradation.stochastic == ("noise" in description)
 
 
 def test_one_that_is_built_has_to_fit() -> None:
@@ -46,7 +46,7 @@ def test_one_that_is_built_has_to_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "expected"),
+    ("description", "expected"),
     [
         ("blur-fats", "`degradation`: unknown preset, run, model or kind 'blur-fats'; did you mean 'blur-fast'?"),
         ("heat", "`degradation`: schedule is missing: degradation heat needs one; for example {name: heat, schedule"),
@@ -63,11 +63,11 @@ def test_one_that_is_built_has_to_fit() -> None:
         ("none.safetensors", "model file none.safetensors does not exist"),
     ],
 )
-def test_a_wrong_one_costs_a_line(chosen: str, expected: str) -> None:
-    with pytest.raises(UserError) as caught:
-        degradation_named(chosen, SHAPE)
-    assert expected in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_a_wrong_one_costs_a_line(description: str, expected: str) -> None:
+    with pytest.raises(UserError) as error:
+        degradation_named(description, SHAPE)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_eight_bits_are_noise() -> None:
@@ -86,9 +86,9 @@ def test_eight_bits_are_noise() -> None:
 
 
 def heat(T: int) -> Degradation:
-    made = Heat(torch.cat([torch.zeros(1), torch.ones(T)]).double(), (1, 12, 12))
-    made.name, made.image_shape = "heat", (1, 12, 12)
-    return made
+    result = Heat(torch.cat([torch.zeros(1), torch.ones(T)]).double(), (1, 12, 12))
+    result.name, result.image_shape = "heat", (1, 12, 12)
+    return result
 
 
 def test_a_blur_is_said_in_pixels_of_the_picture() -> None:
@@ -113,9 +113,9 @@ def test_the_step_of_a_width_is_the_nearest() -> None:
     with pytest.raises(UserError, match=r"^`blur` is the width of a blur, and Pixelate is none"):
         step_of_width(Pixelate(SHAPE, T=2), 1.0)
     exact = exact_blur(2.5, (1, 12, 12))
-    found = widths(exact)
-    assert found is not None
-    assert found.tolist() == pytest.approx([0, 2.5])
+    pixels = widths(exact)
+    assert pixels is not None
+    assert pixels.tolist() == pytest.approx([0, 2.5])
 
 
 def test_the_t_that_explains_images_is_found_with_its_spread() -> None:

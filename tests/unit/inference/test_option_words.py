@@ -45,7 +45,7 @@ def test_defaults_in_words_are_those_of_the_docstrings() -> None:
     import diffcli.inference.restore_options
     import diffcli.studies.options  # noqa: F401
 
-    compared = set()
+    names = set()
     for kind in options_classes():
         text = inspect.cleandoc(kind.__doc__ or "")
         for name, flag in flags_of(kind).items():
@@ -53,8 +53,8 @@ def test_defaults_in_words_are_those_of_the_docstrings() -> None:
             default = re.search(r"None\s+is\s([^.;]*)", entry[1]) if entry else None
             if default and flag.default_text and (default[1][0].isdigit() or flag.default_text[0].isdigit()):
                 assert numbers(default[1]) == numbers(flag.default_text), (kind, name)
-                compared.add(name)
-    assert {"n", "n_cas", "nll_steps", "resampling"} <= compared
+                names.add(name)
+    assert {"n", "n_cas", "nll_steps", "resampling"} <= names
 
 
 def test_python_has_the_defaults_of_the_commands() -> None:
@@ -74,9 +74,9 @@ def test_python_has_the_defaults_of_the_commands() -> None:
 @pytest.mark.parametrize(("T", "t"), [(1, 1), (2, 1), (5, 2), (20, 10), (1000, 500)])
 def test_the_default_step_is_half_of_T(T: int, t: int) -> None:
     assert default_t(T) == t
-    shown = flags_of(inspect.get_annotations(restore, eval_str=True)["options"])["t"].default_text
-    assert shown is not None
-    assert "half of T" in shown
+    text = flags_of(inspect.get_annotations(restore, eval_str=True)["options"])["t"].default_text
+    assert text is not None
+    assert "half of T" in text
 
 
 def test_the_help_names_every_sampler_where_it_serves() -> None:
@@ -87,8 +87,8 @@ def test_the_help_names_every_sampler_where_it_serves() -> None:
 
 
 def test_the_help_names_every_prior() -> None:
-    named = flags_of(SampleOptions)["prior"].help.partition(": ")[2].rstrip(".").split(", ")
-    assert named == list(PRIORS)
+    names = flags_of(SampleOptions)["prior"].help.partition(": ")[2].rstrip(".").split(", ")
+    assert names == list(PRIORS)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,6 @@ def test_the_help_names_every_study_and_every_logger(options: type, name: str, e
 
 
 def test_the_help_says_how_much_noise_8_bits_are() -> None:
-    said = re.search(r"8 bits are (0\.\d+)", flags_of(MeasurementOptions)["sigma"].help)
-    assert said is not None
-    assert said[1] == f"{rounding(8):.2g}"
+    match = re.search(r"8 bits are (0\.\d+)", flags_of(MeasurementOptions)["sigma"].help)
+    assert match is not None
+    assert match[1] == f"{rounding(8):.2g}"

@@ -20,11 +20,11 @@ def test_a_grid_is_that_of_torchvision(count: int, columns: int | None, shape: t
 
     images = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     scale = {8: 8, 36: 2}[shape[-1]]
-    enlarged = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    expected = make_grid(enlarged, nrow=columns or int(np.ceil(np.sqrt(count))), padding=2, pad_value=64)
-    drawn = np.asarray(grid(images, columns))
-    drawn = drawn[:, :, None] if drawn.ndim == 2 else drawn
-    assert np.array_equal(drawn, expected.permute(1, 2, 0).numpy()[:, :, : shape[0]])
+    magnification = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    expected = make_grid(magnification, nrow=columns or int(np.ceil(np.sqrt(count))), padding=2, pad_value=64)
+    pixels = np.asarray(grid(images, columns))
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    assert np.array_equal(pixels, expected.permute(1, 2, 0).numpy()[:, :, : shape[0]])
 
 
 @pytest.mark.parametrize("count", [2, 17, 26, 52, 60, 61])

@@ -27,15 +27,15 @@ def test_of_bfloat16_on_a_cpu_it_is_that_of_float32_rounded(autocast: bool) -> N
 
 
 def test_the_transformer_attends_in_float32_under_autocast_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[torch.dtype] = []
+    dtypes: list[torch.dtype] = []
     plain = F.scaled_dot_product_attention
 
-    def recorded(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        seen.extend(part.dtype for part in (q, k, v))
+    def record(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        dtypes.extend(part.dtype for part in (q, k, v))
         assert not torch.is_autocast_enabled("cpu")
         return plain(q, k, v)
 
-    monkeypatch.setattr(F, "scaled_dot_product_attention", recorded)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", record)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         TransformerBlock(32, 2)(torch.randn(2, 9, 32), torch.randn(2, 32))
-    assert seen == [torch.float32] * 3
+    assert dtypes == [torch.float32] * 3

@@ -14,7 +14,7 @@ from diffcli.networks.dit import DiT, TransformerBlock, positions_of
 from diffcli.networks.testing import check_network
 
 
-def randomised(network: nn.Module) -> Any:
+def randomise(network: nn.Module) -> Any:
     """The network with every weight random: those that begin as zeros, too."""
     torch.manual_seed(0)
     for weight in network.parameters():
@@ -78,7 +78,7 @@ def plain_dit(dit: DiT, xt: Tensor, time: Tensor, labels: Tensor) -> Tensor:
     ],
 )
 def test_the_transformer_equals_its_textbook_formulation(shape: tuple[int, int, int], sizes: dict[str, int]) -> None:
-    dit = randomised(DiT(shape, 12, 2, classes=3, **sizes)).double()  # type: ignore[arg-type]
+    dit = randomise(DiT(shape, 12, 2, classes=3, **sizes)).double()  # type: ignore[arg-type]
     xt, time = inputs(3, *shape)
     arguments = xt.double(), time.double(), torch.tensor([-1, 0, 2])
     output, plain = dit(*arguments), plain_dit(dit, *arguments)
@@ -122,7 +122,7 @@ def test_a_few_steps_move_every_weight_and_then_labels_and_times_matter() -> Non
 
 
 def test_without_a_level_there_is_none() -> None:
-    dit = randomised(DiT((1, 8, 8), 16, 1, noise_levels=True))
+    dit = randomise(DiT((1, 8, 8), 16, 1, noise_levels=True))
     xt, time = inputs(2, 1, 8, 8)
     torch.testing.assert_close(dit(xt, time), dit(xt, time, level=torch.zeros(2)))
 
@@ -140,24 +140,24 @@ def test_every_patch_has_a_position_of_its_own_on_a_grid_of_any_size() -> None:
 
 
 def test_patches_are_told_apart_by_their_positions_alone() -> None:
-    dit = randomised(DiT((1, 8, 12), 16, 2))
+    dit = randomise(DiT((1, 8, 12), 16, 2))
     xt, time = inputs(2, 1, 8, 12)
-    moved = xt.roll((4, 4), dims=(2, 3))
-    assert float((dit(moved, time) - dit(xt, time).roll((4, 4), dims=(2, 3))).detach().abs().max()) > 1e-2
+    shift = xt.roll((4, 4), dims=(2, 3))
+    assert float((dit(shift, time) - dit(xt, time).roll((4, 4), dims=(2, 3))).detach().abs().max()) > 1e-2
     dit.positions.zero_()
-    torch.testing.assert_close(dit(moved, time), dit(xt, time).roll((4, 4), dims=(2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dit(shift, time), dit(xt, time).roll((4, 4), dims=(2, 3)), rtol=1e-4, atol=1e-5)
 
 
 def test_attention_keeps_no_table_of_all_pairs() -> None:
-    block, kept = randomised(TransformerBlock(8, 2)), list[int]()
+    block, sizes = randomise(TransformerBlock(8, 2)), list[int]()
 
     def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor.numel())
+        sizes.append(tensor.numel())
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         block(torch.randn(1, 1024, 8), torch.randn(1, 8))
-    assert max(kept) <= 4 * 8 * 1024  # of the MLP; a table would have 2 * 1024^2
+    assert max(sizes) <= 4 * 8 * 1024  # of the MLP; a table would have 2 * 1024^2
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ def test_heads_are_about_32_wide_unless_a_preset_says_otherwise(width: int, head
 
 
 def test_in_bfloat16_it_is_near_float32_and_so_are_its_gradients() -> None:
-    dit = randomised(DiT((1, 16, 16), 32, 2))
+    dit = randomise(DiT((1, 16, 16), 32, 2))
     xt, time = inputs(4, 1, 16, 16)
     exact = dit(xt, time)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = dit(xt, time).float()
-    assert float((rounded - exact).detach().norm()) < 0.05 * float(exact.detach().norm())
-    ours, reference = (torch.autograd.grad(answer.square().sum(), dit.parameters()) for answer in (rounded, exact))
+        half = dit(xt, time).float()
+    assert float((half - exact).detach().norm()) < 0.05 * float(exact.detach().norm())
+    ours, reference = (torch.autograd.grad(answer.square().sum(), dit.parameters()) for answer in (half, exact))
     for gradient, other in zip(ours, reference, strict=True):
         assert gradient.dtype == torch.float32
         assert float((gradient - other).norm()) < 0.1 * float(other.norm())
@@ -204,13 +204,12 @@ def test_in_bfloat16_it_is_near_float32_and_so_are_its_gradients() -> None:
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
 def test_a_block_compiles_as_one_graph(precision: torch.dtype) -> None:
-    block = randomised(TransformerBlock(8, 2))
+    block = randomise(TransformerBlock(8, 2))
     hidden, condition = torch.randn(2, 6, 8), torch.randn(2, 8)
-    compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
+    graph = torch.compile(block, backend="aot_eager", fullgraph=True)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
         pairs = [
-            torch.autograd.grad(call(hidden, condition).square().sum(), block.parameters())
-            for call in (block, compiled)
+            torch.autograd.grad(call(hidden, condition).square().sum(), block.parameters()) for call in (block, graph)
         ]
     torch.testing.assert_close(*pairs)
 

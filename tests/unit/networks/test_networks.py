@@ -132,11 +132,11 @@ def test_self_attention_is_its_sum_and_starts_as_the_identity() -> None:
     assert torch.equal(attention(hidden), hidden)
     nn.init.normal_(attention.out.weight)
     q, k, v = attention.to_qkv(attention.norm(hidden)).flatten(2).chunk(3, dim=1)
-    read = torch.zeros_like(q)
+    output = torch.zeros_like(q)
     for head in (slice(0, 32), slice(32, 64)):
         scores = (q[:, head].mT @ k[:, head] / math.sqrt(32)).softmax(dim=-1)
-        read[:, head] = (scores @ v[:, head].mT).mT
-    expected = hidden + attention.out(read.view_as(hidden))
+        output[:, head] = (scores @ v[:, head].mT).mT
+    expected = hidden + attention.out(output.view_as(hidden))
     assert torch.allclose(attention(hidden), expected)
 
 
@@ -169,7 +169,7 @@ def test_compact_unet_refuses_sides_that_do_not_divide(patch: int, levels: int, 
     assert CompactUNet(xt.shape[1:], 8, patch=patch, levels=levels)(xt, torch.ones(1)).shape == xt.shape
 
 
-def randomised(network: nn.Module) -> nn.Module:
+def randomise(network: nn.Module) -> nn.Module:
     """The network with every weight random: those that begin as zeros, too."""
     for weight in network.parameters():
         nn.init.normal_(weight, std=0.1)
@@ -182,7 +182,7 @@ def test_a_patch_of_four_is_a_patch_of_two_of_pixels_unshuffled_before() -> None
     unshuffle = nn.PixelUnshuffle(2)
     channel = torch.arange(48.0).view(1, 48, 1, 1)
     order = unshuffle(unshuffle(nn.functional.pixel_shuffle(channel, 4))).flatten().long()
-    weights = randomised(twice).state_dict()
+    weights = randomise(twice).state_dict()
     weights["stem.1.weight"] = weights["stem.1.weight"][:, order]
     weights["head.2.weight"], weights["head.2.bias"] = weights["head.2.weight"][order], weights["head.2.bias"][order]
     once.load_state_dict(weights)
@@ -193,27 +193,27 @@ def test_a_patch_of_four_is_a_patch_of_two_of_pixels_unshuffled_before() -> None
 
 @pytest.mark.parametrize("levels", [2, 3, 4])
 def test_every_level_of_the_compact_unet_has_half_the_side_and_twice_the_width(levels: int) -> None:
-    network = randomised(CompactUNet((3, 32, 48), 8, blocks=2, attention=True, levels=levels))
-    seen: list[tuple[int, ...]] = []
+    network = randomise(CompactUNet((3, 32, 48), 8, blocks=2, attention=True, levels=levels))
+    shapes: list[tuple[int, ...]] = []
     for block in network.modules():
         if isinstance(block, ResidualBlock):
-            block.register_forward_hook(lambda _block, _inputs, output: seen.append(tuple(output.shape[1:])))
+            block.register_forward_hook(lambda _block, _inputs, output: shapes.append(tuple(output.shape[1:])))
     xt = torch.randn(2, 3, 32, 48)
     network(xt, torch.rand(2)).square().mean().backward()
     sides = [(8 * 2**level, 16 // 2**level, 24 // 2**level) for level in range(levels)]
     down = [side for side in sides[:-1] for _ in range(2)]
-    assert seen == [*down, *[sides[-1]] * 3, *reversed(down)]
+    assert shapes == [*down, *[sides[-1]] * 3, *reversed(down)]
     assert all(weight.grad is not None and weight.grad.any() for weight in network.parameters())
 
 
 def test_the_compact_unet_attends_at_the_last_level_and_where_it_is_cheap() -> None:
     def positions(side: int, **sizes: int) -> list[int]:
-        network, seen = CompactUNet((1, side, side), 8, attention=True, **sizes), list[int]()
+        network, counts = CompactUNet((1, side, side), 8, attention=True, **sizes), list[int]()
         for attention in network.modules():
             if isinstance(attention, SelfAttention):
-                attention.register_forward_hook(lambda _layer, _inputs, output: seen.append(output[0, 0].numel()))
+                attention.register_forward_hook(lambda _layer, _inputs, output: counts.append(output[0, 0].numel()))
         network(torch.zeros(1, 1, side, side), torch.ones(1))
-        return seen
+        return counts
 
     assert positions(64, patch=4) == [64, 64]
     assert positions(64, levels=3) == [256, 64, 64, 256]

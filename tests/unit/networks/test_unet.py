@@ -16,8 +16,8 @@ from diffcli.networks.unet import ChannelNorm, ConvNextBlock, Level, LinearAtten
 
 def plain_norm(norm: ChannelNorm, x: Tensor) -> Tensor:
     centred = x - x.mean(dim=1, keepdim=True)
-    scaled = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
-    return scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
+    values = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+    return values * norm.weight[:, None, None] + norm.bias[:, None, None]
 
 
 def plain_block(block: ConvNextBlock, x: Tensor, time: Tensor) -> Tensor:
@@ -32,8 +32,8 @@ def plain_attention(attention: LinearAttention, x: Tensor) -> Tensor:
     qkv = attention.to_qkv(plain_norm(attention.norm, x)).flatten(2)
     q, k, v = (part.unflatten(1, (attention.heads, -1)) for part in qkv.chunk(3, dim=1))
     scores = torch.einsum("bhcn,bhcm->bhnm", q / math.sqrt(q.shape[2]), k.softmax(dim=3))
-    read = torch.einsum("bhnm,bhcm->bhcn", scores, v)
-    return x + attention.out(read.reshape(len(x), -1, *x.shape[2:]))
+    output = torch.einsum("bhnm,bhcm->bhcn", scores, v)
+    return x + attention.out(output.reshape(len(x), -1, *x.shape[2:]))
 
 
 def plain_level(level: Level, hidden: Tensor, time: Tensor) -> Tensor:
@@ -178,8 +178,8 @@ def test_channel_norm_sums_the_gradients_of_many_pixels_exactly_in_bfloat16() ->
     torch.manual_seed(0)
     norm, x, weights = ChannelNorm(4), torch.randn(32, 4, 28, 28), torch.rand(32, 4, 28, 28).bfloat16()
     exact = torch.autograd.grad((norm(x) * weights).sum(), norm.parameters())
-    rounded = torch.autograd.grad((norm(x.bfloat16()) * weights).sum(), norm.parameters())
-    for gradient, reference in zip(rounded, exact, strict=True):
+    coarse = torch.autograd.grad((norm(x.bfloat16()) * weights).sum(), norm.parameters())
+    for gradient, reference in zip(coarse, exact, strict=True):
         assert float((gradient - reference).norm()) < 0.01 * float(reference.norm())
 
 
@@ -210,7 +210,7 @@ def test_depthwise_conv_is_the_plain_operator_where_nothing_is_learnt() -> None:
 def test_convnext_block_compiles_as_one_graph() -> None:
     torch.manual_seed(0)
     block, x, time = ConvNextBlock(4, 6, 8), torch.randn(2, 4, 6, 5), torch.randn(2, 8)
-    compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
+    graph = torch.compile(block, backend="aot_eager", fullgraph=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        pairs = [torch.autograd.grad(call(x, time).square().sum(), block.parameters()) for call in (block, compiled)]
+        pairs = [torch.autograd.grad(call(x, time).square().sum(), block.parameters()) for call in (block, graph)]
     torch.testing.assert_close(*pairs)

@@ -14,8 +14,8 @@ HOME = "127.0.0.1"
 
 
 def test_without_a_port_the_first_free_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server((HOME, 0)) as taken:
-        first = taken.getsockname()[1]
+    with socket.create_server((HOME, 0)) as holder:
+        first = holder.getsockname()[1]
         monkeypatch.setattr(server, "FIRST_PORT", first)
         with listening_socket(HOME, None) as listener:
             assert first < listener.getsockname()[1] < first + server.PORTS

@@ -46,8 +46,8 @@ def test_a_score_has_the_interval_of_its_kind() -> None:
     settings = {"n_test": 100, "n_manifold": 100}
     normal = of_score("rmse", {"rmse": 1.0, "rmse_error": 0.1}, settings)
     assert (normal.low, normal.high) == pytest.approx((1 - 0.1959964, 1 + 0.1959964))
-    kept = of_score("class_kept", {"class_kept": 1.0, "class_kept_error": 0.0}, settings)
-    assert (kept.low, kept.high) == (wilson(1, 100).low, 1)
+    interval = of_score("class_kept", {"class_kept": 1.0, "class_kept_error": 0.0}, settings)
+    assert (interval.low, interval.high) == (wilson(1, 100).low, 1)
     recall = of_score("sample_recall_x", {"sample_recall_x": 0.5, "sample_recall_x_error": 0.2}, settings)
     assert recall.high - recall.low == pytest.approx(2 * 1.959964 * 0.2)  # wider than Wilson's
     assert of_score("fid_x", {"fid_x": 2.0}, {}) == Interval.exact(2.0)
@@ -59,9 +59,9 @@ def run(by_prior: dict[str, dict[str, float]] | None = None, **scores: float) ->
 
 
 def verdict(claim: dict[str, Any], **runs: Any) -> str:
-    results = {label: found if isinstance(found, list) else [found] for label, found in runs.items()}
-    (found,) = check([StudyClaim.model_validate(claim)], results)
-    return found.verdict
+    results = {label: one if isinstance(one, list) else [one] for label, one in runs.items()}
+    (result,) = check([StudyClaim.model_validate(claim)], results)
+    return result.verdict
 
 
 BETTER = {"better": "a", "than": "b"}
@@ -133,8 +133,8 @@ def test_priors_and_epochs_are_selected() -> None:
     at = {epoch: run(rmse=value).evaluation for epoch, value in ((5, 3.0), (15, 2.0), (45, 1.0))}
     along = RunResults(run(rmse=0.5).evaluation, at)
     for better, than, expected in [("last", "first", "confirmed"), (5, 15, "not confirmed"), (45, 30, "not measured")]:
-        selected = {"better": {"model": "a", "epoch": better}, "than": {"model": "a", "epoch": than}, "metric": "rmse"}
-        assert verdict(selected, a=along) == expected
+        by_epoch = {"better": {"model": "a", "epoch": better}, "than": {"model": "a", "epoch": than}, "metric": "rmse"}
+        assert verdict(by_epoch, a=along) == expected
     assert (
         verdict({"of": {"model": "a", "epoch": "last"}, "metric": "rmse", "at_most": 1.5}, a=run(rmse=1))
         == "not measured"
@@ -170,22 +170,22 @@ def test_a_claim_says_what_it_says() -> None:
         {"of": {"model": "a", "epoch": "last"}, "metric": "rmse", "at_most": 1},
         BETTER | {"metric": "fid", "text": "Mine.", "why": "Because."},
     ]}, "study")  # fmt: skip
-    found = check(study.claims, {"a": [run(fid_x=2, rmse=1)], "b": [run(fid_x=1)]})
-    assert found[0].text == "a has a better fid than b, 2 times."
-    assert found[1].text == "a after epoch last has a rmse of at most 1."
-    assert (found[2].text, found[2].why) == ("Mine.", "Because.")
-    assert "fid_x: a 2, b 1; difference 1" in found[0].evidence
+    results = check(study.claims, {"a": [run(fid_x=2, rmse=1)], "b": [run(fid_x=1)]})
+    assert results[0].text == "a has a better fid than b, 2 times."
+    assert results[1].text == "a after epoch last has a rmse of at most 1."
+    assert (results[2].text, results[2].why) == ("Mine.", "Because.")
+    assert "fid_x: a 2, b 1; difference 1" in results[0].evidence
     # Which of several parts is the one, where they do not agree.
     parts = study_of({"title": "t", "models": {"a": "q", "b": "q"}, "claims": [
         {"all": [BETTER | {"metric": ["rmse", "fid"]}, {"of": "b", "metric": "rmse", "at_most": 5}]},
     ]}, "study")  # fmt: skip
-    (mixed,) = check(parts.claims, {"a": [run(fid_x=2, rmse=1)], "b": [run(fid_x=1, rmse=2)]})
-    assert mixed.evidence == (
+    (whole,) = check(parts.claims, {"a": [run(fid_x=2, rmse=1)], "b": [run(fid_x=1, rmse=2)]})
+    assert whole.evidence == (
         "rmse: a 1, b 2; difference -1 (confirmed). fid_x: a 2, b 1; difference 1 (not confirmed). rmse: b 2 "
         "(confirmed)"
     )
-    confirmed = check(study.claims, {"a": [run(fid_x=1)], "b": [run(fid_x=2)]})
-    assert confirmed[2].why is None
+    others = check(study.claims, {"a": [run(fid_x=1)], "b": [run(fid_x=2)]})
+    assert others[2].why is None
 
 
 @pytest.mark.parametrize(
@@ -214,12 +214,12 @@ def test_a_distance_has_to_be_better_by_each_judge(
     # A disagreement of judges decides no more than what is missing, and less than what is contradicted.
     both = {"all": [BETTER | {"metric": "fid"}, {"of": "a", "metric": "fid", "at_most": 0.1}]}
     assert verdict(both, a=a, b=b) == "not confirmed"
-    (found,) = check([StudyClaim.model_validate(BETTER | {"metric": "fid"})], {"a": [a], "b": [b]})
-    assert "fid_classifier: a" in found.evidence
-    assert ("fid_resnet" in found.evidence) == (by_resnet != (None, None))
+    (result,) = check([StudyClaim.model_validate(BETTER | {"metric": "fid"})], {"a": [a], "b": [b]})
+    assert "fid_classifier: a" in result.evidence
+    assert ("fid_resnet" in result.evidence) == (by_resnet != (None, None))
     if expected == "the judges disagree":
-        assert "(confirmed). fid_resnet" in found.evidence
-        assert found.evidence.endswith("(not confirmed)")
+        assert "(confirmed). fid_resnet" in result.evidence
+        assert result.evidence.endswith("(not confirmed)")
 
 
 def test_facts_of_two_models_are_compared() -> None:
@@ -240,36 +240,36 @@ def test_what_is_true_by_construction_is_called_so_unless_it_is_false() -> None:
         assert verdict({"all": parts}, a=run(rmse=0.5, fid_x=fid), b=run(fid_x=2)) == expected
     whole = {"all": [{**parts[0], "by_construction": False}], "by_construction": True}
     assert verdict(whole, a=run(rmse=0.5)) == "true by construction"
-    (found,) = check([StudyClaim.model_validate({"all": parts})], {"a": [run(rmse=0.5, fid_x=1)], "b": [run(fid_x=2)]})
-    assert "rmse: a 0.5 (true by construction). fid_x" in found.evidence
+    (result,) = check([StudyClaim.model_validate({"all": parts})], {"a": [run(rmse=0.5, fid_x=1)], "b": [run(fid_x=2)]})
+    assert "rmse: a 0.5 (true by construction). fid_x" in result.evidence
 
 
 def test_claims_are_counted_with_those_left_open_and_those_true_by_construction_apart() -> None:
     claims = [{"of": "a", "metric": "rmse", "at_most": bound} for bound in (3, 3, 1)]
     claims += [{"of": "a", "metric": "ssim", "at_most": 1}, {"of": "a", "metric": "fid", "at_most": 2}]
     claims += [{"of": "a", "metric": "psnr", "at_most": 1, "by_construction": True}]
-    measured = run(rmse=2, psnr=0, fid_x=1, fid_y=3)
-    found = check([StudyClaim.model_validate(claim) for claim in claims], {"a": [measured]})
-    assert tally(found) == (
+    scores = run(rmse=2, psnr=0, fid_x=1, fid_y=3)
+    results = check([StudyClaim.model_validate(claim) for claim in claims], {"a": [scores]})
+    assert tally(results) == (
         "2 confirmed, 1 not confirmed, 2 open (1 the judges disagree, 1 not measured), 1 true by construction"
     )
 
 
 def test_earlier_bounds_are_judged_by_the_same_numbers() -> None:
-    found = story("2026-01-05")
-    assert [bound.verdict for bound in found.history] == ["confirmed", "not confirmed"]
-    assert found.verdict == "confirmed"
-    assert found.history[0].text == "a has a class_kept of at least 0.75."
-    assert found.history[1].text == "Nine of ten."
-    assert [(bound.since, bound.until) for bound in found.history] == [
+    claim = story("2026-01-05")
+    assert [bound.verdict for bound in claim.history] == ["confirmed", "not confirmed"]
+    assert claim.verdict == "confirmed"
+    assert claim.history[0].text == "a has a class_kept of at least 0.75."
+    assert claim.history[1].text == "Nine of ten."
+    assert [(bound.since, bound.until) for bound in claim.history] == [
         ("2026-01-01", "2026-01-03"), ("2026-01-03", "2026-01-04")
     ]  # fmt: skip
-    assert found.history[1].evidence == found.evidence
-    assert found.first is found.history[0]
+    assert claim.history[1].evidence == claim.evidence
+    assert claim.first is claim.history[0]
 
 
 @pytest.mark.parametrize(
-    ("measured", "changes", "expected"),
+    ("date", "changes", "expected"),
     [
         # What the author says, and what the dates say by themselves.
         ("2026-01-05", {}, [False, True, True]),
@@ -280,11 +280,9 @@ def test_earlier_bounds_are_judged_by_the_same_numbers() -> None:
         ("2025-12-31", {"history": [], "since": None}, [False]),
     ],
 )
-def test_a_bound_is_known_to_be_set_after_its_numbers(
-    measured: str, changes: dict[str, Any], expected: list[bool]
-) -> None:
-    found = story(measured, **changes)
-    assert [bound.is_informed for bound in (*found.history, found)] == expected
+def test_a_bound_is_known_to_be_set_after_its_numbers(date: str, changes: dict[str, Any], expected: list[bool]) -> None:
+    claim = story(date, **changes)
+    assert [bound.is_informed for bound in (*claim.history, claim)] == expected
 
 
 def test_the_reports_tables_are_held() -> None:
@@ -292,18 +290,18 @@ def test_the_reports_tables_are_held() -> None:
     low = reported_scores("ddpm-const-lowbeta")
     assert low is not None
     assert low.scores == {"fid_inception": 233, "loss": 0.0245, "rmse": 0.306, "ssim": 0.164, "psnr": 10.5}
-    known = [model.reported.scores for model in report().models.values() if model.reported]
-    assert not any("classifier" in key for scores in known for key in scores)
+    tables = [model.reported.scores for model in report().models.values() if model.reported]
+    assert not any("classifier" in key for scores in tables for key in scores)
 
 
 def reports_own_results() -> dict[str, RunResults]:
     """What the report says, and made-up numbers where it has none, as it describes them."""
     by_label = {labels_by_preset()[preset]: preset for preset in labels_by_preset()}
     scores = {label: dict(reported_scores(preset).scores) for label, preset in by_label.items()}  # type: ignore[union-attr]
-    for label, (kept, density, coverage) in {
+    for label, (share, density, coverage) in {
         LOW: (0.2, 0.8, 0.7), HIGH: (0.1, 0.1, 0.1), BLUR: (7 / 8, 0.5, 0.1), NOISE: (0.2, 0.8, 0.7),
     }.items():  # fmt: skip
-        scores[label] |= {"class_kept": kept, "density_inception": density, "coverage_inception": coverage}
+        scores[label] |= {"class_kept": share, "density_inception": density, "coverage_inception": coverage}
     settings = {"n_test": 1000, "n_manifold": 1000}
     later = {"fid_inception": 430.0, "class_kept": 0.1, "rmse": 0.2, "ssim": 0.4, "density_inception": 0.6,
              "coverage_inception": 0.1}  # fmt: skip
@@ -321,10 +319,10 @@ def reports_own_results() -> dict[str, RunResults]:
         # "Given enough precision" (3.3): 12 bits are, 8 are not.
         by_start = [
             {
-                "scores": {"class_kept": kept},
+                "scores": {"class_kept": share},
                 "settings": settings | {"reconstruction": {"t": None, "bits": bits, "noise": 0}},
             }
-            for bits, kept in ((None, 7 / 8), (12, 7 / 8), (8, 0.2 if label == BLUR else 7 / 8))
+            for bits, share in ((None, 7 / 8), (12, 7 / 8), (8, 0.2 if label == BLUR else 7 / 8))
         ]
         results[preset] = RunResults({**evaluation, "settings": settings}, along, facts | alpha, by_start, 100)
     return results
@@ -360,9 +358,9 @@ def test_claims_without_runs_are_left_out_and_several_are_named() -> None:
     assert check_report({}, {}) == []
     results = reports_own_results()
     claims = check_report(results, {"blur-const": "blur-const (a/run)"})
-    named = ["the first was taken: blur-const (a/run)" in claim.evidence for claim in claims]
-    assert any(named)
-    assert not all(named)
+    notes = ["the first was taken: blur-const (a/run)" in claim.evidence for claim in claims]
+    assert any(notes)
+    assert not all(notes)
 
 
 def test_claims_about_zT_are_not_settled_by_other_starts() -> None:
@@ -372,8 +370,8 @@ def test_claims_about_zT_are_not_settled_by_other_starts() -> None:
         whole = {"reconstruction": {"t": None, "bits": None, "noise": 0.0} | start}
         return RunResults({"scores": {"class_kept": 0.9, "class_kept_error": 0.001, "loss": 1.0}, "settings": whole})
 
-    kept = {"of": "a", "metric": "class_kept", "at_least": 0.5, "since": "2026-11-29"}
-    assert verdict(kept, a=run()) == "confirmed"
+    claim = {"of": "a", "metric": "class_kept", "at_least": 0.5, "since": "2026-11-29"}
+    assert verdict(claim, a=run()) == "confirmed"
     for start in ({"t": 60}, {"bits": 8}, {"noise": 0.1}):
-        assert verdict(kept, a=run(**start)) == "not measured"
-        assert verdict(kept | {"metric": "loss"}, a=run(**start)) != "not measured"
+        assert verdict(claim, a=run(**start)) == "not measured"
+        assert verdict(claim | {"metric": "loss"}, a=run(**start)) != "not measured"

@@ -100,11 +100,11 @@ def test_the_shipped_studies_are_valid(name: str) -> None:
     ],
 )
 def test_a_wrong_study_costs_one_line(values: object, expected: str) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         study_of(values, "study x")
-    assert expected in str(caught.value)
-    assert str(caught.value).startswith("study x")
-    assert "\n" not in str(caught.value)
+    assert expected in str(error.value)
+    assert str(error.value).startswith("study x")
+    assert "\n" not in str(error.value)
 
 
 def test_files_that_are_no_studies_are_refused(cli, workplace: Path) -> None:

@@ -53,20 +53,20 @@ class Steps:
 @pytest.mark.parametrize(("seconds", "every"), [(0.01, 10), (0.3, 3), (5.0, 1)])
 def test_slow_steps_are_agreed_on_more_often(monkeypatch: pytest.MonkeyPatch, seconds: float, every: int) -> None:
     steps = Steps(monkeypatch, 2)
-    agreed = Agreement()
-    agreed.numbers["now"] = lambda: steps.now
-    steps.run([agreed], seconds, 100)
+    callback = Agreement()
+    callback.numbers["now"] = lambda: steps.now
+    steps.run([callback], seconds, 100)
     gaps = {b - a for a, b in zip(steps.messages[2:], steps.messages[3:], strict=False)}
     assert gaps == {every}
-    assert agreed.values["now"] == pytest.approx(100 + steps.messages[-1] * seconds)
+    assert callback.values["now"] == pytest.approx(100 + steps.messages[-1] * seconds)
 
 
 def test_one_process_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(monkeypatch, 1)
-    agreed = Agreement()
-    agreed.numbers["now"] = lambda: steps.now
-    steps.run([agreed], 0.5, 20)
-    assert (steps.messages, agreed.values["now"]) == ([], 110.0)
+    callback = Agreement()
+    callback.numbers["now"] = lambda: steps.now
+    steps.run([callback], 0.5, 20)
+    assert (steps.messages, callback.values["now"]) == ([], 110.0)
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
@@ -75,9 +75,9 @@ def test_a_budget_is_not_overrun_by_slow_steps(
     monkeypatch: pytest.MonkeyPatch, seconds: float, world_size: int
 ) -> None:
     steps = Steps(monkeypatch, world_size)
-    agreed = Agreement()
-    budget = TimeBudget(20.0, agreed)
-    steps.run([agreed, budget], seconds, 10_000)
+    callback = Agreement()
+    budget = TimeBudget(20.0, callback)
+    steps.run([callback, budget], seconds, 10_000)
     assert steps.trainer.should_stop
     assert 20.0 <= steps.now - 100 < 20.0 + max(seconds, 1.0) + 1e-6
     assert budget.share >= 1
@@ -85,8 +85,8 @@ def test_a_budget_is_not_overrun_by_slow_steps(
 
 def test_steps_that_become_slow_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(monkeypatch, 2)
-    agreed = Agreement()
-    steps.run([agreed], 0.001, 100)
+    callback = Agreement()
+    steps.run([callback], 0.001, 100)
     steps.messages.clear()
-    steps.run([agreed], 2.0, 40)
+    steps.run([callback], 2.0, 40)
     assert steps.messages[1:] == list(range(steps.messages[1], 141))

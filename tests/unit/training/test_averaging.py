@@ -26,7 +26,7 @@ class Model(LightningModule):
         self.register_buffer("seen", torch.tensor(0.0))
 
 
-def begun(model: Model, decay: float = 0.9) -> ExponentialAverage:
+def average_of(model: Model, decay: float = 0.9) -> ExponentialAverage:
     average = ExponentialAverage(decay)
     average.on_fit_start(TRAINER, model)
     return average
@@ -42,7 +42,7 @@ def steps(average: ExponentialAverage, model: Model, numbers: range) -> None:
 def test_no_step_reads_from_the_device(device: str) -> None:
     # Reading from the meta device raises; an accelerator would be waited for.
     model = Model().to(device)
-    average = begun(model)
+    average = average_of(model)
     steps(average, model, range(1, 5))
     checkpoint: dict[str, Any] = {"state_dict": model.state_dict()}
     average.on_save_checkpoint(TRAINER, model, checkpoint)
@@ -52,7 +52,7 @@ def test_no_step_reads_from_the_device(device: str) -> None:
 
 def test_the_decay_grows_with_the_steps() -> None:
     model = Model()
-    average = begun(model, 0.5)
+    average = average_of(model, 0.5)
     expected = torch.zeros(2, 2)
     for number in range(1, 20):
         steps(average, model, range(number, number + 1))
@@ -63,7 +63,7 @@ def test_the_decay_grows_with_the_steps() -> None:
 
 def test_a_checkpoint_brings_back_the_average_and_the_weights() -> None:
     model = Model()
-    average = begun(model)
+    average = average_of(model)
     steps(average, model, range(1, 5))
     model.seen.fill_(3.0)
     checkpoint: dict[str, Any] = {"state_dict": model.state_dict()}
@@ -72,19 +72,19 @@ def test_a_checkpoint_brings_back_the_average_and_the_weights() -> None:
         assert torch.equal(checkpoint["state_dict"][name], average.averages[0])
         assert float(checkpoint["current_model_state"][name][0, 0]) == 4
     assert float(checkpoint["state_dict"]["seen"]) == 3
-    other, resumed = Model(), ExponentialAverage(0.9)
+    other, copy = Model(), ExponentialAverage(0.9)
     other.load_state_dict(checkpoint["state_dict"])  # as Lightning does
-    resumed.on_load_checkpoint(TRAINER, other, checkpoint)
-    resumed.on_fit_start(TRAINER, other)
-    for these, those in ((average, model), (resumed, other)):
+    copy.on_load_checkpoint(TRAINER, other, checkpoint)
+    copy.on_fit_start(TRAINER, other)
+    for these, those in ((average, model), (copy, other)):
         steps(these, those, range(5, 8))
-    assert resumed.count == 7
-    assert all(torch.equal(a, b) for a, b in zip(average.averages, resumed.averages, strict=True))
+    assert copy.count == 7
+    assert all(torch.equal(a, b) for a, b in zip(average.averages, copy.averages, strict=True))
 
 
 def test_the_weights_come_back_after_the_average_was_in_use() -> None:
     model = Model()
-    average = begun(model)
+    average = average_of(model)
     steps(average, model, range(1, 5))
     mean = average.averages[0].clone()
     with average.in_use():

@@ -11,7 +11,7 @@ from diffcli.training.agreement import Agreement
 from diffcli.training.safety import Interrupts
 
 
-class Interrupted:
+class Interrupt:
     """A signal comes while this is finalized."""
 
     def __del__(self) -> None:
@@ -28,12 +28,12 @@ def test_an_interrupt_stops_at_once_outside_the_steps() -> None:
 def test_an_interrupt_while_an_object_is_finalized_prints_nothing_and_stops_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ignored: list[Any] = []
-    monkeypatch.setattr("sys.unraisablehook", ignored.append)
+    errors: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", errors.append)
     stops = Interrupts(Agreement())
     with stops.handle_signals():
-        Interrupted()
+        Interrupt()
     assert stops.signals == [signal.SIGINT]
-    assert ignored == []
+    assert errors == []
     with pytest.raises(KeyboardInterrupt):
         stops.on_train_epoch_end(cast(Any, None), cast(Any, None))

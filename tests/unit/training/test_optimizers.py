@@ -17,11 +17,11 @@ def test_newton_schulz_brings_the_singular_values_near_one(shape: tuple[int, int
     torch.manual_seed(0)
     matrix = torch.randn(shape)
     u, _, vt = torch.linalg.svd(matrix, full_matrices=False)
-    found = orthogonalise(matrix)
-    assert found.shape == shape
-    values = torch.linalg.svdvals(found)
+    result = orthogonalise(matrix)
+    assert result.shape == shape
+    values = torch.linalg.svdvals(result)
     assert 0.3 < float(values.min()) <= float(values.max()) < 1.3
-    assert float((found * (u @ vt)).sum() / found.norm() / (u @ vt).norm()) > 0.95
+    assert float((result * (u @ vt)).sum() / result.norm() / (u @ vt).norm()) > 0.95
     assert torch.equal(orthogonalise(torch.zeros(3, 4)), torch.zeros(3, 4))
 
 
@@ -80,12 +80,12 @@ def test_a_restored_optimizer_goes_on_where_it_was(name: str, fused: bool) -> No
     optimizer = OPTIMIZERS[name](network, 1e-2, 0.01, fused)
     before = [weight.detach().clone() for weight in network.parameters()]
     steps(network, optimizer, 3)
-    moved = [not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True)]
-    assert sum(moved) > 0.9 * len(moved)
+    changes = [not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True)]
+    assert sum(changes) > 0.9 * len(changes)
     copy.load_state_dict(network.state_dict())
-    restored = OPTIMIZERS[name](copy, 1e-2, 0.01, fused)
-    restored.load_state_dict(deepcopy(optimizer.state_dict()))
+    other = OPTIMIZERS[name](copy, 1e-2, 0.01, fused)
+    other.load_state_dict(deepcopy(optimizer.state_dict()))
     steps(network, optimizer, 2)
-    steps(copy, restored, 2)
+    steps(copy, other, 2)
     for ours, theirs in zip(network.parameters(), copy.parameters(), strict=True):
         assert torch.equal(ours, theirs)

@@ -16,7 +16,7 @@ from diffcli.diffusion.times import draw_times
 from diffcli.training.pace import lr_factor
 
 
-def seeded(seed: int = 0) -> torch.Generator:
+def generator_of(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -27,7 +27,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     stratified=st.booleans(),
 )
 def test_times_lie_in_1_to_T(count: int, T: int, distribution, stratified: bool) -> None:
-    t = draw_times(count, T, distribution, stratified, seeded())
+    t = draw_times(count, T, distribution, stratified, generator_of())
     assert t.shape == (count,)
     assert t.dtype == torch.int64
     assert int(t.min()) >= 1
@@ -35,18 +35,18 @@ def test_times_lie_in_1_to_T(count: int, T: int, distribution, stratified: bool)
 
 
 def test_uniform_times_are_uniform() -> None:
-    counts = torch.bincount(draw_times(100_000, 10, "uniform", False, seeded()), minlength=11)[1:]
+    counts = torch.bincount(draw_times(100_000, 10, "uniform", False, generator_of()), minlength=11)[1:]
     assert counts.min() > 9_600
     assert counts.max() < 10_400
 
 
 def test_stratified_times_fill_every_stratum() -> None:
-    t = draw_times(50, 50, "uniform", True, seeded())
+    t = draw_times(50, 50, "uniform", True, generator_of())
     assert t.tolist() == list(range(1, 51))
 
 
 def test_logit_normal_times_are_sigmoids_of_a_standard_normal() -> None:
-    t = draw_times(200_000, 10_000, "logit-normal", False, seeded()).double() / 10_000
+    t = draw_times(200_000, 10_000, "logit-normal", False, generator_of()).double() / 10_000
     logits = torch.logit(t.clamp(max=1 - 1e-5))
     assert abs(float(logits.mean())) < 0.02
     assert abs(float(logits.std()) - 1) < 0.02
@@ -63,10 +63,10 @@ def test_min_snr_makes_every_prediction_weigh_x0_the_same(prediction: str) -> No
     denoiser.output = lambda xt, t, labels, sigma=None: denoiser_target + off  # type: ignore[method-assign]
     targets = {"eps": eps, "x0": x0, "v": noise.velocity(x0, t, eps)}
     denoiser_target = targets[prediction]
-    weighted = denoiser.loss(x0, t, eps) * denoiser.min_snr_weight(t, 5.0)
+    losses = denoiser.loss(x0, t, eps) * denoiser.min_snr_weight(t, 5.0)
     x0_error = (denoiser(noise.degrade(x0, t, eps), t) - x0).square().flatten(1).mean(1)
     expected = noise.snr(t).clamp(max=5.0) * x0_error
-    assert torch.allclose(weighted, expected, rtol=1e-3)
+    assert torch.allclose(losses, expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
@@ -86,8 +86,8 @@ def test_a_loss_counts_the_errors_of_the_prediction_that_it_names(prediction: st
     other = {"eps": (xt - signal.sqrt() * estimate) / (1 - signal).sqrt(), "x0": estimate}
     other["v"] = noise.velocity(estimate, t, other["eps"])
     expected = (other[loss] - targets[loss]).square().flatten(1).mean(1)
-    weighted = own.loss(x0, t, eps) * own.loss_weight(t, loss)
-    assert torch.allclose(weighted, expected, rtol=1e-2)
+    losses = own.loss(x0, t, eps) * own.loss_weight(t, loss)
+    assert torch.allclose(losses, expected, rtol=1e-2)
 
 
 def test_min_snr_needs_noise() -> None:

@@ -38,7 +38,7 @@ def inputs(count: int, *, classes: int = 0, level: bool = False, shape: tuple[in
     return [*parts, torch.rand(count, generator=generator)] if level else parts
 
 
-def trained(make: Callable[[], nn.Module]) -> nn.Module:
+def network_of(make: Callable[[], nn.Module]) -> nn.Module:
     """A network whose last layer is not zero."""
     with torch.inference_mode(False):
         network = make().eval().requires_grad_(False)
@@ -79,16 +79,16 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_is_what_it_is_in_pytorch(name: str) -> None:
-    make, told = NETWORKS[name]
-    network = trained(make)
-    parts = inputs(9, **told)
+    make, options = NETWORKS[name]
+    network = network_of(make)
+    parts = inputs(9, **options)
     expected, output = network(*parts), onnx(network)(*parts)
     assert expected.std() > 1e-3
     assert torch.allclose(output, expected, atol=1e-5 * max(1.0, float(expected.abs().max())))
 
 
 def test_none_in_place_of_labels_is_no_label() -> None:
-    network = trained(lambda: CompactUNet(SHAPE, 8, classes=3, noise_levels=True))
+    network = network_of(lambda: CompactUNet(SHAPE, 8, classes=3, noise_levels=True))
     x, t, _, level = inputs(4, classes=3, level=True)
     graph = onnx(network)
     assert torch.allclose(graph(x, t, None, level), network(x, t, None, level), atol=1e-5)
@@ -101,7 +101,7 @@ def test_none_in_place_of_labels_is_no_label() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_image_does_not_depend_on_its_batch_or_the_threads(threads: int) -> None:
-    network = trained(lambda: CompactUNet(SHAPE, 32, attention=True, classes=5))
+    network = network_of(lambda: CompactUNet(SHAPE, 32, attention=True, classes=5))
     parts = inputs(23, classes=5)
     whole = onnx(network)(*parts)
     before = torch.get_num_threads()
@@ -115,7 +115,7 @@ def test_an_image_does_not_depend_on_its_batch_or_the_threads(threads: int) -> N
 
 
 def test_where_a_gradient_is_asked_for_pytorch_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = trained(lambda: CompactUNet(SHAPE, 8))
+    network = network_of(lambda: CompactUNet(SHAPE, 8))
     graph = onnx(network)
     monkeypatch.setattr(engine, "content_of", lambda *_: pytest.fail("a graph was made"))
     with torch.inference_mode(False), torch.enable_grad():
@@ -127,7 +127,7 @@ def test_where_a_gradient_is_asked_for_pytorch_computes(monkeypatch: pytest.Monk
 
 
 def test_weights_that_were_changed_are_those_that_compute() -> None:
-    network, parts = trained(lambda: CompactUNet(SHAPE, 8)), inputs(4)
+    network, parts = network_of(lambda: CompactUNet(SHAPE, 8)), inputs(4)
     graph = onnx(network)
     first = graph(*parts)
     with torch.inference_mode(False), torch.no_grad():
@@ -136,7 +136,7 @@ def test_weights_that_were_changed_are_those_that_compute() -> None:
 
 
 def test_a_graph_is_made_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = trained(lambda: CompactUNet(SHAPE, 8))
+    network = network_of(lambda: CompactUNet(SHAPE, 8))
     parts = inputs(4)
     first = onnx(network)(*parts)
     monkeypatch.setattr(engine, "content_of", lambda *_: pytest.fail("it was made again"))
@@ -144,9 +144,9 @@ def test_a_graph_is_made_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_graph_of_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    other, content = trained(lambda: CompactUNet(SHAPE, 8)), engine.content_of
+    other, content = network_of(lambda: CompactUNet(SHAPE, 8)), engine.content_of
     monkeypatch.setattr(engine, "content_of", lambda network, parts: content(other, parts))
-    network, parts = trained(lambda: CompactUNet(SHAPE, 8)), inputs(20)
+    network, parts = network_of(lambda: CompactUNet(SHAPE, 8)), inputs(20)
     assert torch.equal(onnx(network, required=False)(*parts), FixedBatches(network)(*parts))
     with pytest.raises(
         UserError, match=r"`engine` onnxruntime does not compute CompactUNet \(it is off by .*use torch"
@@ -164,7 +164,7 @@ class Sorting(CompactUNet):
 
 
 def test_a_network_that_makes_no_graph_is_computed_by_pytorch(capfd: pytest.CaptureFixture[str]) -> None:
-    network, parts = trained(lambda: Sorting(SHAPE, 8)), inputs(5)
+    network, parts = network_of(lambda: Sorting(SHAPE, 8)), inputs(5)
     assert torch.equal(onnx(network, required=False)(*parts), FixedBatches(network)(*parts))
     assert capfd.readouterr() == ("", "")
     with pytest.raises(UserError, match="`engine` onnxruntime does not compute Sorting"):
@@ -174,7 +174,7 @@ def test_a_network_that_makes_no_graph_is_computed_by_pytorch(capfd: pytest.Capt
 def test_a_damaged_graph_on_disk_is_made_again() -> None:
     from diffcli.utils.cache import cache_folder
 
-    network, parts = trained(lambda: CompactUNet(SHAPE, 8)), inputs(4)
+    network, parts = network_of(lambda: CompactUNet(SHAPE, 8)), inputs(4)
     first = onnx(network)(*parts)
     folder = cache_folder()
     assert folder is not None
@@ -184,7 +184,7 @@ def test_a_damaged_graph_on_disk_is_made_again() -> None:
 
 
 def test_threads_make_their_graphs_one_after_the_other(capfd: pytest.CaptureFixture[str]) -> None:
-    graphs = [onnx(trained(lambda: CompactUNet(SHAPE, 8))) for _ in range(2)]
+    graphs = [onnx(network_of(lambda: CompactUNet(SHAPE, 8))) for _ in range(2)]
     parts, screen = inputs(5), os.fstat(1)
     outputs: list[Tensor] = [torch.empty(0)] * 4
 
@@ -214,14 +214,14 @@ def test_what_is_printed_while_a_graph_is_made_arrives(
         thread.join()
 
     monkeypatch.setattr(torch.onnx, "export", talkative)
-    onnx(trained(lambda: CompactUNet(SHAPE, 8)))(*inputs(4))
+    onnx(network_of(lambda: CompactUNet(SHAPE, 8)))(*inputs(4))
     assert capfd.readouterr().out == "of another thread\n"
 
 
 @pytest.mark.parametrize("twin", [copy.deepcopy, lambda graph: pickle.loads(pickle.dumps(graph))])
 def test_a_copy_computes_its_own_weights(twin: Callable[[Onnx], Onnx]) -> None:
     parts = inputs(4)
-    graph = onnx(trained(lambda: CompactUNet(SHAPE, 8)))
+    graph = onnx(network_of(lambda: CompactUNet(SHAPE, 8)))
     first = graph(*parts)
     with torch.inference_mode(False), torch.no_grad():
         other = twin(graph)
@@ -232,7 +232,7 @@ def test_a_copy_computes_its_own_weights(twin: Callable[[Onnx], Onnx]) -> None:
 
 def test_graphs_of_former_weights_are_not_kept() -> None:
     parts = inputs(4)
-    graph = onnx(trained(lambda: CompactUNet(SHAPE, 8)))
+    graph = onnx(network_of(lambda: CompactUNet(SHAPE, 8)))
     for _ in range(3):
         with torch.inference_mode(False), torch.no_grad():
             graph.source.get_parameter("head.2.bias").add_(1.0)
@@ -241,7 +241,7 @@ def test_graphs_of_former_weights_are_not_kept() -> None:
 
 
 def test_weights_that_were_replaced_are_those_that_compute() -> None:
-    graph, parts = onnx(trained(lambda: CompactUNet(SHAPE, 8))), inputs(4)
+    graph, parts = onnx(network_of(lambda: CompactUNet(SHAPE, 8))), inputs(4)
     first = graph(*parts)
     bias = graph.source.get_parameter("head.2.bias")
     with torch.inference_mode(False):
@@ -250,7 +250,7 @@ def test_weights_that_were_replaced_are_those_that_compute() -> None:
 
 
 def test_inputs_of_other_types_are_computed_too() -> None:
-    graph = onnx(trained(lambda: CompactUNet(SHAPE, 8, classes=3)))
+    graph = onnx(network_of(lambda: CompactUNet(SHAPE, 8, classes=3)))
     x, t, labels = inputs(4, classes=3)
     first = graph(x, t, labels)
     assert torch.allclose(graph(x, t, labels.int()), first, atol=1e-5)
@@ -259,7 +259,7 @@ def test_inputs_of_other_types_are_computed_too() -> None:
 
 
 def test_a_network_that_was_moved_is_computed_where_it_is() -> None:
-    graph, parts = onnx(trained(lambda: CompactUNet(SHAPE, 8))), inputs(4)
+    graph, parts = onnx(network_of(lambda: CompactUNet(SHAPE, 8))), inputs(4)
     graph(*parts)
     with torch.inference_mode(False):
         graph.to("meta")

@@ -44,9 +44,9 @@ def values(**changes: Any) -> dict[str, Any]:
 
 def test_a_former_attribute_works_and_warns_on_the_line_that_reads_it() -> None:
     line = r"^`Toy.fitted` is called `Toy.states` now; the former name goes in version 0.10.0$"
-    with pytest.warns(DeprecationWarning, match=line) as caught:
+    with pytest.warns(DeprecationWarning, match=line) as records:
         assert Toy().fitted == 3
-    assert [warning.filename for warning in caught] == [__file__]
+    assert [warning.filename for warning in records] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Toy().states == 3
@@ -54,9 +54,9 @@ def test_a_former_attribute_works_and_warns_on_the_line_that_reads_it() -> None:
 
 def test_a_former_argument_works_and_warns() -> None:
     line = "^`number_of_steps` is called `step_count` now; the former name goes in version 0.10.0$"
-    with pytest.warns(DeprecationWarning, match=line) as caught:
+    with pytest.warns(DeprecationWarning, match=line) as records:
         assert call(number_of_steps=5) == ToyOptions(step_count=5)  # type: ignore[call-arg]
-    assert [warning.filename for warning in caught] == [__file__]
+    assert [warning.filename for warning in records] == [__file__]
     with pytest.raises(UserError, match="`number_of_steps` is called `step_count` now; give `step_count` alone"):
         call(number_of_steps=5, step_count=5)  # type: ignore[call-arg]
     with (
@@ -82,7 +82,7 @@ def test_a_former_flag_works_hidden_and_says_so(capsys: pytest.CaptureFixture[st
 
 
 def test_former_names_go_when_their_time_is_over() -> None:
-    known, version = former_names(), numbers(diffcli.__version__)
-    assert {"Model.fitted", "Run.kept", "Run.kept_file"} <= set(known) or version >= (0, 10, 0)
-    for name, until in known.items():
+    names, version = former_names(), numbers(diffcli.__version__)
+    assert {"Model.fitted", "Run.kept", "Run.kept_file"} <= set(names) or version >= (0, 10, 0)
+    for name, until in names.items():
         assert numbers(until) > version, f"{name} was to go in {until}: take it out now"

@@ -40,8 +40,8 @@ def test_images_are_hashed_with_their_shape_and_their_labels() -> None:
     labels = torch.tensor([3, -1])
     assert hashing.of_images(images) == sha256(b"(2, 1, 3, 4)", bytes(range(24)))
     assert hashing.of_images(images, labels) == sha256(b"(2, 1, 3, 4)", bytes(range(24)), labels.numpy().tobytes())
-    transposed = images.transpose(2, 3)
-    assert hashing.of_images(transposed) == sha256(b"(2, 1, 4, 3)", transposed.contiguous().numpy().tobytes())
+    columns = images.transpose(2, 3)
+    assert hashing.of_images(columns) == sha256(b"(2, 1, 4, 3)", columns.contiguous().numpy().tobytes())
 
 
 def test_tensors_are_hashed_with_their_names_types_and_shapes() -> None:
