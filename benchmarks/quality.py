@@ -75,12 +75,15 @@ BY_EVALUATIONS = {
     "cold with noise": _by_evaluations("{name: cold, eta: 1}", FEW, NOISY),
 }
 """By the kind of degradation, the rows of a model's own sampler, unguided."""
+STUDENTS = {1: "mnist-one-step", 2: "mnist-two-steps"}
+"""By the number of evaluations, the ready models that are distilled for it."""
+DISTILLED = [Row(f"`{name}`", name, {"steps": count}) for count, name in STUDENTS.items()]
 TABLES: dict[str, tuple[str, list[Row]]] = {
     "ready": (
         "docs/index.md",
         [Row(f"`{name}`", name) for name in ("mnist-fast", "blur-fast", "pixelate-fast")],
     ),
-    "samplers-few": ("docs/samplers.md", [row for rows in BY_EVALUATIONS.values() for row in rows]),
+    "samplers-few": ("docs/samplers.md", [row for rows in (*BY_EVALUATIONS.values(), DISTILLED) for row in rows]),
     "samplers-hot": (
         "docs/samplers.md",
         [
@@ -224,13 +227,15 @@ def _errors(seeds: Sequence[Mapping[str, float]]) -> str:
 def _few_digits(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each model and score, a column for each number of evaluations; distances are times their floors."""
     lines = []
-    for kind, rows in BY_EVALUATIONS.items():
-        scores = [evaluations[key_of(row)]["scores"] for row in rows]
-        name = f"{kind}: `{rows[0].model}`, {rows[0].name}"
+    models = [(f"{kind}: `{rows[0].model}`, {rows[0].name}", rows) for kind, rows in BY_EVALUATIONS.items()]
+    for name, rows in [*models, (f"distilled: {', '.join(row.name for row in DISTILLED)}", DISTILLED)]:
+        scores = {row.options["steps"]: evaluations[key_of(row)]["scores"] for row in rows}
+        cells = [scores.get(count) for count in FEW]
         lines += [
-            [name, f"`{judge}`", *(f"{times_floor(f'fid_{judge}', of):.2f}" for of in scores)] for judge in JUDGES
+            [name, f"`{judge}`", *(f"{times_floor(f'fid_{judge}', of):.2f}" if of else "" for of in cells)]
+            for judge in JUDGES
         ]
-        lines.append([name, "read as the label", *(f"{of['label_kept']:.3f}" for of in scores)])
+        lines.append([name, "read as the label", *(f"{of['label_kept']:.3f}" if of else "" for of in cells)])
     return table(("model", "score", *map(str, FEW)), lines)
 
 

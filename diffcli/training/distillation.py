@@ -28,12 +28,12 @@ UNUSED = ("optimizer", "t_distribution", "stratified_t", "loss", "min_snr")
 RECIPE: dict[str, Any] = {
     "epochs": 10_000,
     "max_time": "10m",
-    "lr": 5e-4,
+    "lr": 1e-3,
     "warmup": 100,
     "lr_decay": True,
     "weight_decay": 0.01,
     "clip_norm": 1.0,
-    "ema": 0.999,
+    "ema": 0.995,
 }
 """The training of a student where its preset has no other, as in the preset mnist-one-step; how good it is says
 docs/samplers.md. The rest of ``training`` is as by default."""
