@@ -86,3 +86,4 @@ def test_former_names_go_when_their_time_is_over() -> None:
     assert {"Model.fitted", "Run.kept", "Run.kept_file"} <= set(names) or version >= (0, 10, 0)
     for name, until in names.items():
         assert numbers(until) > version, f"{name} was to go in {until}: take it out now"
+        assert until.endswith(".0"), f"{name} is to go in {until}, and names go with a minor version"
