@@ -97,10 +97,10 @@ FIELDS_OF_KEY: dict[str, Callable[[Any], dict[str, Any]]] = {
         "preset": about["preset"],
         "plugins": dict(about.get("plugins") or {}),
     },
-    # Of a distillation, the auxiliary denoisers are the training's alone; in 0.10.0 there was one.
+    # Of a distillation, the auxiliary denoiser is the training's alone.
     "state_dict": lambda state: {
         "weights": {
-            key.removeprefix("denoiser."): value for key, value in state.items() if not key.startswith("auxiliar")
+            key.removeprefix("denoiser."): value for key, value in state.items() if not key.startswith("auxiliary.")
         }
     },
     "guide": lambda guide: {"guide": guide or None},

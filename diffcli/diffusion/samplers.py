@@ -167,9 +167,21 @@ def cold_naive(
         yield Step(s, xt, x0_hat)
 
 
+def new_noise(sigma_t: Tensor, sigma_s: Tensor, power_t: Tensor, power_s: Tensor, eta: float = 1.0) -> Tensor:
+    """tau of steps from t to s, float64 (B,): the standard deviation of the noise of x_s that is drawn anew, at most
+    sigma_s; see :func:`cold`.
+
+    Args:
+        sigma_t, sigma_s: of the noise in x_t, above 0, and in x_s, float64 (B,).
+        power_t, power_s: of the signal, see :meth:`~diffcli.diffusion.degradations.Degradation.power`, (B,).
+    """
+    ratio = power_t.double() / power_s.double() * (sigma_s / sigma_t) ** 2
+    ratio = ratio.where(power_s > 0, 0.0)
+    return eta * sigma_s * (1 - ratio).clamp(min=0).sqrt()
+
+
 def _new_noise(degradation: Degradation, timesteps: Sequence[int], eta: float) -> list[float]:
-    """tau of each step from t to s, the standard deviation of the noise of x_s that is drawn anew, at most sigma_s; see
-    :func:`cold`."""
+    """tau of each step from t to s."""
     sigmas = degradation.sigmas.cpu()
     noisy = [(t, s) for t, s in pairwise(timesteps) if eta > 0 and sigmas[t] > 0 and sigmas[s] > 0]
     if not noisy:
@@ -178,8 +190,7 @@ def _new_noise(degradation: Degradation, timesteps: Sequence[int], eta: float) -
     # All that the steps ask of the device, before the first of them.
     powers = torch.stack([degradation.power(pair) for pair in steps.to(degradation.device)]).cpu()
     (sigma_t, sigma_s), (power_t, power_s) = sigmas[steps].T, powers.T
-    ratio = (power_t.double() / power_s.double() * (sigma_s / sigma_t) ** 2).where(power_s > 0, 0.0)
-    taus = eta * sigma_s * (1 - ratio).clamp(min=0).sqrt()
+    taus = new_noise(sigma_t, sigma_s, power_t, power_s, eta)
     by_end = dict(zip(steps[:, 1].tolist(), taus.tolist(), strict=True))
     return [by_end.get(s, 0.0) for s in timesteps[1:]]
 

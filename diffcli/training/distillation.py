@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,7 @@ from diffcli.config.notation import as_argument
 from diffcli.config.schema import Component, LabelSettings, Preset
 from diffcli.data.pixels import to_model
 from diffcli.diffusion.degradations import Degradation, GaussianNoise
-from diffcli.diffusion.denoiser import Denoiser
-from diffcli.diffusion.distillation import Interval, distribution_matching, draw_intervals
+from diffcli.diffusion.distillation import Interval, draw_intervals, moment_matching, powers_of
 from diffcli.diffusion.guidance import with_clipping
 from diffcli.diffusion.randomness import Stream, generator_for
 from diffcli.inference.model import Model
@@ -41,7 +40,7 @@ docs/samplers.md. The rest of ``training`` is as by default."""
 TAKEN_OVER = ("batch_size", "precision", "seed", "val_share")
 """Keys of ``training`` that a student has of its teacher where it names none: it is trained on the same images."""
 BETAS = 0.0, 0.99
-"""AdamW's, without momentum: student and auxiliaries follow each other, and with it they overshoot."""
+"""AdamW's, without momentum: student and auxiliary follow each other, and with it they overshoot."""
 STEPS = 4
 """The steps of a student's sampler, unless another number is set."""
 STUDENT = "-student"
@@ -52,8 +51,8 @@ class DistillationModule(DiffusionModule):
     """Trains a preset's denoiser to draw in few steps what its teacher draws in many; see
     :mod:`diffcli.diffusion.distillation`.
 
-    Student and auxiliary denoisers begin as the teacher, whose priors and clusters they share. The loss that a training
-    shows is the auxiliaries'. There is no validation, as no loss on real images says how good the student's are.
+    Student and auxiliary denoiser begin as the teacher, whose priors and clusters they share. The loss that a training
+    shows is the auxiliary's. There is no validation, as no loss on real images says how good the student's are.
 
     Args:
         teacher: a model of the same preset, as far as :data:`SAME` says.
@@ -74,16 +73,17 @@ class DistillationModule(DiffusionModule):
         check_preset(self.preset, self.denoiser.degradation)
         check_teacher(self.preset, resolved_preset.image_shape, teacher)
         self.denoiser.load_state_dict(teacher.denoiser.state_dict())
+        self.auxiliary = deepcopy(self.denoiser)
         self.path = path_of(self.preset.sampler, self.denoiser.degradation)
-        self.auxiliaries = nn.ModuleList(deepcopy(self.denoiser) for _ in self.path[1:])
         self.priors = {name: prior for name, prior in teacher.stored_priors() if prior.needs_fit}
         self.clusters = teacher.clusters
         # No module of this one: the teacher is no part of what is trained and saved.
         self._teaching = teacher.sampling(SamplerOptions(quiet=True))
+        self._powers: Tensor | None = None
 
     @property
     def networks(self) -> nn.Module:
-        return nn.ModuleList(denoiser.network for denoiser in (self.denoiser, *self.auxiliaries))
+        return nn.ModuleList([self.denoiser.network, self.auxiliary.network])
 
     def optimizer(self, *, fused: bool) -> torch.optim.Optimizer:
         training = self.preset.training
@@ -91,19 +91,27 @@ class DistillationModule(DiffusionModule):
             self.networks.parameters(), training.lr, betas=BETAS, weight_decay=training.weight_decay, fused=fused
         )
 
+    @property
+    def powers(self) -> Tensor:
+        """See :func:`~diffcli.diffusion.distillation.powers_of`, on the device of the training."""
+        if self._powers is None or self._powers.device != self.device:
+            self._powers = powers_of(self.denoiser.degradation)
+        return self._powers
+
     def losses(self, images: Tensor, labels: Tensor | None, batch_size: int) -> Tensor:
         x0, (rank, world_size) = to_model(images), self.process
         generator = generator_for(self.preset.training.seed, Stream.TRAIN, 0, self.global_step, device=self.device)
-        intervals = draw_intervals(self.path, batch_size, generator)
+        t, s = draw_intervals(self.path, batch_size, generator)
         noise = torch.randn((2, batch_size, *x0.shape[1:]), generator=generator, device=self.device)
-        interval, noise = Interval(*(part[rank::world_size] for part in intervals)), noise[:, rank::world_size]
-        return distribution_matching(
+        t, s, noise = t[rank::world_size], s[rank::world_size], noise[:, rank::world_size]
+        return moment_matching(
             self.denoiser,
-            cast("list[Denoiser]", list(self.auxiliaries)),
+            self.auxiliary,
             self.teacher_estimate,
-            self.denoiser.degradation.degrade(x0, interval.t, noise[0]),
-            interval,
+            self.denoiser.degradation.degrade(x0, t, noise[0]),
+            Interval(t, s),
             noise[1],
+            powers=self.powers,
             labels=labels,
         )
 
