@@ -81,7 +81,7 @@ DISTILLED = [Row(f"`{name}`", name, {"steps": count}) for count, name in STUDENT
 TABLES: dict[str, tuple[str, list[Row]]] = {
     "ready": (
         "docs/index.md",
-        [Row(f"`{name}`", name) for name in ("mnist-fast", "blur-fast", "pixelate-fast")],
+        [Row(f"`{name}`", name) for name in (HOT, COLD, NOISY, *STUDENTS.values())],
     ),
     "samplers-few": ("docs/samplers.md", [row for rows in (*BY_EVALUATIONS.values(), DISTILLED) for row in rows]),
     "samplers-hot": (
