@@ -8,9 +8,9 @@ alone. Where the student's images are distributed as real ones are, the two agre
 their difference. With a single step this is distribution matching (Yin et al. 2023).
 
 Unlike in Salimans et al. 2024, s lies anywhere below t, not within the step. A student has one answer to each x_t. The
-two denoisers of an s near t agree on the mean, those of an s near 0 on a sample, and what is learnt lies between: images
-of several steps vary a little less than real ones. The auxiliary, one for all steps, has to tell their images apart by
-what it sees.
+two denoisers of an s near t agree on the mean, those of an s near 0 on a sample, and what is learnt lies between:
+images of several steps vary a little less than real ones. The auxiliary, one for all steps, has to tell their images
+apart by what it sees.
 
 It serves every degradation with noise, whose step back is that of the cold sampler with eta 1, and of DDIM.
 """

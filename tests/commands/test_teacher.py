@@ -60,6 +60,16 @@ def test_a_student_begins_as_its_teacher_and_draws_in_few_steps(cli: Cli, teache
     assert torch.equal(
         diffcli.load("few.safetensors").sample(4, label=3, quiet=True), diffcli.load(run).sample(4, label=3, quiet=True)
     )
+    # What is measured of a denoiser is not measured of it, and refused where it is asked for.
+    effort = ["--n-test", 5, "--n-fid", 6, "--extractor", "classifier", *QUICK]
+    assert cli("eval", "--run", run, *effort).code == 0
+    scores = diffcli.Run(run).evaluations()[0]["scores"]
+    assert {"fid_classifier", "rmse"} <= set(scores)
+    assert not {"loss", "nll"} & set(scores)
+    for name in ("loss", "nll"):
+        refusal = cli("eval", "--run", run, f"--{name}", *effort)
+        assert (refusal.code, refusal.err.count("\n")) == (2, 1)
+        assert f"--{name}: guided-student was distilled for few steps" in refusal.err
     # It does not take its teacher's name, and cannot teach.
     assert json.loads((run / "run.json").read_text())["preset"] == "guided-student"
     assert diffcli.load("guided").preset.distillation is None
