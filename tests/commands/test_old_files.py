@@ -142,11 +142,11 @@ def test_a_finished_run_is_trained_on_and_begun_from(cli: Cli, version: str) -> 
 def test_runs_are_measured_listed_and_exported(cli: Cli, version: str) -> None:
     metrics = ["--fid", "--swd", "--rmse", "--ssim", "--loss", "--class-kept"]
     measure = ["--extractor", "classifier", "--n-test", 10, "--n-fid", 20, "--steps", 3]
-    stored = [json.loads(file.read_text()) for file in Path(HOT).glob("**/eval.json")]
+    evaluations = [json.loads(file.read_text()) for file in Path(HOT).glob("**/eval.json")]
     for words in (["--run", HOT], ["--checkpoint", "cold.safetensors", "--out", "cold.json"]):
         result = cli("eval", *words, *metrics, *measure, *HOW)
         assert result.code == 0, result.err
-    keys = set(nested_keys(stored)) - set(nested_keys(Run(HOT).evaluations()[0]))
+    keys = set(nested_keys(evaluations)) - set(nested_keys(Run(HOT).evaluations()[0]))
     assert {key for key in keys if not key.startswith(EXTRACTOR)} == set()
     for file in (f"{HOT}/eval.json", "cold.json"):
         assert {"fid_classifier", "fid_resnet", "rmse", "class_kept"} <= set(
