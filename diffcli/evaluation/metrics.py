@@ -17,7 +17,7 @@ class Metric:
         source: what is measured: unconditional samples, reconstructions of test images, or the denoiser itself.
         better: the better direction; None where neither is.
         shared: settings of an evaluation in which two runs must agree to be compared.
-        requirements: what must be at hand to measure it.
+        requirements: what must be at hand to measure it; ``denoiser`` is a model that is one, as a student is not.
         costly: measured only where it is asked for by name.
         for_own: measured without being asked for only of data that no shipped classifier is of.
         share: a share of n images, in 0..1.
@@ -28,7 +28,7 @@ class Metric:
     source: Literal["samples", "reconstructions", "denoiser"]
     better: Literal["higher", "lower"] | None
     shared: tuple[str, ...]
-    requirements: tuple[Literal["extractor", "classifier", "labels", "likelihood"], ...] = ()
+    requirements: tuple[Literal["extractor", "classifier", "labels", "likelihood", "denoiser"], ...] = ()
     costly: bool = False
     for_own: bool = False
     share: bool = False
@@ -136,6 +136,7 @@ METRICS = {
             "lower",
             # Errors of eps, of x0 and of v have different scales; and a schedule decides how hard the tasks are.
             (*_TEST_SETTINGS, "prediction", "degradation", "schedule", "noise", "measurement_noise"),
+            ("denoiser",),
         ),
         Metric(
             "nll",
@@ -144,7 +145,7 @@ METRICS = {
             "lower",
             # Bits are bits, whatever the degradation; of an image whose label is told they are fewer.
             (*_TEST_SETTINGS, "label"),
-            ("likelihood",),
+            ("likelihood", "denoiser"),
         ),
         Metric(
             "class_kept",

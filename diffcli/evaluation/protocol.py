@@ -22,7 +22,7 @@ from diffcli.evaluation.distances import MAX_NEAREST, MAX_SWD, manifold_size
 from diffcli.evaluation.extractors import settings_at_hand
 from diffcli.evaluation.fitting import SCORE_STEPS
 from diffcli.evaluation.judges import JudgedData, reader_at_hand
-from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, Metric, chosen_metrics, measured_on
+from diffcli.evaluation.metrics import METRICS, NEIGHBOUR_METRICS, chosen_metrics, measured_on
 from diffcli.evaluation.options import EvaluateOptions
 from diffcli.evaluation.scores import ssim_window
 from diffcli.inference.loading import find_checkpoint, read_model
@@ -186,20 +186,12 @@ def allowed_metrics(
         "classifier": classifier,
         "labels": bool(preset.classes) and not _by_cluster(preset),
         "likelihood": likelihood,
+        "denoiser": preset.distillation is None,
     }
     metrics = [
         METRICS[name] for name in chosen_metrics(options.metrics, is_own_data=preset.data.name not in CLASSIFIED)
     ]
-    return [
-        metric.name
-        for metric in metrics
-        if all(at_hand[requirement] for requirement in metric.requirements) and not _needs_a_denoiser(metric, preset)
-    ]
-
-
-def _needs_a_denoiser(metric: Metric, preset: Preset) -> bool:
-    """Whether a metric is of the denoiser, which a model of few steps is no more."""
-    return metric.source == "denoiser" and preset.distillation is not None
+    return [metric.name for metric in metrics if all(at_hand[requirement] for requirement in metric.requirements)]
 
 
 def check_metrics(options: EvaluateOptions, model: Model) -> None:
@@ -212,10 +204,12 @@ def check_metrics(options: EvaluateOptions, model: Model) -> None:
     for name in options.metrics:
         if "labels" in METRICS[name].requirements:
             _check_labels(name, model.preset)
-        if _needs_a_denoiser(METRICS[name], model.preset) and (distillation := model.preset.distillation) is not None:
+    if (distillation := model.preset.distillation) is not None:
+        names = [name for name in options.metrics if "denoiser" in METRICS[name].requirements]
+        if names := [*names, *(["nll_steps"] if options.nll_steps is not None else [])]:
             raise UserError(
-                f"`{name}`: {model.preset_name} was distilled for few steps, and is no denoiser any more; measure its "
-                f"teacher, {distillation.teacher}"
+                f"`{names[0]}`: {model.preset_name} was distilled for few steps, and is no denoiser any more; measure "
+                f"its teacher, {distillation.teacher}"
             )
     labels = model.labels.numbers(options)
     if "cas" in options.metrics and labels and max(labels) < 0:

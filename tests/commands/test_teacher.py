@@ -66,10 +66,10 @@ def test_a_student_begins_as_its_teacher_and_draws_in_few_steps(cli: Cli, teache
     scores = diffcli.Run(run).evaluations()[0]["scores"]
     assert {"fid_classifier", "rmse"} <= set(scores)
     assert not {"loss", "nll"} & set(scores)
-    for name in ("loss", "nll"):
-        refusal = cli("eval", "--run", run, f"--{name}", *effort)
+    for words in (["--loss"], ["--nll"], ["--nll-steps", 5]):
+        refusal = cli("eval", "--run", run, *words, *effort)
         assert (refusal.code, refusal.err.count("\n")) == (2, 1)
-        assert f"--{name}: guided-student was distilled for few steps" in refusal.err
+        assert f"{words[0]}: guided-student was distilled for few steps" in refusal.err
     # It does not take its teacher's name, and cannot teach.
     assert json.loads((run / "run.json").read_text())["preset"] == "guided-student"
     assert diffcli.load("guided").preset.distillation is None
