@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: setup ## Sample the ready models, then train and sample a hot and a cold one (under 3 minutes after the install)
+demo: setup ## Sample the ready models, then train and sample a hot and a cold one (1 to 5 minutes after the install)
 	@mkdir -p demo
 	$(BIN)/diffcli sample --model mnist-fast --label 0-9 --out demo/mnist.png
 	$(BIN)/diffcli sample --model blur-fast --label 0-9 --out demo/mnist-cold.png
