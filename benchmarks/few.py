@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import diffcli
-from benchmarks.quality import BY_EVALUATIONS, DISTILLED
+from benchmarks.quality import BY_EVALUATIONS
 from diffcli.checkpoints.model_file import READY_MODELS, SUFFIX
 from diffcli.inference.pictures import labelled_rows
 from diffcli.utils.devices import Devices
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs") / PICTURE)
     options = parser.parse_args()
     pictures = []
-    for kind, rows in [*BY_EVALUATIONS.items(), ("distilled", DISTILLED)]:
+    for kind, rows in BY_EVALUATIONS.items():
         for row in (row for row in rows if row.options["steps"] in COUNTS):
             # The file itself, not a run of its name; and PyTorch, which every machine has.
             model = diffcli.load(READY_MODELS / f"{row.model}{SUFFIX}", devices=Devices("cpu", engine="torch"))

@@ -69,21 +69,21 @@ HOT, COLD, NOISY = "mnist-fast", "blur-fast", "pixelate-fast"
 CLASSIFIER_FREE = "{name: ddim, eta: 1, steps: 16, guidance: 1.3, autoguidance: 1, guided_t: [0.3, 0.85]}"
 FEW = (1, 2, 4, 8, 10, 25, 50)
 """Evaluations at which hot and cold are compared."""
+STUDENTS = {1: "mnist-one-step", 2: "mnist-two-steps"}
+"""By the number of evaluations, the ready models that are distilled for it."""
 BY_EVALUATIONS = {
     "hot": _by_evaluations("{name: ddim, eta: 1}", FEW, HOT),
     "cold": _by_evaluations("cold", FEW, COLD),
     "cold with noise": _by_evaluations("{name: cold, eta: 1}", FEW, NOISY),
+    "distilled": [Row("`{name: ddim, eta: 1}`", name, {"steps": count}) for count, name in STUDENTS.items()],
 }
-"""By the kind of degradation, the rows of a model's own sampler, unguided."""
-STUDENTS = {1: "mnist-one-step", 2: "mnist-two-steps"}
-"""By the number of evaluations, the ready models that are distilled for it."""
-DISTILLED = [Row(f"`{name}`", name, {"steps": count}) for count, name in STUDENTS.items()]
+"""By the kind of model, the rows of its own sampler, unguided."""
 TABLES: dict[str, tuple[str, list[Row]]] = {
     "ready": (
         "docs/index.md",
         [Row(f"`{name}`", name) for name in (HOT, COLD, NOISY, *STUDENTS.values())],
     ),
-    "samplers-few": ("docs/samplers.md", [row for rows in (*BY_EVALUATIONS.values(), DISTILLED) for row in rows]),
+    "samplers-few": ("docs/samplers.md", [row for rows in BY_EVALUATIONS.values() for row in rows]),
     "samplers-hot": (
         "docs/samplers.md",
         [
@@ -227,8 +227,9 @@ def _errors(seeds: Sequence[Mapping[str, float]]) -> str:
 def _few_digits(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each model and score, a column for each number of evaluations; distances are times their floors."""
     lines = []
-    models = [(f"{kind}: `{rows[0].model}`, {rows[0].name}", rows) for kind, rows in BY_EVALUATIONS.items()]
-    for name, rows in [*models, (f"distilled: {', '.join(row.name for row in DISTILLED)}", DISTILLED)]:
+    for kind, rows in BY_EVALUATIONS.items():
+        models = dict.fromkeys(f"`{row.model}`" for row in rows)
+        name = f"{kind}: {', '.join(models)}, {rows[0].name}"
         scores = {row.options["steps"]: evaluations[key_of(row)]["scores"] for row in rows}
         cells = [scores.get(count) for count in FEW]
         lines += [

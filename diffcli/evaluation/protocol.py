@@ -206,7 +206,9 @@ def check_metrics(options: EvaluateOptions, model: Model) -> None:
             _check_labels(name, model.preset)
     if (distillation := model.preset.distillation) is not None:
         names = [name for name in options.metrics if "denoiser" in METRICS[name].requirements]
-        if names := [*names, *(["nll_steps"] if options.nll_steps is not None else [])]:
+        if options.nll_steps is not None:
+            names.append("nll_steps")
+        if names:
             raise UserError(
                 f"`{names[0]}`: {model.preset_name} was distilled for few steps, and is no denoiser any more; measure "
                 f"its teacher, {distillation.teacher}"

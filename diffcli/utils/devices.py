@@ -116,8 +116,8 @@ class Processes:
         """Splits the items over the processes and yields all results of ``work``, in the order of the items, on each
         process."""
         for turn in range(0, len(items), self.count):
-            own = [work(item) for item in self.share(items[turn : turn + self.count])]
-            for results in self._gathered(own):
+            outputs = [work(item) for item in self.share(items[turn : turn + self.count])]
+            for results in self._gathered(outputs):
                 yield from results
 
     def _gathered(self, value: Result) -> list[Result]:

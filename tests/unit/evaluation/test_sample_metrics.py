@@ -229,11 +229,13 @@ def test_the_error_of_a_stratified_mean_pools_labels_with_one_value() -> None:
 def test_the_nearest_distance_tells_of_copies_only_where_they_are_many() -> None:
     source = digits()
     training, unseen = (part.images.float() / 255 for part in (source.development, source.test))
-    own = nearest_errors(unseen, training)
+    distances = nearest_errors(unseen, training)
 
     def ratio(share: float) -> float:
         copies = round(share * len(unseen))
-        return float(nearest_errors(torch.cat([training[:copies], unseen[copies:]]), training).median() / own.median())
+        return float(
+            nearest_errors(torch.cat([training[:copies], unseen[copies:]]), training).median() / distances.median()
+        )
 
     assert nearest_errors(training[:50], training).max() < 1e-3
     assert 0.9 < ratio(0.1) < 1
