@@ -110,8 +110,8 @@ def test_a_student_learns_the_distribution_and_not_its_mean(steps: int) -> None:
     assert before < 0.1  # the mean of all images, more or less
     powers, generator = powers_of(degradation), generator_of(1)
     optimizer = torch.optim.Adam([*student.parameters(), *auxiliary.parameters()], lr=5e-3, betas=(0.0, 0.99))
-    for step in range(1200):
-        optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / 1200)
+    for step in range(2400):
+        optimizer.param_groups[0]["lr"] = 2e-2 * (1 - step / 2400)
         x0 = mean + spread * torch.randn(32, *SHAPE, generator=generator)
         interval = draw_intervals(path, len(x0), generator)
         xt = degradation.degrade(x0, interval.t, torch.randn(x0.shape, generator=generator))
@@ -123,8 +123,8 @@ def test_a_student_learns_the_distribution_and_not_its_mean(steps: int) -> None:
     after = samples(student)
     assert float(after.mean()) == pytest.approx(mean, abs=0.02)
     # With one step exactly; with several, one answer to each x_t cannot be right at every s.
-    assert float(after.std()) == pytest.approx(spread, abs=0.02) or steps > 1
-    assert before + (spread - before) / 2 < float(after.std()) < spread + 0.02
+    assert float(after.std()) == pytest.approx(spread, abs=0.02 if steps == 1 else 0.05)
+    assert spread - float(after.std()) < (spread - before) / 3
 
 
 def test_the_value_is_the_auxiliarys_loss_and_the_gradient_is_of_both() -> None:
