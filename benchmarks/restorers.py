@@ -105,11 +105,12 @@ def ours(method: str = "moments", sampler: Mapping[str, Any] | None = None, **op
 
     Args:
         method: a key of ``POSTERIORS``.
-        sampler: see :class:`SamplerOptions`; None is the prior's own, DDIM with eta 1, 16 steps.
+        sampler: see :class:`SamplerOptions`; None is the prior's own, DDIM with eta 1, in 12 steps, that answer as
+            well as its 16.
         options: of the method.
     """
     sampler_options = SamplerOptions(
-        sampler={**(sampler or {"name": "ddim", "eta": 1.0, "steps": 16}), "autoguidance": 1.0, "guidance": 1.0}
+        sampler={**(sampler or {"name": "ddim", "eta": 1.0, "steps": 12}), "autoguidance": 1.0, "guidance": 1.0}
     )
 
     @torch.inference_mode()

@@ -54,7 +54,7 @@ def conjugate_gradients(
     noise: float,
     b: Tensor,
     *,
-    iterations: int = ITERATIONS,
+    iterations: int | Tensor = ITERATIONS,
     tolerance: float = TOLERANCE,
     preconditioner: Linear | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ def conjugate_gradients(
     Args:
         A, H: their product is symmetric and positive; an image stops where it turns out not to be.
         noise: not negative.
-        iterations: at most; each asks once for A and once for H.
+        iterations: at most, a number or int64 (B, 1, 1, 1); each asks once for A and once for H.
         tolerance: what of ||b|| may be left of an image for it to stop.
         preconditioner: about the inverse of the matrix, symmetric and positive; None is the identity.
     """
@@ -75,7 +75,8 @@ def conjugate_gradients(
     active = dot(r, r) > 0
     p = torch.zeros_like(r)
     previous = torch.ones_like(goal)
-    for _ in range(iterations):
+    for count in range(int(torch.as_tensor(iterations).max())):
+        active = active & (count < iterations)
         if not bool(active.any()):
             break
         z = r if preconditioner is None else to_double(preconditioner(r))

@@ -43,6 +43,9 @@ from diffcli.diffusion.measurements import (
 UNSEEN = 0.01
 """The share of a pixel's variance that x_t has to say: below it a network's Jacobian is its own error (``mnist-fast``:
 the variance that it implies is right up to t = 900 of 1000, and negative from 960 on)."""
+CLEAR = 0.025
+"""The share of a pixel's variance that x_t has to say for a second conjugate gradient to be worth its own: farther from
+the image it follows the network's error (docs/restore.md has the numbers of both)."""
 LEAST = 0.01
 """The share of the variance that independent pixels had, below which no probe is believed."""
 
@@ -109,7 +112,7 @@ def moments(
     degradation: Degradation,
     measurement: Measurement,
     *,
-    iterations: int = 1,
+    iterations: int | None = None,
     tolerance: float = 1e-3,
 ) -> X0Function:
     """``estimate`` given the measurement by moment matching, C = sigma_t^2 / a_t J', J the Jacobian of x0_hat (Rozet et
@@ -123,6 +126,7 @@ def moments(
     Args:
         degradation: the model's: Gaussian noise.
         iterations: of conjugate gradients, at most; each takes one gradient of the network, and the trace another one.
+            None is two where x_t says at least ``CLEAR`` of a pixel's variance, and one where it says less.
         tolerance: what of ||y - A x0_hat|| they may leave of an image.
 
     Raises:
@@ -153,12 +157,13 @@ def moments(
             return operator.solve(residual, variance, noise)
 
         residual = measurement.residual(x0_hat)
+        limit = torch.where(ratio * SPREAD**2 >= CLEAR, 2, 1) if iterations is None else iterations
         weights, shift = conjugate_gradients(
             operator,
             _composition(operator.adjoint, covariance),
             noise,
             residual,
-            iterations=iterations,
+            iterations=limit,
             tolerance=tolerance,
             preconditioner=inverse,
         )

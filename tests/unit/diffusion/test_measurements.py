@@ -185,6 +185,11 @@ def test_conjugate_gradients_stop_image_by_image() -> None:
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-9, atol=0)
     few = conjugate_gradients(operator, operator.adjoint, 0.01, b, iterations=1)[0]
     assert float((few - together).abs().max()) > 0.1
+    limits = torch.tensor([1, 5, 3]).view(-1, 1, 1, 1)
+    limited = conjugate_gradients(operator, operator.adjoint, 0.01, b, iterations=limits)[0]
+    for i, limit in enumerate(limits.flatten().tolist()):
+        alone, _ = conjugate_gradients(operator, operator.adjoint, 0.01, b[i : i + 1], iterations=limit)
+        torch.testing.assert_close(limited[i : i + 1], alone, rtol=1e-9, atol=0)
     indefinite, _ = conjugate_gradients(operator, lambda u: -operator.adjoint(u), 0.0, b)
     assert bool((indefinite == 0).all())
 

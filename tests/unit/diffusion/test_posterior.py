@@ -11,10 +11,20 @@ from mixtures import PixelMixture, smooth_mixture
 from torch import Tensor, nn
 
 from diffcli.diffusion.degradations import Degradation, GaussianBlur, GaussianNoise, Heat, Mask, Pixelate
+from diffcli.diffusion.degradations.separable import SPREAD
 from diffcli.diffusion.denoiser import Denoiser
 from diffcli.diffusion.guidance import X0Function
 from diffcli.diffusion.measurements import Measurement, measurement_at
-from diffcli.diffusion.posterior import POSTERIORS, dps, fit_to_measurement, isotropic, mean_variance, moments
+from diffcli.diffusion.posterior import (
+    CLEAR,
+    POSTERIORS,
+    UNSEEN,
+    dps,
+    fit_to_measurement,
+    isotropic,
+    mean_variance,
+    moments,
+)
 from diffcli.diffusion.randomness import Noise, Stream, image_generators, randn_images
 from diffcli.diffusion.samplers import Step, ancestral, cold, ddim, heun, last, timesteps
 from diffcli.diffusion.schedules import cosine, from_values, linear
@@ -224,6 +234,28 @@ def test_moments_are_calibrated_on_a_mixture(name: str, sigma: float, sampler: C
     assert covariance < 0.03
     assert max(errors(draw(isotropic(mixture.denoiser(degradation), degradation, measurement)))) > 0.03
     assert float(posterior.weights.max()) < 0.9  # more than one Gaussian is left
+
+
+def test_a_second_gradient_is_taken_where_x_t_says_enough_of_the_image() -> None:
+    mixture, degradation = smooth_mixture(1, SHAPE, 1.0), hot(50)
+    gradients: list[Tensor] = []
+
+    def counted(xt: Tensor, t: Tensor) -> Tensor:
+        x0_hat = torch.cat([mixture.denoiser(degradation)(xt[i : i + 1], t[i : i + 1]) for i in range(len(xt))])
+        x0_hat.register_hook(gradients.append)
+        return x0_hat
+
+    def estimate(row: slice, *times: int) -> Tensor:
+        gradients.clear()
+        measurement = measurement_of(mixture, "mask", 0.1, len(times))
+        return moments(counted, degradation, measurement)(white(3)[row], torch.tensor(times))
+
+    signal = degradation.alphas_cumprod / (1 - degradation.alphas_cumprod) * SPREAD**2
+    near, far = (int((signal >= bound).nonzero().max()) for bound in (CLEAR, UNSEEN))
+    together = estimate(slice(3), near, near + 1, far + 1)
+    for row, (t, count) in enumerate({near: 3, near + 1: 2, far + 1: 1}.items()):  # one of them is for the trace
+        torch.testing.assert_close(estimate(slice(row, row + 1), t), together[row : row + 1])
+        assert len(gradients) == count
 
 
 def test_the_mean_variance_is_the_trace_over_the_pixels_and_belongs_to_t() -> None:
