@@ -17,7 +17,9 @@ import numpy as np
 from benchmarks.jobs import COMMAND, call
 from benchmarks.rounds import Side, alternate, rate_of, ratios, spread, table
 
-SAMPLES = (("mnist-fast", 64), ("mnist-fast", 1), ("mnist-fast", 256), ("blur-fast", 64))
+SAMPLES = (("mnist-fast", 64), ("mnist-fast", 1), ("mnist-fast", 256), ("blur-fast", 64), ("mnist-one-step", 64))
+SUCCESSORS = {"mnist-one-step": "mnist-fast"}
+"""By ready model that the earlier version has not: the one whose place it takes there."""
 TRAININGS = {"mnist-fast": (64, 20, 100), "ddpm-cosine-unet": (128, 1, 3)}
 """By preset: images a batch, and the batches of a short and of a long training."""
 
@@ -58,11 +60,16 @@ def commands(program: Path, data_dir: Path, rounds: int) -> str:
     with tempfile.TemporaryDirectory() as place:
         for model, n in SAMPLES:
             files = {side: Path(place) / f"{side}.npz" for side in programs}
-            rates = alternate({side: _sample(words, model, n, files[side]) for side, words in programs.items()}, rounds)
+            models = {"earlier": SUCCESSORS.get(model, model), "now": model}
+            sides = {side: _sample(words, models[side], n, files[side]) for side, words in programs.items()}
+            rates = alternate(sides, rounds)
             cells = [f"{spread([1 / rate for rate in rates[side]])} s" for side in programs]
-            apart = np.abs(_images(files["now"]) - _images(files["earlier"])).max()
-            name = f"`sample --model {model} --n {n}`"
-            rows.append([name, *cells, spread(ratios(rates, "now", "earlier")), str(apart)])
+            name, apart = f"`sample --model {model} --n {n}`", ""
+            if model in SUCCESSORS:
+                name += f", earlier `{SUCCESSORS[model]}`"
+            else:
+                apart = str(np.abs(_images(files["now"]) - _images(files["earlier"])).max())
+            rows.append([name, *cells, spread(ratios(rates, "now", "earlier")), apart])
         for preset in TRAININGS:
             sides = {side: _train(words, preset, data_dir, Path(place)) for side, words in programs.items()}
             rates = alternate(sides, rounds)

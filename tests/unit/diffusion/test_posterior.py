@@ -240,7 +240,7 @@ def test_a_second_gradient_is_taken_where_x_t_says_enough_of_the_image() -> None
     mixture, degradation = smooth_mixture(1, SHAPE, 1.0), hot(50)
     gradients: list[Tensor] = []
 
-    def counted(xt: Tensor, t: Tensor) -> Tensor:
+    def probe(xt: Tensor, t: Tensor) -> Tensor:
         x0_hat = torch.cat([mixture.denoiser(degradation)(xt[i : i + 1], t[i : i + 1]) for i in range(len(xt))])
         x0_hat.register_hook(gradients.append)
         return x0_hat
@@ -248,7 +248,7 @@ def test_a_second_gradient_is_taken_where_x_t_says_enough_of_the_image() -> None
     def estimate(row: slice, *times: int) -> Tensor:
         gradients.clear()
         measurement = measurement_of(mixture, "mask", 0.1, len(times))
-        return moments(counted, degradation, measurement)(white(3)[row], torch.tensor(times))
+        return moments(probe, degradation, measurement)(white(3)[row], torch.tensor(times))
 
     signal = degradation.alphas_cumprod / (1 - degradation.alphas_cumprod) * SPREAD**2
     near, far = (int((signal >= bound).nonzero().max()) for bound in (CLEAR, UNSEEN))
