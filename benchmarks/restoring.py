@@ -58,9 +58,6 @@ LABEL_MODES = ("untold", "told")
 COVERAGE, PROJECTIONS = 0.9, 64
 """The share that an interval over samples should cover, and on how many random sums of an image's pixels it is
 measured."""
-FORMER = {"088014614f4217326f9a030988d827a39d6ca07b4b387094c396b450cc3a82a7": "before version 0.10"}
-"""Cold models that cells were measured with and that come along no more, by fingerprint, and until when they did: that
-``blur-fast`` was trained without noise."""
 OURS = "ours"
 PEERS = ("azula", "deepinv")
 
@@ -366,19 +363,13 @@ def cost_table(cells: Mapping[str, Mapping[str, Any]]) -> str:
         for cell in own[1:]:
             times = sum_of(times, cell["scores"]["times_ours"])
             seconds = sum_of(seconds, cell["scores"]["seconds"])
-        what = " or ".join(sorted({_settings_text(cell["source"]) for cell in own}))
+        what = " or ".join(sorted({cell["source"]["settings"] for cell in own}))
         release = own[0]["source"].get("release", "")
         lines.append(
             [heading, release, what, _range(forward), _range(backward), score_text(seconds), score_text(times)]
         )
     head = ("restorer", "release", "settings", "evaluations", "gradients", "seconds", "times diffcli's")
     return table(head, lines)
-
-
-def _settings_text(source: Mapping[str, str]) -> str:
-    """What a cell is of, and whether that is a former model."""
-    former = FORMER.get(source["model"])
-    return source["settings"] if former is None else f"{source['settings']} ({former})"
 
 
 def page_tables() -> str:

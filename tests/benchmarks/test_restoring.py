@@ -139,8 +139,8 @@ def test_each_way_of_ours_restores_as_many_images_and_tells_what_it_took() -> No
     assert not row.undone_by(restoring.model("pixelate-fast"))
     results = {name: restore_and_count(way, case, 0) for name, way in ways.items()}
     assert all(images_.shape == x0.shape for images_, _, _ in results.values())
-    # A gradient for the conjugate direction, and one for the trace where x_t says enough: at t = 500, not at T.
-    assert results["two steps"][1:] == (2, 3)
+    # A gradient for a conjugate direction, and where x_t says enough, at t = 500, another one, and one for the trace.
+    assert results["two steps"][1:] == (2, 4)
     assert results["cold: one step"][1:] == (1, 0)
 
 
