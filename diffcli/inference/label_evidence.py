@@ -20,6 +20,8 @@ MOST_NATS = 5.0
 """The most by which a step may call a label worse than the best."""
 STEPS_WORTH = 1.5
 """The number of independent steps that all the steps of a trajectory are worth: measured, see docs/restore.md."""
+ITERATIONS = 1
+"""Conjugate gradients in each step: with more, the estimates of wrong labels explain the measurement, too."""
 
 
 @torch.inference_mode()
@@ -54,7 +56,10 @@ def label_log_likelihoods(
             return estimate_and_score
 
         batch_labels = candidates[indices.start : indices.stop]
-        last(track(trajectory_given(sampling, batch_measurement, method, generators, batch_labels, watch=watch)))
+        trajectory = trajectory_given(
+            sampling, batch_measurement, method, generators, batch_labels, iterations=ITERATIONS, watch=watch
+        )
+        last(track(trajectory))
         return torch.cat([torch.stack(parts) for parts in scores.values()], dim=1)[:, : len(indices)].cpu()
 
     parts = list(sampling.processes.map_in_order(sampling.batches(count * classes), score))

@@ -92,6 +92,7 @@ def conditional_estimate(
     method: str,
     labels: Tensor | None = None,
     *,
+    iterations: int | None = None,
     watch: Watch | None = None,
 ) -> X0Function:
     """x0_hat of a batch of images given a measurement of each, guided as the sampling says.
@@ -102,11 +103,14 @@ def conditional_estimate(
     Args:
         method: see :data:`~diffcli.diffusion.posterior.POSTERIORS`.
         labels: of the images, int64 (B,); None of a model without.
+        iterations: of ``moments``.
         watch: is shown each x0_hat before the measurement moves it.
     """
     wrapper: Callable[..., X0Function] = POSTERIORS[method]
     if method == "dps":
         wrapper = partial(wrapper, timesteps=sampling.steps)
+    elif method == "moments":
+        wrapper = partial(wrapper, iterations=iterations)
 
     def estimate_of(rows: Tensor) -> X0Function:
         row_measurement = measurement.of(rows)
@@ -138,6 +142,7 @@ def trajectory_given(
     generators: Sequence[torch.Generator],
     labels: Tensor | None = None,
     *,
+    iterations: int | None = None,
     watch: Watch | None = None,
 ) -> Iterator[Step]:
     """The sampling of a batch of images given a measurement of each, from where its prior starts; for the arguments
@@ -151,7 +156,7 @@ def trajectory_given(
         xT = fit_to_measurement(
             xT, conditional_estimate(sampling, measurement, method, labels), degradation, noise, START_ROUNDS
         )
-    estimate = conditional_estimate(sampling, measurement, method, labels, watch=watch)
+    estimate = conditional_estimate(sampling, measurement, method, labels, iterations=iterations, watch=watch)
     return sampling.trajectory(xT, generators, labels, estimate=estimate)
 
 

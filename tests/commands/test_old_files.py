@@ -81,9 +81,7 @@ def checksums(folder: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("version", "name"), DRAWINGS, indirect=["version"])
-def test_the_images_are_those_that_it_drew(
-    cli: Cli, version: str, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_images_are_those_that_it_drew(cli: Cli, version: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if (version, name) in ONE_GRADIENT:
         monkeypatch.setitem(POSTERIORS, "moments", partial(moments, iterations=1))
     (command,) = (commands[name] for commands in COMMANDS.values() if name in commands)

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from diffcli.config.schema import Sampler
 from diffcli.diffusion.degradations import GaussianNoise, Pixelate
+from diffcli.diffusion.guidance import X0Function
 from diffcli.diffusion.measurements import measurement_at
+from diffcli.diffusion.posterior import POSTERIORS, moments
 from diffcli.diffusion.priors import StandardNormal
 from diffcli.diffusion.schedules import cosine
 from diffcli.inference.label_evidence import label_log_likelihoods, label_probabilities, labels_drawn
+from diffcli.inference.posterior import draw_posterior
 from diffcli.inference.sampling import Sampling
 from diffcli.utils.devices import Processes
 
@@ -73,6 +76,26 @@ def test_the_label_that_explains_the_measurement_is_found(method: str) -> None:
     assert abs(sure - right) < 0.2
     for size in (1, 7):
         assert torch.equal(label_log_likelihoods(sampling_of(size), measurement, method, [0, 1, 2]), logs)
+
+
+def test_labels_are_weighed_with_one_gradient_and_samples_drawn_with_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits: list[int | None] = []
+
+    def recorder(*parts: Any, iterations: int | None) -> X0Function:
+        limits.append(iterations)
+        return moments(*parts, iterations=iterations)
+
+    monkeypatch.setitem(POSTERIORS, "moments", recorder)
+    pixelate = Pixelate(SHAPE, T=1, block=2)
+    pixelate.image_shape = SHAPE
+    measurement = measurement_at(pixelate, 1, torch.zeros(2, *SHAPE), sigma=0.1)
+    label_log_likelihoods(sampling_of(8), measurement, "moments", [0, 1, 2])
+    assert set(limits) == {1}
+    limits.clear()
+    draw_posterior(sampling_of(8), measurement, "moments", torch.zeros(1, 2, dtype=torch.int64))
+    assert set(limits) == {None}
 
 
 def _density(mixture: PixelMixture, pixelate: Pixelate, y: Tensor, sigma: float) -> Tensor:
