@@ -18,8 +18,8 @@ from benchmarks.jobs import COMMAND, call
 from benchmarks.rounds import Side, alternate, rate_of, ratios, spread, table
 
 SAMPLES = (("mnist-fast", 64), ("mnist-fast", 1), ("mnist-fast", 256), ("blur-fast", 64), ("mnist-one-step", 64))
-SUCCESSORS = {"mnist-one-step": "mnist-fast"}
-"""By ready model that the earlier version has not: the one whose place it takes there."""
+PREDECESSORS = {"mnist-one-step": "mnist-fast"}
+"""By ready model that came after 0.3.0: the one that drew such images before. Their images are others."""
 TRAININGS = {"mnist-fast": (64, 20, 100), "ddpm-cosine-unet": (128, 1, 3)}
 """By preset: images a batch, and the batches of a short and of a long training."""
 
@@ -60,13 +60,13 @@ def commands(program: Path, data_dir: Path, rounds: int) -> str:
     with tempfile.TemporaryDirectory() as place:
         for model, n in SAMPLES:
             files = {side: Path(place) / f"{side}.npz" for side in programs}
-            models = {"earlier": SUCCESSORS.get(model, model), "now": model}
+            models = {"earlier": PREDECESSORS.get(model, model), "now": model}
             sides = {side: _sample(words, models[side], n, files[side]) for side, words in programs.items()}
             rates = alternate(sides, rounds)
             cells = [f"{spread([1 / rate for rate in rates[side]])} s" for side in programs]
             name, apart = f"`sample --model {model} --n {n}`", ""
-            if model in SUCCESSORS:
-                name += f", earlier `{SUCCESSORS[model]}`"
+            if model in PREDECESSORS:
+                name += f", earlier `{PREDECESSORS[model]}`"
             else:
                 apart = str(np.abs(_images(files["now"]) - _images(files["earlier"])).max())
             rows.append([name, *cells, spread(ratios(rates, "now", "earlier")), apart])

@@ -105,8 +105,7 @@ def ours(method: str = "moments", sampler: Mapping[str, Any] | None = None, **op
 
     Args:
         method: a key of ``POSTERIORS``.
-        sampler: see :class:`SamplerOptions`; None is the prior's own, DDIM with eta 1, in 12 steps, that answer as
-            well as its 16.
+        sampler: see :class:`SamplerOptions`; None is the prior's own, DDIM with eta 1, in 12 steps in place of 16.
         options: of the method.
     """
     sampler_options = SamplerOptions(

@@ -44,8 +44,8 @@ UNSEEN = 0.01
 """The share of a pixel's variance that x_t has to say: below it a network's Jacobian is its own error (``mnist-fast``:
 the variance that it implies is right up to t = 900 of 1000, and negative from 960 on)."""
 CLEAR = 0.025
-"""The share of a pixel's variance that x_t has to say for a second conjugate gradient to be worth its own: farther from
-the image it follows the network's error (docs/restore.md has the numbers of both)."""
+"""The share of a pixel's variance that x_t has to say for a second conjugate gradient to be worth its cost: farther
+from the image it follows the network's error (docs/restore.md has the numbers of both)."""
 LEAST = 0.01
 """The share of the variance that independent pixels had, below which no probe is believed."""
 

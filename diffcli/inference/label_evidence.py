@@ -21,7 +21,8 @@ MOST_NATS = 5.0
 STEPS_WORTH = 1.5
 """The number of independent steps that all the steps of a trajectory are worth: measured, see docs/restore.md."""
 ITERATIONS = 1
-"""Conjugate gradients in each step: with more, the estimates of wrong labels explain the measurement, too."""
+"""Conjugate gradients in each step, as the two numbers above were chosen with: two name fewer labels, see
+docs/restore.md."""
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Images drawn from a model given measurements of them: samples, their mean, and what the measurements leave open.
 
->>> from diffcli.inference.posterior import conditioned
->>> estimate = conditioned(sampling, measurement, "moments", labels)  # doctest: +SKIP
+>>> from diffcli.inference.posterior import conditional_estimate
+>>> estimate = conditional_estimate(sampling, measurement, "moments", labels)  # doctest: +SKIP
 >>> steps = sampling.trajectory(xT, generators, labels, estimate=estimate)  # doctest: +SKIP
 """
 

@@ -202,6 +202,8 @@ def _check_comparable(claim: StudyClaim, a: Number, b: Number) -> None:
     Raises:
         NotMeasured: they cannot.
     """
+    if a.name == b.name:
+        raise NotMeasured(f"{a.key} cannot be compared: both numbers are of {a.name}")
     # Two priors of a claim's own choice may be of two kinds, and two z_t are two starts: that is what it asks.
     subjects = [subject for _, subject in claim.subjects]
     exceptions = [*claim.across]

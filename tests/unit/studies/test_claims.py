@@ -135,6 +135,11 @@ def test_priors_and_epochs_are_selected() -> None:
     for better, than, expected in [("last", "first", "confirmed"), (5, 15, "not confirmed"), (45, 30, "not measured")]:
         by_epoch = {"better": {"model": "a", "epoch": better}, "than": {"model": "a", "epoch": than}, "metric": "rmse"}
         assert verdict(by_epoch, a=along) == expected
+    # The only epoch whose weights were kept is the first and the last, and is not compared with itself.
+    alone = RunResults(run(rmse=0.5).evaluation, {3: run(rmse=3.0).evaluation})
+    ends = {"not_better": {"model": "a", "epoch": "last"}, "than": {"model": "a", "epoch": "first"}, "metric": "rmse"}
+    assert verdict(ends, a=along) == "not confirmed"
+    assert verdict(ends, a=alone) == "not measured"
     assert (
         verdict({"of": {"model": "a", "epoch": "last"}, "metric": "rmse", "at_most": 1.5}, a=run(rmse=1))
         == "not measured"
