@@ -146,7 +146,8 @@ def moments(
             return torch.where(scale > 0, scale * to_double(jacobian_product(v)), SPREAD**2 * v)
 
         variance = 1 / (1 / SPREAD**2 + ratio)
-        informative = ratio * SPREAD**2 > UNSEEN
+        signal = ratio * SPREAD**2
+        informative = signal > UNSEEN
         if bool(informative.any()):
             probe_variance = mean_variance(covariance, x0_hat, t)
             variance = torch.where(
@@ -157,7 +158,7 @@ def moments(
             return operator.solve(residual, variance, noise)
 
         residual = measurement.residual(x0_hat)
-        limit = torch.where(ratio * SPREAD**2 >= CLEAR, 2, 1) if iterations is None else iterations
+        limit = torch.where(signal >= CLEAR, 2, 1) if iterations is None else iterations
         weights, shift = conjugate_gradients(
             operator,
             _composition(operator.adjoint, covariance),

@@ -150,14 +150,12 @@ def trajectory_given(
     degradation = sampling.denoiser.degradation
     shape = degradation.image_shape
     xT = draw_xT(sampling, generators, shape, labels)
+    estimate = partial(conditional_estimate, sampling, measurement, method, labels, iterations=iterations)
     assert sampling.prior is not None
     if sampling.prior.of_signal:
         noise = Noise(generators, shape, sampling.device, START_ROUNDS)
-        xT = fit_to_measurement(
-            xT, conditional_estimate(sampling, measurement, method, labels), degradation, noise, START_ROUNDS
-        )
-    estimate = conditional_estimate(sampling, measurement, method, labels, iterations=iterations, watch=watch)
-    return sampling.trajectory(xT, generators, labels, estimate=estimate)
+        xT = fit_to_measurement(xT, estimate(), degradation, noise, START_ROUNDS)
+    return sampling.trajectory(xT, generators, labels, estimate=estimate(watch=watch))
 
 
 @torch.inference_mode()

@@ -253,7 +253,7 @@ def test_a_second_gradient_is_taken_where_x_t_says_enough_of_the_image() -> None
     signal = degradation.alphas_cumprod / (1 - degradation.alphas_cumprod) * SPREAD**2
     near, far = (int((signal >= bound).nonzero().max()) for bound in (CLEAR, UNSEEN))
     together = estimate(slice(3), near, near + 1, far + 1)
-    for row, (t, count) in enumerate({near: 3, near + 1: 2, far + 1: 1}.items()):  # one of them is for the trace
+    for row, (t, count) in enumerate({near: 3, near + 1: 2, far + 1: 1}.items()):  # up to `far` one is for the trace
         torch.testing.assert_close(estimate(slice(row, row + 1), t), together[row : row + 1])
         assert len(gradients) == count
 
