@@ -10,8 +10,9 @@ from typing import Literal
 Verdict = Literal[
     "confirmed", "not confirmed", "not settled", "the judges disagree", "not measured", "true by construction"
 ]
-OPEN: Sequence[Verdict] = ("not settled", "the judges disagree", "not measured")
-"""Verdicts that leave a claim open."""
+OPEN: Sequence[Verdict] = ("not settled", "not measured")
+"""Verdicts that leave a claim open: more images, or more runs, may change them. Of judges who disagree each has
+settled it for itself."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,11 @@ class Claim(ClaimBound):
 
 
 def tally(bounds: Sequence[ClaimBound]) -> str:
-    """The numbers of claims by verdict: ``3 confirmed, 2 open (1 not settled, 1 not measured), 1 true by
-    construction``."""
+    """The numbers of claims by verdict: ``3 confirmed, 1 on which the judges disagree, 2 open (1 not settled, 1 not
+    measured), 1 true by construction``."""
     counts = Counter(bound.verdict for bound in bounds)
     parts: dict[str, int] = {name: counts[name] for name in ("confirmed", "not confirmed")}
+    parts |= {"on which the judges disagree": counts["the judges disagree"]}
     still = [f"{counts[name]} {name}" for name in OPEN if counts[name]]
     parts |= {f"open ({', '.join(still)})": sum(counts[name] for name in OPEN)}
     parts |= {"true by construction": counts["true by construction"]}

@@ -155,16 +155,15 @@ def _check_measurable(
     preset, degradation = new_plan.preset, new_plan.module.denoiser.degradation
     for steps in (evaluation.steps, evaluation.by_epoch.steps if evaluation.by_epoch else None):
         path_of(preset.sampler, degradation, steps)
-    starts: set[tuple[int | None, int | None, float]] = set()
+    starts: set[tuple[int | None, int | None, float, int]] = set()
     for group in reconstructions_of(evaluation, label):
-        path_of(preset.sampler, degradation, group.steps)
-        group_starts = set(product(group.t, group.bits, group.noise))
+        steps = len(path_of(preset.sampler, degradation, group.steps or evaluation.steps)) - 1
+        group_starts = set(product(group.t, group.bits, group.noise, [steps]))
         if common := group_starts & starts:
-            t, bits, noise = common.pop()
+            t, bits, noise, steps = common.pop()
             raise UserError(
                 f"evaluation.reconstructions of '{label}': two groups start from t {t or 'T'}, bits {bits or 'all'}, "
-                f"noise {noise:g}; "
-                "name it in one"
+                f"noise {noise:g}, in {steps} steps; name it in one"
             )
         starts |= group_starts
         for t in group.t:

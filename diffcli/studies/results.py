@@ -149,14 +149,31 @@ def _evaluation_of(run: RunResults, subject: ClaimSubject) -> tuple[Mapping[str,
 
 
 def _start_of(run: RunResults, subject: ClaimSubject) -> dict[str, Any]:
-    """The settings of an evaluation that say what its reconstructions start from."""
+    """The settings of an evaluation that say what its reconstructions start from, and the steps that a claim names."""
     t = None if subject.t == run.T else subject.t
-    return {"reconstruction": {"t": t, "bits": subject.bits, "noise": subject.noise}}
+    return {"reconstruction": {"t": t, "bits": subject.bits, "noise": subject.noise, "steps": subject.steps}}
 
 
 def _of_start(run: RunResults, subject: ClaimSubject) -> tuple[Mapping[str, float], Mapping[str, Any]]:
     start = _start_of(run, subject)
-    for evaluation in run.by_start:
-        if evaluation["settings"]["reconstruction"] == start["reconstruction"]:
-            return evaluation["scores"], evaluation["settings"]
-    raise NotMeasured(f"no reconstructions of {subject.model} from {start_of_reconstructions(start)} were measured")
+    name = f"reconstructions of {subject.model} from {start_of_reconstructions(start)}"
+    # What was measured beside the samples is from z_T, and stands in where nothing else is.
+    for evaluations in (run.by_start, [run.evaluation]):
+        matches = [one for one in evaluations if _starts_as(subject, start["reconstruction"], one.get("settings", {}))]
+        counts = sorted({_steps_of(one["settings"]) or 0 for one in matches})
+        if len(counts) > 1:
+            raise NotMeasured(f"{name} were measured in {' and in '.join(map(str, counts))} steps; name the steps")
+        if matches:
+            return matches[0]["scores"], matches[0]["settings"]
+    raise NotMeasured(f"no {name} were measured")
+
+
+def _starts_as(subject: ClaimSubject, start: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether an evaluation is of the reconstructions that a claim names."""
+    measured_start = settings.get("reconstruction") or {"t": None, "bits": None, "noise": 0.0}
+    return measured_start | {"steps": subject.steps} == start and subject.steps in (None, _steps_of(settings))
+
+
+def _steps_of(settings: Mapping[str, Any]) -> int | None:
+    steps: int | None = settings.get("sampler", {}).get("steps")
+    return steps

@@ -137,23 +137,26 @@ def _bits(figure: StudyFigure, runs: Mapping[str, MemberResult]) -> FigureView:
         )
         else "rmse"
     )
-    curves: dict[str, dict[int, list[tuple[str, Interval]]]] = {}
-    for label, run in runs.items():
-        for evaluated_run in run.by_start:
-            start = evaluated_run.evaluation["settings"]["reconstruction"]
-            if not start["noise"] and key in evaluated_run.evaluation["scores"]:
-                lines = curves.setdefault(label, {}).setdefault(start["t"] or run.T, [])
-                lines.append(
-                    (
-                        f"{start['bits'] or 'float32'}",
-                        of_score(key, evaluated_run.evaluation["scores"], evaluated_run.evaluation["settings"]),
-                    )
-                )
+    curves = {label: lines for label, run in runs.items() if (lines := _lines_by_bits(run, key))}
     gaps = [f"{label}, not measured by bits of z_t" for label in figure.models if label not in curves]
     if not curves:
         return FigureView(figure.title, [], figure.about, gaps)
     caption = f"{key} of reconstructions by the bits of each pixel of the z_t that they start from, 95 % intervals"
     return FigureView(figure.title, [("", [picture_of(bits_figure(curves, key), caption)])], figure.about, gaps)
+
+
+def _lines_by_bits(run: MemberResult, key: str) -> dict[int, list[tuple[str, Interval]]]:
+    """By t, a score for each number of bits, of reconstructions that differ in nothing else."""
+    lines: dict[tuple[int, int], list[tuple[str, Interval]]] = {}
+    for evaluation in (one.evaluation for one in run.by_start):
+        settings = evaluation["settings"]
+        start = settings["reconstruction"]
+        if not start["noise"] and key in evaluation["scores"]:
+            points = lines.setdefault((start["t"] or run.T, settings["sampler"]["steps"]), [])
+            points.append((f"{start['bits'] or 'float32'}", of_score(key, evaluation["scores"], settings)))
+    # Of one t, reconstructions in another number of steps may stand beside those by bits: no line of this figure.
+    longest = {t: max(len(points) for (other, _), points in lines.items() if other == t) for t, _ in lines}
+    return {t: points for (t, _), points in lines.items() if len(points) == longest[t]}
 
 
 def _strips(runs: Sequence[ComparedRun]) -> Picture:

@@ -188,11 +188,11 @@ def _score_rows(scores: Mapping[str, Mapping[str, float]], head: str, title: str
 
 def _by_start(runs: Sequence[ComparedRun], model: StudyModel, seed: str) -> Table:
     """Reconstructions by the z_t that they start from, with 95 % intervals, and what is reported of the model."""
-    evaluations = {start_of_reconstructions(run.evaluation["settings"]): run.evaluation for run in runs}
-    keys = columns([evaluation["scores"] for evaluation in evaluations.values()])
+    keys = columns([run.evaluation["scores"] for run in runs])
     rows = []
-    for start, evaluation in evaluations.items():
-        scores, settings = evaluation["scores"], evaluation["settings"]
+    for run in runs:
+        scores, settings = run.evaluation["scores"], run.evaluation["settings"]
+        start = start_of_reconstructions(settings)
         intervals = (str(of_score(key, scores, settings)) if key in scores else "-" for key in keys)
         counts = (str(settings["n_test"]), f"{settings['sampler']['steps']}")
         rows.append([Cell(text) for text in (start, *intervals, *counts)])

@@ -173,6 +173,7 @@ class ClaimSubject(Strict):
         t: of the z_t that reconstructions start from; null is T.
         bits: of each of its pixels; null is float32.
         noise: the standard deviation of what is added to it.
+        steps: of the sampler that reconstructs from it; null is those of the only ones that were measured.
     """
 
     model: str
@@ -181,17 +182,19 @@ class ClaimSubject(Strict):
     t: Positive | None = None
     bits: Bits | None = None
     noise: Noise = 0.0
+    steps: Positive | None = None
 
     @property
     def is_disturbed(self) -> bool:
         """Whether it names the z_t that reconstructions start from."""
-        return self.t is not None or self.bits is not None or self.noise > 0
+        return any((self.t, self.bits, self.noise, self.steps))
 
     @model_validator(mode="after")
     def _names_one_start(self) -> ClaimSubject:
         if self.is_disturbed and (self.prior is not None or self.epoch is not None):
             raise PydanticCustomError(
-                "start", "t, bits and noise are of reconstructions by the best weights; leave prior and epoch out"
+                "start",
+                "t, bits, noise and steps are of reconstructions by the best weights; leave prior and epoch out",
             )
         return self
 

@@ -27,12 +27,16 @@ evaluation:
   reconstructions:
     - {models: [long], t: [5, 10, null], bits: [null, 1], n_test: 9, metrics: [rmse, class_kept]}
     - {models: [long], noise: [0.5], metrics: [rmse]}
+    - {models: [long], t: [5], steps: 2, metrics: [rmse]}
 claims:
-  - {better: {model: long, t: 5}, than: {model: long, t: 5, bits: 1}, metric: class_kept}
+  - {better: {model: long, t: 5, steps: 4}, than: {model: long, t: 5, bits: 1}, metric: class_kept}
   - {of: {model: long, t: 10, bits: 1}, metric: rmse, at_most: 0.9}
   - {of: {model: long, noise: 0.5}, metric: rmse, at_most: 0.9}
   - {of: {model: long, t: 7}, metric: rmse, at_most: 0.9}
   - {of: {model: short, t: 5}, metric: rmse, at_most: 0.9}
+  - {of: {model: long, t: 5, steps: 2}, metric: rmse, at_most: 0.9}
+  - {of: {model: long, t: 5}, metric: rmse, at_most: 0.9}
+  - {of: {model: short, t: 20}, metric: rmse, at_most: 0.9}
 figures: [{title: How many bits, show: bits}]
 """
 
@@ -62,22 +66,22 @@ def test_reconstructions_from_other_zt_are_measured_once_shown_and_claimed(
 ) -> None:
     result = cli(*mine)
     assert result.code == 0, result.err
-    assert Counter(measurements) == {"short": 1, "long": 1 + 3 * 2 + 1}
+    assert Counter(measurements) == {"short": 1, "long": 1 + 3 * 2 + 2}
     short, long = json.loads(Path("studies/mine/mine.json").read_text())["runs"]
     assert short["by_start"] == []
     starts = [one["settings"]["reconstruction"] for one in long["by_start"]]
-    expected = [(t, bits, 0.0) for t in (5, 10, None) for bits in (None, 1)] + [(None, None, 0.5)]
+    expected = [(t, bits, 0.0) for t in (5, 10, None) for bits in (None, 1)] + [(None, None, 0.5), (5, None, 0.0)]
     assert [(start["t"], start["bits"], start["noise"]) for start in starts] == expected
     # Numbers of z_t are not lost in a coarser precision, whatever else is measured in one.
     assert {one["settings"]["precision"] for one in long["by_start"]} == {"32-true"}
-    assert [one["settings"]["n_test"] for one in long["by_start"]] == [9] * 6 + [10]
+    assert [one["settings"]["n_test"] for one in long["by_start"]] == [9] * 6 + [10, 10]
     scores = [one["scores"] for one in long["by_start"]]
     assert scores[0]["rmse"] < scores[1]["rmse"]
     text, page = Path("studies/mine/mine.md").read_text(), Path("studies/mine/mine.html").read_text()
     rows = re.findall(r"^\| (z_\w+[^|]*?|reported[^|]*?) \| (.*) \|$", text, flags=re.MULTILINE)
     assert [start for start, _ in rows] == [
         "z_5", "z_5, rounded to 1 bits", "z_10", "z_10, rounded to 1 bits", "z_T", "z_T, rounded to 1 bits",
-        "z_T, with noise 0.5", "reported (Table 9)",
+        "z_T, with noise 0.5", "z_5", "reported (Table 9)",
     ]  # fmt: skip
     half = 1.959964 * scores[0]["class_kept_error"]
     assert f"{scores[0]['rmse']:.3g} [" in rows[0][1]
@@ -85,11 +89,18 @@ def test_reconstructions_from_other_zt_are_measured_once_shown_and_claimed(
     assert "| 0.25 |" in f"| {rows[-1][1]} |"
     assert "class_kept of reconstructions by the bits of each pixel" in page
     claims = json.loads(Path("studies/mine/mine.json").read_text())["claims"]
-    assert "class_kept: long from z_5 " in claims[0]["evidence"]
+    assert "class_kept: long from z_5, in 4 steps " in claims[0]["evidence"]
     assert "long from z_5, rounded to 1 bits" in claims[0]["evidence"]
-    assert claims[0]["text"] == "long from z_5 has a better class_kept than long from z_5, rounded to 1 bits."
-    assert [claim["verdict"] == "not measured" for claim in claims] == [False, False, False, True, True]
+    assert claims[0]["text"] == (
+        "long from z_5, in 4 steps has a better class_kept than long from z_5, rounded to 1 bits."
+    )
+    measured = [claim["verdict"] != "not measured" for claim in claims]
+    assert measured == [True, True, True, False, False, True, False, True]
     assert claims[3]["evidence"] == "no reconstructions of long from z_7 were measured"
+    assert claims[5]["evidence"].startswith(f"rmse: long from z_5, in 2 steps {scores[7]['rmse']:.3g}")
+    assert claims[6]["evidence"] == "reconstructions of long from z_5 were measured in 2 and in 4 steps; name the steps"
+    # What an evaluation reconstructs beside its samples is from z_T, too.
+    assert claims[7]["evidence"].startswith(f"rmse: short from z_T {short['scores']['rmse']:.3g}")
     # Made again, nothing is measured again.
     del measurements[:]
     assert cli(*mine).code == 0
@@ -125,7 +136,8 @@ def test_what_is_measured_without_samples_is_found_again_whatever_the_prior(
     [
         (("t: [5,", "t: [500,"), "evaluation.reconstructions.t of 'long' must be in 1..20, its steps; got 500"),
         (("t: [5,", "t: [0,"), "evaluation.reconstructions.0.t.0"),
-        (("noise: [0.5]", "noise: [0]"), "'long': two groups start from t T, bits all, noise 0; name it in one"),
+        (("noise: [0.5]", "noise: [0]"), "'long': two groups start from t T, bits all, noise 0, in 4 steps"),
+        (("steps: 2", "steps: 4"), "'long': two groups start from t 5, bits all, noise 0, in 4 steps; name it in one"),
         (("bits: [null, 1]", "bits: [17]"), "evaluation.reconstructions.0.bits.0"),
         (("noise: [0.5]", "noise: [-1.0]"), "evaluation.reconstructions.1.noise.0"),
         (("metrics: [rmse, class_kept]", "metrics: [fid]"), "unknown metric of reconstructions 'fid'"),
@@ -152,7 +164,7 @@ def test_a_model_can_be_measured_alone_before_the_study(cli, mine: list[object],
     assert not Path("studies/mine/short").exists()
     assert not list(Path("studies/mine").glob("mine.*"))
     assert "no run of short" not in result.out
-    assert "long from z_5 has a better class_kept" in result.out
+    assert "long from z_5, in 4 steps has a better class_kept" in result.out
     del measurements[:]
     assert cli(*mine).code == 0
     assert measurements == ["short"]
@@ -180,8 +192,8 @@ def test_an_evaluation_that_is_interrupted_costs_itself_alone(
     assert cli(*mine).code == 1
     assert cli(*mine).code == 0
     assert calls[3] == calls[4]
-    assert len(calls) == 1 + (1 + 3 * 2 + 1) + 1
-    assert len(Run(Path("studies/mine/long")).evaluations()) == 1 + 3 * 2 + 1
+    assert len(calls) == 1 + (1 + 3 * 2 + 2) + 1
+    assert len(Run(Path("studies/mine/long")).evaluations()) == 1 + 3 * 2 + 2
 
 
 def test_a_budget_says_on_how_many_images_a_model_is_measured(cli, mine: list[object]) -> None:
