@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from diffcli.utils.errors import RunError as RunError
     from diffcli.utils.errors import UserError as UserError
 
-__version__ = "1.1.0"
+__version__ = "1.2.0"
 """The one place of it: the package's metadata are made of this."""
 
 _HOMES = {
