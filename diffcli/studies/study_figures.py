@@ -58,9 +58,9 @@ def figures(result: StudyResult, processes: Processes) -> list[FigureView]:
 
 def _figure(figure: StudyFigure, runs: Sequence[ComparedRun], processes: Processes) -> FigureView:
     if figure.show in BY_EPOCH:
-        return _by_epoch(figure, runs, BY_EPOCH[figure.show])
+        return _by_epoch(figure, runs, BY_EPOCH[figure.show], processes)
     if figure.show in FINAL:
-        pictures = [_with_caption(final_picture(run, FINAL[figure.show], processes), run) for run in runs]
+        pictures = [_final(run, FINAL[figure.show], processes) for run in runs]
         return FigureView(figure.title, [("", pictures)], figure.about)
     if figure.show == "loss":
         pictures = [_loss(run) for run in runs if run.run.history()]
@@ -74,17 +74,18 @@ def _figure(figure: StudyFigure, runs: Sequence[ComparedRun], processes: Process
     return FigureView(figure.title, [("", pictures)], figure.about)
 
 
-def _with_caption(picture: Picture, run: ComparedRun) -> Picture:
-    settings = run.evaluation["settings"]
+def _final(run: ComparedRun, kind: str, processes: Processes) -> Picture:
+    """The picture of a run's best weights, which its caption names."""
+    picture, settings = final_picture(run, kind, processes), run.evaluation["settings"]
     steps, prior = settings["sampler"]["steps"], settings["prior"]
     return replace(
         picture, caption=f"{run.name}: {picture.caption}, epoch {settings['epoch']}, {steps} steps, prior {prior}"
     )
 
 
-def _by_epoch(figure: StudyFigure, runs: Sequence[ComparedRun], kind: str) -> FigureView:
+def _by_epoch(figure: StudyFigure, runs: Sequence[ComparedRun], kind: str, processes: Processes) -> FigureView:
     """A row for each of the figure's epochs that were reached, and for the last one; in it a picture of each run that
-    has one."""
+    has one. Runs that ended before the figure does have one of their best weights, where those are later ones."""
     pictures_by_run = {run.name: epoch_pictures(run.run) for run in runs}
     all_epochs = sorted(
         {epoch for pictures in pictures_by_run.values() for epoch, of_kind in pictures if of_kind == kind}
@@ -100,6 +101,10 @@ def _by_epoch(figure: StudyFigure, runs: Sequence[ComparedRun], kind: str) -> Fi
         captions = {name: f"{name}, {kind} samples after epoch {epoch}" for name in of_epoch}
         pictures = [picture_of(file, captions[name], kind == SAMPLES) for name, file in of_epoch.items()]
         rows.append((f"Epoch {epoch}", pictures))
+    shorter = [run for run in runs if figure.epochs and (figure.epochs[-1], kind) not in pictures_by_run[run.name]]
+    later = [run for run in shorter if run.evaluation["settings"]["epoch"] > max(epochs, default=0)]
+    if later:
+        rows.append(("Best weights", [_final(run, kind, processes) for run in later]))
     gaps = [
         f"{name} at epoch {epoch}"
         for epoch in figure.epochs
