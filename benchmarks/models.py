@@ -6,7 +6,8 @@
 ``python -m benchmarks.models --priors mixture --n-fid 304 --n-test 250 --description ... emoji=RUN``, the run one of
 ``colour-fast`` on the pictures of docs/how-to/own-images.md.
 
-Each run's model is measured as it is and with its weights in float16; the latter is written into ``diffcli/models``
+Each run's model is measured as it is and with its weights in float16; the latter is written into
+``diffcli/inference/weights``
 with the scores that were measured of it, and both are printed side by side.
 """
 

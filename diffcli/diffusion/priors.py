@@ -319,7 +319,7 @@ class Gaussian(Mixture):
 
 
 class BlurredData(Prior):
-    """A_T x_0 of training images, drawn at random: the best that any prior can do, for study.
+    """A_T x_0 of training images, drawn at random: what networks learn from, for study.
 
     What comes out restores training images; it is not generation.
     """
