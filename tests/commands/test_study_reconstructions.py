@@ -94,8 +94,8 @@ def test_reconstructions_from_other_zt_are_measured_once_shown_and_claimed(
     assert claims[0]["text"] == (
         "long from z_5, in 4 steps has a better class_kept than long from z_5, rounded to 1 bits."
     )
-    measured = [claim["verdict"] != "not measured" for claim in claims]
-    assert measured == [True, True, True, False, False, True, False, True]
+    verdicts = [claim["verdict"] != "not measured" for claim in claims]
+    assert verdicts == [True, True, True, False, False, True, False, True]
     assert claims[3]["evidence"] == "no reconstructions of long from z_7 were measured"
     assert claims[5]["evidence"].startswith(f"rmse: long from z_5, in 2 steps {scores[7]['rmse']:.3g}")
     assert claims[6]["evidence"] == "reconstructions of long from z_5 were measured in 2 and in 4 steps; name the steps"
