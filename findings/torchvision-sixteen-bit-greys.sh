@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One grey PNG of 16 bits is four different things in torchvision 0.29.1: the classic ToTensor() gives int16 in which the brighter half is negative, so that
+# One grey PNG of 16 bits is three different pictures in torchvision 0.29.1: the classic ToTensor() gives int16 in which the brighter half is negative, so that
 # white is -1 and black 0; ImageFolder's loader gives 8 bits in which nearly everything is white, for what is above 255 of 65,535 is clipped; v2's ToImage with
 # ToDtype(float32, scale=True), and decode_image, give the picture. Nothing warns.
 # It hurts whoever trains on microscopy, X-rays, depth or astronomy, which come as such files: the network learns white squares, or negatives with a tear at half

@@ -36,13 +36,13 @@ WORDS = {
 def start_of_reconstructions(settings: Mapping[str, Any]) -> str:
     """The start of an evaluation's reconstructions in words: ``z_60, rounded to 8 bits, with noise 0.002``.
 
-    A claim's start may name the sampler's steps, too: ``z_60, in 20 steps``.
+    A claim's start may name the sampler's steps, too: ``z_60, in 20 steps from T``.
     """
     start = settings.get("reconstruction") or {}
     words = [f"z_{start.get('t') or 'T'}"]
     words += [f"rounded to {start['bits']} bits"] if start.get("bits") else []
     words += [f"with noise {start['noise']:g}"] if start.get("noise") else []
-    words += [f"in {start['steps']} steps"] if start.get("steps") else []
+    words += [f"in {start['steps']} steps from T"] if start.get("steps") else []
     return ", ".join(words)
 
 

@@ -11,8 +11,7 @@ Verdict = Literal[
     "confirmed", "not confirmed", "not settled", "the judges disagree", "not measured", "true by construction"
 ]
 OPEN: Sequence[Verdict] = ("not settled", "not measured")
-"""Verdicts that leave a claim open: more images, or more runs, may change them. Of judges who disagree each has
-settled it for itself."""
+"""Verdicts that leave a claim open. Where judges disagree, two of them have settled it, in opposite ways."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from diffcli.studies.study_schema import StudyBound, StudyClaim
 ORDER: Sequence[Verdict] = (
     "not confirmed",
     "not measured",
-    "the judges disagree",
     "not settled",
+    "the judges disagree",
     "confirmed",
     "true by construction",
 )

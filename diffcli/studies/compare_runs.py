@@ -14,7 +14,7 @@ from diffcli.checkpoints.diffusers_folder import pickle_hint
 from diffcli.checkpoints.evaluations import Evaluation
 from diffcli.checkpoints.model_file import fingerprint, is_model_file, read_metadata, ready_models
 from diffcli.checkpoints.runs import Run, runs_root
-from diffcli.config.build import candidate_priors
+from diffcli.config.build import build_degradation, candidate_priors
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.evaluation.evaluate import measure
 from diffcli.evaluation.intervals import Interval
@@ -234,9 +234,10 @@ def _claims(runs: Sequence[ComparedRun]) -> list[Claim]:
         first.setdefault(run.preset_name, run)
     names = [run.preset_name for run in runs]
     run_names = {name: run.name for name, run in first.items() if names.count(name) > 1}
-    return check_report({name: _result(run) for name, run in first.items()}, run_names)
+    return check_report({name: results_of(run) for name, run in first.items()}, run_names)
 
 
-def _result(run: ComparedRun) -> RunResults:
+def results_of(run: ComparedRun) -> RunResults:
+    """What claims read of a compared run."""
     facts = {} if run.alpha_T is None else {"alpha_T": Interval.exact(run.alpha_T)}
-    return RunResults(run.evaluation, facts=facts)
+    return RunResults(run.evaluation, facts=facts, T=build_degradation(run.preset).T)

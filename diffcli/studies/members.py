@@ -158,12 +158,14 @@ def _check_measurable(
     starts: set[tuple[int | None, int | None, float, int]] = set()
     for group in reconstructions_of(evaluation, label):
         steps = len(path_of(preset.sampler, degradation, group.steps or evaluation.steps)) - 1
-        group_starts = set(product(group.t, group.bits, group.noise, [steps]))
+        # z_T has two names.
+        ts = [None if t == degradation.T else t for t in group.t]
+        group_starts = set(product(ts, group.bits, group.noise, [steps]))
         if common := group_starts & starts:
             t, bits, noise, steps = common.pop()
             raise UserError(
                 f"evaluation.reconstructions of '{label}': two groups start from t {t or 'T'}, bits {bits or 'all'}, "
-                f"noise {noise:g}, in {steps} steps; name it in one"
+                f"noise {noise:g}, in {steps} steps from T; name it in one"
             )
         starts |= group_starts
         for t in group.t:

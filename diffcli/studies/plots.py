@@ -143,22 +143,23 @@ def loss_by_t_figure(losses: Mapping[str, Sequence[float | None]]) -> Figure:
     return figure
 
 
-def bits_figure(shares: Mapping[str, Mapping[int, Sequence[tuple[str, Interval]]]], score: str) -> Figure:
+def bits_figure(shares: Mapping[str, Mapping[str, Sequence[tuple[str, Interval]]]], score: str) -> Figure:
     """A score of reconstructions over the bits of the z_t that they start from, with 95 % intervals.
 
     Args:
-        shares: by run, a panel each, and in it by t, a line each, the score for each number of bits, in their order.
+        shares: by run, a panel each, and in it by t in words, a line each, the score for each number of bits, in their
+            order.
         score: the score's name.
     """
     figure = empty_figure(1 + 3.6 * len(shares), 4, layout="constrained")
     cells = figure.subplots(1, len(shares), squeeze=False, sharey=True)[0]
     for cell, (name, lines) in zip(cells, shares.items(), strict=True):
         bits = list(dict.fromkeys(label for points in lines.values() for label, _ in points))
-        for t, points in lines.items():
+        for name_of_line, points in lines.items():
             places = [bits.index(label) for label, _ in points]
             intervals = [interval for _, interval in points]
             margins = [[i.value - i.low for i in intervals], [i.high - i.value for i in intervals]]
-            cell.errorbar(places, [i.value for i in intervals], margins, marker="o", capsize=3, label=f"$t = {t}$")
+            cell.errorbar(places, [i.value for i in intervals], margins, marker="o", capsize=3, label=name_of_line)
         cell.set(xticks=range(len(bits)), xticklabels=bits, xlabel="bits of each pixel of $z_t$", title=literal(name))
         cell.grid(alpha=0.3)
         cell.legend(fontsize="small")

@@ -27,7 +27,7 @@ class RunResults:
         evaluation: as ``eval.json`` holds it, of the best checkpoint.
         by_epoch: the same of the weights kept after an epoch.
         facts: by the names of ``FACTS``.
-        by_start: evaluations of reconstructions from other z_t than z_T as it is.
+        by_start: evaluations of reconstructions alone: from other z_t than z_T as it is, or from that in other steps.
         T: the degradation's last step; None is not known.
     """
 
@@ -157,15 +157,24 @@ def _start_of(run: RunResults, subject: ClaimSubject) -> dict[str, Any]:
 def _of_start(run: RunResults, subject: ClaimSubject) -> tuple[Mapping[str, float], Mapping[str, Any]]:
     start = _start_of(run, subject)
     name = f"reconstructions of {subject.model} from {start_of_reconstructions(start)}"
-    # What was measured beside the samples is from z_T, and stands in where nothing else is.
-    for evaluations in (run.by_start, [run.evaluation]):
-        matches = [one for one in evaluations if _starts_as(subject, start["reconstruction"], one.get("settings", {}))]
-        counts = sorted({_steps_of(one["settings"]) or 0 for one in matches})
-        if len(counts) > 1:
-            raise NotMeasured(f"{name} were measured in {' and in '.join(map(str, counts))} steps; name the steps")
-        if matches:
-            return matches[0]["scores"], matches[0]["settings"]
+    matches = [one for one in run.by_start if _starts_as(subject, start["reconstruction"], one["settings"])]
+    counts = sorted({_steps_of(one["settings"]) or 0 for one in matches})
+    if len(counts) > 1:
+        raise NotMeasured(f"{name} were measured in {' and in '.join(map(str, counts))} steps from T; name the steps")
+    if matches:
+        return matches[0]["scores"], matches[0]["settings"]
+    # What an evaluation reconstructs beside its samples is from z_T, in steps that a claim has to name to mean it.
+    settings = run.evaluation.get("settings", {})
+    if subject.steps is not None and _starts_as(subject, start["reconstruction"], settings):
+        scores = run.evaluation["scores"]
+        return {key: score for key, score in scores.items() if _may_be_of_reconstructions(key)}, settings
     raise NotMeasured(f"no {name} were measured")
+
+
+def _may_be_of_reconstructions(key: str) -> bool:
+    """Whether a score is one of reconstructions, or what stands beside one."""
+    entry = metric_of(key)
+    return entry is None or entry.source == "reconstructions"
 
 
 def _starts_as(subject: ClaimSubject, start: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

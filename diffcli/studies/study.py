@@ -116,7 +116,7 @@ def _by_start(
     processes: Processes,
     settings: Mapping[str, Any],
 ) -> list[ComparedRun]:
-    """Evaluations of reconstructions from other z_t than z_T as it is."""
+    """Evaluations of the groups of reconstructions that a study measures beside."""
     result = []
     for group in reconstructions_of(evaluation, member.label):
         changes = {key: value for key in ("n_test", "steps") if (value := getattr(group, key)) is not None}

@@ -85,7 +85,7 @@ def _final(run: ComparedRun, kind: str, processes: Processes) -> Picture:
 
 def _by_epoch(figure: StudyFigure, runs: Sequence[ComparedRun], kind: str, processes: Processes) -> FigureView:
     """A row for each of the figure's epochs that were reached, and for the last one; in it a picture of each run that
-    has one. Runs that ended before the figure does have one of their best weights, where those are later ones."""
+    has one. Runs whose pictures end before the figure does have one of their best weights, where those are later."""
     pictures_by_run = {run.name: epoch_pictures(run.run) for run in runs}
     all_epochs = sorted(
         {epoch for pictures in pictures_by_run.values() for epoch, of_kind in pictures if of_kind == kind}
@@ -101,8 +101,12 @@ def _by_epoch(figure: StudyFigure, runs: Sequence[ComparedRun], kind: str, proce
         captions = {name: f"{name}, {kind} samples after epoch {epoch}" for name in of_epoch}
         pictures = [picture_of(file, captions[name], kind == SAMPLES) for name, file in of_epoch.items()]
         rows.append((f"Epoch {epoch}", pictures))
-    shorter = [run for run in runs if figure.epochs and (figure.epochs[-1], kind) not in pictures_by_run[run.name]]
-    later = [run for run in shorter if run.evaluation["settings"]["epoch"] > max(epochs, default=0)]
+    lasts = {
+        name: max((epoch for epoch in epochs if (epoch, kind) in pictures), default=0)
+        for name, pictures in pictures_by_run.items()
+    }
+    shorter = [run for run in runs if lasts[run.name] < max(figure.epochs, default=0)]
+    later = [run for run in shorter if run.evaluation["settings"]["epoch"] > lasts[run.name]]
     if later:
         rows.append(("Best weights", [_final(run, kind, processes) for run in later]))
     gaps = [
@@ -142,7 +146,7 @@ def _bits(figure: StudyFigure, runs: Mapping[str, MemberResult]) -> FigureView:
         )
         else "rmse"
     )
-    curves = {label: lines for label, run in runs.items() if (lines := _lines_by_bits(run, key))}
+    curves = {label: lines for label, run in runs.items() if (lines := lines_by_bits(run, key))}
     gaps = [f"{label}, not measured by bits of z_t" for label in figure.models if label not in curves]
     if not curves:
         return FigureView(figure.title, [], figure.about, gaps)
@@ -150,8 +154,8 @@ def _bits(figure: StudyFigure, runs: Mapping[str, MemberResult]) -> FigureView:
     return FigureView(figure.title, [("", [picture_of(bits_figure(curves, key), caption)])], figure.about, gaps)
 
 
-def _lines_by_bits(run: MemberResult, key: str) -> dict[int, list[tuple[str, Interval]]]:
-    """By t, a score for each number of bits, of reconstructions that differ in nothing else."""
+def lines_by_bits(run: MemberResult, key: str) -> dict[str, list[tuple[str, Interval]]]:
+    """By t in words, a score for each number of bits, of reconstructions that differ in nothing else."""
     lines: dict[tuple[int, int], list[tuple[str, Interval]]] = {}
     for evaluation in (one.evaluation for one in run.by_start):
         settings = evaluation["settings"]
@@ -159,9 +163,15 @@ def _lines_by_bits(run: MemberResult, key: str) -> dict[int, list[tuple[str, Int
         if not start["noise"] and key in evaluation["scores"]:
             points = lines.setdefault((start["t"] or run.T, settings["sampler"]["steps"]), [])
             points.append((f"{start['bits'] or 'float32'}", of_score(key, evaluation["scores"], settings)))
-    # Of one t, reconstructions in another number of steps may stand beside those by bits: no line of this figure.
+    # Of one t, reconstructions in another number of steps may stand beside those by bits: no line of this figure,
+    # unless they are by as many.
     longest = {t: max(len(points) for (other, _), points in lines.items() if other == t) for t, _ in lines}
-    return {t: points for (t, _), points in lines.items() if len(points) == longest[t]}
+    kept = {key: points for key, points in lines.items() if len(points) == longest[key[0]]}
+    several = {t for t, _ in kept if sum(other == t for other, _ in kept) > 1}
+    return {
+        f"$t = {t}$" + (f", {steps} steps from T" if t in several else ""): points
+        for (t, steps), points in kept.items()
+    }
 
 
 def _strips(runs: Sequence[ComparedRun]) -> Picture:

@@ -123,7 +123,8 @@ class StudyEvaluation(Strict):
         metrics: names; none is all that are not costly.
         precision: in which the networks compute here, as ``training.precision``; another one is measured anew.
         by_epoch: also measures the weights kept along the training; null does not.
-        reconstructions: also measures reconstructions from other z_t than z_T as it is.
+        reconstructions: also measures reconstructions from other z_t than z_T as it is, or from that in other steps or
+            of more images.
     """
 
     n_test: Positive | None = None
@@ -173,7 +174,8 @@ class ClaimSubject(Strict):
         t: of the z_t that reconstructions start from; null is T.
         bits: of each of its pixels; null is float32.
         noise: the standard deviation of what is added to it.
-        steps: of the sampler that reconstructs from it; null is those of the only ones that were measured.
+        steps: of the sampler from T; null is those of the only group that was measured from this z_t. Where no group
+            was, the evaluation itself answers for z_T, if they are its own.
     """
 
     model: str
@@ -186,7 +188,7 @@ class ClaimSubject(Strict):
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether it names the z_t that reconstructions start from."""
+        """Whether it names the z_t that reconstructions start from, or the steps from it."""
         return any((self.t, self.bits, self.noise, self.steps))
 
     @model_validator(mode="after")

@@ -36,7 +36,10 @@ claims:
   - {of: {model: short, t: 5}, metric: rmse, at_most: 0.9}
   - {of: {model: long, t: 5, steps: 2}, metric: rmse, at_most: 0.9}
   - {of: {model: long, t: 5}, metric: rmse, at_most: 0.9}
+  - {of: {model: short, t: 20, steps: 4}, metric: rmse, at_most: 0.9}
   - {of: {model: short, t: 20}, metric: rmse, at_most: 0.9}
+  - {of: {model: short, t: 20, steps: 4}, metric: fid, at_most: 0.9}
+  - {of: {model: long, steps: 2}, metric: rmse, at_most: 0.9}
 figures: [{title: How many bits, show: bits}]
 """
 
@@ -89,18 +92,23 @@ def test_reconstructions_from_other_zt_are_measured_once_shown_and_claimed(
     assert "| 0.25 |" in f"| {rows[-1][1]} |"
     assert "class_kept of reconstructions by the bits of each pixel" in page
     claims = json.loads(Path("studies/mine/mine.json").read_text())["claims"]
-    assert "class_kept: long from z_5, in 4 steps " in claims[0]["evidence"]
+    assert "class_kept: long from z_5, in 4 steps from T " in claims[0]["evidence"]
     assert "long from z_5, rounded to 1 bits" in claims[0]["evidence"]
     assert claims[0]["text"] == (
-        "long from z_5, in 4 steps has a better class_kept than long from z_5, rounded to 1 bits."
+        "long from z_5, in 4 steps from T has a better class_kept than long from z_5, rounded to 1 bits."
     )
     verdicts = [claim["verdict"] != "not measured" for claim in claims]
-    assert verdicts == [True, True, True, False, False, True, False, True]
+    assert verdicts == [True, True, True, False, False, True, False, True, False, False, False]
     assert claims[3]["evidence"] == "no reconstructions of long from z_7 were measured"
-    assert claims[5]["evidence"].startswith(f"rmse: long from z_5, in 2 steps {scores[7]['rmse']:.3g}")
-    assert claims[6]["evidence"] == "reconstructions of long from z_5 were measured in 2 and in 4 steps; name the steps"
-    # What an evaluation reconstructs beside its samples is from z_T, too.
-    assert claims[7]["evidence"].startswith(f"rmse: short from z_T {short['scores']['rmse']:.3g}")
+    assert claims[5]["evidence"].startswith(f"rmse: long from z_5, in 2 steps from T {scores[7]['rmse']:.3g}")
+    assert claims[6]["evidence"] == (
+        "reconstructions of long from z_5 were measured in 2 and in 4 steps from T; name the steps"
+    )
+    # What an evaluation reconstructs beside its samples is from z_T, too, and is meant where its steps are named.
+    assert claims[7]["evidence"].startswith(f"rmse: short from z_T, in 4 steps from T {short['scores']['rmse']:.3g}")
+    assert claims[8]["evidence"] == "no reconstructions of short from z_T were measured"
+    assert claims[9]["evidence"] == "fid was not measured of short"
+    assert claims[10]["evidence"] == "no reconstructions of long from z_T, in 2 steps from T were measured"
     # Made again, nothing is measured again.
     del measurements[:]
     assert cli(*mine).code == 0
@@ -136,14 +144,19 @@ def test_what_is_measured_without_samples_is_found_again_whatever_the_prior(
     [
         (("t: [5,", "t: [500,"), "evaluation.reconstructions.t of 'long' must be in 1..20, its steps; got 500"),
         (("t: [5,", "t: [0,"), "evaluation.reconstructions.0.t.0"),
-        (("noise: [0.5]", "noise: [0]"), "'long': two groups start from t T, bits all, noise 0, in 4 steps"),
-        (("steps: 2", "steps: 4"), "'long': two groups start from t 5, bits all, noise 0, in 4 steps; name it in one"),
+        (("noise: [0.5]", "noise: [0]"), "'long': two groups start from t T, bits all, noise 0, in 4 steps from T"),
+        (
+            ("steps: 2", "steps: 4"),
+            "'long': two groups start from t 5, bits all, noise 0, in 4 steps from T; name it in one",
+        ),
         (("bits: [null, 1]", "bits: [17]"), "evaluation.reconstructions.0.bits.0"),
         (("noise: [0.5]", "noise: [-1.0]"), "evaluation.reconstructions.1.noise.0"),
         (("metrics: [rmse, class_kept]", "metrics: [fid]"), "unknown metric of reconstructions 'fid'"),
         (("{models: [long], t", "{models: [lang], t"), "did you mean 'long'"),
         (("{models: [long], t", "{model: [long], t"), "did you mean 'evaluation.reconstructions.0.models'"),
+        (("t: [5], steps: 2", "t: [20], steps: 4"), "'long': two groups start from t T, bits all, noise 0, in 4 steps"),
         (("{model: long, t: 7}", "{model: long, t: 7, epoch: 1}"), "leave prior and epoch out"),
+        (("{model: long, t: 7}", "{model: long, steps: 4, epoch: 1}"), "leave prior and epoch out"),
     ],
 )
 def test_a_start_that_cannot_be_costs_a_line_before_anything_is_trained(
@@ -164,7 +177,7 @@ def test_a_model_can_be_measured_alone_before_the_study(cli, mine: list[object],
     assert not Path("studies/mine/short").exists()
     assert not list(Path("studies/mine").glob("mine.*"))
     assert "no run of short" not in result.out
-    assert "long from z_5, in 4 steps has a better class_kept" in result.out
+    assert "long from z_5, in 4 steps from T has a better class_kept" in result.out
     del measurements[:]
     assert cli(*mine).code == 0
     assert measurements == ["short"]

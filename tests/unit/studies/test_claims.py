@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from scipy import stats
 from small_studies import story
 
+from diffcli.config.presets import load_preset
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score, standard_deviation, wilson
+from diffcli.studies import compare_runs, study_figures
 from diffcli.studies.claim_text import tally
 from diffcli.studies.claims import check
 from diffcli.studies.report import check_report, labels_by_preset, report, reported_scores
@@ -386,3 +389,34 @@ def test_claims_about_zT_are_not_settled_by_other_starts() -> None:
     for start in ({"t": 60}, {"bits": 8}, {"noise": 0.1}):
         assert verdict(claim, a=run(**start)) == "not measured"
         assert verdict(claim | {"metric": "loss"}, a=run(**start)) != "not measured"
+
+
+def test_compared_runs_tell_what_is_kept_of_zT_in_all_steps() -> None:
+    _, preset = load_preset("blur-const", {})
+    settings = {"reconstruction": {"t": None, "bits": None, "noise": 0.0}, "n_test": 4000}
+    for steps, expected in ((100, "confirmed"), (20, "not measured")):
+        evaluation = {"scores": {"class_kept": 0.9}, "settings": settings | {"sampler": {"steps": steps}}}
+        result = compare_runs.results_of(SimpleNamespace(evaluation=evaluation, alpha_T=None, preset=preset))
+        verdicts = {claim.text: claim.verdict for claim in check_report({"blur-const": result}, {})}
+        assert [verdict for text, verdict in verdicts.items() if "in four of five" in text] == [expected]
+
+
+def test_reconstructions_in_two_numbers_of_steps_are_two_lines_by_bits() -> None:
+    def member(*starts: tuple[int, int | None]) -> Any:
+        evaluations = [
+            {
+                "scores": {"rmse": steps + (bits or 0)},
+                "settings": {"reconstruction": {"t": 5, "bits": bits, "noise": 0.0}, "sampler": {"steps": steps}},
+            }
+            for steps, bits in starts
+        ]
+        return SimpleNamespace(T=10, by_start=[SimpleNamespace(evaluation=one) for one in evaluations])
+
+    def names(*starts: tuple[int, int | None]) -> list[str]:
+        return list(study_figures.lines_by_bits(member(*starts), "rmse"))
+
+    assert names((20, None), (20, 8), (100, None)) == ["$t = 5$"]
+    assert names((20, None), (20, 8), (100, None), (100, 8)) == [
+        "$t = 5$, 20 steps from T",
+        "$t = 5$, 100 steps from T",
+    ]
