@@ -238,6 +238,6 @@ def _claims(runs: Sequence[ComparedRun]) -> list[Claim]:
 
 
 def results_of(run: ComparedRun) -> RunResults:
-    """What claims read of a compared run."""
+    """The results of a compared run, as claims read them."""
     facts = {} if run.alpha_T is None else {"alpha_T": Interval.exact(run.alpha_T)}
     return RunResults(run.evaluation, facts=facts, T=build_degradation(run.preset).T)

@@ -166,11 +166,11 @@ def lines_by_bits(run: MemberResult, key: str) -> dict[str, list[tuple[str, Inte
     # Of one t, reconstructions in another number of steps may stand beside those by bits: no line of this figure,
     # unless they are by as many.
     longest = {t: max(len(points) for (other, _), points in lines.items() if other == t) for t, _ in lines}
-    kept = {key: points for key, points in lines.items() if len(points) == longest[key[0]]}
-    several = {t for t, _ in kept if sum(other == t for other, _ in kept) > 1}
+    curves = {key: points for key, points in lines.items() if len(points) == longest[key[0]]}
+    ambiguous_ts = {t for t, _ in curves if sum(other == t for other, _ in curves) > 1}
     return {
-        f"$t = {t}$" + (f", {steps} steps from T" if t in several else ""): points
-        for (t, steps), points in kept.items()
+        f"$t = {t}$" + (f", {steps} steps from T" if t in ambiguous_ts else ""): points
+        for (t, steps), points in curves.items()
     }
 
 
