@@ -7,8 +7,7 @@
 ``colour-fast`` on the pictures of docs/how-to/own-images.md.
 
 Each run's model is measured as it is and with its weights in float16; the latter is written into
-``diffcli/inference/weights``
-with the scores that were measured of it, and both are printed side by side.
+``diffcli/inference/weights`` with the scores that were measured of it, and both are printed side by side.
 """
 
 from __future__ import annotations

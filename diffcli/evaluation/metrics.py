@@ -228,7 +228,9 @@ def from_zT(scores: Mapping[str, float], settings: Mapping[str, Any]) -> Mapping
     """
     if not any((settings.get("reconstruction") or {}).values()):
         return scores
-    names = measured_on("reconstructions")
-    return {
-        key: value for key, value in scores.items() if (metric := metric_of(key)) is None or metric.name not in names
-    }
+    return scores_on(("samples", "denoiser"), scores)
+
+
+def scores_on(sources: Sequence[str], scores: Mapping[str, float]) -> dict[str, float]:
+    """The scores that are measured on these, as ``measured_on`` names them, and what is no metric's own."""
+    return {key: value for key, value in scores.items() if (entry := metric_of(key)) is None or entry.source in sources}

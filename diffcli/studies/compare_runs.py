@@ -14,7 +14,7 @@ from diffcli.checkpoints.diffusers_folder import pickle_hint
 from diffcli.checkpoints.evaluations import Evaluation
 from diffcli.checkpoints.model_file import fingerprint, is_model_file, read_metadata, ready_models
 from diffcli.checkpoints.runs import Run, runs_root
-from diffcli.config.build import build_degradation, candidate_priors
+from diffcli.config.build import candidate_priors
 from diffcli.diffusion.degradations import GaussianNoise
 from diffcli.evaluation.evaluate import measure
 from diffcli.evaluation.intervals import Interval
@@ -120,6 +120,7 @@ def plan_evaluation(run: Run, options: EvaluateOptions, every_prior: bool = True
         run,
         name,
         preset,
+        degradation.T,
         alpha_T,
         options,
         _settings_of(subject, options),
@@ -240,4 +241,4 @@ def _claims(runs: Sequence[ComparedRun]) -> list[Claim]:
 def results_of(run: ComparedRun) -> RunResults:
     """The results of a compared run, as claims read them."""
     facts = {} if run.alpha_T is None else {"alpha_T": Interval.exact(run.alpha_T)}
-    return RunResults(run.evaluation, facts=facts, T=build_degradation(run.preset).T)
+    return RunResults(run.evaluation, facts=facts, T=run.T)

@@ -23,6 +23,7 @@ class ComparedRun:
     run: Run
     preset_name: str
     preset: Preset
+    T: int
     alpha_T: float | None
     options: EvaluateOptions
     settings: dict[str, Any]

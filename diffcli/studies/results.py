@@ -8,7 +8,7 @@ from typing import Any
 
 from diffcli.diffusion.priors import PRIORS
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score
-from diffcli.evaluation.metrics import from_zT, is_beside, metric_of
+from diffcli.evaluation.metrics import from_zT, is_beside, metric_of, scores_on
 from diffcli.inference.pictures import RESTORATION
 from diffcli.studies.best_values import start_of_reconstructions
 from diffcli.studies.facts import FACTS
@@ -157,7 +157,7 @@ def _start_of(run: RunResults, subject: ClaimSubject) -> dict[str, Any]:
 def _of_start(run: RunResults, subject: ClaimSubject) -> tuple[Mapping[str, float], Mapping[str, Any]]:
     start = _start_of(run, subject)
     name = f"reconstructions of {subject.model} from {start_of_reconstructions(start)}"
-    matches = [one for one in run.by_start if _starts_as(subject, start["reconstruction"], one["settings"])]
+    matches = [one for one in run.by_start if _starts_as(start["reconstruction"], one["settings"])]
     counts = sorted({_steps_of(one["settings"]) or 0 for one in matches})
     if len(counts) > 1:
         raise NotMeasured(f"{name} were measured in {' and in '.join(map(str, counts))} steps from T; name the steps")
@@ -165,22 +165,15 @@ def _of_start(run: RunResults, subject: ClaimSubject) -> tuple[Mapping[str, floa
         return matches[0]["scores"], matches[0]["settings"]
     # What an evaluation reconstructs beside its samples is from z_T, in steps that a claim has to name to mean it.
     settings = run.evaluation.get("settings", {})
-    if subject.steps is not None and _starts_as(subject, start["reconstruction"], settings):
-        scores = run.evaluation["scores"]
-        return {key: score for key, score in scores.items() if _may_be_of_reconstructions(key)}, settings
+    if subject.steps is not None and _starts_as(start["reconstruction"], settings):
+        return scores_on(("reconstructions",), run.evaluation["scores"]), settings
     raise NotMeasured(f"no {name} were measured")
 
 
-def _may_be_of_reconstructions(key: str) -> bool:
-    """Whether a score is one of reconstructions, or what stands beside one."""
-    entry = metric_of(key)
-    return entry is None or entry.source == "reconstructions"
-
-
-def _starts_as(subject: ClaimSubject, start: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Whether an evaluation is of the reconstructions that a claim names."""
-    measured_start = settings.get("reconstruction") or {"t": None, "bits": None, "noise": 0.0}
-    return measured_start | {"steps": subject.steps} == start and subject.steps in (None, _steps_of(settings))
+def _starts_as(start: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether an evaluation is of the reconstructions that a claim names; where it names no steps, in any."""
+    own = settings.get("reconstruction") or {"t": None, "bits": None, "noise": 0.0}
+    return own | {"steps": start["steps"] and _steps_of(settings)} == start
 
 
 def _steps_of(settings: Mapping[str, Any]) -> int | None:

@@ -105,7 +105,6 @@ def _measure(
         _by_epoch(member, evaluation, evaluate_options, processes),
         _facts(member, best, degradation),
         _by_start(member, evaluation, evaluate_options, processes, best.evaluation["settings"]),
-        degradation.T,
     )
 
 

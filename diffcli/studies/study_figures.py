@@ -105,9 +105,8 @@ def _by_epoch(figure: StudyFigure, runs: Sequence[ComparedRun], kind: str, proce
         name: max((epoch for epoch in epochs if (epoch, kind) in pictures), default=0)
         for name, pictures in pictures_by_run.items()
     }
-    shorter = [run for run in runs if lasts[run.name] < max(figure.epochs, default=0)]
-    later = [run for run in shorter if run.evaluation["settings"]["epoch"] > lasts[run.name]]
-    if later:
+    end = max(figure.epochs, default=0)
+    if later := [run for run in runs if lasts[run.name] < min(end, run.evaluation["settings"]["epoch"])]:
         rows.append(("Best weights", [_final(run, kind, processes) for run in later]))
     gaps = [
         f"{name} at epoch {epoch}"
@@ -161,7 +160,7 @@ def lines_by_bits(run: MemberResult, key: str) -> dict[str, list[tuple[str, Inte
         settings = evaluation["settings"]
         start = settings["reconstruction"]
         if not start["noise"] and key in evaluation["scores"]:
-            points = lines.setdefault((start["t"] or run.T, settings["sampler"]["steps"]), [])
+            points = lines.setdefault((start["t"] or run.best.T, settings["sampler"]["steps"]), [])
             points.append((f"{start['bits'] or 'float32'}", of_score(key, evaluation["scores"], settings)))
     # Of one t, reconstructions in another number of steps may stand beside those by bits: no line of this figure,
     # unless they are by as many.

@@ -23,14 +23,13 @@ class MemberResult:
     by_epoch: dict[int, ComparedRun]
     facts: dict[str, Interval]
     by_start: list[ComparedRun]
-    T: int
 
     @property
     def results(self) -> RunResults:
         """The results as claims read them."""
         by_epoch = {epoch: run.evaluation for epoch, run in self.by_epoch.items()}
         by_start = [run.evaluation for run in self.by_start]
-        return RunResults(self.best.evaluation, by_epoch, self.facts, by_start, self.T)
+        return RunResults(self.best.evaluation, by_epoch, self.facts, by_start, self.best.T)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from small_studies import story
 
+from diffcli.config.build import build_degradation
 from diffcli.config.presets import load_preset
 from diffcli.evaluation.intervals import Interval, of_repeats, of_score, standard_deviation, wilson
 from diffcli.studies import compare_runs, study_figures
@@ -393,10 +394,11 @@ def test_claims_about_zT_are_not_settled_by_other_starts() -> None:
 
 def test_compared_runs_tell_what_is_kept_of_zT_in_all_steps() -> None:
     _, preset = load_preset("blur-const", {})
+    T = build_degradation(preset).T
     settings = {"reconstruction": {"t": None, "bits": None, "noise": 0.0}, "n_test": 4000}
     for steps, expected in ((100, "confirmed"), (20, "not measured")):
         evaluation = {"scores": {"class_kept": 0.9}, "settings": settings | {"sampler": {"steps": steps}}}
-        result = compare_runs.results_of(SimpleNamespace(evaluation=evaluation, alpha_T=None, preset=preset))
+        result = compare_runs.results_of(SimpleNamespace(evaluation=evaluation, alpha_T=None, T=T))
         verdicts = {claim.text: claim.verdict for claim in check_report({"blur-const": result}, {})}
         assert [verdict for text, verdict in verdicts.items() if "in four of five" in text] == [expected]
 
@@ -410,7 +412,9 @@ def test_reconstructions_in_two_numbers_of_steps_are_two_lines_by_bits() -> None
             }
             for steps, bits in starts
         ]
-        return SimpleNamespace(T=10, by_start=[SimpleNamespace(evaluation=one) for one in evaluations])
+        return SimpleNamespace(
+            best=SimpleNamespace(T=10), by_start=[SimpleNamespace(evaluation=one) for one in evaluations]
+        )
 
     def names(*starts: tuple[int, int | None]) -> list[str]:
         return list(study_figures.lines_by_bits(member(*starts), "rmse"))
